@@ -1,0 +1,42 @@
+# Everything there is to do. On a fresh machine `make run` and `make test` install what they miss.
+
+export LEPTOS_SITE_ROOT ?= target/site
+CARGO_TARGET_DIR ?= $(CURDIR)/target
+export CARGO_TARGET_DIR
+
+.PHONY: run build site test test-rust test-browser watch lint format
+
+run: build
+	target/release/aforo
+
+# Both halves: target/release/aforo and target/site.
+build: site
+	@bash scripts/server.sh
+
+# What browsers load: WebAssembly, JavaScript, styles and public files.
+site:
+	@bash scripts/setup.sh build
+	@bash scripts/site.sh
+
+test: test-rust test-browser
+
+# Unit tests, the store contract, HTTP and streams.
+test-rust: site
+	@bash scripts/setup.sh test
+	@bash scripts/cargo.sh test
+
+# The pages in a real browser, against the release build.
+test-browser: build
+	@bash scripts/setup.sh test
+	cd end2end && npm test
+
+# Rebuilds and reloads at every change; needs cargo-leptos.
+watch:
+	cargo leptos watch
+
+lint:
+	@bash scripts/lint.sh
+
+format:
+	cargo fmt
+	cd end2end && npx prettier --write .

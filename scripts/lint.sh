@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Formatting, clippy for both halves, and documentation; warnings are errors.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/env.sh
+# Clippy and rustfmt come with rustup's toolchain only, so it is the one that lints, in a folder of its own if the build
+# uses another.
+if [ -n "${RUSTUP_TOOLCHAIN:-}" ]; then
+  unset RUSTUP_TOOLCHAIN
+  export CARGO_TARGET_DIR=$CARGO_TARGET_DIR/lint
+fi
+
+say "formatting"
+cargo fmt --check
+say "clippy: the server half with its tests"
+cargo clippy --all-targets -- -D warnings
+say "clippy: the browser half"
+cargo clippy --lib --no-default-features --features hydrate -- -D warnings
+say "documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib --document-private-items
+say "end-to-end tests: formatting and types"
+bash scripts/setup.sh test
+cd end2end
+npx prettier --check .
+npx tsc --noEmit

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Builds the server half: target/release/aforo, also when cargo's own target folder is elsewhere.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/env.sh
+
+say "building the server half"
+cargo build --release
+if [ "$CARGO_TARGET_DIR" != "$PWD/target" ]; then
+  mkdir -p target/release
+  cp -u "$CARGO_TARGET_DIR/release/aforo" target/release/aforo
+fi

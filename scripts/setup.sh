@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# Installs what is missing: `setup.sh build` for the two halves, `setup.sh test` for the tests too.
+# Each step does nothing when it is already done, and needs package registries only.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/env.sh
+
+apt_install() {
+  command -v apt-get >/dev/null || die "please install: $* (this script knows Debian's apt-get only)"
+  local sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
+  say "installing $*"
+  if [ -z "${apt_updated:-}" ]; then $sudo apt-get update -qq; apt_updated=1; fi
+  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "$@"
+}
+
+wasm_target() {
+  # AFORO_WASM=debian takes the second way although the first would do; for trying it out.
+  if [ "${AFORO_WASM:-}" != debian ]; then
+    has_wasm_target && return
+    say "adding the WebAssembly target to Rust"
+    if rustup target add wasm32-unknown-unknown; then return; fi
+    say "rustup can't fetch it; building it from Debian's sources of Rust instead (about a minute)"
+  fi
+  debian_wasm_target
+}
+
+# Debian has a Rust toolchain for the web with its sources, and the linker that fits. The standard library for
+# WebAssembly is built from them once, and put where that toolchain looks for it.
+debian_wasm_target() {
+  local lib=/usr/lib/rustlib/wasm32-unknown-unknown/lib
+  if [ ! -d "$lib" ]; then
+    apt_install rustc-web cargo-web rust-web-src libstd-rust-web-dev lld-22
+    local empty; empty=$(mktemp -d)
+    (
+      cd "$empty"
+      mkdir src && touch src/lib.rs
+      printf '[package]\nname = "empty"\nversion = "0.0.0"\nedition = "2024"\n' > Cargo.toml
+      # Bitcode is what link-time optimisation works on.
+      env -u CARGO_TARGET_DIR -u RUSTUP_TOOLCHAIN RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 \
+        RUSTFLAGS=-Cembed-bitcode=yes CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-22 \
+        /usr/bin/cargo build --release -Zbuild-std=std,panic_abort --target wasm32-unknown-unknown
+      rm target/wasm32-unknown-unknown/release/deps/libempty-*.rlib
+      local sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
+      $sudo mkdir -p "$lib"
+      $sudo cp target/wasm32-unknown-unknown/release/deps/*.rlib "$lib/"
+    )
+    rm -rf "$empty"
+  fi
+  rustup toolchain list | grep -q '^debian-web' || rustup toolchain link debian-web /usr
+  export RUSTUP_TOOLCHAIN=debian-web CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-22
+}
+
+wasm_bindgen() {
+  local root=$AFORO_TOOLS/wasm-bindgen-$WASM_BINDGEN_VERSION
+  [ -x "$root/bin/wasm-bindgen" ] && return
+  say "building wasm-bindgen $WASM_BINDGEN_VERSION (one or two minutes)"
+  env -u CARGO_TARGET_DIR cargo install wasm-bindgen-cli --version "$WASM_BINDGEN_VERSION" --root "$root"
+}
+
+# npm packages of a folder, as its lock file says.
+npm_packages() {
+  local folder=$1
+  cmp -s "$folder/package-lock.json" "$folder/node_modules/.installed" && return
+  say "installing the npm packages of $folder/"
+  (cd "$folder" && npm ci --no-audit --no-fund --loglevel=error)
+  cp "$folder/package-lock.json" "$folder/node_modules/.installed"
+}
+
+command -v cargo >/dev/null || die "please install Rust first: https://rustup.rs"
+command -v npm >/dev/null || die "please install Node.js first (20 or newer): https://nodejs.org"
+
+case ${1:-build} in
+build)
+  wasm_target
+  wasm_bindgen
+  npm_packages scripts
+  ;;
+test)
+  bash scripts/setup.sh build
+  command -v redis-server >/dev/null || apt_install redis-server
+  command -v chromium >/dev/null || apt_install chromium
+  npm_packages end2end
+  ;;
+*) die "usage: setup.sh [build|test]" ;;
+esac

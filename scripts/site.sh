@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Builds the browser half into target/site: WebAssembly, its JavaScript, styles and public files, each also compressed.
+# Nothing is done when nothing has changed since the last time.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/env.sh
+
+site=target/site
+pkg=$site/pkg
+wasm=$CARGO_TARGET_DIR/wasm32-unknown-unknown/wasm-release/aforo.wasm
+tools=scripts/node_modules/.bin
+
+say "building the browser half (WebAssembly)"
+# One crate type alone, so that link-time optimisation is done.
+cargo rustc --lib --crate-type cdylib --profile wasm-release --target wasm32-unknown-unknown \
+  --no-default-features --features hydrate
+
+stamp=$(cat "$wasm" style/main.css public/* scripts/site.sh | sha256sum | cut -c1-64)
+if [ -f "$site/.stamp" ] && [ "$(cat "$site/.stamp")" = "$stamp" ]; then
+  say "target/site is up to date"
+  exit 0
+fi
+
+say "making target/site"
+rm -rf "$site"
+mkdir -p "$pkg"
+wasm-bindgen --target web --no-typescript --out-dir "$pkg" --out-name aforo "$wasm"
+# The name that pages ask for; cargo-leptos renames it as well.
+mv "$pkg/aforo_bg.wasm" "$pkg/aforo.wasm"
+"$tools/wasm-opt" -Oz --enable-bulk-memory --enable-nontrapping-float-to-int --enable-sign-ext \
+  --enable-mutable-globals --enable-reference-types --enable-multivalue "$pkg/aforo.wasm" -o "$pkg/aforo.wasm"
+"$tools/esbuild" --minify --format=esm --log-level=warning --allow-overwrite "$pkg/aforo.js" --outfile="$pkg/aforo.js"
+"$tools/esbuild" --minify --log-level=warning style/main.css --outfile="$pkg/aforo.css"
+cp -r public/. "$site/"
+node scripts/precompress.mjs "$site"
+echo "$stamp" > "$site/.stamp"

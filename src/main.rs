@@ -1,0 +1,13 @@
+//! The server program; see [`aforo::server::boot`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match aforo::server::boot::main() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("aforo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! From settings to a server that answers, and from a signal to its end.
+
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use clap::Parser;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{
+    clock::SystemClock,
+    config::{Config, InvalidConfig},
+    fanout::{Hub, reader},
+    presence::Presence,
+    router::router,
+    site,
+    state::AppState,
+    store::{MemoryStore, Store},
+    telemetry,
+};
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// The settings contradict each other.
+    #[error(transparent)]
+    Config(#[from] InvalidConfig),
+    /// The site root is not what `make site` builds.
+    #[error(
+        "the files for browsers can't be read from {path}: {source}. `make site` builds them; LEPTOS_SITE_ROOT says where they are"
+    )]
+    Site {
+        /// Where they were looked for.
+        path: String,
+        /// What reading them said.
+        source: io::Error,
+    },
+    /// The address can't be listened on.
+    #[error("can't listen on {addr}: {source}")]
+    Listen {
+        /// LEPTOS_SITE_ADDR.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Serving ended by itself.
+    #[error("serving failed: {0}")]
+    Serve(#[from] io::Error),
+}
+
+/// The program: reads the settings, serves, and ends well on SIGTERM and SIGINT.
+///
+/// # Errors
+/// When it can't start.
+pub fn main() -> Result<(), BootError> {
+    let config = Config::parse();
+    telemetry::init(config.log_format, &config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let server = Server::bind(&config).await?;
+        tracing::info!(store = "memory", "serving http://{}", server.addr());
+        server.serve(terminated()?).await
+    })
+}
+
+/// A server that has its port and its parts, and is about to serve.
+pub struct Server {
+    listener: TcpListener,
+    addr: SocketAddr,
+    router: Router,
+    hub: Arc<Hub>,
+    background: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Puts the parts together and takes the port. Port 0 takes a free one.
+    ///
+    /// # Errors
+    /// See [`BootError`].
+    pub async fn bind(config: &Config) -> Result<Self, BootError> {
+        let policy = config.policy()?;
+        let listener = TcpListener::bind(config.site_addr)
+            .await
+            .map_err(|source| BootError::Listen { addr: config.site_addr, source })?;
+        let addr = listener.local_addr()?;
+        let site_error = |source| BootError::Site { path: config.site_root.display().to_string(), source };
+        let leptos = site::leptos_options(addr, &config.site_root).map_err(site_error)?;
+
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(SystemClock::start())));
+        let hub = Arc::new(Hub::new(policy.update_interval));
+        let presence = Presence::new(Arc::clone(&store), Arc::clone(&hub), policy);
+        let router = router(&config.site_root, AppState { presence, leptos }).map_err(site_error)?;
+        let background = vec![
+            tokio::spawn(reader::run(Arc::clone(&hub), Arc::clone(&store))),
+            tokio::spawn(sweep(store, policy.cleanup_interval)),
+        ];
+        Ok(Self { listener, addr, router, hub, background })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Serves until `end`, then ends every stream and finishes what is under way.
+    ///
+    /// # Errors
+    /// When accepting connections fails for good.
+    pub async fn serve(self, end: impl Future<Output = ()> + Send + 'static) -> Result<(), BootError> {
+        let hub = Arc::clone(&self.hub);
+        let stop = async move {
+            end.await;
+            tracing::info!("ending: streams are closed, requests are finished");
+            hub.close();
+        };
+        axum::serve(self.listener, self.router).with_graceful_shutdown(stop).await?;
+        for task in self.background {
+            task.abort();
+        }
+        Ok(())
+    }
+}
+
+/// Frees memory of what has expired, again and again.
+async fn sweep(store: Arc<dyn Store>, every: Duration) {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = store.sweep().await {
+            tracing::warn!(%error, "expired viewers were not cleaned up; trying again later");
+        }
+    }
+}
+
+/// Resolves on SIGTERM or SIGINT.
+fn terminated() -> io::Result<impl Future<Output = ()> + Send + 'static> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    })
+}

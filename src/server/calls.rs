@@ -1,0 +1,100 @@
+//! Server functions over HTTP: how their arguments come in and how their answers and problems go out.
+//!
+//! Leptos would mount them itself, but answers every error with 500; callers who are no browser of ours get the status
+//! that says what was wrong. The functions, their endpoints and their arguments are Leptos's.
+
+use axum::{
+    Json, Router,
+    extract::{Query, Request, State},
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use leptos::{
+    prelude::{Owner, provide_context},
+    reactive::computed::ScopedFuture,
+    server_fn::ServerFn,
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{presence::Presence, state::AppState};
+use crate::{
+    api::{Code, Problem, viewers},
+    domain::CountUpdate,
+};
+
+/// The largest body, in bytes: a call's arguments are under 300.
+const BODY_LIMIT: usize = 4096;
+
+/// All server functions at their endpoints.
+pub fn routes() -> Router<AppState> {
+    Router::new()
+        .merge(posted::<viewers::Join>(&["application/json"]))
+        .merge(posted::<viewers::Heartbeat>(&["application/json"]))
+        // `navigator.sendBeacon` sends a string as text/plain, which needs no preflight from other origins.
+        .merge(posted::<viewers::Leave>(&["application/json", "text/plain"]))
+        .route(viewers::Count::PATH, get(count))
+}
+
+/// A function that takes JSON in the body of a POST.
+fn posted<F>(media_types: &'static [&'static str]) -> Router<AppState>
+where
+    F: ServerFn<Error = Problem, Output: Serialize> + DeserializeOwned + 'static,
+{
+    let call = async move |State(presence): State<Presence>, request: Request| -> Result<Response, Problem> {
+        let (parts, body) = request.into_parts();
+        check_media_type(&parts.headers, media_types)?;
+        let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|error| {
+            Problem::new(if error.is::<LengthLimitError>() { Code::BodyTooLarge } else { Code::Malformed })
+        })?;
+        let arguments: F = parse(&body.to_bytes())?;
+        Ok(Json(run(presence, arguments).await?).into_response())
+    };
+    Router::new().route(F::PATH, post(call))
+}
+
+/// The count, by query. Unknown is an error here: whoever asks for a number and nothing else must not take null for one.
+async fn count(State(presence): State<Presence>, request: Request) -> Result<Response, Problem> {
+    let Query(arguments) = Query::<viewers::Count>::try_from_uri(request.uri())
+        .map_err(|_| Problem::new(Code::Malformed).detail("the query has no channelId, or more than one"))?;
+    answer_count(run(presence, arguments).await?)
+}
+
+/// The answer to a count call: the count, or 503 if it is unknown.
+pub(super) fn answer_count(update: CountUpdate) -> Result<Response, Problem> {
+    match update.count {
+        Some(_) => Ok(([(header::CACHE_CONTROL, "no-store")], Json(update)).into_response()),
+        None => Err(Problem::new(Code::Unavailable).detail("the count is unknown just now").retry_after(2)),
+    }
+}
+
+/// Runs a server function's body with what it expects in its context.
+async fn run<F: ServerFn<Error = Problem>>(presence: Presence, arguments: F) -> Result<F::Output, Problem> {
+    let owner = Owner::new();
+    let body = owner.with(|| {
+        provide_context(presence);
+        ScopedFuture::new(arguments.run_body())
+    });
+    body.await
+}
+
+fn check_media_type(headers: &HeaderMap, accepted: &[&str]) -> Result<(), Problem> {
+    let declared =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = declared.split(';').next().unwrap_or_default().trim();
+    if accepted.iter().any(|media_type| essence.eq_ignore_ascii_case(media_type)) {
+        Ok(())
+    } else {
+        Err(Problem::new(Code::UnsupportedMediaType).detail("send Content-Type: application/json"))
+    }
+}
+
+/// A JSON object with the arguments. Serde would take an array for one too; callers of ours don't send any.
+fn parse<F: DeserializeOwned>(body: &Bytes) -> Result<F, Problem> {
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::new(Code::Malformed).detail("the body is not a JSON object"));
+    }
+    serde_json::from_slice(body).map_err(|error| Problem::new(Code::Malformed).detail(error.to_string()))
+}

@@ -1,0 +1,104 @@
+//! Settings: environment variables, each with a flag. Read once, at the start.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Parser, ValueEnum};
+
+use crate::domain::Policy;
+
+/// Live viewer counts for streaming channels.
+///
+/// Every setting is an environment variable; the flag of the same name wins over it.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "aforo", version, max_term_width = 100)]
+pub struct Config {
+    /// Address and port to listen on
+    #[arg(long, env = "LEPTOS_SITE_ADDR", default_value = "127.0.0.1:3000")]
+    pub site_addr: SocketAddr,
+
+    /// Folder with what the browser loads, as `make site` builds it
+    #[arg(long, env = "LEPTOS_SITE_ROOT", default_value = "target/site")]
+    pub site_root: PathBuf,
+
+    /// How often a page beats, at most, in ms
+    #[arg(long, env = "VIEWER_HEARTBEAT_INTERVAL", default_value_t = 30_000)]
+    heartbeat_interval: u64,
+
+    /// How long a viewer counts without a beat, in s; at least twice the heartbeat interval
+    #[arg(long, env = "VIEWER_TIMEOUT", default_value_t = 60)]
+    timeout: u64,
+
+    /// The same for a page that is hidden, whose timers browsers slow down, in s
+    #[arg(long, env = "VIEWER_HIDDEN_TIMEOUT", default_value_t = 150)]
+    hidden_timeout: u64,
+
+    /// A channel's streams get one update per this interval, at most, in ms
+    #[arg(long, env = "VIEWER_COUNT_UPDATE_INTERVAL", default_value_t = 2_000)]
+    count_update_interval: u64,
+
+    /// How often memory of expired viewers is freed, in s
+    #[arg(long, env = "VIEWER_CLEANUP_INTERVAL", default_value_t = 120)]
+    cleanup_interval: u64,
+
+    /// How logs are written
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+
+    /// Which logs are written, as in `info` or `aforo=debug,warn`
+    #[arg(long, env = "RUST_LOG", default_value = "info")]
+    pub log: String,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs: an object per line.
+    Json,
+}
+
+/// The settings don't fit together; one sentence per fault.
+#[derive(Debug, thiserror::Error)]
+#[error("the settings don't fit together:{}", .0.iter().map(|fault| format!("\n  - {fault}")).collect::<String>())]
+pub struct InvalidConfig(Vec<String>);
+
+impl Config {
+    /// The intervals of counting.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, at once.
+    pub fn policy(&self) -> Result<Policy, InvalidConfig> {
+        let policy = Policy {
+            heartbeat_interval: Duration::from_millis(self.heartbeat_interval),
+            timeout: Duration::from_secs(self.timeout),
+            hidden_timeout: Duration::from_secs(self.hidden_timeout),
+            update_interval: Duration::from_millis(self.count_update_interval),
+            cleanup_interval: Duration::from_secs(self.cleanup_interval),
+        };
+        let faults = policy.problems();
+        if faults.is_empty() { Ok(policy) } else { Err(InvalidConfig(faults)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_are_well_formed() {
+        Config::command().debug_assert();
+    }
+
+    #[test]
+    fn all_faults_are_told_at_once() {
+        let config =
+            Config::parse_from(["aforo", "--timeout=20", "--hidden-timeout=10", "--count-update-interval=1"]);
+        let message = config.policy().unwrap_err().to_string();
+        for name in ["VIEWER_TIMEOUT", "VIEWER_HIDDEN_TIMEOUT", "VIEWER_COUNT_UPDATE_INTERVAL"] {
+            assert!(message.contains(name), "{name} in {message}");
+        }
+    }
+}

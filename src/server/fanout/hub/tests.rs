@@ -1,0 +1,201 @@
+//! Time stands still here and is moved by hand; streams are polled by hand.
+
+use std::{sync::atomic::AtomicUsize, task::Wake, time::Duration};
+
+use tokio::time::advance;
+
+use super::*;
+
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// Counts how often a stream is woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn channel(name: &str) -> ChannelId {
+    ChannelId::parse(name).unwrap()
+}
+
+/// What a stream would send now, without waiting.
+fn take(stream: &mut Subscription) -> Option<String> {
+    match stream.poll_frame(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Some(frame)) => Some(String::from_utf8(frame.to_vec()).unwrap()),
+        Poll::Ready(None) => Some("end".to_owned()),
+        Poll::Pending => None,
+    }
+}
+
+fn shows(frame: Option<String>, count: &str) -> bool {
+    frame.is_some_and(|frame| frame.contains(&format!("\"count\":{count},")))
+}
+
+/// Does the reader's work: answers everything that is due with `count`; how many channels that were.
+fn answer(hub: &Hub, count: Option<u32>) -> usize {
+    let due = hub.due(Instant::now());
+    for cell in &due {
+        cell.publish(count.map(|count| Count::fresh(count, Timestamp::from_millis(1))), Instant::now());
+    }
+    due.len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_count_comes_at_once_and_then_only_changes() {
+    let hub = Arc::new(Hub::new(INTERVAL));
+    let mut stream = hub.subscribe(&[channel("ana")]);
+    assert_eq!(take(&mut stream), None);
+    assert_eq!(answer(&hub, Some(3)), 1);
+    assert!(shows(take(&mut stream), "3"));
+    assert_eq!(take(&mut stream), None);
+    for _ in 0..5 {
+        advance(INTERVAL).await;
+        assert_eq!(answer(&hub, Some(3)), 1);
+        assert_eq!(take(&mut stream), None);
+    }
+    let mut late = hub.subscribe(&[channel("ana")]);
+    assert!(shows(take(&mut late), "3"), "who comes later gets what is known");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_after_a_quiet_interval_is_read_at_once_and_later_ones_are_gathered() {
+    let hub = Arc::new(Hub::new(INTERVAL));
+    let mut stream = hub.subscribe(&[channel("ana")]);
+    answer(&hub, Some(0));
+    take(&mut stream);
+    advance(INTERVAL).await;
+    answer(&hub, Some(0));
+
+    advance(Duration::from_millis(500)).await;
+    hub.touch(&channel("ana"), 1);
+    assert_eq!(hub.urgent().await.len(), 1, "quiet: at once");
+    hub.cells
+        .get(&channel("ana"))
+        .unwrap()
+        .publish(Some(Count::fresh(1, Timestamp::default())), Instant::now());
+    assert!(shows(take(&mut stream), "1"));
+
+    hub.touch(&channel("ana"), 2);
+    advance(INTERVAL - Duration::from_millis(1)).await;
+    assert_eq!(answer(&hub, Some(2)), 0, "gathered until the interval is over");
+    advance(Duration::from_millis(1)).await;
+    assert_eq!(answer(&hub, Some(2)), 1);
+    assert!(shows(take(&mut stream), "2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_during_a_read_is_not_lost() {
+    let hub = Arc::new(Hub::new(INTERVAL));
+    let mut stream = hub.subscribe(&[channel("ana")]);
+    answer(&hub, Some(1));
+    take(&mut stream);
+    advance(INTERVAL).await;
+    let asked = hub.due(Instant::now());
+    // The store reads 0; then someone joins, which gives the count that is shown anyway; then the 0 arrives.
+    hub.touch(&channel("ana"), 1);
+    asked[0].publish(Some(Count::fresh(0, Timestamp::default())), Instant::now());
+    assert!(shows(take(&mut stream), "0"));
+    advance(INTERVAL).await;
+    assert_eq!(answer(&hub, Some(1)), 1);
+    assert!(shows(take(&mut stream), "1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_stream_gets_the_newest_count_and_no_backlog() {
+    let hub = Arc::new(Hub::new(INTERVAL));
+    let mut stream = hub.subscribe(&[channel("ana")]);
+    for count in 0..100 {
+        answer(&hub, Some(count));
+        advance(INTERVAL).await;
+    }
+    assert!(shows(take(&mut stream), "99"));
+    assert_eq!(take(&mut stream), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_store_does_not_know_is_stale_for_a_minute_and_then_unknown_but_never_zero() {
+    let hub = Arc::new(Hub::new(INTERVAL));
+    let mut stream = hub.subscribe(&[channel("ana")]);
+    answer(&hub, Some(7));
+    take(&mut stream);
+    advance(INTERVAL).await;
+    answer(&hub, None);
+    let stale = take(&mut stream).unwrap();
+    assert!(stale.contains("\"count\":7,\"stale\":true"), "{stale}");
+    advance(STALE_FOR).await;
+    answer(&hub, None);
+    assert!(shows(take(&mut stream), "null"));
+    advance(INTERVAL).await;
+    answer(&hub, Some(7));
+    assert!(shows(take(&mut stream), "7"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_stream_gets_a_tick_every_25_seconds() {
+    let hub = Arc::new(Hub::new(INTERVAL));
+    let mut stream = hub.subscribe(&[channel("ana")]);
+    answer(&hub, Some(0));
+    take(&mut stream);
+    advance(TICK_AFTER - Duration::from_millis(1)).await;
+    hub.tick(Instant::now());
+    assert_eq!(take(&mut stream), None);
+    advance(Duration::from_millis(1)).await;
+    hub.tick(Instant::now());
+    assert!(take(&mut stream).unwrap().starts_with("event: tick\n"));
+    hub.tick(Instant::now());
+    assert_eq!(take(&mut stream), None);
+    answer(&hub, Some(1));
+    assert!(shows(take(&mut stream), "1"));
+    advance(Duration::from_secs(20)).await;
+    hub.tick(Instant::now());
+    assert_eq!(take(&mut stream), None, "it was not silent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_stream_can_watch_many_channels() {
+    let hub = Arc::new(Hub::new(INTERVAL));
+    let mut stream = hub.subscribe(&[channel("ana"), channel("bob")]);
+    assert_eq!(answer(&hub, Some(4)), 2);
+    let both = [take(&mut stream).unwrap(), take(&mut stream).unwrap()].concat();
+    assert!(both.contains("ana") && both.contains("bob"), "{both}");
+    assert_eq!(take(&mut stream), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_waiting_stream_is_woken_once_per_change() {
+    let hub = Arc::new(Hub::new(INTERVAL));
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut streams: Vec<_> = (0..100).map(|_| hub.subscribe(&[channel("ana")])).collect();
+    for stream in &mut streams {
+        assert!(stream.poll_frame(&mut Context::from_waker(&waker)).is_pending());
+        assert!(stream.poll_frame(&mut Context::from_waker(&waker)).is_pending());
+    }
+    answer(&hub, Some(1));
+    assert_eq!(woken.0.load(Ordering::SeqCst), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_is_forgotten_with_its_last_stream() {
+    let hub = Arc::new(Hub::new(INTERVAL));
+    let (one, two) = (hub.subscribe(&[channel("ana")]), hub.subscribe(&[channel("ana")]));
+    drop(one);
+    assert!(!hub.is_idle());
+    drop(two);
+    assert!(hub.is_idle());
+    assert_eq!(answer(&hub, Some(0)), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_ends_every_stream_and_every_later_one() {
+    let hub = Arc::new(Hub::new(INTERVAL));
+    let mut stream = hub.subscribe(&[channel("ana")]);
+    assert_eq!(take(&mut stream), None);
+    hub.close();
+    assert_eq!(take(&mut stream).as_deref(), Some("end"));
+    assert_eq!(take(&mut hub.subscribe(&[channel("bob")])).as_deref(), Some("end"));
+}

@@ -1,0 +1,22 @@
+//! The server half. Modules in the order in which they stand on each other:
+//!
+//! [`clock`], [`config`], [`telemetry`] → [`store`] → [`fanout`] → [`presence`] → [`calls`], [`reads`], [`sse`],
+//! [`health`], [`site`] → [`router`] → [`boot`].
+
+#![warn(missing_docs)]
+
+pub mod boot;
+pub mod calls;
+pub mod clock;
+pub mod config;
+pub mod fanout;
+pub mod health;
+pub mod presence;
+pub mod problem;
+pub mod reads;
+pub mod router;
+pub mod site;
+pub mod sse;
+pub mod state;
+pub mod store;
+pub mod telemetry;

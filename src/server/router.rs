@@ -1,0 +1,44 @@
+//! Every route, in one place.
+
+use std::{io, path::Path};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use super::{calls, health, reads, site, sse, state::AppState};
+use crate::api::{Code, Problem};
+
+/// The whole application.
+///
+/// # Errors
+/// When the files of the site can't be read.
+pub fn router(site_root: &Path, state: AppState) -> io::Result<Router> {
+    // Numbers are public: every site may read them. (Calls that count are not in here.)
+    let any_origin = SetResponseHeaderLayer::overriding(
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
+        HeaderValue::from_static("*"),
+    );
+    Ok(Router::new()
+        .merge(reads::routes().layer(any_origin.clone()))
+        .merge(sse::routes().layer(any_origin))
+        .merge(calls::routes())
+        .merge(health::routes())
+        .merge(site::routes(site_root)?)
+        .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed))
+        .fallback(not_found)
+        .with_state(state))
+}
+
+/// Programs get a problem, people a page.
+async fn not_found(state: State<AppState>, request: Request) -> Response {
+    if request.uri().path().starts_with("/api/") {
+        Problem::new(Code::NotFound).into_response()
+    } else {
+        site::page(state, request).await
+    }
+}

@@ -1,0 +1,104 @@
+//! The files that browsers load, and the pages.
+
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
+    net::SocketAddr,
+    path::Path,
+};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderValue, header},
+    response::Response,
+    routing::{get, get_service},
+};
+use leptos::{config::LeptosOptions, prelude::provide_context};
+use leptos_axum::generate_route_list;
+use tower::ServiceBuilder;
+use tower_http::{
+    services::{ServeDir, ServeFile},
+    set_header::SetResponseHeaderLayer,
+};
+
+use super::state::AppState;
+use crate::app::{App, shell};
+
+/// The browser half, under the site root; named as cargo-leptos names it.
+const PACKAGE: &str = "pkg";
+
+/// What Leptos needs to know to name the files in the pages.
+///
+/// The address of the package holds a hash of its content, so that browsers may keep the files for good and still get
+/// new ones after a deployment.
+///
+/// # Errors
+/// When the files of the browser half can't be read.
+pub fn leptos_options(addr: SocketAddr, site_root: &Path) -> io::Result<LeptosOptions> {
+    let version = version_of(&site_root.join(PACKAGE))?;
+    Ok(LeptosOptions::builder()
+        .output_name("aforo")
+        .site_root(site_root.to_string_lossy().into_owned())
+        .site_pkg_dir(format!("{PACKAGE}/{version}"))
+        .site_addr(addr)
+        .build())
+}
+
+/// A hash over the names and contents of a folder's files.
+fn version_of(folder: &Path) -> io::Result<String> {
+    let mut files: Vec<_> =
+        fs::read_dir(folder)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
+    files.sort();
+    let mut hasher = DefaultHasher::new();
+    for file in files {
+        (file.file_name(), fs::read(&file)?).hash(&mut hasher);
+    }
+    Ok(format!("{:016x}", hasher.finish()))
+}
+
+/// Files and pages. A file of the site root wins over a channel of the same name.
+///
+/// # Errors
+/// When the site root can't be read.
+pub fn routes(site_root: &Path) -> io::Result<Router<AppState>> {
+    let mut router = Router::new();
+    for entry in fs::read_dir(site_root)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_file() && !name.ends_with(".br") && !name.ends_with(".gz") {
+            let file = ServeFile::new(&path).precompressed_br().precompressed_gzip();
+            router =
+                router.route(&format!("/{name}"), get_service(cached("public, max-age=3600").service(file)));
+        }
+    }
+    let package = ServeDir::new(site_root.join(PACKAGE)).precompressed_br().precompressed_gzip();
+    router = router.nest_service(
+        &format!("/{PACKAGE}/{{version}}"),
+        cached("public, max-age=31536000, immutable").service(package),
+    );
+
+    // The pages' own list of routes; making it also readies Leptos's executor.
+    for listing in generate_route_list(App) {
+        router = router.route(listing.path(), get(page));
+    }
+    Ok(router)
+}
+
+/// Renders whatever page is at the request's path, whole: without JavaScript it has to be complete too. Where there is
+/// none it is the page that says so, with 404.
+pub async fn page(State(state): State<AppState>, request: Request) -> Response {
+    let AppState { presence, leptos } = state;
+    let context = move || provide_context(presence.clone());
+    leptos_axum::render_app_async_with_context(context, move || shell(leptos.clone()))(request).await
+}
+
+fn cached(
+    policy: &'static str,
+) -> ServiceBuilder<
+    tower::layer::util::Stack<SetResponseHeaderLayer<HeaderValue>, tower::layer::util::Identity>,
+> {
+    let value = HeaderValue::from_static(policy);
+    ServiceBuilder::new().layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, value))
+}

@@ -1,0 +1,108 @@
+//! The event stream: the count of one or many channels, now and at every change.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
+    http::header,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use bytes::Bytes;
+use http_body::Frame;
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::{
+    fanout::{Subscription, frame},
+    presence::Presence,
+    reads::channel_in_path,
+    state::AppState,
+};
+use crate::{
+    api::{Code, Problem},
+    domain::ChannelId,
+};
+
+/// The most channels of one stream.
+const MAX_CHANNELS: usize = 50;
+
+/// How long browsers wait before they reconnect, in milliseconds: the shortest, and how much is added at random so that
+/// they don't all come back together.
+const RETRY: (u32, u32) = (1_000, 4_000);
+
+/// Both forms of the stream.
+pub fn routes() -> Router<AppState> {
+    Router::new().route("/api/viewer/sse/{channelId}", get(one)).route("/api/viewer/sse", get(many))
+}
+
+#[derive(Deserialize)]
+struct Channels {
+    channels: String,
+}
+
+async fn one(
+    State(presence): State<Presence>,
+    channel: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    Ok(stream(&presence, &[channel_in_path(channel)?]))
+}
+
+async fn many(
+    State(presence): State<Presence>,
+    query: Result<Query<Channels>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(Channels { channels }) =
+        query.map_err(|_| Problem::new(Code::Malformed).detail("the query has no channels=a,b,…"))?;
+    if channels.split(',').count() > MAX_CHANNELS {
+        return Err(
+            Problem::new(Code::Malformed).detail(format!("a stream has {MAX_CHANNELS} channels at most"))
+        );
+    }
+    let mut channels: Vec<ChannelId> = channels.split(',').map(ChannelId::parse).collect::<Result<_, _>>()?;
+    channels.sort();
+    channels.dedup();
+    Ok(stream(&presence, &channels))
+}
+
+fn stream(presence: &Presence, channels: &[ChannelId]) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        // Intermediaries must neither keep nor compress it; nginx must not buffer it.
+        (header::CACHE_CONTROL, "no-store, no-transform"),
+        (header::HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    let retry = RETRY.0 + Uuid::new_v4().as_fields().0 % RETRY.1;
+    let body = EventStream { greeting: Some(frame::retry(retry)), subscription: presence.watch(channels) };
+    (headers, Body::new(body)).into_response()
+}
+
+/// The body: nothing but a view of the hub, polled when the hub has news.
+struct EventStream {
+    greeting: Option<Bytes>,
+    subscription: Subscription,
+}
+
+impl http_body::Body for EventStream {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(greeting) = self.greeting.take() {
+            return Poll::Ready(Some(Ok(Frame::data(greeting))));
+        }
+        self.subscription.poll_frame(cx).map(|frame| frame.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}

@@ -1,0 +1,27 @@
+//! What handlers are given.
+
+use axum::extract::FromRef;
+use leptos::config::LeptosOptions;
+
+use super::presence::Presence;
+
+/// The parts that handlers may ask for. Cloning is cheap.
+#[derive(Clone)]
+pub struct AppState {
+    /// The service.
+    pub presence: Presence,
+    /// Where the pages find their script, WebAssembly and styles.
+    pub leptos: LeptosOptions,
+}
+
+impl FromRef<AppState> for Presence {
+    fn from_ref(state: &AppState) -> Self {
+        state.presence.clone()
+    }
+}
+
+impl FromRef<AppState> for LeptosOptions {
+    fn from_ref(state: &AppState) -> Self {
+        state.leptos.clone()
+    }
+}
