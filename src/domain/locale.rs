@@ -83,12 +83,10 @@ impl Locale {
             return self.words().unknown_count.to_owned();
         };
         let noun = match (self, count) {
-            (Self::Es, 1) => "espectador",
-            (Self::Es, _) => "espectadores",
             (Self::En, 1) => "viewer",
             (Self::En, _) => "viewers",
-            (Self::Pt, 0 | 1) => "espectador",
-            (Self::Pt, _) => "espectadores",
+            (Self::Es, 1) | (Self::Pt, 0 | 1) => "espectador",
+            (Self::Es | Self::Pt, _) => "espectadores",
         };
         format!("{} {noun}", self.number(count))
     }

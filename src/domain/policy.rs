@@ -5,7 +5,7 @@ use std::time::Duration;
 /// How long a leave is remembered, so that a heartbeat which was already on its way does not bring the session back.
 pub const LEAVE_MEMORY: Duration = Duration::from_secs(10);
 
-/// The intervals of counting. Make it with [`Policy::new`], which refuses what would flap.
+/// The intervals of counting. [`Policy::problems`] tells which combinations would flap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     /// How often a page beats, at most; pages learn it from the answer to a join.

@@ -2,8 +2,8 @@ use leptos::{either::Either, prelude::*};
 use leptos_meta::Title;
 use leptos_router::hooks::use_params_map;
 
-use super::{NotFoundPage, player::Player};
-use crate::{api, components::ViewerCounter, domain::ChannelId, hooks::use_locale};
+use super::{NotFoundPage, badge::Badge, player::Player};
+use crate::{domain::ChannelId, hooks::use_locale};
 
 /// `/{channel}`: the player, and how many are watching. Who opens it is a viewer.
 #[component]
@@ -13,19 +13,14 @@ pub fn ChannelPage() -> impl IntoView {
         return Either::Left(view! { <NotFoundPage /> });
     };
     let locale = use_locale();
-    let count = OnceResource::new_blocking(api::count(channel.to_string()));
     let title = channel.to_string();
     Either::Right(view! {
         <Title text=title.clone() />
         <main class="channel">
-            <Player channel locale />
+            <Player channel=channel.clone() locale />
             <header class="channel__bar">
                 <h1 class="channel__name">{title}</h1>
-                <Suspense>
-                    {move || Suspend::new(async move {
-                        count.await.ok().map(|initial| view! { <ViewerCounter initial locale track=true /> })
-                    })}
-                </Suspense>
+                <Badge channel locale track=true />
             </header>
         </main>
     })

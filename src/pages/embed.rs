@@ -2,13 +2,8 @@ use leptos::{either::Either, prelude::*};
 use leptos_meta::Title;
 use leptos_router::hooks::{use_params_map, use_query_map};
 
-use super::{NotFoundPage, player::Player};
-use crate::{
-    api,
-    components::{EmbedViewerTracker, ViewerCounter},
-    domain::ChannelId,
-    hooks::use_locale,
-};
+use super::{NotFoundPage, badge::Badge, player::Player};
+use crate::{components::EmbedViewerTracker, domain::ChannelId, hooks::use_locale};
 
 /// `/embed/{channel}`: the player alone, for frames of other pages. With `?counter=1` the badge is on it.
 #[component]
@@ -21,14 +16,10 @@ pub fn EmbedPage() -> impl IntoView {
     let shows_counter = use_query_map().read_untracked().get("counter").is_some_and(|value| value == "1");
     let title = channel.to_string();
     let counter = shows_counter.then(|| {
-        let count = OnceResource::new_blocking(api::count(channel.to_string()));
+        let channel = channel.clone();
         view! {
             <div class="embed__counter">
-                <Suspense>
-                    {move || Suspend::new(async move {
-                        count.await.ok().map(|initial| view! { <ViewerCounter initial locale track=false /> })
-                    })}
-                </Suspense>
+                <Badge channel locale track=false />
             </div>
         }
     });

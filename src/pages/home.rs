@@ -12,7 +12,7 @@ pub fn HomePage() -> impl IntoView {
         <main class="home">
             <h1 class="home__name">"Aforo"</h1>
             <p>{words.tagline}</p>
-            <form class="home__form" action="/go">
+            <form class="home__form" action="/">
                 <label for="channel">{words.channel_name}</label>
                 <input id="channel" name="channel" required maxlength="64" pattern="[A-Za-z0-9._\\-]+" autocapitalize="none" />
                 <button type="submit">{words.open}</button>

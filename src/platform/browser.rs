@@ -13,6 +13,16 @@ use web_sys::{
 
 use super::{PageEvent, StreamEvent};
 
+/// The whole part of a number from 0 to `u32::MAX`; what is outside is taken for the nearer end.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "`as` does what is promised here"
+)]
+const fn to_u32(number: f64) -> u32 {
+    number as u32
+}
+
 /// Where the viewer's id is kept in `localStorage`.
 const VIEWER_KEY: &str = "aforo.viewer";
 
@@ -44,7 +54,7 @@ pub fn new_id() -> String {
         .and_then(|window| window.crypto().ok())
         .is_some_and(|crypto| crypto.get_random_values_with_u8_array(&mut bytes).is_ok());
     if !filled {
-        bytes = std::array::from_fn(|_| (random() * 256.0) as u8);
+        bytes = std::array::from_fn(|_| to_u32(random() * 256.0).to_le_bytes()[0]);
     }
     Builder::from_random_bytes(bytes).into_uuid().to_string()
 }

@@ -42,7 +42,7 @@ pub enum BootError {
     /// The address can't be listened on.
     #[error("can't listen on {addr}: {source}")]
     Listen {
-        /// LEPTOS_SITE_ADDR.
+        /// The address that was asked for.
         addr: SocketAddr,
         /// What the system said.
         source: io::Error,
@@ -77,11 +77,19 @@ pub struct Server {
 }
 
 impl Server {
-    /// Puts the parts together and takes the port. Port 0 takes a free one.
+    /// Opens the store that the settings name, and puts the server together over it.
     ///
     /// # Errors
     /// See [`BootError`].
     pub async fn bind(config: &Config) -> Result<Self, BootError> {
+        Self::over(Arc::new(MemoryStore::new(Arc::new(SystemClock::start()))), config).await
+    }
+
+    /// Puts the parts together over a store and takes the port. Port 0 takes a free one.
+    ///
+    /// # Errors
+    /// See [`BootError`].
+    pub async fn over(store: Arc<dyn Store>, config: &Config) -> Result<Self, BootError> {
         let policy = config.policy()?;
         let listener = TcpListener::bind(config.site_addr)
             .await
@@ -90,7 +98,6 @@ impl Server {
         let site_error = |source| BootError::Site { path: config.site_root.display().to_string(), source };
         let leptos = site::leptos_options(addr, &config.site_root).map_err(site_error)?;
 
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(SystemClock::start())));
         let hub = Arc::new(Hub::new(policy.update_interval));
         let presence = Presence::new(Arc::clone(&store), Arc::clone(&hub), policy);
         let router = router(&config.site_root, AppState { presence, leptos }).map_err(site_error)?;

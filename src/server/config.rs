@@ -10,7 +10,7 @@ use crate::domain::Policy;
 ///
 /// Every setting is an environment variable; the flag of the same name wins over it.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "aforo", version, max_term_width = 100)]
+#[command(name = "aforo", version, max_term_width = 100, args_override_self = true)]
 pub struct Config {
     /// Address and port to listen on
     #[arg(long, env = "LEPTOS_SITE_ADDR", default_value = "127.0.0.1:3000")]

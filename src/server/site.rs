@@ -1,6 +1,7 @@
 //! The files that browsers load, and the pages.
 
 use std::{
+    collections::HashMap,
     fs,
     hash::{DefaultHasher, Hash, Hasher},
     io,
@@ -10,9 +11,9 @@ use std::{
 
 use axum::{
     Router,
-    extract::{Request, State},
-    http::{HeaderValue, header},
-    response::Response,
+    extract::{Query, Request, State},
+    http::{HeaderValue, Uri, header},
+    response::{IntoResponse, Redirect, Response},
     routing::{get, get_service},
 };
 use leptos::{config::LeptosOptions, prelude::provide_context};
@@ -24,7 +25,10 @@ use tower_http::{
 };
 
 use super::state::AppState;
-use crate::app::{App, shell};
+use crate::{
+    app::{App, shell},
+    domain::ChannelId,
+};
 
 /// The browser half, under the site root; named as cargo-leptos names it.
 const PACKAGE: &str = "pkg";
@@ -89,9 +93,18 @@ pub fn routes(site_root: &Path) -> io::Result<Router<AppState>> {
 /// Renders whatever page is at the request's path, whole: without JavaScript it has to be complete too. Where there is
 /// none it is the page that says so, with 404.
 pub async fn page(State(state): State<AppState>, request: Request) -> Response {
+    if let Some(channel) = asked_for(request.uri()) {
+        return Redirect::to(&format!("/{channel}")).into_response();
+    }
     let AppState { presence, leptos } = state;
     let context = move || provide_context(presence.clone());
     leptos_axum::render_app_async_with_context(context, move || shell(leptos.clone()))(request).await
+}
+
+/// The channel that the form of the home page asks for.
+fn asked_for(uri: &Uri) -> Option<ChannelId> {
+    let Query(query) = Query::<HashMap<String, String>>::try_from_uri(uri).ok()?;
+    (uri.path() == "/").then(|| ChannelId::parse(query.get("channel")?.trim()).ok())?
 }
 
 fn cached(

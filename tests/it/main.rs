@@ -1,1 +1,17 @@
+//! Tests from outside the crate; one binary, so that it is linked once.
+//!
+//! - `architecture`: who may import whom, and where the feature gates are.
+//! - `api`: the calls over HTTP.
+//! - `pages`: what the server renders.
+//! - `stream`: the event stream over HTTP.
+//! - `hardening`: input that no client of ours sends, each with the reason for it.
+//! - `support`: what the others start and speak with.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod api;
+mod architecture;
+mod hardening;
+mod pages;
+mod stream;
+mod support;

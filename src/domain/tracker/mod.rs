@@ -81,7 +81,7 @@ pub struct Tracker {
     sent: Option<f64>,
     /// When the next beat is due.
     due: f64,
-    /// The beat before, to notice a clock that was set back.
+    /// The last beat or failure, to notice a clock that was set back.
     last: f64,
     interval: f64,
     failures: u32,
@@ -181,6 +181,7 @@ impl Tracker {
         let doubled = BACK_OFF.0 * f64::from(1_u32 << self.failures.min(10));
         self.failures = self.failures.saturating_add(1);
         self.sent = None;
+        self.last = now;
         self.due = now + (doubled.min(BACK_OFF.1) * (0.5 + 0.5 * random)).max(retry_after);
     }
 }

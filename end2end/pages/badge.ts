@@ -1,0 +1,36 @@
+/**
+ * The badge with the number of viewers, wherever it is: on a page or in a frame of one.
+ */
+
+import { expect, type FrameLocator, type Locator, type Page } from "@playwright/test";
+
+export class Badge {
+  readonly root: Locator;
+  readonly dot: Locator;
+  readonly eye: Locator;
+  readonly number: Locator;
+
+  constructor(where: Page | FrameLocator) {
+    this.root = where.locator(".viewer-counter");
+    this.dot = this.root.locator(".viewer-counter__dot");
+    this.eye = this.root.locator(".viewer-counter__eye");
+    this.number = this.root.locator(".viewer-counter__number");
+  }
+
+  /** The number to be read on it; null if there is none. */
+  async count(): Promise<number | null> {
+    const text = (await this.root.innerText()).trim();
+    return text === "—" ? null : Number(text.replace(/[.,]/g, ""));
+  }
+
+  /** `live`, `stale` or `unknown`. */
+  async state(): Promise<string | null> {
+    return this.root.getAttribute("data-state");
+  }
+
+  /** Waits until it shows this count, as one of this moment. */
+  async expectCount(count: number): Promise<void> {
+    await expect.poll(() => this.count(), "the count on the badge").toBe(count);
+    expect(await this.state()).toBe("live");
+  }
+}

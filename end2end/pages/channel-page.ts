@@ -1,0 +1,27 @@
+/**
+ * `/{channel}`: the player and the badge. Who opens it with JavaScript is a viewer.
+ */
+
+import type { Page, Response } from "@playwright/test";
+
+import { Badge } from "./badge.ts";
+import { open } from "./open.ts";
+
+export class ChannelPage {
+  readonly page: Page;
+  readonly badge: Badge;
+
+  constructor(page: Page) {
+    this.page = page;
+    this.badge = new Badge(page);
+  }
+
+  /** Opens a channel; the answer is the server's HTML. */
+  async goto(channel: string): Promise<Response> {
+    return open(this.page, `/${channel}`);
+  }
+
+  async expectCount(count: number): Promise<void> {
+    await this.badge.expectCount(count);
+  }
+}

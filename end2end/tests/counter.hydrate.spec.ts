@@ -1,0 +1,148 @@
+/**
+ * The live count: who is counted from when to when, and what the badge shows meanwhile.
+ */
+
+import { badgeHistory, layoutShift, measureLayoutShift, recordBadge } from "../fixtures/probes.ts";
+import { Calls } from "../fixtures/calls.ts";
+import { expect, test } from "../fixtures/index.ts";
+import { ChannelPage } from "../pages/channel-page.ts";
+
+test("two people on a channel are two viewers, and one when one of them closes the page", async ({
+  newVisitor,
+  channel,
+}) => {
+  const [ana, eva] = [new ChannelPage(await newVisitor()), new ChannelPage(await newVisitor())];
+  await recordBadge(ana.page);
+  await ana.goto(channel);
+  await ana.expectCount(1);
+  await eva.goto(channel);
+  await ana.expectCount(2);
+  await eva.expectCount(2);
+  await eva.page.close({ runBeforeUnload: false });
+  await ana.expectCount(1);
+  const shown = (await badgeHistory(ana.page)).map(({ number }) => number);
+  expect(shown.slice(shown.indexOf("1"))).toEqual(["1", "2", "1"]);
+});
+
+test("the only viewer sees 1, and never 0 from then on", async ({ page, channel, audience }) => {
+  await recordBadge(page);
+  const watching = new ChannelPage(page);
+  await watching.goto(channel);
+  await watching.expectCount(1);
+  await audience.join(channel);
+  await watching.expectCount(2);
+  await audience.leave();
+  await watching.expectCount(1);
+  const shown = (await badgeHistory(page)).map(({ number }) => number);
+  expect(shown.slice(shown.indexOf("1"))).not.toContain("0");
+});
+
+test("two tabs of one browser are one viewer, until the last is closed", async ({
+  context,
+  channel,
+  openStream,
+}) => {
+  const stream = await openStream(channel);
+  const [first, second] = [
+    new ChannelPage(await context.newPage()),
+    new ChannelPage(await context.newPage()),
+  ];
+  await first.goto(channel);
+  await second.goto(channel);
+  await first.expectCount(1);
+  await second.expectCount(1);
+  await second.page.close();
+  await stream.expectToStay(1);
+  await first.expectCount(1);
+  await first.page.close();
+  await stream.expectCount(0);
+  expect(stream.counts).toEqual([0, 1, 0]);
+});
+
+test("who reloads again and again is one viewer", async ({ page, channel, openStream, audience }) => {
+  const stream = await openStream(channel);
+  const watching = new ChannelPage(page);
+  await watching.goto(channel);
+  for (let i = 0; i < 15; i += 1) {
+    await page.waitForTimeout(200); // The pace of an impatient person.
+    await page.reload({ waitUntil: "commit" });
+  }
+  await watching.expectCount(1);
+  await stream.expectToStay(1);
+  expect(Math.max(...stream.counts)).toBe(1);
+  expect(await audience.count(channel)).toBe(1);
+});
+
+test("who goes on to another channel leaves the first", async ({ page, channel, openStream }) => {
+  const [here, there] = [await openStream(`${channel}-a`), await openStream(`${channel}-b`)];
+  const watching = new ChannelPage(page);
+  await watching.goto(`${channel}-a`);
+  await watching.expectCount(1);
+  await here.expectCount(1);
+  await watching.goto(`${channel}-b`);
+  await watching.expectCount(1);
+  await there.expectCount(1);
+  await here.expectCount(0);
+  expect(here.counts).toEqual([0, 1, 0]);
+  expect(there.counts).toEqual([0, 1]);
+});
+
+test("a page joins once and opens one stream", async ({ page, channel, audience }) => {
+  const calls = new Calls(page);
+  const watching = new ChannelPage(page);
+  await watching.goto(channel);
+  await watching.expectCount(1);
+  // News that came by the stream: whatever the page does at its start is done by then.
+  await audience.join(channel);
+  await watching.expectCount(2);
+  expect(calls.joins).toHaveLength(1);
+  expect(calls.joins[0]).toMatchObject({ channelId: channel, hidden: false });
+  expect(calls.heartbeats).toEqual([]);
+  expect(calls.streams).toEqual([`/api/viewer/sse/${channel}`]);
+});
+
+test("each load of a page is a new session of the same viewer", async ({ page, channel }) => {
+  const calls = new Calls(page);
+  const watching = new ChannelPage(page);
+  for (const loads of [1, 2, 3]) {
+    await watching.goto(channel);
+    await expect.poll(() => calls.joins).toHaveLength(loads);
+    await watching.expectCount(1);
+  }
+  expect(new Set(calls.joins.map((join) => join.viewerId)).size).toBe(1);
+  expect(new Set(calls.joins.map((join) => join.sessionId)).size).toBe(3);
+});
+
+for (const locale of ["es-ES", "en-US", "pt-BR"]) {
+  test(`hydration changes nothing but numbers in the page for ${locale}`, async ({
+    newVisitor,
+    channel,
+    audience,
+  }) => {
+    // Two before and three after: the words around the number stay plural.
+    await audience.join(channel, 2);
+    const watching = new ChannelPage(await newVisitor({ locale }));
+    const html = await (await watching.goto(channel)).text();
+    await watching.expectCount(3);
+    const [served, live] = await watching.page.evaluate((html) => {
+      // Comments are marks of the framework; nobody sees them.
+      const normal = (page: Document) =>
+        page
+          .querySelector("main")
+          ?.outerHTML.replace(/<!--.*?-->/g, "")
+          .replace(/\d+/g, "#");
+      return [normal(new DOMParser().parseFromString(html, "text/html")), normal(document)];
+    }, html);
+    expect(served).toContain("viewer-counter");
+    expect(live).toBe(served);
+  });
+}
+
+test("hydration moves nothing on the page", async ({ page, channel }) => {
+  test.skip(test.info().project.use.defaultBrowserType !== "chromium", "only Chromium reports layout shifts");
+  await measureLayoutShift(page);
+  const watching = new ChannelPage(page);
+  await watching.goto(channel);
+  await watching.expectCount(1);
+  expect(await layoutShift(page)).toBe(0);
+});

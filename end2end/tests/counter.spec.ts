@@ -1,0 +1,104 @@
+/**
+ * The badge as the server sends it: its number, its words, its look and what it must not give away. All of it holds with
+ * and without JavaScript.
+ */
+
+import { expect, test } from "../fixtures/index.ts";
+import { ChannelPage } from "../pages/channel-page.ts";
+import { EmbedPage } from "../pages/embed-page.ts";
+
+const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32}/i;
+
+test("the count is in the server's HTML", async ({ page, channel, audience, self }) => {
+  await audience.join(channel, 3);
+  const watching = new ChannelPage(page);
+  const html = await (await watching.goto(channel)).text();
+  expect(html).toContain('<span class="viewer-counter__number">3</span>');
+  await watching.expectCount(3 + self);
+});
+
+test("a channel that nobody watches has the count 0, not an unknown one", async ({ newVisitor, channel }) => {
+  const watching = new ChannelPage(await newVisitor({ javaScriptEnabled: false }));
+  await watching.goto(channel);
+  await watching.expectCount(0);
+});
+
+for (const { locale, one, two } of [
+  { locale: "es-ES", one: "1 espectador", two: "2 espectadores" },
+  { locale: "es-MX", one: "1 espectador", two: "2 espectadores" },
+  { locale: "en-GB", one: "1 viewer", two: "2 viewers" },
+  { locale: "pt-BR", one: "1 espectador", two: "2 espectadores" },
+  { locale: "de-DE", one: "1 espectador", two: "2 espectadores" },
+]) {
+  test(`the label for ${locale} is "${one}", then "${two}"`, async ({
+    newVisitor,
+    channel,
+    audience,
+    self,
+  }) => {
+    const watching = new ChannelPage(await newVisitor({ locale }));
+    await audience.join(channel, 1 - self);
+    await watching.goto(channel);
+    await expect(watching.badge.root).toHaveRole("img");
+    await expect(watching.badge.root).toHaveAccessibleName(one);
+    await audience.join(channel);
+    await watching.goto(channel);
+    await expect(watching.badge.root).toHaveAccessibleName(two);
+  });
+}
+
+test("the badge reads as a number and nothing else", async ({ page, channel, audience, self }) => {
+  await audience.join(channel, 12);
+  const watching = new ChannelPage(page);
+  await watching.goto(channel);
+  await expect(watching.badge.root).toHaveText(String(12 + self));
+});
+
+test("the badge is a red pill with a dot, an eye and a white number", async ({ page, channel }) => {
+  const watching = new ChannelPage(page);
+  await watching.goto(channel);
+  const { badge } = watching;
+  await expect(badge.root).toHaveAttribute("data-state", "live");
+  await expect(badge.root).toHaveCSS("background-color", "rgb(220, 38, 38)");
+  await expect(badge.root).toHaveCSS("border-radius", "8px");
+  await expect(badge.root).toHaveCSS("padding", "8px 12px");
+  await expect(badge.root).toHaveCSS("gap", "8px");
+  await expect(badge.dot).toHaveCSS("width", "6px");
+  await expect(badge.dot).toHaveCSS("height", "6px");
+  await expect(badge.dot).toHaveCSS("border-radius", "50%");
+  await expect(badge.eye).toHaveCSS("width", "16px");
+  await expect(badge.eye).toHaveCSS("height", "16px");
+  await expect(badge.number).toHaveCSS("font-size", "14px");
+  await expect(badge.number).toHaveCSS("font-weight", "500");
+  await expect(badge.number).toHaveCSS("color", "rgb(255, 255, 255)");
+});
+
+test("the dot pulses, but not for those who want less motion", async ({ page, channel }) => {
+  const watching = new ChannelPage(page);
+  await watching.goto(channel);
+  await expect(watching.badge.dot).not.toHaveCSS("animation-name", "none");
+  await page.emulateMedia({ reducedMotion: "reduce" });
+  await expect(watching.badge.dot).toHaveCSS("animation-name", "none");
+});
+
+test("the server's HTML names no viewer and no session", async ({ page, channel, audience }) => {
+  await audience.join(channel, 2);
+  for (const response of [
+    await new ChannelPage(page).goto(channel),
+    await new EmbedPage(page).goto(channel),
+    await new EmbedPage(page).goto(channel, true),
+  ]) {
+    expect(await response.text()).not.toMatch(UUID);
+  }
+});
+
+test("opening pages without JavaScript counts nobody", async ({ newVisitor, channel, audience }) => {
+  const page = await newVisitor({ javaScriptEnabled: false });
+  await new ChannelPage(page).goto(channel);
+  await new EmbedPage(page).goto(channel);
+  await new EmbedPage(page).goto(channel, true);
+  const watching = new ChannelPage(page);
+  await watching.goto(channel);
+  await watching.expectCount(0);
+  expect(await audience.count(channel)).toBe(0);
+});

@@ -1,0 +1,101 @@
+/**
+ * Every page as a document: its address, status, language and title, on small screens and for people who use assistive
+ * technology. All of it holds with and without JavaScript.
+ */
+
+import AxeBuilder from "@axe-core/playwright";
+
+import { expect, test } from "../fixtures/index.ts";
+import { takeOutScripts } from "../fixtures/probes.ts";
+import { ChannelPage } from "../pages/channel-page.ts";
+import { HomePage } from "../pages/home-page.ts";
+import { embedPath } from "../pages/embed-page.ts";
+
+const NO_CHANNEL = "/a%20b";
+
+const PAGES: { name: string; path: (channel: string) => string; status: number }[] = [
+  { name: "home", path: () => "/", status: 200 },
+  { name: "the channel page", path: (channel) => `/${channel}`, status: 200 },
+  { name: "the player", path: (channel) => embedPath(channel), status: 200 },
+  { name: "the player with the badge", path: (channel) => embedPath(channel, true), status: 200 },
+  { name: "the page for what doesn't exist", path: () => NO_CHANNEL, status: 404 },
+];
+
+test("home leads to the channel whose name is put in", async ({ page, channel }) => {
+  const home = new HomePage(page);
+  await home.goto();
+  await home.openChannel(channel);
+  await expect(page).toHaveURL(`/${channel}`);
+  await expect(page).toHaveTitle(channel);
+  await expect(new ChannelPage(page).badge.root).toBeVisible();
+});
+
+for (const { locale, lang, title } of [
+  { locale: "es-ES", lang: "es", title: "Esta página no existe" },
+  { locale: "en-US", lang: "en", title: "There is no such page" },
+  { locale: "pt-BR", lang: "pt", title: "Esta página não existe" },
+]) {
+  test(`what doesn't exist is answered with 404 and a page in the language of ${locale}`, async ({
+    newVisitor,
+    faults,
+  }) => {
+    faults.expect(/404/);
+    const page = await newVisitor({ locale });
+    for (const path of [NO_CHANNEL, `/${"x".repeat(65)}`, "/embed/a%20b", "/no/such/page"]) {
+      const response = await page.goto(path);
+      expect(response?.status(), path).toBe(404);
+      await expect(page.locator("html")).toHaveAttribute("lang", lang);
+      await expect(page).toHaveTitle(title);
+      await expect(page.getByRole("heading", { name: title })).toBeVisible();
+    }
+  });
+
+  test(`home, the channel page and the player are in the language of ${locale}`, async ({
+    newVisitor,
+    channel,
+  }) => {
+    const page = await newVisitor({ locale });
+    for (const [path, title] of [
+      ["/", "Aforo"],
+      [`/${channel}`, channel],
+      [embedPath(channel), channel],
+    ] as const) {
+      await page.goto(path);
+      await expect(page.locator("html")).toHaveAttribute("lang", lang);
+      await expect(page).toHaveTitle(title);
+    }
+  });
+}
+
+for (const { name, path, status } of PAGES) {
+  test(`${name} fits a screen of 320 px`, async ({ page, channel, faults }) => {
+    if (status >= 400) faults.expect(new RegExp(String(status)));
+    await page.setViewportSize({ width: 320, height: 568 });
+    const longestName = channel.padEnd(64, "w");
+    expect((await page.goto(path(longestName)))?.status()).toBe(status);
+    const { content, screen } = await page.evaluate(() => ({
+      content: document.documentElement.scrollWidth,
+      screen: document.documentElement.clientWidth,
+    }));
+    expect(content).toBeLessThanOrEqual(screen);
+  });
+
+  for (const colorScheme of ["light", "dark"] as const) {
+    test(`${name} is accessible in ${colorScheme} colours`, async ({
+      newVisitor,
+      channel,
+      faults,
+      javaScriptEnabled,
+    }) => {
+      if (status >= 400) faults.expect(new RegExp(String(status)));
+      // Axe is JavaScript itself, so where the page is to have none, its scripts are taken out of it.
+      const page = await newVisitor({ colorScheme, javaScriptEnabled: true });
+      if (!javaScriptEnabled) await takeOutScripts(page);
+      expect((await page.goto(path(channel)))?.status()).toBe(status);
+      const { violations } = await new AxeBuilder({ page }).analyze();
+      expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`)).toEqual(
+        [],
+      );
+    });
+  }
+}

@@ -1,0 +1,19 @@
+use leptos::prelude::*;
+
+use crate::{
+    api,
+    components::ViewerCounter,
+    domain::{ChannelId, Locale},
+};
+
+/// The badge with the count of this moment: the page waits for it, so that it is in the first HTML.
+///
+/// It is awaited in place and not through a resource: nothing is to be handed to the browser, and nothing is spawned that
+/// would have to wake the rendering on another thread.
+#[component]
+pub(super) fn Badge(channel: ChannelId, locale: Locale, track: bool) -> impl IntoView {
+    Suspend::new(async move {
+        let initial = api::count(channel.to_string()).await.ok();
+        initial.map(|initial| view! { <ViewerCounter initial locale track /> })
+    })
+}

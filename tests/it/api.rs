@@ -1,0 +1,184 @@
+//! The calls over HTTP: names, fields, statuses and headers as other clients rely on them.
+
+use std::{sync::Arc, time::Duration};
+
+use aforo::{
+    domain::Timestamp,
+    server::clock::{Clock, ManualClock},
+};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::{FailingStore, TestApp, viewer};
+
+#[tokio::test]
+async fn a_join_answers_who_how_many_and_how_often() {
+    let app = TestApp::start().await;
+    let (one, page) = (viewer(), viewer());
+    let body = json!({"channelId": "Ana", "viewerId": one, "sessionId": page, "hidden": false});
+    let answer: Value = app.post("/api/viewer/join", &body).await.json().await.unwrap();
+    assert_eq!(
+        answer,
+        json!({"viewerId": one, "sessionId": page, "count": 1, "stale": false, "heartbeatIntervalMs": 30_000})
+    );
+    assert_eq!(app.count("ana").await, 1, "upper case is the same channel");
+}
+
+#[tokio::test]
+async fn who_comes_without_ids_gets_them() {
+    let app = TestApp::start().await;
+    let answer: Value =
+        app.post("/api/viewer/join", &json!({"channelId": "ana"})).await.json().await.unwrap();
+    let id: Uuid = answer["viewerId"].as_str().unwrap().parse().unwrap();
+    assert!(!id.is_nil());
+    assert_eq!(answer["sessionId"], answer["viewerId"], "the viewer is taken for the session");
+    assert_eq!(app.leave("ana", id).await, json!({"ok": true}));
+    assert_eq!(app.count("ana").await, 0);
+}
+
+#[tokio::test]
+async fn null_is_as_good_as_nothing_and_unknown_fields_are_ignored() {
+    let app = TestApp::start().await;
+    let body =
+        json!({"channelId": "ana", "viewerId": null, "sessionId": null, "hidden": null, "color": "red"});
+    assert_eq!(app.post("/api/viewer/join", &body).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_heartbeat_answers_the_count_and_whether_it_is_counted() {
+    let app = TestApp::start().await;
+    let one = viewer();
+    app.join("ana", one).await;
+    app.join("ana", viewer()).await;
+    assert_eq!(app.heartbeat("ana", one).await, json!({"count": 2, "stale": false, "active": true}));
+    app.leave("ana", one).await;
+    assert_eq!(app.heartbeat("ana", one).await, json!({"count": 1, "stale": false, "active": false}));
+    assert_eq!(app.join("ana", one).await["count"], 2);
+    assert_eq!(app.heartbeat("ana", one).await["active"], true);
+}
+
+#[tokio::test]
+async fn a_heartbeat_of_the_unknown_creates_it() {
+    let app = TestApp::start().await;
+    assert_eq!(app.heartbeat("ana", viewer()).await, json!({"count": 1, "stale": false, "active": true}));
+}
+
+#[tokio::test]
+async fn two_pages_of_one_browser_are_one_viewer_until_the_last_leaves() {
+    let app = TestApp::start().await;
+    let (one, first, second) = (viewer(), viewer(), viewer());
+    let page = |session: Uuid| json!({"channelId": "ana", "viewerId": one, "sessionId": session});
+    app.post("/api/viewer/join", &page(first)).await;
+    app.post("/api/viewer/join", &page(second)).await;
+    assert_eq!(app.count("ana").await, 1);
+    app.post("/api/viewer/leave", &page(first)).await;
+    assert_eq!(app.count("ana").await, 1);
+    app.post("/api/viewer/leave", &page(second)).await;
+    assert_eq!(app.count("ana").await, 0);
+}
+
+#[tokio::test]
+async fn every_spelling_of_an_id_is_the_same_viewer() {
+    let app = TestApp::start().await;
+    let one = viewer();
+    for spelling in [
+        one.to_string(),
+        one.simple().to_string(),
+        one.braced().to_string(),
+        one.urn().to_string(),
+        one.to_string().to_uppercase(),
+    ] {
+        let body = json!({"channelId": "ana", "viewerId": spelling});
+        assert_eq!(app.post("/api/viewer/join", &body).await.status(), StatusCode::OK, "{spelling}");
+    }
+    assert_eq!(app.count("ana").await, 1);
+}
+
+#[tokio::test]
+async fn leaving_works_as_a_beacon_sends_it() {
+    let app = TestApp::start().await;
+    let one = viewer();
+    app.join("ana", one).await;
+    let body = json!({"channelId": "ana", "viewerId": one}).to_string();
+    let leave = app.client.post(format!("{}/api/viewer/leave", app.base));
+    let response = leave.header("content-type", "text/plain;charset=UTF-8").body(body).send().await.unwrap();
+    assert_eq!(response.json::<Value>().await.unwrap(), json!({"ok": true}));
+    assert_eq!(app.count("ana").await, 0);
+}
+
+#[tokio::test]
+async fn leaving_what_is_unknown_answers_like_leaving_what_is_known() {
+    let app = TestApp::start().await;
+    app.join("ana", viewer()).await;
+    assert_eq!(app.leave("ana", viewer()).await, json!({"ok": true}));
+    assert_eq!(app.leave("nobody-was-here", viewer()).await, json!({"ok": true}));
+    assert_eq!(app.count("ana").await, 1);
+}
+
+#[tokio::test]
+async fn silence_ends_a_viewer_after_60_seconds_and_a_hidden_one_after_150() {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_790_000_000_000)));
+    let app = TestApp::by(Arc::clone(&clock) as Arc<dyn Clock>).await;
+    app.join("ana", viewer()).await;
+    let hidden = json!({"channelId": "ana", "viewerId": viewer(), "hidden": true});
+    app.post("/api/viewer/heartbeat", &hidden).await;
+    clock.advance(Duration::from_millis(59_999));
+    assert_eq!(app.count("ana").await, 2);
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(app.count("ana").await, 1);
+    clock.advance(Duration::from_secs(90));
+    assert_eq!(app.count("ana").await, 0);
+}
+
+#[tokio::test]
+async fn the_count_is_asked_for_by_path_or_by_query_and_asking_counts_nobody() {
+    let app = TestApp::start().await;
+    for _ in 0..3 {
+        for path in ["/api/viewer/count/ana", "/api/viewer/count?channelId=ana"] {
+            let response = app.get(path).await;
+            assert_eq!(response.headers()["cache-control"], "no-store");
+            let answer: Value = response.json().await.unwrap();
+            assert!(answer["asOf"].as_u64().unwrap() > 1_700_000_000_000, "milliseconds: {answer}");
+            assert_eq!(
+                (&answer["channelId"], &answer["count"], &answer["stale"]),
+                (&json!("ana"), &json!(0), &json!(false))
+            );
+            assert_eq!(answer.as_object().unwrap().len(), 4);
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_site_may_read_counts() {
+    let app = TestApp::start().await;
+    assert_eq!(app.get("/api/viewer/count/ana").await.headers()["access-control-allow-origin"], "*");
+}
+
+#[tokio::test]
+async fn a_store_that_fails_is_a_503_that_says_when_to_come_back_and_nothing_of_the_inside() {
+    let store = FailingStore::new();
+    let app = TestApp::over(store.clone(), &[]).await;
+    store.set_broken(true);
+    let responses = [
+        app.post("/api/viewer/join", &json!({"channelId": "ana", "viewerId": viewer()})).await,
+        app.get("/api/viewer/count/ana").await,
+        app.get("/api/viewer/count?channelId=ana").await,
+    ];
+    for response in responses {
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        assert!(response.headers().contains_key("retry-after"));
+        let body = response.text().await.unwrap();
+        assert!(body.contains(r#""code":"unavailable""#), "{body}");
+        assert!(!body.contains("MISCONF") && !body.contains("hunter2"), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn liveness_does_not_ask_the_store() {
+    let store = FailingStore::new();
+    let app = TestApp::over(store.clone(), &[]).await;
+    store.set_broken(true);
+    assert_eq!(app.get("/healthz").await.status(), StatusCode::OK);
+}

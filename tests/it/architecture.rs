@@ -1,0 +1,259 @@
+//! The structure of the code, held to what the crate's documentation says: imports flow one way, and what depends on the
+//! half that is compiled is in two files.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use syn::{ItemUse, UseTree, visit::Visit};
+
+/// Modules, and the modules of this crate that each may name. The most specific entry counts; a module may always name
+/// itself and what is below it.
+const MAY_NAME: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("platform", &["domain"]),
+    ("api", &["domain", "server::presence"]), // the service, inside the bodies of server functions
+    ("hooks", &["domain", "api", "platform"]),
+    ("components", &["hooks", "domain"]),
+    ("pages", &["components", "hooks", "api", "domain"]),
+    ("app", &["pages", "hooks"]),
+    ("server::clock", &["domain"]),
+    ("server::config", &["domain"]),
+    ("server::telemetry", &["server::config"]),
+    ("server::store", &["domain", "server::clock", "server::config"]),
+    ("server::fanout", &["domain", "server::store::Store"]), // the trait, no store in particular
+    (
+        "server::presence",
+        &["domain", "server::store", "server::fanout", "server::clock", "server::telemetry"],
+    ),
+    ("server::problem", &["api", "server::store::StoreError"]),
+    ("server::state", &["server::presence"]),
+    ("server::calls", &["api", "domain", "server::presence", "server::state"]),
+    ("server::reads", &["api", "domain", "server::presence", "server::state", "server::calls"]),
+    (
+        "server::sse",
+        &["api", "domain", "server::presence", "server::fanout", "server::state", "server::reads"],
+    ),
+    ("server::health", &["server::presence", "server::state"]),
+    ("server::site", &["app", "domain", "server::state"]),
+    ("server::router", &["api", "app", "server"]),
+    ("server::boot", &["server"]),
+    ("server", &[]),
+    ("main", &["server::boot"]),
+    ("lib", &[]),
+];
+
+/// Crates that only some modules may name.
+const ONLY_IN: &[(&str, &[&str])] = &[
+    ("web_sys", &["platform::browser"]),
+    ("js_sys", &["platform::browser"]),
+    ("gloo_timers", &["platform::browser"]),
+    ("wasm_bindgen", &["platform::browser", "lib"]),
+    ("send_wrapper", &["platform::browser"]),
+    (
+        "leptos",
+        &[
+            "app",
+            "pages",
+            "components",
+            "hooks",
+            "api",
+            "platform::server",
+            "server::calls",
+            "server::site",
+            "server::state",
+            "lib",
+        ],
+    ),
+    ("leptos_axum", &["platform::server", "server::site"]),
+    ("axum", &["platform::server", "server"]),
+    ("tokio", &["server"]),
+    ("clap", &["server::config", "server::boot"]),
+    ("redis", &["server::store"]),
+];
+
+/// Modules that may not name a crate although a module above them may.
+const NOT_IN: &[(&str, &[&str])] =
+    &[("axum", &["server::store", "server::fanout", "server::presence", "server::clock", "server::config"])];
+
+const GATE_BUDGET: usize = 10;
+
+/// A source file: its module path and what it names.
+struct Source {
+    path: PathBuf,
+    module: String,
+    text: String,
+    names: Vec<String>,
+}
+
+#[test]
+fn imports_flow_one_way() {
+    let mut faults = Vec::new();
+    for source in sources() {
+        let allowed = most_specific(MAY_NAME, &source.module)
+            .unwrap_or_else(|| panic!("{} is in no row of the import table", source.path.display()));
+        for name in source.names.iter().filter_map(|name| name.strip_prefix("crate::")) {
+            let own = is_within(name, top_of(&source.module));
+            if !own && !allowed.iter().any(|module| is_within(name, module)) {
+                faults.push(format!("{}: may not name crate::{name}", source.path.display()));
+            }
+        }
+        for name in &source.names {
+            let krate = name.split("::").next().unwrap_or_default();
+            let only_in = ONLY_IN.iter().find(|(only, _)| *only == krate).map(|(_, modules)| *modules);
+            let not_in =
+                NOT_IN.iter().find(|(not, _)| *not == krate).map_or(&[][..], |(_, modules)| *modules);
+            let is_in = |modules: &[&str]| modules.iter().any(|module| is_within(&source.module, module));
+            if only_in.is_some_and(|modules| !is_in(modules)) || is_in(not_in) {
+                faults.push(format!("{}: may not name the crate {krate}", source.path.display()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "the import table is broken:\n{}", faults.join("\n"));
+}
+
+#[test]
+fn feature_gates_are_few_and_in_two_files() {
+    let mut gates = Vec::new();
+    for source in sources() {
+        for (number, line) in source.text.lines().enumerate() {
+            if line.contains("cfg") && line.contains("feature") {
+                gates.push((source.module.clone(), format!("{}:{}", source.path.display(), number + 1)));
+            }
+        }
+    }
+    let strays: Vec<_> = gates.iter().filter(|(module, _)| module != "lib" && module != "platform").collect();
+    assert!(strays.is_empty(), "gates belong into lib.rs and platform/mod.rs: {strays:?}");
+    assert!(gates.len() <= GATE_BUDGET, "{} gates, and {GATE_BUDGET} are the budget: {gates:?}", gates.len());
+    assert!(!gates.is_empty(), "the search for gates finds none");
+}
+
+#[test]
+fn both_twins_of_the_platform_have_the_same_names() {
+    let public = |file: &str| {
+        let text = fs::read_to_string(Path::new("src/platform").join(file)).unwrap();
+        let mut names: Vec<_> = syn::parse_file(&text)
+            .unwrap()
+            .items
+            .into_iter()
+            .filter_map(|item| match item {
+                syn::Item::Fn(item) if matches!(item.vis, syn::Visibility::Public(_)) => {
+                    Some(item.sig.ident.to_string())
+                }
+                syn::Item::Struct(item) if matches!(item.vis, syn::Visibility::Public(_)) => {
+                    Some(item.ident.to_string())
+                }
+                _ => None,
+            })
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(public("browser.rs"), public("server.rs"));
+}
+
+#[test]
+fn the_table_would_find_a_fault() {
+    let names = names_in("domain", "use crate::server::{boot, store::Store}; fn f() { super::api::join(); }");
+    assert_eq!(names, ["crate::server::boot", "crate::server::store::Store", "crate::api::join"]);
+    assert!(most_specific(MAY_NAME, "server::store::memory").unwrap().contains(&"server::clock"));
+}
+
+fn sources() -> Vec<Source> {
+    let mut files = Vec::new();
+    collect(Path::new("src"), &mut files);
+    files.into_iter().filter(|path| !path.ends_with("tests.rs")).map(read).collect()
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+fn read(path: PathBuf) -> Source {
+    let text = fs::read_to_string(&path).unwrap();
+    let module = path.with_extension("").strip_prefix("src").unwrap().to_string_lossy().replace('/', "::");
+    let module = module.strip_suffix("::mod").unwrap_or(&module).to_owned();
+    let names = names_in(&module, &text);
+    Source { path, module, text, names }
+}
+
+/// Every path that a file names, in `use` and elsewhere, from the crate's root where it is one of this crate.
+fn names_in(module: &str, text: &str) -> Vec<String> {
+    struct Names<'a>(&'a str, Vec<String>);
+
+    impl Names<'_> {
+        fn add(&mut self, segments: &[String]) {
+            let up = segments.iter().take_while(|segment| *segment == "super").count();
+            let mut path = segments.join("::");
+            if up > 0 {
+                let parents: Vec<_> = self.0.split("::").collect();
+                // A file's `super` is the module that it is in.
+                let kept = parents.len().saturating_sub(up);
+                path = [&["crate"], &parents[..kept]].concat().join("::");
+                for segment in &segments[up..] {
+                    path = format!("{path}::{segment}");
+                }
+            }
+            self.1.push(path);
+        }
+
+        fn tree(&mut self, tree: &UseTree, before: &[String]) {
+            let with = |name: String| [before, &[name]].concat();
+            match tree {
+                UseTree::Path(path) => self.tree(&path.tree, &with(path.ident.to_string())),
+                UseTree::Name(name) => self.add(&with(name.ident.to_string())),
+                UseTree::Rename(name) => self.add(&with(name.ident.to_string())),
+                UseTree::Glob(_) => self.add(before),
+                UseTree::Group(group) => group.items.iter().for_each(|tree| self.tree(tree, before)),
+            }
+        }
+    }
+
+    impl<'ast> Visit<'ast> for Names<'_> {
+        fn visit_item_use(&mut self, item: &'ast ItemUse) {
+            self.tree(&item.tree, &[]);
+        }
+
+        fn visit_path(&mut self, path: &'ast syn::Path) {
+            if path.segments.len() > 1 {
+                self.add(&path.segments.iter().map(|segment| segment.ident.to_string()).collect::<Vec<_>>());
+            }
+            syn::visit::visit_path(self, path);
+        }
+
+        fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+            // Tests inside a file may name what they need.
+            if item.ident != "tests" {
+                syn::visit::visit_item_mod(self, item);
+            }
+        }
+    }
+
+    let mut names = Names(module, Vec::new());
+    names.visit_file(&syn::parse_file(text).unwrap());
+    names.1
+}
+
+/// `domain` for `domain::roster`; `server::store` for `server::store::memory`.
+fn top_of(module: &str) -> &str {
+    let depth = if module.starts_with("server::") { 2 } else { 1 };
+    let end = module.match_indices("::").nth(depth - 1).map_or(module.len(), |(at, _)| at);
+    &module[..end]
+}
+
+fn is_within(name: &str, module: &str) -> bool {
+    name == module || name.strip_prefix(module).is_some_and(|rest| rest.starts_with("::"))
+}
+
+fn most_specific<'a>(table: &[(&str, &'a [&'a str])], module: &str) -> Option<&'a [&'a str]> {
+    let rows = table.iter().filter(|(row, _)| is_within(module, row));
+    rows.max_by_key(|(row, _)| row.len()).map(|(_, allowed)| *allowed)
+}

@@ -1,0 +1,124 @@
+//! What the server renders, before any script runs.
+
+use reqwest::{StatusCode, header::ACCEPT_LANGUAGE};
+
+use crate::support::{FailingStore, TestApp, viewer};
+
+async fn html(app: &TestApp, path: &str, language: &str) -> String {
+    let request = app.client.get(format!("{}{path}", app.base)).header(ACCEPT_LANGUAGE, language);
+    request.send().await.unwrap().text().await.unwrap()
+}
+
+#[tokio::test]
+async fn the_count_is_in_the_html_with_its_label_in_the_visitors_language() {
+    let app = TestApp::start().await;
+    for (viewers, path, language, label) in [
+        (1, "/ana", "es-AR", "1 espectador"),
+        (1, "/ANA", "en", "1 viewer"),
+        (2, "/ana", "de", "2 espectadores"),
+        (3, "/embed/ana?counter=1", "pt-BR", "3 espectadores"),
+    ] {
+        while app.count("ana").await < viewers {
+            app.join("ana", viewer()).await;
+        }
+        let html = html(&app, path, language).await;
+        assert!(html.contains(&format!(r#"aria-label="{label}""#)), "{label} in {html}");
+        assert!(html.contains(r#"data-state="live""#), "{html}");
+        assert!(
+            html.contains(&format!(r#"<span class="viewer-counter__number">{viewers}</span>"#)),
+            "{html}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_language_is_said() {
+    let app = TestApp::start().await;
+    for (header, lang) in [("en-GB", "en"), ("pt", "pt"), ("", "es")] {
+        assert!(html(&app, "/ana", header).await.contains(&format!(r#"<html lang="{lang}">"#)));
+    }
+}
+
+#[tokio::test]
+async fn an_embed_shows_no_badge_unless_asked() {
+    let app = TestApp::start().await;
+    assert!(!html(&app, "/embed/ana", "es").await.contains("viewer-counter"));
+    assert!(!html(&app, "/embed/ana?counter=0", "es").await.contains("viewer-counter"));
+    assert!(html(&app, "/embed/ana?counter=1", "es").await.contains("viewer-counter"));
+}
+
+#[tokio::test]
+async fn a_count_that_is_unknown_is_a_dash() {
+    let store = FailingStore::new();
+    let app = TestApp::over(store.clone(), &[]).await;
+    store.set_broken(true);
+    let response = app.get("/ana").await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let html = response.text().await.unwrap();
+    assert!(html.contains(r#"data-state="unknown""#), "{html}");
+    assert!(html.contains(r#"<span class="viewer-counter__number">—</span>"#), "{html}");
+}
+
+#[tokio::test]
+async fn rendering_counts_nobody_and_holds_no_id() {
+    let app = TestApp::start().await;
+    let one = viewer();
+    app.join("ana", one).await;
+    for path in ["/", "/ana", "/embed/ana", "/embed/ana?counter=1"] {
+        let html = html(&app, path, "es").await;
+        assert!(!html.contains(&one.to_string()), "{html}");
+    }
+    assert_eq!(app.count("ana").await, 1);
+}
+
+#[tokio::test]
+async fn the_form_of_the_home_page_leads_to_the_channel() {
+    let app = TestApp::start().await;
+    let response = app.get("/?channel=Ana.TV").await;
+    assert_eq!((response.status(), response.url().path()), (StatusCode::OK, "/ana.tv"));
+    let response = app.get("/?channel=not%20a%20channel").await;
+    assert_eq!((response.status(), response.url().path()), (StatusCode::OK, "/"));
+}
+
+#[tokio::test]
+async fn what_is_no_page_is_a_page_that_says_so() {
+    let app = TestApp::start().await;
+    for path in ["/a%20b", "/a/b/c", "/embed/a%20b", "/embed/a/b", "/%ff", &format!("/{}", "z".repeat(65))] {
+        let response = app.get(path).await;
+        assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
+        assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/html"), "{path}");
+        assert!(response.text().await.unwrap().contains("Esta página no existe"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn files_come_compressed_to_those_who_take_it_and_may_be_kept_for_good() {
+    let app = TestApp::start().await;
+    let page = html(&app, "/ana", "es").await;
+    let script = page.split('"').find(|part| part.ends_with("aforo.js")).expect("the script's address");
+    let request = app.client.get(format!("{}{script}", app.base)).header("accept-encoding", "br");
+    let response = request.send().await.unwrap();
+    assert_eq!(response.headers()["content-encoding"], "br");
+    assert_eq!(response.headers()["cache-control"], "public, max-age=31536000, immutable");
+    assert_eq!(response.headers()["content-type"], "text/javascript");
+    let response = app.get(script).await;
+    assert!(!response.headers().contains_key("content-encoding"));
+    assert_eq!(
+        app.get("/robots.txt").await.headers()["content-type"],
+        "text/plain",
+        "a file wins over a channel"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rendering_on_many_threads_panics_nowhere() {
+    // What is made on one thread and dropped on another is where hooks for browsers fail on servers.
+    let app = TestApp::start().await;
+    for _ in 0..10 {
+        let pages = (0..50).map(|_| app.get("/embed/ana?counter=1"));
+        for response in futures::future::join_all(pages).await {
+            assert_eq!(response.status(), StatusCode::OK);
+            assert!(response.text().await.unwrap().ends_with("</script>"), "the page is whole");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! A server of its own for each test, and the calls to speak with it.
+
+mod stores;
+
+use std::{fs, pin::Pin, sync::Arc, time::Duration};
+
+use aforo::server::{
+    boot::Server,
+    clock::{Clock, SystemClock},
+    config::Config,
+    store::{MemoryStore, Store},
+};
+use clap::Parser;
+use eventsource_stream::{Event, Eventsource};
+use futures::{Stream, StreamExt};
+use reqwest::{Client, Response, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
+use uuid::Uuid;
+
+pub use stores::FailingStore;
+
+/// How long a test waits for what has to happen: far more than it takes, so that a busy machine breaks nothing.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running server. It ends when it is dropped.
+pub struct TestApp {
+    pub base: String,
+    pub client: Client,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+    _site: TempDir,
+}
+
+impl TestApp {
+    /// A server with the embedded store and a short update interval.
+    pub async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// The same with more flags.
+    pub async fn with(flags: &[&str]) -> Self {
+        Self::over(Arc::new(MemoryStore::new(Arc::new(SystemClock::start()))), flags).await
+    }
+
+    /// The same with an embedded store that runs by a clock of the test.
+    pub async fn by(clock: Arc<dyn Clock>) -> Self {
+        Self::over(Arc::new(MemoryStore::new(clock)), &[]).await
+    }
+
+    /// A server over any store.
+    pub async fn over(store: Arc<dyn Store>, flags: &[&str]) -> Self {
+        let site = stub_site();
+        let root = format!("--site-root={}", site.path().display());
+        let config = ["aforo", "--site-addr=127.0.0.1:0", "--count-update-interval=100", &root];
+        let config = Config::try_parse_from(config.iter().chain(flags)).unwrap();
+        let server = Server::over(store, &config).await.unwrap();
+        let base = format!("http://{}", server.addr());
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let stopped = async {
+                let _dropped = stopped.await;
+            };
+            server.serve(stopped).await.unwrap();
+        });
+        Self { base, client: Client::new(), stop: Some(stop), task, _site: site }
+    }
+
+    /// Asks the server to end, as SIGTERM does, and waits until it has.
+    pub async fn stop(mut self) {
+        self.stop.take();
+        timeout(PATIENCE, self.task).await.expect("the server ends").unwrap();
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Response {
+        self.client.post(format!("{}{path}", self.base)).json(body).send().await.unwrap()
+    }
+
+    pub async fn get(&self, path: &str) -> Response {
+        self.client.get(format!("{}{path}", self.base)).send().await.unwrap()
+    }
+
+    /// Joins a channel with a viewer; the answer's body.
+    pub async fn join(&self, channel: &str, viewer: Uuid) -> Value {
+        let response =
+            self.post("/api/viewer/join", &json!({"channelId": channel, "viewerId": viewer})).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        response.json().await.unwrap()
+    }
+
+    pub async fn heartbeat(&self, channel: &str, viewer: Uuid) -> Value {
+        let response =
+            self.post("/api/viewer/heartbeat", &json!({"channelId": channel, "viewerId": viewer})).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        response.json().await.unwrap()
+    }
+
+    pub async fn leave(&self, channel: &str, viewer: Uuid) -> Value {
+        let response =
+            self.post("/api/viewer/leave", &json!({"channelId": channel, "viewerId": viewer})).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        response.json().await.unwrap()
+    }
+
+    /// The count of a channel, which has to be known.
+    pub async fn count(&self, channel: &str) -> u64 {
+        let response = self.get(&format!("/api/viewer/count/{channel}")).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        response.json::<Value>().await.unwrap()["count"].as_u64().unwrap()
+    }
+
+    /// An open event stream: `sse/ana` or `sse?channels=ana,bob`.
+    pub async fn sse(&self, path: &str) -> Sse {
+        let response = self.get(&format!("/api/viewer/{path}")).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        Sse(Box::pin(response.bytes_stream().eventsource().map(|event| event.expect("a well-formed event"))))
+    }
+}
+
+/// An open event stream.
+pub struct Sse(Pin<Box<dyn Stream<Item = Event> + Send>>);
+
+impl Sse {
+    /// The next event; `None` at the end of the stream.
+    pub async fn next(&mut self) -> Option<Event> {
+        timeout(PATIENCE, self.0.next()).await.expect("an event, or the end")
+    }
+
+    /// The data of the next message.
+    pub async fn data(&mut self) -> Value {
+        let event = self.next().await.expect("an event");
+        assert_eq!(event.event, "message");
+        serde_json::from_str(&event.data).unwrap()
+    }
+
+    /// Reads on until a channel's count is `expected`; all counts that came before it.
+    pub async fn until(&mut self, expected: u64) -> Vec<u64> {
+        let mut before = Vec::new();
+        loop {
+            match self.data().await["count"].as_u64().expect("a known count") {
+                count if count == expected => return before,
+                count => before.push(count),
+            }
+        }
+    }
+}
+
+/// A fresh viewer.
+pub fn viewer() -> Uuid {
+    Uuid::new_v4()
+}
+
+/// A folder such as `make site` builds, with stand-ins for the files.
+fn stub_site() -> TempDir {
+    let site = TempDir::new().unwrap();
+    fs::create_dir(site.path().join("pkg")).unwrap();
+    for (file, content) in [
+        ("pkg/aforo.js", "export default async () => {}"),
+        ("pkg/aforo.js.br", "(compressed)"),
+        ("pkg/aforo.css", "body {}"),
+        ("robots.txt", "User-agent: *\n"),
+    ] {
+        fs::write(site.path().join(file), content).unwrap();
+    }
+    site
+}

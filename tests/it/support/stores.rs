@@ -1,0 +1,58 @@
+//! A store that can be told to fail.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use aforo::{
+    domain::ChannelId,
+    server::{
+        clock::SystemClock,
+        store::{Batch, MemoryStore, Reading, Store, StoreError, Written},
+    },
+};
+use async_trait::async_trait;
+
+/// The embedded store with a switch: while it is broken, every call fails.
+pub struct FailingStore {
+    inner: MemoryStore,
+    broken: AtomicBool,
+}
+
+impl FailingStore {
+    pub fn new() -> Arc<Self> {
+        let inner = MemoryStore::new(Arc::new(SystemClock::start()));
+        Arc::new(Self { inner, broken: AtomicBool::new(false) })
+    }
+
+    pub fn set_broken(&self, broken: bool) {
+        self.broken.store(broken, Ordering::SeqCst);
+    }
+
+    fn error(&self) -> Option<StoreError> {
+        let secret = "redis://user:hunter2@10.0.0.7 MISCONF";
+        self.broken.load(Ordering::SeqCst).then(|| StoreError::Unreachable(secret.to_owned()))
+    }
+}
+
+#[async_trait]
+impl Store for FailingStore {
+    async fn write(&self, batches: &[Batch]) -> Vec<Result<Written, StoreError>> {
+        match self.error() {
+            Some(error) => vec![Err(error); batches.len()],
+            None => self.inner.write(batches).await,
+        }
+    }
+
+    async fn counts(&self, channels: &[ChannelId]) -> Vec<Result<Reading, StoreError>> {
+        match self.error() {
+            Some(error) => vec![Err(error); channels.len()],
+            None => self.inner.counts(channels).await,
+        }
+    }
+
+    async fn sweep(&self) -> Result<(), StoreError> {
+        self.error().map_or(Ok(()), Err)
+    }
+}
