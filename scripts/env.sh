@@ -13,6 +13,6 @@ has_wasm_target() { [ -d "$(rustc --print sysroot)/lib/rustlib/wasm32-unknown-un
 
 # Debian's own toolchain, where rustup could not fetch the target (see setup.sh). It builds both halves then: two
 # compilers in one target folder would rebuild everything at each turn.
-if ! has_wasm_target && rustup toolchain list 2>/dev/null | grep -q '^debian-web'; then
+if { [ "${AFORO_WASM:-}" = debian ] || ! has_wasm_target; } && rustup toolchain list | grep -q '^debian-web'; then
   export RUSTUP_TOOLCHAIN=debian-web CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-22
 fi
