@@ -15,8 +15,9 @@ say "building the browser half (WebAssembly)"
 cargo rustc --lib --crate-type cdylib --profile wasm-release --target wasm32-unknown-unknown \
   --no-default-features --features hydrate
 
-stamp=$(cat "$wasm" style/main.css public/* scripts/site.sh | sha256sum | cut -c1-64)
-if [ -f "$site/.stamp" ] && [ "$(cat "$site/.stamp")" = "$stamp" ]; then
+# What went in and, since cargo-leptos writes to the same place, what came out.
+stamp() { cat "$wasm" style/main.css public/* scripts/site.sh "$pkg"/* | sha256sum; }
+if [ -f "$site/.stamp" ] && [ "$(cat "$site/.stamp")" = "$(stamp)" ]; then
   say "target/site is up to date"
   exit 0
 fi
@@ -33,4 +34,4 @@ mv "$pkg/aforo_bg.wasm" "$pkg/aforo.wasm"
 "$tools/esbuild" --minify --log-level=warning style/main.css --outfile="$pkg/aforo.css"
 cp -r public/. "$site/"
 node scripts/precompress.mjs "$site"
-echo "$stamp" > "$site/.stamp"
+stamp > "$site/.stamp"

@@ -19,8 +19,8 @@ export class Badge {
 
   /** The number to be read on it; null if there is none. */
   async count(): Promise<number | null> {
-    const text = (await this.root.innerText()).trim();
-    return text === "—" ? null : Number(text.replace(/[.,]/g, ""));
+    const digits = (await this.root.innerText()).trim().replace(/[.,]/g, "");
+    return /^\d+$/.test(digits) ? Number(digits) : null;
   }
 
   /** `live`, `stale` or `unknown`. */

@@ -2,7 +2,7 @@
  * `/{channel}`: the player and the badge. Who opens it with JavaScript is a viewer.
  */
 
-import type { Page, Response } from "@playwright/test";
+import type { Page } from "@playwright/test";
 
 import { Badge } from "./badge.ts";
 import { open } from "./open.ts";
@@ -16,8 +16,8 @@ export class ChannelPage {
     this.badge = new Badge(page);
   }
 
-  /** Opens a channel; the answer is the server's HTML. */
-  async goto(channel: string): Promise<Response> {
+  /** Opens a channel; returns the server's HTML. */
+  async goto(channel: string): Promise<string> {
     return open(this.page, `/${channel}`);
   }
 

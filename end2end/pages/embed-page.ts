@@ -2,7 +2,7 @@
  * `/embed/{channel}`: the player alone, for frames of other pages; with `?counter=1` the badge is on it.
  */
 
-import type { Locator, Page, Response } from "@playwright/test";
+import type { Locator, Page } from "@playwright/test";
 
 import { Badge } from "./badge.ts";
 import { open } from "./open.ts";
@@ -22,8 +22,8 @@ export class EmbedPage {
     this.player = page.locator(".player");
   }
 
-  /** Opens the player of a channel; the answer is the server's HTML. */
-  async goto(channel: string, counter = false): Promise<Response> {
+  /** Opens the player of a channel; returns the server's HTML. */
+  async goto(channel: string, counter = false): Promise<string> {
     return open(this.page, embedPath(channel, counter));
   }
 }

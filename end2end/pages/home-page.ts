@@ -2,7 +2,7 @@
  * `/`: the form that leads to a channel.
  */
 
-import type { Page, Response } from "@playwright/test";
+import type { Page } from "@playwright/test";
 
 import { open } from "./open.ts";
 
@@ -13,7 +13,7 @@ export class HomePage {
     this.page = page;
   }
 
-  async goto(): Promise<Response> {
+  async goto(): Promise<string> {
     return open(this.page, "/");
   }
 

@@ -122,7 +122,7 @@ for (const locale of ["es-ES", "en-US", "pt-BR"]) {
     // Two before and three after: the words around the number stay plural.
     await audience.join(channel, 2);
     const watching = new ChannelPage(await newVisitor({ locale }));
-    const html = await (await watching.goto(channel)).text();
+    const html = await watching.goto(channel);
     await watching.expectCount(3);
     const [served, live] = await watching.page.evaluate((html) => {
       // Comments are marks of the framework; nobody sees them.

@@ -15,11 +15,12 @@ for (const locale of ["es-ES", "en-US", "pt-BR"]) {
     audience,
   }) => {
     const watching = new ChannelPage(await newVisitor({ locale }));
+    await audience.join(channel, 2);
     let over = false;
     const comingAndGoing = (async () => {
       while (!over) {
-        await audience.join(channel, 2);
         await audience.leave();
+        await audience.join(channel);
       }
     })();
     for (let load = 0; load < LOADS; load += 1) {
@@ -31,6 +32,18 @@ for (const locale of ["es-ES", "en-US", "pt-BR"]) {
     }
     over = true;
     await comingAndGoing;
-    await watching.expectCount(await audience.count(channel));
+    await watching.expectCount(3);
   });
 }
+
+test("hydration loads each file once", async ({ page, channel }) => {
+  const watching = new ChannelPage(page);
+  await watching.goto(channel);
+  await watching.expectCount(1);
+  const loaded = await page.evaluate(() =>
+    performance.getEntriesByType("resource").map((entry) => new URL(entry.name).pathname),
+  );
+  const files = loaded.filter((path) => path.startsWith("/pkg/"));
+  expect(files.filter((path) => path.endsWith(".wasm"))).toHaveLength(1);
+  expect(new Set(files).size).toBe(files.length);
+});

@@ -3,7 +3,15 @@
  * server that has no time just now.
  */
 
-import { activate, badgeHistory, blockStorage, pretend, recordBadge, setHidden } from "../fixtures/probes.ts";
+import {
+  activate,
+  badgeHistory,
+  blockStorage,
+  pretend,
+  recordBadge,
+  sayGoodbye,
+  setHidden,
+} from "../fixtures/probes.ts";
 import { Calls } from "../fixtures/calls.ts";
 import { expect, test } from "../fixtures/index.ts";
 import { ChannelPage } from "../pages/channel-page.ts";
@@ -136,4 +144,71 @@ test("a join that is refused for a while is tried again, and the badge doesn't s
     { state: "live", number: "2" },
     { state: "live", number: "3" },
   ]);
+});
+
+test("a stream that is refused is opened again, and the badge keeps its number", async ({
+  page,
+  channel,
+  audience,
+  faults,
+}) => {
+  faults.expect(/503/);
+  await audience.join(channel, 2);
+  await page.route("**/api/viewer/sse/**", (route) => route.fulfill({ status: 503 }), { times: 1 });
+  await recordBadge(page);
+  const watching = new ChannelPage(page);
+  await watching.goto(channel);
+  await watching.expectCount(3);
+  await audience.join(channel);
+  await watching.expectCount(4);
+  const shown = await badgeHistory(page);
+  expect(shown.map(({ state }) => state)).not.toContain("unknown");
+  expect(shown.map(({ number }) => number)).not.toContain("0");
+});
+
+test("who goes away before the join has arrived is not counted", async ({
+  page,
+  channel,
+  request,
+  openStream,
+}) => {
+  const stream = await openStream(channel);
+  // They travel on two connections, so the leave may overtake the join. Here it does.
+  await page.route("**/api/viewer/join", () => {});
+  const join = page.waitForRequest("**/api/viewer/join");
+  await new ChannelPage(page).goto(channel);
+  const data: unknown = (await join).postDataJSON();
+  const left = page.waitForResponse("**/api/viewer/leave");
+  await sayGoodbye(page);
+  await left;
+  expect((await request.post("/api/viewer/join", { data })).status()).toBe(200);
+  await stream.expectToStay(0);
+});
+
+test("a page that comes back from the back/forward cache is counted again, in a new session", async ({
+  playwright,
+  browserName,
+  channel,
+  openStream,
+  faults,
+}) => {
+  test.skip(browserName !== "chromium", "only Chromium can be told to keep its cache when it is automated");
+  const browser = await playwright.chromium.launch({ ignoreDefaultArgs: ["--disable-back-forward-cache"] });
+  faults.watch(browser);
+  const stream = await openStream(channel);
+  const page = await browser.newPage();
+  const calls = new Calls(page);
+  const watching = new ChannelPage(page);
+  await watching.goto(channel);
+  await watching.expectCount(1);
+  await stream.expectCount(1);
+  await page.goto("/");
+  await stream.expectCount(0);
+  await page.evaluate(() => history.back());
+  await stream.expectCount(1);
+  await watching.expectCount(1);
+  expect(new Set(calls.joins.map((join) => join.viewerId)).size).toBe(1);
+  expect(new Set(calls.joins.map((join) => join.sessionId)).size).toBe(2);
+  expect(calls.streams).toHaveLength(2);
+  await browser.close();
 });

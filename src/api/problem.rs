@@ -37,6 +37,19 @@ pub enum Code {
 }
 
 impl Code {
+    /// Every code, in the order of their statuses.
+    pub const ALL: [Self; 9] = [
+        Self::Malformed,
+        Self::InvalidChannel,
+        Self::InvalidViewer,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::BodyTooLarge,
+        Self::UnsupportedMediaType,
+        Self::Internal,
+        Self::Unavailable,
+    ];
+
     /// Its HTTP status.
     #[must_use]
     pub const fn status(self) -> u16 {

@@ -4,4 +4,4 @@ pub mod embed_viewer_tracker;
 pub mod viewer_counter;
 
 pub use embed_viewer_tracker::EmbedViewerTracker;
-pub use viewer_counter::ViewerCounter;
+pub use viewer_counter::{PageRole, ViewerCounter};

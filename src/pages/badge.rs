@@ -2,7 +2,7 @@ use leptos::prelude::*;
 
 use crate::{
     api,
-    components::ViewerCounter,
+    components::{PageRole, ViewerCounter},
     domain::{ChannelId, Locale},
 };
 
@@ -11,9 +11,9 @@ use crate::{
 /// It is awaited in place and not through a resource: nothing is to be handed to the browser, and nothing is spawned that
 /// would have to wake the rendering on another thread.
 #[component]
-pub(super) fn Badge(channel: ChannelId, locale: Locale, track: bool) -> impl IntoView {
+pub(super) fn Badge(channel: ChannelId, locale: Locale, role: PageRole) -> impl IntoView {
     Suspend::new(async move {
         let initial = api::count(channel.to_string()).await.ok();
-        initial.map(|initial| view! { <ViewerCounter initial locale track /> })
+        initial.map(|initial| view! { <ViewerCounter initial locale role /> })
     })
 }

@@ -3,7 +3,7 @@ use leptos_meta::Title;
 use leptos_router::hooks::use_params_map;
 
 use super::{NotFoundPage, badge::Badge, player::Player};
-use crate::{domain::ChannelId, hooks::use_locale};
+use crate::{components::PageRole, domain::ChannelId, hooks::use_locale};
 
 /// `/{channel}`: the player, and how many are watching. Who opens it is a viewer.
 #[component]
@@ -20,7 +20,7 @@ pub fn ChannelPage() -> impl IntoView {
             <Player channel=channel.clone() locale />
             <header class="channel__bar">
                 <h1 class="channel__name">{title}</h1>
-                <Badge channel locale track=true />
+                <Badge channel locale role=PageRole::Viewer />
             </header>
         </main>
     })

@@ -3,7 +3,11 @@ use leptos_meta::Title;
 use leptos_router::hooks::{use_params_map, use_query_map};
 
 use super::{NotFoundPage, badge::Badge, player::Player};
-use crate::{components::EmbedViewerTracker, domain::ChannelId, hooks::use_locale};
+use crate::{
+    components::{EmbedViewerTracker, PageRole},
+    domain::ChannelId,
+    hooks::use_locale,
+};
 
 /// `/embed/{channel}`: the player alone, for frames of other pages. With `?counter=1` the badge is on it.
 #[component]
@@ -19,7 +23,7 @@ pub fn EmbedPage() -> impl IntoView {
         let channel = channel.clone();
         view! {
             <div class="embed__counter">
-                <Badge channel locale track=false />
+                <Badge channel locale role=PageRole::CountedElsewhere />
             </div>
         }
     });

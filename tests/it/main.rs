@@ -3,6 +3,7 @@
 //! - `architecture`: who may import whom, and where the feature gates are.
 //! - `api`: the calls over HTTP.
 //! - `pages`: what the server renders.
+//! - `readme`: its tables, held to the code.
 //! - `stream`: the event stream over HTTP.
 //! - `hardening`: input that no client of ours sends, each with the reason for it.
 //! - `support`: what the others start and speak with.
@@ -13,5 +14,6 @@ mod api;
 mod architecture;
 mod hardening;
 mod pages;
+mod readme;
 mod stream;
 mod support;

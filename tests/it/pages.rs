@@ -32,6 +32,18 @@ async fn the_count_is_in_the_html_with_its_label_in_the_visitors_language() {
 }
 
 #[tokio::test]
+async fn a_viewers_page_never_reads_zero() {
+    // Who looks at it is watching, and will be counted as soon as the script runs.
+    let app = TestApp::start().await;
+    for path in ["/ana", "/embed/ana?counter=1"] {
+        let html = html(&app, path, "es").await;
+        assert!(html.contains(r#"<span class="viewer-counter__number">1</span>"#), "{html}");
+        assert!(html.contains(r#"aria-label="1 espectador""#), "{html}");
+    }
+    assert_eq!(app.count("ana").await, 0, "rendering has counted nobody");
+}
+
+#[tokio::test]
 async fn the_language_is_said() {
     let app = TestApp::start().await;
     for (header, lang) in [("en-GB", "en"), ("pt", "pt"), ("", "es")] {

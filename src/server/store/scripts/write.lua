@@ -1,0 +1,125 @@
+-- Does the operations of any number of channels and answers with their counts. Each channel's operations happen in their
+-- order, with nothing in between.
+--
+-- KEYS, three for each channel, all under the channel's hash tag:
+--   viewers   sorted set: viewer (16 bytes) -> end of its longest lease (ms)
+--   sessions  hash: viewer (16 bytes) -> its sessions, 22 bytes each: session (16), end of its lease (6, ms)
+--   departed  sorted set: viewer and session (32 bytes) that left -> until when that is remembered (ms)
+-- ARGV
+--   1   after how long without a write a channel's keys expire (ms); longer than any lease
+--   2…  for each channel its operations, 37 bytes each: act (1: 'J'oin, 'H'eartbeat, 'R'estore or 'L'eave),
+--       viewer (16), session (16), duration (4, ms): of the lease, or of the memory of the leave
+-- Answer: the time (ms), then for each channel
+--   its count, a '1' or '0' for each operation (is its session counted after it?), and whether the channel was there
+
+local OP, ID, SESSION = 37, 16, 22
+
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local ttl = ARGV[1]
+local answer = { now }
+
+-- The sessions of a viewer without one of them and without the expired; then the end of the longest lease that is left.
+local function without(packed, session)
+  local kept, longest = '', 0
+  for at = 1, #packed, SESSION do
+    local lease_end = struct.unpack('>I6', packed, at + ID)
+    if lease_end > now and string.sub(packed, at, at + ID - 1) ~= session then
+      kept = kept .. string.sub(packed, at, at + SESSION - 1)
+      longest = math.max(longest, lease_end)
+    end
+  end
+  return kept, longest
+end
+
+-- The end of a session's lease; 0 if there is none.
+local function lease_of(packed, session)
+  for at = 1, #packed, SESSION do
+    if string.sub(packed, at, at + ID - 1) == session then
+      return (struct.unpack('>I6', packed, at + ID))
+    end
+  end
+  return 0
+end
+
+for channel = 1, #KEYS / 3 do
+  local viewers_key, sessions_key, departed_key = KEYS[3 * channel - 2], KEYS[3 * channel - 1], KEYS[3 * channel]
+  local ops = ARGV[channel + 1]
+  local was_there = redis.call('PEXPIRE', viewers_key, ttl)
+  local any_departed = redis.call('PEXPIRE', departed_key, ttl) == 1
+
+  -- What is known of the viewers concerned, in one read.
+  local order, sessions = {}, {}
+  for at = 1, #ops, OP do
+    local viewer = string.sub(ops, at + 1, at + ID)
+    if sessions[viewer] == nil then
+      order[#order + 1] = viewer
+      sessions[viewer] = ''
+    end
+  end
+  for i, packed in ipairs(redis.call('HMGET', sessions_key, unpack(order))) do
+    sessions[order[i]] = packed or ''
+  end
+
+  local ends, active = {}, {}
+  for at = 1, #ops, OP do
+    local act = string.sub(ops, at, at)
+    local viewer = string.sub(ops, at + 1, at + ID)
+    local session = string.sub(ops, at + 1 + ID, at + 2 * ID)
+    local duration = struct.unpack('>I4', ops, at + 1 + 2 * ID)
+    local pair = viewer .. session
+    local kept, longest = without(sessions[viewer], session)
+
+    if act == 'L' then
+      redis.call('ZADD', departed_key, now + duration, pair)
+      any_departed = true
+      sessions[viewer], ends[viewer] = kept, longest
+      active[#active + 1] = '0'
+    elseif act ~= 'J' and any_departed and tonumber(redis.call('ZSCORE', departed_key, pair) or 0) > now then
+      active[#active + 1] = '0'
+    else
+      if act == 'J' and any_departed then
+        redis.call('ZREM', departed_key, pair)
+      end
+      local lease_end = now + duration
+      if act == 'R' then
+        lease_end = math.max(lease_end, lease_of(sessions[viewer], session))
+      end
+      sessions[viewer] = kept .. session .. struct.pack('>I6', lease_end)
+      ends[viewer] = math.max(longest, lease_end)
+      active[#active + 1] = '1'
+    end
+  end
+
+  -- What has changed, in one write each.
+  local add, set, remove = {}, {}, {}
+  for _, viewer in ipairs(order) do
+    local lease_end = ends[viewer]
+    if lease_end == 0 then
+      remove[#remove + 1] = viewer
+    elseif lease_end then
+      add[#add + 1] = lease_end
+      add[#add + 1] = viewer
+      set[#set + 1] = viewer
+      set[#set + 1] = sessions[viewer]
+    end
+  end
+  if #remove > 0 then
+    redis.call('ZREM', viewers_key, unpack(remove))
+    redis.call('HDEL', sessions_key, unpack(remove))
+  end
+  if #add > 0 then
+    redis.call('ZADD', viewers_key, unpack(add))
+    redis.call('HSET', sessions_key, unpack(set))
+    redis.call('PEXPIRE', sessions_key, ttl)
+    if was_there == 0 then
+      redis.call('PEXPIRE', viewers_key, ttl)
+    end
+  end
+  if any_departed then
+    redis.call('PEXPIRE', departed_key, ttl)
+  end
+  answer[#answer + 1] = { redis.call('ZCOUNT', viewers_key, '(' .. now, '+inf'), table.concat(active), was_there }
+end
+
+return answer
