@@ -26,8 +26,8 @@ if (!deployment) {
   process.env.AFORO_PORT ??= String(await freePort());
 }
 const baseURL = deployment ?? `http://127.0.0.1:${process.env.AFORO_PORT}`;
-const binary = resolve(process.env.AFORO_BIN ?? "../target/release/aforo");
-const site = resolve(process.env.AFORO_SITE ?? "../target/site");
+const binary = process.env.AFORO_BIN ?? resolve(import.meta.dirname, "../target/release/aforo");
+const site = process.env.AFORO_SITE ?? resolve(import.meta.dirname, "../target/site");
 
 const chromium: PlaywrightTestProject["use"] = {
   ...devices["Desktop Chrome"],

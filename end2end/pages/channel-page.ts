@@ -5,7 +5,7 @@
 import type { Page } from "@playwright/test";
 
 import { Badge } from "./badge.ts";
-import { open } from "./open.ts";
+import { open, openAndJoin } from "./open.ts";
 
 export class ChannelPage {
   readonly page: Page;
@@ -19,6 +19,11 @@ export class ChannelPage {
   /** Opens a channel; returns the server's HTML. */
   async goto(channel: string): Promise<string> {
     return open(this.page, `/${channel}`);
+  }
+
+  /** Opens a channel and waits until the server has counted the page; returns the server's HTML. */
+  async join(channel: string): Promise<string> {
+    return openAndJoin(this.page, `/${channel}`);
   }
 
   async expectCount(count: number): Promise<void> {

@@ -5,7 +5,7 @@
 import type { Locator, Page } from "@playwright/test";
 
 import { Badge } from "./badge.ts";
-import { open } from "./open.ts";
+import { open, openAndJoin } from "./open.ts";
 
 /** Where the player of a channel is, for the `src` of a frame. */
 export const embedPath = (channel: string, counter = false) =>
@@ -25,5 +25,10 @@ export class EmbedPage {
   /** Opens the player of a channel; returns the server's HTML. */
   async goto(channel: string, counter = false): Promise<string> {
     return open(this.page, embedPath(channel, counter));
+  }
+
+  /** Opens the player and waits until the server has counted the page; returns the server's HTML. */
+  async join(channel: string, counter = false): Promise<string> {
+    return openAndJoin(this.page, embedPath(channel, counter));
   }
 }

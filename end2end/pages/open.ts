@@ -9,3 +9,11 @@ export async function open(page: Page, path: string): Promise<string> {
   const response = await page.goto(path);
   return response ? response.text() : "";
 }
+
+/** The same, and waits until the server has counted the page, which its number alone doesn't tell. */
+export async function openAndJoin(page: Page, path: string): Promise<string> {
+  const joined = page.waitForResponse("**/api/viewer/join");
+  const html = await open(page, path);
+  await joined;
+  return html;
+}

@@ -9,17 +9,20 @@ import { EmbedPage } from "../pages/embed-page.ts";
 
 const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32}/i;
 
-test("the count is in the server's HTML", async ({ page, channel, audience, self }) => {
-  await audience.join(channel, 3);
+test("the count is in the server's HTML", async ({ page, channelId, audience, self }) => {
+  await audience.join(channelId, 3);
   const watching = new ChannelPage(page);
-  const html = await watching.goto(channel);
+  const html = await watching.goto(channelId);
   expect(html).toContain('<span class="viewer-counter__number">3</span>');
   await watching.expectCount(3 + self);
 });
 
-test("a channel that nobody watches has the count 0, not an unknown one", async ({ newVisitor, channel }) => {
+test("a channel that nobody watches has the count 0, not an unknown one", async ({
+  newVisitor,
+  channelId,
+}) => {
   const watching = new ChannelPage(await newVisitor({ javaScriptEnabled: false }));
-  await watching.goto(channel);
+  await watching.goto(channelId);
   await watching.expectCount(0);
 });
 
@@ -32,31 +35,31 @@ for (const { locale, one, two } of [
 ]) {
   test(`the label for ${locale} is "${one}", then "${two}"`, async ({
     newVisitor,
-    channel,
+    channelId,
     audience,
     self,
   }) => {
     const watching = new ChannelPage(await newVisitor({ locale }));
-    await audience.join(channel, 1 - self);
-    await watching.goto(channel);
+    await audience.join(channelId, 1 - self);
+    await watching.goto(channelId);
     await expect(watching.badge.root).toHaveRole("img");
     await expect(watching.badge.root).toHaveAccessibleName(one);
-    await audience.join(channel);
-    await watching.goto(channel);
+    await audience.join(channelId);
+    await watching.goto(channelId);
     await expect(watching.badge.root).toHaveAccessibleName(two);
   });
 }
 
-test("the badge reads as a number and nothing else", async ({ page, channel, audience, self }) => {
-  await audience.join(channel, 12);
+test("the badge reads as a number and nothing else", async ({ page, channelId, audience, self }) => {
+  await audience.join(channelId, 12);
   const watching = new ChannelPage(page);
-  await watching.goto(channel);
+  await watching.goto(channelId);
   await expect(watching.badge.root).toHaveText(String(12 + self));
 });
 
-test("the badge is a red pill with a dot, an eye and a white number", async ({ page, channel }) => {
+test("the badge is a red pill with a dot, an eye and a white number", async ({ page, channelId }) => {
   const watching = new ChannelPage(page);
-  await watching.goto(channel);
+  await watching.goto(channelId);
   const { badge } = watching;
   await expect(badge.root).toHaveAttribute("data-state", "live");
   await expect(badge.root).toHaveCSS("background-color", "rgb(220, 38, 38)");
@@ -73,33 +76,33 @@ test("the badge is a red pill with a dot, an eye and a white number", async ({ p
   await expect(badge.number).toHaveCSS("color", "rgb(255, 255, 255)");
 });
 
-test("the dot pulses, but not for those who want less motion", async ({ page, channel }) => {
+test("the dot pulses, but not for those who want less motion", async ({ page, channelId }) => {
   const watching = new ChannelPage(page);
-  await watching.goto(channel);
+  await watching.goto(channelId);
   await expect(watching.badge.dot).not.toHaveCSS("animation-name", "none");
   await page.emulateMedia({ reducedMotion: "reduce" });
   await expect(watching.badge.dot).toHaveCSS("animation-name", "none");
 });
 
-test("the server's HTML names no viewer and no session", async ({ page, channel, audience }) => {
-  await audience.join(channel, 2);
+test("the server's HTML names no viewer and no session", async ({ page, channelId, audience }) => {
+  await audience.join(channelId, 2);
   for (const html of [
-    await new ChannelPage(page).goto(channel),
-    await new EmbedPage(page).goto(channel),
-    await new EmbedPage(page).goto(channel, true),
+    await new ChannelPage(page).goto(channelId),
+    await new EmbedPage(page).goto(channelId),
+    await new EmbedPage(page).goto(channelId, true),
   ]) {
-    expect(html).toContain(channel);
+    expect(html).toContain(channelId);
     expect(html).not.toMatch(UUID);
   }
 });
 
-test("opening pages without JavaScript counts nobody", async ({ newVisitor, channel, audience }) => {
+test("opening pages without JavaScript counts nobody", async ({ newVisitor, channelId, audience }) => {
   const page = await newVisitor({ javaScriptEnabled: false });
-  await new ChannelPage(page).goto(channel);
-  await new EmbedPage(page).goto(channel);
-  await new EmbedPage(page).goto(channel, true);
+  await new ChannelPage(page).goto(channelId);
+  await new EmbedPage(page).goto(channelId);
+  await new EmbedPage(page).goto(channelId, true);
   const watching = new ChannelPage(page);
-  await watching.goto(channel);
+  await watching.goto(channelId);
   await watching.expectCount(0);
-  expect(await audience.count(channel)).toBe(0);
+  expect(await audience.count(channelId)).toBe(0);
 });

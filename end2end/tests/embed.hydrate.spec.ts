@@ -3,48 +3,46 @@
  */
 
 import { Calls } from "../fixtures/calls.ts";
+import { hurryBeats } from "../fixtures/conditions.ts";
 import { expect, test } from "../fixtures/index.ts";
 import { Badge } from "../pages/badge.ts";
 import { ChannelPage } from "../pages/channel-page.ts";
 import { EmbedPage, embedPath } from "../pages/embed-page.ts";
 
-test("who watches the player alone is a viewer, and sees no badge", async ({ page, channel, audience }) => {
+test("who watches the player alone is a viewer, and sees no badge", async ({ page, channelId, audience }) => {
   const embed = new EmbedPage(page);
-  await embed.goto(channel);
+  await embed.goto(channelId);
   await expect(embed.player).toBeVisible();
-  await audience.expectCount(channel, 1);
+  await audience.expectCount(channelId, 1);
   await expect(embed.badge.root).toHaveCount(0);
   await page.close();
-  await audience.expectCount(channel, 0);
+  await audience.expectCount(channelId, 0);
 });
 
-test("with ?counter=1 the player has the badge, and it is live", async ({ page, channel, audience }) => {
+test("with ?counter=1 the player has the badge, and it is live", async ({ page, channelId, audience }) => {
   const embed = new EmbedPage(page);
-  await embed.goto(channel, true);
+  await embed.goto(channelId, true);
   await embed.badge.expectCount(1);
-  await audience.join(channel);
+  await audience.join(channelId);
   await embed.badge.expectCount(2);
 });
 
-test("the player with the badge joins once and opens one stream", async ({ page, channel, audience }) => {
+test("the player with the badge joins once and opens one stream", async ({ page, channelId, audience }) => {
   const calls = new Calls(page);
   const embed = new EmbedPage(page);
-  await embed.goto(channel, true);
+  await embed.goto(channelId, true);
   await embed.badge.expectCount(1);
-  await audience.join(channel);
+  await audience.join(channelId);
   await embed.badge.expectCount(2);
   expect(calls.joins).toHaveLength(1);
   expect(calls.streams).toHaveLength(1);
 });
 
-test("the player without the badge opens no stream", async ({ page, channel, audience }) => {
-  await page.route("**/api/viewer/join", async (route) => {
-    const response = await route.fetch();
-    await route.fulfill({ response, json: { ...(await response.json()), heartbeatIntervalMs: 300 } });
-  });
+test("the player without the badge opens no stream", async ({ page, channelId, audience }) => {
+  await hurryBeats(page, 300);
   const calls = new Calls(page);
-  await new EmbedPage(page).goto(channel);
-  await audience.expectCount(channel, 1);
+  await new EmbedPage(page).goto(channelId);
+  await audience.expectCount(channelId, 1);
   // Whatever the page does at its start is done before its first beat.
   await expect.poll(() => calls.heartbeats.length).toBeGreaterThan(0);
   expect(calls.joins).toHaveLength(1);
@@ -54,7 +52,7 @@ test("the player without the badge opens no stream", async ({ page, channel, aud
 for (const place of ["sameSite", "otherSite"] as const) {
   test(`in a frame of another origin (${place}) the player works and counts`, async ({
     page,
-    channel,
+    channelId,
     audience,
     newHost,
     baseURL,
@@ -64,29 +62,29 @@ for (const place of ["sameSite", "otherSite"] as const) {
       place === "otherSite" && browserName !== "chromium",
       "the second name is a setting of Chromium",
     );
-    const address = new URL(embedPath(channel, true), baseURL).href;
+    const address = new URL(embedPath(channelId, true), baseURL).href;
     const host = await newHost(`<iframe src="${address}" title="Player" width="640" height="360"></iframe>`);
     await page.goto(host[place]);
     const badge = new Badge(page.frameLocator("iframe"));
     await badge.expectCount(1);
-    await audience.join(channel);
+    await audience.join(channelId);
     await badge.expectCount(2);
     await page.locator("iframe").evaluate((frame) => frame.remove());
-    await audience.expectCount(channel, 1);
+    await audience.expectCount(channelId, 1);
   });
 }
 
 test("a channel's page and its player in the same browser are one viewer", async ({
   context,
-  channel,
+  channelId,
   openStream,
 }) => {
-  const stream = await openStream(channel);
+  const stream = await openStream(channelId);
   const watching = new ChannelPage(await context.newPage());
-  await watching.goto(channel);
+  await watching.goto(channelId);
   await watching.expectCount(1);
   const embed = new EmbedPage(await context.newPage());
-  await embed.goto(channel, true);
+  await embed.join(channelId, true);
   await embed.badge.expectCount(1);
   await stream.expectToStay(1);
   await watching.page.close();

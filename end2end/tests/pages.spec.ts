@@ -5,28 +5,28 @@
 
 import AxeBuilder from "@axe-core/playwright";
 
+import { takeOutScripts } from "../fixtures/conditions.ts";
 import { expect, test } from "../fixtures/index.ts";
-import { takeOutScripts } from "../fixtures/probes.ts";
 import { ChannelPage } from "../pages/channel-page.ts";
-import { HomePage } from "../pages/home-page.ts";
 import { embedPath } from "../pages/embed-page.ts";
+import { HomePage } from "../pages/home-page.ts";
 
 const NO_CHANNEL = "/a%20b";
 
-const PAGES: { name: string; path: (channel: string) => string; status: number }[] = [
+const PAGES: { name: string; path: (channelId: string) => string; status: number }[] = [
   { name: "home", path: () => "/", status: 200 },
-  { name: "the channel page", path: (channel) => `/${channel}`, status: 200 },
-  { name: "the player", path: (channel) => embedPath(channel), status: 200 },
-  { name: "the player with the badge", path: (channel) => embedPath(channel, true), status: 200 },
+  { name: "the channel page", path: (channelId) => `/${channelId}`, status: 200 },
+  { name: "the player", path: (channelId) => embedPath(channelId), status: 200 },
+  { name: "the player with the badge", path: (channelId) => embedPath(channelId, true), status: 200 },
   { name: "the page for what doesn't exist", path: () => NO_CHANNEL, status: 404 },
 ];
 
-test("home leads to the channel whose name is put in", async ({ page, channel }) => {
+test("home leads to the channel whose name is put in", async ({ page, channelId }) => {
   const home = new HomePage(page);
   await home.goto();
-  await home.openChannel(channel);
-  await expect(page).toHaveURL(`/${channel}`);
-  await expect(page).toHaveTitle(channel);
+  await home.openChannel(channelId);
+  await expect(page).toHaveURL(`/${channelId}`);
+  await expect(page).toHaveTitle(channelId);
   await expect(new ChannelPage(page).badge.root).toBeVisible();
 });
 
@@ -52,13 +52,13 @@ for (const { locale, lang, title } of [
 
   test(`home, the channel page and the player are in the language of ${locale}`, async ({
     newVisitor,
-    channel,
+    channelId,
   }) => {
     const page = await newVisitor({ locale });
     for (const [path, title] of [
       ["/", "Aforo"],
-      [`/${channel}`, channel],
-      [embedPath(channel), channel],
+      [`/${channelId}`, channelId],
+      [embedPath(channelId), channelId],
     ] as const) {
       await page.goto(path);
       await expect(page.locator("html")).toHaveAttribute("lang", lang);
@@ -68,10 +68,10 @@ for (const { locale, lang, title } of [
 }
 
 for (const { name, path, status } of PAGES) {
-  test(`${name} fits a screen of 320 px`, async ({ page, channel, faults }) => {
+  test(`${name} fits a screen of 320 px`, async ({ page, channelId, faults }) => {
     if (status >= 400) faults.expect(new RegExp(String(status)));
     await page.setViewportSize({ width: 320, height: 568 });
-    const longestName = channel.padEnd(64, "w");
+    const longestName = channelId.padEnd(64, "w");
     expect((await page.goto(path(longestName)))?.status()).toBe(status);
     const { content, screen } = await page.evaluate(() => ({
       content: document.documentElement.scrollWidth,
@@ -83,7 +83,7 @@ for (const { name, path, status } of PAGES) {
   for (const colorScheme of ["light", "dark"] as const) {
     test(`${name} is accessible in ${colorScheme} colours`, async ({
       newVisitor,
-      channel,
+      channelId,
       faults,
       javaScriptEnabled,
     }) => {
@@ -91,7 +91,7 @@ for (const { name, path, status } of PAGES) {
       // Axe is JavaScript itself, so where the page is to have none, its scripts are taken out of it.
       const page = await newVisitor({ colorScheme, javaScriptEnabled: true });
       if (!javaScriptEnabled) await takeOutScripts(page);
-      expect((await page.goto(path(channel)))?.status()).toBe(status);
+      expect((await page.goto(path(channelId)))?.status()).toBe(status);
       const { violations } = await new AxeBuilder({ page }).analyze();
       expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`)).toEqual(
         [],

@@ -15,6 +15,7 @@
 
 pub mod channel;
 pub mod count;
+pub mod ledger;
 pub mod locale;
 pub mod op;
 pub mod policy;
@@ -26,6 +27,7 @@ pub mod watchdog;
 
 pub use channel::ChannelId;
 pub use count::{Count, CountUpdate};
+pub use ledger::Ledger;
 pub use locale::Locale;
 pub use op::{Act, Op};
 pub use policy::Policy;

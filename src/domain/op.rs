@@ -28,6 +28,14 @@ pub enum Act {
         /// How long it counts without another beat.
         lease: Duration,
     },
+    /// A node remembers that the page has beaten: as a heartbeat, but it never shortens a lease.
+    Restore {
+        /// What is left of its lease.
+        lease: Duration,
+    },
     /// The page closed. Its viewer is gone with the last session.
-    Leave,
+    Leave {
+        /// For how long heartbeats of the session change nothing: one may have been on its way already.
+        remember: Duration,
+    },
 }

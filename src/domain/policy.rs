@@ -17,6 +17,8 @@ pub struct Policy {
     pub hidden_timeout: Duration,
     /// A channel's streams get one new count per this interval, at most.
     pub update_interval: Duration,
+    /// The shortest time between two writes to a store outside of this process; for stores that are paid by the command.
+    pub write_interval: Duration,
     /// How often memory of what has expired is freed. It changes no count.
     pub cleanup_interval: Duration,
 }
@@ -28,6 +30,7 @@ impl Default for Policy {
             timeout: Duration::from_secs(60),
             hidden_timeout: Duration::from_secs(150),
             update_interval: Duration::from_secs(2),
+            write_interval: Duration::ZERO,
             cleanup_interval: Duration::from_secs(120),
         }
     }
@@ -72,6 +75,10 @@ impl Policy {
         hold(
             self.update_interval <= self.timeout,
             "VIEWER_COUNT_UPDATE_INTERVAL is over VIEWER_TIMEOUT: counts would be older than who they count",
+        );
+        hold(
+            self.write_interval <= self.timeout / 4,
+            "VIEWER_WRITE_INTERVAL is over a quarter of VIEWER_TIMEOUT: beats would wait too long to count",
         );
         hold(self.cleanup_interval >= Duration::from_secs(1), "VIEWER_CLEANUP_INTERVAL is under a second");
         problems

@@ -12,14 +12,14 @@ use tokio::{
 };
 
 use super::{
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
     config::{Config, InvalidConfig},
     fanout::{Hub, reader},
     presence::Presence,
     router::router,
     site,
     state::AppState,
-    store::{MemoryStore, Store},
+    store::{self, OpenError, Store},
     telemetry,
 };
 
@@ -29,6 +29,9 @@ pub enum BootError {
     /// The settings contradict each other.
     #[error(transparent)]
     Config(#[from] InvalidConfig),
+    /// The store's settings are none.
+    #[error(transparent)]
+    Store(#[from] OpenError),
     /// The site root is not what `make site` builds.
     #[error(
         "the files for browsers can't be read from {path}: {source}. `make site` builds them; LEPTOS_SITE_ROOT says where they are"
@@ -62,7 +65,7 @@ pub fn main() -> Result<(), BootError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let server = Server::bind(&config).await?;
-        tracing::info!(store = "memory", "serving http://{}", server.addr());
+        tracing::info!("serving http://{}", server.addr());
         server.serve(terminated()?).await
     })
 }
@@ -82,14 +85,20 @@ impl Server {
     /// # Errors
     /// See [`BootError`].
     pub async fn bind(config: &Config) -> Result<Self, BootError> {
-        Self::over(Arc::new(MemoryStore::new(Arc::new(SystemClock::start()))), config).await
+        let clock = Arc::new(SystemClock::start());
+        let store = store::open(config, clock.clone())?;
+        Self::over(store, clock, config).await
     }
 
     /// Puts the parts together over a store and takes the port. Port 0 takes a free one.
     ///
     /// # Errors
     /// See [`BootError`].
-    pub async fn over(store: Arc<dyn Store>, config: &Config) -> Result<Self, BootError> {
+    pub async fn over(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        config: &Config,
+    ) -> Result<Self, BootError> {
         let policy = config.policy()?;
         let listener = TcpListener::bind(config.site_addr)
             .await
@@ -99,12 +108,13 @@ impl Server {
         let leptos = site::leptos_options(addr, &config.site_root).map_err(site_error)?;
 
         let hub = Arc::new(Hub::new(policy.update_interval));
-        let presence = Presence::new(Arc::clone(&store), Arc::clone(&hub), policy);
-        let router = router(&config.site_root, AppState { presence, leptos }).map_err(site_error)?;
-        let background = vec![
-            tokio::spawn(reader::run(Arc::clone(&hub), Arc::clone(&store))),
-            tokio::spawn(sweep(store, policy.cleanup_interval)),
+        let presence = Presence::new(store, Arc::clone(&hub), policy, clock);
+        let mut background = vec![
+            tokio::spawn(reader::run(Arc::clone(&hub), Arc::new(presence.clone()))),
+            tokio::spawn(sweep(presence.clone(), policy.cleanup_interval)),
         ];
+        background.extend(presence.start());
+        let router = router(&config.site_root, AppState { presence, leptos }).map_err(site_error)?;
         Ok(Self { listener, addr, router, hub, background })
     }
 
@@ -134,12 +144,12 @@ impl Server {
 }
 
 /// Frees memory of what has expired, again and again.
-async fn sweep(store: Arc<dyn Store>, every: Duration) {
+async fn sweep(presence: Presence, every: Duration) {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Err(error) = store.sweep().await {
+        if let Err(error) = presence.sweep().await {
             tracing::warn!(%error, "expired viewers were not cleaned up; trying again later");
         }
     }

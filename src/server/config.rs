@@ -36,9 +36,22 @@ pub struct Config {
     #[arg(long, env = "VIEWER_COUNT_UPDATE_INTERVAL", default_value_t = 2_000)]
     count_update_interval: u64,
 
+    /// The shortest time between two writes to Redis, in ms; for stores that are paid by the command
+    #[arg(long, env = "VIEWER_WRITE_INTERVAL", default_value_t = 0)]
+    write_interval: u64,
+
     /// How often memory of expired viewers is freed, in s
     #[arg(long, env = "VIEWER_CLEANUP_INTERVAL", default_value_t = 120)]
     cleanup_interval: u64,
+
+    /// Where leases are kept: redis://, rediss:// or unix: of one server, or several addresses of a
+    /// cluster, separated by commas. In this process if it isn't set
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    pub redis_url: Option<String>,
+
+    /// What the names of keys in Redis start with
+    #[arg(long, env = "REDIS_KEY_PREFIX", default_value = "aforo")]
+    pub redis_key_prefix: String,
 
     /// How logs are written
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
@@ -74,6 +87,7 @@ impl Config {
             timeout: Duration::from_secs(self.timeout),
             hidden_timeout: Duration::from_secs(self.hidden_timeout),
             update_interval: Duration::from_millis(self.count_update_interval),
+            write_interval: Duration::from_millis(self.write_interval),
             cleanup_interval: Duration::from_secs(self.cleanup_interval),
         };
         let faults = policy.problems();

@@ -156,16 +156,12 @@ async fn every_site_may_read_counts() {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_is_a_503_that_says_when_to_come_back_and_nothing_of_the_inside() {
+async fn a_count_that_is_unknown_is_a_503_that_says_when_to_come_back_and_nothing_of_the_inside() {
     let store = FailingStore::new();
     let app = TestApp::over(store.clone(), &[]).await;
     store.set_broken(true);
-    let responses = [
-        app.post("/api/viewer/join", &json!({"channelId": "ana", "viewerId": viewer()})).await,
-        app.get("/api/viewer/count/ana").await,
-        app.get("/api/viewer/count?channelId=ana").await,
-    ];
-    for response in responses {
+    for path in ["/api/viewer/count/ana", "/api/viewer/count?channelId=ana"] {
+        let response = app.get(path).await;
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         assert!(response.headers().contains_key("retry-after"));
@@ -173,6 +169,28 @@ async fn a_store_that_fails_is_a_503_that_says_when_to_come_back_and_nothing_of_
         assert!(body.contains(r#""code":"unavailable""#), "{body}");
         assert!(!body.contains("MISCONF") && !body.contains("hunter2"), "{body}");
     }
+}
+
+#[tokio::test]
+async fn what_is_accepted_while_the_store_is_away_is_in_it_when_it_is_back() {
+    let store = FailingStore::new();
+    let app = TestApp::over(store.clone(), &[]).await;
+    let (stays, leaves, comes) = (viewer(), viewer(), viewer());
+    app.join("ana", stays).await;
+    app.join("ana", leaves).await;
+    store.set_broken(true);
+    assert_eq!(app.heartbeat("ana", stays).await, json!({"count": 2, "stale": true, "active": true}));
+    let joined = app.join("ana", comes).await;
+    assert_eq!((&joined["count"], &joined["stale"]), (&json!(2), &json!(true)), "the last good count");
+    app.join("ana", viewer()).await;
+    assert_eq!(app.leave("ana", leaves).await, json!({"ok": true}));
+    assert_eq!(app.heartbeat("ana", leaves).await["active"], false);
+    let mut stream = app.sse("sse/ana").await;
+    assert_eq!(stream.data().await["stale"], true);
+    store.set_broken(false);
+    while stream.data().await["stale"] == true {}
+    assert_eq!(app.count("ana").await, 3);
+    assert_eq!(app.heartbeat("ana", leaves).await["active"], false, "who left stays away");
 }
 
 #[tokio::test]

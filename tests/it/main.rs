@@ -2,6 +2,7 @@
 //!
 //! - `architecture`: who may import whom, and where the feature gates are.
 //! - `api`: the calls over HTTP.
+//! - `contract`: what every store promises, run on every store.
 //! - `pages`: what the server renders.
 //! - `readme`: its tables, held to the code.
 //! - `stream`: the event stream over HTTP.
@@ -12,6 +13,7 @@
 
 mod api;
 mod architecture;
+mod contract;
 mod hardening;
 mod pages;
 mod readme;

@@ -12,7 +12,7 @@ const README: &str = include_str!("../../README.md");
 fn row(first: &str) -> Option<Vec<String>> {
     let start = format!("| `{first}` |");
     let line = README.lines().find(|line| line.starts_with(&start))?;
-    Some(line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect())
+    Some(line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect())
 }
 
 #[test]

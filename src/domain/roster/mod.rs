@@ -11,12 +11,11 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
-    time::Duration,
 };
 
 use smallvec::SmallVec;
 
-use super::{Act, Op, SessionId, Timestamp, ViewerId, policy::LEAVE_MEMORY};
+use super::{Act, Op, SessionId, Timestamp, ViewerId};
 
 /// The sessions of one channel and their leases.
 #[derive(Debug, Default)]
@@ -50,14 +49,15 @@ impl Roster {
         match op.act {
             Act::Join { lease } => {
                 self.departed.remove(&session);
-                self.extend(op, now, lease)
+                self.extend(op, now, now + lease)
             }
-            Act::Heartbeat { lease } => {
-                let has_left = self.departed.get(&session).is_some_and(|until| *until > now);
-                !has_left && self.extend(op, now, lease)
+            Act::Heartbeat { lease } => !self.has_left(session, now) && self.extend(op, now, now + lease),
+            Act::Restore { lease } => {
+                let end = (now + lease).max(self.lease_end(op));
+                !self.has_left(session, now) && self.extend(op, now, end)
             }
-            Act::Leave => {
-                self.departed.insert(session, now + LEAVE_MEMORY);
+            Act::Leave { remember } => {
+                self.departed.insert(session, now + remember);
                 if let Some(viewer) = self.viewers.get_mut(&op.viewer) {
                     viewer.sessions.retain(|(id, _)| *id != op.session);
                     self.replan(op.viewer);
@@ -90,10 +90,20 @@ impl Roster {
         self.viewers.is_empty() && self.departed.is_empty()
     }
 
+    fn has_left(&self, session: (ViewerId, SessionId), now: Timestamp) -> bool {
+        self.departed.get(&session).is_some_and(|until| *until > now)
+    }
+
+    /// The end of a session's lease; the epoch if there is none.
+    fn lease_end(&self, op: &Op) -> Timestamp {
+        let sessions =
+            self.viewers.get(&op.viewer).map(|viewer| viewer.sessions.as_slice()).unwrap_or_default();
+        sessions.iter().find(|(id, _)| *id == op.session).map(|(_, end)| *end).unwrap_or_default()
+    }
+
     /// Sets the session's lease; also drops the viewer's own expired sessions, so that a browser that reloads all day
     /// holds no more than what is live.
-    fn extend(&mut self, op: &Op, now: Timestamp, lease: Duration) -> bool {
-        let end = now + lease;
+    fn extend(&mut self, op: &Op, now: Timestamp, end: Timestamp) -> bool {
         let agenda = &mut self.agenda;
         let viewer = self.viewers.entry(op.viewer).or_insert_with(|| {
             agenda.push(Reverse((end, op.viewer)));

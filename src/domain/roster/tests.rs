@@ -3,12 +3,17 @@
 use proptest::prelude::*;
 use uuid::Uuid;
 
+use std::time::Duration;
+
 use super::*;
+use crate::domain::policy::LEAVE_MEMORY;
 
 const LEASE: Duration = Duration::from_secs(60);
 const HIDDEN_LEASE: Duration = Duration::from_secs(150);
 const JOIN: Act = Act::Join { lease: LEASE };
 const BEAT: Act = Act::Heartbeat { lease: LEASE };
+const RESTORE: Act = Act::Restore { lease: Duration::from_secs(20) };
+const LEAVE: Act = Act::Leave { remember: LEAVE_MEMORY };
 
 fn viewer(n: u8) -> ViewerId {
     ViewerId::new(Uuid::from_u128(1 + u128::from(n))).unwrap()
@@ -70,10 +75,10 @@ fn many_pages_of_one_browser_are_one_viewer_who_leaves_with_the_last() {
         roster.apply(&op(1, s, JOIN), at(0));
     }
     assert_eq!(roster.count(at(0)), 1);
-    roster.apply(&op(1, 0, Act::Leave), at(1));
-    roster.apply(&op(1, 2, Act::Leave), at(1));
+    roster.apply(&op(1, 0, LEAVE), at(1));
+    roster.apply(&op(1, 2, LEAVE), at(1));
     assert_eq!(roster.count(at(1)), 1);
-    roster.apply(&op(1, 1, Act::Leave), at(1));
+    roster.apply(&op(1, 1, LEAVE), at(1));
     assert_eq!(roster.count(at(1)), 0);
 }
 
@@ -82,7 +87,7 @@ fn the_old_page_leaving_late_does_not_end_the_new_one() {
     let mut roster = Roster::default();
     roster.apply(&op(1, 1, JOIN), at(0));
     roster.apply(&op(1, 2, JOIN), at(1));
-    roster.apply(&op(1, 1, Act::Leave), at(2));
+    roster.apply(&op(1, 1, LEAVE), at(2));
     assert_eq!(roster.count(at(2)), 1);
 }
 
@@ -90,22 +95,36 @@ fn the_old_page_leaving_late_does_not_end_the_new_one() {
 fn a_heartbeat_after_its_leave_changes_nothing_for_ten_seconds_unless_it_joins_again() {
     let mut roster = Roster::default();
     roster.apply(&op(1, 1, JOIN), at(0));
-    assert!(!roster.apply(&op(1, 1, Act::Leave), at(1)));
+    assert!(!roster.apply(&op(1, 1, LEAVE), at(1)));
     assert!(!roster.apply(&op(1, 1, BEAT), Timestamp::from_millis(10_999)));
     assert_eq!(roster.count(at(11)), 0);
     assert!(roster.apply(&op(1, 1, BEAT), at(11)), "forgotten after ten seconds");
 
-    roster.apply(&op(2, 1, Act::Leave), at(20));
+    roster.apply(&op(2, 1, LEAVE), at(20));
     assert!(roster.apply(&op(2, 1, JOIN), at(21)));
     assert!(roster.apply(&op(2, 1, BEAT), at(22)), "a join clears the memory");
+}
+
+#[test]
+fn what_a_node_remembers_never_shortens_a_lease_and_brings_nobody_back() {
+    let mut roster = Roster::default();
+    roster.apply(&op(1, 1, JOIN), at(0));
+    assert!(roster.apply(&op(1, 1, RESTORE), at(10)));
+    assert_eq!(roster.count(at(59)), 1);
+    assert_eq!(roster.count(at(60)), 0);
+    assert!(roster.apply(&op(2, 1, RESTORE), at(100)), "what is lost is restored");
+    assert_eq!((roster.count(at(119)), roster.count(at(120))), (1, 0));
+    roster.apply(&op(3, 1, Act::Leave { remember: HIDDEN_LEASE }), at(200));
+    assert!(!roster.apply(&op(3, 1, RESTORE), at(349)));
+    assert_eq!(roster.count(at(349)), 0);
 }
 
 #[test]
 fn leaving_what_is_unknown_changes_no_count() {
     let mut roster = Roster::default();
     roster.apply(&op(1, 1, JOIN), at(0));
-    roster.apply(&op(2, 2, Act::Leave), at(0));
-    roster.apply(&op(1, 2, Act::Leave), at(0));
+    roster.apply(&op(2, 2, LEAVE), at(0));
+    roster.apply(&op(1, 2, LEAVE), at(0));
     assert_eq!(roster.count(at(0)), 1);
 }
 
@@ -116,7 +135,7 @@ fn a_sweep_frees_everything_that_has_expired() {
         for s in 0..5 {
             roster.apply(&op(v, s, JOIN), at(0));
         }
-        roster.apply(&op(v, 0, Act::Leave), at(1));
+        roster.apply(&op(v, 0, LEAVE), at(1));
     }
     assert!(!roster.sweep(at(59)));
     assert!(roster.sweep(at(60)));
@@ -146,18 +165,23 @@ impl Model {
     fn apply(&mut self, op: &Op, now: Timestamp) -> bool {
         let this = |entry: &(ViewerId, SessionId, Timestamp)| (entry.0, entry.1) == (op.viewer, op.session);
         match op.act {
-            Act::Leave => self.left.push((op.viewer, op.session, now + LEAVE_MEMORY)),
-            Act::Join { .. } => self.left.retain(|entry| !this(entry)),
-            Act::Heartbeat { .. } if self.left.iter().any(|entry| this(entry) && entry.2 > now) => {
-                return false;
+            Act::Leave { remember } => {
+                self.left.retain(|entry| !this(entry));
+                self.left.push((op.viewer, op.session, now + remember));
             }
-            Act::Heartbeat { .. } => {}
+            Act::Join { .. } => self.left.retain(|entry| !this(entry)),
+            _ if self.left.iter().any(|entry| this(entry) && entry.2 > now) => return false,
+            _ => {}
         }
+        let before = self.leases.iter().find(|entry| this(entry)).map_or(now, |entry| entry.2);
         self.leases.retain(|entry| !this(entry));
-        if let Act::Join { lease } | Act::Heartbeat { lease } = op.act {
-            self.leases.push((op.viewer, op.session, now + lease));
-        }
-        op.act != Act::Leave
+        let end = match op.act {
+            Act::Join { lease } | Act::Heartbeat { lease } => now + lease,
+            Act::Restore { lease } => before.max(now + lease),
+            Act::Leave { .. } => return false,
+        };
+        self.leases.push((op.viewer, op.session, end));
+        true
     }
 
     fn count(&self, now: Timestamp) -> usize {
@@ -175,7 +199,8 @@ fn acts() -> impl Strategy<Value = Act> {
         Just(BEAT),
         Just(Act::Heartbeat { lease: HIDDEN_LEASE }),
         Just(Act::Join { lease: HIDDEN_LEASE }),
-        Just(Act::Leave),
+        Just(RESTORE),
+        Just(LEAVE),
     ]
 }
 

@@ -9,8 +9,19 @@
 //!   ones are gathered until the interval is over.
 //! - Per stream there is no task, no timer, no queue and no copy of a frame. Channels that nobody watches cost nothing.
 
+use async_trait::async_trait;
+
+use crate::domain::{ChannelId, Count};
+
 pub mod frame;
 pub mod hub;
 pub mod reader;
 
 pub use hub::{Hub, Subscription};
+
+/// Where the reader gets counts from.
+#[async_trait]
+pub trait Counts: Send + Sync {
+    /// The counts of channels in the order given; stale or unknown where the store can't tell.
+    async fn counts(&self, channels: &[ChannelId]) -> Vec<Count>;
+}

@@ -6,8 +6,11 @@
 //! - **Atomicity**: the operations of one channel in one call happen in their order, and nothing comes between.
 //! - **Partial failure**: each channel of a call is answered by itself. An error says that the operations of that
 //!   channel may or may not have happened; as all are idempotent, the caller may send them again.
+//! - **Bounded waiting**: every call is answered within seconds, whatever happens to a server.
 
 mod memory;
+pub mod open;
+pub mod remote;
 
 use async_trait::async_trait;
 use smallvec::SmallVec;
@@ -15,19 +18,43 @@ use smallvec::SmallVec;
 use crate::domain::{ChannelId, Count, Op, Timestamp};
 
 pub use memory::MemoryStore;
+pub use open::{OpenError, open};
 
 /// A place that keeps leases. See the module for what it promises.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Does the operations of each channel, and answers each channel in the order given.
+    /// Does the operations of each channel, and answers each channel in the order given. A channel's operations in one
+    /// batch are [`MAX_OPS`] at most.
     async fn write(&self, batches: &[Batch]) -> Vec<Result<Written, StoreError>>;
 
     /// The counts of channels in the order given, in one round trip. Unknown channels have 0. Changes nothing.
     async fn counts(&self, channels: &[ChannelId]) -> Vec<Result<Reading, StoreError>>;
 
+    /// The channels that have viewers now, in no order.
+    async fn live(&self) -> Result<Vec<Live>, StoreError>;
+
     /// Frees memory of what has expired, a bounded piece of work at a time.
     async fn sweep(&self) -> Result<(), StoreError>;
+
+    /// Whether it is outside of this process: others write to it too, and it can be away or lose what it had.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Whether one call with many channels costs less than a call for each.
+    fn takes_many_channels(&self) -> bool {
+        true
+    }
+
+    /// What changes when all data may have been lost, because servers were restarted or others took over; `None` if that
+    /// can't be told. (What a single channel has lost shows in [`Reading::mark`].)
+    async fn incarnation(&self) -> Result<Option<String>, StoreError> {
+        Ok(None)
+    }
 }
+
+/// The most operations in a batch: some milliseconds of a server's time, in which it does nothing else.
+pub const MAX_OPS: usize = 500;
 
 /// Operations on one channel.
 #[derive(Debug, Clone)]
@@ -54,6 +81,23 @@ pub struct Reading {
     pub count: u32,
     /// The instant it holds for.
     pub as_of: Timestamp,
+    /// Another one, or none, than before means that the store has lost what it had of the channel.
+    pub mark: Option<Mark>,
+}
+
+/// A random number that a channel gets when it is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark(pub u64);
+
+/// A channel that has viewers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Live {
+    /// The channel.
+    pub channel: ChannelId,
+    /// Its viewers; at least one.
+    pub count: u32,
+    /// When that was true.
+    pub as_of: Timestamp,
 }
 
 impl From<Reading> for Count {
@@ -62,10 +106,20 @@ impl From<Reading> for Count {
     }
 }
 
-/// The store could not do it.
+/// The store could not do it. The message is for the log.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// It did not answer, or not in time. The message is for the log.
+    /// It did not answer, or not in time.
     #[error("the store does not answer: {0}")]
     Unreachable(String),
+    /// It answered that it can't: it is read-only, or out of memory, say.
+    #[error("the store refuses: {0}")]
+    Refused(String),
+}
+
+impl StoreError {
+    /// It answered something that no version of ours does.
+    pub(crate) fn unexpected() -> Self {
+        Self::Refused("an answer that is not understood".to_owned())
+    }
 }

@@ -1,5 +1,6 @@
 //! A server of its own for each test, and the calls to speak with it.
 
+mod redis;
 mod stores;
 
 use std::{fs, pin::Pin, sync::Arc, time::Duration};
@@ -19,7 +20,7 @@ use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 use uuid::Uuid;
 
-pub use stores::FailingStore;
+pub use self::{redis::RedisServer, stores::FailingStore};
 
 /// How long a test waits for what has to happen: far more than it takes, so that a busy machine breaks nothing.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -46,16 +47,20 @@ impl TestApp {
 
     /// The same with an embedded store that runs by a clock of the test.
     pub async fn by(clock: Arc<dyn Clock>) -> Self {
-        Self::over(Arc::new(MemoryStore::new(clock)), &[]).await
+        Self::assemble(Arc::new(MemoryStore::new(Arc::clone(&clock))), clock, &[]).await
     }
 
     /// A server over any store.
     pub async fn over(store: Arc<dyn Store>, flags: &[&str]) -> Self {
+        Self::assemble(store, Arc::new(SystemClock::start()), flags).await
+    }
+
+    async fn assemble(store: Arc<dyn Store>, clock: Arc<dyn Clock>, flags: &[&str]) -> Self {
         let site = stub_site();
         let root = format!("--site-root={}", site.path().display());
         let config = ["aforo", "--site-addr=127.0.0.1:0", "--count-update-interval=100", &root];
         let config = Config::try_parse_from(config.iter().chain(flags)).unwrap();
-        let server = Server::over(store, &config).await.unwrap();
+        let server = Server::over(store, clock, &config).await.unwrap();
         let base = format!("http://{}", server.addr());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {

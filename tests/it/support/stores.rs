@@ -9,7 +9,7 @@ use aforo::{
     domain::ChannelId,
     server::{
         clock::SystemClock,
-        store::{Batch, MemoryStore, Reading, Store, StoreError, Written},
+        store::{Batch, Live, MemoryStore, Reading, Store, StoreError, Written},
     },
 };
 use async_trait::async_trait;
@@ -52,7 +52,18 @@ impl Store for FailingStore {
         }
     }
 
+    async fn live(&self) -> Result<Vec<Live>, StoreError> {
+        match self.error() {
+            Some(error) => Err(error),
+            None => self.inner.live().await,
+        }
+    }
+
     async fn sweep(&self) -> Result<(), StoreError> {
         self.error().map_or(Ok(()), Err)
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 }

@@ -17,14 +17,11 @@ use smallvec::SmallVec;
 use tokio::{sync::Notify, time::Instant};
 
 use super::frame;
-use crate::domain::{ChannelId, Count, CountUpdate, Timestamp};
+use crate::domain::{ChannelId, Count, CountUpdate};
 
 /// A stream gets a tick after this long without an event: proxies cut what is silent for 60 s or more, and a page takes
 /// a stream that is silent for 60 s for dead.
 pub const TICK_AFTER: Duration = Duration::from_secs(25);
-
-/// For how long the last good count is shown as stale before it becomes unknown.
-pub const STALE_FOR: Duration = Duration::from_secs(60);
 
 /// All channels that are watched on this node.
 pub struct Hub {
@@ -52,8 +49,6 @@ struct CellState {
     edition: u32,
     /// Counts the ticks, likewise.
     ticks: u32,
-    /// The last time the store gave a count.
-    good: Option<Instant>,
     /// The last time the store was asked.
     asked: Option<Instant>,
     /// The last time that `shown` changed.
@@ -196,7 +191,6 @@ impl Cell {
             frame: Bytes::new(),
             edition: 0,
             ticks: 0,
-            good: None,
             asked: None,
             changed: None,
             sent: Instant::now(),
@@ -213,19 +207,11 @@ impl Cell {
         &self.channel
     }
 
-    /// Takes in what the store has said at `now`: a count, or nothing. Streams hear of it if it is news.
-    pub fn publish(&self, reading: Option<Count>, now: Instant) {
+    /// Takes in the count as it was read at `now`. Streams hear of it if it is news.
+    pub fn publish(&self, count: Count, now: Instant) {
         let mut state = self.state.lock();
-        let count = match (reading, state.shown, state.good) {
-            (Some(count), ..) => count,
-            (None, Some(shown), Some(good)) if now < good + STALE_FOR => Count { stale: true, ..shown },
-            (None, shown, _) => Count::unknown(shown.map_or(Timestamp::default(), |shown| shown.as_of)),
-        };
         state.asked = Some(now);
         state.asking = false;
-        if reading.is_some() {
-            state.good = Some(now);
-        }
         if state.shown.is_some_and(|shown| (shown.value, shown.stale) == (count.value, count.stale)) {
             return;
         }

@@ -5,6 +5,7 @@ use std::{sync::atomic::AtomicUsize, task::Wake, time::Duration};
 use tokio::time::advance;
 
 use super::*;
+use crate::domain::Timestamp;
 
 const INTERVAL: Duration = Duration::from_secs(2);
 
@@ -36,10 +37,14 @@ fn shows(frame: Option<String>, count: &str) -> bool {
 }
 
 /// Does the reader's work: answers everything that is due with `count`; how many channels that were.
-fn answer(hub: &Hub, count: Option<u32>) -> usize {
+fn answer(hub: &Hub, count: u32) -> usize {
+    publish(hub, Count::fresh(count, Timestamp::from_millis(1)))
+}
+
+fn publish(hub: &Hub, count: Count) -> usize {
     let due = hub.due(Instant::now());
     for cell in &due {
-        cell.publish(count.map(|count| Count::fresh(count, Timestamp::from_millis(1))), Instant::now());
+        cell.publish(count, Instant::now());
     }
     due.len()
 }
@@ -49,12 +54,12 @@ async fn the_first_count_comes_at_once_and_then_only_changes() {
     let hub = Arc::new(Hub::new(INTERVAL));
     let mut stream = hub.subscribe(&[channel("ana")]);
     assert_eq!(take(&mut stream), None);
-    assert_eq!(answer(&hub, Some(3)), 1);
+    assert_eq!(answer(&hub, 3), 1);
     assert!(shows(take(&mut stream), "3"));
     assert_eq!(take(&mut stream), None);
     for _ in 0..5 {
         advance(INTERVAL).await;
-        assert_eq!(answer(&hub, Some(3)), 1);
+        assert_eq!(answer(&hub, 3), 1);
         assert_eq!(take(&mut stream), None);
     }
     let mut late = hub.subscribe(&[channel("ana")]);
@@ -65,25 +70,22 @@ async fn the_first_count_comes_at_once_and_then_only_changes() {
 async fn a_change_after_a_quiet_interval_is_read_at_once_and_later_ones_are_gathered() {
     let hub = Arc::new(Hub::new(INTERVAL));
     let mut stream = hub.subscribe(&[channel("ana")]);
-    answer(&hub, Some(0));
+    answer(&hub, 0);
     take(&mut stream);
     advance(INTERVAL).await;
-    answer(&hub, Some(0));
+    answer(&hub, 0);
 
     advance(Duration::from_millis(500)).await;
     hub.touch(&channel("ana"), 1);
     assert_eq!(hub.urgent().await.len(), 1, "quiet: at once");
-    hub.cells
-        .get(&channel("ana"))
-        .unwrap()
-        .publish(Some(Count::fresh(1, Timestamp::default())), Instant::now());
+    hub.cells.get(&channel("ana")).unwrap().publish(Count::fresh(1, Timestamp::default()), Instant::now());
     assert!(shows(take(&mut stream), "1"));
 
     hub.touch(&channel("ana"), 2);
     advance(INTERVAL - Duration::from_millis(1)).await;
-    assert_eq!(answer(&hub, Some(2)), 0, "gathered until the interval is over");
+    assert_eq!(answer(&hub, 2), 0, "gathered until the interval is over");
     advance(Duration::from_millis(1)).await;
-    assert_eq!(answer(&hub, Some(2)), 1);
+    assert_eq!(answer(&hub, 2), 1);
     assert!(shows(take(&mut stream), "2"));
 }
 
@@ -91,16 +93,16 @@ async fn a_change_after_a_quiet_interval_is_read_at_once_and_later_ones_are_gath
 async fn a_write_during_a_read_is_not_lost() {
     let hub = Arc::new(Hub::new(INTERVAL));
     let mut stream = hub.subscribe(&[channel("ana")]);
-    answer(&hub, Some(1));
+    answer(&hub, 1);
     take(&mut stream);
     advance(INTERVAL).await;
     let asked = hub.due(Instant::now());
     // The store reads 0; then someone joins, which gives the count that is shown anyway; then the 0 arrives.
     hub.touch(&channel("ana"), 1);
-    asked[0].publish(Some(Count::fresh(0, Timestamp::default())), Instant::now());
+    asked[0].publish(Count::fresh(0, Timestamp::default()), Instant::now());
     assert!(shows(take(&mut stream), "0"));
     advance(INTERVAL).await;
-    assert_eq!(answer(&hub, Some(1)), 1);
+    assert_eq!(answer(&hub, 1), 1);
     assert!(shows(take(&mut stream), "1"));
 }
 
@@ -109,7 +111,7 @@ async fn a_slow_stream_gets_the_newest_count_and_no_backlog() {
     let hub = Arc::new(Hub::new(INTERVAL));
     let mut stream = hub.subscribe(&[channel("ana")]);
     for count in 0..100 {
-        answer(&hub, Some(count));
+        answer(&hub, count);
         advance(INTERVAL).await;
     }
     assert!(shows(take(&mut stream), "99"));
@@ -117,28 +119,26 @@ async fn a_slow_stream_gets_the_newest_count_and_no_backlog() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_store_does_not_know_is_stale_for_a_minute_and_then_unknown_but_never_zero() {
+async fn going_stale_and_coming_back_is_news_although_the_number_is_the_same() {
     let hub = Arc::new(Hub::new(INTERVAL));
     let mut stream = hub.subscribe(&[channel("ana")]);
-    answer(&hub, Some(7));
+    answer(&hub, 7);
     take(&mut stream);
-    advance(INTERVAL).await;
-    answer(&hub, None);
-    let stale = take(&mut stream).unwrap();
-    assert!(stale.contains("\"count\":7,\"stale\":true"), "{stale}");
-    advance(STALE_FOR).await;
-    answer(&hub, None);
-    assert!(shows(take(&mut stream), "null"));
-    advance(INTERVAL).await;
-    answer(&hub, Some(7));
-    assert!(shows(take(&mut stream), "7"));
+    let fresh = Count::fresh(7, Timestamp::from_millis(1));
+    for count in [Count { stale: true, ..fresh }, Count::unknown(fresh.as_of), fresh] {
+        advance(INTERVAL).await;
+        publish(&hub, count);
+        let value = count.value.map_or("null".to_owned(), |value| value.to_string());
+        let frame = take(&mut stream).unwrap();
+        assert!(frame.contains(&format!("\"count\":{value},\"stale\":{}", count.stale)), "{frame}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_stream_gets_a_tick_every_25_seconds() {
     let hub = Arc::new(Hub::new(INTERVAL));
     let mut stream = hub.subscribe(&[channel("ana")]);
-    answer(&hub, Some(0));
+    answer(&hub, 0);
     take(&mut stream);
     advance(TICK_AFTER - Duration::from_millis(1)).await;
     hub.tick(Instant::now());
@@ -148,7 +148,7 @@ async fn a_silent_stream_gets_a_tick_every_25_seconds() {
     assert!(take(&mut stream).unwrap().starts_with("event: tick\n"));
     hub.tick(Instant::now());
     assert_eq!(take(&mut stream), None);
-    answer(&hub, Some(1));
+    answer(&hub, 1);
     assert!(shows(take(&mut stream), "1"));
     advance(Duration::from_secs(20)).await;
     hub.tick(Instant::now());
@@ -159,7 +159,7 @@ async fn a_silent_stream_gets_a_tick_every_25_seconds() {
 async fn one_stream_can_watch_many_channels() {
     let hub = Arc::new(Hub::new(INTERVAL));
     let mut stream = hub.subscribe(&[channel("ana"), channel("bob")]);
-    assert_eq!(answer(&hub, Some(4)), 2);
+    assert_eq!(answer(&hub, 4), 2);
     let both = [take(&mut stream).unwrap(), take(&mut stream).unwrap()].concat();
     assert!(both.contains("ana") && both.contains("bob"), "{both}");
     assert_eq!(take(&mut stream), None);
@@ -175,7 +175,7 @@ async fn every_waiting_stream_is_woken_once_per_change() {
         assert!(stream.poll_frame(&mut Context::from_waker(&waker)).is_pending());
         assert!(stream.poll_frame(&mut Context::from_waker(&waker)).is_pending());
     }
-    answer(&hub, Some(1));
+    answer(&hub, 1);
     assert_eq!(woken.0.load(Ordering::SeqCst), 100);
 }
 
@@ -187,7 +187,7 @@ async fn a_channel_is_forgotten_with_its_last_stream() {
     assert!(!hub.is_idle());
     drop(two);
     assert!(hub.is_idle());
-    assert_eq!(answer(&hub, Some(0)), 0);
+    assert_eq!(answer(&hub, 0), 0);
 }
 
 #[tokio::test(start_paused = true)]

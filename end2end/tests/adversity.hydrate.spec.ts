@@ -1,0 +1,107 @@
+/**
+ * Being counted where something is refused or late: secure contexts, storage, an answer of the server, the order in which
+ * calls arrive.
+ */
+
+import { blockStorage, sayGoodbye } from "../fixtures/conditions.ts";
+import { expect, test } from "../fixtures/index.ts";
+import { badgeHistory, recordBadge } from "../fixtures/probes.ts";
+import { ChannelPage } from "../pages/channel-page.ts";
+
+test("a page over plain HTTP, which is no secure context, is counted and live", async ({
+  page,
+  channelId,
+  audience,
+  baseURL,
+  browserName,
+}) => {
+  test.skip(browserName !== "chromium", "the second name of this machine is a setting of Chromium");
+  const address = new URL(`/${channelId}`, baseURL);
+  test.skip(address.hostname !== "127.0.0.1", "the second name leads to this machine only");
+  address.hostname = "viewer.test";
+  const watching = new ChannelPage(page);
+  await page.goto(address.href);
+  expect(await page.evaluate(() => isSecureContext)).toBe(false);
+  await watching.expectCount(1);
+  await audience.join(channelId);
+  await watching.expectCount(2);
+});
+
+test("who blocks storage is counted, as one viewer while the page is open", async ({
+  context,
+  page,
+  channelId,
+  audience,
+}) => {
+  await blockStorage(context);
+  const watching = new ChannelPage(page);
+  await watching.goto(channelId);
+  await watching.expectCount(1);
+  await audience.join(channelId);
+  await watching.expectCount(2);
+  await page.close();
+  await audience.expectCount(channelId, 1);
+});
+
+test("a join that is refused for a while is tried again, and the badge doesn't suffer", async ({
+  page,
+  channelId,
+  audience,
+  faults,
+}) => {
+  faults.expect(/503/);
+  await audience.join(channelId, 2);
+  let refused = 0;
+  await page.route("**/api/viewer/join", async (route) => {
+    refused += 1;
+    await (refused <= 2 ? route.fulfill({ status: 503, json: { code: "unavailable" } }) : route.continue());
+  });
+  await recordBadge(page);
+  const watching = new ChannelPage(page);
+  await watching.goto(channelId);
+  await watching.expectCount(3);
+  expect(refused).toBe(3);
+  expect(await badgeHistory(page)).toEqual([
+    { state: "live", number: "2" },
+    { state: "live", number: "3" },
+  ]);
+});
+
+test("a stream that is refused is opened again, and the badge keeps its number", async ({
+  page,
+  channelId,
+  audience,
+  faults,
+}) => {
+  faults.expect(/503/);
+  await audience.join(channelId, 2);
+  await page.route("**/api/viewer/sse/**", (route) => route.fulfill({ status: 503 }), { times: 1 });
+  await recordBadge(page);
+  const watching = new ChannelPage(page);
+  await watching.goto(channelId);
+  await watching.expectCount(3);
+  await audience.join(channelId);
+  await watching.expectCount(4);
+  const shown = await badgeHistory(page);
+  expect(shown.map(({ state }) => state)).not.toContain("unknown");
+  expect(shown.map(({ number }) => number)).not.toContain("0");
+});
+
+test("who goes away before the join has arrived is not counted", async ({
+  page,
+  channelId,
+  request,
+  openStream,
+}) => {
+  const stream = await openStream(channelId);
+  // They travel on two connections, so the leave may overtake the join. Here it does.
+  await page.route("**/api/viewer/join", () => {});
+  const join = page.waitForRequest("**/api/viewer/join");
+  await new ChannelPage(page).goto(channelId);
+  const data: unknown = (await join).postDataJSON();
+  const left = page.waitForResponse("**/api/viewer/leave");
+  await sayGoodbye(page);
+  await left;
+  expect((await request.post("/api/viewer/join", { data })).status()).toBe(200);
+  await stream.expectToStay(0);
+});

@@ -1,0 +1,220 @@
+//! The service behind every call: who joins, beats and leaves, and how many are there.
+//!
+//! Promises:
+//! - A beat or leave that was answered is not lost, whatever happens to the store: the node remembers it and writes it
+//!   (again) when the store is back.
+//! - What is told of a channel is the store's count, or the last good one, marked as stale, or that it is unknown. It is
+//!   never a count that is known to be incomplete.
+
+mod commit;
+mod memory;
+mod recovery;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use smallvec::smallvec;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use self::{
+    commit::{Committed, GroupCommit},
+    memory::{Loss, Memory},
+    recovery::Recovery,
+};
+use super::{
+    clock::Clock,
+    fanout::{Counts, Hub, Subscription},
+    store::{Batch, Live, Store, StoreError},
+};
+use crate::domain::{Act, ChannelId, Count, CountUpdate, Op, Policy, Who, policy::LEAVE_MEMORY};
+
+/// Counts viewers: the store's leases, and the streams that show them. Cloning is cheap.
+#[derive(Clone)]
+pub struct Presence(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn Store>,
+    hub: Arc<Hub>,
+    policy: Policy,
+    clock: Arc<dyn Clock>,
+    /// What it takes to keep the promises over a store that is outside of this process.
+    remote: Option<Remote>,
+}
+
+struct Remote {
+    commit: Arc<GroupCommit>,
+    memory: Arc<Memory>,
+    recovery: Arc<Recovery>,
+}
+
+/// What a beat led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beaten {
+    /// The channel's count after it.
+    pub count: Count,
+    /// Whether the session is counted.
+    pub active: bool,
+}
+
+impl Presence {
+    /// The service over a store and the streams of this node.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, hub: Arc<Hub>, policy: Policy, clock: Arc<dyn Clock>) -> Self {
+        let remote = store.is_shared().then(|| {
+            let memory = Arc::new(Memory::new(policy.hidden_timeout, policy.update_interval));
+            let (own, clock) = (Arc::clone(&memory), Arc::clone(&clock));
+            Remote {
+                commit: Arc::new(GroupCommit::new(Arc::clone(&store), policy.write_interval)),
+                recovery: Arc::new(Recovery::new(Arc::clone(&store), own, clock, policy.update_interval)),
+                memory,
+            }
+        });
+        Self(Arc::new(Inner { store, hub, policy, clock, remote }))
+    }
+
+    /// Starts what has to run beside the calls, if anything.
+    #[must_use]
+    pub fn start(&self) -> Option<JoinHandle<()>> {
+        self.0.remote.as_ref().map(|remote| tokio::spawn(Arc::clone(&remote.recovery).run()))
+    }
+
+    /// An id for a viewer that came without one.
+    #[must_use]
+    pub fn new_viewer_id() -> String {
+        Uuid::new_v4().to_string()
+    }
+
+    /// Starts a session.
+    ///
+    /// # Errors
+    /// When a store that nothing stands in for can't take it.
+    pub async fn join(&self, who: &Who, hidden: bool) -> Result<Beaten, StoreError> {
+        self.write(who, Act::Join { lease: self.0.policy.lease(hidden) }).await
+    }
+
+    /// Keeps a session counted.
+    ///
+    /// # Errors
+    /// When a store that nothing stands in for can't take it.
+    pub async fn heartbeat(&self, who: &Who, hidden: bool) -> Result<Beaten, StoreError> {
+        self.write(who, Act::Heartbeat { lease: self.0.policy.lease(hidden) }).await
+    }
+
+    /// Ends a session.
+    ///
+    /// # Errors
+    /// When a store that nothing stands in for can't take it.
+    pub async fn leave(&self, who: &Who) -> Result<(), StoreError> {
+        self.write(who, Act::Leave { remember: LEAVE_MEMORY }).await.map(|_| ())
+    }
+
+    /// The count of a channel.
+    pub async fn count(&self, channel: &ChannelId) -> CountUpdate {
+        let count = self.counts(std::slice::from_ref(channel)).await.pop();
+        CountUpdate::new(channel.clone(), count.unwrap_or(Count::unknown(self.0.clock.now())))
+    }
+
+    /// The channels that have viewers now, most first; those with as many by name.
+    ///
+    /// # Errors
+    /// When the store can't tell.
+    pub async fn live(&self) -> Result<Vec<Live>, StoreError> {
+        let mut live = self.0.store.live().await?;
+        live.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.channel.cmp(&b.channel)));
+        Ok(live)
+    }
+
+    /// Watches channels: their counts now, and every change.
+    #[must_use]
+    pub fn watch(&self, channels: &[ChannelId]) -> Subscription {
+        self.0.hub.subscribe(channels)
+    }
+
+    /// How often a page is to beat, at most, in milliseconds.
+    #[must_use]
+    pub fn heartbeat_interval_ms(&self) -> u32 {
+        u32::try_from(self.0.policy.heartbeat_interval.as_millis()).unwrap_or(u32::MAX)
+    }
+
+    /// Frees memory of what has expired, in the store and in this node.
+    ///
+    /// # Errors
+    /// When the store can't do it now.
+    pub async fn sweep(&self) -> Result<(), StoreError> {
+        if let Some(remote) = &self.0.remote {
+            remote.memory.sweep(self.0.clock.now());
+        }
+        self.0.store.sweep().await
+    }
+
+    async fn write(&self, who: &Who, act: Act) -> Result<Beaten, StoreError> {
+        let op = Op { viewer: who.viewer, session: who.session, act };
+        let beaten = match &self.0.remote {
+            None => self.write_here(&who.channel, op).await?,
+            Some(remote) => self.write_there(remote, &who.channel, op).await,
+        };
+        if let Some(count) = beaten.count.value.filter(|_| !beaten.count.stale) {
+            self.0.hub.touch(&who.channel, count);
+        }
+        tracing::debug!(channel = %who.channel, viewer = %who.viewer, count = ?beaten.count.value, "[VIEWER] {}", verb(act));
+        Ok(beaten)
+    }
+
+    async fn write_here(&self, channel: &ChannelId, op: Op) -> Result<Beaten, StoreError> {
+        let batch = Batch { channel: channel.clone(), ops: smallvec![op] };
+        let written = self.0.store.write(&[batch]).await.pop();
+        let written = written.unwrap_or_else(|| Err(StoreError::unexpected()))?;
+        let active = written.active.first().copied().unwrap_or_default();
+        Ok(Beaten { count: written.reading.into(), active })
+    }
+
+    /// Writes to a store that may be away. Once the node remembers the operation it is accepted.
+    async fn write_there(&self, remote: &Remote, channel: &ChannelId, op: Op) -> Beaten {
+        let now = self.0.clock.now();
+        let accepted = remote.memory.accept(channel, &op, now);
+        match remote.commit.write(channel, op).await {
+            Ok(Committed { active, reading }) => {
+                let (count, loss) = remote.memory.take_in(channel, &Ok(reading));
+                if loss != Loss::None {
+                    remote.recovery.call();
+                }
+                Beaten { count, active }
+            }
+            Err(error) => {
+                tracing::debug!(%error, %channel, "[VIEWER] not written yet");
+                let count = remote.memory.missed(channel, now);
+                remote.recovery.call();
+                Beaten { count, active: accepted }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Counts for Presence {
+    async fn counts(&self, channels: &[ChannelId]) -> Vec<Count> {
+        let readings = self.0.store.counts(channels).await;
+        let unknown = Count::unknown(self.0.clock.now());
+        let Some(remote) = &self.0.remote else {
+            return readings.into_iter().map(|reading| reading.map_or(unknown, Count::from)).collect();
+        };
+        let take_in = |(channel, reading)| {
+            let (count, loss) = remote.memory.take_in(channel, &reading);
+            if loss == Loss::Found {
+                remote.recovery.call();
+            }
+            count
+        };
+        channels.iter().zip(readings).map(take_in).collect()
+    }
+}
+
+const fn verb(act: Act) -> &'static str {
+    match act {
+        Act::Join { .. } => "join",
+        Act::Heartbeat { .. } => "heartbeat",
+        Act::Restore { .. } => "restore",
+        Act::Leave { .. } => "leave",
+    }
+}

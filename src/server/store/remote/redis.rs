@@ -1,0 +1,82 @@
+//! One Redis server (or Valkey, 6.2 or newer), by `redis://`, `rediss://` or a unix socket.
+
+use async_trait::async_trait;
+use redis::{
+    AsyncConnectionConfig, Client, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind, RedisResult,
+    Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+    cmd, from_redis_value,
+};
+
+use super::{
+    Runner,
+    link::{CALL_LIMIT, CONNECT_LIMIT, CallError, Link},
+    script::Script,
+};
+use crate::server::store::StoreError;
+
+/// One multiplexed connection to one server.
+pub struct RedisRunner {
+    link: Link<MultiplexedConnection>,
+}
+
+impl RedisRunner {
+    /// Starts connecting to the server at `url`.
+    ///
+    /// # Errors
+    /// When the address is none.
+    pub fn open(url: &str) -> RedisResult<Self> {
+        let info = url.into_connection_info()?;
+        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        // The address without user and password.
+        let name = format!("redis at {}", info.addr());
+        let client = Client::open(info.set_redis_settings(settings))?;
+        let link = Link::keep(name, move |hangup| {
+            let client = client.clone();
+            let on_push = move |push: PushInfo| {
+                if push.kind == PushKind::Disconnection {
+                    hangup.tell();
+                }
+                Ok::<(), redis::aio::SendError>(())
+            };
+            Box::pin(async move {
+                let config = AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(CONNECT_LIMIT))
+                    .set_response_timeout(Some(CALL_LIMIT))
+                    .set_push_sender(on_push);
+                client.get_multiplexed_async_connection_with_config(&config).await
+            })
+        });
+        Ok(Self { link })
+    }
+}
+
+#[async_trait]
+impl Runner for RedisRunner {
+    async fn run(&self, script: &Script, keys: &[Vec<u8>], args: &[Vec<u8>]) -> Result<Value, StoreError> {
+        run_on(&self.link, script, keys, args).await
+    }
+
+    fn takes_many_channels(&self) -> bool {
+        true
+    }
+
+    async fn incarnation(&self) -> Result<Option<String>, StoreError> {
+        let info = self.link.send(cmd("INFO").arg("server")).await?;
+        let info: String = from_redis_value(info).map_err(|_| StoreError::unexpected())?;
+        Ok(info.lines().find_map(|line| line.strip_prefix("run_id:")).map(|id| id.trim().to_owned()))
+    }
+}
+
+/// Runs a script by its hash, or whole on a server that doesn't have it yet (a new one, one that was restarted).
+pub(super) async fn run_on<C: ConnectionLike + Clone + Send + Sync + 'static>(
+    link: &Link<C>,
+    script: &Script,
+    keys: &[Vec<u8>],
+    args: &[Vec<u8>],
+) -> Result<Value, StoreError> {
+    match link.send(&script.by_hash(keys, args)).await {
+        Err(CallError::NoScript) => Ok(link.send(&script.whole(keys, args)).await?),
+        answer => Ok(answer?),
+    }
+}

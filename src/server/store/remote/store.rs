@@ -1,0 +1,225 @@
+//! The store that is made of scripts.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use dashmap::DashMap;
+use futures::future::join_all;
+use redis::{FromRedisValue, Value, from_redis_value};
+use uuid::Uuid;
+
+use super::{
+    Keys, Runner,
+    script::{Script, encode},
+};
+use crate::{
+    domain::{ChannelId, Timestamp},
+    server::store::{Batch, Live, MAX_OPS, Mark, Reading, Store, StoreError, Written},
+};
+
+/// The most channels in one call that reads.
+const MAX_READ: usize = 1_000;
+
+/// How much one call sweeps, at most.
+const SWEEP_STEP: usize = 500;
+
+/// For how long a channel stays in the list of live channels without being entered again. The list may hold channels
+/// that nobody watches any more: their counts tell.
+const LISTED_FOR: Duration = Duration::from_secs(600);
+
+/// A store whose data is where a [`Runner`] takes scripts.
+pub struct RemoteStore<R> {
+    runner: R,
+    keys: Keys,
+    /// After how long without a write a channel's keys expire.
+    ttl: Duration,
+    /// The channels that this node has entered into the list of live channels, and when.
+    listed: DashMap<ChannelId, Instant>,
+    write: Script,
+    counts: Script,
+    sweep: Script,
+    list: Script,
+    listed_channels: Script,
+}
+
+impl<R: Runner> RemoteStore<R> {
+    /// A store on keys that start with `prefix`, for leases of up to `longest_lease`.
+    #[must_use]
+    pub fn new(runner: R, prefix: &str, longest_lease: Duration) -> Self {
+        Self {
+            runner,
+            keys: Keys::new(prefix),
+            // The leave that a node remembers may be written again for as long as a lease.
+            ttl: longest_lease * 2,
+            listed: DashMap::new(),
+            write: Script::new(include_str!("scripts/write.lua")),
+            counts: Script::new(include_str!("scripts/counts.lua")),
+            sweep: Script::new(include_str!("scripts/sweep.lua")),
+            list: Script::new(include_str!("scripts/list.lua")),
+            listed_channels: Script::new(include_str!("scripts/listed.lua")),
+        }
+    }
+
+    async fn write_call(&self, batches: &[Batch]) -> Result<Vec<Written>, StoreError> {
+        let keys: Vec<_> = batches.iter().flat_map(|batch| self.keys.all(&batch.channel)).collect();
+        let new_mark = Uuid::new_v4().as_u64_pair().0;
+        let mut args = vec![self.ttl.as_millis().to_string().into_bytes(), new_mark.to_string().into_bytes()];
+        args.extend(batches.iter().map(|batch| encode(&batch.ops)));
+        let (as_of, answers) =
+            timed::<(u32, String, String)>(self.runner.run(&self.write, &keys, &args).await?)?;
+        let written = |(count, active, mark): (u32, String, String)| Written {
+            active: active.bytes().map(|flag| flag == b'1').collect(),
+            reading: Reading { count, as_of, mark: mark.parse().ok().map(Mark) },
+        };
+        Ok(answers.into_iter().map(written).collect())
+    }
+
+    async fn counts_call(&self, channels: &[ChannelId]) -> Result<Vec<Reading>, StoreError> {
+        let two = |channel| self.keys.all(channel).into_iter().take(2);
+        let keys: Vec<_> = channels.iter().flat_map(two).collect();
+        let (as_of, counts) = timed::<(u32, String)>(self.runner.run(&self.counts, &keys, &[]).await?)?;
+        let reading =
+            |(count, mark): (u32, String)| Reading { count, as_of, mark: mark.parse().ok().map(Mark) };
+        Ok(counts.into_iter().map(reading).collect())
+    }
+
+    async fn listed_call(&self, buckets: &[Vec<u8>]) -> Result<Vec<Vec<String>>, StoreError> {
+        parse(self.runner.run(&self.listed_channels, buckets, &[]).await?)
+    }
+
+    /// Enters channels into the list of live channels, those that are not in it for long enough anyway. If it fails it is
+    /// tried again with their next write.
+    async fn enter(&self, batches: &[Batch]) {
+        let now = Instant::now();
+        let mut buckets = BTreeMap::<Vec<u8>, Vec<ChannelId>>::new();
+        for Batch { channel, .. } in batches {
+            let fresh = self
+                .listed
+                .get(channel)
+                .is_some_and(|at| now < *at + LISTED_FOR - self.ttl.min(LISTED_FOR / 2));
+            if !fresh {
+                buckets.entry(self.keys.bucket(channel)).or_default().push(channel.clone());
+            }
+        }
+        let enter = |(bucket, channels): (Vec<u8>, Vec<ChannelId>)| async move {
+            let mut args = vec![LISTED_FOR.as_millis().to_string().into_bytes()];
+            args.extend(channels.iter().map(|channel| channel.as_str().as_bytes().to_vec()));
+            if self.runner.run(&self.list, &[bucket], &args).await.is_ok() {
+                for channel in channels {
+                    self.listed.insert(channel, now);
+                }
+            }
+        };
+        join_all(buckets.into_iter().map(enter)).await;
+    }
+
+    /// Splits work into calls that the runner takes: of items that weigh `most` together, or one by one.
+    fn split<'a, T>(&self, mut items: &'a [T], weight: impl Fn(&T) -> usize, most: usize) -> Vec<&'a [T]> {
+        let most = if self.runner.takes_many_channels() { most } else { 0 };
+        let mut calls = Vec::new();
+        while !items.is_empty() {
+            let mut sum = 0;
+            let fits = items.iter().take_while(|item| {
+                sum += weight(item);
+                sum <= most
+            });
+            let (call, rest) = items.split_at(fits.count().max(1));
+            calls.push(call);
+            items = rest;
+        }
+        calls
+    }
+}
+
+/// The answers of calls, one for each of their items.
+fn flatten<T, A>(calls: &[&[T]], answers: Vec<Result<Vec<A>, StoreError>>) -> Vec<Result<A, StoreError>> {
+    let mut flat = Vec::new();
+    for (items, answer) in calls.iter().zip(answers) {
+        match answer {
+            Ok(answers) if answers.len() == items.len() => flat.extend(answers.into_iter().map(Ok)),
+            Ok(_) => flat.extend(items.iter().map(|_| Err(StoreError::unexpected()))),
+            Err(error) => flat.extend(items.iter().map(|_| Err(error.clone()))),
+        }
+    }
+    flat
+}
+
+#[async_trait]
+impl<R: Runner> Store for RemoteStore<R> {
+    async fn write(&self, batches: &[Batch]) -> Vec<Result<Written, StoreError>> {
+        self.enter(batches).await;
+        let calls = self.split(batches, |batch| batch.ops.len(), MAX_OPS);
+        let answers = join_all(calls.iter().map(|batches| self.write_call(batches))).await;
+        flatten(&calls, answers)
+    }
+
+    async fn counts(&self, channels: &[ChannelId]) -> Vec<Result<Reading, StoreError>> {
+        let calls = self.split(channels, |_| 1, MAX_READ);
+        let answers = join_all(calls.iter().map(|channels| self.counts_call(channels))).await;
+        flatten(&calls, answers)
+    }
+
+    async fn live(&self) -> Result<Vec<Live>, StoreError> {
+        let buckets = self.keys.buckets();
+        let calls = self.split(&buckets, |_| 1, MAX_READ);
+        let answers = join_all(calls.iter().map(|buckets| self.listed_call(buckets))).await;
+        let names = flatten(&calls, answers);
+        let names: Vec<Vec<String>> = names.into_iter().collect::<Result<_, _>>()?;
+        let channels: Vec<_> =
+            names.iter().flatten().filter_map(|name| ChannelId::parse(name).ok()).collect();
+        let readings = self.counts(&channels).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let live = |(channel, reading): (ChannelId, Reading)| Live {
+            channel,
+            count: reading.count,
+            as_of: reading.as_of,
+        };
+        Ok(channels.into_iter().zip(readings).filter(|(_, reading)| reading.count > 0).map(live).collect())
+    }
+
+    async fn sweep(&self) -> Result<(), StoreError> {
+        let now = Instant::now();
+        self.listed.retain(|_, at| now < *at + LISTED_FOR);
+        let channels: Vec<ChannelId> = self.listed.iter().map(|entry| entry.key().clone()).collect();
+        let step = SWEEP_STEP.to_string().into_bytes();
+        for channel in channels {
+            // A step at a time: others' calls get between them.
+            loop {
+                let answer = self
+                    .runner
+                    .run(&self.sweep, &self.keys.all(&channel), std::slice::from_ref(&step))
+                    .await?;
+                if parse::<usize>(answer)? < SWEEP_STEP {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn takes_many_channels(&self) -> bool {
+        self.runner.takes_many_channels()
+    }
+
+    async fn incarnation(&self) -> Result<Option<String>, StoreError> {
+        self.runner.incarnation().await
+    }
+}
+
+/// An answer that begins with the time.
+fn timed<T: FromRedisValue>(answer: Value) -> Result<(Timestamp, Vec<T>), StoreError> {
+    let mut parts = parse::<Vec<Value>>(answer)?.into_iter();
+    let time = parse::<u64>(parts.next().ok_or_else(StoreError::unexpected)?)?;
+    let rest = parts.map(parse::<T>).collect::<Result<_, _>>()?;
+    Ok((Timestamp::from_millis(time), rest))
+}
+
+fn parse<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
+    from_redis_value(value).map_err(|_| StoreError::unexpected())
+}

@@ -1,0 +1,177 @@
+//! The rules of counting, one by one.
+
+use std::time::Duration;
+
+use aforo::{
+    domain::{Act, ChannelId, Op, SessionId, ViewerId},
+    server::store::{Batch, MAX_OPS, Store, Written},
+};
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use super::Subject;
+
+pub const LONGEST_LEASE: Duration = Duration::from_secs(5);
+
+const LONG: Duration = LONGEST_LEASE;
+const SHORT: Duration = Duration::from_millis(200);
+const JOIN: Act = Act::Join { lease: LONG };
+const BEAT: Act = Act::Heartbeat { lease: LONG };
+const LEAVE: Act = Act::Leave { remember: LONG };
+
+/// Runs every rule, each on a channel of its own.
+pub async fn all(subject: &Subject) {
+    let [store, other] = &subject.nodes;
+    beats_are_idempotent_and_leaves_end_one_session(&**store).await;
+    a_lease_ends_by_itself(&**store).await;
+    a_heartbeat_after_its_leave_changes_nothing_until_that_is_forgotten(&**store).await;
+    what_a_node_remembers_never_shortens_a_lease(&**store).await;
+    the_operations_of_a_batch_happen_in_order(&**store).await;
+    many_channels_are_answered_in_order(&**store).await;
+    a_full_batch_is_taken(&**store).await;
+    sweeping_changes_no_count(&**store).await;
+    every_node_sees_the_same(&**store, &**other).await;
+}
+
+pub fn channel(name: &str) -> ChannelId {
+    ChannelId::parse(name).unwrap()
+}
+
+pub fn op(viewer: u128, session: u128, act: Act) -> Op {
+    let uuid = |n: u128| Uuid::from_u128(n + 1);
+    Op { viewer: ViewerId::new(uuid(viewer)).unwrap(), session: SessionId::new(uuid(session)).unwrap(), act }
+}
+
+pub async fn write(store: &dyn Store, name: &str, ops: &[Op]) -> Written {
+    let batch = Batch { channel: channel(name), ops: ops.into() };
+    store.write(&[batch]).await.pop().unwrap().unwrap()
+}
+
+pub async fn count(store: &dyn Store, name: &str) -> u32 {
+    store.counts(&[channel(name)]).await.pop().unwrap().unwrap().count
+}
+
+async fn beats_are_idempotent_and_leaves_end_one_session(store: &dyn Store) {
+    let name = "idempotent";
+    assert_eq!(count(store, name).await, 0, "the unknown is empty");
+    for act in [JOIN, JOIN, BEAT] {
+        let written = write(store, name, &[op(1, 1, act)]).await;
+        assert_eq!((written.active.as_slice(), written.reading.count), (&[true][..], 1));
+    }
+    write(store, name, &[op(1, 2, BEAT)]).await;
+    assert_eq!(count(store, name).await, 1, "two pages of a viewer are one viewer");
+    write(store, name, &[op(1, 1, LEAVE)]).await;
+    assert_eq!(count(store, name).await, 1, "the other page is still there");
+    write(store, name, &[op(1, 3, LEAVE), op(2, 1, LEAVE)]).await;
+    assert_eq!(count(store, name).await, 1, "leaving what is unknown changes nothing");
+    assert_eq!(write(store, name, &[op(1, 2, LEAVE)]).await.reading.count, 0);
+}
+
+async fn a_lease_ends_by_itself(store: &dyn Store) {
+    let name = "lease";
+    let start =
+        write(store, name, &[op(1, 1, Act::Join { lease: SHORT }), op(2, 2, JOIN)]).await.reading.as_of;
+    loop {
+        let reading = store.counts(&[channel(name)]).await.pop().unwrap().unwrap();
+        let is_over = reading.as_of >= start + SHORT;
+        assert_eq!(reading.count, if is_over { 1 } else { 2 }, "neither early nor late");
+        if is_over {
+            break;
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn a_heartbeat_after_its_leave_changes_nothing_until_that_is_forgotten(store: &dyn Store) {
+    let name = "left";
+    write(store, name, &[op(1, 1, JOIN)]).await;
+    let left = write(store, name, &[op(1, 1, Act::Leave { remember: SHORT })]).await.reading.as_of;
+    loop {
+        let written = write(store, name, &[op(1, 1, BEAT)]).await;
+        let is_forgotten = written.reading.as_of >= left + SHORT;
+        assert_eq!((written.active[0], written.reading.count), (is_forgotten, u32::from(is_forgotten)));
+        if is_forgotten {
+            break;
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+    write(store, name, &[op(2, 2, LEAVE)]).await;
+    assert_eq!(write(store, name, &[op(2, 2, Act::Restore { lease: LONG })]).await.active[0], false);
+    assert_eq!(write(store, name, &[op(2, 2, JOIN)]).await.active[0], true, "a join is always heeded");
+    assert_eq!(write(store, name, &[op(2, 2, BEAT)]).await.active[0], true);
+}
+
+async fn what_a_node_remembers_never_shortens_a_lease(store: &dyn Store) {
+    let name = "restore";
+    let start = write(store, name, &[op(1, 1, JOIN)]).await.reading.as_of;
+    write(store, name, &[op(1, 1, Act::Restore { lease: SHORT }), op(2, 2, Act::Restore { lease: SHORT })])
+        .await;
+    sleep(SHORT * 2).await;
+    let reading = store.counts(&[channel(name)]).await.pop().unwrap().unwrap();
+    assert_eq!(reading.count, u32::from(reading.as_of < start + LONG));
+}
+
+async fn the_operations_of_a_batch_happen_in_order(store: &dyn Store) {
+    let ops =
+        [op(1, 1, JOIN), op(1, 1, LEAVE), op(1, 1, BEAT), op(1, 1, JOIN), op(1, 2, BEAT), op(1, 1, LEAVE)];
+    let written = write(store, "order", &ops).await;
+    assert_eq!(written.active.as_slice(), [true, false, false, true, true, false]);
+    assert_eq!(written.reading.count, 1);
+}
+
+async fn many_channels_are_answered_in_order(store: &dyn Store) {
+    let name = |n: u32| format!("many-{n}");
+    let batches: Vec<_> = (0..150_u32)
+        .map(|n| Batch {
+            channel: channel(&name(n)),
+            ops: (0..u128::from(n % 7)).map(|v| op(v, v, JOIN)).collect(),
+        })
+        .filter(|batch| !batch.ops.is_empty())
+        .collect();
+    for (batch, written) in batches.iter().zip(store.write(&batches).await) {
+        assert_eq!(written.unwrap().reading.count as usize, batch.ops.len());
+    }
+    let channels: Vec<_> = (0..150).map(|n| channel(&name(n))).collect();
+    for (n, reading) in store.counts(&channels).await.into_iter().enumerate() {
+        assert_eq!(reading.unwrap().count as usize, n % 7);
+    }
+    let mut live: Vec<_> = store.live().await.unwrap();
+    live.retain(|live| live.channel.as_str().starts_with("many-"));
+    assert_eq!(live.len(), batches.len());
+    for live in live {
+        let n: u32 = live.channel.as_str().trim_start_matches("many-").parse().unwrap();
+        assert_eq!(live.count, n % 7);
+    }
+}
+
+async fn a_full_batch_is_taken(store: &dyn Store) {
+    let ops: Vec<_> = (0..MAX_OPS as u128).map(|n| op(n, n, JOIN)).collect();
+    let written = write(store, "full", &ops).await;
+    assert_eq!((written.reading.count as usize, written.active.len()), (MAX_OPS, MAX_OPS));
+    assert!(written.active.iter().all(|active| *active));
+}
+
+async fn sweeping_changes_no_count(store: &dyn Store) {
+    let name = "sweep";
+    let brief = Act::Join { lease: Duration::from_millis(1) };
+    let ops: Vec<_> = (0..300).map(|n| op(n, n, if n < 100 { JOIN } else { brief })).collect();
+    write(store, name, &ops).await;
+    sleep(Duration::from_millis(20)).await;
+    assert_eq!(count(store, name).await, 100);
+    store.sweep().await.unwrap();
+    assert_eq!(count(store, name).await, 100);
+    write(store, name, &[op(5, 5, LEAVE)]).await;
+    assert_eq!(count(store, name).await, 99, "sessions of the living are still known");
+}
+
+async fn every_node_sees_the_same(one: &dyn Store, two: &dyn Store) {
+    let name = "nodes";
+    write(one, name, &[op(1, 1, JOIN)]).await;
+    write(two, name, &[op(1, 2, JOIN), op(2, 3, JOIN)]).await;
+    assert_eq!((count(one, name).await, count(two, name).await), (2, 2));
+    write(two, name, &[op(1, 1, LEAVE)]).await;
+    assert_eq!(count(one, name).await, 2);
+    write(one, name, &[op(1, 2, LEAVE)]).await;
+    assert_eq!(count(two, name).await, 1);
+    assert!(two.live().await.unwrap().iter().any(|live| live.channel.as_str() == name && live.count == 1));
+}

@@ -1,0 +1,91 @@
+//! Real Redis servers, each on a free port with a folder of its own.
+
+use std::{
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use redis::{Client, Connection, RedisResult};
+use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
+
+use super::PATIENCE;
+
+/// A Redis server of the test. It ends when it is dropped.
+pub struct RedisServer {
+    pub port: u16,
+    process: Option<Child>,
+    folder: TempDir,
+}
+
+impl RedisServer {
+    /// A server that is up, without persistence.
+    pub async fn start() -> Self {
+        let mut server = Self::reserve();
+        server.run().await;
+        server
+    }
+
+    /// A server that is not up yet, but has its port.
+    pub fn reserve() -> Self {
+        Self { port: free_port(), process: None, folder: TempDir::new().unwrap() }
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Starts it (again), empty.
+    pub async fn run(&mut self) {
+        let port = self.port.to_string();
+        let process = Command::new("redis-server")
+            .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
+            .arg(self.folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed: `make test` sees to it");
+        self.process = Some(process);
+        let up = async {
+            while self.try_connect().is_err() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, up).await.expect("redis-server comes up");
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// Sends it a command and waits for the answer.
+    pub fn command<T: redis::FromRedisValue>(&self, command: &str) -> T {
+        let mut words = command.split(' ');
+        let mut request = redis::cmd(words.next().unwrap());
+        for word in words {
+            request.arg(word);
+        }
+        request.query(&mut self.try_connect().unwrap()).unwrap()
+    }
+
+    fn try_connect(&self) -> RedisResult<Connection> {
+        let mut connection = Client::open(self.url())?.get_connection_with_timeout(Duration::from_secs(1))?;
+        redis::cmd("PING").exec(&mut connection)?;
+        Ok(connection)
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A port that nobody listens on just now.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
