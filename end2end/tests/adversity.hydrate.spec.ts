@@ -22,7 +22,7 @@ test("a page over plain HTTP, which is no secure context, is counted and live", 
   const watching = new ChannelPage(page);
   await page.goto(address.href);
   expect(await page.evaluate(() => isSecureContext)).toBe(false);
-  await watching.expectCount(1);
+  await audience.expectCount(channelId, 1);
   await audience.join(channelId);
   await watching.expectCount(2);
 });
@@ -35,8 +35,7 @@ test("who blocks storage is counted, as one viewer while the page is open", asyn
 }) => {
   await blockStorage(context);
   const watching = new ChannelPage(page);
-  await watching.goto(channelId);
-  await watching.expectCount(1);
+  await watching.join(channelId);
   await audience.join(channelId);
   await watching.expectCount(2);
   await page.close();

@@ -21,7 +21,7 @@ test("who watches the player alone is a viewer, and sees no badge", async ({ pag
 
 test("with ?counter=1 the player has the badge, and it is live", async ({ page, channelId, audience }) => {
   const embed = new EmbedPage(page);
-  await embed.goto(channelId, true);
+  await embed.join(channelId, true);
   await embed.badge.expectCount(1);
   await audience.join(channelId);
   await embed.badge.expectCount(2);
@@ -30,7 +30,7 @@ test("with ?counter=1 the player has the badge, and it is live", async ({ page, 
 test("the player with the badge joins once and opens one stream", async ({ page, channelId, audience }) => {
   const calls = new Calls(page);
   const embed = new EmbedPage(page);
-  await embed.goto(channelId, true);
+  await embed.join(channelId, true);
   await embed.badge.expectCount(1);
   await audience.join(channelId);
   await embed.badge.expectCount(2);
@@ -81,8 +81,7 @@ test("a channel's page and its player in the same browser are one viewer", async
 }) => {
   const stream = await openStream(channelId);
   const watching = new ChannelPage(await context.newPage());
-  await watching.goto(channelId);
-  await watching.expectCount(1);
+  await watching.join(channelId);
   const embed = new EmbedPage(await context.newPage());
   await embed.join(channelId, true);
   await embed.badge.expectCount(1);

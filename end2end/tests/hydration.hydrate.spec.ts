@@ -36,8 +36,7 @@ for (const locale of ["es-ES", "en-US", "pt-BR"]) {
 
 test("hydration loads each file once", async ({ page, channelId }) => {
   const watching = new ChannelPage(page);
-  await watching.goto(channelId);
-  await watching.expectCount(1);
+  await watching.join(channelId);
   const loaded = await page.evaluate(() =>
     performance.getEntriesByType("resource").map((entry) => new URL(entry.name).pathname),
   );

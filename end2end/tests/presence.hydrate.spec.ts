@@ -31,8 +31,7 @@ test("a page that is hidden says so and stays counted, also when it is shown aga
   const stream = await openStream(channelId);
   const calls = new Calls(page);
   const watching = new ChannelPage(page);
-  await watching.goto(channelId);
-  await watching.expectCount(1);
+  await watching.join(channelId);
   await stream.expectCount(1);
   await setHidden(page, true);
   await expect.poll(() => calls.heartbeats.map((beat) => beat.hidden)).toEqual([true]);
@@ -68,7 +67,6 @@ test("a page that is being prerendered is no viewer until it is shown", async ({
   expect(calls.streams).toEqual([]);
   expect(await audience.count(channelId)).toBe(0);
   await activate(page);
-  await watching.expectCount(1);
   // News that came by the stream: whatever the page does when it is shown is done by then.
   await audience.join(channelId);
   await watching.expectCount(2);
@@ -90,8 +88,7 @@ test("a page that comes back from the back/forward cache is counted again, in a 
   const page = await browser.newPage();
   const calls = new Calls(page);
   const watching = new ChannelPage(page);
-  await watching.goto(channelId);
-  await watching.expectCount(1);
+  await watching.join(channelId);
   await stream.expectCount(1);
   await page.goto("/");
   await stream.expectCount(0);

@@ -3,6 +3,7 @@
 //! - `architecture`: who may import whom, and where the feature gates are.
 //! - `api`: the calls over HTTP.
 //! - `contract`: what every store promises, run on every store.
+//! - `faults`: real Redis servers that are killed, emptied, paused, filled and demoted.
 //! - `pages`: what the server renders.
 //! - `readme`: its tables, held to the code.
 //! - `stream`: the event stream over HTTP.
@@ -14,6 +15,7 @@
 mod api;
 mod architecture;
 mod contract;
+mod faults;
 mod hardening;
 mod pages;
 mod readme;

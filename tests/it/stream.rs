@@ -131,7 +131,7 @@ async fn browsers_are_told_different_times_to_come_back() {
 #[tokio::test]
 async fn what_the_store_cannot_tell_is_stale_and_not_zero() {
     let store = FailingStore::new();
-    let app = TestApp::over(store.clone(), &[]).await;
+    let app = TestApp::over(store.clone()).await;
     app.join("ana", viewer()).await;
     let mut stream = app.sse("sse/ana").await;
     stream.until(1).await;

@@ -40,27 +40,41 @@ impl TestApp {
         Self::with(&[]).await
     }
 
-    /// The same with more flags.
+    /// A server with more flags, and the store that they name.
     pub async fn with(flags: &[&str]) -> Self {
-        Self::over(Arc::new(MemoryStore::new(Arc::new(SystemClock::start()))), flags).await
+        let (config, site) = Self::config(flags);
+        Self::run(Server::bind(&config).await.unwrap(), site)
     }
 
-    /// The same with an embedded store that runs by a clock of the test.
+    /// A node over a Redis server.
+    pub async fn on(redis: &RedisServer) -> Self {
+        Self::with(&["--redis-url", &redis.url()]).await
+    }
+
+    /// A server with the embedded store, by a clock of the test.
     pub async fn by(clock: Arc<dyn Clock>) -> Self {
-        Self::assemble(Arc::new(MemoryStore::new(Arc::clone(&clock))), clock, &[]).await
+        Self::assemble(Arc::new(MemoryStore::new(Arc::clone(&clock))), clock).await
     }
 
     /// A server over any store.
-    pub async fn over(store: Arc<dyn Store>, flags: &[&str]) -> Self {
-        Self::assemble(store, Arc::new(SystemClock::start()), flags).await
+    pub async fn over(store: Arc<dyn Store>) -> Self {
+        Self::assemble(store, Arc::new(SystemClock::start())).await
     }
 
-    async fn assemble(store: Arc<dyn Store>, clock: Arc<dyn Clock>, flags: &[&str]) -> Self {
+    /// A server over any store, by any clock.
+    pub async fn assemble(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        let (config, site) = Self::config(&[]);
+        Self::run(Server::over(store, clock, &config).await.unwrap(), site)
+    }
+
+    fn config(flags: &[&str]) -> (Config, TempDir) {
         let site = stub_site();
         let root = format!("--site-root={}", site.path().display());
         let config = ["aforo", "--site-addr=127.0.0.1:0", "--count-update-interval=100", &root];
-        let config = Config::try_parse_from(config.iter().chain(flags)).unwrap();
-        let server = Server::over(store, clock, &config).await.unwrap();
+        (Config::try_parse_from(config.iter().chain(flags)).unwrap(), site)
+    }
+
+    fn run(server: Server, site: TempDir) -> Self {
         let base = format!("http://{}", server.addr());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
@@ -137,6 +151,18 @@ impl Sse {
         let event = self.next().await.expect("an event");
         assert_eq!(event.event, "message");
         serde_json::from_str(&event.data).unwrap()
+    }
+
+    /// Reads on until the count is `expected` and not stale; every count on the way.
+    pub async fn until_fresh(&mut self, expected: u64) -> Vec<Option<u64>> {
+        let mut before = Vec::new();
+        loop {
+            let data = self.data().await;
+            if data["count"] == expected && data["stale"] == false {
+                return before;
+            }
+            before.push(data["count"].as_u64());
+        }
     }
 
     /// Reads on until a channel's count is `expected`; all counts that came before it.

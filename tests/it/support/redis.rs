@@ -64,12 +64,26 @@ impl RedisServer {
 
     /// Sends it a command and waits for the answer.
     pub fn command<T: redis::FromRedisValue>(&self, command: &str) -> T {
-        let mut words = command.split(' ');
-        let mut request = redis::cmd(words.next().unwrap());
-        for word in words {
-            request.arg(word);
-        }
+        self.request(&command.split(' ').collect::<Vec<_>>())
+    }
+
+    /// The same with arguments that may hold spaces.
+    pub fn request<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        let mut request = redis::cmd(words[0]);
+        request.arg(&words[1..]);
         request.query(&mut self.try_connect().unwrap()).unwrap()
+    }
+
+    /// How many calls it has had in all, without those that this asks by.
+    pub fn calls(&self) -> u64 {
+        let stats: String = self.command("INFO commandstats");
+        let calls = |line: &str| {
+            let (command, numbers) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+            let ours = !["info", "ping", "client|setinfo", "client", "hello", "select"].contains(&command);
+            numbers.split(',').next()?.parse::<u64>().ok().filter(|_| ours && !command.starts_with("client"))
+        };
+        // What scripts call is counted as well; the calls of scripts are what goes over the wire.
+        stats.lines().filter(|line| line.contains("eval")).filter_map(calls).sum()
     }
 
     fn try_connect(&self) -> RedisResult<Connection> {

@@ -15,6 +15,8 @@
 -- Answer: the time (ms), then for each channel
 --   its count, a '1' or '0' for each operation (is its session counted after it?), and its mark
 
+-- The first write of a channel is one that Redis refuses when it is out of memory, so that nothing is done by halves.
+
 local OP, ID, SESSION = 37, 16, 22
 local byte, char, sub, floor = string.byte, string.char, string.sub, math.floor
 
@@ -63,7 +65,7 @@ end
 for channel = 1, #KEYS / 3 do
   local viewers_key, sessions_key, departed_key = KEYS[3 * channel - 2], KEYS[3 * channel - 1], KEYS[3 * channel]
   local ops = ARGV[channel + 2]
-  local any_departed = redis.call('PEXPIRE', departed_key, ttl) == 1
+  local any_departed = redis.call('EXISTS', departed_key) == 1
 
   -- What is known of the viewers concerned, in one read.
   local order, sessions = { '' }, { [''] = '' }

@@ -1,0 +1,307 @@
+//! What happens to Redis, and what viewers see of it: no error, never a number that is known to be too low, and the right
+//! one when it is over.
+
+use std::{sync::Arc, time::Duration};
+
+use aforo::{
+    domain::Timestamp,
+    server::{
+        clock::ManualClock,
+        store::remote::{RedisRunner, RemoteStore},
+    },
+};
+use futures::future::join_all;
+use redis::Value;
+use reqwest::StatusCode;
+use serde_json::json;
+use tokio::{net::TcpListener, time::sleep};
+use uuid::Uuid;
+
+use crate::support::{PATIENCE, RedisServer, TestApp, viewer};
+
+/// A node with viewers in a channel.
+async fn with_viewers(redis: &RedisServer, number: usize) -> (TestApp, Vec<Uuid>) {
+    let app = TestApp::on(redis).await;
+    let viewers: Vec<_> = (0..number).map(|_| viewer()).collect();
+    join_all(viewers.iter().map(|viewer| app.join("ana", *viewer))).await;
+    assert_eq!(app.count("ana").await as usize, number);
+    (app, viewers)
+}
+
+#[tokio::test]
+async fn it_starts_without_redis_and_heals_when_redis_comes() {
+    let mut redis = RedisServer::reserve();
+    let app = TestApp::on(&redis).await;
+    assert_eq!(app.get("/healthz").await.status(), StatusCode::OK);
+    assert_eq!(app.get("/ana").await.status(), StatusCode::OK);
+    assert_eq!(app.get("/api/viewer/count/ana").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let joined = app.join("ana", viewer()).await;
+    assert_eq!((&joined["count"], &joined["stale"]), (&json!(null), &json!(true)), "unknown is not zero");
+    let mut stream = app.sse("sse/ana").await;
+    redis.run().await;
+    stream.until_fresh(1).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_is_killed_and_comes_back_empty_is_written_again_without_a_beat() {
+    let mut redis = RedisServer::start().await;
+    let (app, viewers) = with_viewers(&redis, 20).await;
+    let mut stream = app.sse("sse/ana").await;
+    stream.until_fresh(20).await;
+
+    redis.kill();
+    let beat = app.heartbeat("ana", viewers[0]).await;
+    assert_eq!(beat, json!({"count": 20, "stale": true, "active": true}));
+    app.leave("ana", viewers[1]).await;
+    app.join("ana", viewer()).await;
+    app.join("ana", viewer()).await;
+    redis.run().await;
+
+    let before = stream.until_fresh(21).await;
+    assert!(before.iter().all(|count| *count == Some(20)), "stale, but never too low: {before:?}");
+    assert_eq!(app.heartbeat("ana", viewers[1]).await["active"], false, "who left stays away");
+}
+
+#[tokio::test]
+async fn an_emptied_redis_is_noticed_by_every_node_although_no_connection_broke() {
+    let redis = RedisServer::start().await;
+    let (one, _) = with_viewers(&redis, 5).await;
+    let two = TestApp::on(&redis).await;
+    for _ in 0..5 {
+        two.join("ana", viewer()).await;
+    }
+    let mut streams = [one.sse("sse/ana").await, two.sse("sse/ana").await];
+    for stream in &mut streams {
+        stream.until_fresh(10).await;
+    }
+    redis.command::<()>("FLUSHALL");
+    for app in [&one, &two] {
+        // Nobody beats; watching is enough to notice.
+        let whole = async {
+            while redis.command::<Vec<String>>("KEYS *").is_empty() || app.count("ana").await != 10 {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, whole).await.expect("whole again");
+    }
+}
+
+#[tokio::test]
+async fn a_paused_redis_keeps_nobody_waiting_for_long_and_loses_nothing() {
+    let redis = RedisServer::start().await;
+    let (app, viewers) = with_viewers(&redis, 5).await;
+    let mut stream = app.sse("sse/ana").await;
+    stream.until_fresh(5).await;
+    redis.command::<()>("CLIENT PAUSE 4000 ALL");
+    let answers = join_all(viewers.iter().map(|viewer| app.heartbeat("ana", *viewer))).await;
+    assert!(
+        answers.iter().all(|answer| *answer == json!({"count": 5, "stale": true, "active": true})),
+        "{answers:?}"
+    );
+    app.join("ana", viewer()).await;
+    let before = stream.until_fresh(6).await;
+    assert!(before.iter().all(|count| *count == Some(5)), "{before:?}");
+}
+
+#[tokio::test]
+async fn connections_that_are_killed_again_and_again_are_not_seen() {
+    let redis = RedisServer::start().await;
+    let (app, viewers) = with_viewers(&redis, 50).await;
+    let mut stream = app.sse("sse/ana").await;
+    stream.until_fresh(50).await;
+    for round in 0..20 {
+        redis.command::<Value>("CLIENT KILL TYPE normal SKIPME yes");
+        let beat = app.heartbeat("ana", viewers[round]).await;
+        assert_eq!((&beat["count"], &beat["active"]), (&json!(50), &json!(true)));
+    }
+    app.join("ana", viewer()).await;
+    let before = stream.until_fresh(51).await;
+    assert!(before.iter().all(|count| *count >= Some(50)), "{before:?}");
+}
+
+#[tokio::test]
+async fn an_idle_connection_that_redis_closed_is_not_noticed() {
+    let redis = RedisServer::start().await;
+    let app = TestApp::on(&redis).await;
+    redis.command::<()>("CONFIG SET timeout 1");
+    for n in 1..=2 {
+        sleep(Duration::from_millis(2_500)).await;
+        let joined = app.join("ana", viewer()).await;
+        assert_eq!((&joined["count"], &joined["stale"]), (&json!(n), &json!(false)));
+    }
+}
+
+#[tokio::test]
+async fn a_redis_out_of_memory_loses_no_beat() {
+    let redis = RedisServer::start().await;
+    let (app, viewers) = with_viewers(&redis, 5).await;
+    redis.command::<()>("CONFIG SET maxmemory 1");
+    assert_eq!(app.heartbeat("ana", viewers[0]).await, json!({"count": 5, "stale": true, "active": true}));
+    app.join("ana", viewer()).await;
+    let mut stream = app.sse("sse/ana").await;
+    redis.command::<()>("CONFIG SET maxmemory 0");
+    let before = stream.until_fresh(6).await;
+    assert!(before.iter().all(|count| *count == Some(5)), "{before:?}");
+}
+
+#[tokio::test]
+async fn a_redis_that_was_demoted_and_promoted_again_is_made_whole() {
+    let (redis, primary) = (RedisServer::start().await, RedisServer::start().await);
+    let (app, viewers) = with_viewers(&redis, 5).await;
+    let mut stream = app.sse("sse/ana").await;
+    stream.until_fresh(5).await;
+    redis.command::<()>(&format!("REPLICAOF 127.0.0.1 {}", primary.port));
+    let beat = app.heartbeat("ana", viewers[0]).await;
+    assert_eq!((&beat["count"], &beat["active"]), (&json!(5), &json!(true)));
+    app.join("ana", viewer()).await;
+    redis.command::<()>("REPLICAOF NO ONE");
+    let before = stream.until_fresh(6).await;
+    assert!(before.iter().all(|count| *count == Some(5)), "{before:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_accepts_and_never_answers_keeps_nobody_waiting_for_long() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}", silent.local_addr().unwrap());
+    let app = TestApp::with(&["--redis-url", &url]).await;
+    let _accepting = tokio::spawn(async move {
+        let mut connections = Vec::new();
+        while let Ok(connection) = silent.accept().await {
+            connections.push(connection);
+        }
+    });
+    for _ in 0..3 {
+        assert_eq!(app.join("ana", viewer()).await["stale"], true);
+        assert_eq!(app.get("/ana").await.status(), StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn scripts_that_were_flushed_are_sent_again() {
+    let redis = RedisServer::start().await;
+    let (app, _) = with_viewers(&redis, 1).await;
+    redis.command::<()>("SCRIPT FLUSH");
+    let joined = app.join("ana", viewer()).await;
+    assert_eq!((&joined["count"], &joined["stale"]), (&json!(2), &json!(false)));
+}
+
+#[tokio::test]
+async fn every_key_expires_by_itself() {
+    let redis = RedisServer::start().await;
+    let (app, viewers) = with_viewers(&redis, 3).await;
+    app.leave("ana", viewers[0]).await;
+    app.heartbeat("bob", viewers[1]).await;
+    let keys = redis.command::<Vec<String>>("KEYS *");
+    assert!(keys.len() >= 6, "{keys:?}");
+    for key in keys {
+        assert!(key.starts_with("aforo:{"), "{key}");
+        assert!(redis.request::<i64>(&["PTTL", &key]) > 0, "{key} expires");
+    }
+}
+
+#[tokio::test]
+async fn nobody_there_means_nothing_asked() {
+    let redis = RedisServer::start().await;
+    let app = TestApp::on(&redis).await;
+    drop(app.sse("sse/ana").await);
+    app.get("/api/viewer/count/ana").await;
+    sleep(Duration::from_millis(500)).await;
+    let before = redis.calls();
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(redis.calls() - before, 0);
+}
+
+#[tokio::test]
+async fn what_streams_cost_does_not_grow_with_their_number() {
+    let redis = RedisServer::start().await;
+    let app = TestApp::on(&redis).await;
+    let calls_with = async |number: usize| {
+        let mut streams = join_all((0..number).map(|_| app.sse("sse/ana"))).await;
+        for stream in &mut streams {
+            stream.data().await;
+        }
+        let before = redis.calls();
+        sleep(Duration::from_secs(2)).await;
+        redis.calls() - before
+    };
+    let (few, many) = (calls_with(2).await, calls_with(200).await);
+    assert!(many <= few + few / 2 + 2, "{few} calls for 2 streams, {many} for 200");
+}
+
+#[tokio::test]
+async fn beats_that_come_together_are_written_together() {
+    let redis = RedisServer::start().await;
+    let app = TestApp::on(&redis).await;
+    app.join("warm-up", viewer()).await;
+    let before = redis.calls();
+    join_all((0..400).map(|n| app.join(["ana", "bob", "eva"][n % 3], viewer()))).await;
+    let calls = redis.calls() - before;
+    assert!(calls < 200, "{calls} calls for 400 joins");
+    assert_eq!(app.count("ana").await, 134);
+}
+
+#[tokio::test]
+async fn a_write_interval_makes_few_calls_of_many_beats() {
+    let redis = RedisServer::start().await;
+    let app = TestApp::with(&["--redis-url", &redis.url(), "--write-interval=300"]).await;
+    let before = redis.calls();
+    for _ in 0..5 {
+        join_all((0..20).map(|_| app.join("ana", viewer()))).await;
+    }
+    let calls = redis.calls() - before;
+    // The first write is done at once, each of the others takes what gathered in an interval; entering the list is one.
+    assert!(calls <= 20, "{calls} calls for 100 joins");
+    assert_eq!(app.count("ana").await, 100);
+}
+
+#[tokio::test]
+async fn a_change_on_one_node_shows_on_the_streams_of_another() {
+    let redis = RedisServer::start().await;
+    let (one, two) = (TestApp::on(&redis).await, TestApp::on(&redis).await);
+    let mut stream = two.sse("sse/ana").await;
+    stream.until_fresh(0).await;
+    let viewer = viewer();
+    one.join("ana", viewer).await;
+    stream.until_fresh(1).await;
+    two.leave("ana", viewer).await;
+    one.sse("sse/ana").await.until_fresh(0).await;
+}
+
+#[tokio::test]
+async fn a_node_that_ends_takes_no_viewer_with_it() {
+    let redis = RedisServer::start().await;
+    let (one, viewers) = with_viewers(&redis, 10).await;
+    let two = TestApp::on(&redis).await;
+    let mut stream = two.sse("sse/ana").await;
+    stream.until_fresh(10).await;
+    one.stop().await;
+    for viewer in viewers {
+        assert_eq!(two.heartbeat("ana", viewer).await, json!({"count": 10, "stale": false, "active": true}));
+    }
+    let _starting_clears_nothing = TestApp::on(&redis).await;
+    assert_eq!(two.count("ana").await, 10);
+}
+
+#[tokio::test]
+async fn nodes_whose_clocks_are_hours_apart_count_the_same() {
+    let redis = RedisServer::start().await;
+    let node = async |hours: u64| {
+        let runner = RedisRunner::open(&redis.url()).unwrap();
+        let store = RemoteStore::new(runner, "aforo", Duration::from_secs(150));
+        let clock = ManualClock::new(Timestamp::from_millis(1_790_000_000_000 + hours * 3_600_000));
+        TestApp::assemble(Arc::new(store), Arc::new(clock)).await
+    };
+    let (one, two) = (node(0).await, node(5).await);
+    for app in [&one, &two] {
+        app.join("ana", viewer()).await;
+    }
+    assert_eq!((one.count("ana").await, two.count("ana").await), (2, 2));
+    let mut streams = [one.sse("sse/ana").await, two.sse("sse/ana").await];
+    redis.command::<()>("FLUSHALL");
+    for app in [&one, &two] {
+        app.join("ana", viewer()).await;
+    }
+    for stream in &mut streams {
+        stream.until_fresh(4).await;
+    }
+}
