@@ -49,6 +49,14 @@ pub struct Config {
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<String>,
 
+    /// The REST address of a database at Upstash, which then keeps the leases
+    #[arg(long, env = "UPSTASH_REDIS_REST_URL", hide_env_values = true)]
+    pub upstash_redis_rest_url: Option<String>,
+
+    /// The token of that database
+    #[arg(long, env = "UPSTASH_REDIS_REST_TOKEN", hide_env_values = true)]
+    pub upstash_redis_rest_token: Option<String>,
+
     /// What the names of keys in Redis start with
     #[arg(long, env = "REDIS_KEY_PREFIX", default_value = "aforo")]
     pub redis_key_prefix: String,

@@ -9,29 +9,22 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    extract::{
-        Path, Query, State,
-        rejection::{PathRejection, QueryRejection},
-    },
-    http::header,
+    extract::{Path, State, rejection::PathRejection},
+    http::{Uri, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 use bytes::Bytes;
 use http_body::Frame;
-use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{
     fanout::{Subscription, frame},
     presence::Presence,
-    reads::channel_in_path,
+    reads::{channel_in_path, channels_in_query},
     state::AppState,
 };
-use crate::{
-    api::{Code, Problem},
-    domain::ChannelId,
-};
+use crate::{api::Problem, domain::ChannelId};
 
 /// The most channels of one stream.
 const MAX_CHANNELS: usize = 50;
@@ -45,11 +38,6 @@ pub fn routes() -> Router<AppState> {
     Router::new().route("/api/viewer/sse/{channelId}", get(one)).route("/api/viewer/sse", get(many))
 }
 
-#[derive(Deserialize)]
-struct Channels {
-    channels: String,
-}
-
 async fn one(
     State(presence): State<Presence>,
     channel: Result<Path<String>, PathRejection>,
@@ -57,21 +45,8 @@ async fn one(
     Ok(stream(&presence, &[channel_in_path(channel)?]))
 }
 
-async fn many(
-    State(presence): State<Presence>,
-    query: Result<Query<Channels>, QueryRejection>,
-) -> Result<Response, Problem> {
-    let Query(Channels { channels }) =
-        query.map_err(|_| Problem::new(Code::Malformed).detail("the query has no channels=a,b,…"))?;
-    if channels.split(',').count() > MAX_CHANNELS {
-        return Err(
-            Problem::new(Code::Malformed).detail(format!("a stream has {MAX_CHANNELS} channels at most"))
-        );
-    }
-    let mut channels: Vec<ChannelId> = channels.split(',').map(ChannelId::parse).collect::<Result<_, _>>()?;
-    channels.sort();
-    channels.dedup();
-    Ok(stream(&presence, &channels))
+async fn many(State(presence): State<Presence>, uri: Uri) -> Result<Response, Problem> {
+    Ok(stream(&presence, &channels_in_query(&uri, MAX_CHANNELS)?))
 }
 
 fn stream(presence: &Presence, channels: &[ChannelId]) -> Response {

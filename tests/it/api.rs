@@ -150,6 +150,49 @@ async fn the_count_is_asked_for_by_path_or_by_query_and_asking_counts_nobody() {
 }
 
 #[tokio::test]
+async fn many_counts_are_answered_in_the_order_asked_for() {
+    let app = TestApp::start().await;
+    app.join("bob", viewer()).await;
+    let answer: Value = app.get("/api/viewer/counts?channels=ana,BOB,bob,eva").await.json().await.unwrap();
+    let counts = answer["counts"].as_array().unwrap();
+    let told: Vec<_> =
+        counts.iter().map(|count| (count["channelId"].clone(), count["count"].clone())).collect();
+    assert_eq!(told, [(json!("ana"), json!(0)), (json!("bob"), json!(1)), (json!("eva"), json!(0))]);
+    let all = (0..1_000).map(|n| format!("channel-{n}")).collect::<Vec<_>>().join(",");
+    let answer: Value = app.get(&format!("/api/viewer/counts?channels={all}")).await.json().await.unwrap();
+    assert_eq!(answer["counts"].as_array().unwrap().len(), 1_000);
+    let response = app.get(&format!("/api/viewer/counts?channels={all},one-more")).await;
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn live_channels_are_told_most_viewers_first() {
+    let app = TestApp::start().await;
+    for (channel, viewers) in [("ana", 1), ("bob", 3), ("eva", 2), ("gone", 1)] {
+        for _ in 0..viewers {
+            app.join(channel, viewer()).await;
+        }
+    }
+    let leaver = viewer();
+    app.join("left", leaver).await;
+    app.leave("left", leaver).await;
+    let live = async |query: &str| -> Vec<(String, u64)> {
+        let answer: Value = app.get(&format!("/api/viewer/live{query}")).await.json().await.unwrap();
+        let told = |channel: &Value| {
+            (channel["channelId"].as_str().unwrap().to_owned(), channel["count"].as_u64().unwrap())
+        };
+        answer["channels"].as_array().unwrap().iter().map(told).collect()
+    };
+    let all = [("bob", 3), ("eva", 2), ("ana", 1), ("gone", 1)].map(|(name, count)| (name.to_owned(), count));
+    assert_eq!(live("").await, all);
+    assert_eq!(live("?limit=2").await, all[..2]);
+    for limit in ["0", "1001", "-1", "many", ""] {
+        let response = app.get(&format!("/api/viewer/live?limit={limit}")).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{limit}");
+    }
+}
+
+#[tokio::test]
 async fn every_site_may_read_counts() {
     let app = TestApp::start().await;
     assert_eq!(app.get("/api/viewer/count/ana").await.headers()["access-control-allow-origin"], "*");

@@ -115,13 +115,26 @@ impl Presence {
         CountUpdate::new(channel.clone(), count.unwrap_or(Count::unknown(self.0.clock.now())))
     }
 
+    /// The counts of channels, in the order given, in one round trip.
+    pub async fn count_all(&self, channels: &[ChannelId]) -> Vec<CountUpdate> {
+        let counts = self.counts(channels).await;
+        channels
+            .iter()
+            .cloned()
+            .zip(counts)
+            .map(|(channel, count)| CountUpdate::new(channel, count))
+            .collect()
+    }
+
     /// The channels that have viewers now, most first; those with as many by name.
     ///
     /// # Errors
     /// When the store can't tell.
-    pub async fn live(&self) -> Result<Vec<Live>, StoreError> {
-        let mut live = self.0.store.live().await?;
-        live.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.channel.cmp(&b.channel)));
+    pub async fn live(&self) -> Result<Vec<CountUpdate>, StoreError> {
+        let live = self.0.store.live().await?.into_iter();
+        let update = |live: Live| CountUpdate::new(live.channel, Count::fresh(live.count, live.as_of));
+        let mut live: Vec<_> = live.map(update).collect();
+        live.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.channel_id.cmp(&b.channel_id)));
         Ok(live)
     }
 

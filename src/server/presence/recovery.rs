@@ -5,9 +5,12 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::Notify, time::sleep};
 
 use super::memory::{Loss, Memory};
-use crate::server::{
-    clock::Clock,
-    store::{Store, StoreError},
+use crate::{
+    domain::ChannelId,
+    server::{
+        clock::Clock,
+        store::{Store, StoreError},
+    },
 };
 
 /// The pause before another attempt while the store is away.
@@ -59,32 +62,47 @@ impl Recovery {
         if channels.is_empty() {
             return Ok(());
         }
-        let current = self.store.incarnation().await?;
-        if incarnation.is_some() && *incarnation != current {
-            tracing::warn!("the store was restarted or replaced; writing again what this node remembers");
-            self.memory.lost_all();
+        // Parts of the store may be away while others can be mended, so an error is kept for the end.
+        let mut result = Ok(());
+        match self.store.incarnation().await {
+            Ok(current) => {
+                if incarnation.is_some() && *incarnation != current {
+                    tracing::warn!(
+                        "the store was restarted or replaced; writing again what this node remembers"
+                    );
+                    self.memory.lost_all();
+                }
+                *incarnation = current;
+            }
+            Err(error) => result = Err(error),
         }
-        *incarnation = current;
-
         if self.memory.unwritten().is_empty() {
-            return Ok(());
+            return result;
         }
         // Where one channel was lost, others may have been: their marks tell.
         for (channel, reading) in channels.iter().zip(self.store.counts(&channels).await) {
             if self.memory.take_in(channel, &reading).1 == Loss::Found {
                 tracing::debug!(%channel, "[VIEWER] lost by the store");
             }
-            reading?;
         }
         for channel in self.memory.unwritten() {
-            let Some(rewrite) = self.memory.rewrite(&channel, self.clock.now()) else { continue };
-            let mut mark = None;
-            for written in self.store.write(&rewrite.batches).await {
-                mark = written?.reading.mark;
+            if let Err(error) = self.rewrite(&channel).await {
+                result = Err(error);
             }
-            self.memory.rewritten(&channel, &rewrite, mark);
         }
-        tracing::info!("the store is whole again");
+        if result.is_ok() {
+            tracing::info!("the store is whole again");
+        }
+        result
+    }
+
+    async fn rewrite(&self, channel: &ChannelId) -> Result<(), StoreError> {
+        let Some(rewrite) = self.memory.rewrite(channel, self.clock.now()) else { return Ok(()) };
+        let mut mark = None;
+        for written in self.store.write(&rewrite.batches).await {
+            mark = written?.reading.mark;
+        }
+        self.memory.rewritten(channel, &rewrite, mark);
         Ok(())
     }
 }

@@ -4,31 +4,65 @@ use std::sync::Arc;
 
 use super::{
     MemoryStore, Store,
-    remote::{RedisRunner, RemoteStore},
+    remote::{ClusterRunner, RedisRunner, RemoteStore, Runner, UpstashRunner},
 };
 use crate::server::{clock::Clock, config::Config};
 
-/// The settings name no store that there is.
+/// The settings name no store that there is. Addresses stay out of the messages: they may hold passwords.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// `REDIS_URL` is no address. (What it is stays out of the message: it may hold a password.)
+    /// `REDIS_URL` is no address.
     #[error(
-        "REDIS_URL is not understood ({0}); it is redis://, rediss:// or unix:, or several of them with commas"
+        "REDIS_URL is not understood ({0}); it is redis://, rediss:// or unix:, or several of a cluster with commas"
     )]
     RedisUrl(String),
+    /// `UPSTASH_REDIS_REST_URL` is no address.
+    #[error(transparent)]
+    UpstashUrl(#[from] super::remote::InvalidUrl),
+    /// One of the two of Upstash is missing.
+    #[error("UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN belong together, and one is missing")]
+    HalfOfUpstash,
+    /// Two stores are named.
+    #[error("REDIS_URL and UPSTASH_REDIS_REST_URL are both set, and there is one store")]
+    TwoStores,
 }
 
 /// Opens the store that the settings name. It needs not be reachable yet.
 ///
 /// # Errors
-/// When the settings name none.
+/// When the settings name none, or two.
 pub fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, OpenError> {
+    // TLS needs to be told whose cryptography to use; a second call changes nothing.
+    let _already_told = rustls::crypto::ring::default_provider().install_default();
+    let upstash = (config.upstash_redis_rest_url.as_deref(), config.upstash_redis_rest_token.as_deref());
+    match (config.redis_url.as_deref(), upstash) {
+        (None, (None, None)) => {
+            tracing::info!("leases are kept in this process");
+            Ok(Arc::new(MemoryStore::new(clock)))
+        }
+        (Some(_), (Some(_), _) | (_, Some(_))) => Err(OpenError::TwoStores),
+        (Some(urls), _) if urls.contains(',') => {
+            let urls: Vec<_> = urls.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
+            tracing::info!("leases are kept in a Redis Cluster");
+            Ok(remote(ClusterRunner::open(&urls).map_err(redis_url)?, config))
+        }
+        (Some(url), _) => {
+            tracing::info!("leases are kept in Redis");
+            Ok(remote(RedisRunner::open(url).map_err(redis_url)?, config))
+        }
+        (None, (Some(url), Some(token))) => {
+            tracing::info!("leases are kept at Upstash");
+            Ok(remote(UpstashRunner::open(url, token)?, config))
+        }
+        (None, _) => Err(OpenError::HalfOfUpstash),
+    }
+}
+
+fn remote(runner: impl Runner + 'static, config: &Config) -> Arc<dyn Store> {
     let longest_lease = config.policy().map(|policy| policy.hidden_timeout).unwrap_or_default();
-    let Some(url) = &config.redis_url else {
-        tracing::info!("leases are kept in this process");
-        return Ok(Arc::new(MemoryStore::new(clock)));
-    };
-    let runner = RedisRunner::open(url).map_err(|error| OpenError::RedisUrl(error.category().to_owned()))?;
-    tracing::info!("leases are kept in Redis");
-    Ok(Arc::new(RemoteStore::new(runner, &config.redis_key_prefix, longest_lease)))
+    Arc::new(RemoteStore::new(runner, &config.redis_key_prefix, longest_lease))
+}
+
+fn redis_url(error: redis::RedisError) -> OpenError {
+    OpenError::RedisUrl(error.category().to_owned())
 }

@@ -134,6 +134,14 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Link<C> {
         CallError::Failed(StoreError::Refused(error.to_string()))
     }
 
+    /// The connection itself, for what no single command does.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn connection(&self) -> Result<C, StoreError> {
+        self.connected().await.map(|(_, connection)| connection)
+    }
+
     async fn connected(&self) -> Result<(u64, C), StoreError> {
         let none = || StoreError::Unreachable("not connected".to_owned());
         let mut states = self.shared.state.subscribe();

@@ -1,13 +1,21 @@
 //! Stores outside of this process: Redis, Redis Cluster and Upstash. They run the same scripts on the same keys and
 //! differ in how a script gets there ([`Runner`]).
 
+mod cluster;
 mod keys;
 mod link;
 mod redis;
 mod script;
 mod store;
+mod upstash;
 
-pub use self::{keys::Keys, redis::RedisRunner, store::RemoteStore};
+pub use self::{
+    cluster::ClusterRunner,
+    keys::Keys,
+    redis::RedisRunner,
+    store::RemoteStore,
+    upstash::{InvalidUrl, UpstashRunner},
+};
 
 use ::redis::Value;
 use async_trait::async_trait;

@@ -64,8 +64,13 @@ impl Runner for RedisRunner {
     async fn incarnation(&self) -> Result<Option<String>, StoreError> {
         let info = self.link.send(cmd("INFO").arg("server")).await?;
         let info: String = from_redis_value(info).map_err(|_| StoreError::unexpected())?;
-        Ok(info.lines().find_map(|line| line.strip_prefix("run_id:")).map(|id| id.trim().to_owned()))
+        Ok(run_id(&info))
     }
+}
+
+/// What a server calls itself from its start to its end, in its answer to `INFO server`.
+pub(super) fn run_id(info: &str) -> Option<String> {
+    info.lines().find_map(|line| line.strip_prefix("run_id:")).map(|id| id.trim().to_owned())
 }
 
 /// Runs a script by its hash, or whole on a server that doesn't have it yet (a new one, one that was restarted).

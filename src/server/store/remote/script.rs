@@ -1,6 +1,6 @@
 //! The scripts, and operations as they take them.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use redis::{Cmd, cmd};
 
@@ -8,15 +8,29 @@ use crate::domain::{Act, Op};
 
 /// A Lua script. Its file says what its keys, arguments and answer are.
 pub struct Script {
-    source: &'static str,
+    source: Cow<'static, str>,
     hash: String,
 }
 
 impl Script {
     /// A script with this source.
     #[must_use]
-    pub fn new(source: &'static str) -> Self {
-        Self { source, hash: redis::Script::new(source).get_hash().to_owned() }
+    pub fn new(source: impl Into<Cow<'static, str>>) -> Self {
+        let source = source.into();
+        let hash = redis::Script::new(&source).get_hash().to_owned();
+        Self { source, hash }
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The SHA-1 of its text, by which servers know it.
+    #[must_use]
+    pub fn hash(&self) -> &str {
+        &self.hash
     }
 
     /// The command that runs it on a server that has it, which nearly always is the case.
@@ -28,7 +42,7 @@ impl Script {
     /// The command that runs it on any server, which has it from then on.
     #[must_use]
     pub fn whole(&self, keys: &[Vec<u8>], args: &[Vec<u8>]) -> Cmd {
-        call("EVAL", self.source, keys, args)
+        call("EVAL", &self.source, keys, args)
     }
 }
 

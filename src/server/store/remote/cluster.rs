@@ -1,0 +1,71 @@
+//! A Redis Cluster. Each channel's keys are on one of its servers, so each channel has its own call: those of one that is
+//! away fail, the others' don't notice.
+
+use async_trait::async_trait;
+use redis::{
+    ProtocolVersion, RedisResult, Value,
+    cluster::ClusterClient,
+    cluster_async::ClusterConnection,
+    cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo},
+    cmd, from_redis_value,
+};
+
+use super::{
+    Runner,
+    link::{CALL_LIMIT, CONNECT_LIMIT, Link},
+    redis::{run_id, run_on},
+    script::Script,
+};
+use crate::server::store::StoreError;
+
+/// One multiplexed connection to each server of a cluster.
+pub struct ClusterRunner {
+    link: Link<ClusterConnection>,
+}
+
+impl ClusterRunner {
+    /// Starts connecting to the cluster of which these are some servers. Redirects, new servers and failovers are
+    /// followed from then on.
+    ///
+    /// # Errors
+    /// When an address is none.
+    pub fn open(urls: &[&str]) -> RedisResult<Self> {
+        let client = ClusterClient::builder(urls.iter().copied())
+            .use_protocol(ProtocolVersion::RESP3)
+            .connection_timeout(CONNECT_LIMIT)
+            .response_timeout(CALL_LIMIT)
+            .retries(3)
+            .build()?;
+        let link = Link::keep("redis cluster".to_owned(), move |_| {
+            let client = client.clone();
+            Box::pin(async move { client.get_async_connection().await })
+        });
+        Ok(Self { link })
+    }
+}
+
+#[async_trait]
+impl Runner for ClusterRunner {
+    async fn run(&self, script: &Script, keys: &[Vec<u8>], args: &[Vec<u8>]) -> Result<Value, StoreError> {
+        run_on(&self.link, script, keys, args).await
+    }
+
+    fn takes_many_channels(&self) -> bool {
+        false
+    }
+
+    async fn incarnation(&self) -> Result<Option<String>, StoreError> {
+        let mut connection = self.link.connection().await?;
+        let mut info = cmd("INFO");
+        info.arg("server");
+        let everywhere = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+        let answers = tokio::time::timeout(CALL_LIMIT, connection.route_command(info, everywhere)).await;
+        let answers = answers.map_err(|_| StoreError::Unreachable("not all primaries answer".to_owned()))?;
+        let answers = answers.map_err(|error| StoreError::Unreachable(error.to_string()))?;
+        let answers: Vec<(String, String)> =
+            from_redis_value(answers).map_err(|_| StoreError::unexpected())?;
+        let mut ids: Vec<_> = answers.iter().filter_map(|(_, info)| run_id(info)).collect();
+        ids.sort();
+        Ok(Some(ids.join(" ")))
+    }
+}
