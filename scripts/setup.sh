@@ -80,6 +80,7 @@ test)
   command -v redis-server >/dev/null || apt_install redis-server
   command -v chromium >/dev/null || apt_install chromium
   npm_packages end2end
+  npm_packages tests/upstash-client
   ;;
 *) die "usage: setup.sh [build|test]" ;;
 esac

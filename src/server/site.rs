@@ -77,10 +77,15 @@ pub fn routes(site_root: &Path) -> io::Result<Router<AppState>> {
                 router.route(&format!("/{name}"), get_service(cached("public, max-age=3600").service(file)));
         }
     }
+    // A sandboxed frame has an origin of its own, and module scripts are fetched by the rules for foreign ones.
+    let any_origin = SetResponseHeaderLayer::overriding(
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
+        HeaderValue::from_static("*"),
+    );
     let package = ServeDir::new(site_root.join(PACKAGE)).precompressed_br().precompressed_gzip();
     router = router.nest_service(
         &format!("/{PACKAGE}/{{version}}"),
-        cached("public, max-age=31536000, immutable").service(package),
+        cached("public, max-age=31536000, immutable").layer(any_origin).service(package),
     );
 
     // The pages' own list of routes; making it also readies Leptos's executor.

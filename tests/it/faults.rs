@@ -20,11 +20,11 @@ use uuid::Uuid;
 use crate::support::{PATIENCE, RedisServer, TestApp, viewer};
 
 /// A node with viewers in a channel.
-async fn with_viewers(redis: &RedisServer, number: usize) -> (TestApp, Vec<Uuid>) {
+async fn with_viewers(redis: &RedisServer, number: u64) -> (TestApp, Vec<Uuid>) {
     let app = TestApp::on(redis).await;
     let viewers: Vec<_> = (0..number).map(|_| viewer()).collect();
     join_all(viewers.iter().map(|viewer| app.join("ana", *viewer))).await;
-    assert_eq!(app.count("ana").await as usize, number);
+    assert_eq!(app.count("ana").await, number);
     (app, viewers)
 }
 
@@ -109,9 +109,9 @@ async fn connections_that_are_killed_again_and_again_are_not_seen() {
     let (app, viewers) = with_viewers(&redis, 50).await;
     let mut stream = app.sse("sse/ana").await;
     stream.until_fresh(50).await;
-    for round in 0..20 {
+    for viewer in &viewers[..20] {
         redis.command::<Value>("CLIENT KILL TYPE normal SKIPME yes");
-        let beat = app.heartbeat("ana", viewers[round]).await;
+        let beat = app.heartbeat("ana", *viewer).await;
         assert_eq!((&beat["count"], &beat["active"]), (&json!(50), &json!(true)));
     }
     app.join("ana", viewer()).await;

@@ -2,6 +2,7 @@
 //!
 //! - `architecture`: who may import whom, and where the feature gates are.
 //! - `api`: the calls over HTTP.
+//! - `cluster`, `upstash`: what is particular to those stores.
 //! - `contract`: what every store promises, run on every store.
 //! - `faults`: real Redis servers that are killed, emptied, paused, filled and demoted.
 //! - `pages`: what the server renders.
@@ -14,6 +15,7 @@
 
 mod api;
 mod architecture;
+mod cluster;
 mod contract;
 mod faults;
 mod hardening;
@@ -21,3 +23,4 @@ mod pages;
 mod readme;
 mod stream;
 mod support;
+mod upstash;

@@ -31,10 +31,13 @@ pub struct GroupCommit {
     lanes: Mutex<HashMap<Option<ChannelId>, Vec<Waiting>>>,
 }
 
+/// Where the answer to an operation goes.
+type Answer = oneshot::Sender<Result<Committed, StoreError>>;
+
 struct Waiting {
     channel: ChannelId,
     op: Op,
-    answer: oneshot::Sender<Result<Committed, StoreError>>,
+    answer: Answer,
 }
 
 /// What an operation led to.
@@ -94,7 +97,7 @@ impl GroupCommit {
     }
 
     async fn write_all(&self, work: Vec<Waiting>) {
-        let mut groups: Vec<(Batch, Vec<oneshot::Sender<Result<Committed, StoreError>>>)> = Vec::new();
+        let mut groups: Vec<(Batch, Vec<Answer>)> = Vec::new();
         let mut open: HashMap<ChannelId, usize> = HashMap::new();
         for Waiting { channel, op, answer } in work {
             match open.get(&channel).map(|at| &mut groups[*at]).filter(|(batch, _)| batch.ops.len() < MAX_OPS)

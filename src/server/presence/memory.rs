@@ -29,6 +29,8 @@ struct Remembered {
     good: Option<(Count, Instant)>,
     /// When the channel was found to be lost, until it is whole again.
     lost: Option<Instant>,
+    /// It is written again for no other reason than that it may have been lost.
+    is_doubted: bool,
 }
 
 /// What is to be written again of one channel.
@@ -70,6 +72,7 @@ impl Memory {
         if lost {
             remembered.ledger.lost();
             remembered.lost = Some(now);
+            remembered.is_doubted = false;
         }
         let settled =
             !remembered.ledger.is_unwritten() && remembered.lost.is_none_or(|at| now >= at + self.settle);
@@ -88,15 +91,16 @@ impl Memory {
     pub fn missed(&self, channel: &ChannelId, since: Timestamp) -> Count {
         let mut remembered = self.channels.entry(channel.clone()).or_default();
         remembered.ledger.missed(since);
+        remembered.is_doubted = false;
         remembered.stale(Instant::now())
     }
 
-    /// All of the store's data may have been lost.
-    pub fn lost_all(&self) {
-        let now = Instant::now();
+    /// Servers of the store are not those that they were: any channel may have been lost in part. Everything is written
+    /// again to be sure; which channels are incomplete, their marks tell.
+    pub fn doubt_all(&self) {
         for mut remembered in self.channels.iter_mut() {
+            remembered.is_doubted |= !remembered.ledger.is_unwritten();
             remembered.ledger.lost();
-            remembered.lost = Some(now);
         }
     }
 
@@ -129,6 +133,7 @@ impl Memory {
     pub fn rewritten(&self, channel: &ChannelId, rewrite: &Rewrite, mark: Option<Mark>) {
         if let Some(mut remembered) = self.channels.get_mut(channel) {
             remembered.ledger.rewritten(rewrite.number);
+            remembered.is_doubted &= remembered.ledger.is_unwritten();
             if mark.is_some() {
                 remembered.mark = mark;
             }

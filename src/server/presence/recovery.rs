@@ -70,7 +70,7 @@ impl Recovery {
                     tracing::warn!(
                         "the store was restarted or replaced; writing again what this node remembers"
                     );
-                    self.memory.lost_all();
+                    self.memory.doubt_all();
                 }
                 *incarnation = current;
             }

@@ -6,29 +6,29 @@
 mod histories;
 mod rules;
 
-use std::sync::Arc;
+use std::{any::Any, sync::Arc};
 
 use aforo::server::{
     clock::SystemClock,
     store::{
         MemoryStore, Store,
-        remote::{RedisRunner, RemoteStore},
+        remote::{ClusterRunner, RedisRunner, RemoteStore, UpstashRunner},
     },
 };
 
 use self::rules::LONGEST_LEASE;
-use crate::support::RedisServer;
+use crate::support::{RedisCluster, RedisServer, Upstash, upstash::TOKEN};
 
 /// A store, and what has to live as long as it does.
 pub struct Subject {
     /// Two nodes' ways to the same data. The embedded store has one node, so both are the same.
     pub nodes: [Arc<dyn Store>; 2],
-    _server: Option<RedisServer>,
+    _server: Box<dyn Any>,
 }
 
 async fn memory() -> Subject {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(SystemClock::start())));
-    Subject { nodes: [Arc::clone(&store), store], _server: None }
+    Subject { nodes: [Arc::clone(&store), store], _server: Box::new(()) }
 }
 
 async fn redis() -> Subject {
@@ -36,7 +36,26 @@ async fn redis() -> Subject {
     let node = || -> Arc<dyn Store> {
         Arc::new(RemoteStore::new(RedisRunner::open(&server.url()).unwrap(), "test", LONGEST_LEASE))
     };
-    Subject { nodes: [node(), node()], _server: Some(server) }
+    Subject { nodes: [node(), node()], _server: Box::new(server) }
+}
+
+async fn cluster() -> Subject {
+    let cluster = RedisCluster::start(0).await;
+    let urls = cluster.urls();
+    let urls: Vec<_> = urls.split(',').collect();
+    let node = || -> Arc<dyn Store> {
+        Arc::new(RemoteStore::new(ClusterRunner::open(&urls).unwrap(), "test", LONGEST_LEASE))
+    };
+    Subject { nodes: [node(), node()], _server: Box::new(cluster) }
+}
+
+async fn upstash() -> Subject {
+    let upstash = Upstash::start().await;
+    let node = || -> Arc<dyn Store> {
+        let runner = UpstashRunner::open(&upstash.url, TOKEN).unwrap();
+        Arc::new(RemoteStore::new(runner, "test", LONGEST_LEASE))
+    };
+    Subject { nodes: [node(), node()], _server: Box::new(upstash) }
 }
 
 /// Makes a module of tests for a store.
@@ -56,4 +75,4 @@ macro_rules! contract {
     )*};
 }
 
-contract!(memory, redis);
+contract!(memory, redis, cluster, upstash);

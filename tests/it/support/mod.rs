@@ -1,7 +1,9 @@
 //! A server of its own for each test, and the calls to speak with it.
 
+mod cluster;
 mod redis;
 mod stores;
+pub mod upstash;
 
 use std::{fs, pin::Pin, sync::Arc, time::Duration};
 
@@ -20,7 +22,7 @@ use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 use uuid::Uuid;
 
-pub use self::{redis::RedisServer, stores::FailingStore};
+pub use self::{cluster::RedisCluster, redis::RedisServer, stores::FailingStore, upstash::Upstash};
 
 /// How long a test waits for what has to happen: far more than it takes, so that a busy machine breaks nothing.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -148,9 +150,13 @@ impl Sse {
 
     /// The data of the next message.
     pub async fn data(&mut self) -> Value {
-        let event = self.next().await.expect("an event");
-        assert_eq!(event.event, "message");
-        serde_json::from_str(&event.data).unwrap()
+        loop {
+            let event = self.next().await.expect("an event");
+            if event.event != "tick" {
+                assert_eq!(event.event, "message");
+                return serde_json::from_str(&event.data).unwrap();
+            }
+        }
     }
 
     /// Reads on until the count is `expected` and not stale; every count on the way.

@@ -15,6 +15,8 @@ use super::PATIENCE;
 /// A Redis server of the test. It ends when it is dropped.
 pub struct RedisServer {
     pub port: u16,
+    /// More of its flags.
+    pub flags: Vec<String>,
     process: Option<Child>,
     folder: TempDir,
 }
@@ -29,7 +31,7 @@ impl RedisServer {
 
     /// A server that is not up yet, but has its port.
     pub fn reserve() -> Self {
-        Self { port: free_port(), process: None, folder: TempDir::new().unwrap() }
+        Self { port: free_port(), flags: Vec::new(), process: None, folder: TempDir::new().unwrap() }
     }
 
     pub fn url(&self) -> String {
@@ -42,6 +44,7 @@ impl RedisServer {
         let process = Command::new("redis-server")
             .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
             .arg(self.folder.path())
+            .args(&self.flags)
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is installed: `make test` sees to it");
@@ -52,6 +55,11 @@ impl RedisServer {
             }
         };
         timeout(PATIENCE, up).await.expect("redis-server comes up");
+    }
+
+    /// Whether it has been started and not been killed.
+    pub fn is_up(&self) -> bool {
+        self.process.is_some()
     }
 
     /// Ends it as a power cut would.

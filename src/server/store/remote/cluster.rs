@@ -1,9 +1,11 @@
 //! A Redis Cluster. Each channel's keys are on one of its servers, so each channel has its own call: those of one that is
 //! away fail, the others' don't notice.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use redis::{
-    ProtocolVersion, RedisResult, Value,
+    ErrorKind, ProtocolVersion, RedisError, RedisResult, ServerErrorKind, Value,
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
     cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo},
@@ -12,11 +14,18 @@ use redis::{
 
 use super::{
     Runner,
-    link::{CALL_LIMIT, CONNECT_LIMIT, Link},
+    link::{CALL_LIMIT, Damage, Link},
     redis::{run_id, run_on},
     script::Script,
 };
 use crate::server::store::StoreError;
+
+/// How long one server may take. Shorter than a call may: while the client looks for a server that is away, calls to the
+/// others wait for it.
+const SERVER_LIMIT: Duration = Duration::from_millis(500);
+
+/// How long connecting to one server may take.
+const SERVER_CONNECT_LIMIT: Duration = Duration::from_millis(250);
 
 /// One multiplexed connection to each server of a cluster.
 pub struct ClusterRunner {
@@ -32,15 +41,29 @@ impl ClusterRunner {
     pub fn open(urls: &[&str]) -> RedisResult<Self> {
         let client = ClusterClient::builder(urls.iter().copied())
             .use_protocol(ProtocolVersion::RESP3)
-            .connection_timeout(CONNECT_LIMIT)
-            .response_timeout(CALL_LIMIT)
+            .connection_timeout(SERVER_CONNECT_LIMIT)
+            .response_timeout(SERVER_LIMIT)
             .retries(3)
+            .min_retry_wait(10)
+            .max_retry_wait(100)
             .build()?;
-        let link = Link::keep("redis cluster".to_owned(), move |_| {
+        let link = Link::keep("redis cluster".to_owned(), damage, move |_| {
             let client = client.clone();
             Box::pin(async move { client.get_async_connection().await })
         });
         Ok(Self { link })
+    }
+}
+
+/// When a server is away, a new view of the cluster is made beside the old one, by which the others are still reached.
+fn damage(error: &RedisError) -> Damage {
+    match error.kind() {
+        ErrorKind::ClusterConnectionNotFound => Damage::Broken,
+        ErrorKind::Server(
+            ServerErrorKind::ClusterDown | ServerErrorKind::MasterDown | ServerErrorKind::ReadOnly,
+        ) => Damage::Renew,
+        _ if error.is_io_error() => Damage::Renew,
+        _ => Damage::None,
     }
 }
 

@@ -6,12 +6,7 @@
 //!   they wait for the new one, so that a server which only closed an idle connection is not noticed.
 //! - A call whose connection broke is tried once more. All calls of the store are idempotent.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value, aio::ConnectionLike};
 use tokio::{
@@ -27,7 +22,7 @@ use crate::server::store::StoreError;
 pub const CALL_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long making a connection may take.
-pub const CONNECT_LIMIT: Duration = Duration::from_secs(1);
+pub const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 
 /// How long a call waits for a connection that was lost just now.
 const MEND_WAIT: Duration = Duration::from_millis(500);
@@ -35,10 +30,24 @@ const MEND_WAIT: Duration = Duration::from_millis(500);
 /// The pauses between attempts to connect: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
+/// The pause before a damaged connection is replaced.
+const RENEW_PAUSE: Duration = Duration::from_millis(500);
+
 /// How often a server that stays away is mentioned in the log.
 const REMIND_EVERY: Duration = Duration::from_secs(30);
 
 type Connecting<C> = Pin<Box<dyn Future<Output = RedisResult<C>> + Send>>;
+
+/// What an error says of the connection that it came by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage {
+    /// Nothing.
+    None,
+    /// A new one should take its place; until that is there, it still serves in part.
+    Renew,
+    /// It is no good any more.
+    Broken,
+}
 
 /// Why a command was not done.
 pub enum CallError {
@@ -61,6 +70,7 @@ impl From<CallError> for StoreError {
 pub struct Link<C> {
     shared: Arc<Shared<C>>,
     keeper: JoinHandle<()>,
+    damage: fn(&RedisError) -> Damage,
 }
 
 struct Shared<C> {
@@ -76,25 +86,28 @@ enum State<C> {
 }
 
 /// Tells a [`Link`] that its connection has ended, before a call finds out.
-#[derive(Clone)]
-pub struct Hangup(Arc<Mutex<Option<Box<dyn Fn() + Send>>>>);
+#[derive(Clone, Default)]
+pub struct Hangup(Arc<Notify>);
 
 impl Hangup {
     /// The connection has ended.
     pub fn tell(&self) {
-        if let Some(tell) = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            tell();
-        }
+        self.0.notify_one();
     }
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> Link<C> {
     /// Starts connecting, and goes on until it is dropped. `name` is for the log.
-    pub fn keep(name: String, connect: impl Fn(Hangup) -> Connecting<C> + Send + Sync + 'static) -> Self {
+    /// `damage` tells what an error says of the connection.
+    pub fn keep(
+        name: String,
+        damage: fn(&RedisError) -> Damage,
+        connect: impl Fn(Hangup) -> Connecting<C> + Send + Sync + 'static,
+    ) -> Self {
         let shared =
             Arc::new(Shared { state: watch::Sender::new(State::Down(Instant::now())), lost: Notify::new() });
         let keeper = tokio::spawn(keep(Arc::clone(&shared), name, connect));
-        Self { shared, keeper }
+        Self { shared, keeper, damage }
     }
 
     /// Sends a command.
@@ -107,31 +120,39 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Link<C> {
             tries -= 1;
             let (number, mut connection) = self.connected().await.map_err(CallError::Failed)?;
             let answer = timeout(CALL_LIMIT, connection.req_packed_command(command)).await;
-            let unreachable = |message: String| CallError::Failed(StoreError::Unreachable(message));
             match answer.unwrap_or_else(|_| Err(too_slow())) {
                 // Some servers answer in time that they can't.
-                Ok(Value::ServerError(error)) => return Err(self.refused(number, &error.into())),
+                Ok(Value::ServerError(error)) => {
+                    let error = error.into();
+                    return Err(self.failed(number, (self.damage)(&error), &error));
+                }
                 Ok(answer) => return Ok(answer),
-                Err(error) if breaks(&error) => {
-                    self.shared.lose(number);
-                    if tries == 0 || error.is_timeout() {
-                        return Err(unreachable(error.to_string()));
+                Err(error) => {
+                    let damage = (self.damage)(&error);
+                    let refused = self.failed(number, damage, &error);
+                    if damage != Damage::Broken || tries == 0 || error.is_timeout() || !error.is_io_error() {
+                        return Err(refused);
                     }
                 }
-                Err(error) => return Err(self.refused(number, &error)),
             }
         }
     }
 
-    fn refused(&self, number: u64, error: &RedisError) -> CallError {
+    fn failed(&self, number: u64, damage: Damage, error: &RedisError) -> CallError {
         if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) {
             return CallError::NoScript;
         }
-        if sends_away(error) {
-            // It serves no more; its name may stand for another by now.
-            self.shared.lose(number);
+        match damage {
+            Damage::None => {}
+            Damage::Renew => self.shared.lost.notify_one(),
+            Damage::Broken => self.shared.lose(number),
         }
-        CallError::Failed(StoreError::Refused(error.to_string()))
+        let message = error.to_string();
+        CallError::Failed(if error.is_io_error() {
+            StoreError::Unreachable(message)
+        } else {
+            StoreError::Refused(message)
+        })
     }
 
     /// The connection itself, for what no single command does.
@@ -185,17 +206,24 @@ async fn keep<C: Clone + Send + Sync + 'static>(
     connect: impl Fn(Hangup) -> Connecting<C> + Sync,
 ) {
     for number in 1.. {
-        let hangup = Hangup(Arc::default());
+        let hangup = Hangup::default();
         let connection = persist(&name, || connect(hangup.clone())).await;
-        let to_lose = Arc::clone(&shared);
-        *hangup.0.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Box::new(move || to_lose.lose(number)));
         shared.state.send_replace(State::Up(number, connection));
         tracing::info!(store = name, "connected");
-        shared.lost.notified().await;
-        // Whoever still holds the hang-up must not hold the link.
-        hangup.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        tracing::warn!(store = name, "connection lost; connecting again");
+        tokio::select! {
+            () = shared.lost.notified() => {}
+            () = hangup.0.notified() => {
+                shared.lose(number);
+                shared.lost.notified().await;
+            }
+        }
+        if matches!(&*shared.state.borrow(), State::Down(_)) {
+            tracing::warn!(store = name, "connection lost; connecting again");
+        } else {
+            // It still serves in part, so there is time to let what has happened settle.
+            tracing::debug!(store = name, "connection damaged; making another");
+            sleep(jittered(RENEW_PAUSE)).await;
+        }
     }
 }
 
@@ -221,21 +249,6 @@ async fn persist<C>(name: &str, attempt: impl Fn() -> Connecting<C>) -> C {
 /// Between half of it and all of it, so that nodes don't return together.
 fn jittered(pause: Duration) -> Duration {
     pause / 2 + pause / 2 * u32::from(Uuid::new_v4().as_bytes()[0]) / 255
-}
-
-/// Whether the connection is no good after this.
-fn breaks(error: &RedisError) -> bool {
-    error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error()
-}
-
-/// Whether the server is no longer the one to talk to: it was demoted, or is not ready.
-fn sends_away(error: &RedisError) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::Server(
-            ServerErrorKind::ReadOnly | ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown
-        )
-    )
 }
 
 fn too_slow() -> RedisError {

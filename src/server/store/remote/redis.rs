@@ -2,15 +2,15 @@
 
 use async_trait::async_trait;
 use redis::{
-    AsyncConnectionConfig, Client, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind, RedisResult,
-    Value,
+    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind,
+    RedisError, RedisResult, ServerErrorKind, Value,
     aio::{ConnectionLike, MultiplexedConnection},
     cmd, from_redis_value,
 };
 
 use super::{
     Runner,
-    link::{CALL_LIMIT, CONNECT_LIMIT, CallError, Link},
+    link::{CALL_LIMIT, CONNECT_LIMIT, CallError, Damage, Link},
     script::Script,
 };
 use crate::server::store::StoreError;
@@ -31,7 +31,7 @@ impl RedisRunner {
         // The address without user and password.
         let name = format!("redis at {}", info.addr());
         let client = Client::open(info.set_redis_settings(settings))?;
-        let link = Link::keep(name, move |hangup| {
+        let link = Link::keep(name, damage, move |hangup| {
             let client = client.clone();
             let on_push = move |push: PushInfo| {
                 if push.kind == PushKind::Disconnection {
@@ -48,6 +48,22 @@ impl RedisRunner {
             })
         });
         Ok(Self { link })
+    }
+}
+
+/// A connection is no good when it is broken, and when the server has been demoted or is not ready: its name may stand for
+/// another by now.
+fn damage(error: &RedisError) -> Damage {
+    let sends_away = matches!(
+        error.kind(),
+        ErrorKind::Server(
+            ServerErrorKind::ReadOnly | ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown
+        )
+    );
+    if sends_away || error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error() {
+        Damage::Broken
+    } else {
+        Damage::None
     }
 }
 

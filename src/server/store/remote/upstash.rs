@@ -151,12 +151,11 @@ fn to_text(bytes: &[u8]) -> String {
 
 fn to_value(json: Json) -> Value {
     match json {
-        Json::Null => Value::Nil,
+        Json::Null | Json::Object(_) => Value::Nil,
         Json::Bool(flag) => Value::Int(flag.into()),
         Json::Number(number) => number.as_i64().map_or_else(|| double(&number), Value::Int),
         Json::String(text) => Value::BulkString(text.into_bytes()),
         Json::Array(items) => Value::Array(items.into_iter().map(to_value).collect()),
-        Json::Object(_) => Value::Nil,
     }
 }
 

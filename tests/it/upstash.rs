@@ -1,0 +1,80 @@
+//! Upstash: its protocol, its faults, and what it costs.
+
+use std::{process::Command, time::Duration};
+
+use futures::future::join_all;
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::support::{TestApp, Upstash, upstash::TOKEN, viewer};
+
+async fn node(upstash: &Upstash, more: &[&str]) -> TestApp {
+    let flags = ["--upstash-redis-rest-url", &upstash.url, "--upstash-redis-rest-token", TOKEN];
+    TestApp::with(&[&flags, more].concat()).await
+}
+
+#[tokio::test]
+async fn the_stand_in_answers_upstashs_own_client_as_upstash_does() {
+    let upstash = Upstash::start().await;
+    let (url, check) = (upstash.url.clone(), "tests/upstash-client/check.mjs");
+    let node = move || Command::new("node").args([check, &url, TOKEN]).output();
+    let output = tokio::task::spawn_blocking(node).await.unwrap().expect("Node.js is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn busy_and_failing_answers_are_tried_again() {
+    let upstash = Upstash::start().await;
+    let app = node(&upstash, &[]).await;
+    for status in [429, 500, 503] {
+        upstash.fail(2, status);
+        assert_eq!(app.join("ana", viewer()).await["stale"], false, "{status}");
+    }
+    assert_eq!(app.count("ana").await, 3);
+}
+
+#[tokio::test]
+async fn an_outage_loses_nothing() {
+    let upstash = Upstash::start().await;
+    let app = node(&upstash, &[]).await;
+    let one = viewer();
+    app.join("ana", one).await;
+    let mut stream = app.sse("sse/ana").await;
+    stream.until_fresh(1).await;
+    upstash.fail(u32::MAX, 503);
+    assert_eq!(app.heartbeat("ana", one).await, json!({"count": 1, "stale": true, "active": true}));
+    app.join("ana", viewer()).await;
+    upstash.fail(0, 503);
+    stream.until_fresh(2).await;
+}
+
+#[tokio::test]
+async fn a_wrong_token_is_an_outage_and_no_crash() {
+    let upstash = Upstash::start().await;
+    let flags = ["--upstash-redis-rest-url", &upstash.url, "--upstash-redis-rest-token", "wrong"];
+    let app = TestApp::with(&flags).await;
+    let joined = app.join("ana", viewer()).await;
+    assert_eq!((&joined["count"], &joined["stale"]), (&json!(null), &json!(true)));
+}
+
+/// With 1,000 viewers in a channel, a viewer-hour costs 15 commands at most. Here 200 viewers beat as often per second as
+/// 6,000 would, so that a short measurement sees many rounds.
+#[tokio::test]
+async fn a_viewer_hour_costs_few_commands() {
+    let upstash = Upstash::start().await;
+    let flags = ["--write-interval=1000", "--count-update-interval=2000", "--heartbeat-interval=1000"];
+    let app = node(&upstash, &flags).await;
+    let viewers: Vec<_> = (0..200).map(|_| viewer()).collect();
+    let _stream = app.sse("sse/ana").await;
+    join_all(viewers.iter().map(|viewer| app.join("ana", *viewer))).await;
+    let (before, started) = (upstash.commands(), std::time::Instant::now());
+    while started.elapsed() < Duration::from_secs(6) {
+        join_all(viewers.iter().map(|viewer| app.heartbeat("ana", *viewer))).await;
+        sleep(Duration::from_millis(50)).await;
+    }
+    // One write a second and one read every two, whatever the number of viewers.
+    let per_hour = (upstash.commands() - before) as f64 / started.elapsed().as_secs_f64() * 3_600.0;
+    let per_viewer_hour = per_hour / 1_000.0;
+    println!("{per_viewer_hour:.1} commands per viewer-hour at 1,000 viewers");
+    assert!(per_viewer_hour <= 15.0, "{per_viewer_hour}");
+}
