@@ -9,11 +9,15 @@ import { EmbedPage } from "../pages/embed-page.ts";
 
 const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32}/i;
 
+/** The badge's number in HTML; unoptimised builds put a marker behind it. */
+const badgeReading = (number: number) =>
+  new RegExp(`<span class="viewer-counter__number">${number}(<!>)?</span>`);
+
 test("the count is in the server's HTML", async ({ page, channelId, audience, self }) => {
   await audience.join(channelId, 3);
   const watching = new ChannelPage(page);
   const html = await watching.goto(channelId);
-  expect(html).toContain('<span class="viewer-counter__number">3</span>');
+  expect(html).toMatch(badgeReading(3));
   await watching.expectCount(3 + self);
 });
 
@@ -23,7 +27,7 @@ test("who opens a channel that nobody else watches reads 1 from the first moment
 }) => {
   const watching = new ChannelPage(page);
   const html = await watching.goto(channelId);
-  expect(html).toContain('<span class="viewer-counter__number">1</span>');
+  expect(html).toMatch(badgeReading(1));
   await watching.expectCount(1);
 });
 
