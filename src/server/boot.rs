@@ -86,7 +86,7 @@ impl Server {
     /// See [`BootError`].
     pub async fn bind(config: &Config) -> Result<Self, BootError> {
         let clock = Arc::new(SystemClock::start());
-        let store = store::open(config, clock.clone())?;
+        let store = store::open(config, config.policy()?.hidden_timeout, clock.clone())?;
         Self::over(store, clock, config).await
     }
 

@@ -58,10 +58,12 @@ async fn a_primary_that_dies_is_replaced_and_other_channels_do_not_notice() {
     let mut stream = app.sse("sse/ana").await;
     stream.until_fresh(10).await;
     cluster.servers[dying].kill();
-    let mut answers = Vec::new();
     for _ in 0..10 {
         for channel in &others {
-            answers.push(app.heartbeat(channel, viewers[0]).await);
+            assert_eq!(
+                app.heartbeat(channel, viewers[0]).await,
+                json!({"count": 10, "stale": false, "active": true})
+            );
         }
         let beat = app.heartbeat("ana", viewers[0]).await;
         assert_eq!(
@@ -71,10 +73,6 @@ async fn a_primary_that_dies_is_replaced_and_other_channels_do_not_notice() {
         );
         sleep(Duration::from_millis(50)).await;
     }
-    assert!(answers.iter().all(|beat| beat["count"] == 10 && beat["active"] == true), "{answers:?}");
-    // On a busy machine a call may run into its time limit while the client looks for the server that is gone.
-    let fresh = answers.iter().filter(|beat| beat["stale"] == false).count();
-    assert!(fresh * 2 > answers.len(), "{answers:?}");
     app.join("ana", viewer()).await;
     let before = stream.until_fresh(11).await;
     assert!(before.iter().all(|count| *count == Some(10)), "{before:?}");

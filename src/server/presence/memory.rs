@@ -74,8 +74,8 @@ impl Memory {
             remembered.lost = Some(now);
             remembered.is_doubted = false;
         }
-        let settled =
-            !remembered.ledger.is_unwritten() && remembered.lost.is_none_or(|at| now >= at + self.settle);
+        let is_complete = remembered.is_doubted || !remembered.ledger.is_unwritten();
+        let settled = is_complete && remembered.lost.is_none_or(|at| now >= at + self.settle);
         if !settled {
             return (remembered.stale(now), if lost { Loss::Found } else { Loss::Known });
         }

@@ -1,6 +1,6 @@
 //! Which store it is.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     MemoryStore, Store,
@@ -27,11 +27,15 @@ pub enum OpenError {
     TwoStores,
 }
 
-/// Opens the store that the settings name. It needs not be reachable yet.
+/// Opens the store that the settings name, for leases of up to `longest_lease`. It needs not be reachable yet.
 ///
 /// # Errors
 /// When the settings name none, or two.
-pub fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, OpenError> {
+pub fn open(
+    config: &Config,
+    longest_lease: Duration,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<dyn Store>, OpenError> {
     // TLS needs to be told whose cryptography to use; a second call changes nothing.
     let _already_told = rustls::crypto::ring::default_provider().install_default();
     let upstash = (config.upstash_redis_rest_url.as_deref(), config.upstash_redis_rest_token.as_deref());
@@ -44,22 +48,21 @@ pub fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, Op
         (Some(urls), _) if urls.contains(',') => {
             let urls: Vec<_> = urls.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
             tracing::info!("leases are kept in a Redis Cluster");
-            Ok(remote(ClusterRunner::open(&urls).map_err(redis_url)?, config))
+            Ok(remote(ClusterRunner::open(&urls).map_err(redis_url)?, config, longest_lease))
         }
         (Some(url), _) => {
             tracing::info!("leases are kept in Redis");
-            Ok(remote(RedisRunner::open(url).map_err(redis_url)?, config))
+            Ok(remote(RedisRunner::open(url).map_err(redis_url)?, config, longest_lease))
         }
         (None, (Some(url), Some(token))) => {
             tracing::info!("leases are kept at Upstash");
-            Ok(remote(UpstashRunner::open(url, token)?, config))
+            Ok(remote(UpstashRunner::open(url, token)?, config, longest_lease))
         }
         (None, _) => Err(OpenError::HalfOfUpstash),
     }
 }
 
-fn remote(runner: impl Runner + 'static, config: &Config) -> Arc<dyn Store> {
-    let longest_lease = config.policy().map(|policy| policy.hidden_timeout).unwrap_or_default();
+fn remote(runner: impl Runner + 'static, config: &Config, longest_lease: Duration) -> Arc<dyn Store> {
     Arc::new(RemoteStore::new(runner, &config.redis_key_prefix, longest_lease))
 }
 
