@@ -30,15 +30,19 @@ pub enum Code {
     BodyTooLarge,
     /// 415: the body is not declared as JSON.
     UnsupportedMediaType,
+    /// 429: more than one address may have; `Retry-After` says when to come back.
+    LimitReached,
     /// 500: a fault of ours.
     Internal,
+    /// 503: this node has as much as it may have; `Retry-After` says when to come back.
+    Overloaded,
     /// 503: the store can't answer, or the server is going down; try again.
     Unavailable,
 }
 
 impl Code {
     /// Every code, in the order of their statuses.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Malformed,
         Self::InvalidChannel,
         Self::InvalidViewer,
@@ -46,7 +50,9 @@ impl Code {
         Self::MethodNotAllowed,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
+        Self::LimitReached,
         Self::Internal,
+        Self::Overloaded,
         Self::Unavailable,
     ];
 
@@ -59,8 +65,9 @@ impl Code {
             Self::MethodNotAllowed => 405,
             Self::BodyTooLarge => 413,
             Self::UnsupportedMediaType => 415,
+            Self::LimitReached => 429,
             Self::Internal => 500,
-            Self::Unavailable => 503,
+            Self::Overloaded | Self::Unavailable => 503,
         }
     }
 
@@ -74,7 +81,9 @@ impl Code {
             Self::MethodNotAllowed => "This call takes another method",
             Self::BodyTooLarge => "The body is too large",
             Self::UnsupportedMediaType => "This call takes JSON",
+            Self::LimitReached => "That is more than one address may have",
             Self::Internal => "Something failed here",
+            Self::Overloaded => "This server has all that it can take",
             Self::Unavailable => "Not available just now",
         }
     }

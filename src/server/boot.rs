@@ -5,18 +5,20 @@ use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 use axum::Router;
 use clap::Parser;
 use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     task::JoinHandle,
     time::{MissedTickBehavior, interval},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     clock::{Clock, SystemClock},
     config::{Config, InvalidConfig},
     fanout::{Hub, reader},
+    limits::Streams,
+    listen::{Listener, Tls, TlsError},
     presence::Presence,
-    router::router,
+    router::{busy, router},
     site,
     state::AppState,
     store::{self, OpenError, Store},
@@ -50,9 +52,12 @@ pub enum BootError {
         /// What the system said.
         source: io::Error,
     },
-    /// Serving ended by itself.
-    #[error("serving failed: {0}")]
-    Serve(#[from] io::Error),
+    /// The certificate can't be used.
+    #[error("TLS_CERT, TLS_KEY: {0}")]
+    Tls(#[from] TlsError),
+    /// The system refuses what every server needs.
+    #[error("the system refuses: {0}")]
+    System(#[from] io::Error),
 }
 
 /// The program: reads the settings, serves, and ends well on SIGTERM and SIGINT.
@@ -65,14 +70,16 @@ pub fn main() -> Result<(), BootError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let server = Server::bind(&config).await?;
-        tracing::info!("serving http://{}", server.addr());
-        server.serve(terminated()?).await
+        let scheme = if config.tls_cert.is_some() { "https" } else { "http" };
+        tracing::info!(connections = server.listener.capacity(), "serving {scheme}://{}", server.addr());
+        server.serve(terminated()?).await;
+        Ok(())
     })
 }
 
 /// A server that has its port and its parts, and is about to serve.
 pub struct Server {
-    listener: TcpListener,
+    listener: Listener,
     addr: SocketAddr,
     router: Router,
     hub: Arc<Hub>,
@@ -100,10 +107,13 @@ impl Server {
         config: &Config,
     ) -> Result<Self, BootError> {
         let policy = config.policy()?;
-        let listener = TcpListener::bind(config.site_addr)
-            .await
+        let tls = match (&config.tls_cert, &config.tls_key) {
+            (Some(certificate), Some(key)) => Some(Tls::load(certificate, key)?),
+            _ => None,
+        };
+        let listener = Listener::bind(config.site_addr, tls.as_ref().map(Tls::acceptor).transpose()?)
             .map_err(|source| BootError::Listen { addr: config.site_addr, source })?;
-        let addr = listener.local_addr()?;
+        let addr = listener.addr()?;
         let site_error = |source| BootError::Site { path: config.site_root.display().to_string(), source };
         let leptos = site::leptos_options(addr, &config.site_root).map_err(site_error)?;
 
@@ -114,7 +124,16 @@ impl Server {
             tokio::spawn(sweep(presence.clone(), policy.cleanup_interval)),
         ];
         background.extend(presence.start());
-        let router = router(&config.site_root, AppState { presence, leptos }).map_err(site_error)?;
+        if let Some(tls) = tls {
+            background.push(tokio::spawn(reload(tls, signal(SignalKind::hangup())?)));
+        }
+        let state = AppState {
+            presence,
+            leptos,
+            proxies: config.trusted_proxies.iter().copied().collect(),
+            streams: Streams::new(config.limit_streams_per_address, config.limit_streams),
+        };
+        let router = router(&config.site_root, state).map_err(site_error)?;
         Ok(Self { listener, addr, router, hub, background })
     }
 
@@ -125,21 +144,18 @@ impl Server {
     }
 
     /// Serves until `end`, then ends every stream and finishes what is under way.
-    ///
-    /// # Errors
-    /// When accepting connections fails for good.
-    pub async fn serve(self, end: impl Future<Output = ()> + Send + 'static) -> Result<(), BootError> {
-        let hub = Arc::clone(&self.hub);
-        let stop = async move {
+    pub async fn serve(self, end: impl Future<Output = ()>) {
+        let ending = CancellationToken::new();
+        let stop = async {
             end.await;
             tracing::info!("ending: streams are closed, requests are finished");
-            hub.close();
+            self.hub.close();
+            ending.cancel();
         };
-        axum::serve(self.listener, self.router).with_graceful_shutdown(stop).await?;
+        tokio::join!(stop, self.listener.serve(self.router, busy(), ending.clone()));
         for task in self.background {
             task.abort();
         }
-        Ok(())
     }
 }
 
@@ -151,6 +167,16 @@ async fn sweep(presence: Presence, every: Duration) {
         ticks.tick().await;
         if let Err(error) = presence.sweep().await {
             tracing::warn!(%error, "expired viewers were not cleaned up; trying again later");
+        }
+    }
+}
+
+/// Reads the certificate again at every SIGHUP; what renews certificates sends it.
+async fn reload(tls: Tls, mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        match tls.reload() {
+            Ok(()) => tracing::info!("the certificate was read again"),
+            Err(error) => tracing::error!(%error, "the certificate stays as it was"),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
 
+use super::limits::address::Network;
 use crate::domain::Policy;
 
 /// Live viewer counts for streaming channels.
@@ -60,6 +61,26 @@ pub struct Config {
     /// What the names of keys in Redis start with
     #[arg(long, env = "REDIS_KEY_PREFIX", default_value = "aforo")]
     pub redis_key_prefix: String,
+
+    /// The most streams that one address may have open; 0: no limit
+    #[arg(long, env = "LIMIT_STREAMS_PER_ADDRESS", default_value_t = 200)]
+    pub limit_streams_per_address: u32,
+
+    /// The most streams that this node has open; 0: no limit
+    #[arg(long, env = "LIMIT_STREAMS", default_value_t = 100_000)]
+    pub limit_streams: u32,
+
+    /// Networks of our own proxies, separated by commas, whose X-Forwarded-For is believed
+    #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',')]
+    pub trusted_proxies: Vec<Network>,
+
+    /// Certificate to speak TLS with, and those that lead to its root (PEM). SIGHUP reads it again
+    #[arg(long, env = "TLS_CERT", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The key of that certificate (PEM)
+    #[arg(long, env = "TLS_KEY", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
 
     /// How logs are written
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]

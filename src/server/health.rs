@@ -2,9 +2,7 @@
 
 use axum::{Router, routing::get};
 
-use super::state::AppState;
-
 /// `GET /healthz`: answers as long as the process does. It asks nothing of the store.
-pub fn routes() -> Router<AppState> {
+pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new().route("/healthz", get(async || "ok\n"))
 }

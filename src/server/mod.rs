@@ -1,7 +1,7 @@
 //! The server half. Modules in the order in which they stand on each other:
 //!
-//! [`clock`], [`config`], [`telemetry`] → [`store`] → [`fanout`] → [`presence`] → [`calls`], [`reads`], [`sse`],
-//! [`health`], [`site`] → [`router`] → [`boot`].
+//! [`clock`], [`limits`], [`listen`] → [`config`], [`telemetry`] → [`store`] → [`fanout`] → [`presence`] → [`calls`],
+//! [`reads`], [`sse`], [`health`], [`site`] → [`router`] → [`boot`].
 
 #![warn(missing_docs)]
 
@@ -11,6 +11,8 @@ pub mod clock;
 pub mod config;
 pub mod fanout;
 pub mod health;
+pub mod limits;
+pub mod listen;
 pub mod presence;
 pub mod problem;
 pub mod reads;

@@ -34,6 +34,16 @@ pub fn router(site_root: &Path, state: AppState) -> io::Result<Router> {
         .with_state(state))
 }
 
+/// What answers when the server has no place for another connection: that it lives, and that others should come back.
+#[must_use]
+pub fn busy() -> Router {
+    let overloaded = async || Problem::new(Code::Overloaded).retry_after(5);
+    Router::new().merge(health::routes()).fallback(overloaded).layer(SetResponseHeaderLayer::overriding(
+        header::CONNECTION,
+        HeaderValue::from_static("close"),
+    ))
+}
+
 /// Programs get a problem, people a page.
 async fn not_found(state: State<AppState>, request: Request) -> Response {
     if request.uri().path().starts_with("/api/") {

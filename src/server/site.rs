@@ -101,7 +101,7 @@ pub async fn page(State(state): State<AppState>, request: Request) -> Response {
     if let Some(channel) = asked_for(request.uri()) {
         return Redirect::to(&format!("/{channel}")).into_response();
     }
-    let AppState { presence, leptos } = state;
+    let AppState { presence, leptos, .. } = state;
     let context = move || provide_context(presence.clone());
     leptos_axum::render_app_async_with_context(context, move || shell(leptos.clone()))(request).await
 }

@@ -7,10 +7,9 @@ use std::{
 };
 
 use axum::{
-    Router,
-    body::Body,
+    Extension, Router,
     extract::{Path, State, rejection::PathRejection},
-    http::{Uri, header},
+    http::{HeaderMap, Uri, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -20,11 +19,15 @@ use uuid::Uuid;
 
 use super::{
     fanout::{Subscription, frame},
-    presence::Presence,
+    limits::{Seat, streams::Full},
+    listen::Link,
     reads::{channel_in_path, channels_in_query},
     state::AppState,
 };
-use crate::{api::Problem, domain::ChannelId};
+use crate::{
+    api::{Code, Problem},
+    domain::ChannelId,
+};
 
 /// The most channels of one stream.
 const MAX_CHANNELS: usize = 50;
@@ -33,23 +36,45 @@ const MAX_CHANNELS: usize = 50;
 /// they don't all come back together.
 const RETRY: (u32, u32) = (1_000, 4_000);
 
+/// When to try again where there are too many streams, in seconds.
+const FULL_RETRY: u32 = 5;
+
 /// Both forms of the stream.
 pub fn routes() -> Router<AppState> {
     Router::new().route("/api/viewer/sse/{channelId}", get(one)).route("/api/viewer/sse", get(many))
 }
 
 async fn one(
-    State(presence): State<Presence>,
+    State(state): State<AppState>,
+    Extension(link): Extension<Link>,
+    headers: HeaderMap,
     channel: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
-    Ok(stream(&presence, &[channel_in_path(channel)?]))
+    stream(&state, &link, &headers, &[channel_in_path(channel)?])
 }
 
-async fn many(State(presence): State<Presence>, uri: Uri) -> Result<Response, Problem> {
-    Ok(stream(&presence, &channels_in_query(&uri, MAX_CHANNELS)?))
+async fn many(
+    State(state): State<AppState>,
+    Extension(link): Extension<Link>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    stream(&state, &link, &headers, &channels_in_query(&uri, MAX_CHANNELS)?)
 }
 
-fn stream(presence: &Presence, channels: &[ChannelId]) -> Response {
+fn stream(
+    state: &AppState,
+    link: &Link,
+    headers: &HeaderMap,
+    channels: &[ChannelId],
+) -> Result<Response, Problem> {
+    let address = state.proxies.client(link.peer(), headers);
+    let seat = state.streams.seat(address).map_err(|full| match full {
+        Full::Address => Problem::new(Code::LimitReached)
+            .detail("too many streams are open from this address")
+            .retry_after(FULL_RETRY),
+        Full::Node => Problem::new(Code::Overloaded).retry_after(FULL_RETRY),
+    })?;
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         // Intermediaries must neither keep nor compress it; nginx must not buffer it.
@@ -57,14 +82,19 @@ fn stream(presence: &Presence, channels: &[ChannelId]) -> Response {
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     let retry = RETRY.0 + Uuid::new_v4().as_fields().0 % RETRY.1;
-    let body = EventStream { greeting: Some(frame::retry(retry)), subscription: presence.watch(channels) };
-    (headers, Body::new(body)).into_response()
+    let body = EventStream {
+        greeting: Some(frame::retry(retry)),
+        subscription: state.presence.watch(channels),
+        _seat: seat,
+    };
+    Ok((headers, link.long_body(Box::pin(body))).into_response())
 }
 
 /// The body: nothing but a view of the hub, polled when the hub has news.
 struct EventStream {
     greeting: Option<Bytes>,
     subscription: Subscription,
+    _seat: Seat,
 }
 
 impl http_body::Body for EventStream {

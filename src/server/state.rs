@@ -3,7 +3,10 @@
 use axum::extract::FromRef;
 use leptos::config::LeptosOptions;
 
-use super::presence::Presence;
+use super::{
+    limits::{Proxies, Streams},
+    presence::Presence,
+};
 
 /// The parts that handlers may ask for. Cloning is cheap.
 #[derive(Clone)]
@@ -12,6 +15,10 @@ pub struct AppState {
     pub presence: Presence,
     /// Where the pages find their script, WebAssembly and styles.
     pub leptos: LeptosOptions,
+    /// Whose word on a client's address is taken.
+    pub proxies: Proxies,
+    /// The open streams.
+    pub streams: Streams,
 }
 
 impl FromRef<AppState> for Presence {

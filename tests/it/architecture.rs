@@ -19,7 +19,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("pages", &["components", "hooks", "api", "domain"]),
     ("app", &["pages", "hooks"]),
     ("server::clock", &["domain"]),
-    ("server::config", &["domain"]),
+    ("server::config", &["domain", "server::limits::address::Network"]), // as settings name it
     ("server::telemetry", &["server::config"]),
     ("server::store", &["domain", "server::clock", "server::config"]),
     ("server::fanout", &["domain", "server::store::Store"]), // the trait, no store in particular
@@ -28,12 +28,23 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         &["domain", "server::store", "server::fanout", "server::clock", "server::telemetry"],
     ),
     ("server::problem", &["api", "server::store::StoreError"]),
-    ("server::state", &["server::presence"]),
+    ("server::limits", &[]),
+    ("server::listen", &[]),
+    ("server::state", &["server::presence", "server::limits"]),
     ("server::calls", &["api", "domain", "server::presence", "server::state"]),
     ("server::reads", &["api", "domain", "server::presence", "server::state", "server::calls"]),
     (
         "server::sse",
-        &["api", "domain", "server::presence", "server::fanout", "server::state", "server::reads"],
+        &[
+            "api",
+            "domain",
+            "server::presence",
+            "server::fanout",
+            "server::limits",
+            "server::listen::Link", // a handler's view of its connection
+            "server::state",
+            "server::reads",
+        ],
     ),
     ("server::health", &["server::presence", "server::state"]),
     ("server::site", &["app", "domain", "server::state"]),

@@ -83,7 +83,7 @@ impl TestApp {
             let stopped = async {
                 let _dropped = stopped.await;
             };
-            server.serve(stopped).await.unwrap();
+            server.serve(stopped).await;
         });
         Self { base, client: Client::new(), stop: Some(stop), task, _site: site }
     }

@@ -110,7 +110,7 @@ impl Hub {
         };
         let watches: SmallVec<[Watch; 1]> = channels.iter().map(watch).collect();
         self.hurry.notify_one();
-        Subscription { hub: Arc::clone(self), watches }
+        Subscription { hub: Arc::clone(self), watches, spoke: None }
     }
 
     /// Takes note of a count that a write on this node has given. If it may be news, the channel is read: at once if it
@@ -230,6 +230,8 @@ impl Cell {
 pub struct Subscription {
     hub: Arc<Hub>,
     watches: SmallVec<[Watch; 1]>,
+    /// When the channel spoke that has spoken last.
+    spoke: Option<Instant>,
 }
 
 struct Watch {
@@ -248,9 +250,12 @@ impl Subscription {
             watch.ticks = state.ticks;
             if watch.edition != state.edition {
                 watch.edition = state.edition;
+                self.spoke = self.spoke.max(Some(state.sent));
                 return Poll::Ready(Some(state.frame.clone()));
             }
-            if ticked {
+            // Where there are many channels, another may have spoken meanwhile.
+            if ticked && self.spoke.is_none_or(|at| at + TICK_AFTER <= state.sent) {
+                self.spoke = Some(state.sent);
                 return Poll::Ready(Some(frame::tick()));
             }
             match &mut state.streams[watch.key] {

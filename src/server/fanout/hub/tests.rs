@@ -166,6 +166,31 @@ async fn one_stream_can_watch_many_channels() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_of_many_channels_gets_a_tick_when_all_of_them_are_silent() {
+    let hub = Arc::new(Hub::new(INTERVAL));
+    let names: Vec<ChannelId> = (0..20).map(|n| channel(&format!("c{n}"))).collect();
+    let mut early = Vec::new();
+    for name in &names {
+        early.push(hub.subscribe(std::slice::from_ref(name)));
+        answer(&hub, 0);
+        advance(Duration::from_secs(1)).await;
+    }
+    let mut stream = hub.subscribe(&names);
+    let mut ticks = Vec::new();
+    for second in 0..100 {
+        hub.tick(Instant::now());
+        while let Some(frame) = take(&mut stream) {
+            if frame.starts_with("event: tick") {
+                ticks.push(second);
+            }
+        }
+        advance(Duration::from_secs(1)).await;
+    }
+    // The last of the channels spoke a second before the stream was opened.
+    assert_eq!(ticks, [24, 49, 74, 99]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_waiting_stream_is_woken_once_per_change() {
     let hub = Arc::new(Hub::new(INTERVAL));
     let woken = Arc::new(Woken::default());

@@ -1,0 +1,142 @@
+//! Whose request it is, as far as limits are concerned.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    str::FromStr,
+    sync::Arc,
+};
+
+use axum::http::HeaderMap;
+use ipnet::IpNet;
+
+/// What proxies write the addresses into that a request came from.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// One client, as limits see it: an IPv4 address, or the 64 bits of an IPv6 address that name a customer's network. It is
+/// used for limits and nothing else, and written nowhere.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Address(IpAddr);
+
+impl From<IpAddr> for Address {
+    fn from(ip: IpAddr) -> Self {
+        Self(match ip.to_canonical() {
+            IpAddr::V4(ip) => IpAddr::V4(ip),
+            IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (!0 << 64))),
+        })
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(address)")
+    }
+}
+
+/// The networks of our own proxies, whose word on where a request came from is taken.
+#[derive(Debug, Clone, Default)]
+pub struct Proxies(Arc<[IpNet]>);
+
+impl Proxies {
+    /// The address of a request that came in by a connection from `peer`.
+    ///
+    /// `X-Forwarded-For` is believed if the peer is a proxy of ours, and read from the right: each of our proxies has added
+    /// whom it got the request from, and the first that is no proxy of ours is the client. What stands left of it the
+    /// client may have written itself.
+    #[must_use]
+    pub fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> Address {
+        let mut client = peer.ip().to_canonical();
+        let values = headers.get_all(FORWARDED_FOR).iter().rev();
+        let mut hops = values.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
+        while self.0.iter().any(|network| network.contains(&client)) {
+            match hops.next().and_then(hop) {
+                Some(next) => client = next,
+                None => break,
+            }
+        }
+        client.into()
+    }
+}
+
+impl FromIterator<Network> for Proxies {
+    fn from_iter<I: IntoIterator<Item = Network>>(networks: I) -> Self {
+        Self(networks.into_iter().map(|Network(network)| network).collect())
+    }
+}
+
+/// One entry of `X-Forwarded-For`; some proxies add the port.
+fn hop(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let ip = text.parse().ok().or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()));
+    ip.or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok()).map(|ip: IpAddr| ip.to_canonical())
+}
+
+/// A network as settings name it: `10.0.0.0/8`, `fd00::/8`, or a single address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network(IpNet);
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        network.map(Self).map_err(|_| "not a network such as 10.0.0.0/8, nor an address".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn client(peer: &str, forwarded: &[&'static str]) -> IpAddr {
+        let ours: Proxies =
+            ["10.0.0.0/8", "127.0.0.1", "fd00::/8"].map(|text| text.parse().unwrap()).into_iter().collect();
+        let mut headers = HeaderMap::new();
+        for value in forwarded {
+            headers.append(FORWARDED_FOR, HeaderValue::from_static(value));
+        }
+        ours.client(format!("{peer}:4711").parse().unwrap(), &headers).0
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn strangers_are_not_believed() {
+        assert_eq!(client("198.51.100.7", &["203.0.113.9"]), ip("198.51.100.7"));
+    }
+
+    #[test]
+    fn our_proxies_are_believed_from_the_right() {
+        assert_eq!(client("10.1.2.3", &["6.6.6.6, 203.0.113.9"]), ip("203.0.113.9"));
+        assert_eq!(client("10.1.2.3", &["6.6.6.6, 203.0.113.9, 10.9.9.9"]), ip("203.0.113.9"));
+        assert_eq!(client("10.1.2.3", &["6.6.6.6", "203.0.113.9", "10.9.9.9"]), ip("203.0.113.9"));
+        assert_eq!(client("[::ffff:10.1.2.3]", &["203.0.113.9"]), ip("203.0.113.9"));
+    }
+
+    #[test]
+    fn what_is_no_address_ends_the_chain() {
+        assert_eq!(client("10.1.2.3", &[]), ip("10.1.2.3"));
+        assert_eq!(client("10.1.2.3", &["203.0.113.9, unknown"]), ip("10.1.2.3"));
+        assert_eq!(client("10.1.2.3", &["10.4.4.4"]), ip("10.4.4.4"));
+    }
+
+    #[test]
+    fn ports_are_taken_off() {
+        assert_eq!(client("127.0.0.1", &["203.0.113.9:1234"]), ip("203.0.113.9"));
+        assert_eq!(client("127.0.0.1", &["[2001:db8::1]:1234"]), ip("2001:db8::"));
+        assert_eq!(client("127.0.0.1", &["[2001:db8::1]"]), ip("2001:db8::"));
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_client() {
+        let of = |text: &str| Address::from(ip(text));
+        assert!(of("2001:db8:1:2:3::1") == of("2001:db8:1:2:ffff::9"));
+        assert!(of("2001:db8:1:2::1") != of("2001:db8:1:3::1"));
+        assert!(of("::ffff:203.0.113.9") == of("203.0.113.9"));
+    }
+}

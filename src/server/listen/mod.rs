@@ -1,0 +1,163 @@
+//! The server's door: accepts connections and sees each to its end.
+//!
+//! Promises:
+//! - Nobody holds a connection by being slow: a request's head has [`connection::HEAD_LIMIT`] to arrive, an idle connection
+//!   is closed, and a peer that has vanished or stopped reading is found out by the kernel ([`socket`]).
+//! - Accepting goes on through every error. When connections or file descriptors run out, who comes is told so with a 503,
+//!   and health is still answered.
+//! - An open stream costs a socket and a few hundred bytes: it leaves the HTTP machinery once its head is sent ([`park`]).
+//! - When it ends, connections finish the request they are in, and no more.
+
+pub mod connection;
+pub mod park;
+pub mod socket;
+pub mod tls;
+
+use std::{
+    fs::File,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::Router;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::{sleep, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use self::{
+    connection::Link,
+    park::LongBody,
+    tls::{Tls, TlsError},
+};
+
+/// Descriptors that are kept for other things than connections: the store, files, logs.
+const RESERVED_FILES: usize = 64;
+
+/// Connections that are taken beyond the limit, to be told that it is reached.
+const BUSY_SEATS: usize = 32;
+
+/// The pause after a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a connection may take when there is no descriptor left but this one.
+const LAST_DESCRIPTOR_LIMIT: Duration = Duration::from_millis(500);
+
+/// How long connections have to finish when the server ends.
+const GRACE: Duration = Duration::from_secs(7);
+
+/// An address that is listened on.
+pub struct Listener {
+    tcp: TcpListener,
+    tls: Option<TlsAcceptor>,
+    /// The most connections at a time.
+    capacity: usize,
+}
+
+impl Listener {
+    /// Listens, and raises the limit of open files as far as the system lets it. Port 0 takes a free port.
+    ///
+    /// # Errors
+    /// When the address can't be listened on.
+    pub fn bind(addr: SocketAddr, tls: Option<TlsAcceptor>) -> io::Result<Self> {
+        let files = rlimit::increase_nofile_limit(u64::MAX)?;
+        let files = usize::try_from(files).unwrap_or(usize::MAX);
+        let capacity = files.saturating_sub(RESERVED_FILES + BUSY_SEATS).max(1);
+        Ok(Self { tcp: socket::listen(addr)?, tls, capacity })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// When the system can't tell.
+    pub fn addr(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+
+    /// The most connections that it holds at a time.
+    #[must_use]
+    pub const fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Serves `app` until `end`, and `busy` to those who come when there is no place left. Returns when the last connection
+    /// has ended, or the grace is over.
+    pub async fn serve(self, app: Router, busy: Router, end: CancellationToken) {
+        let connections = TaskTracker::new();
+        let serve = |app: &Router| connection::Serve { app: app.clone(), tls: self.tls.clone(), end: end.clone() };
+        let (app, busy) = (Arc::new(serve(&app)), Arc::new(serve(&busy)));
+        let mut spare = Spare::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.tcp.accept() => accepted,
+                () = end.cancelled() => break,
+            };
+            match accepted {
+                Ok((socket, peer)) => {
+                    let open = connections.len();
+                    if open < self.capacity {
+                        connections.spawn(connection::run(socket, peer, Arc::clone(&app)));
+                    } else if open < self.capacity + BUSY_SEATS {
+                        connections.spawn(connection::run(socket, peer, Arc::clone(&busy)));
+                    }
+                }
+                Err(error) if is_of_the_peer(&error) => {}
+                Err(error) => {
+                    spare.complain(&error);
+                    if let Some((socket, peer)) = spare.accept(&self.tcp).await {
+                        let told = connection::run(socket, peer, Arc::clone(&busy));
+                        let _too_slow = timeout(LAST_DESCRIPTOR_LIMIT, told).await;
+                    } else {
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        }
+        drop(self.tcp);
+        connections.close();
+        if timeout(GRACE, connections.wait()).await.is_err() {
+            tracing::warn!(open = connections.len(), "connections that did not finish in time were cut off");
+        }
+    }
+}
+
+/// An error of one connection, gone before it was accepted; the next may be well.
+fn is_of_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+/// A descriptor kept for the day on which there is none left: given up, it lets one more connection in, which would
+/// otherwise wait in the kernel's queue without an answer.
+struct Spare {
+    file: Option<File>,
+    complained: Option<Instant>,
+}
+
+impl Spare {
+    fn new() -> Self {
+        Self { file: File::open("/dev/null").ok(), complained: None }
+    }
+
+    /// Accepts one connection with the descriptor that was kept, if there is one to accept.
+    async fn accept(&mut self, tcp: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+        self.file.take();
+        let accepted = timeout(ACCEPT_PAUSE, tcp.accept()).await.ok().and_then(Result::ok);
+        if accepted.is_none() {
+            self.file = File::open("/dev/null").ok();
+        }
+        accepted
+    }
+
+    /// Logs the error, once a second at most.
+    fn complain(&mut self, error: &io::Error) {
+        if self.complained.is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) {
+            tracing::warn!(%error, "a connection could not be accepted");
+            self.complained = Some(Instant::now());
+        }
+    }
+}
