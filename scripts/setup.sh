@@ -10,7 +10,18 @@ apt_install() {
   local sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
   say "installing $*"
   if [ -z "${apt_updated:-}" ]; then $sudo apt-get update -qq; apt_updated=1; fi
-  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "$@"
+  # The programs are wanted, not services of them that Debian would start at once.
+  local policy=/usr/sbin/policy-rc.d
+  if [ ! -e $policy ]; then
+    printf '#!/bin/sh\nexit 101\n' | $sudo tee $policy >/dev/null
+    $sudo chmod +x $policy
+  else
+    policy=
+  fi
+  local status=0
+  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "$@" || status=$?
+  [ -z "$policy" ] || $sudo rm -f $policy
+  return $status
 }
 
 wasm_target() {
@@ -78,6 +89,7 @@ build)
 test)
   bash scripts/setup.sh build
   command -v redis-server >/dev/null || apt_install redis-server
+  command -v nginx >/dev/null || apt_install nginx-light
   command -v chromium >/dev/null || apt_install chromium
   npm_packages end2end
   npm_packages tests/upstash-client

@@ -26,6 +26,8 @@ pub enum Code {
     NotFound,
     /// 405: the call exists with another method, named in `Allow`.
     MethodNotAllowed,
+    /// 408: the body did not arrive in time.
+    RequestTimeout,
     /// 413: the body is over the limit.
     BodyTooLarge,
     /// 415: the body is not declared as JSON.
@@ -42,12 +44,13 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of their statuses.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Malformed,
         Self::InvalidChannel,
         Self::InvalidViewer,
         Self::NotFound,
         Self::MethodNotAllowed,
+        Self::RequestTimeout,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::LimitReached,
@@ -63,6 +66,7 @@ impl Code {
             Self::Malformed | Self::InvalidChannel | Self::InvalidViewer => 400,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
+            Self::RequestTimeout => 408,
             Self::BodyTooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::LimitReached => 429,
@@ -79,6 +83,7 @@ impl Code {
             Self::InvalidViewer => "That is no viewer or session id",
             Self::NotFound => "There is no such call",
             Self::MethodNotAllowed => "This call takes another method",
+            Self::RequestTimeout => "The body did not arrive in time",
             Self::BodyTooLarge => "The body is too large",
             Self::UnsupportedMediaType => "This call takes JSON",
             Self::LimitReached => "That is more than one address may have",

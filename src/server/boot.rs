@@ -71,7 +71,8 @@ pub fn main() -> Result<(), BootError> {
     runtime.block_on(async {
         let server = Server::bind(&config).await?;
         let scheme = if config.tls_cert.is_some() { "https" } else { "http" };
-        tracing::info!(connections = server.listener.capacity(), "serving {scheme}://{}", server.addr());
+        tracing::info!("up to {} connections at a time", server.listener.capacity());
+        tracing::info!("serving {scheme}://{}", server.addr());
         server.serve(terminated()?).await;
         Ok(())
     })
@@ -83,6 +84,8 @@ pub struct Server {
     addr: SocketAddr,
     router: Router,
     hub: Arc<Hub>,
+    presence: Presence,
+    streams: Streams,
     background: Vec<JoinHandle<()>>,
 }
 
@@ -127,20 +130,27 @@ impl Server {
         if let Some(tls) = tls {
             background.push(tokio::spawn(reload(tls, signal(SignalKind::hangup())?)));
         }
+        let streams = Streams::new(config.limit_streams_per_address, config.limit_streams);
         let state = AppState {
-            presence,
+            presence: presence.clone(),
             leptos,
             proxies: config.trusted_proxies.iter().copied().collect(),
-            streams: Streams::new(config.limit_streams_per_address, config.limit_streams),
+            streams: streams.clone(),
         };
         let router = router(&config.site_root, state).map_err(site_error)?;
-        Ok(Self { listener, addr, router, hub, background })
+        Ok(Self { listener, addr, router, hub, presence, streams, background })
     }
 
     /// Where it listens.
     #[must_use]
     pub const fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// The streams that it has open.
+    #[must_use]
+    pub const fn streams(&self) -> &Streams {
+        &self.streams
     }
 
     /// Serves until `end`, then ends every stream and finishes what is under way.
@@ -150,9 +160,11 @@ impl Server {
             end.await;
             tracing::info!("ending: streams are closed, requests are finished");
             self.hub.close();
+            self.presence.hurry();
             ending.cancel();
         };
         tokio::join!(stop, self.listener.serve(self.router, busy(), ending.clone()));
+        self.presence.finish().await;
         for task in self.background {
             task.abort();
         }

@@ -3,8 +3,11 @@
 //! Leptos would mount them itself, but answers every error with 500; callers who are no browser of ours get the status
 //! that says what was wrong. The functions, their endpoints and their arguments are Leptos's.
 
+use std::time::Duration;
+
 use axum::{
     Json, Router,
+    body::Body,
     extract::{Query, Request, State},
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
@@ -18,6 +21,7 @@ use leptos::{
     server_fn::ServerFn,
 };
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::timeout;
 
 use super::{presence::Presence, state::AppState};
 use crate::{
@@ -27,6 +31,9 @@ use crate::{
 
 /// The largest body, in bytes: a call's arguments are under 300.
 const BODY_LIMIT: usize = 4096;
+
+/// How long a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// All server functions at their endpoints.
 pub fn routes() -> Router<AppState> {
@@ -46,13 +53,18 @@ where
     let call = async move |State(presence): State<Presence>, request: Request| -> Result<Response, Problem> {
         let (parts, body) = request.into_parts();
         check_media_type(&parts.headers, media_types)?;
-        let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|error| {
-            Problem::new(if error.is::<LengthLimitError>() { Code::BodyTooLarge } else { Code::Malformed })
-        })?;
-        let arguments: F = parse(&body.to_bytes())?;
+        let arguments: F = parse(&read(body).await?)?;
         Ok(Json(run(presence, arguments).await?).into_response())
     };
     Router::new().route(F::PATH, post(call))
+}
+
+async fn read(body: Body) -> Result<Bytes, Problem> {
+    let whole = timeout(BODY_TIME, Limited::new(body, BODY_LIMIT).collect()).await;
+    let whole = whole.map_err(|_| Problem::new(Code::RequestTimeout))?.map_err(|error| {
+        Problem::new(if error.is::<LengthLimitError>() { Code::BodyTooLarge } else { Code::Malformed })
+    })?;
+    Ok(whole.to_bytes())
 }
 
 /// The count, by query. Unknown is an error here: whoever asks for a number and nothing else must not take null for one.

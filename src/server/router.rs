@@ -38,10 +38,10 @@ pub fn router(site_root: &Path, state: AppState) -> io::Result<Router> {
 #[must_use]
 pub fn busy() -> Router {
     let overloaded = async || Problem::new(Code::Overloaded).retry_after(5);
-    Router::new().merge(health::routes()).fallback(overloaded).layer(SetResponseHeaderLayer::overriding(
-        header::CONNECTION,
-        HeaderValue::from_static("close"),
-    ))
+    Router::new()
+        .merge(health::routes())
+        .fallback(overloaded)
+        .layer(SetResponseHeaderLayer::overriding(header::CONNECTION, HeaderValue::from_static("close")))
 }
 
 /// Programs get a problem, people a page.

@@ -88,7 +88,8 @@ impl Listener {
     /// has ended, or the grace is over.
     pub async fn serve(self, app: Router, busy: Router, end: CancellationToken) {
         let connections = TaskTracker::new();
-        let serve = |app: &Router| connection::Serve { app: app.clone(), tls: self.tls.clone(), end: end.clone() };
+        let serve =
+            |app: &Router| connection::Serve { app: app.clone(), tls: self.tls.clone(), end: end.clone() };
         let (app, busy) = (Arc::new(serve(&app)), Arc::new(serve(&busy)));
         let mut spare = Spare::new();
         loop {
@@ -111,6 +112,7 @@ impl Listener {
                     if let Some((socket, peer)) = spare.accept(&self.tcp).await {
                         let told = connection::run(socket, peer, Arc::clone(&busy));
                         let _too_slow = timeout(LAST_DESCRIPTOR_LIMIT, told).await;
+                        spare.keep();
                     } else {
                         sleep(ACCEPT_PAUSE).await;
                     }
@@ -140,7 +142,9 @@ struct Spare {
 
 impl Spare {
     fn new() -> Self {
-        Self { file: File::open("/dev/null").ok(), complained: None }
+        let mut spare = Self { file: None, complained: None };
+        spare.keep();
+        spare
     }
 
     /// Accepts one connection with the descriptor that was kept, if there is one to accept.
@@ -148,9 +152,13 @@ impl Spare {
         self.file.take();
         let accepted = timeout(ACCEPT_PAUSE, tcp.accept()).await.ok().and_then(Result::ok);
         if accepted.is_none() {
-            self.file = File::open("/dev/null").ok();
+            self.keep();
         }
         accepted
+    }
+
+    fn keep(&mut self) {
+        self.file = File::open("/dev/null").ok();
     }
 
     /// Logs the error, once a second at most.

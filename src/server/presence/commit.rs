@@ -15,6 +15,7 @@ use futures::FutureExt;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::{sync::oneshot, time::sleep};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     domain::{ChannelId, Op},
@@ -29,6 +30,8 @@ pub struct GroupCommit {
     /// What has gathered behind the write that is under way, by channel or, under `None`, for all. A lane is there for
     /// as long as a write is.
     lanes: Mutex<HashMap<Option<ChannelId>, Vec<Waiting>>>,
+    /// The server is ending: no write waits for its interval any more.
+    hurry: CancellationToken,
 }
 
 /// Where the answer to an operation goes.
@@ -53,7 +56,17 @@ impl GroupCommit {
     /// Writes to `store`, once per `interval` at most.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, interval: Duration) -> Self {
-        Self { store, interval, lanes: Mutex::default() }
+        Self { store, interval, lanes: Mutex::default(), hurry: CancellationToken::new() }
+    }
+
+    /// From now on no write waits for its interval.
+    pub fn hurry(&self) {
+        self.hurry.cancel();
+    }
+
+    /// Whether all that was to be written has been.
+    pub fn is_idle(&self) -> bool {
+        self.lanes.lock().is_empty()
     }
 
     /// Writes an operation.
@@ -86,7 +99,10 @@ impl GroupCommit {
         while !work.is_empty() {
             self.write_all(work).await;
             if !self.interval.is_zero() {
-                sleep(self.interval).await;
+                tokio::select! {
+                    () = sleep(self.interval) => {}
+                    () = self.hurry.cancelled() => {}
+                }
             }
             let mut lanes = self.lanes.lock();
             work = lanes.get_mut(&lane).map(std::mem::take).unwrap_or_default();

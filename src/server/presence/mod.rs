@@ -10,11 +10,14 @@ mod commit;
 mod memory;
 mod recovery;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use smallvec::smallvec;
-use tokio::task::JoinHandle;
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 use uuid::Uuid;
 
 use self::{
@@ -28,6 +31,9 @@ use super::{
     store::{Batch, Live, Store, StoreError},
 };
 use crate::domain::{Act, ChannelId, Count, CountUpdate, Op, Policy, Who, policy::LEAVE_MEMORY};
+
+/// How long an ending server tries to write what the store has not taken yet.
+const LAST_WRITES: Duration = Duration::from_secs(2);
 
 /// Counts viewers: the store's leases, and the streams that show them. Cloning is cheap.
 #[derive(Clone)]
@@ -77,6 +83,28 @@ impl Presence {
     #[must_use]
     pub fn start(&self) -> Option<JoinHandle<()>> {
         self.0.remote.as_ref().map(|remote| tokio::spawn(Arc::clone(&remote.recovery).run()))
+    }
+
+    /// The server is about to end: what waits for its turn to be written goes at once.
+    pub fn hurry(&self) {
+        if let Some(remote) = &self.0.remote {
+            remote.commit.hurry();
+        }
+    }
+
+    /// Waits until all that was accepted is written, or as long as an ending server may.
+    pub async fn finish(&self) {
+        let Some(remote) = &self.0.remote else { return };
+        let written = async {
+            while !remote.commit.is_idle() || !remote.memory.unwritten().is_empty() {
+                remote.recovery.call();
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if timeout(LAST_WRITES, written).await.is_err() {
+            let channels = remote.memory.unwritten().len();
+            tracing::warn!(channels, "the store is away: their viewers count again with their next beats");
+        }
     }
 
     /// An id for a viewer that came without one.

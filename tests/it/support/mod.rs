@@ -1,6 +1,7 @@
 //! A server of its own for each test, and the calls to speak with it.
 
 mod cluster;
+mod program;
 mod redis;
 mod stores;
 pub mod upstash;
@@ -11,18 +12,25 @@ use aforo::server::{
     boot::Server,
     clock::{Clock, SystemClock},
     config::Config,
+    limits::Streams,
     store::{MemoryStore, Store},
 };
 use clap::Parser;
 use eventsource_stream::{Event, Eventsource};
 use futures::{Stream, StreamExt};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, ClientBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 use uuid::Uuid;
 
-pub use self::{cluster::RedisCluster, redis::RedisServer, stores::FailingStore, upstash::Upstash};
+pub use self::{
+    cluster::RedisCluster,
+    program::Program,
+    redis::{RedisServer, free_port},
+    stores::FailingStore,
+    upstash::Upstash,
+};
 
 /// How long a test waits for what has to happen: far more than it takes, so that a busy machine breaks nothing.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,9 +39,11 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct TestApp {
     pub base: String,
     pub client: Client,
+    /// Its open streams.
+    pub streams: Streams,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
-    _site: TempDir,
+    _site: Option<TempDir>,
 }
 
 impl TestApp {
@@ -69,6 +79,12 @@ impl TestApp {
         Self::run(Server::over(store, clock, &config).await.unwrap(), site)
     }
 
+    /// A server that runs elsewhere.
+    pub fn at(base: String) -> Self {
+        let (streams, task) = (Streams::new(0, 0), tokio::spawn(async {}));
+        Self { base, client: client(), streams, stop: None, task, _site: None }
+    }
+
     fn config(flags: &[&str]) -> (Config, TempDir) {
         let site = stub_site();
         let root = format!("--site-root={}", site.path().display());
@@ -78,6 +94,7 @@ impl TestApp {
 
     fn run(server: Server, site: TempDir) -> Self {
         let base = format!("http://{}", server.addr());
+        let streams = server.streams().clone();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
             let stopped = async {
@@ -85,7 +102,7 @@ impl TestApp {
             };
             server.serve(stopped).await;
         });
-        Self { base, client: Client::new(), stop: Some(stop), task, _site: site }
+        Self { base, client: client(), streams, stop: Some(stop), task, _site: Some(site) }
     }
 
     /// Asks the server to end, as SIGTERM does, and waits until it has.
@@ -181,6 +198,17 @@ impl Sse {
             }
         }
     }
+}
+
+/// A client that speaks TLS too.
+pub fn client() -> Client {
+    builder().build().unwrap()
+}
+
+/// A client that is to be; it has to be told by whose cryptography it speaks TLS.
+pub fn builder() -> ClientBuilder {
+    let _already_told = rustls::crypto::ring::default_provider().install_default();
+    Client::builder()
 }
 
 /// A fresh viewer.

@@ -1,0 +1,331 @@
+//! The server's door: what a connection may do, who finds no place, and how it all ends.
+
+use std::{io::ErrorKind, time::Duration};
+
+use futures::future::join_all;
+use reqwest::{StatusCode, Version};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    time::{Instant, sleep, timeout},
+};
+
+use crate::support::{PATIENCE, Program, RedisServer, TestApp, builder, client, viewer};
+
+/// A bare connection.
+async fn connect(base: &str) -> TcpStream {
+    TcpStream::connect(base.split_once("//").unwrap().1).await.unwrap()
+}
+
+/// Sends a request on a connection, which stays open, and reads the head of the answer and what comes with it.
+async fn ask(connection: &mut TcpStream, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
+        assert!(timeout(PATIENCE, connection.read_buf(&mut answer)).await.unwrap().unwrap() > 0);
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+/// Waits until the other side has closed a connection.
+async fn closed(connection: &mut TcpStream) {
+    let mut rest = Vec::new();
+    match timeout(PATIENCE, connection.read_to_end(&mut rest)).await.expect("it is closed") {
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    }
+}
+
+/// Waits until a condition holds.
+async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let waited = async {
+        while !holds() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, waited).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+#[tokio::test]
+async fn who_does_not_finish_a_head_is_shown_out_and_who_is_idle_between_requests_is_not() {
+    let app = TestApp::start().await;
+    let mut silent = connect(&app.base).await;
+    let mut slow = connect(&app.base).await;
+    slow.write_all(b"GET /healthz HTTP/1.1\r\nHost: a.t").await.unwrap();
+    let mut idle = connect(&app.base).await;
+    ask(&mut idle, "/healthz").await;
+    let mut slow_later = connect(&app.base).await;
+    ask(&mut slow_later, "/healthz").await;
+    slow_later.write_all(b"GET /hea").await.unwrap();
+    tokio::join!(closed(&mut silent), closed(&mut slow), closed(&mut slow_later));
+    assert!(ask(&mut idle, "/healthz").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_arrive_is_not_waited_for() {
+    let app = TestApp::start().await;
+    let mut slow = connect(&app.base).await;
+    let head = "POST /api/viewer/join HTTP/1.1\r\nHost: a.test\r\nContent-Type: application/json\r\nContent-Length: 90\r\n\r\n{";
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    timeout(PATIENCE, slow.read_to_end(&mut answer)).await.expect("an answer").unwrap();
+    assert!(String::from_utf8(answer).unwrap().starts_with("HTTP/1.1 408"));
+}
+
+#[tokio::test]
+async fn http2_is_spoken_to_proxies_that_begin_with_it() {
+    let app = TestApp::start().await;
+    let client = builder().http2_prior_knowledge().build().unwrap();
+    let id = viewer();
+    let response = client
+        .post(format!("{}/api/viewer/join", app.base))
+        .json(&json!({"channelId": "ana", "viewerId": id}))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!((response.version(), response.status()), (Version::HTTP_2, StatusCode::OK));
+    let mut stream = client.get(format!("{}/api/viewer/sse/ana", app.base)).send().await.unwrap();
+    let mut text = String::new();
+    while !text.contains("\"count\":1") {
+        text += std::str::from_utf8(&stream.chunk().await.unwrap().unwrap()).unwrap();
+    }
+    app.join("ana", viewer()).await;
+    while !text.contains("\"count\":2") {
+        text += std::str::from_utf8(&stream.chunk().await.unwrap().unwrap()).unwrap();
+    }
+    app.stop().await;
+    while let Ok(Some(_)) = timeout(PATIENCE, stream.chunk()).await.expect("the stream ends") {}
+}
+
+#[tokio::test]
+async fn a_stream_follows_other_requests_on_a_connection_and_ends_with_it() {
+    let app = TestApp::start().await;
+    app.join("ana", viewer()).await;
+    let mut connection = connect(&app.base).await;
+    assert!(ask(&mut connection, "/api/viewer/count/ana").await.contains("\"count\":1"));
+    let head = ask(&mut connection, "/api/viewer/sse/ana").await;
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(!head.contains("content-length") && !head.contains("chunked"), "{head}");
+    eventually("the stream is counted", || app.streams.open() == 1).await;
+    // What a client says after its request is not listened to.
+    connection.write_all(b"GET /healthz HTTP/1.1\r\n\r\n").await.unwrap();
+    app.join("ana", viewer()).await;
+    let mut text = Vec::new();
+    while !String::from_utf8_lossy(&text).contains("\"count\":2") {
+        assert!(timeout(PATIENCE, connection.read_buf(&mut text)).await.unwrap().unwrap() > 0);
+    }
+    drop(connection);
+    eventually("its place is free", || app.streams.open() == 0).await;
+}
+
+#[tokio::test]
+async fn asking_for_the_head_of_a_stream_opens_none() {
+    let app = TestApp::start().await;
+    let url = format!("{}/api/viewer/sse/ana", app.base);
+    for _ in 0..3 {
+        let response = app.client.head(&url).send().await.unwrap();
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+    }
+    eventually("none is open", || app.streams.open() == 0).await;
+}
+
+#[tokio::test]
+async fn streams_that_are_cut_off_at_any_moment_free_their_places() {
+    let app = TestApp::start().await;
+    let open_and_abort = async |number: u64| {
+        sleep(Duration::from_millis(number % 40)).await;
+        let mut connection = connect(&app.base).await;
+        let request = b"GET /api/viewer/sse/ana HTTP/1.1\r\nHost: a.test\r\n\r\n";
+        connection.write_all(&request[..request.len() - (number as usize % 3) * 20]).await.unwrap();
+        sleep(Duration::from_millis(number * 7 % 31)).await;
+    };
+    for round in 0..10 {
+        join_all((0..300).map(|number| open_and_abort(round + number))).await;
+    }
+    eventually("every place is free", || app.streams.open() == 0).await;
+    app.join("ana", viewer()).await;
+    app.sse("sse/ana").await.until(1).await;
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_streams_and_no_more() {
+    let flags = ["--limit-streams-per-address=3", "--trusted-proxies=127.0.0.1"];
+    let app = TestApp::with(&flags).await;
+    let open = async |from: &str| {
+        let url = format!("{}/api/viewer/sse/ana", app.base);
+        app.client.get(url).header("X-Forwarded-For", from).send().await.unwrap()
+    };
+    let mut streams = vec![open("192.0.2.1").await, open("192.0.2.1").await, open("192.0.2.1").await];
+    let refused = open("6.6.6.6, 192.0.2.1").await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(refused.json::<Value>().await.unwrap()["code"], "limit-reached");
+    assert_eq!(open("192.0.2.2").await.status(), StatusCode::OK, "others are unharmed");
+    streams.pop();
+    eventually("the place is free again", || app.streams.open() == 2).await;
+    assert_eq!(open("192.0.2.1").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_header_from_a_stranger_changes_no_address() {
+    let app = TestApp::with(&["--limit-streams-per-address=1"]).await;
+    let open = async |from: &str| {
+        let url = format!("{}/api/viewer/sse/ana", app.base);
+        app.client.get(url).header("X-Forwarded-For", from).send().await.unwrap()
+    };
+    let _first = open("192.0.2.1").await;
+    assert_eq!(open("192.0.2.2").await.status(), StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test]
+async fn a_node_has_so_many_streams_and_no_more() {
+    let app = TestApp::with(&["--limit-streams=2"]).await;
+    let streams = [app.sse("sse/ana").await, app.sse("sse/bob").await];
+    let refused = app.get("/api/viewer/sse/ana").await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(refused.json::<Value>().await.unwrap()["code"], "overloaded");
+    assert_eq!(app.streams.open(), 2);
+    drop(streams);
+}
+
+#[tokio::test]
+async fn when_connections_run_out_others_are_told_and_health_is_answered() {
+    let server = Program::start(&[]).await;
+    let mut stream = connect(&server.base).await;
+    ask(&mut stream, "/api/viewer/sse/ana").await;
+    let mut kept = Vec::new();
+    for _ in 0..20 {
+        let mut connection = connect(&server.base).await;
+        ask(&mut connection, "/healthz").await;
+        kept.push(connection);
+    }
+    server.limit_descriptors(server.next_descriptor());
+    for _ in 0..3 {
+        let mut late = connect(&server.base).await;
+        assert!(ask(&mut late, "/healthz").await.starts_with("HTTP/1.1 200"));
+        let mut late = connect(&server.base).await;
+        let told = ask(&mut late, "/api/viewer/count/ana").await;
+        assert!(told.starts_with("HTTP/1.1 503") && told.contains("retry-after"), "{told}");
+    }
+    // Those who are in are served on.
+    assert!(ask(&mut kept[0], "/api/viewer/count/ana").await.contains("\"count\":0"));
+    server.limit_descriptors(1000);
+    let served = async {
+        while !ask(&mut connect(&server.base).await, "/api/viewer/count/ana")
+            .await
+            .starts_with("HTTP/1.1 200")
+        {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, served).await.expect("service goes on when descriptors come back");
+    let mut byte = [0];
+    let silent = timeout(Duration::from_millis(100), stream.read(&mut byte)).await;
+    assert!(silent.is_err() || silent.unwrap().unwrap() == 1, "the stream is open");
+}
+
+#[tokio::test]
+async fn on_sigterm_ten_thousand_streams_end_and_the_process_exits_well() {
+    rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    let mut server = Program::start(&[("LIMIT_STREAMS_PER_ADDRESS", "0")]).await;
+    let mut streams = Vec::new();
+    for _ in 0..100 {
+        let open = async |_| {
+            let mut stream = connect(&server.base).await;
+            ask(&mut stream, "/api/viewer/sse/ana").await;
+            stream
+        };
+        streams.extend(join_all((0..100).map(open)).await);
+    }
+    let began = Instant::now();
+    server.signal("TERM");
+    assert!(server.ended().await.success());
+    println!("{} streams ended after {:?}", streams.len(), began.elapsed());
+    join_all(streams.iter_mut().map(closed)).await;
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_written_before_the_process_ends() {
+    let redis = RedisServer::start().await;
+    let mut server = Program::start(&[("REDIS_URL", &redis.url()), ("VIEWER_WRITE_INTERVAL", "5000")]).await;
+    let client = client();
+    let beat = async |_| {
+        let body = json!({"channelId": "ana", "viewerId": viewer()});
+        let url = format!("{}/api/viewer/heartbeat", server.base);
+        client.post(url).json(&body).send().await.unwrap().status()
+    };
+    // The first is written at once, the others wait for the interval: the signal comes while they do.
+    assert_eq!(beat(0).await, StatusCode::OK);
+    let beats = join_all((1..50).map(beat));
+    let end = async {
+        sleep(Duration::from_millis(500)).await;
+        server.signal("TERM");
+    };
+    let (statuses, ()) = tokio::join!(beats, end);
+    assert!(statuses.iter().all(|status| *status == StatusCode::OK), "{statuses:?}");
+    assert!(server.ended().await.success());
+    assert_eq!(TestApp::on(&redis).await.count("ana").await, 50);
+}
+
+#[tokio::test]
+async fn nodes_are_replaced_one_by_one_and_nobody_is_lost() {
+    let redis = RedisServer::start().await;
+    let start = async || Program::start(&[("REDIS_URL", &redis.url())]).await;
+    let mut nodes = [start().await, start().await];
+    let watcher = TestApp::on(&redis).await;
+    let viewers: Vec<_> = (0..50).map(|_| viewer()).collect();
+    let client = client();
+    // A beat goes to any node that takes it, as behind a balancer.
+    let beat = async |nodes: &[Program; 2], id| {
+        for turn in 0.. {
+            let url = format!("{}/api/viewer/heartbeat", nodes[turn % 2].base);
+            let body = json!({"channelId": "ana", "viewerId": id});
+            if client.post(url).json(&body).send().await.is_ok_and(|response| response.status() == 200) {
+                return;
+            }
+        }
+    };
+    join_all(viewers.iter().map(|id| beat(&nodes, id))).await;
+    let mut stream = watcher.sse("sse/ana").await;
+    stream.until_fresh(50).await;
+    for turn in 0..2 {
+        nodes[turn].signal("TERM");
+        join_all(viewers.iter().map(|id| beat(&nodes, id))).await;
+        assert!(nodes[turn].ended().await.success());
+        join_all(viewers.iter().map(|id| beat(&nodes, id))).await;
+        nodes[turn] = start().await;
+        join_all(viewers.iter().map(|id| beat(&nodes, id))).await;
+    }
+    // What the stream has shown meanwhile: nothing, since nothing has changed.
+    watcher.join("ana", viewer()).await;
+    assert_eq!(stream.until_fresh(51).await, []);
+}
+
+#[tokio::test]
+async fn who_stops_reading_is_dropped_and_keeps_nobody_else_waiting() {
+    let app = TestApp::start().await;
+    let channels: Vec<String> = (0..50).map(|number| format!("c{number}")).collect();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(1024).unwrap();
+    let mut stopped = socket.connect(app.base.split_once("//").unwrap().1.parse().unwrap()).await.unwrap();
+    let request =
+        format!("GET /api/viewer/sse?channels={} HTTP/1.1\r\nHost: a.test\r\n\r\n", channels.join(","));
+    stopped.write_all(request.as_bytes()).await.unwrap();
+    let mut reading = app.sse("sse/c0").await;
+    eventually("both are open", || app.streams.open() == 2).await;
+    let dropped = async {
+        for number in 1.. {
+            join_all(channels.iter().map(|channel| app.join(channel, viewer()))).await;
+            reading.until(number).await;
+            if app.streams.open() == 1 {
+                return;
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+    };
+    // The kernel gives it up after 30 s; this is far more, for a busy machine.
+    timeout(4 * PATIENCE, dropped).await.expect("it is dropped");
+}

@@ -1,0 +1,160 @@
+//! Behind a real nginx: one that nobody has configured, and the configuration in `docs/deploy/nginx.conf`.
+
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use futures::future::join_all;
+use reqwest::{Certificate, Response, StatusCode, Version};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::support::{PATIENCE, RedisServer, TestApp, builder, free_port, viewer};
+
+const SHIPPED: &str = include_str!("../../docs/deploy/nginx.conf");
+
+/// An nginx of the test. It ends when it is dropped.
+struct Nginx {
+    process: Child,
+    folder: TempDir,
+}
+
+impl Nginx {
+    /// Runs nginx with what is to stand in its `http` block, once it listens on `port`.
+    async fn start(http: &str, port: u16, folder: TempDir) -> Self {
+        let path = folder.path().display();
+        let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|name| format!("{name}_temp_path {path}/{name};\n"))
+            .concat();
+        let conf = format!(
+            "daemon off;\npid {path}/nginx.pid;\nerror_log {path}/error.log;\nevents {{ worker_connections 4096; }}\n\
+             http {{\naccess_log off;\n{paths}{http}\n}}\n"
+        );
+        fs::write(folder.path().join("nginx.conf"), conf).unwrap();
+        let process = Command::new("nginx")
+            .args(["-e", "error.log", "-c", "nginx.conf", "-p"])
+            .arg(folder.path())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("nginx is installed: `make test` sees to it");
+        let nginx = Self { process, folder };
+        let up = async {
+            while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let log = || fs::read_to_string(nginx.folder.path().join("error.log"));
+        timeout(PATIENCE, up).await.unwrap_or_else(|_| panic!("nginx does not listen: {:?}", log()));
+        nginx
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // Its workers end with the master when it is asked to; not when it is killed.
+        let asked = Command::new("kill").arg(self.process.id().to_string()).status();
+        assert!(asked.is_ok());
+        let _status = self.process.wait();
+    }
+}
+
+fn address(app: &TestApp) -> &str {
+    app.base.split_once("//").unwrap().1
+}
+
+#[tokio::test]
+async fn an_nginx_that_nobody_configured_delays_nothing_and_cuts_nothing() {
+    let app = TestApp::start().await;
+    let port = free_port();
+    // Less than nginx's own minute, so that the test need not wait for it; more than the silence between ticks.
+    let http = format!(
+        "proxy_read_timeout 30s; server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass {}; }} }}",
+        app.base
+    );
+    let _nginx = Nginx::start(&http, port, TempDir::new().unwrap()).await;
+    let front = TestApp::at(format!("http://127.0.0.1:{port}"));
+    let (mut quiet, mut stream) = (front.sse("sse/quiet").await, front.sse("sse/ana").await);
+    quiet.until(0).await;
+    stream.until(0).await;
+    for number in 1..=5 {
+        let began = Instant::now();
+        front.join("ana", viewer()).await;
+        stream.until(number).await;
+        // Buffered, it would come with the end of the stream, or never.
+        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    }
+    assert_eq!(quiet.next().await.expect("no cut").event, "tick");
+    sleep(Duration::from_secs(8)).await;
+    front.join("quiet", viewer()).await;
+    quiet.until(1).await;
+}
+
+#[tokio::test]
+async fn the_nginx_that_we_recommend_carries_beats_and_streams_past_the_end_of_a_node() {
+    let redis = RedisServer::start().await;
+    let flags = ["--redis-url", &redis.url(), "--trusted-proxies=127.0.0.1"];
+    let [one, two] = [TestApp::with(&flags).await, TestApp::with(&flags).await];
+    let folder = TempDir::new().unwrap();
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (folder.path().join("fullchain.pem"), folder.path().join("privkey.pem"));
+    fs::write(&certificate, pair.cert.pem()).unwrap();
+    fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+    let port = free_port();
+    let mut http = SHIPPED.to_owned();
+    for (shipped, here) in [
+        ("127.0.0.1:3000", address(&one)),
+        ("127.0.0.1:3001", address(&two)),
+        ("listen 443", &format!("listen 127.0.0.1:{port}")),
+        ("/etc/ssl/your.site/fullchain.pem", certificate.to_str().unwrap()),
+        ("/etc/ssl/your.site/privkey.pem", key.to_str().unwrap()),
+    ] {
+        assert!(http.contains(shipped), "{shipped}");
+        http = http.replace(shipped, here);
+    }
+    let _nginx = Nginx::start(&http, port, folder).await;
+    let base = format!("https://localhost:{port}");
+    let client = builder()
+        .add_root_certificate(Certificate::from_pem(pair.cert.pem().as_bytes()).unwrap())
+        .build()
+        .unwrap();
+
+    // HTTP/2 carries many streams and the beats beside them on one connection.
+    let open =
+        async |channel: &str| client.get(format!("{base}/api/viewer/sse/{channel}")).send().await.unwrap();
+    let mut streams: Vec<_> = Vec::new();
+    for number in 0..5 {
+        let stream = open(&format!("c{number}")).await;
+        assert_eq!((stream.version(), stream.status()), (Version::HTTP_2, StatusCode::OK));
+        streams.push(stream);
+    }
+    let beat = async |id| {
+        let body = json!({"channelId": "c0", "viewerId": id});
+        let response = client.post(format!("{base}/api/viewer/heartbeat")).json(&body).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+    };
+    let viewers: Vec<_> = (0..20).map(|_| viewer()).collect();
+    join_all(viewers.iter().map(|id| beat(*id))).await;
+    reads(&mut streams[0], "\"count\":20").await;
+    assert_eq!(one.streams.open() + two.streams.open(), 5);
+
+    one.stop().await;
+    // Beats go on, by the other node, without an error; and so do streams that are opened again.
+    for _ in 0..3 {
+        join_all(viewers.iter().map(|id| beat(*id))).await;
+    }
+    reads(&mut open("c0").await, "\"count\":20").await;
+}
+
+/// Reads a stream on until it has said this.
+async fn reads(stream: &mut Response, expected: &str) {
+    let mut text = String::new();
+    while !text.contains(expected) {
+        text += std::str::from_utf8(&stream.chunk().await.unwrap().expect("no end")).unwrap();
+    }
+}

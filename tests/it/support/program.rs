@@ -1,0 +1,155 @@
+//! The server as operators run it: a process, with an environment and a log.
+
+use std::{
+    collections::HashSet,
+    fs::{self, File},
+    ops::Deref,
+    process::{Child, Command, ExitStatus},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
+
+use super::{PATIENCE, TestApp, stub_site};
+
+/// Settings that the environment of the tests must not bring in.
+const UNSET: [&str; 5] =
+    ["REDIS_URL", "UPSTASH_REDIS_REST_URL", "UPSTASH_REDIS_REST_TOKEN", "SSL_CERT_FILE", "SSL_CERT_DIR"];
+
+/// A process of ours that serves. It is killed when it is dropped.
+pub struct Program {
+    app: TestApp,
+    process: Process,
+}
+
+impl Program {
+    /// Starts it with these settings, and waits until it serves.
+    pub async fn start(settings: &[(&str, &str)]) -> Self {
+        let mut process = Process::start(settings);
+        let serving = async {
+            loop {
+                assert!(process.child.try_wait().unwrap().is_none(), "it ended: {}", process.log());
+                let log = process.log();
+                if let Some((_, rest)) = log.split_once("serving ") {
+                    return rest.lines().next().unwrap().trim().to_owned();
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let address = timeout(PATIENCE, serving).await.expect("it serves");
+        Self { app: TestApp::at(address), process }
+    }
+
+    /// Starts it with settings by which it can't serve. How it ended, and what it said.
+    pub async fn fail(settings: &[(&str, &str)]) -> (ExitStatus, String) {
+        let mut process = Process::start(settings);
+        let ended = async {
+            loop {
+                if let Some(status) = process.child.try_wait().unwrap() {
+                    return status;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let status = timeout(PATIENCE, ended).await.expect("it ends");
+        (status, process.log())
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Waits until the log holds this.
+    pub async fn logged(&self, what: &str) {
+        let logged = async {
+            while !self.log().contains(what) {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, logged).await.unwrap_or_else(|_| panic!("{what:?} in {}", self.log()));
+    }
+
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.process.child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// The number that the next descriptor which it opens will have.
+    pub fn next_descriptor(&self) -> u32 {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.process.child.id())).unwrap();
+        let number = |entry: fs::DirEntry| entry.file_name().to_str().unwrap().parse().unwrap();
+        let open: HashSet<u32> = open.map(|entry| number(entry.unwrap())).collect();
+        (0..).find(|number| !open.contains(number)).unwrap()
+    }
+
+    /// Lets it open descriptors below `limit` only, from now on.
+    pub fn limit_descriptors(&self, limit: u32) {
+        let (pid, limit) = (format!("--pid={}", self.process.child.id()), format!("--nofile={limit}:"));
+        assert!(Command::new("prlimit").args([pid, limit]).status().unwrap().success());
+    }
+
+    /// Waits until it has ended by itself.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let ended = async {
+            loop {
+                if let Some(status) = self.process.child.try_wait().unwrap() {
+                    return status;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, ended).await.expect("it ends")
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(self) {
+        drop(self.process);
+    }
+}
+
+impl Deref for Program {
+    type Target = TestApp;
+
+    fn deref(&self) -> &TestApp {
+        &self.app
+    }
+}
+
+struct Process {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Process {
+    fn start(settings: &[(&str, &str)]) -> Self {
+        let folder = stub_site();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_aforo"));
+        for name in UNSET {
+            command.env_remove(name);
+        }
+        let child = command
+            .args(["--site-addr=127.0.0.1:0", "--count-update-interval=100", "--site-root"])
+            .arg(folder.path())
+            .env("RUST_LOG", "info")
+            .env("NO_COLOR", "1")
+            .envs(settings.iter().copied())
+            .stderr(File::create(folder.path().join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        Self { child, folder }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ended = self.child.kill();
+        self.child.wait().unwrap();
+    }
+}
