@@ -22,6 +22,8 @@ pub enum Code {
     InvalidChannel,
     /// 400: a viewer or session id that is no UUID, or nil.
     InvalidViewer,
+    /// 403: the request comes from the scripts of a site that may not count viewers here.
+    OriginNotAllowed,
     /// 404: there is no such call.
     NotFound,
     /// 405: the call exists with another method, named in `Allow`.
@@ -44,10 +46,11 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of their statuses.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Malformed,
         Self::InvalidChannel,
         Self::InvalidViewer,
+        Self::OriginNotAllowed,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
@@ -64,6 +67,7 @@ impl Code {
     pub const fn status(self) -> u16 {
         match self {
             Self::Malformed | Self::InvalidChannel | Self::InvalidViewer => 400,
+            Self::OriginNotAllowed => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
@@ -81,6 +85,7 @@ impl Code {
             Self::Malformed => "The request is not what this call takes",
             Self::InvalidChannel => "That is no channel name",
             Self::InvalidViewer => "That is no viewer or session id",
+            Self::OriginNotAllowed => "That site may not do this",
             Self::NotFound => "There is no such call",
             Self::MethodNotAllowed => "This call takes another method",
             Self::RequestTimeout => "The body did not arrive in time",

@@ -135,9 +135,11 @@ impl Server {
             presence: presence.clone(),
             leptos,
             proxies: config.trusted_proxies.iter().copied().collect(),
+            embed_frame_ancestors: config.embed_frame_ancestors.clone(),
             streams: streams.clone(),
         };
-        let router = router(&config.site_root, state).map_err(site_error)?;
+        let origins = config.allowed_origins.iter().cloned().collect();
+        let router = router(&config.site_root, state, origins).map_err(site_error)?;
         Ok(Self { listener, addr, router, hub, presence, streams, background })
     }
 

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
 
-use super::limits::address::Network;
+use super::{limits::address::Network, origins::Origin};
 use crate::domain::Policy;
 
 /// Live viewer counts for streaming channels.
@@ -74,6 +74,14 @@ pub struct Config {
     #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',')]
     pub trusted_proxies: Vec<Network>,
 
+    /// Other sites whose scripts may count viewers here, separated by commas; `null` for sandboxed frames, `*` for all
+    #[arg(long, env = "VIEWER_ALLOWED_ORIGINS", value_delimiter = ',')]
+    pub allowed_origins: Vec<Origin>,
+
+    /// Sites that may frame the embed page, as in the policy of that name
+    #[arg(long, env = "EMBED_FRAME_ANCESTORS", default_value = "*", value_parser = FrameAncestors::parse)]
+    pub embed_frame_ancestors: FrameAncestors,
+
     /// Certificate to speak TLS with, and those that lead to its root (PEM). SIGHUP reads it again
     #[arg(long, env = "TLS_CERT", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
@@ -98,6 +106,29 @@ pub enum LogFormat {
     Text,
     /// For programs: an object per line.
     Json,
+}
+
+/// Sources of the `frame-ancestors` directive (CSP 3, section 6.4.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrameAncestors(String);
+
+impl FrameAncestors {
+    fn parse(text: &str) -> Result<Self, String> {
+        let fits = |c: char| c.is_ascii_graphic() && !matches!(c, ';' | ',');
+        let sources: Vec<_> = text.split_whitespace().collect();
+        if sources.is_empty() || !sources.iter().all(|source| source.chars().all(fits)) {
+            return Err(
+                "not a list of sources separated by spaces, such as 'self' https://partner.example".into()
+            );
+        }
+        Ok(Self(sources.join(" ")))
+    }
+
+    /// As it stands in the policy.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// The settings don't fit together; one sentence per fault.

@@ -1,6 +1,6 @@
 //! The server half. Modules in the order in which they stand on each other:
 //!
-//! [`clock`], [`limits`], [`listen`] → [`config`], [`telemetry`] → [`store`] → [`fanout`] → [`presence`] → [`calls`],
+//! [`clock`], [`limits`], [`listen`], [`origins`] → [`config`], [`telemetry`] → [`store`] → [`fanout`] → [`presence`] → [`calls`],
 //! [`reads`], [`sse`], [`health`], [`site`] → [`router`] → [`boot`].
 
 #![warn(missing_docs)]
@@ -13,6 +13,7 @@ pub mod fanout;
 pub mod health;
 pub mod limits;
 pub mod listen;
+pub mod origins;
 pub mod presence;
 pub mod problem;
 pub mod reads;

@@ -6,31 +6,56 @@ use axum::{
     Router,
     extract::{Request, State},
     http::{HeaderValue, header},
+    middleware::from_fn_with_state,
     response::{IntoResponse, Response},
 };
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use super::{calls, health, reads, site, sse, state::AppState};
+use super::{
+    calls, health,
+    origins::{self, Origins},
+    reads, site, sse,
+    state::AppState,
+};
 use crate::api::{Code, Problem};
 
 /// The whole application.
 ///
 /// # Errors
 /// When the files of the site can't be read.
-pub fn router(site_root: &Path, state: AppState) -> io::Result<Router> {
+pub fn router(site_root: &Path, state: AppState, origins: Origins) -> io::Result<Router> {
     // Numbers are public: every site may read them. (Calls that count are not in here.)
     let any_origin = SetResponseHeaderLayer::overriding(
         header::ACCESS_CONTROL_ALLOW_ORIGIN,
         HeaderValue::from_static("*"),
     );
+    let other_method = async || Problem::new(Code::MethodNotAllowed);
+    // Set before the layers, so that they see the question whether a call may be made (OPTIONS).
+    let changes = calls::routes()
+        .method_not_allowed_fallback(other_method)
+        .layer(origins.cors())
+        .layer(from_fn_with_state(origins, origins::check));
     Ok(Router::new()
         .merge(reads::routes().layer(any_origin.clone()))
         .merge(sse::routes().layer(any_origin))
-        .merge(calls::routes())
+        .merge(changes)
         .merge(health::routes())
         .merge(site::routes(site_root)?)
-        .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed))
+        .method_not_allowed_fallback(other_method)
         .fallback(not_found)
+        // What is no page loads nothing and is framed by nobody; pages have a policy of their own.
+        .layer(SetResponseHeaderLayer::if_not_present(
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+        ))
+        .layer(SetResponseHeaderLayer::overriding(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ))
+        .layer(SetResponseHeaderLayer::overriding(
+            header::REFERRER_POLICY,
+            HeaderValue::from_static("strict-origin-when-cross-origin"),
+        ))
         .with_state(state))
 }
 

@@ -16,7 +16,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::{get, get_service},
 };
-use leptos::{config::LeptosOptions, prelude::provide_context};
+use leptos::{config::LeptosOptions, nonce::Nonce, prelude::provide_context};
 use leptos_axum::generate_route_list;
 use tower::ServiceBuilder;
 use tower_http::{
@@ -101,9 +101,26 @@ pub async fn page(State(state): State<AppState>, request: Request) -> Response {
     if let Some(channel) = asked_for(request.uri()) {
         return Redirect::to(&format!("/{channel}")).into_response();
     }
+    let is_embed = request.uri().path().starts_with("/embed/");
+    let framed_by = if is_embed { state.embed_frame_ancestors.as_str() } else { "'none'" };
+    let nonce = Nonce::new();
+    let policy = policy(&nonce, framed_by);
     let AppState { presence, leptos, .. } = state;
-    let context = move || provide_context(presence.clone());
-    leptos_axum::render_app_async_with_context(context, move || shell(leptos.clone()))(request).await
+    let context = move || {
+        provide_context(presence.clone());
+        provide_context(nonce.clone());
+    };
+    let render = leptos_axum::render_app_async_with_context(context, move || shell(leptos.clone()));
+    ([(header::CONTENT_SECURITY_POLICY, policy)], render(request).await).into_response()
+}
+
+/// What a page may load: from here, and the one script that has the nonce. Streams are played from any secure place.
+fn policy(nonce: &Nonce, framed_by: &str) -> String {
+    format!(
+        "default-src 'none'; script-src 'self' 'nonce-{nonce}' 'wasm-unsafe-eval'; style-src 'self'; \
+         img-src 'self' data: https:; media-src 'self' blob: https:; connect-src 'self'; base-uri 'none'; \
+         form-action 'self'; frame-ancestors {framed_by}"
+    )
 }
 
 /// The channel that the form of the home page asks for.

@@ -4,6 +4,7 @@ use axum::extract::FromRef;
 use leptos::config::LeptosOptions;
 
 use super::{
+    config::FrameAncestors,
     limits::{Proxies, Streams},
     presence::Presence,
 };
@@ -17,6 +18,8 @@ pub struct AppState {
     pub leptos: LeptosOptions,
     /// Whose word on a client's address is taken.
     pub proxies: Proxies,
+    /// The policy of the embed page on who may frame it.
+    pub embed_frame_ancestors: FrameAncestors,
     /// The open streams.
     pub streams: Streams,
 }

@@ -19,7 +19,9 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("pages", &["components", "hooks", "api", "domain"]),
     ("app", &["pages", "hooks"]),
     ("server::clock", &["domain"]),
-    ("server::config", &["domain", "server::limits::address::Network"]), // as settings name it
+    // What settings name.
+    ("server::config", &["domain", "server::limits::address::Network", "server::origins::Origin"]),
+    ("server::origins", &["api"]),
     ("server::telemetry", &["server::config"]),
     ("server::store", &["domain", "server::clock", "server::config"]),
     ("server::fanout", &["domain", "server::store::Store"]), // the trait, no store in particular
@@ -30,7 +32,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("server::problem", &["api", "server::store::StoreError"]),
     ("server::limits", &[]),
     ("server::listen", &[]),
-    ("server::state", &["server::presence", "server::limits"]),
+    ("server::state", &["server::presence", "server::limits", "server::config"]),
     ("server::calls", &["api", "domain", "server::presence", "server::state"]),
     ("server::reads", &["api", "domain", "server::presence", "server::state", "server::calls"]),
     (

@@ -21,6 +21,7 @@ mod door;
 mod faults;
 mod hardening;
 mod nginx;
+mod origins;
 mod pages;
 mod readme;
 mod stream;
