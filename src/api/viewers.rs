@@ -53,7 +53,7 @@ pub struct Left {
 /// Starts a session of a viewer in a channel. Repeating it changes nothing.
 ///
 /// # Errors
-/// `invalid-channel`, `invalid-viewer`; `unavailable` when the server is going down.
+/// `invalid-channel`, `invalid-viewer`, `limit-reached`; `unavailable` when the server is going down.
 #[server(prefix = "/api/viewer", endpoint = "join", input = Json)]
 pub async fn join(
     /// The channel watched.
@@ -68,24 +68,27 @@ pub async fn join(
     /// Whether the page is out of sight, so that its timers are slow and its lease has to be longer.
     hidden: Option<bool>,
 ) -> Result<Joined, Problem> {
-    use crate::{domain::Who, server::presence::Presence};
-    let presence = expect_context::<Presence>();
+    use crate::{
+        domain::Who,
+        server::{presence::Presence, visitor::Visitor},
+    };
+    let visitor = expect_context::<Visitor>();
     let viewer_id = viewer_id.unwrap_or_else(Presence::new_viewer_id);
     let who = Who::parse(&channel_id, &viewer_id, session_id.as_deref())?;
-    let beat = presence.join(&who, hidden.unwrap_or_default()).await?;
+    let beat = visitor.join(&who, hidden.unwrap_or_default()).await?;
     Ok(Joined {
         viewer_id: who.viewer.to_string(),
         session_id: who.session.to_string(),
         count: beat.count.value,
         stale: beat.count.stale,
-        heartbeat_interval_ms: presence.heartbeat_interval_ms(),
+        heartbeat_interval_ms: visitor.presence.heartbeat_interval_ms(),
     })
 }
 
 /// Keeps a session counted. One that the store does not know is created.
 ///
 /// # Errors
-/// `invalid-channel`, `invalid-viewer`; `unavailable` when the server is going down.
+/// `invalid-channel`, `invalid-viewer`, `limit-reached`; `unavailable` when the server is going down.
 #[server(prefix = "/api/viewer", endpoint = "heartbeat", input = Json)]
 pub async fn heartbeat(
     /// The channel watched.
@@ -100,9 +103,9 @@ pub async fn heartbeat(
     /// Whether the page is out of sight, so that its timers are slow and its lease has to be longer.
     hidden: Option<bool>,
 ) -> Result<Beat, Problem> {
-    use crate::{domain::Who, server::presence::Presence};
+    use crate::{domain::Who, server::visitor::Visitor};
     let who = Who::parse(&channel_id, &viewer_id, session_id.as_deref())?;
-    let beat = expect_context::<Presence>().heartbeat(&who, hidden.unwrap_or_default()).await?;
+    let beat = expect_context::<Visitor>().heartbeat(&who, hidden.unwrap_or_default()).await?;
     Ok(Beat { count: beat.count.value, stale: beat.count.stale, active: beat.active })
 }
 
@@ -122,9 +125,9 @@ pub async fn leave(
     #[server(rename = "sessionId")]
     session_id: Option<String>,
 ) -> Result<Left, Problem> {
-    use crate::{domain::Who, server::presence::Presence};
+    use crate::{domain::Who, server::visitor::Visitor};
     let who = Who::parse(&channel_id, &viewer_id, session_id.as_deref())?;
-    expect_context::<Presence>().leave(&who).await?;
+    expect_context::<Visitor>().leave(&who).await?;
     Ok(Left { ok: true })
 }
 

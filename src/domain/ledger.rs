@@ -35,14 +35,21 @@ impl Ledger {
                 self.departed.insert(session, now);
                 return false;
             }
-            Act::Heartbeat { .. } | Act::Restore { .. }
+            Act::Renew { .. } if self.sessions.get(&session).is_none_or(|lease| lease.end <= now) => {
+                return false;
+            }
+            Act::Heartbeat { .. } | Act::Renew { .. } | Act::Restore { .. }
                 if self.departed.get(&session).is_some_and(|left| *left + LEAVE_MEMORY > now) =>
             {
                 return false;
             }
-            Act::Join { .. } | Act::Heartbeat { .. } | Act::Restore { .. } => {}
+            Act::Join { .. } | Act::Heartbeat { .. } | Act::Renew { .. } | Act::Restore { .. } => {}
         }
-        if let Act::Join { lease } | Act::Heartbeat { lease } | Act::Restore { lease } = op.act {
+        if let Act::Join { lease }
+        | Act::Heartbeat { lease }
+        | Act::Renew { lease }
+        | Act::Restore { lease } = op.act
+        {
             self.departed.remove(&session);
             self.sessions.insert(session, Lease { beaten: now, end: now + lease });
         }

@@ -28,6 +28,11 @@ pub enum Act {
         /// How long it counts without another beat.
         lease: Duration,
     },
+    /// The page may be open or not: as a heartbeat for a session that is counted, nothing for any other.
+    Renew {
+        /// How long it counts without another beat.
+        lease: Duration,
+    },
     /// A node remembers that the page has beaten: as a heartbeat, but it never shortens a lease.
     Restore {
         /// What is left of its lease.

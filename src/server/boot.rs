@@ -15,7 +15,7 @@ use super::{
     clock::{Clock, SystemClock},
     config::{Config, InvalidConfig},
     fanout::{Hub, reader},
-    limits::Streams,
+    limits::{Beats, Streams},
     listen::{Listener, Tls, TlsError},
     presence::Presence,
     router::{busy, router},
@@ -122,20 +122,20 @@ impl Server {
 
         let hub = Arc::new(Hub::new(policy.update_interval));
         let presence = Presence::new(store, Arc::clone(&hub), policy, clock);
-        let mut background = vec![
-            tokio::spawn(reader::run(Arc::clone(&hub), Arc::new(presence.clone()))),
-            tokio::spawn(sweep(presence.clone(), policy.cleanup_interval)),
-        ];
+        let mut background = vec![tokio::spawn(reader::run(Arc::clone(&hub), Arc::new(presence.clone())))];
         background.extend(presence.start());
         if let Some(tls) = tls {
             background.push(tokio::spawn(reload(tls, signal(SignalKind::hangup())?)));
         }
         let streams = Streams::new(config.limit_streams_per_address, config.limit_streams);
+        let beats = Beats::new(config.per_address());
+        background.push(tokio::spawn(sweep(presence.clone(), beats.clone(), policy.cleanup_interval)));
         let state = AppState {
             presence: presence.clone(),
             leptos,
             proxies: config.trusted_proxies.iter().copied().collect(),
             embed_frame_ancestors: config.embed_frame_ancestors.clone(),
+            beats: beats.clone(),
             streams: streams.clone(),
         };
         let origins = config.allowed_origins.iter().cloned().collect();
@@ -174,11 +174,12 @@ impl Server {
 }
 
 /// Frees memory of what has expired, again and again.
-async fn sweep(presence: Presence, every: Duration) {
+async fn sweep(presence: Presence, beats: Beats, every: Duration) {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        beats.sweep();
         if let Err(error) = presence.sweep().await {
             tracing::warn!(%error, "expired viewers were not cleaned up; trying again later");
         }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     body::Body,
     extract::{Query, Request, State},
     http::{HeaderMap, header},
@@ -23,7 +23,7 @@ use leptos::{
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::timeout;
 
-use super::{presence::Presence, state::AppState};
+use super::{listen::Link, presence::Presence, robots, state::AppState, visitor::Visitor};
 use crate::{
     api::{Code, Problem, viewers},
     domain::CountUpdate,
@@ -50,11 +50,15 @@ fn posted<F>(media_types: &'static [&'static str]) -> Router<AppState>
 where
     F: ServerFn<Error = Problem, Output: Serialize> + DeserializeOwned + 'static,
 {
-    let call = async move |State(presence): State<Presence>, request: Request| -> Result<Response, Problem> {
+    let call = async move |State(state): State<AppState>,
+                           Extension(link): Extension<Link>,
+                           request: Request|
+                -> Result<Response, Problem> {
         let (parts, body) = request.into_parts();
         check_media_type(&parts.headers, media_types)?;
         let arguments: F = parse(&read(body).await?)?;
-        Ok(Json(run(presence, arguments).await?).into_response())
+        let visitor = visitor(state, &link, &parts.headers);
+        Ok(Json(run(visitor, arguments).await?).into_response())
     };
     Router::new().route(F::PATH, post(call))
 }
@@ -82,14 +86,28 @@ pub(super) fn answer_count(update: CountUpdate) -> Result<Response, Problem> {
     }
 }
 
-/// Runs a server function's body with what it expects in its context.
-async fn run<F: ServerFn<Error = Problem>>(presence: Presence, arguments: F) -> Result<F::Output, Problem> {
+/// Runs a server function's body with what it expects in its context: the caller, or for reads the service.
+async fn run<F: ServerFn<Error = Problem>>(
+    context: impl Send + Sync + 'static,
+    arguments: F,
+) -> Result<F::Output, Problem> {
     let owner = Owner::new();
     let body = owner.with(|| {
-        provide_context(presence);
+        provide_context(context);
         ScopedFuture::new(arguments.run_body())
     });
     body.await
+}
+
+/// Who calls.
+fn visitor(state: AppState, link: &Link, headers: &HeaderMap) -> Visitor {
+    let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    Visitor {
+        address: state.proxies.client(link.peer(), headers),
+        is_robot: agent.is_some_and(robots::announces_itself),
+        presence: state.presence,
+        beats: state.beats,
+    }
 }
 
 fn check_media_type(headers: &HeaderMap, accepted: &[&str]) -> Result<(), Problem> {

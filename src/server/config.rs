@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
 
-use super::{limits::address::Network, origins::Origin};
+use super::{
+    limits::{PerAddress, address::Network},
+    origins::Origin,
+};
 use crate::domain::Policy;
 
 /// Live viewer counts for streaming channels.
@@ -61,6 +64,22 @@ pub struct Config {
     /// What the names of keys in Redis start with
     #[arg(long, env = "REDIS_KEY_PREFIX", default_value = "aforo")]
     pub redis_key_prefix: String,
+
+    /// New viewers that may come at once from one address; 0: no limit, as for all that follow
+    #[arg(long, env = "LIMIT_JOINS_BURST", default_value_t = 300)]
+    limit_joins_burst: u32,
+
+    /// New viewers of one address per second from then on
+    #[arg(long, env = "LIMIT_JOINS_PER_SECOND", default_value_t = 2)]
+    limit_joins_per_second: u32,
+
+    /// Live sessions of one address in one channel
+    #[arg(long, env = "LIMIT_SESSIONS_PER_CHANNEL", default_value_t = 2_000)]
+    limit_sessions_per_channel: u32,
+
+    /// Channels per minute that one address may open, where nobody was before
+    #[arg(long, env = "LIMIT_NEW_CHANNELS_PER_MINUTE", default_value_t = 30)]
+    limit_new_channels_per_minute: u32,
 
     /// The most streams that one address may have open; 0: no limit
     #[arg(long, env = "LIMIT_STREAMS_PER_ADDRESS", default_value_t = 200)]
@@ -137,6 +156,17 @@ impl FrameAncestors {
 pub struct InvalidConfig(Vec<String>);
 
 impl Config {
+    /// What one address may add to the count.
+    #[must_use]
+    pub const fn per_address(&self) -> PerAddress {
+        PerAddress {
+            joins_burst: self.limit_joins_burst,
+            joins_per_second: self.limit_joins_per_second,
+            sessions_per_channel: self.limit_sessions_per_channel,
+            new_channels_per_minute: self.limit_new_channels_per_minute,
+        }
+    }
+
     /// The intervals of counting.
     ///
     /// # Errors

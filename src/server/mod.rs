@@ -1,6 +1,6 @@
 //! The server half. Modules in the order in which they stand on each other:
 //!
-//! [`clock`], [`limits`], [`listen`], [`origins`] → [`config`], [`telemetry`] → [`store`] → [`fanout`] → [`presence`] → [`calls`],
+//! [`clock`], [`limits`], [`listen`], [`origins`], [`robots`] → [`config`], [`telemetry`] → [`store`] → [`fanout`] → [`presence`] → [`visitor`] → [`calls`],
 //! [`reads`], [`sse`], [`health`], [`site`] → [`router`] → [`boot`].
 
 #![warn(missing_docs)]
@@ -17,9 +17,11 @@ pub mod origins;
 pub mod presence;
 pub mod problem;
 pub mod reads;
+pub mod robots;
 pub mod router;
 pub mod site;
 pub mod sse;
 pub mod state;
 pub mod store;
 pub mod telemetry;
+pub mod visitor;

@@ -5,7 +5,7 @@ use leptos::config::LeptosOptions;
 
 use super::{
     config::FrameAncestors,
-    limits::{Proxies, Streams},
+    limits::{Beats, Proxies, Streams},
     presence::Presence,
 };
 
@@ -20,6 +20,8 @@ pub struct AppState {
     pub proxies: Proxies,
     /// The policy of the embed page on who may frame it.
     pub embed_frame_ancestors: FrameAncestors,
+    /// What each address has brought in.
+    pub beats: Beats,
     /// The open streams.
     pub streams: Streams,
 }

@@ -13,14 +13,14 @@ use syn::{ItemUse, UseTree, visit::Visit};
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("platform", &["domain"]),
-    ("api", &["domain", "server::presence"]), // the service, inside the bodies of server functions
+    ("api", &["domain", "server::presence", "server::visitor"]), // the service, inside the bodies of server functions
     ("hooks", &["domain", "api", "platform"]),
     ("components", &["hooks", "domain"]),
     ("pages", &["components", "hooks", "api", "domain"]),
     ("app", &["pages", "hooks"]),
     ("server::clock", &["domain"]),
     // What settings name.
-    ("server::config", &["domain", "server::limits::address::Network", "server::origins::Origin"]),
+    ("server::config", &["domain", "server::limits", "server::origins::Origin"]),
     ("server::origins", &["api"]),
     ("server::telemetry", &["server::config"]),
     ("server::store", &["domain", "server::clock", "server::config"]),
@@ -30,10 +30,23 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         &["domain", "server::store", "server::fanout", "server::clock", "server::telemetry"],
     ),
     ("server::problem", &["api", "server::store::StoreError"]),
-    ("server::limits", &[]),
+    ("server::limits", &["domain"]),
+    ("server::robots", &[]),
+    ("server::visitor", &["api", "domain", "server::limits", "server::presence"]),
     ("server::listen", &[]),
     ("server::state", &["server::presence", "server::limits", "server::config"]),
-    ("server::calls", &["api", "domain", "server::presence", "server::state"]),
+    (
+        "server::calls",
+        &[
+            "api",
+            "domain",
+            "server::listen::Link",
+            "server::presence",
+            "server::robots",
+            "server::state",
+            "server::visitor",
+        ],
+    ),
     ("server::reads", &["api", "domain", "server::presence", "server::state", "server::calls"]),
     (
         "server::sse",

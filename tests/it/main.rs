@@ -20,6 +20,7 @@ mod contract;
 mod door;
 mod faults;
 mod hardening;
+mod limits;
 mod nginx;
 mod origins;
 mod pages;

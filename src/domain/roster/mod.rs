@@ -52,6 +52,7 @@ impl Roster {
                 self.extend(op, now, now + lease)
             }
             Act::Heartbeat { lease } => !self.has_left(session, now) && self.extend(op, now, now + lease),
+            Act::Renew { lease } => self.lease_end(op) > now && self.extend(op, now, now + lease),
             Act::Restore { lease } => {
                 let end = (now + lease).max(self.lease_end(op));
                 !self.has_left(session, now) && self.extend(op, now, end)

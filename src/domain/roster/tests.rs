@@ -83,6 +83,18 @@ fn many_pages_of_one_browser_are_one_viewer_who_leaves_with_the_last() {
 }
 
 #[test]
+fn renewing_keeps_who_is_counted_and_creates_nobody() {
+    let mut roster = Roster::default();
+    let renew = op(1, 1, Act::Renew { lease: LEASE });
+    assert!(!roster.apply(&renew, at(0)));
+    assert_eq!(roster.count(at(0)), 0);
+    roster.apply(&op(1, 1, JOIN), at(0));
+    assert!(roster.apply(&renew, at(59)));
+    assert_eq!(roster.count(at(118)), 1);
+    assert!(!roster.apply(&renew, at(119)), "its lease has ended");
+}
+
+#[test]
 fn the_old_page_leaving_late_does_not_end_the_new_one() {
     let mut roster = Roster::default();
     roster.apply(&op(1, 1, JOIN), at(0));
@@ -173,10 +185,15 @@ impl Model {
             _ if self.left.iter().any(|entry| this(entry) && entry.2 > now) => return false,
             _ => {}
         }
+        if let Act::Renew { .. } = op.act
+            && !self.leases.iter().any(|entry| this(entry) && entry.2 > now)
+        {
+            return false;
+        }
         let before = self.leases.iter().find(|entry| this(entry)).map_or(now, |entry| entry.2);
         self.leases.retain(|entry| !this(entry));
         let end = match op.act {
-            Act::Join { lease } | Act::Heartbeat { lease } => now + lease,
+            Act::Join { lease } | Act::Heartbeat { lease } | Act::Renew { lease } => now + lease,
             Act::Restore { lease } => before.max(now + lease),
             Act::Leave { .. } => return false,
         };
@@ -198,6 +215,7 @@ fn acts() -> impl Strategy<Value = Act> {
         Just(JOIN),
         Just(BEAT),
         Just(Act::Heartbeat { lease: HIDDEN_LEASE }),
+        Just(Act::Renew { lease: LEASE }),
         Just(Act::Join { lease: HIDDEN_LEASE }),
         Just(RESTORE),
         Just(LEAVE),

@@ -1,9 +1,11 @@
 //! What one address, and all together, may take of the server. A limit of 0 is none.
 
 pub mod address;
+pub mod beats;
 pub mod streams;
 
 pub use self::{
     address::{Address, Proxies},
+    beats::{Beats, PerAddress},
     streams::{Seat, Streams},
 };

@@ -118,7 +118,7 @@ impl Presence {
     /// # Errors
     /// When a store that nothing stands in for can't take it.
     pub async fn join(&self, who: &Who, hidden: bool) -> Result<Beaten, StoreError> {
-        self.write(who, Act::Join { lease: self.0.policy.lease(hidden) }).await
+        self.write(who, Act::Join { lease: self.lease(hidden) }).await
     }
 
     /// Keeps a session counted.
@@ -126,7 +126,22 @@ impl Presence {
     /// # Errors
     /// When a store that nothing stands in for can't take it.
     pub async fn heartbeat(&self, who: &Who, hidden: bool) -> Result<Beaten, StoreError> {
-        self.write(who, Act::Heartbeat { lease: self.0.policy.lease(hidden) }).await
+        self.write(who, Act::Heartbeat { lease: self.lease(hidden) }).await
+    }
+
+    /// Keeps a session counted if it is; nothing comes into being. `None` if it is not.
+    ///
+    /// # Errors
+    /// When a store that nothing stands in for can't take it.
+    pub async fn renew(&self, who: &Who, hidden: bool) -> Result<Option<Beaten>, StoreError> {
+        let beaten = self.write(who, Act::Renew { lease: self.lease(hidden) }).await?;
+        Ok(beaten.active.then_some(beaten))
+    }
+
+    /// For how long a beat counts.
+    #[must_use]
+    pub fn lease(&self, hidden: bool) -> Duration {
+        self.0.policy.lease(hidden)
     }
 
     /// Ends a session.
@@ -138,9 +153,14 @@ impl Presence {
     }
 
     /// The count of a channel.
-    pub async fn count(&self, channel: &ChannelId) -> CountUpdate {
+    pub async fn count_of(&self, channel: &ChannelId) -> Count {
         let count = self.counts(std::slice::from_ref(channel)).await.pop();
-        CountUpdate::new(channel.clone(), count.unwrap_or(Count::unknown(self.0.clock.now())))
+        count.unwrap_or(Count::unknown(self.0.clock.now()))
+    }
+
+    /// The count of a channel, as callers get it.
+    pub async fn count(&self, channel: &ChannelId) -> CountUpdate {
+        CountUpdate::new(channel.clone(), self.count_of(channel).await)
     }
 
     /// The counts of channels, in the order given, in one round trip.
@@ -216,6 +236,10 @@ impl Presence {
         let accepted = remote.memory.accept(channel, &op, now);
         match remote.commit.write(channel, op).await {
             Ok(Committed { active, reading }) => {
+                if let (Act::Renew { lease }, true, false) = (op.act, active, accepted) {
+                    // Another node has known the session until now.
+                    remote.memory.accept(channel, &Op { act: Act::Heartbeat { lease }, ..op }, now);
+                }
                 let (count, loss) = remote.memory.take_in(channel, &Ok(reading));
                 if loss != Loss::None {
                     remote.recovery.call();
@@ -255,6 +279,7 @@ const fn verb(act: Act) -> &'static str {
     match act {
         Act::Join { .. } => "join",
         Act::Heartbeat { .. } => "heartbeat",
+        Act::Renew { .. } => "renew",
         Act::Restore { .. } => "restore",
         Act::Leave { .. } => "leave",
     }

@@ -40,7 +40,8 @@ impl Model {
                 now + lease
             }
             _ if has_left => return false,
-            Act::Heartbeat { lease } => now + lease,
+            Act::Renew { .. } if self.leases.get(&session).is_none_or(|end| *end <= now) => return false,
+            Act::Heartbeat { lease } | Act::Renew { lease } => now + lease,
             Act::Restore { lease } => {
                 (now + lease).max(self.leases.get(&session).copied().unwrap_or_default())
             }
@@ -90,10 +91,11 @@ fn any_op(random: &mut TestRng) -> Op {
     let mut below = |n: u32| random.next_u32() % n;
     let (viewer, session) = (below(4), below(3));
     let duration = Duration::from_millis(u64::from(1 + below(100)));
-    let act = match below(8) {
+    let act = match below(9) {
         0..2 => Act::Join { lease: duration },
         2..5 => Act::Heartbeat { lease: duration },
         5 => Act::Restore { lease: duration },
+        6 => Act::Renew { lease: duration },
         _ => Act::Leave { remember: duration },
     };
     op(viewer.into(), session.into(), act)

@@ -35,6 +35,9 @@ pub use self::{
 /// How long a test waits for what has to happen: far more than it takes, so that a busy machine breaks nothing.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Flags for tests that are many clients at one address; limits have tests of their own.
+pub const NO_LIMITS: [&str; 2] = ["--limit-joins-burst=0", "--limit-new-channels-per-minute=0"];
+
 /// A running server. It ends when it is dropped.
 pub struct TestApp {
     pub base: String,
@@ -89,7 +92,7 @@ impl TestApp {
         let site = stub_site();
         let root = format!("--site-root={}", site.path().display());
         let config = ["aforo", "--site-addr=127.0.0.1:0", "--count-update-interval=100", &root];
-        (Config::try_parse_from(config.iter().chain(flags)).unwrap(), site)
+        (Config::try_parse_from(config.iter().chain(&NO_LIMITS).chain(flags)).unwrap(), site)
     }
 
     fn run(server: Server, site: TempDir) -> Self {

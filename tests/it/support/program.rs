@@ -11,7 +11,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
-use super::{PATIENCE, TestApp, stub_site};
+use super::{NO_LIMITS, PATIENCE, TestApp, stub_site};
 
 /// Settings that the environment of the tests must not bring in.
 const UNSET: [&str; 5] =
@@ -132,6 +132,7 @@ impl Process {
         let child = command
             .args(["--site-addr=127.0.0.1:0", "--count-update-interval=100", "--site-root"])
             .arg(folder.path())
+            .args(NO_LIMITS)
             .env("RUST_LOG", "info")
             .env("NO_COLOR", "1")
             .envs(settings.iter().copied())

@@ -60,6 +60,7 @@ pub fn encode(ops: &[Op]) -> Vec<u8> {
         let (act, duration) = match op.act {
             Act::Join { lease } => (b'J', lease),
             Act::Heartbeat { lease } => (b'H', lease),
+            Act::Renew { lease } => (b'N', lease),
             Act::Restore { lease } => (b'R', lease),
             Act::Leave { remember } => (b'L', remember),
         };

@@ -10,7 +10,7 @@
 -- ARGV
 --   1   after how long without a write a channel's keys expire (ms); longer than any lease
 --   2   the mark for channels that have none
---   3…  for each channel its operations, 37 bytes each: act (1: 'J'oin, 'H'eartbeat, 'R'estore or 'L'eave),
+--   3…  for each channel its operations, 37 bytes each: act (1: 'J'oin, 'H'eartbeat, re'N'ew, 'R'estore or 'L'eave),
 --       viewer (16), session (16), duration (4, ms): of the lease, or of the memory of the leave
 -- Answer: the time (ms), then for each channel
 --   its count, a '1' or '0' for each operation (is its session counted after it?), and its mark
@@ -97,6 +97,8 @@ for channel = 1, #KEYS / 3 do
       sessions[viewer], ends[viewer] = kept, longest
       active[#active + 1] = '0'
     elseif act ~= 'J' and any_departed and tonumber(redis.call('ZSCORE', departed_key, pair) or 0) > now then
+      active[#active + 1] = '0'
+    elseif act == 'N' and lease_of(sessions[viewer], session) <= now then
       active[#active + 1] = '0'
     else
       if act == 'J' and any_departed then

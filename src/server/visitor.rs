@@ -1,0 +1,94 @@
+//! One caller of the calls that count: the service, behind the limits of the caller's address.
+
+use std::time::Duration;
+
+use super::{
+    limits::{Address, Beats, beats::Over},
+    presence::{Beaten, Presence},
+};
+use crate::{
+    api::{Code, Problem},
+    domain::Who,
+};
+
+/// A caller. What it may is decided here, what comes of it by [`Presence`].
+#[derive(Clone)]
+pub struct Visitor {
+    /// The service.
+    pub presence: Presence,
+    /// What its address has brought in already.
+    pub beats: Beats,
+    /// Its address.
+    pub address: Address,
+    /// It says itself that it is a robot. Robots read, and are not counted.
+    pub is_robot: bool,
+}
+
+/// When to come back with one more session of a channel: some of those that are there will have gone.
+const SESSIONS_RETRY: Duration = Duration::from_secs(30);
+
+impl Visitor {
+    /// Starts a session.
+    ///
+    /// # Errors
+    /// `limit-reached`, `unavailable`.
+    pub async fn join(&self, who: &Who, hidden: bool) -> Result<Beaten, Problem> {
+        match self.admit(who, hidden).await? {
+            Some(beaten) => Ok(beaten),
+            None => Ok(self.presence.join(who, hidden).await?),
+        }
+    }
+
+    /// Keeps a session counted.
+    ///
+    /// # Errors
+    /// `limit-reached`, `unavailable`.
+    pub async fn heartbeat(&self, who: &Who, hidden: bool) -> Result<Beaten, Problem> {
+        match self.admit(who, hidden).await? {
+            Some(beaten) => Ok(beaten),
+            None => Ok(self.presence.heartbeat(who, hidden).await?),
+        }
+    }
+
+    /// Ends a session.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn leave(&self, who: &Who) -> Result<(), Problem> {
+        self.beats.left(self.address, who);
+        Ok(self.presence.leave(who).await?)
+    }
+
+    /// Decides on a beat. `None`: it goes on as it is. `Some`: all that was to be done has been done.
+    async fn admit(&self, who: &Who, hidden: bool) -> Result<Option<Beaten>, Problem> {
+        if self.is_robot {
+            return Ok(Some(Beaten { count: self.presence.count_of(&who.channel).await, active: false }));
+        }
+        let lease = self.presence.lease(hidden);
+        let mut admitted = self.beats.admit(self.address, who, lease, true);
+        if let Err(Over::Channels(_)) = admitted
+            && self.presence.count_of(&who.channel).await.value.is_some_and(|count| count > 0)
+        {
+            admitted = self.beats.admit(self.address, who, lease, false);
+        }
+        let Err(over) = admitted else { return Ok(None) };
+        // Who is counted already is never refused: this node may have been started a moment ago.
+        match self.presence.renew(who, hidden).await? {
+            Some(beaten) => {
+                self.beats.note(self.address, who, lease);
+                Ok(Some(beaten))
+            }
+            None => Err(refusal(over)),
+        }
+    }
+}
+
+fn refusal(over: Over) -> Problem {
+    let (what, wait) = match over {
+        Over::Joins(wait) => ("too many new viewers come from this address", wait),
+        Over::Sessions => ("too many viewers of this channel come from this address", SESSIONS_RETRY),
+        Over::Channels(wait) => ("too many new channels are opened from this address", wait),
+    };
+    let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+    Problem::new(Code::LimitReached).detail(what).retry_after(seconds)
+}

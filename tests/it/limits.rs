@@ -1,0 +1,159 @@
+//! What one address may add to the count, from both sides: a crowd that is welcome, and a machine that pretends to be one.
+
+use futures::{StreamExt, future::join_all, stream};
+use reqwest::{Response, StatusCode};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::{RedisServer, TestApp, viewer};
+
+/// A node with the limits that it has by itself, behind a proxy, so that the test can be many addresses.
+async fn node(more: &[&str]) -> TestApp {
+    let own = [
+        "--trusted-proxies=127.0.0.1",
+        "--limit-joins-burst=300",
+        "--limit-joins-per-second=2",
+        "--limit-new-channels-per-minute=30",
+    ];
+    let flags: Vec<_> = own.iter().chain(more).copied().collect();
+    TestApp::with(&flags).await
+}
+
+async fn beat(app: &TestApp, from: &str, call: &str, channel: &str, id: Uuid) -> Response {
+    app.client
+        .post(format!("{}/api/viewer/{call}", app.base))
+        .header("X-Forwarded-For", from)
+        .json(&json!({"channelId": channel, "viewerId": id}))
+        .send()
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_classroom_behind_one_address_is_never_refused() {
+    let app = node(&[]).await;
+    let pupils: Vec<_> = (0..60).map(|_| viewer()).collect();
+    for call in ["join", "heartbeat", "heartbeat", "join", "heartbeat"] {
+        let beats = pupils.iter().map(|id| beat(&app, "192.0.2.1", call, "lesson", *id));
+        for response in join_all(beats).await {
+            assert_eq!(response.status(), StatusCode::OK);
+        }
+    }
+    assert_eq!(app.count("lesson").await, 60);
+}
+
+#[tokio::test]
+async fn a_machine_that_pretends_to_be_a_crowd_gets_no_further_than_the_limits() {
+    let app = node(&[]).await;
+    app.join("ana", viewer()).await;
+    let began = std::time::Instant::now();
+    let forged = stream::iter(0..4_000).map(|_| beat(&app, "192.0.2.1", "join", "ana", viewer()));
+    let mut refused = 0;
+    let mut answers = forged.buffer_unordered(32);
+    while let Some(response) = answers.next().await {
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::TOO_MANY_REQUESTS => {
+                refused += 1;
+                assert!(response.headers()["retry-after"].to_str().unwrap().parse::<u32>().unwrap() >= 1);
+                assert_eq!(response.json::<Value>().await.unwrap()["code"], "limit-reached");
+            }
+            other => panic!("{other}"),
+        }
+    }
+    let most = 1 + 300 + 2 * (began.elapsed().as_secs() + 1);
+    let count = app.count("ana").await;
+    assert!(count <= most, "{count} of {most} at most");
+    assert!(refused >= 4_000 - most, "{refused}");
+    // Others are unharmed.
+    assert_eq!(beat(&app, "192.0.2.2", "join", "ana", viewer()).await.status(), StatusCode::OK);
+    assert_eq!(app.count("ana").await, count + 1);
+}
+
+#[tokio::test]
+async fn heartbeats_of_sessions_that_nobody_knows_are_held_to_the_same_limits() {
+    let app = node(&["--limit-joins-burst=2", "--limit-joins-per-second=1"]).await;
+    let mut statuses = Vec::new();
+    for _ in 0..20 {
+        statuses.push(beat(&app, "192.0.2.1", "heartbeat", "ana", viewer()).await.status());
+    }
+    assert!(statuses.contains(&StatusCode::TOO_MANY_REQUESTS), "{statuses:?}");
+}
+
+#[tokio::test]
+async fn a_node_that_was_just_started_turns_no_crowd_away() {
+    let redis = RedisServer::start().await;
+    let url = redis.url();
+    let old = node(&["--redis-url", &url, "--limit-joins-burst=0"]).await;
+    let crowd: Vec<_> = (0..100).map(|_| viewer()).collect();
+    join_all(crowd.iter().map(|id| beat(&old, "192.0.2.1", "join", "ana", *id))).await;
+    old.stop().await;
+    let new = node(&["--redis-url", &url, "--limit-joins-burst=1", "--limit-joins-per-second=1"]).await;
+    for call in ["heartbeat", "join", "heartbeat"] {
+        for response in join_all(crowd.iter().map(|id| beat(&new, "192.0.2.1", call, "ana", *id))).await {
+            assert_eq!(response.status(), StatusCode::OK);
+            if call == "heartbeat" {
+                assert_eq!(response.json::<Value>().await.unwrap()["active"], true);
+            }
+        }
+    }
+    assert_eq!(new.count("ana").await, 100);
+    let mut strangers = Vec::new();
+    for _ in 0..20 {
+        strangers.push(beat(&new, "192.0.2.1", "join", "ana", viewer()).await.status());
+    }
+    assert!(strangers.contains(&StatusCode::TOO_MANY_REQUESTS), "{strangers:?}");
+}
+
+#[tokio::test]
+async fn one_address_fills_no_channel_alone() {
+    let app = node(&["--limit-sessions-per-channel=10"]).await;
+    let mut inside = Vec::new();
+    for _ in 0..10 {
+        let id = viewer();
+        assert_eq!(beat(&app, "192.0.2.1", "join", "ana", id).await.status(), StatusCode::OK);
+        inside.push(id);
+    }
+    let refused = beat(&app, "192.0.2.1", "join", "ana", viewer()).await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(beat(&app, "192.0.2.2", "join", "ana", viewer()).await.status(), StatusCode::OK);
+    assert_eq!(beat(&app, "192.0.2.1", "join", "bob", viewer()).await.status(), StatusCode::OK);
+    // Who is in stays in, and who leaves makes room.
+    assert_eq!(beat(&app, "192.0.2.1", "heartbeat", "ana", inside[0]).await.status(), StatusCode::OK);
+    beat(&app, "192.0.2.1", "leave", "ana", inside[0]).await;
+    assert_eq!(beat(&app, "192.0.2.1", "join", "ana", viewer()).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn one_address_opens_so_many_channels_and_may_join_those_of_others() {
+    let app = node(&["--limit-new-channels-per-minute=5"]).await;
+    let mut statuses = Vec::new();
+    for number in 0..20 {
+        statuses.push(beat(&app, "192.0.2.1", "join", &format!("c{number}"), viewer()).await.status());
+    }
+    assert_eq!(statuses[..5], [StatusCode::OK; 5]);
+    assert!(statuses.contains(&StatusCode::TOO_MANY_REQUESTS), "{statuses:?}");
+    for number in 100..104 {
+        let channel = format!("c{number}");
+        assert_eq!(beat(&app, "192.0.2.2", "join", &channel, viewer()).await.status(), StatusCode::OK);
+        assert_eq!(beat(&app, "192.0.2.1", "join", &channel, viewer()).await.status(), StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn robots_that_say_so_read_and_are_not_counted() {
+    let app = TestApp::start().await;
+    app.join("ana", viewer()).await;
+    for agent in
+        ["Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", "Twitterbot/1.0"]
+    {
+        for call in ["join", "heartbeat"] {
+            let request = app.client.post(format!("{}/api/viewer/{call}", app.base));
+            let body = json!({"channelId": "ana", "viewerId": viewer()});
+            let answer = request.header("User-Agent", agent).json(&body).send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::OK);
+            assert_eq!(answer.json::<Value>().await.unwrap()["count"], 1);
+        }
+    }
+    assert_eq!(app.count("ana").await, 1);
+}
