@@ -49,7 +49,6 @@ impl FromIterator<Origin> for Origins {
 
 impl Origins {
     /// What lets the scripts of allowed origins call us and read the answers.
-    #[must_use]
     pub fn cors(&self) -> CorsLayer {
         let origins = self.clone();
         let allowed = move |origin: &HeaderValue, _parts: &Parts| origins.lists(origin);

@@ -60,7 +60,6 @@ pub fn router(site_root: &Path, state: AppState, origins: Origins) -> io::Result
 }
 
 /// What answers when the server has no place for another connection: that it lives, and that others should come back.
-#[must_use]
 pub fn busy() -> Router {
     let overloaded = async || Problem::new(Code::Overloaded).retry_after(5);
     Router::new()

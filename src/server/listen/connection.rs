@@ -107,7 +107,6 @@ impl Link {
     }
 
     /// The body of a response that may go on for hours: taken out of the HTTP machinery if that can be, else as it is.
-    #[must_use]
     pub fn long_body(&self, body: LongBody) -> Body {
         if self.0.may_park && !self.0.is_blocked.load(Relaxed) {
             *self.0.parked.lock() = Some(body);
