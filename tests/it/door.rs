@@ -134,12 +134,13 @@ async fn asking_for_the_head_of_a_stream_opens_none() {
 #[tokio::test]
 async fn streams_that_are_cut_off_at_any_moment_free_their_places() {
     let app = TestApp::start().await;
-    let open_and_abort = async |number: u64| {
-        sleep(Duration::from_millis(number % 40)).await;
+    let open_and_abort = async |number: usize| {
+        let millis = |number: usize| Duration::from_millis(u64::try_from(number).unwrap());
+        sleep(millis(number % 40)).await;
         let mut connection = connect(&app.base).await;
         let request = b"GET /api/viewer/sse/ana HTTP/1.1\r\nHost: a.test\r\n\r\n";
-        connection.write_all(&request[..request.len() - (number as usize % 3) * 20]).await.unwrap();
-        sleep(Duration::from_millis(number * 7 % 31)).await;
+        connection.write_all(&request[..request.len() - (number % 3) * 20]).await.unwrap();
+        sleep(millis(number * 7 % 31)).await;
     };
     for round in 0..10 {
         join_all((0..300).map(|number| open_and_abort(round + number))).await;
