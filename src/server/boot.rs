@@ -5,23 +5,25 @@ use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 use axum::Router;
 use clap::Parser;
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    task::JoinHandle,
-    time::{MissedTickBehavior, interval},
+    signal::unix::{SignalKind, signal},
+    time::{MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    background::Background,
     clock::{Clock, SystemClock},
     config::{Config, InvalidConfig},
     fanout::{Hub, reader},
+    health::Ending,
     limits::{Beats, Streams},
     listen::{Listener, Tls, TlsError},
+    metrics::Metrics,
     presence::Presence,
     router::{busy, router},
     site,
     state::AppState,
-    store::{self, OpenError, Store},
+    store::{self, Measured, OpenError, Store},
     telemetry,
 };
 
@@ -84,9 +86,10 @@ pub struct Server {
     addr: SocketAddr,
     router: Router,
     hub: Arc<Hub>,
-    presence: Presence,
-    streams: Streams,
-    background: Vec<JoinHandle<()>>,
+    state: AppState,
+    /// How long to serve on after the end was asked for.
+    delay: Duration,
+    background: Background,
 }
 
 impl Server {
@@ -120,27 +123,37 @@ impl Server {
         let site_error = |source| BootError::Site { path: config.site_root.display().to_string(), source };
         let leptos = site::leptos_options(addr, &config.site_root).map_err(site_error)?;
 
+        let metrics = Metrics::new();
         let hub = Arc::new(Hub::new(policy.update_interval));
+        let store = Arc::new(Measured::new(store, metrics.clone()));
         let presence = Presence::new(store, Arc::clone(&hub), policy, clock);
-        let mut background = vec![tokio::spawn(reader::run(Arc::clone(&hub), Arc::new(presence.clone())))];
-        background.extend(presence.start());
-        if let Some(tls) = tls {
-            background.push(tokio::spawn(reload(tls, signal(SignalKind::hangup())?)));
-        }
-        let streams = Streams::new(config.limit_streams_per_address, config.limit_streams);
-        let beats = Beats::new(config.per_address());
-        background.push(tokio::spawn(sweep(presence.clone(), beats.clone(), policy.cleanup_interval)));
         let state = AppState {
             presence: presence.clone(),
             leptos,
             proxies: config.trusted_proxies.iter().copied().collect(),
             embed_frame_ancestors: config.embed_frame_ancestors.clone(),
-            beats: beats.clone(),
-            streams: streams.clone(),
+            beats: Beats::new(config.per_address()),
+            streams: Streams::new(config.limit_streams_per_address, config.limit_streams),
+            metrics: metrics.clone(),
+            ending: Ending::default(),
         };
+
+        let mut background = Background::new(metrics);
+        let (watched, source) = (Arc::clone(&hub), Arc::new(presence.clone()));
+        background.keep("reader", move || reader::run(Arc::clone(&watched), source.clone()));
+        let (own, beats) = (presence.clone(), state.beats.clone());
+        background.keep("sweep", move || sweep(own.clone(), beats.clone(), policy.cleanup_interval));
+        let own = presence.clone();
+        background.keep("recovery", move || {
+            let own = own.clone();
+            async move { own.look_after_store().await }
+        });
+        if let Some(tls) = tls {
+            background.keep("certificate", move || reload(tls.clone()));
+        }
         let origins = config.allowed_origins.iter().cloned().collect();
-        let router = router(&config.site_root, state, origins).map_err(site_error)?;
-        Ok(Self { listener, addr, router, hub, presence, streams, background })
+        let router = router(&config.site_root, state.clone(), origins).map_err(site_error)?;
+        Ok(Self { listener, addr, router, hub, state, delay: config.shutdown_delay(), background })
     }
 
     /// Where it listens.
@@ -152,7 +165,7 @@ impl Server {
     /// The streams that it has open.
     #[must_use]
     pub const fn streams(&self) -> &Streams {
-        &self.streams
+        &self.state.streams
     }
 
     /// Serves until `end`, then ends every stream and finishes what is under way.
@@ -160,16 +173,17 @@ impl Server {
         let ending = CancellationToken::new();
         let stop = async {
             end.await;
+            // Balancers see that it is not ready, and stop sending.
+            self.state.ending.begin();
+            sleep(self.delay).await;
             tracing::info!("ending: streams are closed, requests are finished");
             self.hub.close();
-            self.presence.hurry();
+            self.state.presence.hurry();
             ending.cancel();
         };
         tokio::join!(stop, self.listener.serve(self.router, busy(), ending.clone()));
-        self.presence.finish().await;
-        for task in self.background {
-            task.abort();
-        }
+        self.state.presence.finish().await;
+        drop(self.background);
     }
 }
 
@@ -187,7 +201,8 @@ async fn sweep(presence: Presence, beats: Beats, every: Duration) {
 }
 
 /// Reads the certificate again at every SIGHUP; what renews certificates sends it.
-async fn reload(tls: Tls, mut hangup: Signal) {
+async fn reload(tls: Tls) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
     while hangup.recv().await.is_some() {
         match tls.reload() {
             Ok(()) => tracing::info!("the certificate was read again"),

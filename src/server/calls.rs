@@ -107,6 +107,7 @@ fn visitor(state: AppState, link: &Link, headers: &HeaderMap) -> Visitor {
         is_robot: agent.is_some_and(robots::announces_itself),
         presence: state.presence,
         beats: state.beats,
+        metrics: state.metrics,
     }
 }
 

@@ -101,6 +101,10 @@ pub struct Config {
     #[arg(long, env = "EMBED_FRAME_ANCESTORS", default_value = "*", value_parser = FrameAncestors::parse)]
     pub embed_frame_ancestors: FrameAncestors,
 
+    /// How long to serve on after SIGTERM, not ready any more, until balancers have noticed, in ms
+    #[arg(long, env = "SHUTDOWN_DELAY", default_value_t = 0)]
+    shutdown_delay: u64,
+
     /// Certificate to speak TLS with, and those that lead to its root (PEM). SIGHUP reads it again
     #[arg(long, env = "TLS_CERT", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
@@ -156,6 +160,12 @@ impl FrameAncestors {
 pub struct InvalidConfig(Vec<String>);
 
 impl Config {
+    /// How long to serve on after the end was asked for.
+    #[must_use]
+    pub const fn shutdown_delay(&self) -> Duration {
+        Duration::from_millis(self.shutdown_delay)
+    }
+
     /// What one address may add to the count.
     #[must_use]
     pub const fn per_address(&self) -> PerAddress {

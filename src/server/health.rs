@@ -1,8 +1,71 @@
-//! Whether the process lives.
+//! Whether the process lives, whether it should get traffic, and its metrics.
 
-use axum::{Router, routing::get};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::Serialize;
+use tokio::time::timeout;
+
+use super::{presence::Presence, state::AppState};
+
+/// How long the store has to show that it is there.
+const STORE_LIMIT: Duration = Duration::from_secs(1);
+
+/// Whether the server is about to end. Cloning is cheap.
+#[derive(Clone, Default)]
+pub struct Ending(Arc<AtomicBool>);
+
+impl Ending {
+    /// From now on it is.
+    pub fn begin(&self) {
+        self.0.store(true, SeqCst);
+    }
+}
 
 /// `GET /healthz`: answers as long as the process does. It asks nothing of the store.
-pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+pub fn liveness<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new().route("/healthz", get(async || "ok\n"))
+}
+
+/// `GET /readyz` and `GET /metrics`, beside liveness.
+pub fn routes() -> Router<AppState> {
+    liveness().route("/readyz", get(ready)).route("/metrics", get(metrics))
+}
+
+#[derive(Serialize)]
+struct Readiness {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+/// 200 when all is well. 503 says why not: a degraded server still takes beats and shows stale counts, so a balancer that
+/// has no better one may go on using it; one that is ending should get nothing new.
+async fn ready(State(state): State<AppState>) -> Response {
+    let (status, reason) = if state.ending.0.load(SeqCst) {
+        ("ending", Some("the server is shutting down"))
+    } else if timeout(STORE_LIMIT, state.presence.reaches_store()).await == Ok(true) {
+        ("ok", None)
+    } else {
+        ("degraded", Some("the store does not answer"))
+    };
+    let code = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, [(header::CACHE_CONTROL, "no-store")], Json(Readiness { status, reason })).into_response()
+}
+
+async fn metrics(State(state): State<AppState>, State(presence): State<Presence>) -> Response {
+    let text = state.metrics.text(state.streams.open(), presence.watched());
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

@@ -1,10 +1,11 @@
 //! The server half. Modules in the order in which they stand on each other:
 //!
-//! [`clock`], [`limits`], [`listen`], [`origins`], [`robots`] → [`config`], [`telemetry`] → [`store`] → [`fanout`] → [`presence`] → [`visitor`] → [`calls`],
+//! [`clock`], [`metrics`], [`background`], [`limits`], [`listen`], [`origins`], [`robots`] → [`config`], [`telemetry`] → [`store`] → [`fanout`] → [`presence`] → [`visitor`] → [`calls`],
 //! [`reads`], [`sse`], [`health`], [`site`] → [`router`] → [`boot`].
 
 #![warn(missing_docs)]
 
+pub mod background;
 pub mod boot;
 pub mod calls;
 pub mod clock;
@@ -13,6 +14,7 @@ pub mod fanout;
 pub mod health;
 pub mod limits;
 pub mod listen;
+pub mod metrics;
 pub mod origins;
 pub mod presence;
 pub mod problem;

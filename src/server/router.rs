@@ -9,10 +9,10 @@ use axum::{
     middleware::from_fn_with_state,
     response::{IntoResponse, Response},
 };
-use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::{catch_panic::CatchPanicLayer, set_header::SetResponseHeaderLayer};
 
 use super::{
-    calls, health,
+    calls, health, metrics,
     origins::{self, Origins},
     reads, site, sse,
     state::AppState,
@@ -29,6 +29,7 @@ pub fn router(site_root: &Path, state: AppState, origins: Origins) -> io::Result
         header::ACCESS_CONTROL_ALLOW_ORIGIN,
         HeaderValue::from_static("*"),
     );
+    let panics = state.metrics.clone();
     let other_method = async || Problem::new(Code::MethodNotAllowed);
     // Set before the layers, so that they see the question whether a call may be made (OPTIONS).
     let changes = calls::routes()
@@ -56,6 +57,11 @@ pub fn router(site_root: &Path, state: AppState, origins: Origins) -> io::Result
             header::REFERRER_POLICY,
             HeaderValue::from_static("strict-origin-when-cross-origin"),
         ))
+        .layer(CatchPanicLayer::custom(move |_panic| {
+            panics.panic();
+            Problem::new(Code::Internal).into_response()
+        }))
+        .layer(from_fn_with_state(state.metrics.clone(), metrics::observe))
         .with_state(state))
 }
 
@@ -63,7 +69,7 @@ pub fn router(site_root: &Path, state: AppState, origins: Origins) -> io::Result
 pub fn busy() -> Router {
     let overloaded = async || Problem::new(Code::Overloaded).retry_after(5);
     Router::new()
-        .merge(health::routes())
+        .merge(health::liveness())
         .fallback(overloaded)
         .layer(SetResponseHeaderLayer::overriding(header::CONNECTION, HeaderValue::from_static("close")))
 }

@@ -69,11 +69,15 @@ fn stream(
     channels: &[ChannelId],
 ) -> Result<Response, Problem> {
     let address = state.proxies.client(link.peer(), headers);
-    let seat = state.streams.seat(address).map_err(|full| match full {
-        Full::Address => Problem::new(Code::LimitReached)
-            .detail("too many streams are open from this address")
-            .retry_after(FULL_RETRY),
-        Full::Node => Problem::new(Code::Overloaded).retry_after(FULL_RETRY),
+    let seat = state.streams.seat(address).map_err(|full| {
+        state.metrics.refused(full.name());
+        let problem = match full {
+            Full::Address => {
+                Problem::new(Code::LimitReached).detail("too many streams are open from this address")
+            }
+            Full::Node => Problem::new(Code::Overloaded),
+        };
+        problem.retry_after(FULL_RETRY)
     })?;
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),

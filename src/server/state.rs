@@ -5,7 +5,9 @@ use leptos::config::LeptosOptions;
 
 use super::{
     config::FrameAncestors,
+    health::Ending,
     limits::{Beats, Proxies, Streams},
+    metrics::Metrics,
     presence::Presence,
 };
 
@@ -22,6 +24,10 @@ pub struct AppState {
     pub embed_frame_ancestors: FrameAncestors,
     /// What each address has brought in.
     pub beats: Beats,
+    /// What monitoring is told.
+    pub metrics: Metrics,
+    /// Whether the server is about to end.
+    pub ending: Ending,
     /// The open streams.
     pub streams: Streams,
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     limits::{Address, Beats, beats::Over},
+    metrics::Metrics,
     presence::{Beaten, Presence},
 };
 use crate::{
@@ -18,6 +19,8 @@ pub struct Visitor {
     pub presence: Presence,
     /// What its address has brought in already.
     pub beats: Beats,
+    /// What monitoring is told.
+    pub metrics: Metrics,
     /// Its address.
     pub address: Address,
     /// It says itself that it is a robot. Robots read, and are not counted.
@@ -33,7 +36,9 @@ impl Visitor {
     /// # Errors
     /// `limit-reached`, `unavailable`.
     pub async fn join(&self, who: &Who, hidden: bool) -> Result<Beaten, Problem> {
-        match self.admit(who, hidden).await? {
+        let admitted = self.admit(who, hidden).await?;
+        self.metrics.beat("join");
+        match admitted {
             Some(beaten) => Ok(beaten),
             None => Ok(self.presence.join(who, hidden).await?),
         }
@@ -44,7 +49,9 @@ impl Visitor {
     /// # Errors
     /// `limit-reached`, `unavailable`.
     pub async fn heartbeat(&self, who: &Who, hidden: bool) -> Result<Beaten, Problem> {
-        match self.admit(who, hidden).await? {
+        let admitted = self.admit(who, hidden).await?;
+        self.metrics.beat("heartbeat");
+        match admitted {
             Some(beaten) => Ok(beaten),
             None => Ok(self.presence.heartbeat(who, hidden).await?),
         }
@@ -56,12 +63,14 @@ impl Visitor {
     /// `unavailable`.
     pub async fn leave(&self, who: &Who) -> Result<(), Problem> {
         self.beats.left(self.address, who);
+        self.metrics.beat("leave");
         Ok(self.presence.leave(who).await?)
     }
 
     /// Decides on a beat. `None`: it goes on as it is. `Some`: all that was to be done has been done.
     async fn admit(&self, who: &Who, hidden: bool) -> Result<Option<Beaten>, Problem> {
         if self.is_robot {
+            self.metrics.robot();
             return Ok(Some(Beaten { count: self.presence.count_of(&who.channel).await, active: false }));
         }
         let lease = self.presence.lease(hidden);
@@ -78,7 +87,10 @@ impl Visitor {
                 self.beats.note(self.address, who, lease);
                 Ok(Some(beaten))
             }
-            None => Err(refusal(over)),
+            None => {
+                self.metrics.refused(over.name());
+                Err(refusal(over))
+            }
         }
     }
 }

@@ -22,8 +22,10 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     // What settings name.
     ("server::config", &["domain", "server::limits", "server::origins::Origin"]),
     ("server::origins", &["api"]),
+    ("server::metrics", &[]),
+    ("server::background", &["server::metrics"]),
     ("server::telemetry", &["server::config"]),
-    ("server::store", &["domain", "server::clock", "server::config"]),
+    ("server::store", &["domain", "server::clock", "server::config", "server::metrics"]),
     ("server::fanout", &["domain", "server::store::Store"]), // the trait, no store in particular
     (
         "server::presence",
@@ -32,9 +34,18 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("server::problem", &["api", "server::store::StoreError"]),
     ("server::limits", &["domain"]),
     ("server::robots", &[]),
-    ("server::visitor", &["api", "domain", "server::limits", "server::presence"]),
+    ("server::visitor", &["api", "domain", "server::limits", "server::metrics", "server::presence"]),
     ("server::listen", &[]),
-    ("server::state", &["server::presence", "server::limits", "server::config"]),
+    (
+        "server::state",
+        &[
+            "server::presence",
+            "server::limits",
+            "server::config",
+            "server::metrics",
+            "server::health::Ending",
+        ],
+    ),
     (
         "server::calls",
         &[

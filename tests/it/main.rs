@@ -22,6 +22,7 @@ mod faults;
 mod hardening;
 mod limits;
 mod nginx;
+mod operation;
 mod origins;
 mod pages;
 mod readme;

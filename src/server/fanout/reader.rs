@@ -12,6 +12,7 @@ const ROUND: Duration = Duration::from_millis(100);
 
 /// Reads and publishes until the hub is closed; rests while nobody watches.
 pub async fn run(hub: Arc<Hub>, source: Arc<dyn Counts>) {
+    hub.start_over();
     while !hub.is_closed() {
         let due = tokio::select! {
             () = sleep(ROUND), if !hub.is_idle() => hub.due(Instant::now()),

@@ -40,6 +40,18 @@ pub enum Over {
     Channels(Duration),
 }
 
+impl Over {
+    /// Which limit it is, in a word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Joins(_) => "joins",
+            Self::Sessions => "sessions-per-channel",
+            Self::Channels(_) => "new-channels",
+        }
+    }
+}
+
 type Bucket = RateLimiter<Address, DefaultKeyedStateStore<Address>, governor::clock::DefaultClock>;
 
 /// The sessions that each address has brought in. Cloning is cheap.

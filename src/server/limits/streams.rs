@@ -29,6 +29,17 @@ pub enum Full {
     Node,
 }
 
+impl Full {
+    /// Which limit it is, in a word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Address => "streams-per-address",
+            Self::Node => "streams",
+        }
+    }
+}
+
 impl Streams {
     /// Lets `per_address` streams of one address be open, and `in_all` of all. 0 sets no limit.
     #[must_use]

@@ -14,10 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use smallvec::smallvec;
-use tokio::{
-    task::JoinHandle,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use self::{
@@ -79,10 +76,22 @@ impl Presence {
         Self(Arc::new(Inner { store, hub, policy, clock, remote }))
     }
 
-    /// Starts what has to run beside the calls, if anything.
+    /// Looks after a store outside of this process, for as long as the server runs. Without one there is nothing to do.
+    pub async fn look_after_store(&self) {
+        if let Some(remote) = &self.0.remote {
+            Arc::clone(&remote.recovery).run().await;
+        }
+    }
+
+    /// Whether the store answers.
+    pub async fn reaches_store(&self) -> bool {
+        self.0.store.incarnation().await.is_ok()
+    }
+
+    /// How many channels are watched on this node.
     #[must_use]
-    pub fn start(&self) -> Option<JoinHandle<()>> {
-        self.0.remote.as_ref().map(|remote| tokio::spawn(Arc::clone(&remote.recovery).run()))
+    pub fn watched(&self) -> usize {
+        self.0.hub.watched()
     }
 
     /// The server is about to end: what waits for its turn to be written goes at once.

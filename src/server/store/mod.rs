@@ -8,6 +8,7 @@
 //!   channel may or may not have happened; as all are idempotent, the caller may send them again.
 //! - **Bounded waiting**: every call is answered within seconds, whatever happens to a server.
 
+mod measured;
 mod memory;
 pub mod open;
 pub mod remote;
@@ -17,6 +18,7 @@ use smallvec::SmallVec;
 
 use crate::domain::{ChannelId, Count, Op, Timestamp};
 
+pub use measured::Measured;
 pub use memory::MemoryStore;
 pub use open::{OpenError, open};
 

@@ -18,16 +18,21 @@ use async_trait::async_trait;
 pub struct FailingStore {
     inner: MemoryStore,
     broken: AtomicBool,
+    panicking: AtomicBool,
 }
 
 impl FailingStore {
     pub fn new() -> Arc<Self> {
         let inner = MemoryStore::new(Arc::new(SystemClock::start()));
-        Arc::new(Self { inner, broken: AtomicBool::new(false) })
+        Arc::new(Self { inner, broken: AtomicBool::new(false), panicking: AtomicBool::new(false) })
     }
 
     pub fn set_broken(&self, broken: bool) {
         self.broken.store(broken, Ordering::SeqCst);
+    }
+
+    pub fn set_panicking(&self, panicking: bool) {
+        self.panicking.store(panicking, Ordering::SeqCst);
     }
 
     fn error(&self) -> Option<StoreError> {
@@ -46,6 +51,7 @@ impl Store for FailingStore {
     }
 
     async fn counts(&self, channels: &[ChannelId]) -> Vec<Result<Reading, StoreError>> {
+        assert!(!self.panicking.load(Ordering::SeqCst), "as the test has asked for");
         match self.error() {
             Some(error) => vec![Err(error); channels.len()],
             None => self.inner.counts(channels).await,

@@ -131,6 +131,12 @@ impl Hub {
         }
     }
 
+    /// How many channels are watched.
+    #[must_use]
+    pub fn watched(&self) -> usize {
+        self.cells.len()
+    }
+
     /// Whether anybody watches anything.
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -143,6 +149,13 @@ impl Hub {
         self.urgent.lock().clear();
         let is_due = |cell: &Arc<Cell>| cell.state.lock().start_asking(now, self.interval);
         self.cells.iter().filter(|cell| is_due(cell)).map(|cell| Arc::clone(&cell)).collect()
+    }
+
+    /// Forgets what was being asked: whoever asked will not answer any more.
+    pub fn start_over(&self) {
+        for cell in &self.cells {
+            cell.state.lock().asking = false;
+        }
     }
 
     /// Waits for channels that have to be read at once, and takes them. Each has to be answered with [`Cell::publish`].

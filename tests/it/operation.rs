@@ -1,0 +1,162 @@
+//! What those who run it see: readiness, metrics, and that a fault stays where it is.
+
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use reqwest::StatusCode;
+use serde_json::Value;
+use tokio::time::{sleep, timeout};
+
+use crate::support::{FailingStore, PATIENCE, Program, RedisServer, TestApp, viewer};
+
+async fn readiness(app: &TestApp) -> (StatusCode, Value) {
+    let response = app.get("/readyz").await;
+    (response.status(), response.json().await.unwrap())
+}
+
+async fn metrics(app: &TestApp) -> String {
+    app.get("/metrics").await.text().await.unwrap()
+}
+
+/// The value of a metric; 0 if it is not told.
+fn value(metrics: &str, name: &str) -> f64 {
+    let line = metrics.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
+    line.map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+}
+
+#[tokio::test]
+async fn readiness_says_what_is_wrong_and_liveness_does_not_care() {
+    let mut redis = RedisServer::start().await;
+    let app = TestApp::on(&redis).await;
+    assert_eq!(readiness(&app).await.0, StatusCode::OK);
+    redis.kill();
+    let (status, body) = readiness(&app).await;
+    assert_eq!((status, &body["status"]), (StatusCode::SERVICE_UNAVAILABLE, &Value::from("degraded")));
+    assert!(body["reason"].as_str().unwrap().contains("store"), "{body}");
+    assert_eq!(app.get("/healthz").await.status(), StatusCode::OK);
+    redis.run().await;
+    let ready = async {
+        while readiness(&app).await.0 != StatusCode::OK {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, ready).await.expect("ready again");
+}
+
+#[tokio::test]
+async fn a_server_that_is_to_end_says_so_and_serves_on_until_balancers_have_noticed() {
+    let mut server = Program::start(&[("SHUTDOWN_DELAY", "3000")]).await;
+    assert_eq!(readiness(&server).await.0, StatusCode::OK);
+    server.signal("TERM");
+    let ending = async {
+        while readiness(&server).await.0 == StatusCode::OK {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, ending).await.expect("it is not ready any more");
+    assert_eq!(readiness(&server).await.1["status"], "ending");
+    server.join("ana", viewer()).await;
+    assert!(server.ended().await.success());
+}
+
+#[tokio::test]
+async fn what_happens_is_counted() {
+    let app = TestApp::with(&["--limit-streams=1"]).await;
+    let id = viewer();
+    app.join("ana", id).await;
+    app.heartbeat("ana", id).await;
+    app.heartbeat("ana", id).await;
+    let mut stream = app.sse("sse/ana").await;
+    stream.until(1).await;
+    assert_eq!(app.get("/api/viewer/sse/ana").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    app.leave("ana", id).await;
+    let text = metrics(&app).await;
+    for (name, expected) in [
+        ("aforo_beats_total{act=\"join\"}", 1.0),
+        ("aforo_beats_total{act=\"heartbeat\"}", 2.0),
+        ("aforo_beats_total{act=\"leave\"}", 1.0),
+        ("aforo_streams_open", 1.0),
+        ("aforo_channels_watched", 1.0),
+        ("aforo_refused_total{limit=\"streams\"}", 1.0),
+        ("aforo_http_requests_total{route=\"/api/viewer/heartbeat\",status=\"200\"}", 2.0),
+        ("aforo_store_write_ops_count", 4.0),
+        ("aforo_store_errors_total", 0.0),
+        ("aforo_panics_total", 0.0),
+    ] {
+        assert_eq!(value(&text, name), expected, "{name} in\n{text}");
+    }
+    assert!(value(&text, "process_resident_memory_bytes") > 1e6, "{text}");
+    assert!(value(&text, "process_open_fds") > 3.0);
+}
+
+#[tokio::test]
+async fn faults_of_the_store_and_what_is_written_again_are_counted() {
+    let redis = RedisServer::start().await;
+    let app = TestApp::on(&redis).await;
+    for _ in 0..5 {
+        app.join("ana", viewer()).await;
+    }
+    redis.command::<()>("FLUSHALL");
+    let restored = async {
+        // It is noticed by who asks.
+        app.get("/api/viewer/count/ana").await;
+        while value(&metrics(&app).await, "aforo_restored_total") < 5.0 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, restored).await.expect("it is written again");
+    drop(redis);
+    app.join("ana", viewer()).await;
+    assert!(value(&metrics(&app).await, "aforo_store_errors_total") > 0.0);
+}
+
+#[tokio::test]
+async fn the_number_of_series_does_not_grow_with_channels_or_paths() {
+    let app = TestApp::start().await;
+    let touch = async |number: u32| {
+        app.join(&format!("c{number}"), viewer()).await;
+        app.get(&format!("/api/viewer/count/c{number}")).await;
+        app.get(&format!("/no/such/{number}")).await;
+        app.get(&format!("/api/no/such/{number}")).await;
+    };
+    touch(0).await;
+    let before = metrics(&app).await.lines().count();
+    stream::iter(1..1_000).for_each_concurrent(32, touch).await;
+    let after = metrics(&app).await.lines().count();
+    assert!(after <= before + 20, "{before} lines, then {after}");
+}
+
+#[tokio::test]
+async fn a_panic_is_a_500_of_that_request_alone() {
+    let store = FailingStore::new();
+    let app = TestApp::over(store.clone()).await;
+    app.join("ana", viewer()).await;
+    store.set_panicking(true);
+    let response = app.get("/api/viewer/count/ana").await;
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let body: Value = response.json().await.unwrap();
+    assert_eq!(body["code"], "internal");
+    assert!(!body.to_string().contains("panic"), "{body}");
+    store.set_panicking(false);
+    assert_eq!(app.count("ana").await, 1);
+    assert_eq!(value(&metrics(&app).await, "aforo_panics_total"), 1.0);
+}
+
+#[tokio::test]
+async fn the_reader_of_streams_outlives_a_panic() {
+    let store = FailingStore::new();
+    let app = TestApp::over(store.clone()).await;
+    app.join("ana", viewer()).await;
+    let mut stream = app.sse("sse/ana").await;
+    stream.until(1).await;
+    store.set_panicking(true);
+    let restarted = async {
+        while value(&metrics(&app).await, "aforo_loop_restarts_total{loop=\"reader\"}") < 1.0 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, restarted).await.expect("it is started anew");
+    store.set_panicking(false);
+    app.join("ana", viewer()).await;
+    stream.until(2).await;
+}
