@@ -306,6 +306,22 @@ async fn nodes_are_replaced_one_by_one_and_nobody_is_lost() {
 }
 
 #[tokio::test]
+async fn who_reads_again_after_a_pause_gets_the_newest_number() {
+    let app = TestApp::start().await;
+    let mut paused = connect(&app.base).await;
+    ask(&mut paused, "/api/viewer/sse/ana").await;
+    let mut reading = app.sse("sse/ana").await;
+    for number in 1..=20 {
+        app.join("ana", viewer()).await;
+        reading.until(number).await;
+    }
+    let mut text = Vec::new();
+    while !String::from_utf8_lossy(&text).contains("\"count\":20,") {
+        assert!(timeout(PATIENCE, paused.read_buf(&mut text)).await.unwrap().unwrap() > 0);
+    }
+}
+
+#[tokio::test]
 async fn who_stops_reading_is_dropped_and_keeps_nobody_else_waiting() {
     let app = TestApp::start().await;
     let channels: Vec<String> = (0..50).map(|number| format!("c{number}")).collect();
