@@ -24,4 +24,7 @@ pub use hub::{Hub, Subscription};
 pub trait Counts: Send + Sync {
     /// The counts of channels in the order given; stale or unknown where the store can't tell.
     async fn counts(&self, channels: &[ChannelId]) -> Vec<Count>;
+
+    /// Whether many channels are asked for in one call; otherwise each is a call of its own.
+    fn takes_many_channels(&self) -> bool;
 }

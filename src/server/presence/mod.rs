@@ -282,6 +282,10 @@ impl Counts for Presence {
         };
         channels.iter().zip(readings).map(take_in).collect()
     }
+
+    fn takes_many_channels(&self) -> bool {
+        self.0.store.takes_many_channels()
+    }
 }
 
 const fn verb(act: Act) -> &'static str {
