@@ -55,8 +55,24 @@ pub trait Store: Send + Sync {
     }
 }
 
-/// The most operations in a batch: some milliseconds of a server's time, in which it does nothing else.
-pub const MAX_OPS: usize = 500;
+/// The most operations in a batch: a few milliseconds of a server's time, in which it does nothing else.
+pub const MAX_OPS: usize = 250;
+
+/// Splits items into runs that weigh `most` together; what weighs more by itself is a run of its own.
+pub(crate) fn split<T>(mut items: &[T], weight: impl Fn(&T) -> usize, most: usize) -> Vec<&[T]> {
+    let mut runs = Vec::new();
+    while !items.is_empty() {
+        let mut sum = 0;
+        let fits = items.iter().take_while(|item| {
+            sum += weight(item);
+            sum <= most
+        });
+        let (run, rest) = items.split_at(fits.count().max(1));
+        runs.push(run);
+        items = rest;
+    }
+    runs
+}
 
 /// Operations on one channel.
 #[derive(Debug, Clone)]

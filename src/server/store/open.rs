@@ -36,30 +36,25 @@ pub fn open(
     longest_lease: Duration,
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<dyn Store>, OpenError> {
-    // TLS needs to be told whose cryptography to use; a second call changes nothing.
-    let _already_told = rustls::crypto::ring::default_provider().install_default();
     let upstash = (config.upstash_redis_rest_url.as_deref(), config.upstash_redis_rest_token.as_deref());
-    match (config.redis_url.as_deref(), upstash) {
-        (None, (None, None)) => {
-            tracing::info!("leases are kept in this process");
-            Ok(Arc::new(MemoryStore::new(clock)))
-        }
-        (Some(_), (Some(_), _) | (_, Some(_))) => Err(OpenError::TwoStores),
+    let (kept, store): (_, Arc<dyn Store>) = match (config.redis_url.as_deref(), upstash) {
+        (None, (None, None)) => ("in this process", Arc::new(MemoryStore::new(clock))),
+        (Some(_), (Some(_), _) | (_, Some(_))) => return Err(OpenError::TwoStores),
         (Some(urls), _) if urls.contains(',') => {
             let urls: Vec<_> = urls.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
-            tracing::info!("leases are kept in a Redis Cluster");
-            Ok(remote(ClusterRunner::open(&urls).map_err(redis_url)?, config, longest_lease))
+            let runner = ClusterRunner::open(&urls).map_err(redis_url)?;
+            ("in a Redis Cluster", remote(runner, config, longest_lease))
         }
         (Some(url), _) => {
-            tracing::info!("leases are kept in Redis");
-            Ok(remote(RedisRunner::open(url).map_err(redis_url)?, config, longest_lease))
+            ("in Redis", remote(RedisRunner::open(url).map_err(redis_url)?, config, longest_lease))
         }
         (None, (Some(url), Some(token))) => {
-            tracing::info!("leases are kept at Upstash");
-            Ok(remote(UpstashRunner::open(url, token)?, config, longest_lease))
+            ("at Upstash", remote(UpstashRunner::open(url, token)?, config, longest_lease))
         }
-        (None, _) => Err(OpenError::HalfOfUpstash),
-    }
+        (None, _) => return Err(OpenError::HalfOfUpstash),
+    };
+    tracing::info!("leases are kept {kept}");
+    Ok(store)
 }
 
 fn remote(runner: impl Runner + 'static, config: &Config, longest_lease: Duration) -> Arc<dyn Store> {
@@ -67,5 +62,7 @@ fn remote(runner: impl Runner + 'static, config: &Config, longest_lease: Duratio
 }
 
 fn redis_url(error: redis::RedisError) -> OpenError {
-    OpenError::RedisUrl(error.category().to_owned())
+    // What follows the dash may hold a piece of the address.
+    let message = error.to_string();
+    OpenError::RedisUrl(message.split(" - ").next().unwrap_or_default().to_owned())
 }

@@ -15,7 +15,7 @@ use redis::{
 use super::{
     Runner,
     link::{CALL_LIMIT, Damage, Link},
-    redis::{run_id, run_on},
+    redis::{address, run_id, run_on},
     script::Script,
 };
 use crate::server::store::StoreError;
@@ -39,7 +39,8 @@ impl ClusterRunner {
     /// # Errors
     /// When an address is none.
     pub fn open(urls: &[&str]) -> RedisResult<Self> {
-        let client = ClusterClient::builder(urls.iter().copied())
+        let addresses = urls.iter().map(|url| address(url)).collect::<RedisResult<Vec<_>>>()?;
+        let client = ClusterClient::builder(addresses)
             .use_protocol(ProtocolVersion::RESP3)
             .connection_timeout(SERVER_CONNECT_LIMIT)
             .response_timeout(SERVER_LIMIT)

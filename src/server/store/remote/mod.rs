@@ -23,9 +23,19 @@ use async_trait::async_trait;
 use self::script::Script;
 use super::StoreError;
 
+/// Tells TLS whose cryptography to use, which has to be done before the first connection. A second call changes nothing.
+fn prepare_tls() {
+    let _already_told = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// Takes scripts to where the data is.
 #[async_trait]
 pub trait Runner: Send + Sync {
+    /// Makes a script as this runner takes it; once, for all of its runs.
+    fn script(&self, source: &'static str) -> Script {
+        Script::new(source)
+    }
+
     /// Runs a script. All keys belong to one channel unless [`Runner::takes_many_channels`].
     async fn run(&self, script: &Script, keys: &[Vec<u8>], args: &[Vec<u8>]) -> Result<Value, StoreError>;
 

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind,
-    RedisError, RedisResult, ServerErrorKind, Value,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
+    ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult, ServerErrorKind, Value,
     aio::{ConnectionLike, MultiplexedConnection},
     cmd, from_redis_value,
 };
@@ -11,6 +11,7 @@ use redis::{
 use super::{
     Runner,
     link::{CALL_LIMIT, CONNECT_LIMIT, CallError, Damage, Link},
+    prepare_tls,
     script::Script,
 };
 use crate::server::store::StoreError;
@@ -26,8 +27,10 @@ impl RedisRunner {
     /// # Errors
     /// When the address is none.
     pub fn open(url: &str) -> RedisResult<Self> {
-        let info = url.into_connection_info()?;
-        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let info = address(url)?;
+        // The name of the library would need one more permission, and nobody asks for it.
+        let settings =
+            info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
         // The address without user and password.
         let name = format!("redis at {}", info.addr());
         let client = Client::open(info.set_redis_settings(settings))?;
@@ -49,6 +52,17 @@ impl RedisRunner {
         });
         Ok(Self { link })
     }
+}
+
+/// An address, if it is one that can be connected to, by TLS too.
+pub(super) fn address(url: &str) -> RedisResult<ConnectionInfo> {
+    prepare_tls();
+    let info = url.into_connection_info()?;
+    if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
+        // The client would find out at every attempt to connect.
+        return Err((ErrorKind::InvalidClientConfig, "certificates are always checked").into());
+    }
+    Ok(info)
 }
 
 /// A connection is no good when it is broken, and when the server has been demoted or is not ready: its name may stand for

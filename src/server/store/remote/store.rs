@@ -17,14 +17,14 @@ use super::{
 };
 use crate::{
     domain::{ChannelId, Timestamp},
-    server::store::{Batch, Live, MAX_OPS, Mark, Reading, Store, StoreError, Written},
+    server::store::{Batch, Live, MAX_OPS, Mark, Reading, Store, StoreError, Written, split},
 };
 
 /// The most channels in one call that reads.
 const MAX_READ: usize = 1_000;
 
 /// How much one call sweeps, at most.
-const SWEEP_STEP: usize = 500;
+const SWEEP_STEP: usize = 250;
 
 /// For how long a channel stays in the list of live channels without being entered again. The list may hold channels
 /// that nobody watches any more: their counts tell.
@@ -36,8 +36,8 @@ pub struct RemoteStore<R> {
     keys: Keys,
     /// After how long without a write a channel's keys expire.
     ttl: Duration,
-    /// The channels that this node has entered into the list of live channels, and when.
-    listed: DashMap<ChannelId, Instant>,
+    /// The channels that this node has entered into the list of live channels.
+    listed: DashMap<ChannelId, Listed>,
     write: Script,
     counts: Script,
     sweep: Script,
@@ -45,21 +45,29 @@ pub struct RemoteStore<R> {
     listed_channels: Script,
 }
 
+/// A channel's entry in the list of live channels.
+#[derive(Clone, Copy)]
+struct Listed {
+    at: Instant,
+    /// The channel's mark then. If it has another one it was lost since, and the list maybe too.
+    mark: Option<Mark>,
+}
+
 impl<R: Runner> RemoteStore<R> {
     /// A store on keys that start with `prefix`, for leases of up to `longest_lease`.
     #[must_use]
     pub fn new(runner: R, prefix: &str, longest_lease: Duration) -> Self {
         Self {
-            runner,
             keys: Keys::new(prefix),
             // The leave that a node remembers may be written again for as long as a lease.
             ttl: longest_lease * 2,
             listed: DashMap::new(),
-            write: Script::new(include_str!("scripts/write.lua")),
-            counts: Script::new(include_str!("scripts/counts.lua")),
-            sweep: Script::new(include_str!("scripts/sweep.lua")),
-            list: Script::new(include_str!("scripts/list.lua")),
-            listed_channels: Script::new(include_str!("scripts/listed.lua")),
+            write: runner.script(include_str!("scripts/write.lua")),
+            counts: runner.script(include_str!("scripts/counts.lua")),
+            sweep: runner.script(include_str!("scripts/sweep.lua")),
+            list: runner.script(include_str!("scripts/list.lua")),
+            listed_channels: runner.script(include_str!("scripts/listed.lua")),
+            runner,
         }
     }
 
@@ -90,26 +98,27 @@ impl<R: Runner> RemoteStore<R> {
         parse(self.runner.run(&self.listed_channels, buckets, &[]).await?)
     }
 
-    /// Enters channels into the list of live channels, those that are not in it for long enough anyway. If it fails it is
-    /// tried again with their next write.
-    async fn enter(&self, batches: &[Batch]) {
-        let now = Instant::now();
-        let mut buckets = BTreeMap::<Vec<u8>, Vec<ChannelId>>::new();
-        for Batch { channel, .. } in batches {
-            let fresh = self
-                .listed
-                .get(channel)
-                .is_some_and(|at| now < *at + LISTED_FOR - self.ttl.min(LISTED_FOR / 2));
-            if !fresh {
-                buckets.entry(self.keys.bucket(channel)).or_default().push(channel.clone());
+    /// Enters channels that were written into the list of live channels, those that are not in it for long enough anyway.
+    /// If it fails it is tried again with their next write.
+    async fn enter(&self, batches: &[Batch], written: &[Result<Written, StoreError>]) {
+        let at = Instant::now();
+        let mut buckets = BTreeMap::<Vec<u8>, BTreeMap<ChannelId, Listed>>::new();
+        for (Batch { channel, .. }, written) in batches.iter().zip(written) {
+            let Ok(Written { reading: Reading { mark, .. }, .. }) = *written else { continue };
+            let is_listed = self.listed.get(channel).is_some_and(|listed| {
+                listed.mark == mark && at < listed.at + LISTED_FOR - self.ttl.min(LISTED_FOR / 2)
+            });
+            if !is_listed {
+                let bucket = buckets.entry(self.keys.bucket(channel)).or_default();
+                bucket.insert(channel.clone(), Listed { at, mark });
             }
         }
-        let enter = |(bucket, channels): (Vec<u8>, Vec<ChannelId>)| async move {
+        let enter = |(bucket, channels): (Vec<u8>, BTreeMap<ChannelId, Listed>)| async move {
             let mut args = vec![LISTED_FOR.as_millis().to_string().into_bytes()];
-            args.extend(channels.iter().map(|channel| channel.as_str().as_bytes().to_vec()));
+            args.extend(channels.keys().map(|channel| channel.as_str().as_bytes().to_vec()));
             if self.runner.run(&self.list, &[bucket], &args).await.is_ok() {
-                for channel in channels {
-                    self.listed.insert(channel, now);
+                for (channel, listed) in channels {
+                    self.listed.insert(channel, listed);
                 }
             }
         };
@@ -117,20 +126,8 @@ impl<R: Runner> RemoteStore<R> {
     }
 
     /// Splits work into calls that the runner takes: of items that weigh `most` together, or one by one.
-    fn split<'a, T>(&self, mut items: &'a [T], weight: impl Fn(&T) -> usize, most: usize) -> Vec<&'a [T]> {
-        let most = if self.runner.takes_many_channels() { most } else { 0 };
-        let mut calls = Vec::new();
-        while !items.is_empty() {
-            let mut sum = 0;
-            let fits = items.iter().take_while(|item| {
-                sum += weight(item);
-                sum <= most
-            });
-            let (call, rest) = items.split_at(fits.count().max(1));
-            calls.push(call);
-            items = rest;
-        }
-        calls
+    fn calls<'a, T>(&self, items: &'a [T], weight: impl Fn(&T) -> usize, most: usize) -> Vec<&'a [T]> {
+        split(items, weight, if self.runner.takes_many_channels() { most } else { 0 })
     }
 }
 
@@ -150,21 +147,22 @@ fn flatten<T, A>(calls: &[&[T]], answers: Vec<Result<Vec<A>, StoreError>>) -> Ve
 #[async_trait]
 impl<R: Runner> Store for RemoteStore<R> {
     async fn write(&self, batches: &[Batch]) -> Vec<Result<Written, StoreError>> {
-        self.enter(batches).await;
-        let calls = self.split(batches, |batch| batch.ops.len(), MAX_OPS);
+        let calls = self.calls(batches, |batch| batch.ops.len(), MAX_OPS);
         let answers = join_all(calls.iter().map(|batches| self.write_call(batches))).await;
-        flatten(&calls, answers)
+        let written = flatten(&calls, answers);
+        self.enter(batches, &written).await;
+        written
     }
 
     async fn counts(&self, channels: &[ChannelId]) -> Vec<Result<Reading, StoreError>> {
-        let calls = self.split(channels, |_| 1, MAX_READ);
+        let calls = self.calls(channels, |_| 1, MAX_READ);
         let answers = join_all(calls.iter().map(|channels| self.counts_call(channels))).await;
         flatten(&calls, answers)
     }
 
     async fn live(&self) -> Result<Vec<Live>, StoreError> {
         let buckets = self.keys.buckets();
-        let calls = self.split(&buckets, |_| 1, MAX_READ);
+        let calls = self.calls(&buckets, |_| 1, MAX_READ);
         let answers = join_all(calls.iter().map(|buckets| self.listed_call(buckets))).await;
         let names = flatten(&calls, answers);
         let names: Vec<Vec<String>> = names.into_iter().collect::<Result<_, _>>()?;
@@ -181,7 +179,7 @@ impl<R: Runner> Store for RemoteStore<R> {
 
     async fn sweep(&self) -> Result<(), StoreError> {
         let now = Instant::now();
-        self.listed.retain(|_, at| now < *at + LISTED_FOR);
+        self.listed.retain(|_, listed| now < listed.at + LISTED_FOR);
         let channels: Vec<ChannelId> = self.listed.iter().map(|entry| entry.key().clone()).collect();
         let step = SWEEP_STEP.to_string().into_bytes();
         for channel in channels {
@@ -191,7 +189,12 @@ impl<R: Runner> Store for RemoteStore<R> {
                     .runner
                     .run(&self.sweep, &self.keys.all(&channel), std::slice::from_ref(&step))
                     .await?;
-                if parse::<usize>(answer)? < SWEEP_STEP {
+                let (removed, left) = parse::<(usize, usize)>(answer)?;
+                if left == 0 {
+                    // Nothing is left to sweep until someone comes, and is entered again.
+                    self.listed.remove(&channel);
+                }
+                if removed < SWEEP_STEP {
                     break;
                 }
             }

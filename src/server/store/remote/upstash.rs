@@ -11,7 +11,7 @@ use serde_json::{Number, Value as Json, json};
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::{Runner, script::Script};
+use super::{Runner, prepare_tls, script::Script};
 use crate::server::store::StoreError;
 
 /// How long one request may take.
@@ -69,6 +69,7 @@ impl UpstashRunner {
         if !(url.scheme() == "https" || (url.scheme() == "http" && is_here)) {
             return Err(InvalidUrl);
         }
+        prepare_tls();
         let client = Client::builder().timeout(REQUEST_LIMIT).build().map_err(|_| InvalidUrl)?;
         Ok(Self { client, url, token: token.to_owned() })
     }
@@ -108,16 +109,19 @@ impl UpstashRunner {
 
 #[async_trait]
 impl Runner for UpstashRunner {
+    fn script(&self, source: &'static str) -> Script {
+        Script::new(format!("{TO_BYTES}{source}"))
+    }
+
     async fn run(&self, script: &Script, keys: &[Vec<u8>], args: &[Vec<u8>]) -> Result<Value, StoreError> {
-        let source = format!("{TO_BYTES}{}", script.source());
         let command = |name: &str, script: &str| {
             let mut words = vec![json!(name), json!(script), json!(keys.len())];
             words.extend(keys.iter().chain(args).map(|bytes| Json::String(to_text(bytes))));
             Json::Array(words)
         };
-        let by_hash = command("EVALSHA", Script::new(source.clone()).hash());
+        let by_hash = command("EVALSHA", script.hash());
         let answer = match self.send(&by_hash).await {
-            Err(Fault::NoScript) => self.send(&command("EVAL", &source)).await,
+            Err(Fault::NoScript) => self.send(&command("EVAL", script.source())).await,
             answer => answer,
         };
         answer.map_err(|fault| match fault {

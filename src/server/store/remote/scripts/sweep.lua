@@ -2,7 +2,8 @@
 --
 -- KEYS  the three of the channel, as in write.lua
 -- ARGV  1  how much to remove of each kind, at most
--- Answer: how much was removed; if it is as much as was allowed, there may be more
+-- Answer: how much was removed (if it is as much as was allowed, there may be more), and how many viewers and leaves are
+--   left
 local viewers_key, sessions_key, departed_key = KEYS[1], KEYS[2], KEYS[3]
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -15,4 +16,4 @@ local departed = redis.call('ZRANGEBYSCORE', departed_key, '-inf', now, 'LIMIT',
 if #departed > 0 then
   redis.call('ZREM', departed_key, unpack(departed))
 end
-return math.max(#viewers, #departed)
+return { math.max(#viewers, #departed), redis.call('ZCARD', viewers_key) + redis.call('ZCARD', departed_key) }

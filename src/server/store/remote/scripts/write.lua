@@ -82,6 +82,17 @@ for channel = 1, #KEYS / 3 do
   end
   local mark = sessions['']
 
+  -- A server that evicts keys takes them one by one. What is left of a channel then is of no use without the rest: it is
+  -- made anew, and by its new mark every node knows that it was lost.
+  local any_viewers = redis.call('EXISTS', viewers_key) == 1
+  if any_viewers and mark == '' or not any_viewers and mark ~= '' and redis.call('HLEN', sessions_key) > 1 then
+    redis.call('UNLINK', viewers_key, sessions_key)
+    mark = ''
+    for _, viewer in ipairs(order) do
+      sessions[viewer] = ''
+    end
+  end
+
   local ends, active = {}, {}
   for at = 1, #ops, OP do
     local act = sub(ops, at, at)
@@ -142,8 +153,8 @@ for channel = 1, #KEYS / 3 do
   redis.call('PEXPIRE', sessions_key, ttl)
   if #add > 0 then
     redis.call('ZADD', viewers_key, unpack(add))
-    redis.call('PEXPIRE', viewers_key, ttl)
   end
+  redis.call('PEXPIRE', viewers_key, ttl)
   if any_departed then
     redis.call('PEXPIRE', departed_key, ttl)
   end

@@ -254,3 +254,6 @@ fn jittered(pause: Duration) -> Duration {
 fn too_slow() -> RedisError {
     RedisError::from(std::io::Error::new(std::io::ErrorKind::TimedOut, "no connection in time"))
 }
+
+#[cfg(test)]
+mod tests;
