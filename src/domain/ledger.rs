@@ -67,6 +67,18 @@ impl Ledger {
         self.missed(Timestamp::default());
     }
 
+    /// Whether a session that has beaten before has a lease that has not ended.
+    #[must_use]
+    pub fn has_live(&self, now: Timestamp) -> bool {
+        self.sessions.values().any(|lease| lease.beaten < now && lease.end > now)
+    }
+
+    /// Whether nothing is remembered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty() && self.departed.is_empty()
+    }
+
     /// Whether anything is to be written again.
     #[must_use]
     pub const fn is_unwritten(&self) -> bool {
@@ -105,7 +117,7 @@ impl Ledger {
         if self.departed.len() < self.departed.capacity() / 4 {
             self.departed.shrink_to_fit();
         }
-        self.sessions.is_empty() && self.departed.is_empty()
+        self.is_empty()
     }
 }
 

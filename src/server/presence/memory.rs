@@ -52,9 +52,14 @@ impl Memory {
         self.channels.entry(channel.clone()).or_default().ledger.accept(op, now)
     }
 
-    /// Takes in what the store has said of a channel, by a read or a write, and says what to show. `Err` in the second
-    /// place: the channel has just been found to be lost.
-    pub fn take_in(&self, channel: &ChannelId, reading: &Result<Reading, StoreError>) -> (Count, Loss) {
+    /// Takes in what the store has said of a channel, by a read or a write, and says what to show, and whether that says that
+    /// the channel was lost. `asked` is when the node began to read or write, by its clock.
+    pub fn take_in(
+        &self,
+        channel: &ChannelId,
+        reading: &Result<Reading, StoreError>,
+        asked: Timestamp,
+    ) -> (Count, Loss) {
         let now = Instant::now();
         let Ok(reading) = reading else {
             return (self.last_good(channel, now), Loss::None);
@@ -67,7 +72,9 @@ impl Memory {
             }
             return (Count::from(*reading), Loss::None);
         };
-        let lost = remembered.mark.is_some() && remembered.mark != reading.mark;
+        let lost = remembered.mark.is_some()
+            && remembered.mark != reading.mark
+            && !remembered.has_ended(asked, now, self.longest_lease);
         remembered.mark = reading.mark;
         if lost {
             remembered.ledger.lost();
@@ -104,10 +111,11 @@ impl Memory {
         }
     }
 
-    /// All channels that something is remembered of.
+    /// All channels of which something could be written again.
     #[must_use]
     pub fn channels(&self) -> Vec<ChannelId> {
-        self.channels.iter().map(|entry| entry.key().clone()).collect()
+        let matters = |ledger: &Ledger| !ledger.is_empty() || ledger.is_unwritten();
+        self.channels.iter().filter(|entry| matters(&entry.ledger)).map(|entry| entry.key().clone()).collect()
     }
 
     /// The channels of which something is to be written again.
@@ -167,6 +175,12 @@ pub enum Loss {
 }
 
 impl Remembered {
+    /// Whether all viewers that were known of are gone, so that their channel may have ended by itself.
+    fn has_ended(&self, asked: Timestamp, now: Instant, longest_lease: Duration) -> bool {
+        let are_gone = |(count, at): (Count, Instant)| count.value == Some(0) || now >= at + longest_lease;
+        !self.ledger.has_live(asked) && self.good.is_none_or(are_gone)
+    }
+
     /// The last good count as stale, or unknown if it is too old.
     fn stale(&self, now: Instant) -> Count {
         match self.good {

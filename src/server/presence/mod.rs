@@ -249,7 +249,7 @@ impl Presence {
                     // Another node has known the session until now.
                     remote.memory.accept(channel, &Op { act: Act::Heartbeat { lease }, ..op }, now);
                 }
-                let (count, loss) = remote.memory.take_in(channel, &Ok(reading));
+                let (count, loss) = remote.memory.take_in(channel, &Ok(reading), now);
                 if loss != Loss::None {
                     remote.recovery.call();
                 }
@@ -268,13 +268,14 @@ impl Presence {
 #[async_trait]
 impl Counts for Presence {
     async fn counts(&self, channels: &[ChannelId]) -> Vec<Count> {
+        let now = self.0.clock.now();
         let readings = self.0.store.counts(channels).await;
-        let unknown = Count::unknown(self.0.clock.now());
+        let unknown = Count::unknown(now);
         let Some(remote) = &self.0.remote else {
             return readings.into_iter().map(|reading| reading.map_or(unknown, Count::from)).collect();
         };
         let take_in = |(channel, reading)| {
-            let (count, loss) = remote.memory.take_in(channel, &reading);
+            let (count, loss) = remote.memory.take_in(channel, &reading, now);
             if loss == Loss::Found {
                 remote.recovery.call();
             }

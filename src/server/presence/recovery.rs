@@ -9,7 +9,7 @@ use crate::{
     domain::ChannelId,
     server::{
         clock::Clock,
-        store::{Store, StoreError},
+        store::{MAX_OPS, Store, StoreError, split},
     },
 };
 
@@ -42,24 +42,25 @@ impl Recovery {
         self.wanted.notify_one();
     }
 
-    /// Goes on for ever; no error ends it. While nothing is remembered, it asks nothing of the store.
+    /// Goes on for ever; no error ends it. While nothing is remembered, it asks nothing of the store but, at the start,
+    /// which one it is.
     pub async fn run(self: Arc<Self>) {
         let mut incarnation = None;
         loop {
-            tokio::select! {
-                () = self.wanted.notified() => {}
-                () = sleep(self.interval) => {}
-            }
             while let Err(error) = self.mend(&mut incarnation).await {
                 tracing::debug!(%error, "the store is not whole yet; trying again");
                 sleep(PAUSE).await;
+            }
+            tokio::select! {
+                () = self.wanted.notified() => {}
+                () = sleep(self.interval) => {}
             }
         }
     }
 
     async fn mend(&self, incarnation: &mut Option<String>) -> Result<(), StoreError> {
         let channels = self.memory.channels();
-        if channels.is_empty() {
+        if channels.is_empty() && incarnation.is_some() {
             return Ok(());
         }
         // Parts of the store may be away while others can be mended, so an error is kept for the end.
@@ -80,13 +81,15 @@ impl Recovery {
             return result;
         }
         // Where one channel was lost, others may have been: their marks tell.
+        let now = self.clock.now();
         for (channel, reading) in channels.iter().zip(self.store.counts(&channels).await) {
-            if self.memory.take_in(channel, &reading).1 == Loss::Found {
+            if self.memory.take_in(channel, &reading, now).1 == Loss::Found {
                 tracing::debug!(%channel, "[VIEWER] lost by the store");
             }
         }
-        for channel in self.memory.unwritten() {
-            if let Err(error) = self.rewrite(&channel).await {
+        let mut unwritten = self.memory.unwritten().into_iter().peekable();
+        while unwritten.peek().is_some() {
+            if let Err(error) = self.rewrite_some(&mut unwritten).await {
                 result = Err(error);
             }
         }
@@ -96,13 +99,35 @@ impl Recovery {
         result
     }
 
-    async fn rewrite(&self, channel: &ChannelId) -> Result<(), StoreError> {
-        let Some(rewrite) = self.memory.rewrite(channel, self.clock.now()) else { return Ok(()) };
-        let mut mark = None;
-        for written in self.store.write(&rewrite.batches).await {
-            mark = written?.reading.mark;
+    /// Writes again the next channels: as many as a store takes in one call, which may be all of a large one's calls.
+    async fn rewrite_some(&self, channels: &mut impl Iterator<Item = ChannelId>) -> Result<(), StoreError> {
+        let (mut rewrites, mut batches) = (Vec::new(), Vec::new());
+        let mut ops = 0;
+        while ops < MAX_OPS
+            && let Some(channel) = channels.next()
+        {
+            if let Some(rewrite) = self.memory.rewrite(&channel, self.clock.now()) {
+                ops += rewrite.batches.iter().map(|batch| batch.ops.len()).sum::<usize>();
+                batches.extend_from_slice(&rewrite.batches);
+                rewrites.push((channel, rewrite));
+            }
         }
-        self.memory.rewritten(channel, &rewrite, mark);
-        Ok(())
+        let mut written = Vec::new();
+        for call in split(&batches, |batch| batch.ops.len(), MAX_OPS) {
+            // One after another: beats that come in meanwhile get their turn.
+            written.extend(self.store.write(call).await);
+        }
+        let (mut written, mut result) = (written.into_iter(), Ok(()));
+        for (channel, rewrite) in &rewrites {
+            let answers: Vec<_> = written.by_ref().take(rewrite.batches.len()).collect();
+            match answers.into_iter().collect::<Result<Vec<_>, _>>() {
+                Ok(answers) => {
+                    let mark = answers.last().and_then(|written| written.reading.mark);
+                    self.memory.rewritten(channel, rewrite, mark);
+                }
+                Err(error) => result = Err(error),
+            }
+        }
+        result
     }
 }
