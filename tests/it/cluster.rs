@@ -1,12 +1,16 @@
 //! A real Redis Cluster: where channels are, and what happens when servers change.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use futures::future::join_all;
 use serde_json::json;
 use tokio::time::sleep;
+use uuid::Uuid;
 
-use crate::support::{RedisCluster, TestApp, viewer};
+use crate::support::{RedisCluster, Sample, Sampler, TestApp, viewer};
 
 /// Channels, at least one on each of the three primaries.
 const CHANNELS: [&str; 6] = ["ana", "bob", "eva", "leo", "mia", "zoe"];
@@ -81,34 +85,77 @@ async fn a_primary_that_dies_is_replaced_and_other_channels_do_not_notice() {
     }
 }
 
-#[tokio::test]
-async fn channels_that_move_to_another_primary_are_counted_on() {
-    let cluster = RedisCluster::start(0).await;
-    let app = node(&cluster).await;
-    let viewers: Vec<_> = (0..5).map(|_| viewer()).collect();
-    join_all(viewers.iter().map(|viewer| app.join("ana", *viewer))).await;
-    let mut stream = app.sse("sse/ana").await;
-    stream.until_fresh(5).await;
-
-    let from = cluster.primary_of("ana");
-    let to = (from + 1) % 3;
-    let id = |server: usize| cluster.servers[server].command::<String>("CLUSTER MYID");
-    let slot = cluster.servers[0].request::<u16>(&["CLUSTER", "KEYSLOT", "{ana}"]).to_string();
-    cluster.servers[to].request::<()>(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &id(from)]);
-    cluster.servers[from].request::<()>(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &id(to)]);
-    app.heartbeat("ana", viewers[0]).await;
-    let keys = cluster.servers[from].request::<Vec<String>>(&["CLUSTER", "GETKEYSINSLOT", &slot, "100"]);
-    let port = cluster.servers[to].port.to_string();
-    let mut migrate = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
-    migrate.extend(keys.iter().map(String::as_str));
-    cluster.servers[from].request::<String>(&migrate);
-    app.heartbeat("ana", viewers[1]).await;
-    for server in &cluster.servers {
-        server.request::<()>(&["CLUSTER", "SETSLOT", &slot, "NODE", &id(to)]);
+/// Beats for a channel's viewers on both nodes in turn, and one more viewer who comes and goes, until it is told to stop.
+/// How many of the answers were stale.
+async fn audience(nodes: &[TestApp; 2], channel: &str, viewers: &[Uuid], stop: &AtomicBool) -> usize {
+    let (guest, truth) = (viewer(), viewers.len() as u64);
+    let mut stale = 0;
+    for round in 0.. {
+        if stop.load(Ordering::SeqCst) {
+            break;
+        }
+        let (node, other) = (&nodes[round % 2], &nodes[(round + 1) % 2]);
+        let mut answers = join_all(viewers.iter().map(|viewer| node.heartbeat(channel, *viewer))).await;
+        answers.push(other.join(channel, guest).await);
+        node.leave(channel, guest).await;
+        for answer in answers {
+            let count = answer["count"].as_u64();
+            assert!((Some(truth)..=Some(truth + 1)).contains(&count), "{channel}: {answer}");
+            stale += usize::from(answer["stale"] == true);
+        }
+        sleep(Duration::from_millis(20)).await;
     }
+    stale
+}
 
-    app.join("ana", viewer()).await;
-    let before = stream.until_fresh(6).await;
-    assert!(before.iter().all(|count| *count == Some(5)), "{before:?}");
-    assert_eq!(cluster.primary_of("ana"), to);
+#[tokio::test]
+async fn slots_that_move_under_load_there_and_back_fail_no_call_and_lose_nobody() {
+    let cluster = RedisCluster::start(0).await;
+    let nodes = [node(&cluster).await, node(&cluster).await];
+    let viewers: Vec<_> = (0..10).map(|_| viewer()).collect();
+    for channel in CHANNELS {
+        join_all(viewers.iter().map(|viewer| nodes[0].join(channel, *viewer))).await;
+    }
+    let watched = format!("sse?channels={}", CHANNELS.join(","));
+    let samplers = [Sampler::on(&nodes[0], &watched).await, Sampler::on(&nodes[1], &watched).await];
+    let all_fresh = || {
+        join_all(
+            CHANNELS
+                .map(|channel| join_all(samplers.each_ref().map(|sampler| sampler.until_fresh(channel, 10)))),
+        )
+    };
+    all_fresh().await;
+
+    let here = cluster.primary_of("ana");
+    let there = (here + 1) % 3;
+    let (moving, staying): (Vec<_>, Vec<_>) =
+        CHANNELS.into_iter().partition(|channel| cluster.primary_of(channel) == here);
+    let stop = AtomicBool::new(false);
+    let moves = async {
+        for (from, to) in [(here, there), (there, here), (here, there), (there, here)] {
+            for channel in &moving {
+                cluster.move_slot(cluster.slot_of(channel), from, to).await;
+                assert_eq!(cluster.primary_of(channel), to);
+            }
+            cluster.reshard(200, from, to).await;
+        }
+        stop.store(true, Ordering::SeqCst);
+    };
+    let audiences = CHANNELS.map(|channel| audience(&nodes, channel, &viewers, &stop));
+    let ((), stale) = tokio::join!(moves, join_all(audiences));
+
+    all_fresh().await;
+    let before = samplers.each_ref().map(|sampler| sampler.samples().len());
+    sleep(Duration::from_secs(1)).await;
+    for (sampler, before) in samplers.iter().zip(before) {
+        let samples = sampler.samples();
+        assert_eq!(samples.len(), before, "what is right stays: {:?}", &samples[before..]);
+        let (low, high) = (Some(10), Some(11));
+        assert!(samples.iter().all(|sample| (low..=high).contains(&sample.count)), "{samples:?}");
+        let stays = |sample: &&Sample| staying.contains(&&*sample.channel);
+        assert!(samples.iter().filter(stays).all(|sample| !sample.stale), "{samples:?}");
+    }
+    for (channel, stale) in CHANNELS.iter().zip(stale) {
+        assert!(stale == 0 || moving.contains(channel), "{channel}: {stale} stale answers");
+    }
 }

@@ -3,6 +3,7 @@
 //! - `architecture`: who may import whom, and where the feature gates are.
 //! - `api`: the calls over HTTP.
 //! - `cluster`, `upstash`: what is particular to those stores.
+//! - `connections`: ways to Redis (TLS, users, sockets, databases), and wrong ones.
 //! - `contract`: what every store promises, run on every store.
 //! - `faults`: real Redis servers that are killed, emptied, paused, filled and demoted.
 //! - `pages`: what the server renders.
@@ -16,6 +17,7 @@
 mod api;
 mod architecture;
 mod cluster;
+mod connections;
 mod contract;
 mod door;
 mod faults;

@@ -17,7 +17,7 @@ use aforo::server::{
 };
 
 use self::rules::LONGEST_LEASE;
-use crate::support::{RedisCluster, RedisServer, Upstash, upstash::TOKEN};
+use crate::support::{RedisCluster, RedisServer, Upstash, acl_line, upstash::TOKEN};
 
 /// A store, and what has to live as long as it does.
 pub struct Subject {
@@ -33,6 +33,30 @@ async fn memory() -> Subject {
 
 async fn redis() -> Subject {
     let server = RedisServer::start().await;
+    let node = || -> Arc<dyn Store> {
+        Arc::new(RemoteStore::new(RedisRunner::open(&server.url()).unwrap(), "test", LONGEST_LEASE))
+    };
+    Subject { nodes: [node(), node()], _server: Box::new(server) }
+}
+
+/// As the user that the README names, who may do no more than is needed.
+async fn redis_as_a_user() -> Subject {
+    let server = RedisServer::start().await;
+    server.add_user("a-password", &[]);
+    let url = format!("redis://aforo:a-password@127.0.0.1:{}", server.port);
+    let node = || -> Arc<dyn Store> {
+        Arc::new(RemoteStore::new(RedisRunner::open(&url).unwrap(), "aforo", LONGEST_LEASE))
+    };
+    Subject { nodes: [node(), node()], _server: Box::new(server) }
+}
+
+/// A server that says nothing of what has expired, and removes it only when it is touched.
+async fn redis_without_expiry() -> Subject {
+    let mut server = RedisServer::reserve();
+    server.flags = ["--enable-debug-command", "yes"].map(str::to_owned).to_vec();
+    server.run().await;
+    server.request::<()>(&["CONFIG", "SET", "notify-keyspace-events", ""]);
+    server.command::<()>("DEBUG SET-ACTIVE-EXPIRE 0");
     let node = || -> Arc<dyn Store> {
         Arc::new(RemoteStore::new(RedisRunner::open(&server.url()).unwrap(), "test", LONGEST_LEASE))
     };
@@ -75,4 +99,19 @@ macro_rules! contract {
     )*};
 }
 
-contract!(memory, redis, cluster, upstash);
+contract!(memory, redis, redis_as_a_user, redis_without_expiry, cluster, upstash);
+
+#[tokio::test]
+async fn each_right_of_the_readmes_user_is_needed() {
+    let server = RedisServer::start().await;
+    let store: Arc<dyn Store> =
+        Arc::new(RemoteStore::new(RedisRunner::open(&server.url()).unwrap(), "test", LONGEST_LEASE));
+    rules::all(&Subject { nodes: [Arc::clone(&store), Arc::clone(&store)], _server: Box::new(()) }).await;
+    // The rest is for what only a server does that evicts keys.
+    server.command::<()>("DEL test:{order}:viewers");
+    rules::write(&*store, "order", &[]).await;
+    let stats: String = server.command("INFO commandstats");
+    for right in acl_line("a-password").iter().filter_map(|word| word.strip_prefix('+')) {
+        assert!(stats.contains(&format!("cmdstat_{right}:")), "{right}");
+    }
+}

@@ -31,6 +31,7 @@ pub async fn all(subject: &Subject) {
     a_full_batch_is_taken(&**store).await;
     sweeping_changes_no_count(&**store).await;
     every_node_sees_the_same(&**store, &**other).await;
+    whether_it_was_restarted_is_told_or_known_not_to_be(&**store).await;
 }
 
 pub fn channel(name: &str) -> ChannelId {
@@ -174,4 +175,9 @@ async fn every_node_sees_the_same(one: &dyn Store, two: &dyn Store) {
     write(one, name, &[op(1, 2, LEAVE)]).await;
     assert_eq!(count(two, name).await, 1);
     assert!(two.live().await.unwrap().iter().any(|live| live.channel.as_str() == name && live.count == 1));
+}
+
+async fn whether_it_was_restarted_is_told_or_known_not_to_be(store: &dyn Store) {
+    let first = store.incarnation().await.unwrap();
+    assert_eq!(store.incarnation().await.unwrap(), first, "it was not");
 }

@@ -62,9 +62,51 @@ impl RedisCluster {
         timeout(PATIENCE, settled).await.expect("the cluster is whole");
     }
 
+    /// The slot of a channel's keys.
+    pub fn slot_of(&self, channel: &str) -> u16 {
+        self.servers[0].request(&["CLUSTER", "KEYSLOT", &format!("{{{channel}}}")])
+    }
+
+    /// Moves a slot by hand, key by key, with pauses in which it is half here and half there.
+    pub async fn move_slot(&self, slot: u16, from: usize, to: usize) {
+        let pause = || sleep(Duration::from_millis(40));
+        let (slot, port) = (slot.to_string(), self.servers[to].port.to_string());
+        let set = |server: usize, what: &str, other: usize| {
+            self.servers[server].request::<()>(&["CLUSTER", "SETSLOT", &slot, what, &self.id(other)]);
+        };
+        set(to, "IMPORTING", from);
+        set(from, "MIGRATING", to);
+        pause().await;
+        loop {
+            let keys: Vec<String> = self.servers[from].request(&["CLUSTER", "GETKEYSINSLOT", &slot, "1"]);
+            let [key] = &keys[..] else { break };
+            self.servers[from].request::<String>(&["MIGRATE", "127.0.0.1", &port, key, "0", "5000"]);
+            pause().await;
+        }
+        // First where it is now: then no server is asked for what it does not know of yet.
+        for server in [to, from].into_iter().chain(0..self.servers.len()) {
+            set(server, "NODE", to);
+        }
+    }
+
+    /// Moves so many slots from one primary to another, as operators do it.
+    pub async fn reshard(&self, slots: usize, from: usize, to: usize) {
+        let mut reshard = Command::new("redis-cli");
+        reshard
+            .args(["--cluster", "reshard", &format!("127.0.0.1:{}", self.servers[from].port)])
+            .args(["--cluster-from", &self.id(from), "--cluster-to", &self.id(to)])
+            .args(["--cluster-slots", &slots.to_string(), "--cluster-yes"]);
+        let output = tokio::task::spawn_blocking(move || reshard.output()).await.unwrap().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+
+    fn id(&self, server: usize) -> String {
+        self.servers[server].command("CLUSTER MYID")
+    }
+
     /// Which of the servers is the primary of a channel's keys.
     pub fn primary_of(&self, channel: &str) -> usize {
-        let slot: u16 = self.servers[0].request(&["CLUSTER", "KEYSLOT", &format!("{{{channel}}}")]);
+        let slot = self.slot_of(channel);
         let holds = |range: &str| {
             let (from, to) = range.split_once('-').unwrap_or((range, range));
             from.parse().is_ok_and(|from: u16| from <= slot) && to.parse().is_ok_and(|to: u16| slot <= to)

@@ -3,6 +3,7 @@
 mod cluster;
 mod program;
 mod redis;
+mod sampler;
 mod stores;
 pub mod upstash;
 
@@ -27,7 +28,8 @@ use uuid::Uuid;
 pub use self::{
     cluster::RedisCluster,
     program::Program,
-    redis::{RedisServer, free_port},
+    redis::{RedisServer, acl_line, free_port},
+    sampler::{Sample, Sampler},
     stores::FailingStore,
     upstash::Upstash,
 };
@@ -182,13 +184,19 @@ impl Sse {
     /// Reads on until the count is `expected` and not stale; every count on the way.
     pub async fn until_fresh(&mut self, expected: u64) -> Vec<Option<u64>> {
         let mut before = Vec::new();
-        loop {
-            let data = self.data().await;
-            if data["count"] == expected && data["stale"] == false {
-                return before;
+        // Silence is no end: ticks come.
+        let reached = timeout(PATIENCE, async {
+            loop {
+                let data = self.data().await;
+                if data["count"] == expected && data["stale"] == false {
+                    return;
+                }
+                before.push(data["count"].as_u64());
             }
-            before.push(data["count"].as_u64());
-        }
+        });
+        let reached = reached.await;
+        assert!(reached.is_ok(), "{expected}, fresh, after {before:?}");
+        before
     }
 
     /// Reads on until a channel's count is `expected`; all counts that came before it.

@@ -1,16 +1,30 @@
 //! Real Redis servers, each on a free port with a folder of its own.
 
 use std::{
+    fs::{self, File},
     net::TcpListener,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use redis::{Client, Connection, RedisResult};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
 use super::PATIENCE;
+
+const README: &str = include_str!("../../../README.md");
+
+/// The words of the README's line that makes a user for us, with a password of the test.
+pub fn acl_line(password: &str) -> Vec<String> {
+    let start = "ACL SETUSER aforo ";
+    let line = README.lines().find(|line| line.starts_with(start)).expect("the README has the line");
+    line.split(' ')
+        .map(|word| if word == ">password" { format!(">{password}") } else { word.to_owned() })
+        .collect()
+}
 
 /// A Redis server of the test. It ends when it is dropped.
 pub struct RedisServer {
@@ -55,6 +69,72 @@ impl RedisServer {
             }
         };
         timeout(PATIENCE, up).await.expect("redis-server comes up");
+    }
+
+    /// Makes the user that the README names.
+    pub fn add_user(&self, password: &str, more: &[&str]) {
+        let words = acl_line(password);
+        let words: Vec<_> = words.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        self.request::<()>(&words);
+    }
+
+    /// Lets it take TLS connections too, at a port of its own, by a certificate for `localhost` that a CA of the test has
+    /// issued. Its port, and the file with the CA's certificate.
+    pub fn add_tls(&mut self) -> (u16, PathBuf) {
+        let (port, path) = (free_port(), |name: &str| self.folder.path().join(name));
+        let ca_key = KeyPair::generate().unwrap();
+        let mut ca = CertificateParams::default();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca_certificate = ca.self_signed(&ca_key).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let server = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let certificate = server.signed_by(&key, &Issuer::new(ca, ca_key)).unwrap();
+        fs::write(path("ca.pem"), ca_certificate.pem()).unwrap();
+        fs::write(path("server.pem"), certificate.pem()).unwrap();
+        fs::write(path("server.key"), key.serialize_pem()).unwrap();
+        let port_flag = port.to_string();
+        for (flag, value) in [
+            ("--tls-port", Path::new(&port_flag)),
+            ("--tls-cert-file", &path("server.pem")),
+            ("--tls-key-file", &path("server.key")),
+            ("--tls-ca-cert-file", &path("ca.pem")),
+            ("--tls-auth-clients", Path::new("no")),
+        ] {
+            self.flags.extend([flag.to_owned(), value.display().to_string()]);
+        }
+        (port, path("ca.pem"))
+    }
+
+    /// Lets it take connections by a unix socket too. Its path.
+    pub fn add_socket(&mut self) -> String {
+        let path = self.folder.path().join("socket").display().to_string();
+        self.flags.extend(["--unixsocket".to_owned(), path.clone()]);
+        path
+    }
+
+    /// The names of all keys in a database.
+    pub fn keys(&self, database: u8) -> Vec<String> {
+        let mut connection = self.try_connect().unwrap();
+        redis::cmd("SELECT").arg(database).exec(&mut connection).unwrap();
+        redis::cmd("KEYS").arg("*").query(&mut connection).unwrap()
+    }
+
+    /// Watches all that is asked of it from now on.
+    pub async fn monitor(&self) -> Monitor {
+        let path = self.folder.path().join("monitor");
+        let process = Command::new("redis-cli")
+            .args(["-p", &self.port.to_string(), "MONITOR"])
+            .stdout(File::create(&path).unwrap())
+            .spawn()
+            .unwrap();
+        let monitor = Monitor { process, path };
+        let ready = async {
+            while !fs::read_to_string(&monitor.path).unwrap().starts_with("OK") {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, ready).await.expect("redis-cli watches");
+        monitor
     }
 
     /// Whether it has been started and not been killed.
@@ -104,6 +184,27 @@ impl RedisServer {
 impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Keeps what a server is asked. It ends when it is dropped.
+pub struct Monitor {
+    process: Child,
+    path: PathBuf,
+}
+
+impl Monitor {
+    /// What it was asked so far, without what scripts asked.
+    pub fn asked(&self) -> Vec<String> {
+        let text = fs::read_to_string(&self.path).unwrap();
+        text.lines().skip(1).filter(|line| !line.contains(" lua] ")).map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
     }
 }
 
