@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::{net::TcpListener, time::sleep};
 use uuid::Uuid;
 
-use crate::support::{PATIENCE, RedisServer, TestApp, viewer};
+use crate::support::{PATIENCE, Program, RedisServer, Sampler, TestApp, viewer};
 
 /// A node with viewers in a channel.
 async fn with_viewers(redis: &RedisServer, number: u64) -> (TestApp, Vec<Uuid>) {
@@ -200,35 +200,6 @@ async fn every_key_expires_by_itself() {
 }
 
 #[tokio::test]
-async fn nobody_there_means_nothing_asked() {
-    let redis = RedisServer::start().await;
-    let app = TestApp::on(&redis).await;
-    drop(app.sse("sse/ana").await);
-    app.get("/api/viewer/count/ana").await;
-    sleep(Duration::from_millis(500)).await;
-    let before = redis.calls();
-    sleep(Duration::from_secs(2)).await;
-    assert_eq!(redis.calls() - before, 0);
-}
-
-#[tokio::test]
-async fn what_streams_cost_does_not_grow_with_their_number() {
-    let redis = RedisServer::start().await;
-    let app = TestApp::on(&redis).await;
-    let calls_with = async |number: usize| {
-        let mut streams = join_all((0..number).map(|_| app.sse("sse/ana"))).await;
-        for stream in &mut streams {
-            stream.data().await;
-        }
-        let before = redis.calls();
-        sleep(Duration::from_secs(2)).await;
-        redis.calls() - before
-    };
-    let (few, many) = (calls_with(2).await, calls_with(200).await);
-    assert!(many <= few + few / 2 + 2, "{few} calls for 2 streams, {many} for 200");
-}
-
-#[tokio::test]
 async fn beats_that_come_together_are_written_together() {
     let redis = RedisServer::start().await;
     let app = TestApp::on(&redis).await;
@@ -304,4 +275,188 @@ async fn nodes_whose_clocks_are_hours_apart_count_the_same() {
     for stream in &mut streams {
         stream.until_fresh(4).await;
     }
+}
+
+#[tokio::test]
+async fn a_total_never_collapses_while_connections_are_killed_and_redis_pauses() {
+    const VIEWERS: u64 = 300;
+    let redis = RedisServer::start().await;
+    let url = redis.url();
+    let flags = ["--redis-url", &url, "--heartbeat-interval=1000", "--timeout=8", "--hidden-timeout=8"];
+    let app = TestApp::with(&flags).await;
+    let viewers: Vec<_> = (0..VIEWERS).map(|_| viewer()).collect();
+    join_all(viewers.iter().map(|viewer| app.join("ana", *viewer))).await;
+    let sampler = Sampler::on(&app, "sse/ana").await;
+    sampler.until_fresh("ana", VIEWERS).await;
+    let trouble = async {
+        for second in 0..12 {
+            if second % 5 == 1 {
+                redis.command::<()>("CLIENT PAUSE 1500 ALL");
+            }
+            redis.command::<Value>("CLIENT KILL TYPE normal SKIPME yes");
+            sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let beats = async {
+        loop {
+            let answers = join_all(viewers.iter().map(|viewer| app.heartbeat("ana", *viewer))).await;
+            assert!(answers.iter().all(|answer| answer["active"] == true && answer["count"] == VIEWERS));
+            sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::select! {
+        () = trouble => {}
+        () = beats => {}
+    }
+    sampler.until_fresh("ana", VIEWERS).await;
+    let samples = sampler.samples();
+    assert!(samples.iter().all(|sample| sample.count == Some(VIEWERS)), "{samples:?}");
+}
+
+#[tokio::test]
+async fn the_first_call_after_a_quiet_spell_or_a_cut_is_answered_twenty_times_over() {
+    let redis = RedisServer::start().await;
+    let nodes = join_all((0..20).map(async |_| TestApp::on(&redis).await)).await;
+    for (n, node) in nodes.iter().enumerate() {
+        node.sse(&format!("sse/channel-{n}")).await.until_fresh(0).await;
+    }
+    redis.command::<()>("CONFIG SET timeout 1");
+    sleep(Duration::from_millis(3_000)).await;
+    let joins = nodes.iter().enumerate();
+    let joins =
+        join_all(joins.map(async |(n, node)| node.join(&format!("channel-{n}"), viewer()).await)).await;
+    assert!(joins.iter().all(|answer| answer["count"] == 1 && answer["stale"] == false), "{joins:?}");
+    for n in 2..=21 {
+        redis.command::<Value>("CLIENT KILL TYPE normal SKIPME yes");
+        nodes[0].join("channel-0", viewer()).await;
+        nodes[0].sse("sse/channel-0").await.until_fresh(n).await;
+    }
+}
+
+#[tokio::test]
+async fn old_leases_in_a_dump_count_nobody() {
+    let mut redis = RedisServer::start().await;
+    let url = redis.url();
+    let flags = ["--redis-url", &url, "--heartbeat-interval=1000", "--timeout=3"];
+    let app = TestApp::with(&flags).await;
+    join_all((0..20).map(|_| app.join("ana", viewer()))).await;
+    redis.command::<()>("SAVE");
+    redis.kill();
+    sleep(Duration::from_secs(3)).await;
+    redis.run().await;
+    assert_eq!(redis.command::<usize>("ZCARD aforo:{ana}:viewers"), 20, "they are in the dump");
+    let another = TestApp::with(&flags).await;
+    for node in [&app, &another] {
+        node.sse("sse/ana").await.until_fresh(0).await;
+    }
+}
+
+#[tokio::test]
+async fn who_left_and_who_came_after_a_dump_was_written_is_known_when_it_is_read() {
+    let mut redis = RedisServer::start().await;
+    let (app, viewers) = with_viewers(&redis, 20).await;
+    let mut stream = app.sse("sse/ana").await;
+    stream.until_fresh(20).await;
+    // By then the node knows which Redis it is.
+    sleep(Duration::from_millis(500)).await;
+    redis.command::<()>("SAVE");
+    for viewer in &viewers[..5] {
+        app.leave("ana", *viewer).await;
+    }
+    app.join("ana", viewer()).await;
+    redis.kill();
+    app.leave("ana", viewers[5]).await;
+    redis.run().await;
+    stream.until_fresh(15).await;
+    assert_eq!(app.count("ana").await, 15);
+}
+
+#[tokio::test]
+async fn a_channel_that_lost_one_of_its_keys_is_noticed_and_made_whole() {
+    let redis = RedisServer::start().await;
+    let (one, two) = (TestApp::on(&redis).await, TestApp::on(&redis).await);
+    for node in [&one, &two] {
+        join_all((0..5).map(|_| node.join("ana", viewer()))).await;
+    }
+    let samplers = [Sampler::on(&one, "sse/ana").await, Sampler::on(&two, "sse/ana").await];
+    for key in ["viewers", "sessions"] {
+        for sampler in &samplers {
+            sampler.until_fresh("ana", 10).await;
+        }
+        redis.command::<()>(&format!("DEL aforo:{{ana}}:{key}"));
+        let whole = async {
+            while redis.command::<usize>("ZCARD aforo:{ana}:viewers") != 10
+                || redis.command::<usize>("HLEN aforo:{ana}:sessions") != 11
+            {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, whole).await.expect("whole again");
+        for sampler in &samplers {
+            sampler.until_fresh("ana", 10).await;
+            let samples = sampler.samples();
+            assert!(samples.iter().all(|sample| sample.count == Some(10)), "{key}: {samples:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn channels_whose_keys_were_evicted_heal_without_a_beat() {
+    const CHANNELS: usize = 20;
+    let redis = RedisServer::start().await;
+    let app = TestApp::on(&redis).await;
+    let channels: Vec<_> = (0..CHANNELS).map(|n| format!("channel-{n}")).collect();
+    for channel in &channels {
+        join_all((0..10).map(|_| app.join(channel, viewer()))).await;
+    }
+    let sampler = Sampler::on(&app, &format!("sse?channels={}", channels.join(","))).await;
+    for channel in &channels {
+        sampler.until_fresh(channel, 10).await;
+    }
+    let ours = || redis.keys(0).iter().filter(|key| key.contains("{channel")).count();
+    let all = ours();
+    // Others' keys fill the memory, and any key may go to make room.
+    redis.command::<()>("CONFIG SET maxmemory-policy allkeys-random");
+    let filling = "x".repeat(10_000);
+    for n in 0..200 {
+        redis.request::<()>(&["SET", &format!("another's-{n}"), &filling]);
+    }
+    let memory: String = redis.command("INFO memory");
+    let used = memory.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap();
+    let limit = used.trim().parse::<u64>().unwrap() - 1_000_000;
+    redis.command::<()>(&format!("CONFIG SET maxmemory {limit}"));
+    assert!(ours() < all, "some were evicted");
+    redis.command::<()>("CONFIG SET maxmemory 0");
+
+    let whole = async {
+        while ours() < all {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, whole).await.expect("whole again");
+    for channel in &channels {
+        sampler.until_fresh(channel, 10).await;
+    }
+    let samples = sampler.samples();
+    assert!(samples.iter().all(|sample| sample.count == Some(10)), "{samples:?}");
+}
+
+#[tokio::test]
+async fn an_outage_is_a_few_lines_in_the_log_however_many_beat_in_it() {
+    let mut redis = RedisServer::start().await;
+    let program = Program::start(&[("REDIS_URL", &redis.url())]).await;
+    let viewers: Vec<_> = (0..20).map(|_| viewer()).collect();
+    join_all(viewers.iter().map(|viewer| program.join("ana", *viewer))).await;
+    redis.kill();
+    let started = std::time::Instant::now();
+    while started.elapsed() < Duration::from_secs(5) {
+        join_all(viewers.iter().map(|viewer| program.heartbeat("ana", *viewer))).await;
+        sleep(Duration::from_millis(100)).await;
+    }
+    redis.run().await;
+    program.sse("sse/ana").await.until_fresh(20).await;
+    program.join("ana", viewer()).await;
+    program.sse("sse/ana").await.until_fresh(21).await;
+    let log = program.log();
+    assert!(log.contains("can't connect") && log.lines().count() < 15, "{log}");
 }

@@ -5,9 +5,12 @@
 //! - `cluster`, `upstash`: what is particular to those stores.
 //! - `connections`: ways to Redis (TLS, users, sockets, databases), and wrong ones.
 //! - `contract`: what every store promises, run on every store.
+//! - `counting`: ways in which counters elsewhere have gone wrong.
 //! - `faults`: real Redis servers that are killed, emptied, paused, filled and demoted.
+//! - `nodes`: several programs of ours, of which one is killed.
 //! - `pages`: what the server renders.
 //! - `readme`: its tables, held to the code.
+//! - `scale`: what many viewers, channels and streams cost.
 //! - `stream`: the event stream over HTTP.
 //! - `hardening`: input that no client of ours sends, each with the reason for it.
 //! - `support`: what the others start and speak with.
@@ -19,15 +22,18 @@ mod architecture;
 mod cluster;
 mod connections;
 mod contract;
+mod counting;
 mod door;
 mod faults;
 mod hardening;
 mod limits;
 mod nginx;
+mod nodes;
 mod operation;
 mod origins;
 mod pages;
 mod readme;
+mod scale;
 mod stream;
 mod support;
 mod tls;

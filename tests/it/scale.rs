@@ -1,0 +1,169 @@
+//! What Redis is asked to do as channels, viewers and streams get many, and what it is asked when there is nobody.
+
+use std::time::{Duration, Instant};
+
+use aforo::{
+    domain::{Act, ChannelId, Op, SessionId, ViewerId},
+    server::store::{
+        Batch, MAX_OPS, Store,
+        remote::{RedisRunner, RemoteStore},
+    },
+};
+use futures::{StreamExt, future::join_all, stream};
+use serde_json::Value;
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+
+use crate::support::{PATIENCE, RedisServer, TestApp, viewer};
+
+#[tokio::test]
+async fn what_streams_cost_does_not_grow_with_their_number() {
+    let redis = RedisServer::start().await;
+    let app = TestApp::with(&["--redis-url", &redis.url(), "--limit-streams-per-address=0"]).await;
+    app.join("ana", viewer()).await;
+    let calls_with = async |number: usize| {
+        let mut streams = join_all((0..number).map(|_| app.sse("sse/ana"))).await;
+        for stream in &mut streams {
+            stream.data().await;
+        }
+        let before = redis.calls();
+        sleep(Duration::from_secs(2)).await;
+        redis.calls() - before
+    };
+    let (few, many) = (calls_with(10).await, calls_with(1_000).await);
+    assert!(many <= few + few / 5 + 2, "{few} calls for 10 streams, {many} for 1,000");
+}
+
+#[tokio::test]
+async fn when_all_have_gone_nothing_is_asked() {
+    let redis = RedisServer::start().await;
+    let url = redis.url();
+    let flags = ["--redis-url", &url, "--heartbeat-interval=500", "--timeout=1", "--hidden-timeout=1"];
+    let app = TestApp::with(&[&flags[..], &["--cleanup-interval=1"]].concat()).await;
+    let viewers: Vec<_> = (0..20).map(|_| viewer()).collect();
+    let streams = join_all((0..5).map(async |n| app.sse(&format!("sse/channel-{n}")).await)).await;
+    for (n, viewer) in viewers.iter().enumerate() {
+        app.join(&format!("channel-{}", n % 5), *viewer).await;
+    }
+    app.leave("channel-0", viewers[0]).await;
+    drop(streams);
+    let monitor = redis.monitor().await;
+    let quiet = async {
+        loop {
+            let before = monitor.asked().len();
+            // Longer than any interval there is.
+            sleep(Duration::from_millis(2_500)).await;
+            if monitor.asked().len() == before {
+                return;
+            }
+        }
+    };
+    timeout(PATIENCE, quiet).await.expect("it gets quiet");
+    let before = monitor.asked();
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(monitor.asked(), before, "and stays so");
+}
+
+/// How long the slow calls took that a server has had since this was asked last, in ms.
+fn slow_calls(redis: &RedisServer) -> Vec<u64> {
+    let entries: Vec<Vec<redis::Value>> = redis.command("SLOWLOG GET -1");
+    redis.command::<()>("SLOWLOG RESET");
+    let call = |entry: Vec<redis::Value>| {
+        let words: Vec<Vec<u8>> = redis::from_redis_value(entry[3].clone()).unwrap();
+        let micros: u64 = redis::from_redis_value(entry[2].clone()).unwrap();
+        // What scripts do is entered once more by itself.
+        words[0].starts_with(b"EVAL").then_some(micros / 1_000)
+    };
+    entries.into_iter().filter_map(call).collect()
+}
+
+/// Redis measures by the clock on the wall, so on a busy machine some calls look slow. What costs more the more viewers
+/// there are is slow at every call, or very slow at one.
+fn assert_swift(redis: &RedisServer, calls: u64) {
+    let slow = slow_calls(redis);
+    println!("{} of {calls} calls took 5 ms or more", slow.len());
+    assert!(2 * slow.len() as u64 <= calls, "of {calls} calls: {slow:?}");
+    assert!(slow.iter().all(|millis| *millis < 50), "{slow:?}");
+}
+
+#[tokio::test]
+async fn a_channel_of_two_hundred_thousand_stalls_nobody_not_even_by_ending() {
+    const VIEWERS: usize = 200_000;
+    const LEASE: Duration = Duration::from_secs(10);
+    let redis = RedisServer::start().await;
+    redis.command::<()>("CONFIG SET slowlog-log-slower-than 5000");
+    redis.command::<()>("CONFIG SET slowlog-max-len 10000");
+    let store = RemoteStore::new(RedisRunner::open(&redis.url()).unwrap(), "test", LEASE);
+    let crowded = ChannelId::parse("crowded").unwrap();
+    let other = ChannelId::parse("other").unwrap();
+    let join = |lease| {
+        let uuid = Uuid::new_v4();
+        Op {
+            viewer: ViewerId::new(uuid).unwrap(),
+            session: SessionId::new(uuid).unwrap(),
+            act: Act::Join { lease },
+        }
+    };
+    // The first write finds no connection yet.
+    while store.counts(std::slice::from_ref(&other)).await[0].is_err() {
+        sleep(Duration::from_millis(20)).await;
+    }
+    let mut end = None;
+    for _ in 0..VIEWERS / MAX_OPS {
+        let lease = end.map_or(LEASE, |end: Instant| end.saturating_duration_since(Instant::now()));
+        end.get_or_insert_with(|| Instant::now() + LEASE);
+        let ops = (0..MAX_OPS).map(|_| join(lease.max(Duration::from_secs(1)))).collect();
+        store.write(&[Batch { channel: crowded.clone(), ops }]).await[0].as_ref().unwrap();
+    }
+    assert_swift(&redis, (VIEWERS / MAX_OPS) as u64);
+    // One by one, and counts, while the channel is full and while all leases end.
+    let mut calls = 0;
+    loop {
+        let batch = Batch { channel: other.clone(), ops: std::iter::once(join(LEASE)).collect() };
+        store.write(&[batch]).await[0].as_ref().unwrap();
+        calls += 2;
+        if store.counts(std::slice::from_ref(&crowded)).await[0].as_ref().unwrap().count == 0 {
+            break;
+        }
+        sleep(Duration::from_millis(2)).await;
+    }
+    assert_swift(&redis, calls);
+    let before = redis.calls();
+    store.sweep().await.unwrap();
+    assert_swift(&redis, redis.calls() - before);
+    assert_eq!(redis.command::<usize>("ZCARD test:{crowded}:viewers"), 0, "all memory is free");
+}
+
+#[tokio::test]
+async fn many_small_channels_are_written_again_in_few_calls() {
+    const CHANNELS: u64 = 10_000;
+    let redis = RedisServer::start().await;
+    let app = TestApp::on(&redis).await;
+    let join = async |n: u64| app.join(&format!("channel-{n}"), viewer()).await;
+    let joined: Vec<_> = stream::iter(0..CHANNELS).map(join).buffer_unordered(200).collect().await;
+    assert!(joined.iter().all(|answer| answer["count"] == 1));
+    // One that is watched is enough to notice.
+    let mut stream = app.sse("sse/channel-0").await;
+    stream.until_fresh(1).await;
+    let before = redis.calls();
+    let started = Instant::now();
+    redis.command::<()>("FLUSHALL");
+    let whole = async {
+        while redis.command::<u64>("DBSIZE") < 2 * CHANNELS {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, whole).await.expect("all is written again");
+    let (calls, took) = (redis.calls() - before, started.elapsed());
+    println!("whole after {took:?} and {calls} calls");
+    assert!(calls < CHANNELS / 10, "{calls} calls for {CHANNELS} channels");
+    drop(stream);
+    for n in [0, CHANNELS / 2, CHANNELS - 1] {
+        app.sse(&format!("sse/channel-{n}")).await.until_fresh(1).await;
+    }
+    let live = async {
+        let live: Value = app.get("/api/viewer/live?limit=1000").await.json().await.unwrap();
+        live["channels"].as_array().unwrap().len()
+    };
+    assert_eq!(live.await, 1_000, "the list of live channels is there again too");
+}
