@@ -4,7 +4,7 @@ export LEPTOS_SITE_ROOT ?= target/site
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
 
-.PHONY: run build site test test-rust test-browser watch lint format
+.PHONY: run build site test test-rust test-browser bench watch lint format
 
 run: build
 	target/release/aforo
@@ -23,12 +23,17 @@ test: test-rust test-browser
 # Unit tests, the store contract, HTTP and streams.
 test-rust: site
 	@bash scripts/setup.sh test
-	@bash scripts/cargo.sh test
+	@bash scripts/cargo.sh test --features bench
 
 # The pages in a real browser, against the release build.
 test-browser: build
 	@bash scripts/setup.sh test
 	cd end2end && npm test
+
+# What it can do, in figures; about five minutes. docs/performance.md says how to read them.
+bench: build
+	@bash scripts/setup.sh bench
+	@bash scripts/bench.sh $(BENCH)
 
 # Rebuilds and reloads at every change; needs cargo-leptos.
 watch:

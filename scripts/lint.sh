@@ -12,8 +12,8 @@ fi
 
 say "formatting"
 cargo fmt --check
-say "clippy: the server half with its tests"
-cargo clippy --all-targets -- -D warnings
+say "clippy: the server half with its tests and the load kit"
+cargo clippy --all-targets --features bench -- -D warnings
 say "clippy: the browser half"
 cargo clippy --lib --no-default-features --features hydrate -- -D warnings
 say "documentation"

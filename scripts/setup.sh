@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing: `setup.sh build` for the two halves, `setup.sh test` for the tests too.
+# Installs what is missing: `setup.sh build` for the two halves, `setup.sh test` for the tests too, `setup.sh bench` for
+# the load kit.
 # Each step does nothing when it is already done, and needs package registries only.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -94,5 +95,10 @@ test)
   npm_packages end2end
   npm_packages tests/upstash-client
   ;;
-*) die "usage: setup.sh [build|test]" ;;
+bench)
+  command -v redis-server >/dev/null && command -v redis-benchmark >/dev/null || apt_install redis-server
+  # A peer to compare with. The kit says so when it has to do without.
+  [ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] || (apt_install nginx libnginx-mod-nchan) || say "going on without Nchan"
+  ;;
+*) die "usage: setup.sh [build|test|bench]" ;;
 esac

@@ -1,0 +1,73 @@
+//! One kept-alive connection for calls, one call under way at a time. Nothing in it waits.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::SocketAddr,
+};
+
+use mio::{Interest, Registry, Token, net::TcpStream};
+
+use crate::{Result, wire::Answer};
+
+/// A connection.
+pub struct Conn {
+    stream: TcpStream,
+    request: Vec<u8>,
+    sent: usize,
+    received: Vec<u8>,
+}
+
+impl Conn {
+    /// Connects, and asks to be told under `token`.
+    pub fn open(addr: SocketAddr, registry: &Registry, token: Token) -> Result<Self> {
+        let mut stream = TcpStream::from_std(std::net::TcpStream::connect(addr)?);
+        stream_options(&stream)?;
+        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Self { stream, request: Vec::new(), sent: 0, received: Vec::with_capacity(1024) })
+    }
+
+    /// Sends a request, or as much of it as fits; [`Conn::proceed`] sends the rest.
+    pub fn send(&mut self, request: Vec<u8>) -> Result<()> {
+        self.request = request;
+        self.sent = 0;
+        self.flush()
+    }
+
+    /// Goes on with the call under way. Its status, when the answer is whole; the body is given to `look`.
+    pub fn proceed(&mut self, scratch: &mut [u8], look: impl FnOnce(&[u8])) -> Result<Option<u16>> {
+        self.flush()?;
+        loop {
+            match self.stream.read(scratch) {
+                Ok(0) => return Err("a connection was closed".into()),
+                Ok(read) => self.received.extend_from_slice(&scratch[..read]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            }
+            if let Some(answer) = Answer::parse(&self.received)? {
+                look(&self.received[answer.body.0..answer.body.1]);
+                self.received.clear();
+                return Ok(Some(answer.status));
+            }
+        }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        while self.sent < self.request.len() {
+            match self.stream.write(&self.request[self.sent..]) {
+                Ok(written) => self.sent += written,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn stream_options(stream: &TcpStream) -> Result<()> {
+    let socket = socket2::SockRef::from(stream);
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    Ok(())
+}

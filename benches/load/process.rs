@@ -1,0 +1,113 @@
+//! Processes that are started for a measurement, on free ports of this machine. Each ends when it is dropped.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    io::{self, Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use crate::Result;
+
+/// How long a process may take to come up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running process that listens.
+pub struct Process {
+    pub addr: SocketAddr,
+    child: Child,
+    name: String,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a program. What it says goes to `log`.
+    pub fn start(name: &str, command: &mut Command, addr: SocketAddr, log: &Path) -> Result<Self> {
+        let file = fs::File::create(log)?;
+        let child = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn();
+        let child = child.map_err(|error| format!("{name} can't be started: {error}"))?;
+        Ok(Self { addr, child, name: name.to_owned(), log: log.to_owned() })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it is up.
+    pub fn wait_until(&mut self, is_up: impl Fn(SocketAddr) -> bool) -> Result<()> {
+        let since = Instant::now();
+        while !is_up(self.addr) {
+            if let Some(status) = self.child.try_wait()? {
+                let said = fs::read_to_string(&self.log).unwrap_or_default();
+                return Err(format!("{} has ended: {status}\n{said}", self.name).into());
+            }
+            if since.elapsed() > PATIENCE {
+                return Err(format!("{} does not come up", self.name).into());
+            }
+            sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _gone = self.child.kill();
+        let _gone = self.child.wait();
+    }
+}
+
+/// An address of this machine that nobody listens on just now.
+pub fn free_address() -> io::Result<SocketAddr> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+}
+
+/// Asks once, over a connection of its own. The answer, head and body.
+pub fn ask(addr: SocketAddr, request: &[u8]) -> io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect_timeout(&addr, Duration::from_secs(1))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(request)?;
+    let mut answer = Vec::new();
+    let mut piece = [0; 4096];
+    while !matches!(crate::wire::Answer::parse(&answer), Ok(Some(_))) {
+        match stream.read(&mut piece)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => answer.extend_from_slice(&piece[..read]),
+        }
+    }
+    Ok(answer)
+}
+
+/// A folder for the files of one run. It goes when it is dropped.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn make() -> io::Result<Self> {
+        let folder = std::env::temp_dir().join(format!("aforo-load-{}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        Ok(Self(folder))
+    }
+
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What can't be removed is left to the system.
+        let _left = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The first line that a program prints, for what is told about versions.
+pub fn says(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(args).output().ok().filter(|output| output.status.success())?;
+    let text = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&text).lines().next().map(|line| line.trim().to_owned())
+}

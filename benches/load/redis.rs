@@ -1,0 +1,181 @@
+//! Redis servers of the run's own, alone or as a cluster, and what they say of themselves.
+
+use std::{
+    fs,
+    process::{Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use redis::{Client, Connection, FromRedisValue, RedisResult};
+
+use crate::{
+    Result,
+    process::{Process, Scratch, free_address},
+};
+
+/// A Redis server without persistence.
+pub struct Redis {
+    process: Process,
+    connection: Connection,
+}
+
+impl Redis {
+    /// An empty server that is up.
+    pub fn start(scratch: &Scratch, flags: &[&str]) -> Result<Self> {
+        let addr = free_address()?;
+        let port = addr.port().to_string();
+        let folder = scratch.path(format!("redis-{port}"));
+        fs::create_dir_all(&folder)?;
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"]);
+        command.arg(&folder).args(flags);
+        let mut process = Process::start("redis-server", &mut command, addr, &folder.join("log"))?;
+        process.wait_until(|addr| connect(addr.port()).is_ok())?;
+        let connection = connect(addr.port())?;
+        Ok(Self { process, connection })
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://{}", self.process.addr)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.process.addr.port()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Sends it a command and waits for the answer.
+    pub fn command<T: FromRedisValue>(&mut self, words: &[&str]) -> Result<T> {
+        Ok(redis::cmd(words[0]).arg(&words[1..]).query(&mut self.connection)?)
+    }
+
+    /// Runs commands together, for filling it.
+    pub fn pipeline(&mut self, pipeline: &redis::Pipeline) -> Result<()> {
+        pipeline.exec(&mut self.connection)?;
+        Ok(())
+    }
+
+    /// Where its own account stands.
+    pub fn account(&mut self) -> Result<Account> {
+        let info: String = self.command(&["INFO", "all"])?;
+        Ok(Account::parse(&info))
+    }
+
+    /// The bytes that a key takes, all of it counted.
+    pub fn memory_of(&mut self, key: &[u8]) -> Result<u64> {
+        let mut usage = redis::cmd("MEMORY");
+        Ok(usage.arg("USAGE").arg(key).arg("SAMPLES").arg(0).query(&mut self.connection)?)
+    }
+
+    /// How many members a sorted set has.
+    pub fn size_of(&mut self, key: &[u8]) -> Result<u64> {
+        Ok(redis::cmd("ZCARD").arg(key).query(&mut self.connection)?)
+    }
+
+    /// The keys that match a pattern.
+    pub fn keys(&mut self, pattern: &str) -> Result<Vec<Vec<u8>>> {
+        Ok(redis::cmd("KEYS").arg(pattern).query(&mut self.connection)?)
+    }
+}
+
+fn connect(port: u16) -> RedisResult<Connection> {
+    let client = Client::open(format!("redis://127.0.0.1:{port}"))?;
+    let mut connection = client.get_connection_with_timeout(Duration::from_secs(1))?;
+    connection.set_read_timeout(Some(Duration::from_secs(60)))?;
+    redis::cmd("PING").exec(&mut connection)?;
+    Ok(connection)
+}
+
+/// A cluster of three primaries.
+pub fn start_cluster(scratch: &Scratch) -> Result<Vec<Redis>> {
+    let flags = ["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"];
+    let mut servers = Vec::new();
+    for _ in 0..3 {
+        servers.push(Redis::start(scratch, &flags)?);
+    }
+    let addresses = servers.iter().map(|server| format!("127.0.0.1:{}", server.port()));
+    let mut create = Command::new("redis-cli");
+    create.args(["--cluster", "create"]).args(addresses).arg("--cluster-yes").stdout(Stdio::null());
+    if !create.status()?.success() {
+        return Err("redis-cli can't make a cluster".into());
+    }
+    let since = Instant::now();
+    for server in &mut servers {
+        while !server.command::<String>(&["CLUSTER", "INFO"])?.contains("cluster_state:ok") {
+            if since.elapsed() > Duration::from_secs(20) {
+                return Err("the cluster does not become whole".into());
+            }
+            sleep(Duration::from_millis(50));
+        }
+    }
+    Ok(servers)
+}
+
+/// What a server has done since its start.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Account {
+    /// Processor time, in seconds.
+    pub cpu: f64,
+    /// Scripts that were called, and how long they ran, in seconds.
+    pub scripts: u64,
+    pub script_time: f64,
+    /// Calls of `INFO`; each account is one.
+    pub infos: u64,
+}
+
+impl Account {
+    fn parse(info: &str) -> Self {
+        let mut account = Self::default();
+        for line in info.lines() {
+            if let Some(seconds) =
+                line.strip_prefix("used_cpu_user:").or_else(|| line.strip_prefix("used_cpu_sys:"))
+            {
+                account.cpu += seconds.trim().parse().unwrap_or(0.0);
+            } else if let Some((command, numbers)) =
+                line.strip_prefix("cmdstat_").and_then(|line| line.split_once(':'))
+            {
+                let number = |name| {
+                    let number = numbers.split(',').find_map(|pair| pair.strip_prefix(name))?;
+                    number.parse::<u64>().ok()
+                };
+                let (calls, micros) = (number("calls=").unwrap_or(0), number("usec=").unwrap_or(0));
+                // What scripts call is counted there as well, but it is no traffic.
+                if command.starts_with("eval") || command.starts_with("fcall") {
+                    account.scripts += calls;
+                    account.script_time += micros as f64 / 1e6;
+                } else if command == "info" {
+                    account.infos += calls;
+                }
+            }
+        }
+        account
+    }
+
+    /// The calls that others have made since `before`.
+    pub fn calls_since(&self, before: &Self) -> u64 {
+        self.scripts - before.scripts + (self.infos - before.infos).saturating_sub(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_holds_what_came_over_the_wire() {
+        let before =
+            Account::parse("used_cpu_sys:0.5\r\nused_cpu_user:1.25\r\ncmdstat_info:calls=2,usec=9\r\n");
+        assert_eq!(before, Account { cpu: 1.75, infos: 2, ..Account::default() });
+        let after = Account::parse(
+            "used_cpu_sys:0.5\r\nused_cpu_sys_children:9.0\r\nused_cpu_user:2.5\r\n\
+             cmdstat_evalsha:calls=10,usec=2000000,usec_per_call=1.0\r\ncmdstat_eval:calls=1,usec=500000\r\n\
+             cmdstat_time:calls=11,usec=5\r\ncmdstat_info:calls=6,usec=9\r\n",
+        );
+        assert_eq!(after, Account { cpu: 3.0, scripts: 11, script_time: 2.5, infos: 6 });
+        assert_eq!(after.calls_since(&before), 14);
+    }
+}

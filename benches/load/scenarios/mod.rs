@@ -1,0 +1,77 @@
+//! What is measured, one file per question.
+
+pub mod bulk;
+pub mod fanout;
+pub mod latency;
+pub mod memory;
+pub mod million;
+pub mod quiet;
+pub mod rates;
+pub mod redis_alone;
+pub mod streams;
+pub mod wipe;
+
+use clap::Parser;
+
+use crate::{
+    Command, Result,
+    calls::{Audience, Call},
+    loops::{Outcome, Plan, Until, closed},
+    report::Report,
+    target::{Running, Starter},
+};
+
+/// Runs a scenario, or all with their bounded defaults.
+pub fn run(command: &Command, starter: &Starter, report: &mut Report) -> Result<()> {
+    match command {
+        Command::Rates(rates) => rates.run(starter, report),
+        Command::Latency(latency) => latency.run(starter, report),
+        Command::Streams(streams) => streams.run(starter, report),
+        Command::Fanout(fanout) => fanout.run(starter, report),
+        Command::Memory(memory) => memory.run(starter, report),
+        Command::Million(million) => million.run(starter, report),
+        Command::Bulk(bulk) => bulk.run(starter, report),
+        Command::Quiet(quiet) => quiet.run(starter, report),
+        Command::Wipe(wipe) => wipe.run(starter, report),
+        Command::Redis(alone) => alone.run(starter, report),
+        Command::All => all(starter, report),
+        Command::Hold(_) | Command::Bare { .. } => Ok(()),
+    }
+}
+
+/// What `make bench` runs: each scenario as if it had been named on the command line with these words.
+const ALL: &[&str] = &[
+    "redis",
+    "rates --seconds 2",
+    "latency --seconds 3",
+    "streams",
+    "fanout --changes 12",
+    "memory",
+    "million --viewers 200000",
+    "bulk",
+    "quiet",
+    "wipe --rounds 2",
+];
+
+fn all(starter: &Starter, report: &mut Report) -> Result<()> {
+    for words in ALL {
+        eprintln!("{words}");
+        let options = crate::Options::try_parse_from(["aforo-load"].into_iter().chain(words.split(' ')))?;
+        if let Some(command) = options.command {
+            run(&command, starter, report)?;
+        }
+    }
+    Ok(())
+}
+
+/// Settings by which viewers stay for the whole of a scenario, however long filling takes.
+const LONG_LEASES: [(&str, &str); 3] =
+    [("VIEWER_TIMEOUT", "1200"), ("VIEWER_HIDDEN_TIMEOUT", "1200"), ("VIEWER_CLEANUP_INTERVAL", "3600")];
+
+/// Lets everyone join, as fast as it goes.
+fn fill(running: &Running, audience: Audience) -> Result<Outcome> {
+    let next = &mut audience.once(Call::Join);
+    let plan = Plan { addr: running.addr(), connections: 64, next };
+    let (outcome, (), ()) = closed(plan, Until::Calls(audience.viewers), || Ok(()))?;
+    outcome.all_well()
+}

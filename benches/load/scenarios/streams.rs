@@ -1,0 +1,68 @@
+//! What open streams cost: memory from a fresh process, and processor time while nothing happens (ticks are in it).
+
+use std::{thread::sleep, time::Duration};
+
+use super::fanout::{CrowdArgs, crowds};
+use crate::{
+    Result,
+    crowd::{Crowd, Shape},
+    report::{Report, number},
+    target::Starter,
+};
+
+#[derive(clap::Args)]
+pub struct Streams {
+    #[command(flatten)]
+    crowd: CrowdArgs,
+    /// Channels that the streams are spread over
+    #[arg(long, default_value_t = 1)]
+    channels: u64,
+    /// How long they are held. Streams get a tick after 25 s of silence
+    #[arg(long, default_value_t = 25)]
+    seconds: u64,
+    #[arg(long, default_value_t = 1)]
+    rounds: u32,
+}
+
+impl Streams {
+    pub fn run(&self, starter: &Starter, report: &mut Report) -> Result<()> {
+        for _ in 0..self.rounds {
+            for (target, row) in crowds(&self.crowd) {
+                let running = starter.start(target, &[])?;
+                running.announce(self.channels)?;
+                let empty = running.resident()?;
+                let shape = Shape { streams: self.crowd.streams, channels: self.channels, per_stream: 1 };
+                let mut meter = running.meter()?;
+                let opening = meter.read()?;
+                let crowd = Crowd::open(&running.nodes, shape)?;
+                let opening = meter.read()?.since(&opening);
+                sleep(Duration::from_secs(2));
+                let full = running.resident()?;
+                meter.helpers = crowd.pids();
+                let before = meter.read()?;
+                sleep(Duration::from_secs(self.seconds));
+                let usage = meter.read()?.since(&before);
+                let held = running.resident()?;
+                let all = f64::from(shape.streams) * running.nodes.len() as f64;
+                let seconds = self.seconds as f64;
+                let figures = vec![
+                    ("KB each", full.saturating_sub(empty) as f64 / all / 1000.0),
+                    ("MB in all", full as f64 / 1e6),
+                    ("MB when held", held as f64 / 1e6),
+                    ("µs of CPU to open", opening.served() * 1e6 / all),
+                    ("cores while quiet", usage.app / seconds),
+                    ("tool cores", usage.tool / seconds),
+                ];
+                report.add("streams", self.row(row), figures)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn row(&self, crowd: String) -> String {
+        match self.channels {
+            1 => crowd,
+            channels => format!("{crowd} over {} channels", number(channels as f64)),
+        }
+    }
+}
