@@ -59,7 +59,7 @@ mod tests {
             let counted = Arc::clone(&counted);
             async move {
                 assert!(counted.fetch_add(1, SeqCst) >= 2, "twice it panics");
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         });
         while turns.load(SeqCst) < 3 {

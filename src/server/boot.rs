@@ -17,12 +17,12 @@ use super::{
     fanout::{Hub, reader},
     health::Ending,
     limits::{Beats, Streams},
-    listen::{Listener, Tls, TlsError},
+    listen::{Apps, Listener, Tls, TlsError},
     metrics::Metrics,
     presence::Presence,
-    router::{busy, router},
+    router::{busy, panicked, router},
     site,
-    state::AppState,
+    state::{AppState, Parts},
     store::{self, Measured, OpenError, Store},
     telemetry,
 };
@@ -125,18 +125,19 @@ impl Server {
 
         let metrics = Metrics::new();
         let hub = Arc::new(Hub::new(policy.update_interval));
-        let store = Arc::new(Measured::new(store, metrics.clone()));
+        let store = if store.is_shared() { Arc::new(Measured::new(store, metrics.clone())) } else { store };
         let presence = Presence::new(store, Arc::clone(&hub), policy, clock);
-        let state = AppState {
+        let state = AppState::from(Parts {
             presence: presence.clone(),
             leptos,
             proxies: config.trusted_proxies.iter().copied().collect(),
+            origins: config.allowed_origins.iter().cloned().collect(),
             embed_frame_ancestors: config.embed_frame_ancestors.clone(),
             beats: Beats::new(config.per_address()),
             streams: Streams::new(config.limit_streams_per_address, config.limit_streams),
             metrics: metrics.clone(),
             ending: Ending::default(),
-        };
+        });
 
         let mut background = Background::new(metrics);
         let (watched, source) = (Arc::clone(&hub), Arc::new(presence.clone()));
@@ -151,8 +152,7 @@ impl Server {
         if let Some(tls) = tls {
             background.keep("certificate", move || reload(tls.clone()));
         }
-        let origins = config.allowed_origins.iter().cloned().collect();
-        let router = router(&config.site_root, state.clone(), origins).map_err(site_error)?;
+        let router = router(&config.site_root, state.clone()).map_err(site_error)?;
         Ok(Self { listener, addr, router, hub, state, delay: config.shutdown_delay(), background })
     }
 
@@ -164,7 +164,7 @@ impl Server {
 
     /// The streams that it has open.
     #[must_use]
-    pub const fn streams(&self) -> &Streams {
+    pub fn streams(&self) -> &Streams {
         &self.state.streams
     }
 
@@ -181,7 +181,9 @@ impl Server {
             self.state.presence.hurry();
             ending.cancel();
         };
-        tokio::join!(stop, self.listener.serve(self.router, busy(), ending.clone()));
+        let panicked = Arc::new(panicked(self.state.metrics.clone()));
+        let apps = Apps { app: self.router, busy: busy(), panicked };
+        tokio::join!(stop, self.listener.serve(apps, ending.clone()));
         self.state.presence.finish().await;
         drop(self.background);
     }

@@ -23,7 +23,7 @@ use leptos::{
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::timeout;
 
-use super::{listen::Link, presence::Presence, robots, state::AppState, visitor::Visitor};
+use super::{listen::Link, origins, presence::Presence, robots, state::AppState, visitor::Visitor};
 use crate::{
     api::{Code, Problem, viewers},
     domain::CountUpdate,
@@ -50,17 +50,21 @@ fn posted<F>(media_types: &'static [&'static str]) -> Router<AppState>
 where
     F: ServerFn<Error = Problem, Output: Serialize> + DeserializeOwned + 'static,
 {
-    let call = async move |State(state): State<AppState>,
-                           Extension(link): Extension<Link>,
-                           request: Request|
-                -> Result<Response, Problem> {
+    let answer = async move |state: &AppState, link: &Link, request: Request| -> Result<Response, Problem> {
         let (parts, body) = request.into_parts();
+        state.origins.check(&parts)?;
         check_media_type(&parts.headers, media_types)?;
         let arguments: F = parse(&read(body).await?)?;
-        let visitor = visitor(state, &link, &parts.headers);
+        let visitor = visitor(state, link, &parts.headers);
         Ok(Json(run(visitor, arguments).await?).into_response())
     };
-    Router::new().route(F::PATH, post(call))
+    let call =
+        async move |State(state): State<AppState>, Extension(link): Extension<Link>, request: Request| {
+            let origin = request.headers().get(header::ORIGIN).cloned();
+            let response = answer(&state, &link, request).await.into_response();
+            state.origins.let_read(origin, response)
+        };
+    Router::new().route(F::PATH, post(call).options(origins::preflight))
 }
 
 async fn read(body: Body) -> Result<Bytes, Problem> {
@@ -100,14 +104,14 @@ async fn run<F: ServerFn<Error = Problem>>(
 }
 
 /// Who calls.
-fn visitor(state: AppState, link: &Link, headers: &HeaderMap) -> Visitor {
+fn visitor(state: &AppState, link: &Link, headers: &HeaderMap) -> Visitor {
     let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
     Visitor {
         address: state.proxies.client(link.peer(), headers),
         is_robot: agent.is_some_and(robots::announces_itself),
-        presence: state.presence,
-        beats: state.beats,
-        metrics: state.metrics,
+        presence: state.presence.clone(),
+        beats: state.beats.clone(),
+        metrics: state.metrics.clone(),
     }
 }
 

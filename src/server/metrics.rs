@@ -4,11 +4,6 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::{MatchedPath, Request, State},
-    middleware::Next,
-    response::Response,
-};
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
     process_collector::ProcessCollector,
@@ -26,8 +21,11 @@ pub struct Metrics(Arc<Inner>);
 
 struct Inner {
     registry: Registry,
-    requests: IntCounterVec,
-    beats: IntCounterVec,
+    /// By the first digit of the status, from 1.
+    answers: [IntCounter; 5],
+    joins: IntCounter,
+    heartbeats: IntCounter,
+    leaves: IntCounter,
     refused: IntCounterVec,
     robots: IntCounter,
     panics: IntCounter,
@@ -52,12 +50,15 @@ impl Metrics {
     /// # Panics
     /// Never: the names are constants, each used once.
     #[must_use]
-    #[expect(clippy::missing_panics_doc, reason = "said above")]
     pub fn new() -> Self {
         let registry = Registry::new();
+        let answers = counters(&registry, "http_answers_total", "Requests answered", &["status"]);
+        let beats = counters(&registry, "beats_total", "Joins, heartbeats and leaves accepted", &["act"]);
         Self(Arc::new(Inner {
-            requests: counters(&registry, "http_requests_total", "Requests answered", &["route", "status"]),
-            beats: counters(&registry, "beats_total", "Joins, heartbeats and leaves accepted", &["act"]),
+            answers: ["1xx", "2xx", "3xx", "4xx", "5xx"].map(|status| answers.with_label_values(&[status])),
+            joins: beats.with_label_values(&["join"]),
+            heartbeats: beats.with_label_values(&["heartbeat"]),
+            leaves: beats.with_label_values(&["leave"]),
             refused: counters(&registry, "refused_total", "What a limit has refused", &["limit"]),
             robots: counter(&registry, "robots_total", "Beats of robots, which are not counted"),
             panics: counter(&registry, "panics_total", "Requests that ended in a panic"),
@@ -81,9 +82,26 @@ impl Metrics {
         }))
     }
 
-    /// A join, heartbeat or leave was accepted.
-    pub fn beat(&self, act: &str) {
-        self.0.beats.with_label_values(&[act]).inc();
+    /// A request was answered.
+    pub fn answer(&self, status: u16) {
+        if let Some(answers) = self.0.answers.get(usize::from(status / 100).wrapping_sub(1)) {
+            answers.inc();
+        }
+    }
+
+    /// A join was accepted.
+    pub fn join(&self) {
+        self.0.joins.inc();
+    }
+
+    /// A heartbeat was accepted.
+    pub fn heartbeat(&self) {
+        self.0.heartbeats.inc();
+    }
+
+    /// A leave was accepted.
+    pub fn leave(&self) {
+        self.0.leaves.inc();
     }
 
     /// A limit has refused something.
@@ -128,15 +146,6 @@ impl Metrics {
         let _incomplete = TextEncoder::new().encode(&self.0.registry.gather(), &mut text);
         String::from_utf8(text).unwrap_or_default()
     }
-}
-
-/// Counts every answer by route and status.
-pub async fn observe(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let response = next.run(request).await;
-    let route = route.as_ref().map_or("(none)", MatchedPath::as_str);
-    metrics.0.requests.with_label_values(&[route, response.status().as_str()]).inc();
-    response
 }
 
 fn with_process(registry: Registry) -> Registry {

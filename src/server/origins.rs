@@ -4,16 +4,15 @@
 //! (<https://fetch.spec.whatwg.org/#origin-header>). Without this rule any page on the web could have its visitors join.
 //! Programs that are no browsers send none, and are let in: they could name any.
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{str::FromStr, sync::Arc};
 
 use axum::{
-    extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Method, Uri, header, request::Parts},
-    middleware::Next,
-    response::Response,
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request::Parts},
+    response::{IntoResponse, Response},
 };
-use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use super::state::AppState;
 use crate::api::{Code, Problem};
 
 /// How long a browser may remember that it may call, in seconds; browsers hold it to two hours at most.
@@ -48,53 +47,54 @@ impl FromIterator<Origin> for Origins {
 }
 
 impl Origins {
-    /// What lets the scripts of allowed origins call us and read the answers.
-    pub fn cors(&self) -> CorsLayer {
-        let origins = self.clone();
-        let allowed = move |origin: &HeaderValue, _parts: &Parts| origins.lists(origin);
-        CorsLayer::new()
-            .allow_origin(AllowOrigin::predicate(allowed))
-            .allow_methods([Method::POST])
-            .allow_headers([header::CONTENT_TYPE])
-            .max_age(Duration::from_secs(PREFLIGHT_AGE))
+    /// Refuses a request that comes from a site which may not change anything.
+    ///
+    /// # Errors
+    /// `origin-not-allowed`.
+    pub fn check(&self, request: &Parts) -> Result<(), Problem> {
+        let site = request.headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+        let is_allowed = match request.headers.get(header::ORIGIN) {
+            // What the browser itself says; it holds also where a proxy has rewritten `Host`.
+            Some(_) if site == Some(b"same-origin") => true,
+            Some(origin) => is_own(origin, request) || self.lists(origin),
+            None => site != Some(b"cross-site"),
+        };
+        if is_allowed { Ok(()) } else { Err(Problem::new(Code::OriginNotAllowed)) }
+    }
+
+    /// Lets the scripts of a listed site read an answer (CORS, <https://fetch.spec.whatwg.org/#http-cors-protocol>).
+    #[must_use]
+    pub fn let_read(&self, origin: Option<HeaderValue>, mut response: Response) -> Response {
+        if let Some(origin) = origin.filter(|origin| self.lists(origin)) {
+            let headers = response.headers_mut();
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.insert(header::VARY, HeaderValue::from_static("origin"));
+        }
+        response
     }
 
     fn lists(&self, origin: &HeaderValue) -> bool {
         let origin = origin.as_bytes();
         self.0.iter().any(|Origin(listed)| listed == "*" || listed.as_bytes().eq_ignore_ascii_case(origin))
     }
-
-    /// Whether a request comes from a site that may change something.
-    fn admit(&self, headers: &HeaderMap, uri: &Uri) -> bool {
-        let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
-        match headers.get(header::ORIGIN) {
-            // What the browser itself says; it holds also where a proxy has rewritten `Host`.
-            Some(_) if site == Some(b"same-origin") => true,
-            Some(origin) => is_own(origin, headers, uri) || self.lists(origin),
-            None => site != Some(b"cross-site"),
-        }
-    }
 }
 
 /// Whether an origin is the host that the request was sent to. The scheme is left out: behind a proxy it is not known.
-fn is_own(origin: &HeaderValue, headers: &HeaderMap, uri: &Uri) -> bool {
-    let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
-    let host = host.or_else(|| uri.authority().map(|authority| authority.as_str().as_bytes()));
+fn is_own(origin: &HeaderValue, request: &Parts) -> bool {
+    let host = request.headers.get(header::HOST).map(HeaderValue::as_bytes);
+    let host = host.or_else(|| request.uri.authority().map(|authority| authority.as_str().as_bytes()));
     let site = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, site)| site);
     host.zip(site).is_some_and(|(host, site)| host.eq_ignore_ascii_case(site.as_bytes()))
 }
 
-/// Refuses what comes from a site that may not change anything.
-///
-/// # Errors
-/// `origin-not-allowed`.
-pub async fn check(
-    State(origins): State<Origins>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
-    if request.method() == Method::POST && !origins.admit(request.headers(), request.uri()) {
-        return Err(Problem::new(Code::OriginNotAllowed));
-    }
-    Ok(next.run(request).await)
+/// What a browser asks before the script of another site may send JSON: whether it may.
+pub async fn preflight(State(state): State<AppState>, headers: HeaderMap) -> Response {
+    let allowed = [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST")),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("content-type")),
+        (header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_AGE.into()),
+    ];
+    state
+        .origins
+        .let_read(headers.get(header::ORIGIN).cloned(), (StatusCode::NO_CONTENT, allowed).into_response())
 }

@@ -6,63 +6,56 @@ use axum::{
     Router,
     extract::{Request, State},
     http::{HeaderValue, header},
-    middleware::from_fn_with_state,
     response::{IntoResponse, Response},
 };
-use tower_http::{catch_panic::CatchPanicLayer, set_header::SetResponseHeaderLayer};
+use tower::util::MapResponseLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
 
-use super::{
-    calls, health, metrics,
-    origins::{self, Origins},
-    reads, site, sse,
-    state::AppState,
-};
+use super::{calls, health, metrics::Metrics, reads, site, sse, state::AppState};
 use crate::api::{Code, Problem};
+
+const NOTHING: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+const ORIGIN_ONLY: HeaderValue = HeaderValue::from_static("strict-origin-when-cross-origin");
 
 /// The whole application.
 ///
 /// # Errors
 /// When the files of the site can't be read.
-pub fn router(site_root: &Path, state: AppState, origins: Origins) -> io::Result<Router> {
+pub fn router(site_root: &Path, state: AppState) -> io::Result<Router> {
     // Numbers are public: every site may read them. (Calls that count are not in here.)
     let any_origin = SetResponseHeaderLayer::overriding(
         header::ACCESS_CONTROL_ALLOW_ORIGIN,
         HeaderValue::from_static("*"),
     );
-    let panics = state.metrics.clone();
-    let other_method = async || Problem::new(Code::MethodNotAllowed);
-    // Set before the layers, so that they see the question whether a call may be made (OPTIONS).
-    let changes = calls::routes()
-        .method_not_allowed_fallback(other_method)
-        .layer(origins.cors())
-        .layer(from_fn_with_state(origins, origins::check));
+    let metrics = state.metrics.clone();
+    let answered = move |mut response: Response| {
+        metrics.answer(response.status().as_u16());
+        let headers = response.headers_mut();
+        // What is no page loads nothing and is framed by nobody; pages have a policy of their own.
+        headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(NOTHING);
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
+        headers.insert(header::REFERRER_POLICY, ORIGIN_ONLY);
+        response
+    };
     Ok(Router::new()
         .merge(reads::routes().layer(any_origin.clone()))
         .merge(sse::routes().layer(any_origin))
-        .merge(changes)
+        .merge(calls::routes())
         .merge(health::routes())
         .merge(site::routes(site_root)?)
-        .method_not_allowed_fallback(other_method)
+        .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed))
         .fallback(not_found)
-        // What is no page loads nothing and is framed by nobody; pages have a policy of their own.
-        .layer(SetResponseHeaderLayer::if_not_present(
-            header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
-        ))
-        .layer(SetResponseHeaderLayer::overriding(
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        ))
-        .layer(SetResponseHeaderLayer::overriding(
-            header::REFERRER_POLICY,
-            HeaderValue::from_static("strict-origin-when-cross-origin"),
-        ))
-        .layer(CatchPanicLayer::custom(move |_panic| {
-            panics.panic();
-            Problem::new(Code::Internal).into_response()
-        }))
-        .layer(from_fn_with_state(state.metrics.clone(), metrics::observe))
+        .layer(MapResponseLayer::new(answered))
         .with_state(state))
+}
+
+/// What answers a request whose handler has panicked.
+pub fn panicked(metrics: Metrics) -> impl Fn() -> Response {
+    move || {
+        metrics.panic();
+        Problem::new(Code::Internal).into_response()
+    }
 }
 
 /// What answers when the server has no place for another connection: that it lives, and that others should come back.

@@ -105,7 +105,7 @@ pub async fn page(State(state): State<AppState>, request: Request) -> Response {
     let framed_by = if is_embed { state.embed_frame_ancestors.as_str() } else { "'none'" };
     let nonce = Nonce::new();
     let policy = policy(&nonce, framed_by);
-    let AppState { presence, leptos, .. } = state;
+    let (presence, leptos) = (state.presence.clone(), state.leptos.clone());
     let context = move || {
         provide_context(presence.clone());
         provide_context(nonce.clone());

@@ -1,5 +1,7 @@
 //! What handlers are given.
 
+use std::{ops::Deref, sync::Arc};
+
 use axum::extract::FromRef;
 use leptos::config::LeptosOptions;
 
@@ -8,12 +10,16 @@ use super::{
     health::Ending,
     limits::{Beats, Proxies, Streams},
     metrics::Metrics,
+    origins::Origins,
     presence::Presence,
 };
 
-/// The parts that handlers may ask for. Cloning is cheap.
+/// The parts that handlers may ask for. Cloning is cheap, and done for every request.
 #[derive(Clone)]
-pub struct AppState {
+pub struct AppState(Arc<Parts>);
+
+/// The parts themselves.
+pub struct Parts {
     /// The service.
     pub presence: Presence,
     /// Where the pages find their script, WebAssembly and styles.
@@ -22,6 +28,8 @@ pub struct AppState {
     pub proxies: Proxies,
     /// The policy of the embed page on who may frame it.
     pub embed_frame_ancestors: FrameAncestors,
+    /// Which sites may count viewers.
+    pub origins: Origins,
     /// What each address has brought in.
     pub beats: Beats,
     /// What monitoring is told.
@@ -30,6 +38,20 @@ pub struct AppState {
     pub ending: Ending,
     /// The open streams.
     pub streams: Streams,
+}
+
+impl From<Parts> for AppState {
+    fn from(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Deref for AppState {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 impl FromRef<AppState> for Presence {

@@ -37,7 +37,7 @@ impl Visitor {
     /// `limit-reached`, `unavailable`.
     pub async fn join(&self, who: &Who, hidden: bool) -> Result<Beaten, Problem> {
         let admitted = self.admit(who, hidden).await?;
-        self.metrics.beat("join");
+        self.metrics.join();
         match admitted {
             Some(beaten) => Ok(beaten),
             None => Ok(self.presence.join(who, hidden).await?),
@@ -50,7 +50,7 @@ impl Visitor {
     /// `limit-reached`, `unavailable`.
     pub async fn heartbeat(&self, who: &Who, hidden: bool) -> Result<Beaten, Problem> {
         let admitted = self.admit(who, hidden).await?;
-        self.metrics.beat("heartbeat");
+        self.metrics.heartbeat();
         match admitted {
             Some(beaten) => Ok(beaten),
             None => Ok(self.presence.heartbeat(who, hidden).await?),
@@ -63,7 +63,7 @@ impl Visitor {
     /// `unavailable`.
     pub async fn leave(&self, who: &Who) -> Result<(), Problem> {
         self.beats.left(self.address, who);
-        self.metrics.beat("leave");
+        self.metrics.leave();
         Ok(self.presence.leave(who).await?)
     }
 

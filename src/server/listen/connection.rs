@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     future::poll_fn,
     net::SocketAddr,
+    panic::AssertUnwindSafe,
     pin::{Pin, pin},
     sync::{
         Arc,
@@ -18,7 +19,7 @@ use axum::{
     body::Body,
     http::{Request, Response, response::Parts},
 };
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::BoxFuture};
 use hyper::{
     body::Incoming,
     rt::{Read, ReadBufCursor, Write},
@@ -61,6 +62,8 @@ const MAX_CONCURRENT: u32 = 250;
 pub struct Serve {
     /// The application.
     pub app: Router,
+    /// What is answered to a request whose handler has panicked.
+    pub panicked: Arc<dyn Fn() -> Response<Body> + Send + Sync>,
     /// Whether, and how, to speak TLS.
     pub tls: Option<TlsAcceptor>,
     /// When to come to an end.
@@ -202,7 +205,7 @@ where
     let leaving = Arc::new(Mutex::new(None));
     let service = service_fn(|request: Request<Incoming>| {
         let (link, leaving, wants_body) = (link.clone(), Arc::clone(&leaving), request.method() != "HEAD");
-        let response = respond(&serve.app, &link, request);
+        let response = respond(serve, &link, request);
         Box::pin(async move {
             let response = response.await;
             link.0.is_busy.store(false, Relaxed);
@@ -249,9 +252,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let link = Link::new(peer, false);
-    let app = serve.app.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
-        let response = respond(&app, &link, request);
+    let service = service_fn(|request: Request<Incoming>| {
+        let response = respond(serve, &link, request);
         async move { Ok::<_, Infallible>(response.await) }
     });
     let mut connection = pin!(
@@ -270,18 +272,21 @@ where
     let _over = connection.await;
 }
 
-/// The application's answer to a request.
+/// The application's answer to a request. A panic ends that request and nothing else.
 fn respond(
-    app: &Router,
+    serve: &Serve,
     link: &Link,
     mut request: Request<Incoming>,
 ) -> impl Future<Output = Response<Body>> + Send + use<> {
     link.begins();
     request.extensions_mut().insert(link.clone());
-    let response = app.clone().call(request);
+    let response = AssertUnwindSafe(serve.app.clone().call(request)).catch_unwind();
+    let panicked = Arc::clone(&serve.panicked);
     async move {
-        let Ok(response) = response.await;
-        response
+        match response.await {
+            Ok(Ok(response)) => response,
+            Err(_panic) => panicked(),
+        }
     }
 }
 

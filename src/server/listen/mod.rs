@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::Router;
+use axum::{Router, response::Response};
 use tokio::{
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
@@ -30,7 +30,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
-    connection::Link,
+    connection::{Link, Serve},
     park::LongBody,
     tls::{Tls, TlsError},
 };
@@ -49,6 +49,16 @@ const LAST_DESCRIPTOR_LIMIT: Duration = Duration::from_millis(500);
 
 /// How long connections have to finish when the server ends.
 const GRACE: Duration = Duration::from_secs(7);
+
+/// What is served.
+pub struct Apps {
+    /// The application.
+    pub app: Router,
+    /// What those get who come when there is no place left.
+    pub busy: Router,
+    /// What those get whose request ended in a panic.
+    pub panicked: Arc<dyn Fn() -> Response + Send + Sync>,
+}
 
 /// An address that is listened on.
 pub struct Listener {
@@ -84,13 +94,18 @@ impl Listener {
         self.capacity
     }
 
-    /// Serves `app` until `end`, and `busy` to those who come when there is no place left. Returns when the last connection
-    /// has ended, or the grace is over.
-    pub async fn serve(self, app: Router, busy: Router, end: CancellationToken) {
+    /// Serves until `end`. Returns when the last connection has ended, or the grace is over.
+    pub async fn serve(self, apps: Apps, end: CancellationToken) {
         let connections = TaskTracker::new();
-        let serve =
-            |app: &Router| connection::Serve { app: app.clone(), tls: self.tls.clone(), end: end.clone() };
-        let (app, busy) = (Arc::new(serve(&app)), Arc::new(serve(&busy)));
+        let serve = |app| {
+            Arc::new(Serve {
+                app,
+                panicked: Arc::clone(&apps.panicked),
+                tls: self.tls.clone(),
+                end: end.clone(),
+            })
+        };
+        let (app, busy) = (serve(apps.app), serve(apps.busy));
         let mut spare = Spare::new();
         loop {
             let accepted = tokio::select! {
