@@ -21,7 +21,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("server::clock", &["domain"]),
     // What settings name.
     ("server::config", &["domain", "server::limits", "server::origins::Origin"]),
-    ("server::origins", &["api"]),
+    ("server::origins", &["api", "server::state"]),
     ("server::metrics", &[]),
     ("server::background", &["server::metrics"]),
     ("server::telemetry", &["server::config"]),

@@ -235,7 +235,8 @@ async fn other_methods_are_not_allowed_and_the_right_one_is_named() {
     for path in CALLS {
         for method in [Method::GET, Method::PUT, Method::DELETE, Method::PATCH] {
             let response = send(&app, method.clone(), path, "application/json", body.clone()).await;
-            assert_eq!(response.headers()["allow"], "POST", "{method} {path}");
+            // OPTIONS is how browsers ask whether another site may call.
+            assert_eq!(response.headers()["allow"], "POST,OPTIONS", "{method} {path}");
             assert_problem(response, 405, "method-not-allowed", &format!("{method} {path}")).await;
         }
     }
