@@ -77,13 +77,12 @@ fn slow_calls(redis: &RedisServer) -> Vec<u64> {
     entries.into_iter().filter_map(call).collect()
 }
 
-/// Redis measures by the clock on the wall, so on a busy machine some calls look slow. What costs more the more viewers
-/// there are is slow at every call, or very slow at one.
+/// Redis measures by the clock on the wall, so on a busy machine some calls look slow, and one that was interrupted very
+/// slow. What costs more the more viewers there are is slow at every call.
 fn assert_swift(redis: &RedisServer, calls: u64) {
     let slow = slow_calls(redis);
     println!("{} of {calls} calls took 5 ms or more", slow.len());
     assert!(2 * slow.len() as u64 <= calls, "of {calls} calls: {slow:?}");
-    assert!(slow.iter().all(|millis| *millis < 50), "{slow:?}");
 }
 
 #[tokio::test]
@@ -130,7 +129,10 @@ async fn a_channel_of_two_hundred_thousand_stalls_nobody_not_even_by_ending() {
     assert_swift(&redis, calls);
     let before = redis.calls();
     store.sweep().await.unwrap();
-    assert_swift(&redis, redis.calls() - before);
+    let calls = redis.calls() - before;
+    assert_swift(&redis, calls);
+    // What would be very slow at one call is done in many pieces.
+    assert!(calls >= (VIEWERS / MAX_OPS) as u64, "{calls} calls");
     assert_eq!(redis.command::<usize>("ZCARD test:{crowded}:viewers"), 0, "all memory is free");
 }
 
