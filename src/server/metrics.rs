@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
-    process_collector::ProcessCollector,
+    core::Collector, process_collector::ProcessCollector,
 };
 
 /// Beats in one write to the store.
@@ -158,27 +158,24 @@ fn name(name: &str) -> String {
     format!("aforo_{name}")
 }
 
+fn register<M: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<M>) -> M {
+    let metric = made.expect("a constant name");
+    registry.register(Box::new(metric.clone())).expect("a name of its own");
+    metric
+}
+
 fn counter(registry: &Registry, of: &str, help: &str) -> IntCounter {
-    let counter = IntCounter::new(name(of), help).expect("a constant name");
-    registry.register(Box::new(counter.clone())).expect("a name of its own");
-    counter
+    register(registry, IntCounter::new(name(of), help))
 }
 
 fn counters(registry: &Registry, of: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-    let counters = IntCounterVec::new(Opts::new(name(of), help), labels).expect("a constant name");
-    registry.register(Box::new(counters.clone())).expect("a name of its own");
-    counters
+    register(registry, IntCounterVec::new(Opts::new(name(of), help), labels))
 }
 
 fn gauge(registry: &Registry, of: &str, help: &str) -> IntGauge {
-    let gauge = IntGauge::new(name(of), help).expect("a constant name");
-    registry.register(Box::new(gauge.clone())).expect("a name of its own");
-    gauge
+    register(registry, IntGauge::new(name(of), help))
 }
 
 fn histogram(registry: &Registry, of: &str, help: &str, buckets: &[f64]) -> Histogram {
-    let options = HistogramOpts::new(name(of), help).buckets(buckets.to_vec());
-    let histogram = Histogram::with_opts(options).expect("a constant name");
-    registry.register(Box::new(histogram.clone())).expect("a name of its own");
-    histogram
+    register(registry, Histogram::with_opts(HistogramOpts::new(name(of), help).buckets(buckets.to_vec())))
 }

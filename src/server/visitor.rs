@@ -36,9 +36,7 @@ impl Visitor {
     /// # Errors
     /// `limit-reached`, `unavailable`.
     pub async fn join(&self, who: &Who, hidden: bool) -> Result<Beaten, Problem> {
-        let admitted = self.admit(who, hidden).await?;
-        self.metrics.join();
-        match admitted {
+        match self.admit(who, hidden, Metrics::join).await? {
             Some(beaten) => Ok(beaten),
             None => Ok(self.presence.join(who, hidden).await?),
         }
@@ -49,9 +47,7 @@ impl Visitor {
     /// # Errors
     /// `limit-reached`, `unavailable`.
     pub async fn heartbeat(&self, who: &Who, hidden: bool) -> Result<Beaten, Problem> {
-        let admitted = self.admit(who, hidden).await?;
-        self.metrics.heartbeat();
-        match admitted {
+        match self.admit(who, hidden, Metrics::heartbeat).await? {
             Some(beaten) => Ok(beaten),
             None => Ok(self.presence.heartbeat(who, hidden).await?),
         }
@@ -67,8 +63,14 @@ impl Visitor {
         Ok(self.presence.leave(who).await?)
     }
 
-    /// Decides on a beat. `None`: it goes on as it is. `Some`: all that was to be done has been done.
-    async fn admit(&self, who: &Who, hidden: bool) -> Result<Option<Beaten>, Problem> {
+    /// Decides on a beat, and has it counted if it is accepted. `None`: it goes on as it is. `Some`: all that was to be done
+    /// has been done.
+    async fn admit(
+        &self,
+        who: &Who,
+        hidden: bool,
+        accepted: fn(&Metrics),
+    ) -> Result<Option<Beaten>, Problem> {
         if self.is_robot {
             self.metrics.robot();
             return Ok(Some(Beaten { count: self.presence.count_of(&who.channel).await, active: false }));
@@ -80,11 +82,15 @@ impl Visitor {
         {
             admitted = self.beats.admit(self.address, who, lease, false);
         }
-        let Err(over) = admitted else { return Ok(None) };
+        let Err(over) = admitted else {
+            accepted(&self.metrics);
+            return Ok(None);
+        };
         // Who is counted already is never refused: this node may have been started a moment ago.
         match self.presence.renew(who, hidden).await? {
             Some(beaten) => {
                 self.beats.note(self.address, who, lease);
+                accepted(&self.metrics);
                 Ok(Some(beaten))
             }
             None => {

@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::support::{PATIENCE, Program, RedisServer, TestApp, builder, client, viewer};
+use crate::support::{PATIENCE, Program, RedisServer, TestApp, builder, client, reads, viewer};
 
 /// A bare connection.
 async fn connect(base: &str) -> TcpStream {
@@ -87,14 +87,9 @@ async fn http2_is_spoken_to_proxies_that_begin_with_it() {
         .unwrap();
     assert_eq!((response.version(), response.status()), (Version::HTTP_2, StatusCode::OK));
     let mut stream = client.get(format!("{}/api/viewer/sse/ana", app.base)).send().await.unwrap();
-    let mut text = String::new();
-    while !text.contains("\"count\":1") {
-        text += std::str::from_utf8(&stream.chunk().await.unwrap().unwrap()).unwrap();
-    }
+    reads(&mut stream, "\"count\":1").await;
     app.join("ana", viewer()).await;
-    while !text.contains("\"count\":2") {
-        text += std::str::from_utf8(&stream.chunk().await.unwrap().unwrap()).unwrap();
-    }
+    reads(&mut stream, "\"count\":2").await;
     app.stop().await;
     while let Ok(Some(_)) = timeout(PATIENCE, stream.chunk()).await.expect("the stream ends") {}
 }

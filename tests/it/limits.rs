@@ -156,4 +156,12 @@ async fn robots_that_say_so_read_and_are_not_counted() {
         }
     }
     assert_eq!(app.count("ana").await, 1);
+    let metrics = app.get("/metrics").await.text().await.unwrap();
+    for line in [
+        "aforo_robots_total 4",
+        "aforo_beats_total{act=\"join\"} 1",
+        "aforo_beats_total{act=\"heartbeat\"} 0",
+    ] {
+        assert!(metrics.lines().any(|told| told == line), "{line} in\n{metrics}");
+    }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::future::join_all;
-use reqwest::{Certificate, Response, StatusCode, Version};
+use reqwest::{Certificate, StatusCode, Version};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::{
@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::support::{PATIENCE, RedisServer, TestApp, builder, free_port, viewer};
+use crate::support::{PATIENCE, RedisServer, TestApp, builder, free_port, reads, viewer};
 
 const SHIPPED: &str = include_str!("../../docs/deploy/nginx.conf");
 
@@ -149,12 +149,4 @@ async fn the_nginx_that_we_recommend_carries_beats_and_streams_past_the_end_of_a
         join_all(viewers.iter().map(|id| beat(*id))).await;
     }
     reads(&mut open("c0").await, "\"count\":20").await;
-}
-
-/// Reads a stream on until it has said this.
-async fn reads(stream: &mut Response, expected: &str) {
-    let mut text = String::new();
-    while !text.contains(expected) {
-        text += std::str::from_utf8(&stream.chunk().await.unwrap().expect("no end")).unwrap();
-    }
 }

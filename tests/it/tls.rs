@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
-use crate::support::{PATIENCE, Program, builder, viewer};
+use crate::support::{PATIENCE, Program, builder, reads, viewer};
 
 /// Makes a certificate for `localhost` that no one has signed, and writes it where the server reads it.
 fn certify(folder: &Path) -> Certificate {
@@ -46,11 +46,7 @@ async fn browsers_get_http2_and_others_what_they_speak_and_streams_work_over_bot
         let before = count(&client, &base).await.unwrap();
         let body = json!({"channelId": "ana", "viewerId": viewer()});
         client.post(format!("{base}/api/viewer/join")).json(&body).send().await.unwrap();
-        let (mut text, expected) = (String::new(), format!("\"count\":{}", before + 1));
-        while !text.contains(&expected) {
-            let chunk = timeout(PATIENCE, stream.chunk()).await.unwrap().unwrap();
-            text += std::str::from_utf8(&chunk.expect("no end")).unwrap();
-        }
+        reads(&mut stream, &format!("\"count\":{}", before + 1)).await;
     }
 }
 

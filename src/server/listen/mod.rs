@@ -184,3 +184,6 @@ impl Spare {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -222,6 +222,15 @@ pub fn builder() -> ClientBuilder {
     Client::builder()
 }
 
+/// Reads a stream on until it has said this.
+pub async fn reads(stream: &mut Response, expected: &str) {
+    let mut text = String::new();
+    while !text.contains(expected) {
+        let chunk = timeout(PATIENCE, stream.chunk()).await.expect("something is said").unwrap();
+        text += std::str::from_utf8(&chunk.expect("no end")).unwrap();
+    }
+}
+
 /// A fresh viewer.
 pub fn viewer() -> Uuid {
     Uuid::new_v4()
