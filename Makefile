@@ -30,7 +30,7 @@ test-browser: build
 	@bash scripts/setup.sh test
 	cd end2end && npm test
 
-# What it can do, in figures; about five minutes. docs/performance.md says how to read them.
+# What it can do, in figures; about six minutes. docs/performance.md says how to read them.
 bench: build
 	@bash scripts/setup.sh bench
 	@bash scripts/bench.sh $(BENCH)

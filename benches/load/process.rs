@@ -16,6 +16,9 @@ use crate::Result;
 /// How long a process may take to come up.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long it may take to end when it is asked to.
+const GRACE: Duration = Duration::from_secs(3);
+
 /// A running process that listens.
 pub struct Process {
     pub addr: SocketAddr,
@@ -55,8 +58,14 @@ impl Process {
 }
 
 impl Drop for Process {
+    /// Asks it to end, since some have children of their own to end (nginx's would outlive it), and ends it if it doesn't.
     fn drop(&mut self) {
-        // It may have ended by itself.
+        let asked = Command::new("kill").arg(self.pid().to_string()).status();
+        let since = Instant::now();
+        while asked.is_ok() && since.elapsed() < GRACE && matches!(self.child.try_wait(), Ok(None)) {
+            sleep(Duration::from_millis(10));
+        }
+        // It has ended by itself, as a rule.
         let _gone = self.child.kill();
         let _gone = self.child.wait();
     }
@@ -110,4 +119,36 @@ pub fn says(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).output().ok().filter(|output| output.status.success())?;
     let text = [output.stdout, output.stderr].concat();
     String::from_utf8_lossy(&text).lines().next().map(|line| line.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that starts another, and ends it when it is asked to end.
+    const PARENT: &str = "sleep 600 & trap 'kill $!; exit' TERM; echo $! > child; wait";
+
+    #[test]
+    fn what_a_process_has_started_ends_with_it() {
+        let scratch = Scratch::make().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", PARENT]).current_dir(scratch.path(""));
+        let addr = free_address().unwrap();
+        let mut parent = Process::start("sh", &mut command, addr, &scratch.path("log")).unwrap();
+        let child = || fs::read_to_string(scratch.path("child")).unwrap_or_default().trim().to_owned();
+        parent.wait_until(|_| !child().is_empty()).unwrap();
+        assert!(is_alive(&child()));
+        drop(parent);
+        let since = Instant::now();
+        while is_alive(&child()) {
+            assert!(since.elapsed() < PATIENCE, "it has outlived its parent");
+            sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn is_alive(pid: &str) -> bool {
+        // One that has ended may wait for being looked at.
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| !rest.trim().is_empty() && !rest.trim().starts_with('Z'))
+    }
 }

@@ -149,10 +149,10 @@ fn cell(figures: &[f64]) -> String {
     }
 }
 
-/// A number with three digits that matter, and all of them in front of the point.
+/// A number with three digits that matter, and all of them in front of the point. Whole ones are shown whole.
 pub fn number(figure: f64) -> String {
     let size = figure.abs();
-    let decimals = if size >= 100.0 || size == 0.0 {
+    let decimals = if size >= 100.0 || size.fract() == 0.0 {
         0
     } else if size >= 10.0 {
         1
@@ -195,6 +195,7 @@ mod tests {
     fn numbers_are_readable() {
         for (figure, text) in [
             (0.0, "0"),
+            (10.0, "10"),
             (0.0614, "0.061"),
             (2.345, "2.35"),
             (12.34, "12.3"),

@@ -25,7 +25,7 @@ const GAP: Duration = Duration::from_millis(700);
 #[derive(clap::Args)]
 pub struct CrowdArgs {
     /// What to measure
-    #[arg(long, value_enum, value_delimiter = ',', default_values = ["memory", "bare", "nchan"])]
+    #[arg(long, value_enum, num_args = 1.., value_delimiter = ',', default_values = ["memory", "bare", "nchan"])]
     pub targets: Vec<Name>,
     /// Streams on each node
     #[arg(long, default_value_t = 10_000)]

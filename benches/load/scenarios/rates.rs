@@ -19,7 +19,7 @@ const WARM_UP: Duration = Duration::from_millis(500);
 
 #[derive(clap::Args)]
 pub struct Rates {
-    #[arg(long, value_enum, value_delimiter = ',', default_values = ["memory", "redis", "cluster", "bare"])]
+    #[arg(long, value_enum, num_args = 1.., value_delimiter = ',', default_values = ["memory", "redis", "cluster", "bare"])]
     targets: Vec<Name>,
     #[arg(long, default_value_t = 10_000)]
     viewers: u64,
