@@ -1,7 +1,7 @@
 //! The server half. Modules in the order in which they stand on each other:
 //!
 //! [`clock`], [`metrics`], [`background`], [`limits`], [`listen`], [`origins`], [`robots`] → [`config`], [`telemetry`] → [`store`] → [`fanout`] → [`presence`] → [`visitor`] → [`calls`],
-//! [`reads`], [`sse`], [`health`], [`site`] → [`router`] → [`boot`].
+//! [`openapi`], [`reads`], [`sse`], [`health`], [`site`] → [`router`] → [`boot`].
 
 #![warn(missing_docs)]
 
@@ -15,6 +15,7 @@ pub mod health;
 pub mod limits;
 pub mod listen;
 pub mod metrics;
+pub mod openapi;
 pub mod origins;
 pub mod presence;
 pub mod problem;

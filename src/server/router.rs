@@ -11,7 +11,7 @@ use axum::{
 use tower::util::MapResponseLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use super::{calls, health, metrics::Metrics, reads, site, sse, state::AppState};
+use super::{calls, health, metrics::Metrics, openapi, reads, site, sse, state::AppState};
 use crate::api::{Code, Problem};
 
 const NOTHING: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
@@ -40,6 +40,7 @@ pub fn router(site_root: &Path, state: AppState) -> io::Result<Router> {
     };
     Ok(Router::new()
         .merge(reads::routes().layer(any_origin.clone()))
+        .merge(openapi::routes().layer(any_origin.clone()))
         .merge(sse::routes().layer(any_origin))
         .merge(calls::routes())
         .merge(health::routes())

@@ -75,6 +75,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         ],
     ),
     ("server::health", &["server::presence", "server::state"]),
+    ("server::openapi", &["server::state"]),
     ("server::site", &["app", "domain", "server::state"]),
     ("server::router", &["api", "app", "server"]),
     ("server::boot", &["server"]),

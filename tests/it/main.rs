@@ -8,6 +8,7 @@
 //! - `counting`: ways in which counters elsewhere have gone wrong.
 //! - `faults`: real Redis servers that are killed, emptied, paused, filled and demoted.
 //! - `nodes`: several programs of ours, of which one is killed.
+//! - `openapi`: the description of the calls, held to the code.
 //! - `pages`: what the server renders.
 //! - `readme`: its tables, held to the code.
 //! - `scale`: what many viewers, channels and streams cost.
@@ -29,6 +30,7 @@ mod hardening;
 mod limits;
 mod nginx;
 mod nodes;
+mod openapi;
 mod operation;
 mod origins;
 mod pages;

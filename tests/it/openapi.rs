@@ -1,0 +1,300 @@
+//! The description of the calls in `/api/openapi.json`, held to the routes, to the codes and to real answers.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use aforo::api::{Code, Problem, viewers};
+use leptos::server_fn::ServerFn;
+use reqwest::{Method, Response, StatusCode};
+use serde_json::{Map, Value, json};
+
+use crate::support::{FailingStore, TestApp, viewer};
+
+const DOCUMENT: &str = include_str!("../../src/server/openapi.json");
+
+/// Addresses of operation, which are described as well.
+const OPERATION: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
+fn document() -> Value {
+    serde_json::from_str(DOCUMENT).unwrap()
+}
+
+/// What a `$ref` leads to, or the value itself.
+fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
+    match value["$ref"].as_str() {
+        Some(reference) => document.pointer(reference.strip_prefix('#').unwrap()).expect(reference),
+        None => value,
+    }
+}
+
+/// Whatever a schema of the document says against a value. A field that it does not name is a fault here, although
+/// callers ignore such fields.
+fn faults(document: &Value, schema: &Value, value: &Value) -> Vec<String> {
+    fn close(schema: &mut Value) {
+        match schema {
+            Value::Object(fields) => {
+                if fields.contains_key("properties") {
+                    fields.insert("additionalProperties".to_owned(), false.into());
+                }
+                fields.values_mut().for_each(close);
+            }
+            Value::Array(items) => items.iter_mut().for_each(close),
+            _ => {}
+        }
+    }
+    let mut root = json!({"allOf": [schema], "components": {"schemas": document["components"]["schemas"]}});
+    close(&mut root);
+    let validator = jsonschema::options().should_validate_formats(true).build(&root).unwrap();
+    validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect()
+}
+
+/// The answer has to be one that the document foresees for this call; its body.
+async fn described(method: &Method, template: &str, answer: Response) -> Value {
+    let document = document();
+    let what = format!("{method} {template} -> {}", answer.status());
+    let call = &document["paths"][template][method.as_str().to_ascii_lowercase()];
+    let response = resolve(&document, &call["responses"][answer.status().as_str()]);
+    assert!(response.is_object(), "{what} is not described");
+    for header in response["headers"].as_object().unwrap_or(&Map::new()).keys() {
+        assert!(answer.headers().contains_key(header), "{what} has no {header}");
+    }
+    let content_type = answer.headers()["content-type"].to_str().unwrap().to_owned();
+    let essence = content_type.split(';').next().unwrap();
+    let content = &response["content"][essence];
+    assert!(content.is_object(), "{what}: {essence} is not described");
+    let body = answer.text().await.unwrap();
+    let body = if essence.ends_with("json") { serde_json::from_str(&body).unwrap() } else { json!(body) };
+    let faults = faults(&document, &content["schema"], &body);
+    assert!(faults.is_empty(), "{what}: {faults:?} in {body}");
+    body
+}
+
+/// The addresses that the sources name as routes, from the router's own calls and from the server functions.
+fn routes() -> BTreeSet<String> {
+    fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                files(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let mut sources = Vec::new();
+    files(Path::new("src/server"), &mut sources);
+    files(Path::new("src/api"), &mut sources);
+    let mut routes = BTreeSet::new();
+    for source in sources {
+        let text = fs::read_to_string(source).unwrap();
+        let quoted = |rest: &str| rest.trim_start().strip_prefix('"')?.split('"').next().map(str::to_owned);
+        let literals = text.split(".route(").skip(1).filter_map(quoted);
+        let functions = text.split("#[server(").skip(1).filter_map(|attribute| {
+            let arguments = attribute.split(")]").next()?;
+            let argument = |name: &str| quoted(arguments.split_once(name)?.1);
+            Some(format!("{}/{}", argument("prefix =")?, argument("endpoint =")?))
+        });
+        routes.extend(literals.chain(functions));
+    }
+    routes
+}
+
+#[test]
+fn every_route_is_described_and_nothing_else_is() {
+    let is_described = |route: &String| route.starts_with("/api/") || OPERATION.contains(&route.as_str());
+    let routes: BTreeSet<_> = routes().into_iter().filter(is_described).collect();
+    for known in [viewers::Join::PATH, viewers::Count::PATH, "/api/viewer/live", "/healthz"] {
+        assert!(routes.contains(known), "the search finds {known}");
+    }
+    let described: BTreeSet<_> = document()["paths"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(routes, described);
+}
+
+#[test]
+fn every_code_is_described_and_nothing_else_is() {
+    let codes = Code::ALL.map(|code| serde_json::to_value(code).unwrap());
+    assert_eq!(document()["components"]["schemas"]["Code"]["enum"], json!(codes));
+}
+
+#[test]
+fn it_is_of_this_version() {
+    assert_eq!(document()["info"]["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn the_examples_are_what_the_schemas_say() {
+    /// Every object that has a schema and examples of it.
+    fn examples<'a>(value: &'a Value, found: &mut Vec<(&'a Value, &'a Value)>) {
+        if let Value::Object(fields) = value {
+            if let Some(schema) = fields.get("schema") {
+                found.extend(fields.get("example").map(|example| (schema, example)));
+                let more = fields.get("examples").and_then(Value::as_object).into_iter().flatten();
+                found.extend(more.map(|(_, example)| (schema, &example["value"])));
+            }
+            fields.values().for_each(|value| examples(value, found));
+        }
+    }
+    let document = document();
+    let mut found = Vec::new();
+    examples(&document, &mut found);
+    assert!(found.len() > 20, "{} examples", found.len());
+    let mut codes = BTreeSet::new();
+    for (schema, example) in found {
+        let faults = faults(&document, schema, example);
+        assert!(faults.is_empty(), "{faults:?} in {example}");
+        if let Some(code) = example["code"].as_str() {
+            let problem = Problem::new(serde_json::from_value(example["code"].clone()).unwrap());
+            let problem = serde_json::to_value(problem).unwrap();
+            assert_eq!((&example["title"], &example["status"]), (&problem["title"], &problem["status"]));
+            codes.insert(code.to_owned());
+        }
+    }
+    assert_eq!(codes.len(), Code::ALL.len(), "each code has an example: {codes:?}");
+}
+
+#[test]
+fn a_wrong_value_would_be_found() {
+    let document = document();
+    let schema = json!({"$ref": "#/components/schemas/CountUpdate"});
+    let right = json!({"channelId": "ana", "count": 5, "stale": false, "asOf": 1});
+    assert_eq!(faults(&document, &schema, &right), Vec::<String>::new());
+    for (field, value) in
+        [("count", json!("5")), ("count", json!(-1)), ("channelId", json!("a b")), ("more", json!(1))]
+    {
+        let mut wrong = right.clone();
+        wrong[field] = value;
+        assert!(!faults(&document, &schema, &wrong).is_empty(), "{wrong}");
+    }
+    let problem = json!({"type": "about:blank", "title": "", "status": 400, "code": "invented"});
+    assert!(!faults(&document, &json!({"$ref": "#/components/schemas/Problem"}), &problem).is_empty());
+    let joined = json!({"viewerId": "me", "sessionId": viewer(), "count": 1, "stale": false, "heartbeatIntervalMs": 1});
+    assert!(!faults(&document, &json!({"$ref": "#/components/schemas/Joined"}), &joined).is_empty());
+}
+
+#[tokio::test]
+async fn it_is_served_to_every_site_and_may_be_kept() {
+    let app = TestApp::start().await;
+    let answer = app.get("/api/openapi.json").await;
+    assert_eq!(answer.headers()["access-control-allow-origin"], "*");
+    assert_eq!(answer.headers()["cache-control"], "public, max-age=3600");
+    assert_eq!(described(&Method::GET, "/api/openapi.json", answer).await, document());
+}
+
+/// The calls that count, with bodies that are right, wrong and too much.
+async fn posts(app: &TestApp) {
+    let one = viewer();
+    let who = json!({"channelId": "ana", "viewerId": one});
+    let bodies = [
+        who.to_string(),
+        json!({"channelId": "ana", "viewerId": one, "sessionId": viewer(), "hidden": true}).to_string(),
+        json!({"channelId": "a b", "viewerId": one}).to_string(),
+        json!({"channelId": "ana", "viewerId": "me"}).to_string(),
+        "{".to_owned(),
+        " ".repeat(5_000),
+    ];
+    for path in [viewers::Join::PATH, viewers::Heartbeat::PATH, viewers::Leave::PATH] {
+        let post = || app.client.post(format!("{}{path}", app.base));
+        for body in &bodies {
+            let answer = post().header("content-type", "application/json").body(body.clone()).send();
+            described(&Method::POST, path, answer.await.unwrap()).await;
+        }
+        let foreign = post().header("origin", "https://evil.example").json(&who).send().await.unwrap();
+        assert_eq!(foreign.status(), StatusCode::FORBIDDEN);
+        described(&Method::POST, path, foreign).await;
+        let form = post().header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
+        assert_eq!(form.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        described(&Method::POST, path, form).await;
+        let other_method = app.get(path).await;
+        assert_eq!(other_method.status(), StatusCode::METHOD_NOT_ALLOWED);
+        described(&Method::POST, path, other_method).await;
+    }
+    let new = app.post(viewers::Join::PATH, &json!({"channelId": "bob"})).await;
+    let new = described(&Method::POST, viewers::Join::PATH, new).await;
+    assert_eq!(new["count"], 1);
+}
+
+/// The reads. Each address with what it is described as.
+const READS: [(&str, &str); 13] = [
+    ("/api/viewer/count/ana", "/api/viewer/count/{channelId}"),
+    ("/api/viewer/count/nobody", "/api/viewer/count/{channelId}"),
+    ("/api/viewer/count/a%20b", "/api/viewer/count/{channelId}"),
+    ("/api/viewer/count?channelId=ana", "/api/viewer/count"),
+    ("/api/viewer/count", "/api/viewer/count"),
+    ("/api/viewer/counts?channels=ana,BOB,nobody", "/api/viewer/counts"),
+    ("/api/viewer/counts?channels=", "/api/viewer/counts"),
+    ("/api/viewer/live", "/api/viewer/live"),
+    ("/api/viewer/live?limit=1", "/api/viewer/live"),
+    ("/api/viewer/live?limit=0", "/api/viewer/live"),
+    ("/healthz", "/healthz"),
+    ("/readyz", "/readyz"),
+    ("/metrics", "/metrics"),
+];
+
+#[tokio::test]
+async fn real_answers_are_what_is_described() {
+    let app = TestApp::start().await;
+    posts(&app).await;
+    for (path, template) in READS {
+        described(&Method::GET, template, app.get(path).await).await;
+        let other_method = app.post(path, &json!({})).await;
+        assert_eq!(other_method.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        described(&Method::GET, template, other_method).await;
+    }
+}
+
+#[tokio::test]
+async fn streams_are_what_is_described() {
+    let app = TestApp::with(&["--limit-streams-per-address=2", "--limit-streams=3"]).await;
+    let document = document();
+    let mut open = Vec::new();
+    for path in ["sse/ana", "sse?channels=ana,bob"] {
+        let mut stream = app.sse(path).await;
+        let data = stream.data().await;
+        let faults = faults(&document, &json!({"$ref": "#/components/schemas/CountUpdate"}), &data);
+        assert!(faults.is_empty(), "{faults:?} in {data}");
+        open.push(stream);
+    }
+    let (one, many) = ("/api/viewer/sse/{channelId}", "/api/viewer/sse");
+    let full = app.get("/api/viewer/sse/ana").await;
+    assert_eq!(full.status(), StatusCode::TOO_MANY_REQUESTS);
+    described(&Method::GET, one, full).await;
+    described(&Method::GET, many, app.get("/api/viewer/sse").await).await;
+    described(&Method::GET, one, app.get("/api/viewer/sse/a%20b").await).await;
+
+    let app = TestApp::with(&["--limit-streams=1"]).await;
+    let _open = app.sse("sse/ana").await;
+    let full = app.get("/api/viewer/sse?channels=ana").await;
+    assert_eq!(full.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(described(&Method::GET, many, full).await["code"], "overloaded");
+}
+
+#[tokio::test]
+async fn refusals_and_faults_are_what_is_described() {
+    let app = TestApp::with(&["--limit-joins-burst=1", "--limit-joins-per-second=1"]).await;
+    let mut refused = None;
+    for _ in 0..100 {
+        let answer = app.post(viewers::Join::PATH, &json!({"channelId": "ana"})).await;
+        if answer.status() == StatusCode::TOO_MANY_REQUESTS {
+            refused = Some(answer);
+            break;
+        }
+    }
+    described(&Method::POST, viewers::Join::PATH, refused.expect("a limit")).await;
+
+    let store = FailingStore::new();
+    let app = TestApp::over(store.clone()).await;
+    store.set_broken(true);
+    for (path, template) in READS {
+        described(&Method::GET, template, app.get(path).await).await;
+    }
+    let answer = app.post(viewers::Join::PATH, &json!({"channelId": "ana"})).await;
+    described(&Method::POST, viewers::Join::PATH, answer).await;
+    store.set_broken(false);
+    store.set_panicking(true);
+    let answer = app.get("/api/viewer/count/ana").await;
+    assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    described(&Method::GET, "/api/viewer/count/{channelId}", answer).await;
+}
