@@ -1,6 +1,6 @@
 //! The server half. Modules in the order in which they stand on each other:
 //!
-//! [`clock`], [`metrics`], [`background`], [`limits`], [`listen`], [`origins`], [`robots`] → [`config`], [`telemetry`] → [`store`] → [`fanout`] → [`presence`] → [`visitor`] → [`calls`],
+//! [`clock`], [`metrics`], [`background`], [`limits`], [`listen`], [`origins`], [`request_id`], [`robots`] → [`config`], [`telemetry`] → [`store`] → [`fanout`] → [`presence`] → [`visitor`] → [`calls`],
 //! [`openapi`], [`reads`], [`sse`], [`health`], [`site`] → [`router`] → [`boot`].
 
 #![warn(missing_docs)]
@@ -20,6 +20,7 @@ pub mod origins;
 pub mod presence;
 pub mod problem;
 pub mod reads;
+pub mod request_id;
 pub mod robots;
 pub mod router;
 pub mod site;

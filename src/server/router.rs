@@ -6,12 +6,12 @@ use axum::{
     Router,
     extract::{Request, State},
     http::{HeaderValue, header},
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
-use tower::util::MapResponseLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use super::{calls, health, metrics::Metrics, openapi, reads, site, sse, state::AppState};
+use super::{calls, health, metrics::Metrics, openapi, reads, request_id, site, sse, state::AppState};
 use crate::api::{Code, Problem};
 
 const NOTHING: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
@@ -28,16 +28,6 @@ pub fn router(site_root: &Path, state: AppState) -> io::Result<Router> {
         header::ACCESS_CONTROL_ALLOW_ORIGIN,
         HeaderValue::from_static("*"),
     );
-    let metrics = state.metrics.clone();
-    let answered = move |mut response: Response| {
-        metrics.answer(response.status().as_u16());
-        let headers = response.headers_mut();
-        // What is no page loads nothing and is framed by nobody; pages have a policy of their own.
-        headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(NOTHING);
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
-        headers.insert(header::REFERRER_POLICY, ORIGIN_ONLY);
-        response
-    };
     Ok(Router::new()
         .merge(reads::routes().layer(any_origin.clone()))
         .merge(openapi::routes().layer(any_origin.clone()))
@@ -47,8 +37,21 @@ pub fn router(site_root: &Path, state: AppState) -> io::Result<Router> {
         .merge(site::routes(site_root)?)
         .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed))
         .fallback(not_found)
-        .layer(MapResponseLayer::new(answered))
+        // One layer for all that every answer has: each costs every request a copy of what it is laid round.
+        .layer(from_fn_with_state(state.metrics.clone(), answer))
         .with_state(state))
+}
+
+/// Names the request, and gives its answer what every answer has.
+async fn answer(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
+    let mut response = request_id::named(request, next).await;
+    metrics.answer(response.status().as_u16());
+    let headers = response.headers_mut();
+    // What is no page loads nothing and is framed by nobody; pages have a policy of their own.
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(NOTHING);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
+    headers.insert(header::REFERRER_POLICY, ORIGIN_ONLY);
+    response
 }
 
 /// What answers a request whose handler has panicked.

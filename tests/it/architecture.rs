@@ -33,6 +33,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     ("server::problem", &["api", "server::store::StoreError"]),
     ("server::limits", &["domain"]),
+    ("server::request_id", &[]),
     ("server::robots", &[]),
     ("server::visitor", &["api", "domain", "server::limits", "server::metrics", "server::presence"]),
     ("server::listen", &[]),

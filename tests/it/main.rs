@@ -12,6 +12,7 @@
 //! - `pages`: what the server renders.
 //! - `readme`: its tables, held to the code.
 //! - `scale`: what many viewers, channels and streams cost.
+//! - `requests`: their names, and the log.
 //! - `stream`: the event stream over HTTP.
 //! - `hardening`: input that no client of ours sends, each with the reason for it.
 //! - `support`: what the others start and speak with.
@@ -35,6 +36,7 @@ mod operation;
 mod origins;
 mod pages;
 mod readme;
+mod requests;
 mod scale;
 mod stream;
 mod support;

@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     fs::{self, File},
     ops::Deref,
-    process::{Child, Command, ExitStatus},
+    process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -32,7 +32,8 @@ impl Program {
                 assert!(process.child.try_wait().unwrap().is_none(), "it ended: {}", process.log());
                 let log = process.log();
                 if let Some((_, rest)) = log.split_once("serving ") {
-                    return rest.lines().next().unwrap().trim().to_owned();
+                    // In a log for programs it ends with a quote.
+                    return rest.split(['"', '\n']).next().unwrap().trim().to_owned();
                 }
                 sleep(Duration::from_millis(20)).await;
             }
@@ -136,6 +137,7 @@ impl Process {
             .env("RUST_LOG", "info")
             .env("NO_COLOR", "1")
             .envs(settings.iter().copied())
+            .stdin(Stdio::null())
             .stderr(File::create(folder.path().join("log")).unwrap())
             .spawn()
             .unwrap();

@@ -1,0 +1,94 @@
+//! The names of requests, in answers and in the log; and what else the log says and does not say.
+
+use std::collections::HashSet;
+
+use reqwest::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::{Program, TestApp, viewer};
+
+fn name(answer: &Response) -> String {
+    answer.headers()["x-request-id"].to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn every_answer_has_a_name_of_its_own() {
+    let app = TestApp::start().await;
+    let mut names = HashSet::new();
+    let paths =
+        ["/", "/ana", "/healthz", "/api/viewer/count/ana", "/api/viewer/sse/ana", "/api/none", "/a/b/c"];
+    for path in paths {
+        names.insert(name(&app.get(path).await));
+    }
+    names.insert(name(&app.post("/api/viewer/join", &json!({})).await));
+    assert_eq!(names.len(), paths.len() + 1, "{names:?}");
+}
+
+#[tokio::test]
+async fn a_caller_may_name_its_request_in_plain_characters() {
+    let app = TestApp::start().await;
+    let named = async |id: &str| {
+        let request = app.client.get(format!("{}/healthz", app.base)).header("x-request-id", id);
+        name(&request.send().await.unwrap())
+    };
+    for id in ["edge-7_2.1", "6fa1c0de-94a1-4b1e-8a53-0c6f2f6f7a10"] {
+        assert_eq!(named(id).await, id);
+    }
+    for id in ["two words", "a=b", "\"", "ñ", &"x".repeat(65)] {
+        assert_ne!(named(id).await, id);
+    }
+}
+
+/// Beats with a name, through a proxy that tells the address 203.0.113.9.
+async fn beat(server: &Program, call: &str, body: &Value) -> StatusCode {
+    let request = server.client.post(format!("{}/api/viewer/{call}", server.base));
+    let request = request.header("x-request-id", format!("my-{call}"));
+    request.header("x-forwarded-for", "203.0.113.9").json(body).send().await.unwrap().status()
+}
+
+/// Nobody's address is in the log; the server's own is in one line, which says where it serves.
+fn assert_no_addresses(log: &str) {
+    for line in log.lines().filter(|line| !line.contains("serving http")) {
+        for address in ["127.0.0.1", "203.0.113"] {
+            assert!(!line.contains(address), "{line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_log_for_programs_tells_who_did_what_in_which_request() {
+    let settings = [("LOG_FORMAT", "json"), ("RUST_LOG", "debug"), ("TRUSTED_PROXIES", "127.0.0.1")];
+    let server = Program::start(&settings).await;
+    let one = viewer();
+    for call in ["join", "heartbeat", "leave"] {
+        let body = json!({"channelId": "ana", "viewerId": one});
+        assert_eq!(beat(&server, call, &body).await, StatusCode::OK);
+        server.logged(&format!("[VIEWER] {call}")).await;
+    }
+    let log = server.log();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    for call in ["join", "heartbeat", "leave"] {
+        let message = json!(format!("[VIEWER] {call}"));
+        let line = lines.iter().find(|line| line["fields"]["message"] == message).expect(call);
+        assert_eq!(line["level"], "DEBUG");
+        assert_eq!(line["fields"]["channel"], "ana");
+        assert_eq!(line["fields"]["viewer"], json!(one));
+        assert_eq!(line["span"], json!({"name": "request", "id": format!("my-{call}")}));
+    }
+    assert_no_addresses(&log);
+}
+
+#[tokio::test]
+async fn a_log_for_people_tells_the_same() {
+    let settings = [("RUST_LOG", "debug"), ("TRUSTED_PROXIES", "127.0.0.1"), ("LIMIT_JOINS_BURST", "1")];
+    let server = Program::start(&settings).await;
+    let one = viewer();
+    beat(&server, "join", &json!({"channelId": "ana", "viewerId": one})).await;
+    server.logged("route=\"/api/viewer/join\" status=200").await;
+    let log = server.log();
+    let line = log.lines().find(|line| line.contains("[VIEWER] join")).unwrap();
+    for part in ["request{id=\"my-join\"}", "channel=ana", &format!("viewer={one}")] {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+    assert_no_addresses(&log);
+}
