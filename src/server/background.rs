@@ -30,6 +30,7 @@ impl Background {
         start: impl Fn() -> L + Send + 'static,
     ) {
         let metrics = self.metrics.clone();
+        metrics.runs(name);
         self.loops.spawn(async move {
             while AssertUnwindSafe(start()).catch_unwind().await.is_err() {
                 tracing::error!(name, "a background loop has panicked and is started anew");

@@ -1,6 +1,12 @@
 //! From settings to a server that answers, and from a signal to its end.
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io::{self, IsTerminal},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::Router;
 use clap::Parser;
@@ -149,7 +155,8 @@ impl Server {
             let own = own.clone();
             async move { own.look_after_store().await }
         });
-        if let Some(tls) = tls {
+        // A terminal that is closed ends what runs in it; elsewhere it is a wish to read things again, and ends nothing.
+        if tls.is_some() || !io::stdin().is_terminal() {
             background.keep("certificate", move || reload(tls.clone()));
         }
         let router = router(&config.site_root, state.clone()).map_err(site_error)?;
@@ -203,12 +210,13 @@ async fn sweep(presence: Presence, beats: Beats, every: Duration) {
 }
 
 /// Reads the certificate again at every SIGHUP; what renews certificates sends it.
-async fn reload(tls: Tls) {
+async fn reload(tls: Option<Tls>) {
     let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
     while hangup.recv().await.is_some() {
-        match tls.reload() {
-            Ok(()) => tracing::info!("the certificate was read again"),
-            Err(error) => tracing::error!(%error, "the certificate stays as it was"),
+        match tls.as_ref().map(Tls::reload) {
+            None => tracing::info!("SIGHUP: there is no certificate to read again"),
+            Some(Ok(())) => tracing::info!("the certificate was read again"),
+            Some(Err(error)) => tracing::error!(%error, "the certificate stays as it was"),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! - `connections`: ways to Redis (TLS, users, sockets, databases), and wrong ones.
 //! - `contract`: what every store promises, run on every store.
 //! - `counting`: ways in which counters elsewhere have gone wrong.
+//! - `deploy`: what operators copy, held to the program.
 //! - `faults`: real Redis servers that are killed, emptied, paused, filled and demoted.
 //! - `nodes`: several programs of ours, of which one is killed.
 //! - `openapi`: the description of the calls, held to the code.
@@ -25,6 +26,7 @@ mod cluster;
 mod connections;
 mod contract;
 mod counting;
+mod deploy;
 mod door;
 mod faults;
 mod hardening;

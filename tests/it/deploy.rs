@@ -1,0 +1,118 @@
+//! What operators copy (`.env.example` and `docs/deploy`), held to the program.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aforo::server::{config::Config, metrics::Metrics};
+use clap::CommandFactory;
+use reqwest::StatusCode;
+use serde_json::Value;
+
+use crate::support::{Program, TestApp, viewer};
+
+const EXAMPLE: &str = include_str!("../../.env.example");
+const DASHBOARD: &str = include_str!("../../docs/deploy/grafana.json");
+const ALERTS: &str = include_str!("../../docs/deploy/alerts.yaml");
+
+/// Settings and their defaults; an empty one for those that have none.
+fn settings() -> BTreeMap<String, String> {
+    let command = Config::command();
+    let settings = command.get_arguments().filter_map(|arg| {
+        let name = arg.get_env()?.to_string_lossy().into_owned();
+        let default = arg.get_default_values().first();
+        Some((name, default.map_or_else(String::new, |value| value.to_string_lossy().into_owned())))
+    });
+    settings.collect()
+}
+
+#[test]
+fn the_example_has_every_setting_with_its_default_and_a_line_about_it() {
+    let lines: Vec<_> = EXAMPLE.lines().collect();
+    let mut told = BTreeMap::new();
+    for pair in lines.windows(2) {
+        if let Some((name, value)) = pair[1].strip_prefix('#').and_then(|line| line.split_once('='))
+            && !name.contains(' ')
+        {
+            assert!(pair[0].starts_with("# "), "{name} has no line about it");
+            assert_eq!(told.insert(name.to_owned(), value.to_owned()), None, "{name} is there twice");
+        }
+    }
+    assert_eq!(told, settings());
+    // As it is, it sets nothing.
+    assert!(lines.iter().all(|line| line.is_empty() || line.starts_with('#')));
+}
+
+/// The words in a text that begin with one of these prefixes.
+fn words<'a>(text: &'a str, prefixes: &[&str]) -> BTreeSet<&'a str> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    words.filter(|word| prefixes.iter().any(|prefix| word.starts_with(prefix))).collect()
+}
+
+#[test]
+fn containers_name_settings_that_exist() {
+    let settings = settings();
+    let files = [
+        include_str!("../../docs/deploy/Dockerfile"),
+        include_str!("../../docs/deploy/compose.yaml"),
+        include_str!("../../docs/deploy/nginx.conf"),
+        include_str!("../../docs/deploy/Caddyfile"),
+        include_str!("../../docs/deploy/aforo.service"),
+        include_str!("../../docs/deploy/README.md"),
+        ALERTS,
+    ];
+    let mut found = 0;
+    for name in files.iter().flat_map(|file| {
+        words(
+            file,
+            &["LEPTOS_", "VIEWER_", "REDIS_", "UPSTASH_", "LIMIT_", "TRUSTED_", "SHUTDOWN_", "TLS_", "LOG_"],
+        )
+    }) {
+        assert!(settings.contains_key(name), "{name} is no setting");
+        found += 1;
+    }
+    assert!(found > 10, "the search finds {found} names");
+}
+
+/// The names of all metrics, as they are told once everything has happened once.
+async fn metric_names() -> BTreeSet<String> {
+    let app = TestApp::start().await;
+    app.join("ana", viewer()).await;
+    let metrics = Metrics::new();
+    metrics.refused("test");
+    metrics.runs("test");
+    let text = app.get("/metrics").await.text().await.unwrap() + &metrics.text(0, 0);
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    samples.map(|line| line.split(['{', ' ']).next().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn the_dashboard_and_the_alerts_name_metrics_that_are_told() {
+    let told = metric_names().await;
+    for metric in ["aforo_beats_total", "aforo_store_seconds_bucket", "process_open_fds"] {
+        assert!(told.contains(metric), "{metric} in {told:?}");
+    }
+    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    let queries: String = targets.map(|target| target["expr"].as_str().unwrap().to_owned() + "\n").collect();
+    let rules: String = ALERTS.lines().filter(|line| line.contains(" expr: ")).collect();
+    for queries in [&queries, &rules] {
+        let named = words(queries, &["aforo_", "process_"]);
+        assert!(named.len() >= 7, "{named:?}");
+        for metric in named {
+            assert!(told.contains(metric), "{metric} is not told: {told:?}");
+        }
+    }
+    // And the other way round: what we tell is shown.
+    for metric in told.iter().filter(|metric| metric.starts_with("aforo_")) {
+        let base = ["_bucket", "_sum", "_count"].iter().find_map(|part| metric.strip_suffix(part));
+        assert!(queries.contains(base.unwrap_or(metric)), "{metric} is in no panel");
+    }
+}
+
+#[tokio::test]
+async fn a_reload_without_a_certificate_harms_nothing() {
+    let server = Program::start(&[]).await;
+    server.signal("HUP");
+    server.logged("SIGHUP").await;
+    assert_eq!(server.get("/healthz").await.status(), StatusCode::OK);
+}
