@@ -15,6 +15,7 @@
 //! - `scale`: what many viewers, channels and streams cost.
 //! - `requests`: their names, and the log.
 //! - `stream`: the event stream over HTTP.
+//! - `trust`: whose ids are seen where, and who may remove whom.
 //! - `hardening`: input that no client of ours sends, each with the reason for it.
 //! - `support`: what the others start and speak with.
 
@@ -43,4 +44,5 @@ mod scale;
 mod stream;
 mod support;
 mod tls;
+mod trust;
 mod upstash;
