@@ -8,6 +8,7 @@
 //! - `counting`: ways in which counters elsewhere have gone wrong.
 //! - `deploy`: what operators copy, held to the program.
 //! - `faults`: real Redis servers that are killed, emptied, paused, filled and demoted.
+//! - `fuzz`: every parser of what strangers send, given whatever there is.
 //! - `nodes`: several programs of ours, of which one is killed.
 //! - `openapi`: the description of the calls, held to the code.
 //! - `pages`: what the server renders.
@@ -30,6 +31,7 @@ mod counting;
 mod deploy;
 mod door;
 mod faults;
+mod fuzz;
 mod hardening;
 mod limits;
 mod nginx;
