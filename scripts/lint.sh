@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Formatting, clippy for both halves, and documentation; warnings are errors.
+# Formatting, clippy for both halves, documentation, and what is depended on; warnings are errors.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/env.sh
@@ -18,6 +18,15 @@ say "clippy: the browser half"
 cargo clippy --lib --no-default-features --features hydrate -- -D warnings
 say "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib --document-private-items
+bash scripts/setup.sh lint
+say "dependencies: licences, sources, versions"
+cargo-deny --log-level error check licenses sources bans
+say "dependencies: known vulnerabilities"
+if cargo-deny fetch db; then
+  cargo-deny --log-level error check advisories
+else
+  say "NOT LOOKED FOR: the database (github.com/RustSec/advisory-db) can't be fetched from here"
+fi
 say "end-to-end tests: formatting and types"
 bash scripts/setup.sh test
 cd end2end

