@@ -5,7 +5,7 @@ use axum::{Router, http::header, routing::get};
 
 use super::state::AppState;
 
-/// An OpenAPI 3.1 document.
+/// The document, as `OpenAPI` 3.1 writes it.
 const DOCUMENT: &str = include_str!("openapi.json");
 
 /// How long it may be kept: it changes with a new version of the program only.

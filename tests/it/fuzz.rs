@@ -166,7 +166,7 @@ fn a_language_is_chosen_only_if_it_is_named() {
     hold(CASES.0, text(), |header| {
         let locale = Locale::from_accept_language(&header);
         let named = header.to_lowercase().contains(locale.as_str());
-        prop_assert!(locale == Locale::default() || named, "{:?}", locale);
+        prop_assert!(locale == Locale::default() || named, "{locale:?}");
         Ok(())
     });
 }
@@ -231,10 +231,10 @@ fn addresses_hold_channels_or_are_refused() {
             if is_right {
                 prop_assert_eq!(status, 200, "{}", path);
             } else if is_list && bytes.contains(&b',') {
-                prop_assert!([200, 400].contains(&status), "{}: {}", path, status);
+                prop_assert!([200, 400].contains(&status), "{path}: {status}");
             } else {
                 // No channel at all is another address.
-                prop_assert!([400, 404].contains(&status), "{}: {}", path, status);
+                prop_assert!([400, 404].contains(&status), "{path}: {status}");
             }
         }
         Ok(())
@@ -327,12 +327,12 @@ fn headers_of_any_bytes_break_nothing() {
             let answer = request.send().await.unwrap();
             prop_assert!(answer.status().as_u16() < 500, "{}: {}", path, answer.status());
             let id = answer.headers()["x-request-id"].to_str().unwrap();
-            prop_assert!(is_channel(id), "short and plain, as channels are: {}", id);
+            prop_assert!(is_channel(id), "short and plain, as channels are: {id}");
         }
         let request =
             app.client.post(format!("{}/api/viewer/join", app.base)).json(&json!({"channelId": "ana"}));
         let status = request.header(name, value).send().await.unwrap().status();
-        prop_assert!([200, 400, 403, 415].contains(&status.as_u16()), "{}", status);
+        prop_assert!([200, 400, 403, 415].contains(&status.as_u16()), "{status}");
         Ok(())
     });
 }
