@@ -206,7 +206,8 @@ fn whatever_a_client_forwards_its_address_is_the_one_that_our_proxy_saw() {
         let mut added = headers.clone();
         added.append("x-forwarded-for", HeaderValue::try_from(client.to_string()).unwrap());
         prop_assert!(ours.client(proxy, &added) == Address::from(client));
-        let last = headers.get_all("x-forwarded-for").iter().last().map_or(&b""[..], HeaderValue::as_bytes);
+        let last =
+            headers.get_all("x-forwarded-for").iter().next_back().map_or(&b""[..], HeaderValue::as_bytes);
         if let Some(joined) = header(&[last, b", ", client.to_string().as_bytes()].concat())
             .filter(|value| value.to_str().is_ok())
         {
