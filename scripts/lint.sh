@@ -27,8 +27,9 @@ if cargo-deny fetch db; then
 else
   say "NOT LOOKED FOR: the database (github.com/RustSec/advisory-db) can't be fetched from here"
 fi
-say "end-to-end tests: formatting and types"
+say "end-to-end tests and scripts of pages: formatting and types"
 bash scripts/setup.sh test
 cd end2end
 npx prettier --check .
+npx prettier --config .prettierrc.json --check ../public/*.js
 npx tsc --noEmit

@@ -6,14 +6,18 @@
 //! | [`heartbeat`] | `POST /api/viewer/heartbeat` |
 //! | [`leave`] | `POST /api/viewer/leave` |
 //! | [`count`] | `GET /api/viewer/count?channelId=` |
+//! | [`live`] | `GET /api/viewer/live?limit=` |
+//! | [`followers`] | `GET /api/channel/followers?channelId=` |
 //!
 //! The endpoints are written out, so that pages loaded before a deployment go on working after it. On the server a body
 //! parses its arguments, makes one call of the service, and lets `?` turn the error into a [`Problem`].
 
 #![warn(missing_docs)]
 
+pub mod follows;
 pub mod problem;
 pub mod viewers;
 
+pub use follows::{FOLLOW_PATH, Followed, FollowerCount, followers};
 pub use problem::{Code, Problem};
-pub use viewers::{Beat, Joined, LEAVE_PATH, Left, count, heartbeat, join, leave};
+pub use viewers::{Beat, Joined, LEAVE_PATH, Left, LiveChannels, count, heartbeat, join, leave, live};

@@ -50,6 +50,13 @@ pub struct Left {
     pub ok: bool,
 }
 
+/// The channels that have viewers now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveChannels {
+    /// Most viewers first; those with as many by name.
+    pub channels: Vec<CountUpdate>,
+}
+
 /// Starts a session of a viewer in a channel. Repeating it changes nothing.
 ///
 /// # Errors
@@ -143,4 +150,25 @@ pub async fn count(
 ) -> Result<CountUpdate, Problem> {
     use crate::{domain::ChannelId, server::presence::Presence};
     Ok(expect_context::<Presence>().count(&ChannelId::parse(&channel_id)?).await)
+}
+
+/// The channels that have viewers now, most viewers first; 50 unless asked otherwise, and 1,000 at most.
+///
+/// # Errors
+/// `malformed` for another limit; `unavailable` when the store can't tell.
+#[server(prefix = "/api/viewer", endpoint = "live", input = GetUrl)]
+pub async fn live(
+    /// How many, at most.
+    limit: Option<usize>,
+) -> Result<LiveChannels, Problem> {
+    use super::Code;
+    use crate::server::presence::Presence;
+    const MOST: usize = 1_000;
+    let limit = limit.unwrap_or(50);
+    if !(1..=MOST).contains(&limit) {
+        return Err(Problem::new(Code::Malformed).detail(format!("limit is 1 to {MOST}")));
+    }
+    let mut channels = expect_context::<Presence>().live().await?;
+    channels.truncate(limit);
+    Ok(LiveChannels { channels })
 }

@@ -1,4 +1,4 @@
-//! The languages of the pages: their words, and how they write numbers. Spanish first.
+//! The languages of the pages: how they write numbers, and what the badge says. Spanish first.
 
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +36,9 @@ impl Locale {
         best.1
     }
 
-    fn from_tag(tag: &str) -> Option<Self> {
+    /// The language of a tag such as `es-MX`, if it is one of ours.
+    #[must_use]
+    pub fn from_tag(tag: &str) -> Option<Self> {
         let language = tag.split('-').next().unwrap_or_default();
         [Self::Es, Self::En, Self::Pt]
             .into_iter()
@@ -91,68 +93,33 @@ impl Locale {
         format!("{} {noun}", self.number(count))
     }
 
-    /// The words of the pages.
+    /// What is counted, where the number stands by itself.
+    #[must_use]
+    pub const fn viewers_label(self) -> &'static str {
+        match self {
+            Self::En => "viewers",
+            Self::Es | Self::Pt => "espectadores",
+        }
+    }
+
+    /// What the badge says, apart from numbers. (What pages say is theirs: the browser needs none of it.)
     #[must_use]
     pub const fn words(self) -> &'static Words {
         match self {
-            Self::Es => &Words {
-                tagline: "Cuánta gente está mirando, ahora mismo",
-                open_channel: "Abrir un canal",
-                channel_name: "Nombre del canal",
-                open: "Abrir",
-                player_of: "Reproductor de",
-                offline: "Aquí se verá la transmisión",
-                stale: "dato de hace un momento",
-                unknown_count: "espectadores: sin datos",
-                not_found: "Esta página no existe",
-                not_found_hint: "Un canal se llama con 1 a 64 letras, números, puntos, guiones o guiones bajos.",
-                home: "Ir al inicio",
-            },
-            Self::En => &Words {
-                tagline: "How many people are watching, right now",
-                open_channel: "Open a channel",
-                channel_name: "Channel name",
-                open: "Open",
-                player_of: "Player of",
-                offline: "The stream will show here",
-                stale: "from a moment ago",
-                unknown_count: "viewers: not known",
-                not_found: "There is no such page",
-                not_found_hint: "A channel's name is 1 to 64 letters, digits, dots, hyphens or underscores.",
-                home: "Go to the start",
-            },
-            Self::Pt => &Words {
-                tagline: "Quanta gente está assistindo, agora mesmo",
-                open_channel: "Abrir um canal",
-                channel_name: "Nome do canal",
-                open: "Abrir",
-                player_of: "Player de",
-                offline: "A transmissão aparecerá aqui",
-                stale: "dado de há pouco",
-                unknown_count: "espectadores: sem dados",
-                not_found: "Esta página não existe",
-                not_found_hint: "O nome de um canal tem de 1 a 64 letras, números, pontos, hifens ou sublinhados.",
-                home: "Ir para o início",
-            },
+            Self::Es => &Words { stale: "dato de hace un momento", unknown_count: "espectadores: sin datos" },
+            Self::En => &Words { stale: "from a moment ago", unknown_count: "viewers: not known" },
+            Self::Pt => &Words { stale: "dado de há pouco", unknown_count: "espectadores: sem dados" },
         }
     }
 }
 
-/// What the pages say, apart from numbers.
+/// What the badge says, apart from numbers.
 #[derive(Debug)]
-#[expect(missing_docs, reason = "each field is named after what it says")]
 pub struct Words {
-    pub tagline: &'static str,
-    pub open_channel: &'static str,
-    pub channel_name: &'static str,
-    pub open: &'static str,
-    pub player_of: &'static str,
-    pub offline: &'static str,
+    /// Of a count that is not current.
     pub stale: &'static str,
+    /// Of a count that there is none of.
     pub unknown_count: &'static str,
-    pub not_found: &'static str,
-    pub not_found_hint: &'static str,
-    pub home: &'static str,
 }
 
 #[cfg(test)]

@@ -14,6 +14,6 @@ use crate::{
 pub(super) fn Badge(channel: ChannelId, locale: Locale, role: PageRole) -> impl IntoView {
     Suspend::new(async move {
         let initial = api::count(channel.to_string()).await.ok();
-        initial.map(|initial| view! { <ViewerCounter initial locale role /> })
+        initial.map(|initial| view! { <ViewerCounter initial locale role /> }.into_any())
     })
 }

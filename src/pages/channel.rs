@@ -2,10 +2,10 @@ use leptos::{either::Either, prelude::*};
 use leptos_meta::Title;
 use leptos_router::hooks::use_params_map;
 
-use super::{NotFoundPage, badge::Badge, player::Player};
+use super::{NotFoundPage, badge::Badge, follow::Follow, player::Player};
 use crate::{components::PageRole, domain::ChannelId, hooks::use_locale};
 
-/// `/{channel}`: the player, and how many are watching. Who opens it is a viewer.
+/// `/{channel}`: the player, how many are watching and how many follow. Who opens it is a viewer.
 #[component]
 pub fn ChannelPage() -> impl IntoView {
     let name = use_params_map().read_untracked().get("channel").unwrap_or_default();
@@ -20,7 +20,10 @@ pub fn ChannelPage() -> impl IntoView {
             <Player channel=channel.clone() locale />
             <header class="channel__bar">
                 <h1 class="channel__name">{title}</h1>
-                <Badge channel locale role=PageRole::Viewer />
+                <div class="channel__actions">
+                    <Badge channel=channel.clone() locale role=PageRole::Viewer />
+                    <Follow channel locale />
+                </div>
             </header>
         </main>
     })

@@ -9,7 +9,8 @@ use crate::{
     hooks::use_locale,
 };
 
-/// `/embed/{channel}`: the player alone, for frames of other pages. With `?counter=1` the badge is on it.
+/// `/embed/{channel}`: the player alone, for frames of other pages. With `?counter=1` the badge is on it;
+/// with `?transparent=1` what is behind the frame shows around the picture.
 #[component]
 pub fn EmbedPage() -> impl IntoView {
     let name = use_params_map().read_untracked().get("channel").unwrap_or_default();
@@ -17,7 +18,9 @@ pub fn EmbedPage() -> impl IntoView {
         return Either::Left(view! { <NotFoundPage /> });
     };
     let locale = use_locale();
-    let shows_counter = use_query_map().read_untracked().get("counter").is_some_and(|value| value == "1");
+    let query = use_query_map();
+    let asks_for = |name| query.read_untracked().get(name).is_some_and(|value| value == "1");
+    let (shows_counter, is_transparent) = (asks_for("counter"), asks_for("transparent"));
     let title = channel.to_string();
     let counter = shows_counter.then(|| {
         let channel = channel.clone();
@@ -29,7 +32,7 @@ pub fn EmbedPage() -> impl IntoView {
     });
     Either::Right(view! {
         <Title text=title.clone() />
-        <main class="embed">
+        <main class="embed" class:embed--transparent=is_transparent>
             <Player channel locale />
             {counter}
             <EmbedViewerTracker channel=title />

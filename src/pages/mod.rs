@@ -3,9 +3,12 @@
 mod badge;
 mod channel;
 mod embed;
+mod follow;
 mod home;
+mod live;
 mod not_found;
 mod player;
+mod words;
 
 pub use channel::ChannelPage;
 pub use embed::EmbedPage;

@@ -1,13 +1,18 @@
 use leptos::prelude::*;
 use leptos_meta::Title;
 
+use super::{live::LiveChannels, words::words};
 use crate::hooks::{use_locale, use_not_found};
 
-/// What there is instead of a page that doesn't exist; answered with 404.
+/// How many live channels are offered instead.
+const MOST: usize = 5;
+
+/// What there is instead of a page that doesn't exist; answered with 404. It leads to what does exist.
 #[component]
 pub fn NotFoundPage() -> impl IntoView {
     use_not_found();
-    let words = use_locale().words();
+    let locale = use_locale();
+    let words = words(locale);
     view! {
         <Title text=words.not_found />
         <main class="home">
@@ -16,6 +21,12 @@ pub fn NotFoundPage() -> impl IntoView {
             <p>
                 <a href="/">{words.home}</a>
             </p>
+            <section class="live" aria-labelledby="live">
+                <h2 class="live__title" id="live">{words.live_now}</h2>
+                <LiveChannels locale most=MOST />
+            </section>
         </main>
+        <script type="module" src="/widget.js"></script>
     }
+    .into_any()
 }

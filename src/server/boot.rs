@@ -21,6 +21,7 @@ use super::{
     clock::{Clock, SystemClock},
     config::{Config, InvalidConfig},
     fanout::{Hub, reader},
+    follow::{self, Followers, Follows},
     health::Ending,
     limits::{Beats, Streams},
     listen::{Apps, Listener, Tls, TlsError},
@@ -29,7 +30,7 @@ use super::{
     router::{busy, panicked, router},
     site,
     state::{AppState, Parts},
-    store::{self, Measured, OpenError, Store},
+    store::{self, Measured, OpenError, Opened, Store},
     telemetry,
 };
 
@@ -42,6 +43,9 @@ pub enum BootError {
     /// The store's settings are none.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// Followers can't be kept.
+    #[error(transparent)]
+    Follow(#[from] follow::OpenError),
     /// The site root is not what `make site` builds.
     #[error(
         "the files for browsers can't be read from {path}: {source}. `make site` builds them; LEPTOS_SITE_ROOT says where they are"
@@ -105,16 +109,17 @@ impl Server {
     /// See [`BootError`].
     pub async fn bind(config: &Config) -> Result<Self, BootError> {
         let clock = Arc::new(SystemClock::start());
-        let store = store::open(config, config.policy()?.hidden_timeout, clock.clone())?;
-        Self::over(store, clock, config).await
+        let Opened { store, runner } = store::open(config, config.policy()?.hidden_timeout, clock.clone())?;
+        Self::over(store, follow::open(config, runner)?, clock, config).await
     }
 
-    /// Puts the parts together over a store and takes the port. Port 0 takes a free one.
+    /// Puts the parts together over the places for leases and for followers, and takes the port. Port 0 takes a free one.
     ///
     /// # Errors
     /// See [`BootError`].
     pub async fn over(
         store: Arc<dyn Store>,
+        followers: Arc<dyn Followers>,
         clock: Arc<dyn Clock>,
         config: &Config,
     ) -> Result<Self, BootError> {
@@ -135,10 +140,12 @@ impl Server {
         let presence = Presence::new(store, Arc::clone(&hub), policy, clock);
         let state = AppState::from(Parts {
             presence: presence.clone(),
+            follows: Follows::new(followers),
             leptos,
             proxies: config.trusted_proxies.iter().copied().collect(),
             origins: config.allowed_origins.iter().cloned().collect(),
             embed_frame_ancestors: config.embed_frame_ancestors.clone(),
+            stream_url_template: config.stream_url_template.clone(),
             beats: Beats::new(config.per_address()),
             streams: Streams::new(config.limit_streams_per_address, config.limit_streams),
             metrics: metrics.clone(),

@@ -67,7 +67,8 @@ where
     Router::new().route(F::PATH, post(call).options(origins::preflight))
 }
 
-async fn read(body: Body) -> Result<Bytes, Problem> {
+/// A whole body, unless it is over the limit or takes too long.
+pub(super) async fn read(body: Body) -> Result<Bytes, Problem> {
     let whole = timeout(BODY_TIME, Limited::new(body, BODY_LIMIT).collect()).await;
     let whole = whole.map_err(|_| Problem::new(Code::RequestTimeout))?.map_err(|error| {
         Problem::new(if error.is::<LengthLimitError>() { Code::BodyTooLarge } else { Code::Malformed })
@@ -91,7 +92,7 @@ pub(super) fn answer_count(update: CountUpdate) -> Result<Response, Problem> {
 }
 
 /// Runs a server function's body with what it expects in its context: the caller, or for reads the service.
-async fn run<F: ServerFn<Error = Problem>>(
+pub(super) async fn run<F: ServerFn<Error = Problem>>(
     context: impl Send + Sync + 'static,
     arguments: F,
 ) -> Result<F::Output, Problem> {
@@ -115,10 +116,15 @@ fn visitor(state: &AppState, link: &Link, headers: &HeaderMap) -> Visitor {
     }
 }
 
-fn check_media_type(headers: &HeaderMap, accepted: &[&str]) -> Result<(), Problem> {
+/// The media type that a body is declared as, without parameters.
+pub(super) fn essence(headers: &HeaderMap) -> &str {
     let declared =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = declared.split(';').next().unwrap_or_default().trim();
+    declared.split(';').next().unwrap_or_default().trim()
+}
+
+pub(super) fn check_media_type(headers: &HeaderMap, accepted: &[&str]) -> Result<(), Problem> {
+    let essence = essence(headers);
     if accepted.iter().any(|media_type| essence.eq_ignore_ascii_case(media_type)) {
         Ok(())
     } else {
@@ -127,7 +133,7 @@ fn check_media_type(headers: &HeaderMap, accepted: &[&str]) -> Result<(), Proble
 }
 
 /// A JSON object with the arguments. Serde would take an array for one too; callers of ours don't send any.
-fn parse<F: DeserializeOwned>(body: &Bytes) -> Result<F, Problem> {
+pub(super) fn parse<F: DeserializeOwned>(body: &Bytes) -> Result<F, Problem> {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(Problem::new(Code::Malformed).detail("the body is not a JSON object"));
     }

@@ -8,7 +8,7 @@ use super::{
     limits::{PerAddress, address::Network},
     origins::Origin,
 };
-use crate::domain::Policy;
+use crate::domain::{Policy, StreamTemplate};
 
 /// Live viewer counts for streaming channels.
 ///
@@ -112,6 +112,14 @@ pub struct Config {
     /// The key of that certificate (PEM)
     #[arg(long, env = "TLS_KEY", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+
+    /// Folder for what is kept on this node when Redis keeps nothing: who follows which channel
+    #[arg(long, env = "DATA_DIR", default_value = "data")]
+    pub data_dir: PathBuf,
+
+    /// Where the stream of a channel is played from: https://…/{channel}/index.m3u8. A poster if it isn't set
+    #[arg(long, env = "STREAM_URL_TEMPLATE")]
+    pub stream_url_template: Option<StreamTemplate>,
 
     /// How logs are written
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]

@@ -1,16 +1,20 @@
 //! The server half. Modules in the order in which they stand on each other:
 //!
-//! [`clock`], [`metrics`], [`background`], [`limits`], [`listen`], [`origins`], [`request_id`], [`robots`] → [`config`], [`telemetry`] → [`store`] → [`fanout`] → [`presence`] → [`visitor`] → [`calls`],
-//! [`openapi`], [`reads`], [`sse`], [`health`], [`site`] → [`router`] → [`boot`].
+//! [`clock`], [`metrics`], [`background`], [`limits`], [`listen`], [`origins`], [`request_id`], [`robots`] → [`config`],
+//! [`telemetry`] → [`store`] → [`fanout`], [`follow`] → [`presence`] → [`visitor`] → [`calls`], [`follow_call`],
+//! [`openapi`], [`reads`], [`badge`], [`sse`], [`health`], [`site`] → [`router`] → [`boot`].
 
 #![warn(missing_docs)]
 
 pub mod background;
+pub mod badge;
 pub mod boot;
 pub mod calls;
 pub mod clock;
 pub mod config;
 pub mod fanout;
+pub mod follow;
+pub mod follow_call;
 pub mod health;
 pub mod limits;
 pub mod listen;

@@ -1,4 +1,4 @@
-//! Reads that are no server functions.
+//! Reads: server functions that are answered without their framing, and some that are none.
 
 use axum::{
     Json, Router,
@@ -7,26 +7,30 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use leptos::server_fn::ServerFn;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{calls::answer_count, presence::Presence, state::AppState};
+use super::{
+    calls::{answer_count, run},
+    follow::Follows,
+    presence::Presence,
+    state::AppState,
+};
 use crate::{
-    api::{Code, Problem},
+    api::{Code, Problem, follows, viewers},
     domain::{ChannelId, CountUpdate, channel::InvalidChannel},
 };
 
 /// The most channels that one call may ask for.
 const MAX_COUNTS: usize = 1_000;
 
-/// How many live channels are told, unless asked otherwise, and at most.
-const LIVE: (usize, usize) = (50, 1_000);
-
-/// Routes under `/api/viewer`.
+/// All of them.
 pub fn routes() -> Router<AppState> {
     Router::new()
         .route("/api/viewer/count/{channelId}", get(count))
         .route("/api/viewer/counts", get(counts))
-        .route("/api/viewer/live", get(live))
+        .route(viewers::Live::PATH, get(live))
+        .route(follows::Followers::PATH, get(followers))
 }
 
 /// The counts of many channels, in the order asked for; unknown ones are null.
@@ -35,20 +39,9 @@ struct CountsAnswer {
     counts: Vec<CountUpdate>,
 }
 
-/// The channels that have viewers now, most first.
-#[derive(Serialize)]
-struct LiveAnswer {
-    channels: Vec<CountUpdate>,
-}
-
 #[derive(Deserialize)]
 struct ChannelList {
     channels: String,
-}
-
-#[derive(Deserialize)]
-struct Limit {
-    limit: Option<usize>,
 }
 
 async fn count(
@@ -65,13 +58,15 @@ async fn counts(State(presence): State<Presence>, uri: Uri) -> Result<Response, 
 }
 
 async fn live(State(presence): State<Presence>, uri: Uri) -> Result<Response, Problem> {
-    let limit = query::<Limit>(&uri, "limit is a whole number")?.limit.unwrap_or(LIVE.0);
-    if !(1..=LIVE.1).contains(&limit) {
-        return Err(Problem::new(Code::Malformed).detail(format!("limit is 1 to {}", LIVE.1)));
-    }
-    let mut channels = presence.live().await?;
-    channels.truncate(limit);
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(LiveAnswer { channels })).into_response())
+    let arguments = query::<viewers::Live>(&uri, "limit is a whole number")?;
+    let answer = run(presence, arguments).await?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+}
+
+async fn followers(State(follows): State<Follows>, uri: Uri) -> Result<Response, Problem> {
+    let arguments = query::<follows::Followers>(&uri, "the query has no channelId, or more than one")?;
+    let answer = run(follows, arguments).await?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
 }
 
 /// The channel in a path. What can't even be decoded is no channel either.

@@ -11,7 +11,10 @@ use axum::{
 };
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use super::{calls, health, metrics::Metrics, openapi, reads, request_id, site, sse, state::AppState};
+use super::{
+    badge, calls, follow_call, health, metrics::Metrics, openapi, reads, request_id, site, sse,
+    state::AppState,
+};
 use crate::api::{Code, Problem};
 
 const NOTHING: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
@@ -23,16 +26,18 @@ const ORIGIN_ONLY: HeaderValue = HeaderValue::from_static("strict-origin-when-cr
 /// # Errors
 /// When the files of the site can't be read.
 pub fn router(site_root: &Path, state: AppState) -> io::Result<Router> {
-    // Numbers are public: every site may read them. (Calls that count are not in here.)
+    // Numbers are public: every site may read them. (Calls that change something are not in here.)
     let any_origin = SetResponseHeaderLayer::overriding(
         header::ACCESS_CONTROL_ALLOW_ORIGIN,
         HeaderValue::from_static("*"),
     );
     Ok(Router::new()
         .merge(reads::routes().layer(any_origin.clone()))
+        .merge(badge::routes().layer(any_origin.clone()))
         .merge(openapi::routes().layer(any_origin.clone()))
         .merge(sse::routes().layer(any_origin))
         .merge(calls::routes())
+        .merge(follow_call::routes())
         .merge(health::routes())
         .merge(site::routes(site_root)?)
         .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed))

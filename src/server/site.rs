@@ -68,20 +68,21 @@ fn version_of(folder: &Path) -> io::Result<String> {
 /// When the site root can't be read.
 pub fn routes(site_root: &Path) -> io::Result<Router<AppState>> {
     let mut router = Router::new();
+    // Other sites load the widget; a sandboxed frame has an origin of its own; and module scripts are fetched by the rules
+    // for foreign ones.
+    let any_origin = SetResponseHeaderLayer::overriding(
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
+        HeaderValue::from_static("*"),
+    );
     for entry in fs::read_dir(site_root)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_file() && !name.ends_with(".br") && !name.ends_with(".gz") {
             let file = ServeFile::new(&path).precompressed_br().precompressed_gzip();
-            router =
-                router.route(&format!("/{name}"), get_service(cached("public, max-age=3600").service(file)));
+            let file = cached("public, max-age=3600").layer(any_origin.clone()).service(file);
+            router = router.route(&format!("/{name}"), get_service(file));
         }
     }
-    // A sandboxed frame has an origin of its own, and module scripts are fetched by the rules for foreign ones.
-    let any_origin = SetResponseHeaderLayer::overriding(
-        header::ACCESS_CONTROL_ALLOW_ORIGIN,
-        HeaderValue::from_static("*"),
-    );
     let package = ServeDir::new(site_root.join(PACKAGE)).precompressed_br().precompressed_gzip();
     router = router.nest_service(
         &format!("/{PACKAGE}/{{version}}"),
@@ -105,9 +106,14 @@ pub async fn page(State(state): State<AppState>, request: Request) -> Response {
     let framed_by = if is_embed { state.embed_frame_ancestors.as_str() } else { "'none'" };
     let nonce = Nonce::new();
     let policy = policy(&nonce, framed_by);
-    let (presence, leptos) = (state.presence.clone(), state.leptos.clone());
+    let (presence, follows, leptos) = (state.presence.clone(), state.follows.clone(), state.leptos.clone());
+    let template = state.stream_url_template.clone();
     let context = move || {
         provide_context(presence.clone());
+        provide_context(follows.clone());
+        if let Some(template) = template.clone() {
+            provide_context(template);
+        }
         provide_context(nonce.clone());
     };
     let render = leptos_axum::render_app_async_with_context(context, move || shell(leptos.clone()));

@@ -7,12 +7,14 @@ use leptos::config::LeptosOptions;
 
 use super::{
     config::FrameAncestors,
+    follow::Follows,
     health::Ending,
     limits::{Beats, Proxies, Streams},
     metrics::Metrics,
     origins::Origins,
     presence::Presence,
 };
+use crate::domain::StreamTemplate;
 
 /// The parts that handlers may ask for. Cloning is cheap, and done for every request.
 #[derive(Clone)]
@@ -22,6 +24,8 @@ pub struct AppState(Arc<Parts>);
 pub struct Parts {
     /// The service.
     pub presence: Presence,
+    /// Who follows which channel.
+    pub follows: Follows,
     /// Where the pages find their script, WebAssembly and styles.
     pub leptos: LeptosOptions,
     /// Whose word on a client's address is taken.
@@ -30,6 +34,8 @@ pub struct Parts {
     pub embed_frame_ancestors: FrameAncestors,
     /// Which sites may count viewers.
     pub origins: Origins,
+    /// Where the streams of channels are.
+    pub stream_url_template: Option<StreamTemplate>,
     /// What each address has brought in.
     pub beats: Beats,
     /// What monitoring is told.
@@ -57,6 +63,12 @@ impl Deref for AppState {
 impl FromRef<AppState> for Presence {
     fn from_ref(state: &AppState) -> Self {
         state.presence.clone()
+    }
+}
+
+impl FromRef<AppState> for Follows {
+    fn from_ref(state: &AppState) -> Self {
+        state.follows.clone()
     }
 }
 

@@ -13,7 +13,7 @@ use syn::{ItemUse, UseTree, visit::Visit};
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("platform", &["domain"]),
-    ("api", &["domain", "server::presence", "server::visitor"]), // the service, inside the bodies of server functions
+    ("api", &["domain", "server::presence", "server::follow", "server::visitor"]), // the services, inside the bodies of server functions
     ("hooks", &["domain", "api", "platform"]),
     ("components", &["hooks", "domain"]),
     ("pages", &["components", "hooks", "api", "domain"]),
@@ -31,6 +31,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "server::presence",
         &["domain", "server::store", "server::fanout", "server::clock", "server::telemetry"],
     ),
+    ("server::follow", &["domain", "server::store", "server::config"]),
     ("server::problem", &["api", "server::store::StoreError"]),
     ("server::limits", &["domain"]),
     ("server::request_id", &[]),
@@ -40,7 +41,9 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "server::state",
         &[
+            "domain",
             "server::presence",
+            "server::follow",
             "server::limits",
             "server::config",
             "server::metrics",
@@ -61,7 +64,15 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "server::visitor",
         ],
     ),
-    ("server::reads", &["api", "domain", "server::presence", "server::state", "server::calls"]),
+    ("server::badge", &["api", "domain", "server::presence", "server::state"]),
+    (
+        "server::follow_call",
+        &["api", "domain", "server::follow", "server::origins", "server::state", "server::calls"],
+    ),
+    (
+        "server::reads",
+        &["api", "domain", "server::presence", "server::follow", "server::state", "server::calls"],
+    ),
     (
         "server::sse",
         &[
@@ -102,6 +113,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
             "api",
             "platform::server",
             "server::calls",
+            "server::reads",
             "server::site",
             "server::state",
             "lib",
@@ -111,12 +123,22 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("axum", &["platform::server", "server"]),
     ("tokio", &["server"]),
     ("clap", &["server::config", "server::boot"]),
-    ("redis", &["server::store"]),
+    ("redis", &["server::store", "server::follow"]),
+    ("redb", &["server::follow"]),
 ];
 
 /// Modules that may not name a crate although a module above them may.
-const NOT_IN: &[(&str, &[&str])] =
-    &[("axum", &["server::store", "server::fanout", "server::presence", "server::clock", "server::config"])];
+const NOT_IN: &[(&str, &[&str])] = &[(
+    "axum",
+    &[
+        "server::store",
+        "server::fanout",
+        "server::follow",
+        "server::presence",
+        "server::clock",
+        "server::config",
+    ],
+)];
 
 const GATE_BUDGET: usize = 10;
 

@@ -2,6 +2,7 @@
 //!
 //! - `architecture`: who may import whom, and where the feature gates are.
 //! - `api`: the calls over HTTP.
+//! - `badge`: the count as an image and as JSON.
 //! - `cluster`, `upstash`: what is particular to those stores.
 //! - `connections`: ways to Redis (TLS, users, sockets, databases), and wrong ones.
 //! - `contract`: what every store promises, run on every store.
@@ -9,6 +10,8 @@
 //! - `deploy`: what operators copy, held to the program.
 //! - `faults`: real Redis servers that are killed, emptied, paused, filled and demoted.
 //! - `fuzz`: every parser of what strangers send, given whatever there is.
+//! - `follow`: who follows what, wherever that is kept.
+//! - `home`: what is live now; players.
 //! - `nodes`: several programs of ours, of which one is killed.
 //! - `openapi`: the description of the calls, held to the code.
 //! - `pages`: what the server renders.
@@ -18,12 +21,14 @@
 //! - `stream`: the event stream over HTTP.
 //! - `trust`: whose ids are seen where, and who may remove whom.
 //! - `hardening`: input that no client of ours sends, each with the reason for it.
+//! - `widget`: the element for other sites.
 //! - `support`: what the others start and speak with.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod api;
 mod architecture;
+mod badge;
 mod cluster;
 mod connections;
 mod contract;
@@ -31,8 +36,10 @@ mod counting;
 mod deploy;
 mod door;
 mod faults;
+mod follow;
 mod fuzz;
 mod hardening;
+mod home;
 mod limits;
 mod nginx;
 mod nodes;
@@ -48,3 +55,4 @@ mod support;
 mod tls;
 mod trust;
 mod upstash;
+mod widget;

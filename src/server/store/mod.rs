@@ -20,7 +20,7 @@ use crate::domain::{ChannelId, Count, Op, Timestamp};
 
 pub use measured::Measured;
 pub use memory::MemoryStore;
-pub use open::{OpenError, open};
+pub use open::{OpenError, Opened, open};
 
 /// A place that keeps leases. See the module for what it promises.
 #[async_trait]

@@ -27,18 +27,24 @@ pub enum OpenError {
     TwoStores,
 }
 
+/// What was opened.
+pub struct Opened {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// What it reaches its servers by, if it is outside of this process: other data may be kept there as well.
+    pub runner: Option<Arc<dyn Runner>>,
+}
+
 /// Opens the store that the settings name, for leases of up to `longest_lease`. It needs not be reachable yet.
 ///
 /// # Errors
 /// When the settings name none, or two.
-pub fn open(
-    config: &Config,
-    longest_lease: Duration,
-    clock: Arc<dyn Clock>,
-) -> Result<Arc<dyn Store>, OpenError> {
+pub fn open(config: &Config, longest_lease: Duration, clock: Arc<dyn Clock>) -> Result<Opened, OpenError> {
     let upstash = (config.upstash_redis_rest_url.as_deref(), config.upstash_redis_rest_token.as_deref());
-    let (kept, store): (_, Arc<dyn Store>) = match (config.redis_url.as_deref(), upstash) {
-        (None, (None, None)) => ("in this process", Arc::new(MemoryStore::new(clock))),
+    let (kept, opened) = match (config.redis_url.as_deref(), upstash) {
+        (None, (None, None)) => {
+            ("in this process", Opened { store: Arc::new(MemoryStore::new(clock)), runner: None })
+        }
         (Some(_), (Some(_), _) | (_, Some(_))) => return Err(OpenError::TwoStores),
         (Some(urls), _) if urls.contains(',') => {
             let urls: Vec<_> = urls.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
@@ -54,11 +60,13 @@ pub fn open(
         (None, _) => return Err(OpenError::HalfOfUpstash),
     };
     tracing::info!("leases are kept {kept}");
-    Ok(store)
+    Ok(opened)
 }
 
-fn remote(runner: impl Runner + 'static, config: &Config, longest_lease: Duration) -> Arc<dyn Store> {
-    Arc::new(RemoteStore::new(runner, &config.redis_key_prefix, longest_lease))
+fn remote(runner: impl Runner + 'static, config: &Config, longest_lease: Duration) -> Opened {
+    let runner: Arc<dyn Runner> = Arc::new(runner);
+    let store = RemoteStore::new(Arc::clone(&runner), &config.redis_key_prefix, longest_lease);
+    Opened { store: Arc::new(store), runner: Some(runner) }
 }
 
 fn redis_url(error: redis::RedisError) -> OpenError {

@@ -13,6 +13,7 @@ use aforo::server::{
     boot::Server,
     clock::{Clock, SystemClock},
     config::Config,
+    follow,
     limits::Streams,
     store::{MemoryStore, Store},
 };
@@ -81,7 +82,8 @@ impl TestApp {
     /// A server over any store, by any clock.
     pub async fn assemble(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
         let (config, site) = Self::config(&[]);
-        Self::run(Server::over(store, clock, &config).await.unwrap(), site)
+        let followers = follow::open(&config, None).unwrap();
+        Self::run(Server::over(store, followers, clock, &config).await.unwrap(), site)
     }
 
     /// A server that runs elsewhere.
@@ -93,7 +95,8 @@ impl TestApp {
     fn config(flags: &[&str]) -> (Config, TempDir) {
         let site = stub_site();
         let root = format!("--site-root={}", site.path().display());
-        let config = ["aforo", "--site-addr=127.0.0.1:0", "--count-update-interval=100", &root];
+        let data = format!("--data-dir={}/data", site.path().display());
+        let config = ["aforo", "--site-addr=127.0.0.1:0", "--count-update-interval=100", &root, &data];
         (Config::try_parse_from(config.iter().chain(&NO_LIMITS).chain(flags)).unwrap(), site)
     }
 
@@ -244,6 +247,7 @@ fn stub_site() -> TempDir {
         ("pkg/aforo.js", "export default async () => {}"),
         ("pkg/aforo.js.br", "(compressed)"),
         ("pkg/aforo.css", "body {}"),
+        ("widget.js", "customElements"),
         ("robots.txt", "User-agent: *\n"),
     ] {
         fs::write(site.path().join(file), content).unwrap();

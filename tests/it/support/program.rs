@@ -134,6 +134,7 @@ impl Process {
             .args(["--site-addr=127.0.0.1:0", "--count-update-interval=100", "--site-root"])
             .arg(folder.path())
             .args(NO_LIMITS)
+            .env("DATA_DIR", folder.path().join("data"))
             .env("RUST_LOG", "info")
             .env("NO_COLOR", "1")
             .envs(settings.iter().copied())

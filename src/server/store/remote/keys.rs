@@ -25,6 +25,12 @@ impl Keys {
         [self.of(channel, "viewers"), self.of(channel, "sessions"), self.of(channel, "departed")]
     }
 
+    /// The key of a channel's followers.
+    #[must_use]
+    pub fn followers(&self, channel: &ChannelId) -> Vec<u8> {
+        self.of(channel, "followers")
+    }
+
     /// Which bucket of the list of live channels a channel is in.
     #[must_use]
     pub fn bucket(&self, channel: &ChannelId) -> Vec<u8> {

@@ -13,14 +13,16 @@ pub use self::{
     cluster::ClusterRunner,
     keys::Keys,
     redis::RedisRunner,
+    script::Script,
     store::RemoteStore,
     upstash::{InvalidUrl, UpstashRunner},
 };
 
+use std::sync::Arc;
+
 use ::redis::Value;
 use async_trait::async_trait;
 
-use self::script::Script;
 use super::StoreError;
 
 /// Tells TLS whose cryptography to use, which has to be done before the first connection. A second call changes nothing.
@@ -45,4 +47,24 @@ pub trait Runner: Send + Sync {
     /// What changes when the data may have been lost: the servers were restarted, or others have taken over. `None` if
     /// that can't be told.
     async fn incarnation(&self) -> Result<Option<String>, StoreError>;
+}
+
+/// Several parts of a node share one.
+#[async_trait]
+impl<R: Runner + ?Sized> Runner for Arc<R> {
+    fn script(&self, source: &'static str) -> Script {
+        (**self).script(source)
+    }
+
+    async fn run(&self, script: &Script, keys: &[Vec<u8>], args: &[Vec<u8>]) -> Result<Value, StoreError> {
+        (**self).run(script, keys, args).await
+    }
+
+    fn takes_many_channels(&self) -> bool {
+        (**self).takes_many_channels()
+    }
+
+    async fn incarnation(&self) -> Result<Option<String>, StoreError> {
+        (**self).incarnation().await
+    }
 }

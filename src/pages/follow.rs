@@ -1,0 +1,19 @@
+use leptos::prelude::*;
+
+use super::words::words;
+use crate::{
+    api,
+    components::FollowButton,
+    domain::{ChannelId, Locale},
+};
+
+/// The follow button with the number of this moment, which is in the first HTML. Whether this visitor follows is not: the
+/// page is the same for all.
+#[component]
+pub(super) fn Follow(channel: ChannelId, locale: Locale) -> impl IntoView {
+    Suspend::new(async move {
+        let followers = api::followers(channel.to_string()).await.ok().map(|count| count.followers);
+        let label = words(locale).follow;
+        view! { <FollowButton channel followers locale label /> }.into_any()
+    })
+}

@@ -1,0 +1,130 @@
+//! The count as an image and as JSON for shields.io, for wherever there is no script: READMEs, forums, OBS.
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query, State, rejection::PathRejection},
+    http::{HeaderMap, HeaderValue, Uri, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{presence::Presence, state::AppState};
+use crate::{
+    api::{Code, Problem},
+    domain::{ChannelId, Count, Locale, channel::InvalidChannel, count::CountState},
+};
+
+/// For how many seconds a badge may be kept, and shown for longer while a new one is fetched: a crowd that looks at one
+/// README asks the store once in a while.
+const CACHING: &str = "public, max-age=5, s-maxage=5, stale-while-revalidate=30";
+
+/// `/badge/{channel}.svg` and `/badge/{channel}.json`.
+pub fn routes() -> Router<AppState> {
+    Router::new().route("/badge/{file}", get(badge))
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    locale: Option<String>,
+}
+
+async fn badge(
+    State(presence): State<Presence>,
+    file: Result<Path<String>, PathRejection>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Path(file) = file.map_err(|_| InvalidChannel)?;
+    // A name may have dots in it: the last one is ours.
+    let no_badge = || Problem::new(Code::NotFound).detail("a badge is /badge/{channel}.svg or .json");
+    let (name, format) = file.rsplit_once('.').ok_or_else(no_badge)?;
+    let draw = match format {
+        "svg" => svg,
+        "json" => json,
+        _ => return Err(no_badge()),
+    };
+    let channel = ChannelId::parse(name)?;
+    let asked = Query::<Asked>::try_from_uri(&uri).ok().and_then(|Query(asked)| asked.locale);
+    let wished = asked.as_deref().and_then(Locale::from_tag);
+    let locale = wished.unwrap_or_else(|| accepted(&headers));
+
+    let count = presence.count(&channel).await.count();
+    let mut response = draw(&channel, count, locale);
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(CACHING));
+    headers.insert("cross-origin-resource-policy", HeaderValue::from_static("cross-origin"));
+    if wished.is_none() {
+        headers.insert(header::VARY, HeaderValue::from_static("accept-language"));
+    }
+    Ok(response)
+}
+
+fn accepted(headers: &HeaderMap) -> Locale {
+    let header = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+    Locale::from_accept_language(header.unwrap_or_default())
+}
+
+/// The colours of the page's badge.
+const fn color(state: CountState) -> &'static str {
+    match state {
+        CountState::Live => "#dc2626",
+        CountState::Stale | CountState::Unknown => "#57534e",
+    }
+}
+
+/// What <https://shields.io/badges/endpoint-badge> takes.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shield {
+    schema_version: u8,
+    label: &'static str,
+    message: String,
+    color: &'static str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    is_error: bool,
+}
+
+fn json(_channel: &ChannelId, count: Count, locale: Locale) -> Response {
+    let shield = Shield {
+        schema_version: 1,
+        label: locale.viewers_label(),
+        message: count.value.map_or_else(|| "—".to_owned(), |viewers| locale.number(viewers)),
+        color: color(count.state()),
+        is_error: count.value.is_none(),
+    };
+    Json(shield).into_response()
+}
+
+/// The page's badge with its words: dot, eye, "5 espectadores". Without styles, which policies may refuse.
+fn svg(channel: &ChannelId, count: Count, locale: Locale) -> Response {
+    let text = count.value.map_or_else(|| "—".to_owned(), |viewers| locale.viewers(Some(viewers)));
+    let label = locale.viewers(count.value);
+    let (state, color) = (count.state().as_str(), color(count.state()));
+    // The text is fitted into its place, whatever font there is.
+    let length = text_length(&text);
+    let width = 58 + length;
+    let dot = match count.state() {
+        CountState::Live => r##"fill="#fff""##,
+        CountState::Stale | CountState::Unknown => r##"fill="none" stroke="#fff""##,
+    };
+    let image = format!(
+        r##"<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="36" role="img" aria-label="{channel}: {label}" data-state="{state}"><title>{channel}: {label}</title><rect width="{width}" height="36" rx="8" fill="{color}"/><circle cx="15" cy="18" r="3" {dot}/><svg x="26" y="10" width="16" height="16" viewBox="0 0 24 24" fill="none" stroke="#fff" stroke-width="2" stroke-linejoin="round"><path d="M2 12s3.6-7 10-7 10 7 10 7-3.6 7-10 7S2 12 2 12Z"/><circle cx="12" cy="12" r="3"/></svg><text x="46" y="23" fill="#fff" font-family="Helvetica,Arial,sans-serif" font-size="14" font-weight="500" textLength="{length}" lengthAdjust="spacingAndGlyphs">{text}</text></svg>"##
+    );
+    ([(header::CONTENT_TYPE, "image/svg+xml; charset=utf-8")], image).into_response()
+}
+
+/// How long a text is at 14 px in Helvetica, of which other fonts are near: the advance widths of what badges say, in
+/// thousandths of the size.
+fn text_length(text: &str) -> u32 {
+    let advance = |c: char| match c {
+        'i' => 222,
+        '.' | ',' | ' ' | 't' => 278,
+        'r' => 333,
+        'c' | 's' | 'v' => 500,
+        'w' => 722,
+        '—' => 1_000,
+        _ => 556,
+    };
+    (text.chars().map(advance).sum::<u32>() * 14).div_ceil(1_000)
+}

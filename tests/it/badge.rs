@@ -1,0 +1,110 @@
+//! The badge as an image and as JSON.
+
+use reqwest::{Response, StatusCode, header::ACCEPT_LANGUAGE};
+use serde_json::{Value, json};
+
+use crate::support::{FailingStore, TestApp, viewer};
+
+async fn get(app: &TestApp, path: &str, language: &str) -> Response {
+    app.client.get(format!("{}{path}", app.base)).header(ACCEPT_LANGUAGE, language).send().await.unwrap()
+}
+
+#[tokio::test]
+async fn the_image_says_how_many_in_the_language_asked_for() {
+    let app = TestApp::start().await;
+    // A name with dots, one of which looks like a format.
+    let channel = "ana.svg.tv";
+    for (viewers, query, language, label) in [
+        (0, "", "es", "0 espectadores"),
+        (1, "", "es-AR", "1 espectador"),
+        (1, "?locale=en", "es", "1 viewer"),
+        (2, "?locale=pt-BR", "en", "2 espectadores"),
+        (2, "?locale=tlh", "en", "2 viewers"),
+        (2, "", "", "2 espectadores"),
+    ] {
+        while app.count(channel).await < viewers {
+            app.join(channel, viewer()).await;
+        }
+        let response = get(&app, &format!("/badge/{channel}.svg{query}"), language).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["content-type"], "image/svg+xml; charset=utf-8");
+        assert_eq!(response.headers()["access-control-allow-origin"], "*");
+        assert_eq!(response.headers()["cross-origin-resource-policy"], "cross-origin");
+        assert!(response.headers()["cache-control"].to_str().unwrap().starts_with("public, max-age=5,"));
+        assert_eq!(response.headers().contains_key("vary"), !matches!(query, "?locale=en" | "?locale=pt-BR"));
+        let image = response.text().await.unwrap();
+        assert!(image.contains(&format!("<title>{channel}: {label}</title>")), "{label} in {image}");
+        assert!(image.contains(&format!(">{label}</text>")), "{label} in {image}");
+        assert!(image.contains(r#"data-state="live""#));
+        assert!(!image.contains("style"), "a policy without styles would change how it looks: {image}");
+    }
+    assert_eq!(app.count(channel).await, 2, "who looks at a badge is no viewer");
+}
+
+#[tokio::test]
+async fn the_image_is_as_wide_as_its_text() {
+    let app = TestApp::start().await;
+    let number = |image: &str, name: &str| -> u32 {
+        let (_, rest) = image.split_once(&format!(r#" {name}=""#)).unwrap();
+        rest.split_once('"').unwrap().0.parse().unwrap()
+    };
+    let mut widths = Vec::new();
+    for viewers in [1, 9, 10, 12] {
+        while app.count("ana").await < viewers {
+            app.join("ana", viewer()).await;
+        }
+        let image = get(&app, "/badge/ana.svg?locale=en", "").await.text().await.unwrap();
+        assert_eq!(number(&image, "width"), 58 + number(&image, "textLength"));
+        widths.push(number(&image, "width"));
+    }
+    assert!((7..=8).contains(&(widths[2] - widths[1])), "a digit more is a digit wider: {widths:?}");
+    assert_eq!(widths[3], widths[2], "and as many digits are as wide");
+}
+
+#[tokio::test]
+async fn the_json_is_what_shields_takes() {
+    let app = TestApp::start().await;
+    app.join("ana", viewer()).await;
+    let response = get(&app, "/badge/ANA.json", "en").await;
+    assert_eq!(response.headers()["access-control-allow-origin"], "*");
+    assert_eq!(
+        response.json::<Value>().await.unwrap(),
+        json!({"schemaVersion": 1, "label": "viewers", "message": "1", "color": "#dc2626"})
+    );
+    let response = get(&app, "/badge/nobody.json?locale=es", "en").await;
+    assert_eq!(response.json::<Value>().await.unwrap()["message"], "0");
+}
+
+#[tokio::test]
+async fn unknown_is_a_dash_and_never_zero() {
+    let store = FailingStore::new();
+    let app = TestApp::over(store.clone()).await;
+    store.set_broken(true);
+    let image = get(&app, "/badge/ana.svg", "en").await.text().await.unwrap();
+    assert!(image.contains(">—</text>") && image.contains(r#"data-state="unknown""#), "{image}");
+    assert!(image.contains("<title>ana: viewers: not known</title>"), "{image}");
+    let response = get(&app, "/badge/ana.json", "en").await;
+    assert_eq!(response.status(), StatusCode::OK, "an image service shows what it is told, and not a status");
+    assert_eq!(
+        response.json::<Value>().await.unwrap(),
+        json!({"schemaVersion": 1, "label": "viewers", "message": "—", "color": "#57534e", "isError": true})
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_badge_is_a_problem() {
+    let app = TestApp::start().await;
+    for (path, status, code) in [
+        ("/badge/a%20b.svg", 400, "invalid-channel"),
+        ("/badge/.svg", 400, "invalid-channel"),
+        ("/badge/%ff.json", 400, "invalid-channel"),
+        ("/badge/%3Cscript%3E.svg", 400, "invalid-channel"),
+        ("/badge/ana.png", 404, "not-found"),
+        ("/badge/ana", 404, "not-found"),
+    ] {
+        let response = get(&app, path, "es").await;
+        assert_eq!(response.status(), status, "{path}");
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        assert_eq!(response.json::<Value>().await.unwrap()["code"], code, "{path}");
+    }
+}

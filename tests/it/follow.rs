@@ -1,0 +1,360 @@
+//! Following a channel: what every place for followers promises, and the call as scripts and forms make it.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+
+use aforo::{
+    domain::{ChannelId, ViewerId},
+    server::{
+        config::Config,
+        follow::{self, FileFollowers, Followers, RemoteFollowers},
+        store::remote::{ClusterRunner, RedisRunner, UpstashRunner},
+    },
+};
+use clap::Parser;
+use reqwest::{Client, Response, StatusCode, header, redirect::Policy};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::support::{RedisCluster, RedisServer, TestApp, Upstash, upstash::TOKEN, viewer};
+
+const FOLLOW: &str = "/api/channel/follow";
+
+fn channel(name: &str) -> ChannelId {
+    ChannelId::parse(name).unwrap()
+}
+
+fn someone() -> ViewerId {
+    ViewerId::new(viewer()).unwrap()
+}
+
+/// What every place promises, by two nodes' ways to the same data.
+async fn keeps_its_promises(nodes: [&dyn Followers; 2]) {
+    let [here, there] = nodes;
+    let (ana, eva) = (channel("ana"), channel("eva.tv"));
+    let (one, two) = (someone(), someone());
+
+    assert_eq!(here.count(&ana).await.unwrap(), 0, "nobody follows what is unknown");
+    assert!(!here.has(&ana, one).await.unwrap());
+    assert_eq!(here.set(&ana, one, false).await.unwrap(), 0, "ending what has not begun is fine");
+
+    assert_eq!(here.set(&ana, one, true).await.unwrap(), 1);
+    assert_eq!(there.set(&ana, one, true).await.unwrap(), 1, "repeating it changes nothing");
+    assert_eq!(there.set(&ana, two, true).await.unwrap(), 2);
+    assert_eq!(here.count(&ana).await.unwrap(), 2);
+    assert!(here.has(&ana, two).await.unwrap());
+    assert_eq!(here.count(&ana).await.unwrap(), 2, "asking changes nothing");
+    assert_eq!(there.count(&eva).await.unwrap(), 0, "another channel is another matter");
+
+    assert_eq!(here.set(&ana, one, false).await.unwrap(), 1);
+    assert_eq!(here.set(&ana, one, false).await.unwrap(), 1, "repeating it changes nothing");
+    assert!(!there.has(&ana, one).await.unwrap());
+    assert!(there.has(&ana, two).await.unwrap());
+
+    let crowd = (0..40).map(|i| async move {
+        let node = if i % 2 == 0 { here } else { there };
+        node.set(&channel("eva.tv"), someone(), true).await.unwrap()
+    });
+    let mut counts = futures::future::join_all(crowd).await;
+    counts.sort_unstable();
+    assert_eq!(counts, (1..=40).collect::<Vec<_>>(), "each is counted once, and told its own count");
+    // Ids may hold any bytes, also such as are no text.
+    for byte in [0, 0x20, 0x7f, 0x80, 0xff] {
+        let odd = ViewerId::new(Uuid::from_bytes([byte.max(1); 16])).unwrap();
+        here.set(&ana, odd, true).await.unwrap();
+        assert!(there.has(&ana, odd).await.unwrap(), "{byte}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_keeps_its_promises_and_what_is_in_it() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("not/there/yet");
+    let file = FileFollowers::open(&path).unwrap();
+    keeps_its_promises([&file, &file]).await;
+    let before = file.count(&channel("eva.tv")).await.unwrap();
+    drop(file);
+    let file = FileFollowers::open(&path).unwrap();
+    assert_eq!(file.count(&channel("eva.tv")).await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn redis_keeps_its_promises_in_a_set_that_does_not_expire() {
+    let server = RedisServer::start().await;
+    let node = || RemoteFollowers::new(Arc::new(RedisRunner::open(&server.url()).unwrap()), "test");
+    keeps_its_promises([&node(), &node()]).await;
+    assert_eq!(server.request::<i64>(&["SCARD", "test:{eva.tv}:followers"]), 40);
+    assert_eq!(server.request::<i64>(&["TTL", "test:{eva.tv}:followers"]), -1);
+}
+
+#[tokio::test]
+async fn a_cluster_keeps_its_promises() {
+    let cluster = RedisCluster::start(0).await;
+    let urls = cluster.urls();
+    let urls: Vec<_> = urls.split(',').collect();
+    let node = || RemoteFollowers::new(Arc::new(ClusterRunner::open(&urls).unwrap()), "test");
+    keeps_its_promises([&node(), &node()]).await;
+}
+
+#[tokio::test]
+async fn upstash_keeps_its_promises() {
+    let upstash = Upstash::start().await;
+    let node = || RemoteFollowers::new(Arc::new(UpstashRunner::open(&upstash.url, TOKEN).unwrap()), "test");
+    keeps_its_promises([&node(), &node()]).await;
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_used_is_one_clear_error() {
+    let folder = TempDir::new().unwrap();
+    let fault = |path: &Path| {
+        let data = format!("--data-dir={}", path.display());
+        let config = Config::try_parse_from(["aforo", &data]).unwrap();
+        follow::open(&config, None).err().expect("it can't be used").to_string()
+    };
+    let file = folder.path().join("a-file");
+    fs::write(&file, "").unwrap();
+    let message = fault(&file);
+    assert!(message.contains("DATA_DIR") && message.contains("a-file"), "{message}");
+
+    let broken = folder.path().join("broken");
+    fs::create_dir(&broken).unwrap();
+    fs::write(broken.join("followers.redb"), "no database").unwrap();
+    assert!(fault(&broken).contains("DATA_DIR"));
+
+    let taken = folder.path().join("taken");
+    let _first = FileFollowers::open(&taken).unwrap();
+    assert!(fault(&taken).contains("one process"), "{}", fault(&taken));
+
+    let closed = folder.path().join("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o555)).unwrap();
+    // Root may write anywhere; for whom can't, it is the same error.
+    if fs::write(closed.join("probe"), "").is_err() {
+        assert!(fault(&closed).contains("DATA_DIR"));
+    }
+}
+
+async fn follow(app: &TestApp, body: Value) -> Value {
+    let response = app.post(FOLLOW, &body).await;
+    assert_eq!(response.status(), StatusCode::OK, "{body}");
+    response.json().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_script_toggles_or_says_what_it_wishes() {
+    let app = TestApp::start().await;
+    let (one, two) = (viewer(), viewer());
+    let toggle = json!({"channelId": "Ana", "viewerId": one});
+    let yes = json!({"channelId": "ana", "viewerId": one, "follow": true});
+    let no = json!({"channelId": "ana", "viewerId": one, "follow": false});
+    let answer = |following: bool, followers: u32| json!({"channelId": "ana", "following": following, "followers": followers});
+
+    assert_eq!(follow(&app, toggle.clone()).await, answer(true, 1));
+    assert_eq!(follow(&app, toggle.clone()).await, answer(false, 0));
+    for _ in 0..2 {
+        assert_eq!(
+            follow(&app, yes.clone()).await,
+            answer(true, 1),
+            "a call that is sent twice does no harm"
+        );
+    }
+    assert_eq!(
+        follow(&app, json!({"channelId": "ana", "viewerId": two, "follow": null})).await,
+        answer(true, 2)
+    );
+    for _ in 0..2 {
+        assert_eq!(follow(&app, no.clone()).await, answer(false, 1));
+    }
+    let count: Value = app.get("/api/channel/followers?channelId=ana").await.json().await.unwrap();
+    assert_eq!(count, json!({"channelId": "ana", "followers": 1}));
+    assert_eq!(app.count("ana").await, 0, "who follows is no viewer");
+}
+
+#[tokio::test]
+async fn followers_survive_a_restart() {
+    let data = TempDir::new().unwrap();
+    let flag = format!("--data-dir={}", data.path().display());
+    let app = TestApp::with(&[&flag]).await;
+    follow(&app, json!({"channelId": "ana", "viewerId": viewer(), "follow": true})).await;
+    app.stop().await;
+    let app = TestApp::with(&[&flag]).await;
+    assert_eq!(follow(&app, json!({"channelId": "ana", "viewerId": viewer()})).await["followers"], 2);
+}
+
+/// A browser without JavaScript, as far as forms and cookies go.
+struct Browser<'a> {
+    app: &'a TestApp,
+    client: Client,
+    cookie: Option<String>,
+}
+
+impl<'a> Browser<'a> {
+    fn new(app: &'a TestApp) -> Self {
+        let client = Client::builder().redirect(Policy::none()).build().unwrap();
+        Self { app, client, cookie: None }
+    }
+
+    async fn send(&mut self, content_type: &str, body: String) -> Response {
+        let mut request = self.client.post(format!("{}{FOLLOW}", self.app.base));
+        if let Some(cookie) = &self.cookie {
+            request = request.header(header::COOKIE, format!("theme=dark; {cookie}; other=1"));
+        }
+        let response = request.header(header::CONTENT_TYPE, content_type).body(body).send().await.unwrap();
+        if let Some(set) = response.headers().get(header::SET_COOKIE) {
+            self.cookie = set.to_str().unwrap().split(';').next().map(str::to_owned);
+        }
+        response
+    }
+
+    /// Presses the button where there are no scripts; where that leads.
+    async fn press(&mut self) -> String {
+        let response = self.send("application/x-www-form-urlencoded", "channelId=ana".to_owned()).await;
+        assert_eq!(response.status(), StatusCode::SEE_OTHER);
+        response.headers()["location"].to_str().unwrap().to_owned()
+    }
+
+    async fn followers(&self) -> u64 {
+        let answer: Value = self.app.get("/api/channel/followers?channelId=ana").await.json().await.unwrap();
+        answer["followers"].as_u64().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_form_toggles_for_the_browser_that_sends_it_and_leads_back_to_the_channel() {
+    let app = TestApp::start().await;
+    let (mut one, mut two) = (Browser::new(&app), Browser::new(&app));
+    assert_eq!(one.press().await, "/ana#following");
+    assert_eq!(two.press().await, "/ana#following");
+    assert_eq!(one.followers().await, 2);
+    assert_eq!(one.press().await, "/ana");
+    assert_eq!(one.followers().await, 1);
+}
+
+#[tokio::test]
+async fn the_cookie_is_for_this_call_alone_and_out_of_reach_of_scripts() {
+    let app = TestApp::start().await;
+    let client = Client::builder().redirect(Policy::none()).build().unwrap();
+    let post = async |origin: &str| {
+        let request = client.post(format!("{}{FOLLOW}", app.base)).header(header::ORIGIN, origin);
+        let request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        request.body("channelId=ana").send().await.unwrap()
+    };
+    let response = post(&app.base).await;
+    let cookie = response.headers()["set-cookie"].to_str().unwrap();
+    for part in ["Path=/api/channel/follow;", "HttpOnly", "SameSite=Lax", "Max-Age=34560000"] {
+        assert!(cookie.contains(part), "{part} in {cookie}");
+    }
+    assert!(!cookie.contains("Secure"), "over plain HTTP it would be lost: {cookie}");
+    assert_eq!(response.headers()["location"], "/ana#following", "no id in an address");
+    let response = post(&app.base.replace("http://", "https://")).await;
+    assert!(response.headers()["set-cookie"].to_str().unwrap().ends_with("; Secure"));
+}
+
+#[tokio::test]
+async fn a_browser_is_one_follower_however_it_follows() {
+    let app = TestApp::start().await;
+    let mut browser = Browser::new(&app);
+    let stored = viewer();
+    let script = |follow: bool| json!({"channelId": "ana", "viewerId": stored, "follow": follow}).to_string();
+    let json = "application/json";
+
+    // First the form, before the page's script was there; then the script.
+    browser.press().await;
+    let answer: Value = browser.send(json, script(true)).await.json().await.unwrap();
+    assert_eq!(answer["followers"], 1, "the script's id has taken the place of the form's");
+    // And the form knows the script's from then on.
+    assert_eq!(browser.press().await, "/ana");
+    assert_eq!(browser.followers().await, 0);
+
+    let mut browser = Browser::new(&app);
+    browser.press().await;
+    let toggle = json!({"channelId": "ana", "viewerId": viewer()}).to_string();
+    let answer: Value = browser.send(json, toggle).await.json().await.unwrap();
+    assert_eq!((&answer["following"], &answer["followers"]), (&json!(false), &json!(0)), "it did follow");
+}
+
+#[tokio::test]
+async fn bad_calls_are_problems() {
+    let app = TestApp::start().await;
+    let one = viewer();
+    let form = "application/x-www-form-urlencoded";
+    let long = format!("channelId=ana&x={}", "x".repeat(5_000));
+    for (content_type, body, status, code) in [
+        (
+            "application/json",
+            json!({"channelId": "a b", "viewerId": one}).to_string(),
+            400,
+            "invalid-channel",
+        ),
+        (
+            "application/json",
+            json!({"channelId": "ana", "viewerId": "me"}).to_string(),
+            400,
+            "invalid-viewer",
+        ),
+        ("application/json", json!({"channelId": "ana"}).to_string(), 400, "malformed"),
+        ("application/json", "[]".to_owned(), 400, "malformed"),
+        (
+            "application/json",
+            json!({"channelId": "ana", "viewerId": one, "follow": 1}).to_string(),
+            400,
+            "malformed",
+        ),
+        (form, "channelId=%20".to_owned(), 400, "invalid-channel"),
+        (form, "channelId=//evil.test".to_owned(), 400, "invalid-channel"),
+        (form, "channelId=ana&channelId=eva".to_owned(), 400, "malformed"),
+        (form, "channelId=ana&follow=maybe".to_owned(), 400, "malformed"),
+        (form, String::new(), 400, "malformed"),
+        (form, long, 413, "body-too-large"),
+        (
+            "text/plain",
+            json!({"channelId": "ana", "viewerId": one}).to_string(),
+            415,
+            "unsupported-media-type",
+        ),
+    ] {
+        let response = Browser::new(&app).send(content_type, body.clone()).await;
+        assert_eq!(response.status(), status, "{body}");
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        assert_eq!(response.json::<Value>().await.unwrap()["code"], code, "{body}");
+    }
+    let response = app.get(FOLLOW).await;
+    assert_eq!(
+        (response.status(), &response.headers()["allow"]),
+        (StatusCode::METHOD_NOT_ALLOWED, &"POST".parse().unwrap())
+    );
+    let response = app.get("/api/channel/followers?channelId=a%20b").await;
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(app.get("/api/channel/followers").await.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn the_page_has_the_number_and_nothing_of_the_visitor() {
+    let app = TestApp::start().await;
+    let mut browser = Browser::new(&app);
+    let before = app.get("/ana").await.text().await.unwrap();
+    assert!(before.contains(r#"<span class="follow-button__number">0</span>"#), "{before}");
+    browser.press().await;
+    let cookie = browser.cookie.clone().unwrap();
+    let with = app.client.get(format!("{}/ana", app.base)).header(header::COOKIE, &cookie);
+    let with = with.send().await.unwrap().text().await.unwrap();
+    assert!(with.contains(r#"<span class="follow-button__number">1</span>"#), "{with}");
+    assert!(!with.contains("aria-pressed"), "whether this visitor follows is not in it: {with}");
+    assert!(!with.contains(cookie.split_once('=').unwrap().1));
+    let without = app.get("/ana").await.text().await.unwrap();
+    assert_eq!(with.len(), without.len());
+}
+
+#[tokio::test]
+async fn while_redis_is_away_the_number_is_unknown_and_a_follow_is_refused() {
+    let mut redis = RedisServer::start().await;
+    let app = TestApp::on(&redis).await;
+    let body = json!({"channelId": "ana", "viewerId": viewer(), "follow": true});
+    follow(&app, body.clone()).await;
+    redis.kill();
+    let response = app.post(FOLLOW, &body).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(response.headers().contains_key("retry-after"));
+    let html = app.get("/ana").await.text().await.unwrap();
+    assert!(html.contains(r#"<span class="follow-button__number">—</span>"#), "{html}");
+}
