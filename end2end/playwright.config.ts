@@ -5,7 +5,8 @@
 
 import { existsSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
-import { resolve } from "node:path";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
 
 import { defineConfig, devices, type PlaywrightTestProject } from "@playwright/test";
 
@@ -84,6 +85,7 @@ export default defineConfig({
           LEPTOS_SITE_ADDR: new URL(baseURL).host,
           LEPTOS_SITE_ROOT: site,
           RUST_LOG: "warn",
+          DATA_DIR: join(tmpdir(), `aforo-end2end-${process.env.AFORO_PORT}`),
           // The tests are hundreds of people at one address.
           LIMIT_JOINS_BURST: "0",
           LIMIT_NEW_CHANNELS_PER_MINUTE: "0",

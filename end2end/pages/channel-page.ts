@@ -1,19 +1,22 @@
 /**
- * `/{channel}`: the player and the badge. Who opens it with JavaScript is a viewer.
+ * `/{channel}`: the player, the badge and the follow button. Who opens it with JavaScript is a viewer.
  */
 
 import type { Page } from "@playwright/test";
 
 import { Badge } from "./badge.ts";
+import { FollowButton } from "./follow-button.ts";
 import { open, openAndJoin } from "./open.ts";
 
 export class ChannelPage {
   readonly page: Page;
   readonly badge: Badge;
+  readonly follow: FollowButton;
 
   constructor(page: Page) {
     this.page = page;
     this.badge = new Badge(page);
+    this.follow = new FollowButton(page);
   }
 
   /** Opens a channel; returns the server's HTML. */

@@ -1,8 +1,8 @@
 /**
- * `/`: the form that leads to a channel.
+ * `/`: what is live now, and the form that leads to a channel.
  */
 
-import type { Page } from "@playwright/test";
+import type { Locator, Page } from "@playwright/test";
 
 import { open } from "./open.ts";
 
@@ -22,5 +22,20 @@ export class HomePage {
     const input = this.page.locator('input[name="channel"]');
     await input.fill(channel);
     await input.press("Enter");
+  }
+
+  /** A channel in the list. */
+  row(channel: string): Locator {
+    return this.page.locator(`.live__link[href="/${channel}"]`);
+  }
+
+  /** The badge beside it: the server's, or the one that took over from it. */
+  badge(channel: string): Locator {
+    return this.row(channel).locator(".viewer-counter:visible");
+  }
+
+  /** The names in the list, in order. */
+  async names(): Promise<string[]> {
+    return this.page.locator(".live__name").allInnerTexts();
   }
 }

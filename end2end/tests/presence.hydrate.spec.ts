@@ -97,6 +97,7 @@ test("a page that comes back from the back/forward cache is counted again, in a 
   await watching.expectCount(1);
   expect(new Set(calls.joins.map((join) => join.viewerId)).size).toBe(1);
   expect(new Set(calls.joins.map((join) => join.sessionId)).size).toBe(2);
-  expect(calls.streams).toHaveLength(2);
+  // The home page that was in between has a stream of its own.
+  expect(calls.streams.filter((path) => path.endsWith(channelId))).toHaveLength(2);
   await browser.close();
 });
