@@ -321,7 +321,7 @@ async fn bad_calls_are_problems() {
     let response = app.get(FOLLOW).await;
     assert_eq!(
         (response.status(), &response.headers()["allow"]),
-        (StatusCode::METHOD_NOT_ALLOWED, &"POST".parse().unwrap())
+        (StatusCode::METHOD_NOT_ALLOWED, &"POST,OPTIONS".parse().unwrap())
     );
     let response = app.get("/api/channel/followers?channelId=a%20b").await;
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aforo::api::{Code, Problem, viewers};
+use aforo::api::{Code, Problem, follows, viewers};
 use leptos::server_fn::ServerFn;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Map, Value, json};
@@ -15,8 +15,8 @@ use crate::support::{FailingStore, TestApp, viewer};
 
 const DOCUMENT: &str = include_str!("../../src/server/openapi.json");
 
-/// Addresses of operation, which are described as well.
-const OPERATION: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+/// Addresses outside `/api/` that are described as well.
+const OTHERS: [&str; 4] = ["/badge/{file}", "/healthz", "/readyz", "/metrics"];
 
 fn document() -> Value {
     serde_json::from_str(DOCUMENT).unwrap()
@@ -97,16 +97,20 @@ fn routes() -> BTreeSet<String> {
             let argument = |name: &str| quoted(arguments.split_once(name)?.1);
             Some(format!("{}/{}", argument("prefix =")?, argument("endpoint =")?))
         });
-        routes.extend(literals.chain(functions));
+        // A route that pages name too is a constant, whose name ends so.
+        let constants = text.split("_PATH: &str =").skip(1).filter_map(quoted);
+        routes.extend(literals.chain(functions).chain(constants));
     }
     routes
 }
 
 #[test]
 fn every_route_is_described_and_nothing_else_is() {
-    let is_described = |route: &String| route.starts_with("/api/") || OPERATION.contains(&route.as_str());
+    let is_described = |route: &String| route.starts_with("/api/") || OTHERS.contains(&route.as_str());
     let routes: BTreeSet<_> = routes().into_iter().filter(is_described).collect();
-    for known in [viewers::Join::PATH, viewers::Count::PATH, "/api/viewer/live", "/healthz"] {
+    for known in
+        [viewers::Join::PATH, viewers::Count::PATH, follows::FOLLOW_PATH, "/api/viewer/live", "/healthz"]
+    {
         assert!(routes.contains(known), "the search finds {known}");
     }
     let described: BTreeSet<_> = document()["paths"].as_object().unwrap().keys().cloned().collect();
@@ -195,7 +199,7 @@ async fn posts(app: &TestApp) {
         "{".to_owned(),
         " ".repeat(5_000),
     ];
-    for path in [viewers::Join::PATH, viewers::Heartbeat::PATH, viewers::Leave::PATH] {
+    for path in [viewers::Join::PATH, viewers::Heartbeat::PATH, viewers::Leave::PATH, follows::FOLLOW_PATH] {
         let post = || app.client.post(format!("{}{path}", app.base));
         for body in &bodies {
             let answer = post().header("content-type", "application/json").body(body.clone()).send();
@@ -204,9 +208,9 @@ async fn posts(app: &TestApp) {
         let foreign = post().header("origin", "https://evil.example").json(&who).send().await.unwrap();
         assert_eq!(foreign.status(), StatusCode::FORBIDDEN);
         described(&Method::POST, path, foreign).await;
-        let form = post().header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
-        assert_eq!(form.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
-        described(&Method::POST, path, form).await;
+        let other_type = post().header("content-type", "text/html").send().await.unwrap();
+        assert_eq!(other_type.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        described(&Method::POST, path, other_type).await;
         let other_method = app.get(path).await;
         assert_eq!(other_method.status(), StatusCode::METHOD_NOT_ALLOWED);
         described(&Method::POST, path, other_method).await;
@@ -217,7 +221,7 @@ async fn posts(app: &TestApp) {
 }
 
 /// The reads. Each address with what it is described as.
-const READS: [(&str, &str); 13] = [
+const READS: [(&str, &str); 18] = [
     ("/api/viewer/count/ana", "/api/viewer/count/{channelId}"),
     ("/api/viewer/count/nobody", "/api/viewer/count/{channelId}"),
     ("/api/viewer/count/a%20b", "/api/viewer/count/{channelId}"),
@@ -228,6 +232,11 @@ const READS: [(&str, &str); 13] = [
     ("/api/viewer/live", "/api/viewer/live"),
     ("/api/viewer/live?limit=1", "/api/viewer/live"),
     ("/api/viewer/live?limit=0", "/api/viewer/live"),
+    ("/api/channel/followers?channelId=ana", "/api/channel/followers"),
+    ("/api/channel/followers", "/api/channel/followers"),
+    ("/badge/ana.svg", "/badge/{file}"),
+    ("/badge/ana.json?locale=en", "/badge/{file}"),
+    ("/badge/ana.png", "/badge/{file}"),
     ("/healthz", "/healthz"),
     ("/readyz", "/readyz"),
     ("/metrics", "/metrics"),
