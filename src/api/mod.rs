@@ -9,6 +9,9 @@
 //! | [`live`] | `GET /api/viewer/live?limit=` |
 //! | [`followers`] | `GET /api/channel/followers?channelId=` |
 //!
+//! The browser half sends its beats and leaves itself, without the clients that Leptos makes for these functions: the
+//! readers and writers of JSON in them would be the larger part of what browsers load.
+//!
 //! The endpoints are written out, so that pages loaded before a deployment go on working after it. On the server a body
 //! parses its arguments, makes one call of the service, and lets `?` turn the error into a [`Problem`].
 
@@ -20,4 +23,6 @@ pub mod viewers;
 
 pub use follows::{FOLLOW_PATH, Followed, FollowerCount, followers};
 pub use problem::{Code, Problem};
-pub use viewers::{Beat, Joined, LEAVE_PATH, Left, LiveChannels, count, heartbeat, join, leave, live};
+pub use viewers::{
+    Beat, HEARTBEAT_PATH, JOIN_PATH, Joined, LEAVE_PATH, Left, LiveChannels, count, heartbeat, join, leave, live,
+};

@@ -12,7 +12,13 @@ use serde::{Deserialize, Serialize};
 use super::Problem;
 use crate::domain::CountUpdate;
 
-/// Where [`leave`] is, for beacons.
+/// Where [`join`] is.
+pub const JOIN_PATH: &str = <Join as ServerFn>::PATH;
+
+/// Where [`heartbeat`] is.
+pub const HEARTBEAT_PATH: &str = <Heartbeat as ServerFn>::PATH;
+
+/// Where [`leave`] is.
 pub const LEAVE_PATH: &str = <Leave as ServerFn>::PATH;
 
 /// The answer to a join.

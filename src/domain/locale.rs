@@ -16,6 +16,9 @@ pub enum Locale {
 }
 
 impl Locale {
+    /// Every language.
+    pub const ALL: [Self; 3] = [Self::Es, Self::En, Self::Pt];
+
     /// The best of ours for an `Accept-Language` header (RFC 9110, section 12.5.4): the highest weight wins, the first
     /// of equals.
     #[must_use]
@@ -40,9 +43,7 @@ impl Locale {
     #[must_use]
     pub fn from_tag(tag: &str) -> Option<Self> {
         let language = tag.split('-').next().unwrap_or_default();
-        [Self::Es, Self::En, Self::Pt]
-            .into_iter()
-            .find(|locale| language.eq_ignore_ascii_case(locale.as_str()))
+        Self::ALL.into_iter().find(|locale| language.eq_ignore_ascii_case(locale.as_str()))
     }
 
     /// Its language tag, for `lang`.
@@ -90,7 +91,7 @@ impl Locale {
             (Self::Es, 1) | (Self::Pt, 0 | 1) => "espectador",
             (Self::Es | Self::Pt, _) => "espectadores",
         };
-        format!("{} {noun}", self.number(count))
+        [&self.number(count), " ", noun].concat()
     }
 
     /// What is counted, where the number stands by itself.

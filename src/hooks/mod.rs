@@ -4,11 +4,14 @@
 
 #![warn(missing_docs)]
 
+mod shared_stream;
+mod use_handed_over;
 mod use_locale;
 mod use_not_found;
 mod use_viewer_count;
 mod use_viewer_tracker;
 
+pub use use_handed_over::use_handed_over;
 pub use use_locale::use_locale;
 pub use use_not_found::use_not_found;
 pub use use_viewer_count::{
@@ -17,3 +20,8 @@ pub use use_viewer_count::{
 pub use use_viewer_tracker::{
     UseViewerTrackerOptions, UseViewerTrackerReturn, use_viewer_tracker, use_viewer_tracker_with_options,
 };
+
+/// Runs once, in browsers only. Boxed, so that there is one effect's worth of code for all hooks.
+fn after_hydration(run: Box<dyn Fn()>) {
+    leptos::prelude::Effect::new(run);
+}

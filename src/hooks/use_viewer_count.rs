@@ -5,13 +5,11 @@ use std::{
 
 use leptos::prelude::*;
 
-use crate::{
-    domain::{
-        Count, CountUpdate,
-        watchdog::{Verdict, Watchdog},
-    },
-    platform::{self, EventStream, Local, PageEvent, PageEvents, StreamEvent, Timer},
+use super::{
+    after_hydration,
+    shared_stream::{Heard, Watching, watch},
 };
+use crate::{domain::Count, platform::Local};
 
 /// Options of [`use_viewer_count_with_options`].
 #[derive(Clone, Default)]
@@ -49,8 +47,9 @@ pub struct UseViewerCountReturn {
 /// # let _ = Number(NumberProps { initial: Count::fresh(1, Timestamp::from_millis(0)) });
 /// ```
 ///
-/// The stream is opened after hydration and reopened for ever, with growing, jittered pauses; also one that has been
-/// silent for a minute, or has slept. It is closed when the page goes away and when the component does.
+/// The stream is opened after hydration and reopened for ever, after jittered pauses; also one that has been silent for a
+/// minute, or has slept. It is one for the whole page, and for all tabs of the browser where they can share it. It is
+/// closed when the page goes away, and when the last component does that watches a channel.
 ///
 /// ## Server-Side Rendering
 /// The count is the initial one; nothing is opened.
@@ -67,45 +66,36 @@ pub fn use_viewer_count_with_options(
     options: UseViewerCountOptions,
 ) -> UseViewerCountReturn {
     let (count, set_count) = signal(initial);
+    let channel = channel.to_owned();
     let reader = Local::new(|| {
         Rc::new(Reader {
-            url: format!("/api/viewer/sse/{channel}"),
-            watchdog: RefCell::default(),
-            stream: RefCell::default(),
-            timer: RefCell::default(),
-            events: RefCell::default(),
+            channel,
+            watching: RefCell::default(),
             told: Cell::new(initial),
             set_count,
             on_event: options.on_event,
         })
     });
-    // Effects run in browsers only, after hydration.
-    Effect::new({
+    after_hydration({
         let reader = reader.clone();
-        move || {
-            let Some(reader) = reader.get() else { return };
-            reader.listen();
-            if !platform::is_prerendering() {
-                reader.open();
+        Box::new(move || {
+            if let Some(reader) = reader.get() {
+                reader.watch();
             }
-        }
+        })
     });
     on_cleanup(move || {
         if let Some(reader) = reader.get() {
-            reader.events.take();
-            reader.close();
+            reader.watching.take();
         }
     });
     UseViewerCountReturn { count }
 }
 
-/// The stream of one channel, and what keeps it open.
+/// What shows the count of one channel.
 struct Reader {
-    url: String,
-    watchdog: RefCell<Watchdog>,
-    stream: RefCell<Option<EventStream>>,
-    timer: RefCell<Option<Timer>>,
-    events: RefCell<Option<PageEvents>>,
+    channel: String,
+    watching: RefCell<Option<Rc<Watching>>>,
     /// What the server has said last.
     told: Cell<Count>,
     set_count: WriteSignal<Count>,
@@ -113,58 +103,31 @@ struct Reader {
 }
 
 impl Reader {
-    fn listen(self: &Rc<Self>) {
+    fn watch(self: &Rc<Self>) {
         let reader = Rc::downgrade(self);
-        let events = platform::on_page_event(move |event| {
-            let Some(reader) = reader.upgrade() else { return };
-            match event {
-                PageEvent::Closed => reader.close(),
-                PageEvent::Activated | PageEvent::Restored | PageEvent::Online => reader.open(),
-                PageEvent::Seen { hidden: false } | PageEvent::Resumed => reader.check(),
-                PageEvent::Seen { hidden: true } => {}
-            }
-        });
-        self.events.replace(Some(events));
-    }
-
-    /// Opens the stream; one that is open is closed before.
-    fn open(self: &Rc<Self>) {
-        self.watchdog.borrow_mut().opened(platform::now());
-        let reader = Rc::downgrade(self);
-        // The old one goes first, so that a page never has two.
-        self.stream.take();
-        let stream = EventStream::open(&self.url, move |event| {
+        let callback = move |heard| {
             if let Some(reader) = reader.upgrade() {
-                reader.on(&event);
+                reader.on(heard);
             }
-        });
-        self.stream.replace(Some(stream));
-        self.set_timer();
+        };
+        self.watching.replace(Some(watch(self.channel.clone(), Box::new(callback))));
     }
 
-    fn close(&self) {
-        self.stream.take();
-        self.timer.take();
-    }
-
-    fn on(self: &Rc<Self>, event: &StreamEvent) {
-        if *event == StreamEvent::Broken {
-            // Closed, so that the browser doesn't open it as well.
-            self.stream.take();
-            self.watchdog.borrow_mut().broke(platform::now(), platform::random());
-            self.set_timer();
-            return;
-        }
-        self.watchdog.borrow_mut().heard(platform::now());
-        if let StreamEvent::Message(data) = event
-            && let Ok(update) = serde_json::from_str::<CountUpdate>(data)
-        {
-            self.told.set(update.count());
-        }
-        // Also at a tick: what was shown as stale during a silence is good again.
-        self.show(self.told.get());
-        if let Some(on_event) = self.on_event.as_ref().and_then(Local::get) {
-            on_event();
+    fn on(&self, heard: Heard) {
+        match heard {
+            Heard::News(news) => {
+                self.told.set(news.count);
+                self.show(news.count);
+            }
+            Heard::Stale(is_stale) => {
+                let told = self.told.get();
+                self.show(Count { stale: is_stale || told.stale, ..told });
+            }
+            Heard::Life => {
+                if let Some(on_event) = self.on_event.as_ref().and_then(Local::get) {
+                    on_event();
+                }
+            }
         }
     }
 
@@ -174,28 +137,5 @@ impl Reader {
             *shown = count;
             (is_news, ())
         });
-    }
-
-    /// Looks after the stream: is what it shows still good, does it have to be opened anew?
-    fn check(self: &Rc<Self>) {
-        let verdict = self.watchdog.borrow_mut().check(platform::now());
-        if verdict != Verdict::Fine {
-            self.show(Count { stale: true, ..self.told.get() });
-        }
-        if verdict == Verdict::Reopen {
-            self.open();
-        } else {
-            self.set_timer();
-        }
-    }
-
-    fn set_timer(self: &Rc<Self>) {
-        let reader = Rc::downgrade(self);
-        let timer = platform::after(self.watchdog.borrow().wait(platform::now()), move || {
-            if let Some(reader) = reader.upgrade() {
-                reader.check();
-            }
-        });
-        self.timer.replace(Some(timer));
     }
 }

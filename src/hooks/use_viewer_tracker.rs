@@ -3,15 +3,16 @@ use std::{
     rc::Rc,
 };
 
-use leptos::{prelude::*, task::spawn_local};
+use leptos::prelude::*;
 
+use super::after_hydration;
 use crate::{
-    api::{self, Problem},
+    api::{HEARTBEAT_PATH, JOIN_PATH, LEAVE_PATH},
     domain::{
         Tracker,
         tracker::{Command, Event},
     },
-    platform::{self, Local, PageEvent, PageEvents, Timer},
+    platform::{self, Answer, Local, Ongoing, PageEvent},
 };
 
 /// Options of [`use_viewer_tracker_with_options`].
@@ -19,11 +20,12 @@ use crate::{
 pub struct UseViewerTrackerOptions {
     interval: f64,
     immediate: bool,
+    once_seen: bool,
 }
 
 impl Default for UseViewerTrackerOptions {
     fn default() -> Self {
-        Self { interval: 30_000.0, immediate: true }
+        Self { interval: 30_000.0, immediate: true, once_seen: false }
     }
 }
 
@@ -39,6 +41,13 @@ impl UseViewerTrackerOptions {
     #[must_use]
     pub fn immediate(self, immediate: bool) -> Self {
         Self { immediate, ..self }
+    }
+
+    /// Whether to join not before half of the page's main part has been on screen: for pages in frames, which nobody may
+    /// ever scroll to. Where the browser can't tell, the page joins at once. Defaults to `false`.
+    #[must_use]
+    pub fn once_seen(self, once_seen: bool) -> Self {
+        Self { once_seen, ..self }
     }
 }
 
@@ -104,22 +113,25 @@ pub fn use_viewer_tracker_with_options(
             channel,
             session: RefCell::default(),
             tracker: RefCell::new(Tracker::new(options.interval)),
-            request: Cell::new(0),
+            is_wanted: Cell::default(),
+            request: RefCell::default(),
             timer: RefCell::default(),
             events: RefCell::default(),
+            seen: RefCell::default(),
             set_counted,
         })
     });
-    // Effects run in browsers only, after hydration.
-    Effect::new({
+    after_hydration({
         let page = page.clone();
-        move || {
+        Box::new(move || {
             let Some(page) = page.get() else { return };
             page.listen();
-            if options.immediate {
+            if options.immediate && options.once_seen {
+                page.start_once_seen();
+            } else if options.immediate {
                 page.start();
             }
-        }
+        })
     });
     on_cleanup({
         let page = page.clone();
@@ -138,10 +150,13 @@ struct Page {
     /// Made anew whenever the page opens; empty before that.
     session: RefCell<String>,
     tracker: RefCell<Tracker>,
-    /// Numbers the requests, so that the answer to one that was given up is not taken for the answer to the next.
-    request: Cell<u32>,
-    timer: RefCell<Option<Timer>>,
-    events: RefCell<Option<PageEvents>>,
+    /// Whether the page is to be a viewer.
+    is_wanted: Cell<bool>,
+    /// The request under way; one that is given up is not answered any more.
+    request: RefCell<Option<Ongoing>>,
+    timer: RefCell<Option<Ongoing>>,
+    events: RefCell<Option<Ongoing>>,
+    seen: RefCell<Option<Ongoing>>,
     set_counted: WriteSignal<bool>,
 }
 
@@ -153,17 +168,27 @@ impl Page {
             match event {
                 PageEvent::Seen { hidden } => page.on(Event::Seen { hidden }),
                 PageEvent::Closed => page.on(Event::Closed),
-                PageEvent::Activated => page.start(),
-                PageEvent::Restored => page.open(),
+                PageEvent::Activated | PageEvent::Restored if page.is_wanted.get() => page.open(),
                 PageEvent::Resumed => page.on(Event::Woken),
                 PageEvent::Online => page.on(Event::Online),
+                PageEvent::Activated | PageEvent::Restored | PageEvent::Frozen | PageEvent::Offline => {}
             }
         });
         self.events.replace(Some(events));
     }
 
+    fn start_once_seen(self: &Rc<Self>) {
+        let page = Rc::downgrade(self);
+        let seen = platform::once_seen(move || {
+            if let Some(page) = page.upgrade() {
+                page.start();
+            }
+        });
+        self.seen.replace(Some(seen));
+    }
+
     fn start(self: &Rc<Self>) {
-        if self.session.borrow().is_empty() && !platform::is_prerendering() {
+        if !self.is_wanted.replace(true) && !platform::is_prerendering() {
             self.open();
         }
     }
@@ -175,6 +200,7 @@ impl Page {
 
     fn end(self: &Rc<Self>) {
         self.events.take();
+        self.seen.take();
         self.on(Event::Closed);
     }
 
@@ -204,47 +230,31 @@ impl Page {
 
     fn send(self: &Rc<Self>, hidden: bool, joins: bool) {
         let page = Rc::downgrade(self);
-        let (channel, viewer, session) =
-            (self.channel.clone(), platform::viewer_id(), self.session.borrow().clone());
-        let request = self.request.get().wrapping_add(1);
-        self.request.set(request);
-        spawn_local(async move {
-            let event = if joins {
-                let joined = api::join(channel, Some(viewer), Some(session), Some(hidden)).await;
-                answered(joined.map(|joined| (true, Some(joined.heartbeat_interval_ms))))
-            } else {
-                let beat = api::heartbeat(channel, viewer, Some(session), Some(hidden)).await;
-                answered(beat.map(|beat| (beat.active, None)))
+        let path = if joins { JOIN_PATH } else { HEARTBEAT_PATH };
+        let request = platform::beat(path, &self.channel, &self.session.borrow(), hidden, move |answer| {
+            let Some(page) = page.upgrade() else { return };
+            let is_counted = match answer {
+                Answer::Counted { .. } => Some(true),
+                Answer::NotCounted => Some(false),
+                Answer::Failed { .. } => None,
             };
-            // The component may be gone, or the page closed and opened again, by now.
-            let Some(page) = page.upgrade().filter(|page| page.request.get() == request) else { return };
-            if let Event::Answered { active, .. } = event {
-                page.set_counted.try_set(active);
+            page.on(match answer {
+                Answer::Counted { interval } => Event::Answered { active: true, interval },
+                Answer::NotCounted => Event::Answered { active: false, interval: None },
+                Answer::Failed { retry_after } => Event::Failed { retry_after },
+            });
+            // Last, so that whatever this sets off can't keep the next beat from being due.
+            if let Some(is_counted) = is_counted {
+                page.set_counted.try_set(is_counted);
             }
-            page.on(event);
         });
+        self.request.replace(Some(request));
     }
 
     fn leave(&self) {
-        let body = format!(
-            r#"{{"channelId":"{}","viewerId":"{}","sessionId":"{}"}}"#,
-            self.channel,
-            platform::viewer_id(),
-            self.session.borrow(),
-        );
-        // An answer that is still to come is not of interest any more.
-        self.request.set(self.request.get().wrapping_add(1));
-        platform::send_beacon(api::LEAVE_PATH, &body);
+        // A beat that has not gone out by now must not arrive after the leave.
+        self.request.take();
+        platform::leave(LEAVE_PATH, &self.channel, &self.session.borrow());
         self.set_counted.try_set(false);
-    }
-}
-
-/// The answer as an event: whether the session is counted, and the interval if there is one.
-fn answered(answer: Result<(bool, Option<u32>), Problem>) -> Event {
-    match answer {
-        Ok((active, interval)) => Event::Answered { active, interval: interval.map(f64::from) },
-        Err(problem) => {
-            Event::Failed { retry_after: f64::from(problem.retry_after.unwrap_or_default()) * 1_000.0 }
-        }
     }
 }

@@ -31,11 +31,12 @@ pub fn EmbedPage() -> impl IntoView {
         }
     });
     Either::Right(view! {
-        <Title text=title.clone() />
+        <Title text=title />
         <main class="embed" class:embed--transparent=is_transparent>
+            // First, so that nothing that breaks on the page keeps it from being counted.
+            <EmbedViewerTracker channel=channel.clone() />
             <Player channel locale />
             {counter}
-            <EmbedViewerTracker channel=title />
         </main>
     })
 }

@@ -1,99 +1,116 @@
-//! The twin for browsers. Whatever the browser refuses (storage in a sandboxed frame, say) is done without.
+//! The twin for browsers: names and types for what is in `browser.js`, beside this file.
 
-use std::{cell::OnceCell, rc::Rc};
+use std::rc::Rc;
 
-use gloo_timers::callback::Timeout;
-use js_sys::{Date, Math, Reflect};
 use send_wrapper::SendWrapper;
-use uuid::Builder;
-use wasm_bindgen::{JsCast, JsValue, closure::Closure};
-use web_sys::{
-    Document, Event, EventSource, EventTarget, MessageEvent, PageTransitionEvent, VisibilityState, Window,
-};
+use wasm_bindgen::{JsValue, closure::Closure, prelude::wasm_bindgen};
 
-use super::{PageEvent, StreamEvent};
+use super::{Answer, Handover, Leading, PageEvent, StreamEvent};
 
-/// The whole part of a number from 0 to `u32::MAX`; what is outside is taken for the nearer end.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "`as` does what is promised here"
-)]
-const fn to_u32(number: f64) -> u32 {
-    number as u32
+/// What every callback gets: which kind of thing happened, a number and a text. One signature for all is one set of
+/// bindings.
+type Callback = dyn FnMut(u32, f64, String);
+
+#[wasm_bindgen(module = "/src/platform/browser.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = newId)]
+    fn js_new_id() -> String;
+    #[wasm_bindgen(js_name = isHidden)]
+    fn js_is_hidden() -> bool;
+    #[wasm_bindgen(js_name = isPrerendering)]
+    fn js_is_prerendering() -> bool;
+    #[wasm_bindgen(js_name = handedOver)]
+    fn js_handed_over(name: &str) -> String;
+    #[wasm_bindgen(js_name = onPageEvent)]
+    fn js_on_page_event(callback: &Closure<Callback>) -> JsValue;
+    #[wasm_bindgen(js_name = onceSeen)]
+    fn js_once_seen(callback: &Closure<Callback>) -> JsValue;
+    #[wasm_bindgen(js_name = after)]
+    fn js_after(millis: f64, callback: &Closure<Callback>) -> JsValue;
+    #[wasm_bindgen(js_name = beat)]
+    fn js_beat(
+        path: &str,
+        channel: &str,
+        session: &str,
+        hidden: bool,
+        callback: &Closure<Callback>,
+    ) -> JsValue;
+    #[wasm_bindgen(js_name = leave)]
+    fn js_leave(path: &str, channel: &str, session: &str);
+    #[wasm_bindgen(js_name = probe)]
+    fn js_probe(path: &str, millis: f64, callback: &Closure<Callback>) -> JsValue;
+    #[wasm_bindgen(js_name = openStream)]
+    fn js_open_stream(url: &str, callback: &Closure<Callback>) -> JsValue;
+    #[wasm_bindgen(js_name = joinTabs)]
+    fn js_join_tabs(callback: &Closure<Callback>) -> JsValue;
+    #[wasm_bindgen(js_name = canShare)]
+    fn js_can_share() -> bool;
+    #[wasm_bindgen(js_name = tell)]
+    fn js_tell(text: &str);
+    #[wasm_bindgen(js_name = lead)]
+    fn js_lead(steal: bool, callback: &Closure<Callback>) -> JsValue;
+    #[wasm_bindgen(js_name = stop)]
+    fn js_stop(stop: &JsValue);
+    #[wasm_bindgen(js_name = now)]
+    fn js_now() -> f64;
+    #[wasm_bindgen(js_name = random)]
+    fn js_random() -> f64;
 }
 
-/// Where the viewer's id is kept in `localStorage`.
-const VIEWER_KEY: &str = "aforo.viewer";
-
-fn window() -> Option<Window> {
-    web_sys::window()
+/// Something that goes on until it is dropped: a timer, a request, a stream, listening.
+pub struct Ongoing {
+    stop: JsValue,
+    _callback: Closure<Callback>,
 }
 
-fn document() -> Option<Document> {
-    window()?.document()
+impl Ongoing {
+    /// Boxed here, so that there is one of everything that follows.
+    fn new(callback: Box<Callback>, start: impl FnOnce(&Closure<Callback>) -> JsValue) -> Self {
+        let callback = Closure::wrap(callback);
+        Self { stop: start(&callback), _callback: callback }
+    }
+}
+
+impl Drop for Ongoing {
+    fn drop(&mut self) {
+        js_stop(&self.stop);
+    }
 }
 
 /// Milliseconds since the epoch. Unlike `performance.now()` it goes on while the machine sleeps.
 #[must_use]
 pub fn now() -> f64 {
-    Date::now()
+    js_now()
 }
 
 /// A number from 0 to 1, for jitter.
 #[must_use]
 pub fn random() -> f64 {
-    Math::random()
+    js_random()
 }
 
-/// A fresh version 4 UUID. `crypto.randomUUID` exists in secure contexts only; `getRandomValues` everywhere.
+/// A fresh version 4 UUID.
 #[must_use]
 pub fn new_id() -> String {
-    let mut bytes = [0; 16];
-    let filled = window()
-        .and_then(|window| window.crypto().ok())
-        .is_some_and(|crypto| crypto.get_random_values_with_u8_array(&mut bytes).is_ok());
-    if !filled {
-        bytes = std::array::from_fn(|_| to_u32(random() * 256.0).to_le_bytes()[0]);
-    }
-    Builder::from_random_bytes(bytes).into_uuid().to_string()
-}
-
-/// This browser's id: kept in `localStorage`, in memory where storage is refused.
-#[must_use]
-pub fn viewer_id() -> String {
-    thread_local! {
-        static VIEWER: OnceCell<String> = const { OnceCell::new() };
-    }
-    VIEWER.with(|viewer| viewer.get_or_init(stored_viewer_id).clone())
-}
-
-fn stored_viewer_id() -> String {
-    let Some(storage) = window().and_then(|window| window.local_storage().ok().flatten()) else {
-        return new_id();
-    };
-    let kept = storage.get_item(VIEWER_KEY).ok().flatten();
-    kept.filter(|id| uuid::Uuid::try_parse(id).is_ok_and(|id| !id.is_nil())).unwrap_or_else(|| {
-        let id = new_id();
-        // A full storage refuses; then the id lives as long as the page.
-        let _refused = storage.set_item(VIEWER_KEY, &id);
-        id
-    })
+    js_new_id()
 }
 
 /// Whether nobody sees the page.
 #[must_use]
 pub fn is_hidden() -> bool {
-    document().is_some_and(|document| document.visibility_state() == VisibilityState::Hidden)
+    js_is_hidden()
 }
 
-/// Whether the browser has loaded the page before anyone has asked for it
-/// (<https://developer.mozilla.org/docs/Web/API/Document/prerendering>).
+/// Whether the browser has loaded the page before anyone has asked for it.
 #[must_use]
 pub fn is_prerendering() -> bool {
-    document()
-        .and_then(|document| Reflect::get(&document, &"prerendering".into()).ok())
-        .is_some_and(|value| value.is_truthy())
+    js_is_prerendering()
+}
+
+/// What the server has handed over to an island, and the attribute with it, which there already is.
+#[must_use]
+pub fn handed_over<H: Handover>() -> (Option<H>, Option<String>) {
+    (H::read(&js_handed_over(H::CLASS)), None)
 }
 
 /// A value that there is in browsers only, where there is one thread.
@@ -119,121 +136,91 @@ impl<T: ?Sized> Clone for Local<T> {
     }
 }
 
-/// A listener that ends when it is dropped.
-struct Listener {
-    target: EventTarget,
-    name: &'static str,
-    callback: Closure<dyn FnMut(Event)>,
-}
-
-impl Listener {
-    fn new(target: &EventTarget, name: &'static str, callback: impl FnMut(Event) + 'static) -> Self {
-        let callback = Closure::<dyn FnMut(Event)>::new(callback);
-        let _refused = target.add_event_listener_with_callback(name, callback.as_ref().unchecked_ref());
-        Self { target: target.clone(), name, callback }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        let _refused = self
-            .target
-            .remove_event_listener_with_callback(self.name, self.callback.as_ref().unchecked_ref());
-    }
-}
-
-/// Keeps a callback alive; dropping it ends the listening.
-pub struct PageEvents {
-    _listeners: Vec<Listener>,
-}
-
 /// Calls back at everything that happens to the page.
-pub fn on_page_event(callback: impl Fn(PageEvent) + 'static) -> PageEvents {
-    let (Some(window), Some(document)) = (window(), document()) else {
-        return PageEvents { _listeners: Vec::new() };
+pub fn on_page_event(callback: impl Fn(PageEvent) + 'static) -> Ongoing {
+    let callback = move |kind: u32, _, _| {
+        callback(match kind {
+            0 => PageEvent::Seen { hidden: false },
+            1 => PageEvent::Seen { hidden: true },
+            2 => PageEvent::Activated,
+            3 => PageEvent::Closed,
+            4 => PageEvent::Frozen,
+            5 => PageEvent::Restored,
+            6 => PageEvent::Resumed,
+            7 => PageEvent::Online,
+            _ => PageEvent::Offline,
+        });
     };
-    let callback = Rc::new(callback);
-    let listen = |target: &EventTarget, name, translate: fn(&Event) -> Option<PageEvent>| {
-        let callback = Rc::clone(&callback);
-        Listener::new(target, name, move |event| {
-            if let Some(event) = translate(&event) {
-                callback(event);
-            }
-        })
-    };
-    let listeners = vec![
-        listen(&document, "visibilitychange", |_| Some(PageEvent::Seen { hidden: is_hidden() })),
-        listen(&document, "prerenderingchange", |_| Some(PageEvent::Activated)),
-        listen(&document, "resume", |_| Some(PageEvent::Resumed)),
-        listen(&window, "pagehide", |_| Some(PageEvent::Closed)),
-        listen(&window, "pageshow", |event| {
-            let restored = event.dyn_ref::<PageTransitionEvent>().is_some_and(PageTransitionEvent::persisted);
-            restored.then_some(PageEvent::Restored)
-        }),
-        listen(&window, "online", |_| Some(PageEvent::Online)),
-    ];
-    PageEvents { _listeners: listeners }
+    Ongoing::new(Box::new(callback), js_on_page_event)
 }
 
-/// A timer that is cancelled when it is dropped.
-pub struct Timer {
-    _timeout: Timeout,
+/// Calls back when half of the page's main part has been on screen; at once, where the browser can't tell.
+pub fn once_seen(callback: impl Fn() + 'static) -> Ongoing {
+    Ongoing::new(Box::new(move |_, _, _| callback()), js_once_seen)
 }
 
 /// Calls back once, after so many milliseconds.
-pub fn after(millis: f64, callback: impl FnOnce() + 'static) -> Timer {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "clamped to what a timer takes"
-    )]
-    let millis = millis.clamp(0.0, f64::from(i32::MAX)) as u32;
-    Timer { _timeout: Timeout::new(millis, callback) }
+pub fn after(millis: f64, callback: impl Fn() + 'static) -> Ongoing {
+    Ongoing::new(Box::new(move |_, _, _| callback()), |callback| js_after(millis, callback))
 }
 
-/// Posts a text that is delivered even if the page is gone by then. It is sent as text/plain, which needs no preflight.
-pub fn send_beacon(path: &str, body: &str) {
-    if let Some(window) = window() {
-        let _queue_is_full = window.navigator().send_beacon_with_opt_str(path, Some(body));
-    }
+/// Sends a beat of this browser's viewer and calls back with the answer.
+pub fn beat(
+    path: &str,
+    channel: &str,
+    session: &str,
+    hidden: bool,
+    callback: impl Fn(Answer) + 'static,
+) -> Ongoing {
+    let callback = move |kind: u32, number: f64, _| {
+        callback(match kind {
+            0 => Answer::Failed { retry_after: number },
+            1 => Answer::Counted { interval: (number > 0.0).then_some(number) },
+            _ => Answer::NotCounted,
+        });
+    };
+    Ongoing::new(Box::new(callback), |callback| js_beat(path, channel, session, hidden, callback))
 }
 
-/// An open event stream; dropping it closes it and frees its callbacks.
-pub struct EventStream {
-    source: Option<EventSource>,
-    _listeners: Vec<Listener>,
+/// Sends the leave of this browser's viewer; it is delivered even if the page is gone by then.
+pub fn leave(path: &str, channel: &str, session: &str) {
+    js_leave(path, channel, session);
 }
 
-impl EventStream {
-    /// Opens the stream at `url` and calls back at what comes in.
-    pub fn open(url: &str, callback: impl Fn(StreamEvent) + 'static) -> Self {
-        let Ok(source) = EventSource::new(url) else {
-            callback(StreamEvent::Broken);
-            return Self { source: None, _listeners: Vec::new() };
-        };
-        let callback = Rc::new(callback);
-        let listen = |name, translate: fn(&Event) -> StreamEvent| {
-            let callback = Rc::clone(&callback);
-            Listener::new(&source, name, move |event| callback(translate(&event)))
-        };
-        let listeners = vec![
-            listen("message", |event| {
-                let data = event.dyn_ref::<MessageEvent>().map_or(JsValue::NULL, MessageEvent::data);
-                StreamEvent::Message(data.as_string().unwrap_or_default())
-            }),
-            listen("tick", |_| StreamEvent::Tick),
-            listen("error", |_| StreamEvent::Broken),
-        ];
-        Self { source: Some(source), _listeners: listeners }
-    }
+/// Calls back with whether the server has answered at this path within so many milliseconds.
+pub fn probe(path: &str, millis: f64, callback: impl Fn(bool) + 'static) -> Ongoing {
+    Ongoing::new(Box::new(move |kind: u32, _, _| callback(kind == 1)), |callback| {
+        js_probe(path, millis, callback)
+    })
 }
 
-impl Drop for EventStream {
-    fn drop(&mut self) {
-        if let Some(source) = &self.source {
-            source.close();
-        }
-    }
+/// Opens an event stream and calls back at what comes in.
+pub fn open_stream(url: &str, callback: impl Fn(StreamEvent) + 'static) -> Ongoing {
+    let callback = move |kind: u32, _, text| {
+        callback(match kind {
+            0 => StreamEvent::Broken,
+            1 => StreamEvent::Tick,
+            _ => StreamEvent::Count(text),
+        });
+    };
+    Ongoing::new(Box::new(callback), |callback| js_open_stream(url, callback))
+}
+
+/// Calls back at what other tabs of this browser tell. `None` where tabs can't share a stream.
+pub fn join_tabs(callback: impl Fn(String) + 'static) -> Option<Ongoing> {
+    let joined = Ongoing::new(Box::new(move |_, _, text| callback(text)), js_join_tabs);
+    js_can_share().then_some(joined)
+}
+
+/// Tells all other tabs, if they can be told.
+pub fn tell(text: &str) {
+    js_tell(text);
+}
+
+/// Asks to be the one tab of this browser that has the stream; when `steal`, also from one that has it and is silent.
+pub fn lead(steal: bool, callback: impl Fn(Leading) + 'static) -> Ongoing {
+    let callback = move |kind: u32, _, _| callback(if kind == 0 { Leading::Granted } else { Leading::Taken });
+    Ongoing::new(Box::new(callback), |callback| js_lead(steal, callback))
 }
 
 /// The answer to the page has long been given.

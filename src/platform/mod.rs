@@ -6,12 +6,12 @@
 //! | `now` | milliseconds since the epoch | 0 |
 //! | `random` | from 0 to 1 | 0 |
 //! | `new_id` | a fresh UUID | empty |
-//! | `viewer_id` | this browser's, kept in `localStorage` where that is allowed | empty |
 //! | `is_hidden`, `is_prerendering` | what the document says | false |
-//! | `on_page_event` | calls back until the guard is dropped | nothing |
-//! | `after` | calls back once, unless the guard is dropped before | nothing |
-//! | `send_beacon` | a POST that outlives the page | nothing |
-//! | `EventStream::open` | an open event stream, closed when dropped | nothing |
+//! | `handed_over` | what the server has written into an island's element | what is in context, to be written |
+//! | `on_page_event`, `once_seen`, `after` | call back until the guard is dropped | nothing |
+//! | `beat`, `leave`, `probe` | requests | nothing |
+//! | `open_stream` | an open event stream, closed when dropped | nothing |
+//! | `join_tabs`, `tell`, `lead` | other tabs of this browser | there are none |
 //! | `Local` | a value of this thread | nothing: a page may be dropped on another thread than it was made on |
 //! | `set_not_found` | nothing | the page is answered with 404 |
 //! | `accept_language` | empty | the header |
@@ -28,6 +28,20 @@ mod server;
 #[cfg(feature = "ssr")]
 pub use server::*;
 
+/// What the server hands over to an island: words in one attribute of its element.
+///
+/// An island's own properties would travel as JSON, whose reader alone makes up a quarter of what browsers load.
+pub trait Handover: Clone + Send + Sync + 'static {
+    /// The class of the island's element.
+    const CLASS: &str;
+
+    /// Writes it down.
+    fn write(&self) -> String;
+
+    /// Reads what was written.
+    fn read(text: &str) -> Option<Self>;
+}
+
 /// What happens to a page as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageEvent {
@@ -40,21 +54,51 @@ pub enum PageEvent {
     Activated,
     /// It is going away, maybe into the back/forward cache.
     Closed,
+    /// The browser stops it, to save energy.
+    Frozen,
     /// It came back out of the back/forward cache.
     Restored,
     /// It may run again after the browser had frozen it.
     Resumed,
     /// The network is back.
     Online,
+    /// The network is gone.
+    Offline,
+}
+
+/// The answer to a beat.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Answer {
+    /// The session is counted.
+    Counted {
+        /// Milliseconds between beats, if the answer says.
+        interval: Option<f64>,
+    },
+    /// It is not, since it has left.
+    NotCounted,
+    /// There was no good answer.
+    Failed {
+        /// Milliseconds to wait at least; 0 if the answer doesn't say.
+        retry_after: f64,
+    },
 }
 
 /// What comes in on an event stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamEvent {
-    /// A message's data.
-    Message(String),
+    /// A count, as [`News`](crate::domain::relay::News) reads it.
+    Count(String),
     /// A sign of life.
     Tick,
     /// The connection broke. Whether the browser will try again by itself depends on how; don't rely on it.
     Broken,
+}
+
+/// What becomes of the wish to be the tab that has the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leading {
+    /// This tab has it.
+    Granted,
+    /// Another tab has taken it, or it can't be had.
+    Taken,
 }

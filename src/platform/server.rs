@@ -4,7 +4,7 @@ use std::{marker::PhantomData, rc::Rc};
 
 use leptos::prelude::use_context;
 
-use super::{PageEvent, StreamEvent};
+use super::{Answer, Handover, Leading, PageEvent, StreamEvent};
 
 /// No clock runs while a page is rendered.
 #[must_use]
@@ -21,12 +21,6 @@ pub const fn random() -> f64 {
 /// Ids are made by browsers: one in a page could be cached and handed to many.
 #[must_use]
 pub const fn new_id() -> String {
-    String::new()
-}
-
-/// See [`new_id`].
-#[must_use]
-pub const fn viewer_id() -> String {
     String::new()
 }
 
@@ -65,36 +59,68 @@ impl<T: ?Sized> Clone for Local<T> {
     }
 }
 
-/// Keeps a callback alive.
-#[derive(Debug)]
-pub struct PageEvents;
-
-/// Never calls back.
-pub fn on_page_event(_callback: impl Fn(PageEvent) + 'static) -> PageEvents {
-    PageEvents
+/// What the component around an island has provided, and the attribute that hands it over.
+#[must_use]
+pub fn handed_over<H: Handover>() -> (Option<H>, Option<String>) {
+    let handed = use_context::<H>();
+    let written = handed.as_ref().map(H::write);
+    (handed, written)
 }
 
-/// Keeps a timer alive.
+/// Something that never begins.
 #[derive(Debug)]
-pub struct Timer;
+pub struct Ongoing;
 
 /// Never calls back.
-pub fn after(_millis: f64, _callback: impl FnOnce() + 'static) -> Timer {
-    Timer
+pub fn on_page_event(_callback: impl Fn(PageEvent) + 'static) -> Ongoing {
+    Ongoing
+}
+
+/// Never calls back.
+pub fn once_seen(_callback: impl Fn() + 'static) -> Ongoing {
+    Ongoing
+}
+
+/// Never calls back.
+pub fn after(_millis: f64, _callback: impl Fn() + 'static) -> Ongoing {
+    Ongoing
 }
 
 /// Sends nothing.
-pub fn send_beacon(_path: &str, _body: &str) {}
+pub fn beat(
+    _path: &str,
+    _channel: &str,
+    _session: &str,
+    _hidden: bool,
+    _callback: impl Fn(Answer) + 'static,
+) -> Ongoing {
+    Ongoing
+}
 
-/// An event stream that is never open.
-#[derive(Debug)]
-pub struct EventStream;
+/// Sends nothing.
+pub const fn leave(_path: &str, _channel: &str, _session: &str) {}
 
-impl EventStream {
-    /// Opens nothing.
-    pub fn open(_url: &str, _callback: impl Fn(StreamEvent) + 'static) -> Self {
-        Self
-    }
+/// Asks nothing.
+pub fn probe(_path: &str, _millis: f64, _callback: impl Fn(bool) + 'static) -> Ongoing {
+    Ongoing
+}
+
+/// Opens nothing.
+pub fn open_stream(_url: &str, _callback: impl Fn(StreamEvent) + 'static) -> Ongoing {
+    Ongoing
+}
+
+/// There are no tabs.
+pub fn join_tabs(_callback: impl Fn(String) + 'static) -> Option<Ongoing> {
+    None
+}
+
+/// There are no tabs.
+pub const fn tell(_text: &str) {}
+
+/// There are no tabs.
+pub fn lead(_steal: bool, _callback: impl Fn(Leading) + 'static) -> Ongoing {
+    Ongoing
 }
 
 /// Has the page answered with 404.

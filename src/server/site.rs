@@ -52,14 +52,25 @@ pub fn leptos_options(addr: SocketAddr, site_root: &Path) -> io::Result<LeptosOp
 
 /// A hash over the names and contents of a folder's files.
 fn version_of(folder: &Path) -> io::Result<String> {
-    let mut files: Vec<_> =
-        fs::read_dir(folder)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
-    files.sort();
     let mut hasher = DefaultHasher::new();
-    for file in files {
-        (file.file_name(), fs::read(&file)?).hash(&mut hasher);
-    }
+    hash_files(folder, &mut hasher)?;
     Ok(format!("{:016x}", hasher.finish()))
+}
+
+/// Also of those in folders within it: cargo-leptos puts pieces of JavaScript there.
+fn hash_files(folder: &Path, hasher: &mut impl Hasher) -> io::Result<()> {
+    let mut paths: Vec<_> =
+        fs::read_dir(folder)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
+    paths.sort();
+    for path in paths {
+        path.file_name().hash(hasher);
+        if path.is_dir() {
+            hash_files(&path, hasher)?;
+        } else {
+            fs::read(&path)?.hash(hasher);
+        }
+    }
+    Ok(())
 }
 
 /// Files and pages. A file of the site root wins over a channel of the same name.

@@ -15,7 +15,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("platform", &["domain"]),
     ("api", &["domain", "server::presence", "server::follow", "server::visitor"]), // the services, inside the bodies of server functions
     ("hooks", &["domain", "api", "platform"]),
-    ("components", &["hooks", "domain"]),
+    ("components", &["hooks", "domain", "platform::Handover"]), // the trait, nothing that does anything
     ("pages", &["components", "hooks", "api", "domain"]),
     ("app", &["pages", "hooks"]),
     ("server::clock", &["domain"]),
@@ -99,8 +99,6 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 /// Crates that only some modules may name.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("web_sys", &["platform::browser"]),
-    ("js_sys", &["platform::browser"]),
-    ("gloo_timers", &["platform::browser"]),
     ("wasm_bindgen", &["platform::browser", "lib"]),
     ("send_wrapper", &["platform::browser"]),
     (
