@@ -16,7 +16,7 @@ cargo rustc --lib --crate-type cdylib --profile wasm-release --target wasm32-unk
   --no-default-features --features hydrate
 
 # What went in and, since cargo-leptos writes to the same place, what came out.
-stamp() { cat "$wasm" style/main.css public/* scripts/site.sh "$pkg"/* | sha256sum; }
+stamp() { cat "$wasm" style/main.css public/* scripts/site.sh scripts/shrink.mjs "$pkg"/* | sha256sum; }
 if [ -f "$site/.stamp" ] && [ "$(cat "$site/.stamp")" = "$(stamp)" ]; then
   say "target/site is up to date"
   exit 0
@@ -25,12 +25,10 @@ fi
 say "making target/site"
 rm -rf "$site"
 mkdir -p "$pkg"
-wasm-bindgen --target web --no-typescript --out-dir "$pkg" --out-name aforo "$wasm"
-# The name that pages ask for; cargo-leptos renames it as well.
-mv "$pkg/aforo_bg.wasm" "$pkg/aforo.wasm"
-"$tools/wasm-opt" -Oz --enable-bulk-memory --enable-nontrapping-float-to-int --enable-sign-ext \
-  --enable-mutable-globals --enable-reference-types --enable-multivalue "$pkg/aforo.wasm" -o "$pkg/aforo.wasm"
-"$tools/esbuild" --minify --format=esm --log-level=warning --allow-overwrite "$pkg/aforo.js" --outfile="$pkg/aforo.js"
+bindings=$(mktemp -d)
+trap 'rm -rf "$bindings"' EXIT
+wasm-bindgen --target bundler --keep-debug --no-typescript --out-dir "$bindings" --out-name aforo "$wasm"
+node scripts/shrink.mjs "$bindings" "$pkg"
 "$tools/esbuild" --minify --log-level=warning style/main.css --outfile="$pkg/aforo.css"
 cp -r public/. "$site/"
 "$tools/esbuild" --minify --format=esm --charset=utf8 --log-level=warning --allow-overwrite "$site"/*.js --outdir="$site"
