@@ -4,9 +4,12 @@
  */
 
 import { blockStorage } from "../fixtures/conditions.ts";
+import { CountStream } from "../fixtures/count-stream.ts";
 import { expect, test } from "../fixtures/index.ts";
 import { badgeHistory, recordBadge } from "../fixtures/probes.ts";
+import { Badge } from "../pages/badge.ts";
 import { ChannelPage } from "../pages/channel-page.ts";
+import { embedPath } from "../pages/embed-page.ts";
 
 test("a page over plain HTTP, which is no secure context, is counted and live", async ({
   page,
@@ -40,6 +43,26 @@ test("who blocks storage is counted, as one viewer while the page is open", asyn
   await watching.expectCount(2);
   await page.close();
   await audience.expectCount(channelId, 1);
+});
+
+test("a player in a sandboxed frame, without an origin or storage, is counted where that is allowed", async ({
+  page,
+  channelId,
+  newServer,
+  newHost,
+}) => {
+  const server = await newServer({ VIEWER_ALLOWED_ORIGINS: "null" });
+  const stream = await CountStream.open(server.url, channelId);
+  const address = server.url + embedPath(channelId, true);
+  const host = await newHost(
+    `<iframe sandbox="allow-scripts" src="${address}" title="Player" width="640" height="360"></iframe>`,
+  );
+  await page.goto(host.otherSite);
+  await stream.expectCount(1);
+  await new Badge(page.frameLocator("iframe")).expectCount(1);
+  await page.close();
+  await stream.expectCount(0);
+  await stream.close();
 });
 
 test("a join that is refused for a while is tried again, and the badge doesn't suffer", async ({

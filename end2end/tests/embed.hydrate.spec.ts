@@ -90,3 +90,46 @@ test("a channel's page and its player in the same browser are one viewer", async
   await stream.expectToStay(1);
   expect(stream.counts).toEqual([0, 1]);
 });
+
+test("a player below the fold of its host is no viewer until half of it has been scrolled into view", async ({
+  page,
+  channelId,
+  audience,
+  newHost,
+  baseURL,
+}) => {
+  const address = new URL(embedPath(channelId), baseURL).href;
+  const host = await newHost(
+    `<div style="height: 5000px"></div><iframe src="${address}" width="640" height="360"></iframe>`,
+  );
+  const calls = new Calls(page);
+  const hydration = page.waitForResponse(/\.wasm$/);
+  await page.goto(host.otherSite);
+  await (await hydration).finished();
+  const show = (pixels: number) =>
+    page.evaluate((pixels) => {
+      const top = document.querySelector("iframe")?.getBoundingClientRect().top ?? 0;
+      scrollBy(0, top - innerHeight + pixels);
+    }, pixels);
+  await show(100);
+  await page.waitForTimeout(2_000); // Nothing may happen in this time.
+  expect(calls.joins).toEqual([]);
+  expect(await audience.count(channelId)).toBe(0);
+  await show(200);
+  await audience.expectCount(channelId, 1);
+  await show(0);
+  await audience.expectCount(channelId, 1);
+  expect(calls.joins).toHaveLength(1);
+});
+
+test("where the browser can't tell what is on screen, the player counts at once", async ({
+  page,
+  channelId,
+  audience,
+}) => {
+  await page.addInitScript(() => {
+    Reflect.deleteProperty(window, "IntersectionObserver");
+  });
+  await new EmbedPage(page).goto(channelId);
+  await audience.expectCount(channelId, 1);
+});
