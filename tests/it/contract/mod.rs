@@ -8,13 +8,18 @@ mod rules;
 
 use std::{any::Any, sync::Arc};
 
-use aforo::server::{
-    clock::SystemClock,
-    store::{
-        MemoryStore, Store,
-        remote::{ClusterRunner, RedisRunner, RemoteStore, UpstashRunner},
+use aforo::{
+    domain::{Act, ViewerId},
+    server::{
+        clock::SystemClock,
+        follow::{Followers, RemoteFollowers},
+        store::{
+            MemoryStore, Store,
+            remote::{ClusterRunner, RedisRunner, RemoteStore, UpstashRunner},
+        },
     },
 };
+use uuid::Uuid;
 
 use self::rules::LONGEST_LEASE;
 use crate::support::{RedisCluster, RedisServer, Upstash, acl_line, upstash::TOKEN};
@@ -107,9 +112,17 @@ async fn each_right_of_the_readmes_user_is_needed() {
     let store: Arc<dyn Store> =
         Arc::new(RemoteStore::new(RedisRunner::open(&server.url()).unwrap(), "test", LONGEST_LEASE));
     rules::all(&Subject { nodes: [Arc::clone(&store), Arc::clone(&store)], _server: Box::new(()) }).await;
+    let followers = RemoteFollowers::new(Arc::new(RedisRunner::open(&server.url()).unwrap()), "test");
+    let (ana, someone) = (rules::channel("ana"), ViewerId::new(Uuid::from_u128(7)).unwrap());
+    for follows in [true, false] {
+        followers.set(&ana, someone, follows).await.unwrap();
+        assert_eq!(followers.has(&ana, someone).await.unwrap(), follows);
+    }
     // The rest is for what only a server does that evicts keys.
+    let join = [rules::op(1, 1, Act::Join { lease: LONGEST_LEASE })];
+    rules::write(&*store, "order", &join).await;
     server.command::<()>("DEL test:{order}:viewers");
-    rules::write(&*store, "order", &[]).await;
+    rules::write(&*store, "order", &join).await;
     let stats: String = server.command("INFO commandstats");
     for right in acl_line("a-password").iter().filter_map(|word| word.strip_prefix('+')) {
         assert!(stats.contains(&format!("cmdstat_{right}:")), "{right}");

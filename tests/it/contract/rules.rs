@@ -30,6 +30,8 @@ pub async fn all(subject: &Subject) {
     many_channels_are_answered_in_order(&**store).await;
     a_full_batch_is_taken(&**store).await;
     sweeping_changes_no_count(&**store).await;
+    sweeping_forgets_no_leave_too_early(&**store).await;
+    renewing_creates_nothing(&**store).await;
     every_node_sees_the_same(&**store, &**other).await;
     whether_it_was_restarted_is_told_or_known_not_to_be(&**store).await;
 }
@@ -163,6 +165,40 @@ async fn sweeping_changes_no_count(store: &dyn Store) {
     assert_eq!(count(store, name).await, 100);
     write(store, name, &[op(5, 5, LEAVE)]).await;
     assert_eq!(count(store, name).await, 99, "sessions of the living are still known");
+}
+
+async fn sweeping_forgets_no_leave_too_early(store: &dyn Store) {
+    let name = "sweep-leaves";
+    // One page of the viewer has left; the lease of the other one ends before that is forgotten.
+    let join_shortly = Act::Join { lease: SHORT };
+    write(store, name, &[op(1, 1, join_shortly), op(1, 2, JOIN), op(1, 2, LEAVE), op(2, 1, LEAVE)]).await;
+    while count(store, name).await > 0 {
+        sleep(Duration::from_millis(20)).await;
+    }
+    for _ in 0..2 {
+        store.sweep().await.unwrap();
+        let written = write(store, name, &[op(1, 2, BEAT), op(2, 1, BEAT)]).await;
+        assert_eq!((written.active.as_slice(), written.reading.count), (&[false, false][..], 0));
+    }
+    let written = write(store, name, &[op(1, 1, BEAT), op(2, 1, JOIN)]).await;
+    assert_eq!((written.active.as_slice(), written.reading.count), (&[true, true][..], 2));
+}
+
+async fn renewing_creates_nothing(store: &dyn Store) {
+    let name = "renew";
+    let renew = Act::Renew { lease: LONG };
+    let brief_leave = Act::Leave { remember: SHORT };
+    let active = |written: &Written| written.active.to_vec();
+    assert_eq!(active(&write(store, name, &[op(1, 1, renew)]).await), [false], "it is unknown");
+    assert_eq!(active(&write(store, name, &[op(1, 1, JOIN), op(1, 1, renew)]).await), [true, true]);
+    assert_eq!(active(&write(store, name, &[op(1, 1, brief_leave), op(1, 1, renew)]).await), [false, false]);
+    sleep(SHORT * 2).await;
+    assert_eq!(
+        active(&write(store, name, &[op(1, 1, renew)]).await),
+        [false],
+        "also when its leave is forgotten"
+    );
+    assert_eq!(count(store, name).await, 0);
 }
 
 async fn every_node_sees_the_same(one: &dyn Store, two: &dyn Store) {

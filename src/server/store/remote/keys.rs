@@ -19,10 +19,10 @@ impl Keys {
         Self { prefix: prefix.to_owned() }
     }
 
-    /// The three keys of a channel, in the order in which the scripts take them.
+    /// The two keys of a channel, in the order in which the scripts take them.
     #[must_use]
-    pub fn all(&self, channel: &ChannelId) -> [Vec<u8>; 3] {
-        [self.of(channel, "viewers"), self.of(channel, "sessions"), self.of(channel, "departed")]
+    pub fn all(&self, channel: &ChannelId) -> [Vec<u8>; 2] {
+        [self.of(channel, "viewers"), self.of(channel, "sessions")]
     }
 
     /// The key of a channel's followers.

@@ -4,7 +4,7 @@ use std::{borrow::Cow, time::Duration};
 
 use redis::{Cmd, cmd};
 
-use crate::domain::{Act, Op};
+use crate::domain::{Act, Op, SessionId, ViewerId};
 
 /// A Lua script. Its file says what its keys, arguments and answer are.
 pub struct Script {
@@ -52,10 +52,10 @@ fn call(name: &str, script: &str, keys: &[Vec<u8>], args: &[Vec<u8>]) -> Cmd {
     command
 }
 
-/// Operations as `write.lua` takes them: 37 bytes each.
+/// Operations as `write.lua` takes them: 27 bytes each.
 #[must_use]
 pub fn encode(ops: &[Op]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(ops.len() * 37);
+    let mut bytes = Vec::with_capacity(ops.len() * 27);
     for op in ops {
         let (act, duration) = match op.act {
             Act::Join { lease } => (b'J', lease),
@@ -65,14 +65,71 @@ pub fn encode(ops: &[Op]) -> Vec<u8> {
             Act::Leave { remember } => (b'L', remember),
         };
         bytes.push(act);
-        bytes.extend_from_slice(op.viewer.uuid().as_bytes());
-        bytes.extend_from_slice(op.session.uuid().as_bytes());
+        bytes.extend_from_slice(&short_viewer(op.viewer));
+        bytes.extend_from_slice(&short_session(op.session));
         bytes.extend_from_slice(&millis(duration).to_be_bytes());
     }
     bytes
 }
 
+/// A viewer in 14 bytes, which take a fifth less memory in Redis than 16. The two bytes that hold a UUID's version and
+/// variant are folded into those beside them: ids that are random stay as good as distinct (112 bits), and those that
+/// differ in one byte differ still.
+fn short_viewer(viewer: ViewerId) -> [u8; 14] {
+    let id = viewer.uuid().into_bytes();
+    let mut short = [0; 14];
+    short[..6].copy_from_slice(&id[..6]);
+    short[6] = id[6] ^ id[7];
+    short[7] = id[8] ^ id[9];
+    short[8..].copy_from_slice(&id[10..]);
+    short
+}
+
+/// A session in 8 bytes. It has to be told from the few others of its viewer alone.
+fn short_session(session: SessionId) -> [u8; 8] {
+    /// Odd, so that ids which differ in one half only differ still; the golden ratio, as hashes take it.
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let (high, low) = session.uuid().as_u64_pair();
+    (high.wrapping_mul(FACTOR) ^ low).to_be_bytes()
+}
+
 /// Whole milliseconds; settings keep durations under a day.
 fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn viewer(id: u128) -> [u8; 14] {
+        short_viewer(ViewerId::new(Uuid::from_u128(id)).unwrap())
+    }
+
+    fn session(id: u128) -> [u8; 8] {
+        short_session(SessionId::new(Uuid::from_u128(id)).unwrap())
+    }
+
+    #[test]
+    fn ids_that_differ_in_one_byte_differ_when_short() {
+        let id = 0x6fa1_c0de_94a1_4b1e_8a53_0c6f_2f6f_7a10;
+        for at in 0..16 {
+            let others = || (1..=255_u128).map(|change| id ^ (change << (8 * at)));
+            assert_eq!(others().map(viewer).collect::<HashSet<_>>().len(), 255, "byte {at}");
+            assert_eq!(others().map(session).collect::<HashSet<_>>().len(), 255, "byte {at}");
+            assert!(others().all(|other| viewer(other) != viewer(id) && session(other) != session(id)));
+        }
+    }
+
+    #[test]
+    fn ids_that_count_up_and_ids_that_are_random_differ_when_short() {
+        let random = (0..10_000).map(|_| Uuid::new_v4().as_u128());
+        let ids: Vec<_> = (1..=10_000).chain(random).collect();
+        assert_eq!(ids.iter().map(|id| viewer(*id)).collect::<HashSet<_>>().len(), ids.len());
+        assert_eq!(ids.iter().map(|id| session(*id)).collect::<HashSet<_>>().len(), ids.len());
+    }
 }

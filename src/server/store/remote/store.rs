@@ -1,7 +1,7 @@
 //! The store that is made of scripts.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -30,14 +30,20 @@ const SWEEP_STEP: usize = 250;
 /// that nobody watches any more: their counts tell.
 const LISTED_FOR: Duration = Duration::from_secs(600);
 
+/// For how long the mark of a channel is taken to be what it was while its count stays the same. Reading a channel then
+/// costs Redis half as much.
+const TRUSTED_FOR: Duration = Duration::from_secs(3);
+
+/// After how long a channel that nobody reads or writes any more is forgotten.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+
 /// A store whose data is where a [`Runner`] takes scripts.
 pub struct RemoteStore<R> {
     runner: R,
     keys: Keys,
     /// After how long without a write a channel's keys expire.
     ttl: Duration,
-    /// The channels that this node has entered into the list of live channels.
-    listed: DashMap<ChannelId, Listed>,
+    known: DashMap<ChannelId, Known>,
     write: Script,
     counts: Script,
     sweep: Script,
@@ -45,12 +51,15 @@ pub struct RemoteStore<R> {
     listed_channels: Script,
 }
 
-/// A channel's entry in the list of live channels.
+/// What was last heard of a channel.
 #[derive(Clone, Copy)]
-struct Listed {
-    at: Instant,
-    /// The channel's mark then. If it has another one it was lost since, and the list maybe too.
+struct Known {
+    count: u32,
     mark: Option<Mark>,
+    /// When the mark was looked at.
+    looked: Instant,
+    /// When this node has entered it into the list of live channels.
+    listed: Option<Instant>,
 }
 
 impl<R: Runner> RemoteStore<R> {
@@ -61,7 +70,7 @@ impl<R: Runner> RemoteStore<R> {
             keys: Keys::new(prefix),
             // The leave that a node remembers may be written again for as long as a lease.
             ttl: longest_lease * 2,
-            listed: DashMap::new(),
+            known: DashMap::new(),
             write: runner.script(include_str!("scripts/write.lua")),
             counts: runner.script(include_str!("scripts/counts.lua")),
             sweep: runner.script(include_str!("scripts/sweep.lua")),
@@ -74,24 +83,58 @@ impl<R: Runner> RemoteStore<R> {
     async fn write_call(&self, batches: &[Batch]) -> Result<Vec<Written>, StoreError> {
         let keys: Vec<_> = batches.iter().flat_map(|batch| self.keys.all(&batch.channel)).collect();
         let new_mark = Uuid::new_v4().as_u64_pair().0;
-        let mut args = vec![self.ttl.as_millis().to_string().into_bytes(), new_mark.to_string().into_bytes()];
+        let mut args =
+            vec![self.ttl.as_millis().to_string().into_bytes(), format!("{new_mark:016x}").into_bytes()];
         args.extend(batches.iter().map(|batch| encode(&batch.ops)));
-        let (as_of, answers) =
-            timed::<(u32, String, String)>(self.runner.run(&self.write, &keys, &args).await?)?;
-        let written = |(count, active, mark): (u32, String, String)| Written {
-            active: active.bytes().map(|flag| flag == b'1').collect(),
-            reading: Reading { count, as_of, mark: mark.parse().ok().map(Mark) },
+        let (as_of, answers) = timed(self.runner.run(&self.write, &keys, &args).await?)?;
+        let written = |(batch, answer): (&Batch, &Value)| {
+            let mut words = text(answer)?.splitn(3, ' ');
+            let (count, mark) = (number(words.next())?, mark(words.next()));
+            let active = words.next().unwrap_or_default().bytes().map(|flag| flag == b'1').collect();
+            self.learn(&batch.channel, count, mark);
+            Ok(Written { active, reading: Reading { count, as_of, mark } })
         };
-        Ok(answers.into_iter().map(written).collect())
+        batches.iter().zip(&answers).map(written).collect()
     }
 
     async fn counts_call(&self, channels: &[ChannelId]) -> Result<Vec<Reading>, StoreError> {
-        let two = |channel| self.keys.all(channel).into_iter().take(2);
-        let keys: Vec<_> = channels.iter().flat_map(two).collect();
-        let (as_of, counts) = timed::<(u32, String)>(self.runner.run(&self.counts, &keys, &[]).await?)?;
-        let reading =
-            |(count, mark): (u32, String)| Reading { count, as_of, mark: mark.parse().ok().map(Mark) };
-        Ok(counts.into_iter().map(reading).collect())
+        let keys: Vec<_> = channels.iter().flat_map(|channel| self.keys.all(channel)).collect();
+        let now = Instant::now();
+        let trusted = channels.iter().flat_map(|channel| self.trusted(channel, now).to_be_bytes()).collect();
+        let (as_of, counts) = timed(self.runner.run(&self.counts, &keys, &[trusted]).await?)?;
+        let reading = |(channel, answer): (&ChannelId, &Value)| {
+            if let Value::Int(count) = answer {
+                let count = u32::try_from(*count).map_err(|_| StoreError::unexpected())?;
+                let mark = self.known.get(channel).and_then(|known| known.mark);
+                return Ok(Reading { count, as_of, mark });
+            }
+            let (count, marked) = text(answer)?.split_once(' ').ok_or_else(StoreError::unexpected)?;
+            let (count, mark) = (number(Some(count))?, mark(Some(marked)));
+            self.learn(channel, count, mark);
+            Ok(Reading { count, as_of, mark })
+        };
+        channels.iter().zip(&counts).map(reading).collect()
+    }
+
+    /// The count with which a channel's mark need not be looked at. A channel that was lost has another count, unless just
+    /// as many have come meanwhile, so that now and then it is looked at all the same.
+    fn trusted(&self, channel: &ChannelId, now: Instant) -> u32 {
+        let known = self.known.get(channel);
+        known.filter(|known| now < known.looked + TRUSTED_FOR).map_or(u32::MAX, |known| known.count)
+    }
+
+    fn learn(&self, channel: &ChannelId, count: u32, mark: Option<Mark>) {
+        let looked = Instant::now();
+        match self.known.get_mut(channel) {
+            Some(mut known) => {
+                // If it was lost, the list of live channels may be too.
+                let listed = known.listed.filter(|_| known.mark == mark);
+                *known = Known { count, mark, looked, listed };
+            }
+            None => {
+                self.known.insert(channel.clone(), Known { count, mark, looked, listed: None });
+            }
+        }
     }
 
     async fn listed_call(&self, buckets: &[Vec<u8>]) -> Result<Vec<Vec<String>>, StoreError> {
@@ -102,23 +145,22 @@ impl<R: Runner> RemoteStore<R> {
     /// If it fails it is tried again with their next write.
     async fn enter(&self, batches: &[Batch], written: &[Result<Written, StoreError>]) {
         let at = Instant::now();
-        let mut buckets = BTreeMap::<Vec<u8>, BTreeMap<ChannelId, Listed>>::new();
+        let mut buckets = BTreeMap::<Vec<u8>, BTreeSet<ChannelId>>::new();
         for (Batch { channel, .. }, written) in batches.iter().zip(written) {
-            let Ok(Written { reading: Reading { mark, .. }, .. }) = *written else { continue };
-            let is_listed = self.listed.get(channel).is_some_and(|listed| {
-                listed.mark == mark && at < listed.at + LISTED_FOR - self.ttl.min(LISTED_FOR / 2)
-            });
-            if !is_listed {
-                let bucket = buckets.entry(self.keys.bucket(channel)).or_default();
-                bucket.insert(channel.clone(), Listed { at, mark });
+            let listed = self.known.get(channel).and_then(|known| known.listed);
+            let is_listed = listed.is_some_and(|then| at < then + LISTED_FOR - self.ttl.min(LISTED_FOR / 2));
+            if written.is_ok() && !is_listed {
+                buckets.entry(self.keys.bucket(channel)).or_default().insert(channel.clone());
             }
         }
-        let enter = |(bucket, channels): (Vec<u8>, BTreeMap<ChannelId, Listed>)| async move {
+        let enter = |(bucket, channels): (Vec<u8>, BTreeSet<ChannelId>)| async move {
             let mut args = vec![LISTED_FOR.as_millis().to_string().into_bytes()];
-            args.extend(channels.keys().map(|channel| channel.as_str().as_bytes().to_vec()));
+            args.extend(channels.iter().map(|channel| channel.as_str().as_bytes().to_vec()));
             if self.runner.run(&self.list, &[bucket], &args).await.is_ok() {
-                for (channel, listed) in channels {
-                    self.listed.insert(channel, listed);
+                for channel in &channels {
+                    if let Some(mut known) = self.known.get_mut(channel) {
+                        known.listed = Some(at);
+                    }
                 }
             }
         };
@@ -179,8 +221,11 @@ impl<R: Runner> Store for RemoteStore<R> {
 
     async fn sweep(&self) -> Result<(), StoreError> {
         let now = Instant::now();
-        self.listed.retain(|_, listed| now < listed.at + LISTED_FOR);
-        let channels: Vec<ChannelId> = self.listed.iter().map(|entry| entry.key().clone()).collect();
+        self.known.retain(|_, known| {
+            now < known.looked + FORGOTTEN_AFTER || known.listed.is_some_and(|at| now < at + LISTED_FOR)
+        });
+        let listed = self.known.iter().filter(|known| known.listed.is_some());
+        let channels: Vec<ChannelId> = listed.map(|known| known.key().clone()).collect();
         let step = SWEEP_STEP.to_string().into_bytes();
         for channel in channels {
             // A step at a time: others' calls get between them.
@@ -192,7 +237,7 @@ impl<R: Runner> Store for RemoteStore<R> {
                 let (removed, left) = parse::<(usize, usize)>(answer)?;
                 if left == 0 {
                     // Nothing is left to sweep until someone comes, and is entered again.
-                    self.listed.remove(&channel);
+                    self.known.entry(channel.clone()).and_modify(|known| known.listed = None);
                 }
                 if removed < SWEEP_STEP {
                     break;
@@ -216,11 +261,27 @@ impl<R: Runner> Store for RemoteStore<R> {
 }
 
 /// An answer that begins with the time.
-fn timed<T: FromRedisValue>(answer: Value) -> Result<(Timestamp, Vec<T>), StoreError> {
+fn timed(answer: Value) -> Result<(Timestamp, Vec<Value>), StoreError> {
     let mut parts = parse::<Vec<Value>>(answer)?.into_iter();
     let time = parse::<u64>(parts.next().ok_or_else(StoreError::unexpected)?)?;
-    let rest = parts.map(parse::<T>).collect::<Result<_, _>>()?;
-    Ok((Timestamp::from_millis(time), rest))
+    Ok((Timestamp::from_millis(time), parts.collect()))
+}
+
+/// A text in an answer.
+fn text(value: &Value) -> Result<&str, StoreError> {
+    match value {
+        Value::BulkString(bytes) => str::from_utf8(bytes).map_err(|_| StoreError::unexpected()),
+        _ => Err(StoreError::unexpected()),
+    }
+}
+
+fn number(word: Option<&str>) -> Result<u32, StoreError> {
+    word.and_then(|word| word.parse().ok()).ok_or_else(StoreError::unexpected)
+}
+
+/// A mark, if there is one.
+fn mark(word: Option<&str>) -> Option<Mark> {
+    word.and_then(|word| u64::from_str_radix(word, 16).ok()).map(Mark)
 }
 
 fn parse<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
