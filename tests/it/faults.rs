@@ -1,7 +1,7 @@
 //! What happens to Redis, and what viewers see of it: no error, never a number that is known to be too low, and the right
 //! one when it is over.
 
-use std::{sync::Arc, time::Duration};
+use std::{fs, os::unix::fs::symlink, sync::Arc, time::Duration};
 
 use aforo::{
     domain::Timestamp,
@@ -14,6 +14,7 @@ use futures::future::join_all;
 use redis::Value;
 use reqwest::StatusCode;
 use serde_json::json;
+use tempfile::TempDir;
 use tokio::{net::TcpListener, time::sleep};
 use uuid::Uuid;
 
@@ -157,6 +158,28 @@ async fn a_redis_that_was_demoted_and_promoted_again_is_made_whole() {
     redis.command::<()>("REPLICAOF NO ONE");
     let before = stream.until_fresh(6).await;
     assert!(before.iter().all(|count| *count == Some(5)), "{before:?}");
+}
+
+#[tokio::test]
+async fn a_redis_that_was_demoted_is_left_for_the_one_that_has_its_name_now() {
+    let folder = TempDir::new().unwrap();
+    let name = folder.path().join("name");
+    let (mut old, mut new) = (RedisServer::reserve(), RedisServer::reserve());
+    let sockets = [old.add_socket(), new.add_socket()];
+    old.run().await;
+    new.run().await;
+    symlink(&sockets[0], &name).unwrap();
+    let app = TestApp::with(&["--redis-url", &format!("unix:{}", name.display())]).await;
+    app.sse("sse/ana").await.until_fresh(0).await;
+    app.join("ana", viewer()).await;
+    assert!(!old.keys(0).is_empty());
+
+    fs::remove_file(&name).unwrap();
+    symlink(&sockets[1], &name).unwrap();
+    old.command::<()>(&format!("REPLICAOF 127.0.0.1 {}", new.port));
+    app.join("ana", viewer()).await;
+    app.sse("sse/ana").await.until_fresh(2).await;
+    assert_eq!(new.command::<usize>("ZCARD aforo:{ana}:viewers"), 2);
 }
 
 #[tokio::test]

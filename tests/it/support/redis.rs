@@ -175,7 +175,7 @@ impl RedisServer {
     }
 
     fn try_connect(&self) -> RedisResult<Connection> {
-        let mut connection = Client::open(self.url())?.get_connection_with_timeout(Duration::from_secs(1))?;
+        let mut connection = Client::open(self.url())?.get_connection_with_timeout(Duration::from_secs(5))?;
         redis::cmd("PING").exec(&mut connection)?;
         Ok(connection)
     }

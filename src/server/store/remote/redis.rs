@@ -74,6 +74,8 @@ fn damage(error: &RedisError) -> Damage {
             ServerErrorKind::ReadOnly | ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown
         )
     );
+    // Before 7.0 it is a script's error: `ERR Error running script (…): … -READONLY You can't write …`.
+    let sends_away = sends_away || error.detail().is_some_and(|detail| detail.contains(": -READONLY "));
     if sends_away || error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error() {
         Damage::Broken
     } else {
