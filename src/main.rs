@@ -5,9 +5,6 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     match aforo::server::boot::main() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("aforo: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => error.report().into(),
     }
 }

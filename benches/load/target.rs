@@ -12,12 +12,13 @@ use crate::{
 };
 
 /// Settings that would refuse what no real audience does: thousands of viewers and streams from one address.
-const WITHOUT_LIMITS: [&str; 6] = [
+const WITHOUT_LIMITS: [&str; 7] = [
     "LIMIT_JOINS_BURST",
     "LIMIT_JOINS_PER_SECOND",
     "LIMIT_SESSIONS_PER_CHANNEL",
     "LIMIT_STREAMS_PER_ADDRESS",
     "LIMIT_NEW_CHANNELS_PER_MINUTE",
+    "LIMIT_FOLLOWS_PER_MINUTE",
     "LIMIT_STREAMS",
 ];
 

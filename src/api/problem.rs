@@ -2,7 +2,7 @@
 //!
 //! Nothing of the inside shows in one: no type name, no message of Redis.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use leptos::server_fn::{
     ContentType, Decodes, Encodes, Format, FormatType,
@@ -144,6 +144,12 @@ impl Problem {
     #[must_use]
     pub fn retry_after(self, seconds: u32) -> Self {
         Self { retry_after: Some(seconds), ..self }
+    }
+
+    /// Asks for a pause that is over once `wait` has passed.
+    #[must_use]
+    pub fn retry_once_over(self, wait: Duration) -> Self {
+        self.retry_after(u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1))
     }
 }
 

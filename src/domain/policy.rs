@@ -81,6 +81,10 @@ impl Policy {
             "VIEWER_WRITE_INTERVAL is over a quarter of VIEWER_TIMEOUT: beats would wait too long to count",
         );
         hold(self.cleanup_interval >= Duration::from_secs(1), "VIEWER_CLEANUP_INTERVAL is under a second");
+        hold(
+            self.cleanup_interval <= Duration::from_secs(24 * 60 * 60),
+            "VIEWER_CLEANUP_INTERVAL is over a day: memory of who has gone would be kept for that long",
+        );
         problems
     }
 }

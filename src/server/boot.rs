@@ -9,7 +9,6 @@ use std::{
 };
 
 use axum::Router;
-use clap::Parser;
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{MissedTickBehavior, interval, sleep},
@@ -23,11 +22,12 @@ use super::{
     fanout::{Hub, reader},
     follow::{self, Followers, Follows},
     health::Ending,
-    limits::{Beats, Streams},
+    limits::{Beats, Rate, Streams},
     listen::{Apps, Listener, Tls, TlsError},
     metrics::Metrics,
     presence::Presence,
     router::{busy, panicked, router},
+    settings::{self, Refusal},
     site,
     state::{AppState, Parts},
     store::{self, Measured, OpenError, Opened, Store},
@@ -37,6 +37,9 @@ use super::{
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
+    /// There are no settings to start with.
+    #[error(transparent)]
+    Settings(#[from] Refusal),
     /// The settings contradict each other.
     #[error(transparent)]
     Config(#[from] InvalidConfig),
@@ -72,17 +75,36 @@ pub enum BootError {
     System(#[from] io::Error),
 }
 
+impl BootError {
+    /// Tells it where it is looked for, and how the program ends: with 2 for what is wrong with settings and flags, with 1 for
+    /// what the machine refuses.
+    #[must_use]
+    pub fn report(&self) -> u8 {
+        match self {
+            Self::Settings(Refusal::Usage(usage)) => {
+                // Help goes to standard output; if that is closed, nobody wants it.
+                let _closed = usage.print();
+                u8::try_from(usage.exit_code()).unwrap_or(2)
+            }
+            other => {
+                eprintln!("aforo: {other}");
+                if matches!(other, Self::Settings(_) | Self::Config(_)) { 2 } else { 1 }
+            }
+        }
+    }
+}
+
 /// The program: reads the settings, serves, and ends well on SIGTERM and SIGINT.
 ///
 /// # Errors
 /// When it can't start.
 pub fn main() -> Result<(), BootError> {
-    let config = Config::parse();
+    let config = settings::read(std::env::args_os())?;
     telemetry::init(config.log_format, &config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let server = Server::bind(&config).await?;
-        let scheme = if config.tls_cert.is_some() { "https" } else { "http" };
+        let scheme = if config.tls()?.is_some() { "https" } else { "http" };
         tracing::info!("up to {} connections at a time", server.listener.capacity());
         tracing::info!("serving {scheme}://{}", server.addr());
         server.serve(terminated()?).await;
@@ -124,10 +146,7 @@ impl Server {
         config: &Config,
     ) -> Result<Self, BootError> {
         let policy = config.policy()?;
-        let tls = match (&config.tls_cert, &config.tls_key) {
-            (Some(certificate), Some(key)) => Some(Tls::load(certificate, key)?),
-            _ => None,
-        };
+        let tls = config.tls()?.map(|(certificate, key)| Tls::load(certificate, key)).transpose()?;
         let listener = Listener::bind(config.site_addr, tls.as_ref().map(Tls::acceptor).transpose()?)
             .map_err(|source| BootError::Listen { addr: config.site_addr, source })?;
         let addr = listener.addr()?;
@@ -146,7 +165,9 @@ impl Server {
             origins: config.allowed_origins.iter().cloned().collect(),
             embed_frame_ancestors: config.embed_frame_ancestors.clone(),
             stream_url_template: config.stream_url_template.clone(),
+            body_limit: config.body_limit(),
             beats: Beats::new(config.per_address()),
+            follow_rate: Rate::per_minute(config.limit_follows_per_minute),
             streams: Streams::new(config.limit_streams_per_address, config.limit_streams),
             metrics: metrics.clone(),
             ending: Ending::default(),
@@ -155,8 +176,8 @@ impl Server {
         let mut background = Background::new(metrics);
         let (watched, source) = (Arc::clone(&hub), Arc::new(presence.clone()));
         background.keep("reader", move || reader::run(Arc::clone(&watched), source.clone()));
-        let (own, beats) = (presence.clone(), state.beats.clone());
-        background.keep("sweep", move || sweep(own.clone(), beats.clone(), policy.cleanup_interval));
+        let swept = state.clone();
+        background.keep("sweep", move || sweep(swept.clone(), policy.cleanup_interval));
         let own = presence.clone();
         background.keep("recovery", move || {
             let own = own.clone();
@@ -204,13 +225,14 @@ impl Server {
 }
 
 /// Frees memory of what has expired, again and again.
-async fn sweep(presence: Presence, beats: Beats, every: Duration) {
+async fn sweep(state: AppState, every: Duration) {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        beats.sweep();
-        if let Err(error) = presence.sweep().await {
+        state.beats.sweep();
+        state.follow_rate.sweep();
+        if let Err(error) = state.presence.sweep().await {
             tracing::warn!(%error, "expired viewers were not cleaned up; trying again later");
         }
     }

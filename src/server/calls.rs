@@ -29,9 +29,6 @@ use crate::{
     domain::CountUpdate,
 };
 
-/// The largest body, in bytes: a call's arguments are under 300.
-const BODY_LIMIT: usize = 4096;
-
 /// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
@@ -54,7 +51,7 @@ where
         let (parts, body) = request.into_parts();
         state.origins.check(&parts)?;
         check_media_type(&parts.headers, media_types)?;
-        let arguments: F = parse(&read(body).await?)?;
+        let arguments: F = parse(&read(body, state.body_limit).await?)?;
         let visitor = visitor(state, link, &parts.headers);
         Ok(Json(run(visitor, arguments).await?).into_response())
     };
@@ -68,8 +65,8 @@ where
 }
 
 /// A whole body, unless it is over the limit or takes too long.
-pub(super) async fn read(body: Body) -> Result<Bytes, Problem> {
-    let whole = timeout(BODY_TIME, Limited::new(body, BODY_LIMIT).collect()).await;
+pub(super) async fn read(body: Body, limit: Option<usize>) -> Result<Bytes, Problem> {
+    let whole = timeout(BODY_TIME, Limited::new(body, limit.unwrap_or(usize::MAX)).collect()).await;
     let whole = whole.map_err(|_| Problem::new(Code::RequestTimeout))?.map_err(|error| {
         Problem::new(if error.is::<LengthLimitError>() { Code::BodyTooLarge } else { Code::Malformed })
     })?;

@@ -5,7 +5,7 @@
 //! it, so that a browser is one follower, however it follows.
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Redirect, Response},
@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::{
     calls::{check_media_type, essence, parse, read},
     follow::Followed,
+    listen::Link,
     origins,
     state::AppState,
 };
@@ -55,18 +56,18 @@ struct Form {
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-async fn call(State(state): State<AppState>, request: Request) -> Response {
+async fn call(State(state): State<AppState>, Extension(link): Extension<Link>, request: Request) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let response = follow(&state, request).await.into_response();
+    let response = follow(&state, &link, request).await.into_response();
     state.origins.let_read(origin, response)
 }
 
-async fn follow(state: &AppState, request: Request) -> Result<Response, Problem> {
+async fn follow(state: &AppState, link: &Link, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     state.origins.check(&parts)?;
     check_media_type(&parts.headers, &["application/json", FORM])?;
     let is_form = essence(&parts.headers).eq_ignore_ascii_case(FORM);
-    let (body, earlier) = (read(body).await?, viewer_of_cookie(&parts.headers));
+    let (body, earlier) = (read(body, state.body_limit).await?, viewer_of_cookie(&parts.headers));
 
     let (channel, viewer, wish) = if is_form {
         let form: Form = serde_urlencoded::from_bytes(&body)
@@ -79,6 +80,11 @@ async fn follow(state: &AppState, request: Request) -> Result<Response, Problem>
         (ChannelId::parse(&call.channel_id)?, viewer, call.follow)
     };
 
+    state.follow_rate.take(state.proxies.client(link.peer(), &parts.headers)).map_err(|wait| {
+        state.metrics.refused("follows");
+        let what = "too many follows come from this address";
+        Problem::new(Code::LimitReached).detail(what).retry_once_over(wait)
+    })?;
     let followed = state.follows.follow(&channel, viewer, wish, earlier).await?;
     let mut response = if is_form {
         // The channel's page is where the button is; no address is taken from the request. The fragment is for the styles:

@@ -1,7 +1,7 @@
 //! The server half. Modules in the order in which they stand on each other:
 //!
 //! [`clock`], [`metrics`], [`background`], [`limits`], [`listen`], [`origins`], [`request_id`], [`robots`] → [`config`],
-//! [`telemetry`] → [`store`] → [`fanout`], [`follow`] → [`presence`] → [`visitor`] → [`calls`], [`follow_call`],
+//! [`telemetry`] → [`store`] → [`settings`], [`fanout`], [`follow`] → [`presence`] → [`visitor`] → [`calls`], [`follow_call`],
 //! [`openapi`], [`reads`], [`badge`], [`sse`], [`health`], [`site`] → [`router`] → [`boot`].
 
 #![warn(missing_docs)]
@@ -27,6 +27,7 @@ pub mod reads;
 pub mod request_id;
 pub mod robots;
 pub mod router;
+pub mod settings;
 pub mod site;
 pub mod sse;
 pub mod state;

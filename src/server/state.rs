@@ -9,7 +9,7 @@ use super::{
     config::FrameAncestors,
     follow::Follows,
     health::Ending,
-    limits::{Beats, Proxies, Streams},
+    limits::{Beats, Proxies, Rate, Streams},
     metrics::Metrics,
     origins::Origins,
     presence::Presence,
@@ -36,8 +36,12 @@ pub struct Parts {
     pub origins: Origins,
     /// Where the streams of channels are.
     pub stream_url_template: Option<StreamTemplate>,
+    /// The most bytes of a body, if there is a limit.
+    pub body_limit: Option<usize>,
     /// What each address has brought in.
     pub beats: Beats,
+    /// How often each address may follow.
+    pub follow_rate: Rate,
     /// What monitoring is told.
     pub metrics: Metrics,
     /// Whether the server is about to end.

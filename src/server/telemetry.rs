@@ -6,11 +6,7 @@ use super::config::LogFormat;
 
 /// Starts writing logs to standard error. A second call changes nothing.
 pub fn init(format: LogFormat, filter: &str) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|error| {
-        eprintln!("RUST_LOG is not understood ({error}); using info");
-        EnvFilter::new("info")
-    });
-    let subscriber = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = fmt().with_env_filter(EnvFilter::new(filter)).with_writer(std::io::stderr);
     // It fails when there is a subscriber already, as in tests.
     drop(match format {
         LogFormat::Text => subscriber.try_init(),

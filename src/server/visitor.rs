@@ -107,6 +107,5 @@ fn refusal(over: Over) -> Problem {
         Over::Sessions => ("too many viewers of this channel come from this address", SESSIONS_RETRY),
         Over::Channels(wait) => ("too many new channels are opened from this address", wait),
     };
-    let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
-    Problem::new(Code::LimitReached).detail(what).retry_after(seconds)
+    Problem::new(Code::LimitReached).detail(what).retry_once_over(wait)
 }

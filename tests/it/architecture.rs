@@ -26,6 +26,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("server::background", &["server::metrics"]),
     ("server::telemetry", &["server::config"]),
     ("server::store", &["domain", "server::clock", "server::config", "server::metrics"]),
+    ("server::settings", &["server::config", "server::listen::Tls", "server::store"]),
     ("server::fanout", &["domain", "server::store::Store"]), // the trait, no store in particular
     (
         "server::presence",
@@ -67,7 +68,15 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("server::badge", &["api", "domain", "server::presence", "server::state"]),
     (
         "server::follow_call",
-        &["api", "domain", "server::follow", "server::origins", "server::state", "server::calls"],
+        &[
+            "api",
+            "domain",
+            "server::follow",
+            "server::listen::Link",
+            "server::origins",
+            "server::state",
+            "server::calls",
+        ],
     ),
     (
         "server::reads",
@@ -120,7 +129,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("leptos_axum", &["platform::server", "server::site"]),
     ("axum", &["platform::server", "server"]),
     ("tokio", &["server"]),
-    ("clap", &["server::config", "server::boot"]),
+    ("clap", &["server::config", "server::settings"]),
     ("redis", &["server::store", "server::follow"]),
     ("redb", &["server::follow"]),
 ];

@@ -180,6 +180,33 @@ async fn nil_and_garbage_ids_are_refused() {
 }
 
 #[tokio::test]
+async fn the_limit_of_bodies_is_a_setting() {
+    let body = |bytes: usize| {
+        let empty = json!({"channelId": "ana", "viewerId": viewer(), "padding": ""}).to_string();
+        let padding = "x".repeat(bytes - empty.len());
+        let body = empty.replace("\"padding\":\"\"", &format!("\"padding\":\"{padding}\""));
+        assert_eq!(body.len(), bytes);
+        body
+    };
+    for (setting, fits, is_too_large) in [
+        ("--limit-body-bytes=4096", 4_096, Some(4_097)),
+        ("--limit-body-bytes=200", 200, Some(201)),
+        ("--limit-body-bytes=100000", 100_000, Some(100_001)),
+        ("--limit-body-bytes=0", 3_000_000, None),
+    ] {
+        let app = TestApp::with(&[setting]).await;
+        for path in CALLS.into_iter().chain(["/api/channel/follow"]) {
+            let response = send(&app, Method::POST, path, "application/json", body(fits)).await;
+            assert_eq!(response.status(), StatusCode::OK, "{setting}: {path}");
+            if let Some(bytes) = is_too_large {
+                let response = send(&app, Method::POST, path, "application/json", body(bytes)).await;
+                assert_problem(response, 413, "body-too-large", path).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_body_over_the_limit_is_too_large_whether_it_says_so_or_not() {
     let app = TestApp::start().await;
     app.join("ana", viewer()).await;

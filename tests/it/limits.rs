@@ -140,6 +140,84 @@ async fn one_address_opens_so_many_channels_and_may_join_those_of_others() {
     }
 }
 
+async fn follow(app: &TestApp, from: &str, channel: &str) -> Response {
+    app.client
+        .post(format!("{}/api/channel/follow", app.base))
+        .header("X-Forwarded-For", from)
+        .json(&json!({"channelId": channel, "viewerId": viewer(), "follow": true}))
+        .send()
+        .await
+        .unwrap()
+}
+
+async fn followers(app: &TestApp, channel: &str) -> u64 {
+    let answer = app.get(&format!("/api/channel/followers?channelId={channel}")).await;
+    answer.json::<Value>().await.unwrap()["followers"].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn a_classroom_that_follows_at_once_is_not_refused() {
+    let app = node(&[]).await;
+    for response in join_all((0..60).map(|_| follow(&app, "192.0.2.1", "ana"))).await {
+        assert_eq!(response.status(), StatusCode::OK);
+    }
+    assert_eq!(followers(&app, "ana").await, 60);
+}
+
+#[tokio::test]
+async fn a_flood_of_follows_gets_no_further_than_the_limit_and_harms_no_other_address() {
+    let app = node(&[]).await;
+    let began = std::time::Instant::now();
+    let mut answers = stream::iter(0..1_000).map(|_| follow(&app, "192.0.2.1", "ana")).buffer_unordered(32);
+    let mut refused = 0;
+    while let Some(response) = answers.next().await {
+        if response.status() == StatusCode::TOO_MANY_REQUESTS {
+            refused += 1;
+            assert!(response.headers()["retry-after"].to_str().unwrap().parse::<u32>().unwrap() >= 1);
+            assert_eq!(response.json::<Value>().await.unwrap()["code"], "limit-reached");
+        } else {
+            assert_eq!(response.status(), StatusCode::OK);
+        }
+    }
+    // One comes back each second.
+    let most = 60 + began.elapsed().as_secs() + 1;
+    let count = followers(&app, "ana").await;
+    assert!(count >= 60 && count <= most, "{count} of {most} at most");
+    assert_eq!(refused, 1_000 - count);
+    assert_eq!(follow(&app, "192.0.2.2", "ana").await.status(), StatusCode::OK);
+    let metrics = app.get("/metrics").await.text().await.unwrap();
+    let told = format!("aforo_refused_total{{limit=\"follows\"}} {refused}");
+    assert!(metrics.lines().any(|line| line == told), "{told} in\n{metrics}");
+}
+
+#[tokio::test]
+async fn who_is_no_proxy_of_ours_does_not_get_round_the_limit_of_follows_by_naming_other_addresses() {
+    let app = TestApp::with(&["--limit-follows-per-minute=2"]).await;
+    let mut statuses = Vec::new();
+    for number in 0..20 {
+        statuses.push(follow(&app, &format!("192.0.2.{number}"), "ana").await.status());
+    }
+    assert_eq!(statuses[..2], [StatusCode::OK; 2]);
+    assert!(statuses.contains(&StatusCode::TOO_MANY_REQUESTS), "{statuses:?}");
+    // The form of the page is held to the same.
+    let mut statuses = Vec::new();
+    for _ in 0..20 {
+        let form = app.client.post(format!("{}/api/channel/follow", app.base)).body("channelId=ana");
+        let form = form.header("Content-Type", "application/x-www-form-urlencoded").send().await.unwrap();
+        statuses.push(form.status());
+    }
+    assert!(statuses.contains(&StatusCode::TOO_MANY_REQUESTS), "{statuses:?}");
+}
+
+#[tokio::test]
+async fn follows_without_a_limit_are_all_heeded() {
+    let app = TestApp::with(&["--limit-follows-per-minute=0"]).await;
+    for response in join_all((0..200).map(|_| follow(&app, "192.0.2.1", "ana"))).await {
+        assert_eq!(response.status(), StatusCode::OK);
+    }
+    assert_eq!(followers(&app, "ana").await, 200);
+}
+
 #[tokio::test]
 async fn robots_that_say_so_read_and_are_not_counted() {
     let app = TestApp::start().await;

@@ -16,6 +16,7 @@
 //! - `openapi`: the description of the calls, held to the code.
 //! - `pages`: what the server renders.
 //! - `readme`: its tables, held to the code.
+//! - `settings`: those that are wrong, and the program's word on them.
 //! - `scale`: what many viewers, channels and streams cost.
 //! - `requests`: their names, and the log.
 //! - `stream`: the event stream over HTTP.
@@ -50,6 +51,7 @@ mod pages;
 mod readme;
 mod requests;
 mod scale;
+mod settings;
 mod stream;
 mod support;
 mod tls;

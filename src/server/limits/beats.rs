@@ -5,15 +5,13 @@
 
 use std::{
     collections::HashMap,
-    num::NonZeroU32,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use dashmap::DashMap;
-use governor::{Quota, RateLimiter, clock::Clock, state::keyed::DefaultKeyedStateStore};
 
-use super::Address;
+use super::{Address, Rate};
 use crate::domain::{ChannelId, SessionId, Who};
 
 /// The limits of one address; 0 is none.
@@ -52,15 +50,13 @@ impl Over {
     }
 }
 
-type Bucket = RateLimiter<Address, DefaultKeyedStateStore<Address>, governor::clock::DefaultClock>;
-
 /// The sessions that each address has brought in. Cloning is cheap.
 #[derive(Clone)]
 pub struct Beats(Arc<Inner>);
 
 struct Inner {
-    joins: Option<Bucket>,
-    channels: Option<Bucket>,
+    joins: Rate,
+    channels: Rate,
     sessions_per_channel: u32,
     /// Sessions that were let in, and until when they count without another beat.
     admitted: DashMap<(Address, ChannelId), HashMap<SessionId, Instant>>,
@@ -70,13 +66,9 @@ impl Beats {
     /// Holds every address to these limits.
     #[must_use]
     pub fn new(limits: PerAddress) -> Self {
-        let burst = NonZeroU32::new(limits.joins_burst);
-        let per_second = NonZeroU32::new(limits.joins_per_second);
-        let joins = burst.zip(per_second).map(|(burst, rate)| Quota::per_second(rate).allow_burst(burst));
-        let channels = NonZeroU32::new(limits.new_channels_per_minute).map(Quota::per_minute);
         Self(Arc::new(Inner {
-            joins: joins.map(RateLimiter::keyed),
-            channels: channels.map(RateLimiter::keyed),
+            joins: Rate::per_second(limits.joins_burst, limits.joins_per_second),
+            channels: Rate::per_minute(limits.new_channels_per_minute),
             sessions_per_channel: limits.sessions_per_channel,
             admitted: DashMap::new(),
         }))
@@ -102,15 +94,10 @@ impl Beats {
                 return Err(Over::Sessions);
             }
         }
-        let fits = |bucket: &Option<Bucket>| match bucket {
-            Some(bucket) => {
-                bucket.check_key(&address).map_err(|until| until.wait_time_from(bucket.clock().now()))
-            }
-            None => Ok(()),
-        };
         let is_first = sessions.is_empty();
-        let fits = if is_new && is_first { fits(&inner.channels).map_err(Over::Channels) } else { Ok(()) }
-            .and_then(|()| fits(&inner.joins).map_err(Over::Joins));
+        let fits =
+            if is_new && is_first { inner.channels.take(address).map_err(Over::Channels) } else { Ok(()) }
+                .and_then(|()| inner.joins.take(address).map_err(Over::Joins));
         match fits {
             Ok(()) => {
                 sessions.insert(who.session, now + lease);
@@ -144,10 +131,8 @@ impl Beats {
             sessions.retain(|_, until| *until > now);
             !sessions.is_empty()
         });
-        for bucket in [&self.0.joins, &self.0.channels].into_iter().flatten() {
-            bucket.retain_recent();
-            bucket.shrink_to_fit();
-        }
+        self.0.joins.sweep();
+        self.0.channels.sweep();
     }
 }
 

@@ -2,10 +2,12 @@
 
 pub mod address;
 pub mod beats;
+pub mod rate;
 pub mod streams;
 
 pub use self::{
     address::{Address, Proxies},
     beats::{Beats, PerAddress},
+    rate::Rate,
     streams::{Seat, Streams},
 };

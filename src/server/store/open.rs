@@ -35,6 +35,40 @@ pub struct Opened {
     pub runner: Option<Arc<dyn Runner>>,
 }
 
+/// Everything that is wrong with what the settings say about the store. Nothing is connected to.
+#[must_use]
+pub fn faults(config: &Config) -> Vec<OpenError> {
+    let redis = config.redis_url.as_deref();
+    let upstash = (config.upstash_redis_rest_url.as_deref(), config.upstash_redis_rest_token.as_deref());
+    let mut faults = Vec::new();
+    faults.extend(redis.and_then(|urls| match addresses(urls) {
+        Addresses::One(url) => RedisRunner::check(url).err().map(redis_url),
+        Addresses::OfCluster(urls) => ClusterRunner::check(&urls).err().map(redis_url),
+    }));
+    faults.extend(upstash.0.and_then(|url| UpstashRunner::check(url).err()).map(OpenError::from));
+    if redis.is_some() && upstash != (None, None) {
+        faults.push(OpenError::TwoStores);
+    }
+    if upstash.0.is_some() != upstash.1.is_some() {
+        faults.push(OpenError::HalfOfUpstash);
+    }
+    faults
+}
+
+/// What `REDIS_URL` holds.
+enum Addresses<'a> {
+    One(&'a str),
+    OfCluster(Vec<&'a str>),
+}
+
+fn addresses(urls: &str) -> Addresses<'_> {
+    if urls.contains(',') {
+        Addresses::OfCluster(urls.split(',').map(str::trim).filter(|url| !url.is_empty()).collect())
+    } else {
+        Addresses::One(urls)
+    }
+}
+
 /// Opens the store that the settings name, for leases of up to `longest_lease`. It needs not be reachable yet.
 ///
 /// # Errors
@@ -46,14 +80,15 @@ pub fn open(config: &Config, longest_lease: Duration, clock: Arc<dyn Clock>) -> 
             ("in this process", Opened { store: Arc::new(MemoryStore::new(clock)), runner: None })
         }
         (Some(_), (Some(_), _) | (_, Some(_))) => return Err(OpenError::TwoStores),
-        (Some(urls), _) if urls.contains(',') => {
-            let urls: Vec<_> = urls.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
-            let runner = ClusterRunner::open(&urls).map_err(redis_url)?;
-            ("in a Redis Cluster", remote(runner, config, longest_lease))
-        }
-        (Some(url), _) => {
-            ("in Redis", remote(RedisRunner::open(url).map_err(redis_url)?, config, longest_lease))
-        }
+        (Some(urls), _) => match addresses(urls) {
+            Addresses::OfCluster(urls) => {
+                let runner = ClusterRunner::open(&urls).map_err(redis_url)?;
+                ("in a Redis Cluster", remote(runner, config, longest_lease))
+            }
+            Addresses::One(url) => {
+                ("in Redis", remote(RedisRunner::open(url).map_err(redis_url)?, config, longest_lease))
+            }
+        },
         (None, (Some(url), Some(token))) => {
             ("at Upstash", remote(UpstashRunner::open(url, token)?, config, longest_lease))
         }

@@ -39,21 +39,33 @@ impl ClusterRunner {
     /// # Errors
     /// When an address is none.
     pub fn open(urls: &[&str]) -> RedisResult<Self> {
-        let addresses = urls.iter().map(|url| address(url)).collect::<RedisResult<Vec<_>>>()?;
-        let client = ClusterClient::builder(addresses)
-            .use_protocol(ProtocolVersion::RESP3)
-            .connection_timeout(SERVER_CONNECT_LIMIT)
-            .response_timeout(SERVER_LIMIT)
-            .retries(3)
-            .min_retry_wait(10)
-            .max_retry_wait(100)
-            .build()?;
+        let client = client(urls)?;
         let link = Link::keep("redis cluster".to_owned(), damage, move |_| {
             let client = client.clone();
             Box::pin(async move { client.get_async_connection().await })
         });
         Ok(Self { link })
     }
+
+    /// Whether [`ClusterRunner::open`] takes the addresses. Nothing is connected to.
+    ///
+    /// # Errors
+    /// When an address is none.
+    pub fn check(urls: &[&str]) -> RedisResult<()> {
+        client(urls).map(drop)
+    }
+}
+
+fn client(urls: &[&str]) -> RedisResult<ClusterClient> {
+    let addresses = urls.iter().map(|url| address(url)).collect::<RedisResult<Vec<_>>>()?;
+    ClusterClient::builder(addresses)
+        .use_protocol(ProtocolVersion::RESP3)
+        .connection_timeout(SERVER_CONNECT_LIMIT)
+        .response_timeout(SERVER_LIMIT)
+        .retries(3)
+        .min_retry_wait(10)
+        .max_retry_wait(100)
+        .build()
 }
 
 /// When a server is away, a new view of the cluster is made beside the old one, by which the others are still reached.

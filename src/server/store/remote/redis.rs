@@ -27,13 +27,9 @@ impl RedisRunner {
     /// # Errors
     /// When the address is none.
     pub fn open(url: &str) -> RedisResult<Self> {
-        let info = address(url)?;
-        // The name of the library would need one more permission, and nobody asks for it.
-        let settings =
-            info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
+        let client = client(url)?;
         // The address without user and password.
-        let name = format!("redis at {}", info.addr());
-        let client = Client::open(info.set_redis_settings(settings))?;
+        let name = format!("redis at {}", client.get_connection_info().addr());
         let link = Link::keep(name, damage, move |hangup| {
             let client = client.clone();
             let on_push = move |push: PushInfo| {
@@ -52,6 +48,21 @@ impl RedisRunner {
         });
         Ok(Self { link })
     }
+
+    /// Whether [`RedisRunner::open`] takes the address. Nothing is connected to.
+    ///
+    /// # Errors
+    /// When the address is none.
+    pub fn check(url: &str) -> RedisResult<()> {
+        client(url).map(drop)
+    }
+}
+
+fn client(url: &str) -> RedisResult<Client> {
+    let info = address(url)?;
+    // The name of the library would need one more permission, and nobody asks for it.
+    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
+    Client::open(info.set_redis_settings(settings))
 }
 
 /// An address, if it is one that can be connected to, by TLS too.

@@ -64,14 +64,18 @@ impl UpstashRunner {
     /// # Errors
     /// When the address is none, or is `http:` and not of this machine.
     pub fn open(url: &str, token: &str) -> Result<Self, InvalidUrl> {
-        let url = Url::parse(url).map_err(|_| InvalidUrl)?;
-        let is_here = url.host_str().is_some_and(|host| ["localhost", "127.0.0.1", "[::1]"].contains(&host));
-        if !(url.scheme() == "https" || (url.scheme() == "http" && is_here)) {
-            return Err(InvalidUrl);
-        }
+        let url = address(url)?;
         prepare_tls();
         let client = Client::builder().timeout(REQUEST_LIMIT).build().map_err(|_| InvalidUrl)?;
         Ok(Self { client, url, token: token.to_owned() })
+    }
+
+    /// Whether [`UpstashRunner::open`] takes the address.
+    ///
+    /// # Errors
+    /// When the address is none, or is `http:` and not of this machine.
+    pub fn check(url: &str) -> Result<(), InvalidUrl> {
+        address(url).map(drop)
     }
 
     /// Sends a command, again if the service is busy or failing. Commands of the store are idempotent.
@@ -139,6 +143,13 @@ impl Runner for UpstashRunner {
         // It can't be told, and asking would cost a command.
         Ok(None)
     }
+}
+
+fn address(url: &str) -> Result<Url, InvalidUrl> {
+    let url = Url::parse(url).map_err(|_| InvalidUrl)?;
+    let is_here = url.host_str().is_some_and(|host| ["localhost", "127.0.0.1", "[::1]"].contains(&host));
+    let is_secret_on_its_way = url.scheme() == "https" || (url.scheme() == "http" && is_here);
+    if is_secret_on_its_way { Ok(url) } else { Err(InvalidUrl) }
 }
 
 fn to_text(bytes: &[u8]) -> String {
