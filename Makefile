@@ -4,7 +4,7 @@ export LEPTOS_SITE_ROOT ?= target/site
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
 
-.PHONY: run build site test test-rust test-browser bench watch lint format
+.PHONY: run build site test test-rust test-browser bench soak watch lint format
 
 run: build
 	target/release/aforo
@@ -34,6 +34,11 @@ test-browser: build
 bench: build
 	@bash scripts/setup.sh bench
 	@bash scripts/bench.sh $(BENCH)
+
+# Opens and ends 100,000 connections (SOAK_CONNECTIONS) of all kinds, and fails if anything is not given back.
+soak: build
+	@bash scripts/setup.sh bench
+	@bash scripts/bench.sh soak $(SOAK)
 
 # Rebuilds and reloads at every change; needs cargo-leptos.
 watch:

@@ -2,12 +2,24 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
 };
 
 use mio::{Interest, Registry, Token, net::TcpStream};
+use socket2::{Domain, Socket, Type};
 
 use crate::{Result, wire::Answer};
+
+/// Connections from one address of this machine; each has some 28,000 ports.
+const PER_ADDRESS: u32 = 1_000;
+
+/// A socket for the connection of this number, at one of many addresses of this machine. It is not connected yet.
+pub fn socket(number: u32) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    let source = Ipv4Addr::from(0x7f10_0000 + number / PER_ADDRESS);
+    socket.bind(&SocketAddr::from((source, 0)).into())?;
+    Ok(socket)
+}
 
 /// A connection.
 pub struct Conn {

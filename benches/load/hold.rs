@@ -11,7 +11,7 @@
 
 use std::{
     io::{BufRead, ErrorKind, Read, Write},
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     sync::mpsc::{Receiver, channel},
     thread,
     time::{Duration, Instant, SystemTime},
@@ -19,15 +19,11 @@ use std::{
 
 use mio::{Events, Interest, Poll, Token, Waker, net::TcpStream};
 use serde_json::json;
-use socket2::{Domain, Socket, Type};
 
 use crate::{
-    Result, calls,
+    Result, calls, conn,
     wire::{EventStream, News},
 };
-
-/// Streams from one address of this machine; each has some 28,000 ports.
-const PER_ADDRESS: u32 = 1_000;
 
 /// Connections under way at once: fewer than servers keep waiting.
 const OPENING: usize = 256;
@@ -162,9 +158,7 @@ impl Holder {
     }
 
     fn connect(&self, number: u32) -> Result<Held> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        let source = Ipv4Addr::from(0x7f10_0000 + (self.hold.offset + number) / PER_ADDRESS);
-        socket.bind(&SocketAddr::from((source, 0)).into())?;
+        let socket = conn::socket(self.hold.offset + number)?;
         socket.set_nonblocking(true)?;
         if let Err(error) = socket.connect(&self.hold.addr.into())
             && error.kind() != ErrorKind::WouldBlock

@@ -27,6 +27,7 @@ mod report;
 mod scenarios;
 mod stats;
 mod target;
+mod visit;
 mod wire;
 
 use self::{process::Scratch, report::Report, target::Starter};
@@ -73,7 +74,9 @@ enum Command {
     Wipe(scenarios::wipe::Wipe),
     /// What Redis alone can do
     Redis(scenarios::redis_alone::RedisAlone),
-    /// A bounded run of all of them; the default
+    /// Whether everything is given back after many connections of all kinds; fails if not
+    Soak(scenarios::soak::Soak),
+    /// A bounded run of all that measures; the default
     All,
     #[command(hide = true)]
     Hold(hold::Hold),

@@ -15,6 +15,11 @@ pub fn resident(pid: u32) -> io::Result<u64> {
     rss(&fs::read_to_string(format!("/proc/{pid}/status"))?).ok_or_else(|| malformed("status"))
 }
 
+/// How many files and sockets a process has open.
+pub fn descriptors(pid: u32) -> io::Result<u64> {
+    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64)
+}
+
 /// The processor time that the whole machine has used, in seconds.
 pub fn cpu_of_machine() -> io::Result<f64> {
     busy(&fs::read_to_string("/proc/stat")?).ok_or_else(|| malformed("stat"))
@@ -101,6 +106,7 @@ mod tests {
     fn this_process_is_found() {
         let me = std::process::id();
         assert!(resident(me).unwrap() > 100_000);
+        assert!(descriptors(me).unwrap() > 3);
         assert!(cpu_of(me).unwrap() <= cpu_of_machine().unwrap());
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         assert!(children(me).unwrap().contains(&child.id()));

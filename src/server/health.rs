@@ -16,7 +16,7 @@ use axum::{
     routing::get,
 };
 use serde::Serialize;
-use tokio::time::timeout;
+use tokio::{runtime::Handle, time::timeout};
 
 use super::{presence::Presence, state::AppState};
 
@@ -66,6 +66,7 @@ async fn ready(State(state): State<AppState>) -> Response {
 }
 
 async fn metrics(State(state): State<AppState>, State(presence): State<Presence>) -> Response {
-    let text = state.metrics.text(state.streams.open(), presence.watched());
+    let tasks = Handle::current().metrics().num_alive_tasks();
+    let text = state.metrics.text(state.streams.open(), presence.watched(), tasks);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

@@ -36,6 +36,7 @@ struct Inner {
     restored: IntCounter,
     streams: IntGauge,
     watched: IntGauge,
+    tasks: IntGauge,
 }
 
 impl Default for Metrics {
@@ -78,6 +79,7 @@ impl Metrics {
             ),
             streams: gauge(&registry, "streams_open", "Open streams"),
             watched: gauge(&registry, "channels_watched", "Channels with at least one stream"),
+            tasks: gauge(&registry, "tasks", "Tasks under way: loops, and connections with a request"),
             registry: with_process(registry),
         }))
     }
@@ -143,9 +145,10 @@ impl Metrics {
 
     /// All of them, as Prometheus reads them.
     #[must_use]
-    pub fn text(&self, streams: u32, watched: usize) -> String {
+    pub fn text(&self, streams: u32, watched: usize, tasks: usize) -> String {
         self.0.streams.set(streams.into());
         self.0.watched.set(i64::try_from(watched).unwrap_or(i64::MAX));
+        self.0.tasks.set(i64::try_from(tasks).unwrap_or(i64::MAX));
         let mut text = Vec::new();
         // It fails for metrics without samples only, which are left out then.
         let _incomplete = TextEncoder::new().encode(&self.0.registry.gather(), &mut text);

@@ -79,7 +79,7 @@ async fn metric_names() -> BTreeSet<String> {
     let metrics = Metrics::new();
     metrics.refused("test");
     metrics.runs("test");
-    let text = app.get("/metrics").await.text().await.unwrap() + &metrics.text(0, 0);
+    let text = app.get("/metrics").await.text().await.unwrap() + &metrics.text(0, 0, 0);
     let samples = text.lines().filter(|line| !line.starts_with('#'));
     samples.map(|line| line.split(['{', ' ']).next().unwrap().to_owned()).collect()
 }

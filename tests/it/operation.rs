@@ -86,6 +86,7 @@ async fn what_happens_is_counted() {
     }
     assert!(value(&text, "process_resident_memory_bytes") > 1e6, "{text}");
     assert!(value(&text, "process_open_fds") > 3.0);
+    assert!(value(&text, "aforo_tasks") >= 3.0, "{text}");
 }
 
 #[tokio::test]

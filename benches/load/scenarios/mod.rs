@@ -8,6 +8,7 @@ pub mod million;
 pub mod quiet;
 pub mod rates;
 pub mod redis_alone;
+pub mod soak;
 pub mod streams;
 pub mod wipe;
 
@@ -34,6 +35,7 @@ pub fn run(command: &Command, starter: &Starter, report: &mut Report) -> Result<
         Command::Quiet(quiet) => quiet.run(starter, report),
         Command::Wipe(wipe) => wipe.run(starter, report),
         Command::Redis(alone) => alone.run(starter, report),
+        Command::Soak(soak) => soak.run(starter, report),
         Command::All => all(starter, report),
         Command::Hold(_) | Command::Bare { .. } => Ok(()),
     }
