@@ -12,10 +12,12 @@ use crate::{
     pages::{ChannelPage, EmbedPage, HomePage, NotFoundPage},
 };
 
-/// The document that a page is put into.
+/// The document that a page is put into. Pages see to their scripts themselves.
 #[must_use]
 pub fn shell(options: LeptosOptions) -> impl IntoView {
     let styles = format!("/{}/{}.css", options.site_pkg_dir, options.output_name);
+    // Pages with islands name the files of the browser's half.
+    provide_context(options);
     view! {
         <!DOCTYPE html>
         <html lang=use_locale().as_str()>
@@ -25,7 +27,6 @@ pub fn shell(options: LeptosOptions) -> impl IntoView {
                 <meta name="color-scheme" content="light dark" />
                 <link rel="icon" href="/favicon.svg" type="image/svg+xml" />
                 <link rel="stylesheet" href=styles />
-                <HydrationScripts options islands=true />
                 <MetaTags />
             </head>
             <body>

@@ -4,6 +4,7 @@
 
 import { Calls } from "../fixtures/calls.ts";
 import { expect, test } from "../fixtures/index.ts";
+import { layoutShift, measureLayoutShift } from "../fixtures/probes.ts";
 import { HomePage } from "../pages/home-page.ts";
 
 test("numbers move by one stream, and the page joins nothing", async ({ page, channelId, audience }) => {
@@ -42,4 +43,34 @@ test("a channel that comes later appears in its place, but not while the pointer
   await expect(home.badge(later)).toHaveAccessibleName("31 espectadores");
   const names = await home.names();
   expect(names.indexOf(later)).toBeLessThan(names.indexOf(first));
+});
+
+test("pages without an island load no WebAssembly", async ({ page, channelId, audience, faults }) => {
+  faults.expect(/404/);
+  await audience.join(channelId, 30);
+  const loaded: string[] = [];
+  page.on("request", (request) => loaded.push(new URL(request.url()).pathname));
+  for (const path of ["/", "/no/such/page"]) {
+    await page.goto(path);
+    await expect(page.locator("viewer-counter .viewer-counter:visible").first()).toBeVisible();
+    await page.waitForLoadState("load");
+  }
+  expect(loaded).toContain("/widget.js");
+  expect(loaded.filter((path) => /\.wasm$|\/aforo\.js$/.test(path))).toEqual([]);
+});
+
+test("nothing on the page moves when its badges come to life", async ({
+  page,
+  channelId,
+  audience,
+  browserName,
+}) => {
+  test.skip(browserName !== "chromium", "only Chromium reports layout shifts");
+  await audience.join(channelId, 40);
+  await measureLayoutShift(page);
+  const home = new HomePage(page);
+  await home.goto();
+  await audience.join(channelId, 1);
+  await expect(home.badge(channelId)).toHaveAccessibleName("41 espectadores");
+  expect(await layoutShift(page)).toBe(0);
 });

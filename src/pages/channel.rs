@@ -2,7 +2,7 @@ use leptos::{either::Either, prelude::*};
 use leptos_meta::Title;
 use leptos_router::hooks::use_params_map;
 
-use super::{NotFoundPage, badge::Badge, follow::Follow, player::Player};
+use super::{NotFoundPage, alive::Alive, badge::Badge, follow::Follow, player::Player};
 use crate::{components::PageRole, domain::ChannelId, hooks::use_locale};
 
 /// `/{channel}`: the player, how many are watching and how many follow. Who opens it is a viewer.
@@ -16,6 +16,7 @@ pub fn ChannelPage() -> impl IntoView {
     let title = channel.to_string();
     Either::Right(view! {
         <Title text=title.clone() />
+        <Alive />
         <main class="channel">
             <Player channel=channel.clone() locale />
             <header class="channel__bar">

@@ -2,7 +2,7 @@ use leptos::{either::Either, prelude::*};
 use leptos_meta::Title;
 use leptos_router::hooks::{use_params_map, use_query_map};
 
-use super::{NotFoundPage, badge::Badge, player::Player};
+use super::{NotFoundPage, alive::Alive, badge::Badge, player::Player};
 use crate::{
     components::{EmbedViewerTracker, PageRole},
     domain::ChannelId,
@@ -32,6 +32,7 @@ pub fn EmbedPage() -> impl IntoView {
     });
     Either::Right(view! {
         <Title text=title />
+        <Alive />
         <main class="embed" class:embed--transparent=is_transparent>
             // First, so that nothing that breaks on the page keeps it from being counted.
             <EmbedViewerTracker channel=channel.clone() />

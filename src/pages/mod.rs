@@ -1,5 +1,6 @@
 //! The pages: plain HTML, with the islands of [`crate::components`] in it. No logic.
 
+mod alive;
 mod badge;
 mod channel;
 mod embed;

@@ -104,6 +104,26 @@ async fn what_is_no_page_is_a_page_that_says_so() {
 }
 
 #[tokio::test]
+async fn only_pages_with_islands_load_the_browser_half_and_none_loads_it_twice() {
+    let app = TestApp::start().await;
+    app.join("ana", viewer()).await;
+    for (path, times) in [
+        ("/", 0),
+        ("/no/such/page", 0),
+        ("/a%20b", 0),
+        ("/embed/a%20b", 0),
+        ("/ana", 1),
+        ("/embed/ana", 1),
+        ("/embed/ana?counter=1", 1),
+    ] {
+        let html = html(&app, path, "es").await;
+        assert_eq!(html.matches(r#"rel="modulepreload""#).count(), times, "{path}: {html}");
+        assert_eq!(html.matches(r#"as="fetch""#).count(), times, "{path}: {html}");
+        assert_eq!(html.contains("<leptos-island"), times == 1, "{path}: {html}");
+    }
+}
+
+#[tokio::test]
 async fn files_come_compressed_to_those_who_take_it_and_may_be_kept_for_good() {
     let app = TestApp::start().await;
     let page = html(&app, "/ana", "es").await;
