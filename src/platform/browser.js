@@ -35,8 +35,6 @@ const viewerId = () => {
   return viewer;
 };
 
-export const isHidden = () => document.visibilityState == "hidden";
-
 // https://developer.mozilla.org/docs/Web/API/Document/prerendering
 export const isPrerendering = () => !!document.prerendering;
 
@@ -61,14 +59,14 @@ const listen = (target, type, listener) => {
 // Kinds: the order of the list, which is that of `PageEvent`.
 export const onPageEvent = (callback) => {
   const stops = [
-    [document, "visibilitychange", () => callback(isHidden() ? 1 : 0, 0, "")],
-    [document, "prerenderingchange", () => callback(2, 0, "")],
-    [window, "pagehide", () => callback(3, 0, "")],
-    [document, "freeze", () => callback(4, 0, "")],
-    [window, "pageshow", (event) => event.persisted && callback(5, 0, "")],
-    [document, "resume", () => callback(6, 0, "")],
-    [window, "online", () => callback(7, 0, "")],
-    [window, "offline", () => callback(8, 0, "")],
+    [document, "visibilitychange", () => callback(0, 0, "")],
+    [document, "prerenderingchange", () => callback(1, 0, "")],
+    [window, "pagehide", () => callback(2, 0, "")],
+    [document, "freeze", () => callback(3, 0, "")],
+    [window, "pageshow", (event) => event.persisted && callback(4, 0, "")],
+    [document, "resume", () => callback(5, 0, "")],
+    [window, "online", () => callback(6, 0, "")],
+    [window, "offline", () => callback(7, 0, "")],
   ].map((each) => listen(...each));
   return () => stops.forEach((stop) => stop());
 };
@@ -85,11 +83,6 @@ export const onceSeen = (callback) => {
   );
   observer.observe(document.querySelector("main") ?? document.documentElement);
   return () => observer.disconnect();
-};
-
-export const after = (millis, callback) => {
-  const timer = setTimeout(callback, millis, 0, 0, "");
-  return () => clearTimeout(timer);
 };
 
 // Kinds: 0 failed, number: milliseconds to wait at least; 1 counted, number: milliseconds between beats, if the answer

@@ -1,7 +1,9 @@
-//! The twin for browsers: names and types for what is in `browser.js`, beside this file.
+//! The twin for browsers: timers and the document through the bindings that there are for them, and names and types for
+//! what is in `browser.js`, beside this file.
 
 use std::rc::Rc;
 
+use gloo_timers::callback::Timeout;
 use send_wrapper::SendWrapper;
 use wasm_bindgen::{JsValue, closure::Closure, prelude::wasm_bindgen};
 
@@ -15,8 +17,6 @@ type Callback = dyn FnMut(u32, f64, String);
 extern "C" {
     #[wasm_bindgen(js_name = newId)]
     fn js_new_id() -> String;
-    #[wasm_bindgen(js_name = isHidden)]
-    fn js_is_hidden() -> bool;
     #[wasm_bindgen(js_name = isPrerendering)]
     fn js_is_prerendering() -> bool;
     #[wasm_bindgen(js_name = handedOver)]
@@ -25,8 +25,6 @@ extern "C" {
     fn js_on_page_event(callback: &Closure<Callback>) -> JsValue;
     #[wasm_bindgen(js_name = onceSeen)]
     fn js_once_seen(callback: &Closure<Callback>) -> JsValue;
-    #[wasm_bindgen(js_name = after)]
-    fn js_after(millis: f64, callback: &Closure<Callback>) -> JsValue;
     #[wasm_bindgen(js_name = beat)]
     fn js_beat(
         path: &str,
@@ -59,19 +57,25 @@ extern "C" {
 
 /// Something that goes on until it is dropped: a timer, a request, a stream, listening.
 pub struct Ongoing {
-    stop: JsValue,
-    _callback: Closure<Callback>,
+    _timer: Option<Timeout>,
+    _script: Option<Script>,
 }
 
 impl Ongoing {
     /// Boxed here, so that there is one of everything that follows.
     fn new(callback: Box<Callback>, start: impl FnOnce(&Closure<Callback>) -> JsValue) -> Self {
         let callback = Closure::wrap(callback);
-        Self { stop: start(&callback), _callback: callback }
+        Self { _timer: None, _script: Some(Script { stop: start(&callback), _callback: callback }) }
     }
 }
 
-impl Drop for Ongoing {
+/// What `browser.js` has begun, and what it calls back.
+struct Script {
+    stop: JsValue,
+    _callback: Closure<Callback>,
+}
+
+impl Drop for Script {
     fn drop(&mut self) {
         js_stop(&self.stop);
     }
@@ -98,7 +102,7 @@ pub fn new_id() -> String {
 /// Whether nobody sees the page.
 #[must_use]
 pub fn is_hidden() -> bool {
-    js_is_hidden()
+    web_sys::window().and_then(|window| window.document()).is_some_and(|document| document.hidden())
 }
 
 /// Whether the browser has loaded the page before anyone has asked for it.
@@ -140,14 +144,13 @@ impl<T: ?Sized> Clone for Local<T> {
 pub fn on_page_event(callback: impl Fn(PageEvent) + 'static) -> Ongoing {
     let callback = move |kind: u32, _, _| {
         callback(match kind {
-            0 => PageEvent::Seen { hidden: false },
-            1 => PageEvent::Seen { hidden: true },
-            2 => PageEvent::Activated,
-            3 => PageEvent::Closed,
-            4 => PageEvent::Frozen,
-            5 => PageEvent::Restored,
-            6 => PageEvent::Resumed,
-            7 => PageEvent::Online,
+            0 => PageEvent::Seen { hidden: is_hidden() },
+            1 => PageEvent::Activated,
+            2 => PageEvent::Closed,
+            3 => PageEvent::Frozen,
+            4 => PageEvent::Restored,
+            5 => PageEvent::Resumed,
+            6 => PageEvent::Online,
             _ => PageEvent::Offline,
         });
     };
@@ -161,7 +164,9 @@ pub fn once_seen(callback: impl Fn() + 'static) -> Ongoing {
 
 /// Calls back once, after so many milliseconds.
 pub fn after(millis: f64, callback: impl Fn() + 'static) -> Ongoing {
-    Ongoing::new(Box::new(move |_, _, _| callback()), |callback| js_after(millis, callback))
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` takes the nearer end")]
+    let millis = millis as u32;
+    Ongoing { _timer: Some(Timeout::new(millis, callback)), _script: None }
 }
 
 /// Sends a beat of this browser's viewer and calls back with the answer.

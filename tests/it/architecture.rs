@@ -107,6 +107,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 
 /// Crates that only some modules may name.
 const ONLY_IN: &[(&str, &[&str])] = &[
+    ("gloo_timers", &["platform::browser"]),
     ("web_sys", &["platform::browser"]),
     ("wasm_bindgen", &["platform::browser", "lib"]),
     ("send_wrapper", &["platform::browser"]),
