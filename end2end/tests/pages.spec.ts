@@ -4,6 +4,7 @@
  */
 
 import AxeBuilder from "@axe-core/playwright";
+import type { Page } from "@playwright/test";
 
 import { takeOutScripts } from "../fixtures/conditions.ts";
 import { expect, test } from "../fixtures/index.ts";
@@ -92,10 +93,32 @@ for (const { name, path, status } of PAGES) {
       const page = await newVisitor({ colorScheme, javaScriptEnabled: true });
       if (!javaScriptEnabled) await takeOutScripts(page);
       expect((await page.goto(path(channelId)))?.status()).toBe(status);
-      const { violations } = await new AxeBuilder({ page }).analyze();
-      expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`)).toEqual(
-        [],
-      );
+      expect(await violations(page)).toEqual([]);
     });
   }
+}
+
+for (const state of ["stale", "unknown"]) {
+  for (const colorScheme of ["light", "dark"] as const) {
+    test(`a badge that is ${state} is accessible in ${colorScheme} colours`, async ({
+      newVisitor,
+      channelId,
+      audience,
+    }) => {
+      await audience.join(channelId, 50);
+      const page = await newVisitor({ colorScheme, javaScriptEnabled: true });
+      await takeOutScripts(page, state);
+      for (const path of ["/", `/${channelId}`, embedPath(channelId, true)]) {
+        await page.goto(path);
+        await expect(page.locator(".viewer-counter").first()).toHaveAttribute("data-state", state);
+        expect(await violations(page), path).toEqual([]);
+      }
+    });
+  }
+}
+
+/** What the page does to people who use assistive technology, or see little. */
+async function violations(page: Page): Promise<string[]> {
+  const { violations } = await new AxeBuilder({ page }).analyze();
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
 }
