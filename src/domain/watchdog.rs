@@ -113,13 +113,14 @@ impl Watchdog {
             // The clock was set back.
             self.heard = now;
             self.ask_at = now + ASK_AFTER;
+            self.reopen_at = self.reopen_at.map(|_| now);
             self.stale_at = if self.stale_at.is_finite() { now } else { self.stale_at };
         }
         let is_dead = now - self.heard >= DEAD_AFTER;
         if is_dead {
             self.stale_at = self.stale_at.min(now);
         }
-        if is_dead || self.reopen_at.is_some_and(|at| now >= at) {
+        if self.reopen_at.map_or(is_dead, |at| now >= at) {
             return Verdict::Reopen;
         }
         if !hidden && now >= self.ask_at {
@@ -147,7 +148,7 @@ impl Watchdog {
     pub fn wait(&self, now: f64, hidden: bool) -> f64 {
         let silence = now - self.heard;
         let next = now + if silence < STALE_AFTER { STALE_AFTER } else { DEAD_AFTER } - silence;
-        let next = self.reopen_at.map_or(next, |at| at.min(next));
+        let next = self.reopen_at.unwrap_or(next);
         let next = if hidden { next } else { next.min(self.ask_at) };
         let next = if now < self.stale_at { next.min(self.stale_at) } else { next };
         (next - now).clamp(0.0, DEAD_AFTER)
@@ -274,6 +275,13 @@ mod tests {
         let mut watchdog = opened(0.0);
         watchdog.broke(10.0, 0.5);
         assert_eq!(watchdog.check(3_600_000.0, false), Reopen);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_delays_no_reopening() {
+        let mut watchdog = opened(1e12);
+        watchdog.broke(1e12, 1.0);
+        assert_eq!(watchdog.check(1e12 - 3_600_000.0, true), Reopen);
     }
 
     #[test]

@@ -7,8 +7,8 @@
 //!
 //! - Every tab knows what the others watch, so that a new leader opens the right stream at once.
 //! - A leader that says nothing when asked, or for a minute, is taken for frozen; its lock is taken from it.
-//! - When the stream breaks, every tab waits for a random moment, and whoever's comes first opens it. (The leader's own
-//!   may come late: browsers hold the timers of hidden tabs back.)
+//! - When the stream breaks or dies, every tab waits for a random moment, and whoever's comes first opens it. (The
+//!   leader's own may come late: browsers hold the timers of hidden tabs back.)
 //! - What is shown doesn't turn stale while the stream passes from tab to tab, or is reopened for more channels.
 //! - Where tabs can't share, each leads itself.
 
@@ -151,7 +151,7 @@ pub struct Relay {
     others: Vec<Other>,
     /// What the stream was opened for.
     open: Vec<String>,
-    /// What came in last, by channel.
+    /// What came in last on this stream, by channel.
     told: Vec<(String, String)>,
     watchdog: Watchdog,
 }
@@ -219,15 +219,15 @@ impl Relay {
             Event::Answered(answered) => self.watchdog.answered(now, answered),
             Event::Seen { hidden } => {
                 self.hidden = hidden;
-                self.check(now, &mut todo);
+                self.check(now, random, &mut todo);
             }
             Event::Online => {
                 if self.watchdog.is_stale(now) {
-                    self.reopen(now, &mut todo);
+                    self.reopen(now, random, &mut todo);
                 }
             }
             Event::Offline => self.watchdog.cut_off(now),
-            Event::Woken => self.check(now, &mut todo),
+            Event::Woken => self.check(now, random, &mut todo),
         }
         todo
     }
@@ -293,6 +293,8 @@ impl Relay {
                 self.open.push(channel.clone());
             }
         }
+        // The new stream begins with all counts; those of the old one may be of long ago.
+        self.told.clear();
         self.watchdog.opened(now);
         todo.extend([Command::Open(self.open.clone()), self.say_what_it_watches("lead")]);
     }
@@ -304,21 +306,24 @@ impl Relay {
         }
     }
 
-    /// Opens the stream again: here, or in this tab in place of the leader.
-    fn reopen(&mut self, now: f64, todo: &mut Vec<Command>) {
+    /// Opens the stream again: here, or in this tab in place of the leader. All tabs come to that in the same moment, so
+    /// those that don't lead wait for a random one first, unless they have.
+    fn reopen(&mut self, now: f64, random: f64, todo: &mut Vec<Command>) {
         if self.role == Role::Leading {
             self.open(now, todo);
+        } else if !self.watchdog.is_broken() {
+            self.watchdog.broke(now, random);
         } else {
             self.watchdog.opened(now);
             todo.push(Command::Lead { steal: true });
         }
     }
 
-    fn check(&mut self, now: f64, todo: &mut Vec<Command>) {
+    fn check(&mut self, now: f64, random: f64, todo: &mut Vec<Command>) {
         match self.watchdog.check(now, self.hidden) {
             Verdict::Fine => {}
             Verdict::Ask => todo.push(Command::Ask),
-            Verdict::Reopen => self.reopen(now, todo),
+            Verdict::Reopen => self.reopen(now, random, todo),
         }
     }
 

@@ -209,6 +209,7 @@ fn another_channel_reopens_the_stream_and_nobody_is_stale() {
     let late = browser.open(&["eva"]);
     assert_eq!(browser.tabs[0].stream, ["ana", "eva"]);
     assert!(!browser.is_stale(0) && !browser.is_stale(late));
+    browser.news("ana", 3);
     browser.watch(late, &["eva", "ana"]);
     assert_eq!(browser.opened, 2, "a channel that is open needs no new stream");
     assert_eq!(browser.shown(late), Some(3));
@@ -251,7 +252,7 @@ fn a_frozen_leader_is_replaced_after_a_minute_of_silence_and_gives_way_when_it_t
     browser.pass(100_000.0, true);
     assert_eq!(browser.lock, Some(0), "with ticks it stays");
     browser.tabs[0].frozen = true;
-    browser.pass(61_000.0, false);
+    browser.pass(66_000.0, false);
     assert_eq!(browser.lock, Some(1));
     browser.news("eva", 4);
     assert_eq!(browser.shown(1), Some(4));
@@ -346,6 +347,52 @@ fn a_network_that_is_gone_is_stale_at_once_and_one_that_is_back_reopens_at_once(
     assert_eq!(browser.opened, 2);
     browser.news("ana", 3);
     assert!(!browser.is_stale(0));
+}
+
+#[test]
+fn when_the_network_is_back_for_all_tabs_the_leader_alone_reopens() {
+    let mut browser = Browser::default();
+    browser.open_each(&["ana", "eva", "leo"]);
+    let opened = browser.opened;
+    for tab in 0..3 {
+        browser.on(tab, Event::Offline);
+    }
+    for tab in [2, 1, 0] {
+        browser.on(tab, Event::Online);
+    }
+    assert_eq!((browser.opened, browser.lock), (opened + 1, Some(0)));
+    browser.pass(9_000.0, false);
+    assert_eq!((browser.opened, browser.lock), (opened + 1, Some(0)), "nobody takes its place later");
+}
+
+#[test]
+fn tabs_that_hear_nothing_for_a_minute_take_the_lock_at_random_moments() {
+    for (random, pause) in [(0.0, 500.0), (1.0, 5_000.0)] {
+        let mut tab = Relay::new("a".to_owned());
+        let channels = vec!["ana".to_owned()];
+        tab.on(Event::Watching { channels, shares: true, hidden: true }, 0.0, 0.5);
+        tab.on(Event::Said("here".to_owned()), 0.0, 0.5);
+        let steals = |todo: Vec<Command>| todo.contains(&Command::Lead { steal: true });
+        assert!(!steals(tab.on(Event::Woken, 60_000.0, random)));
+        assert!(tab.is_stale(60_000.0));
+        assert_eq!(tab.wait(60_100.0), Some(pause - 100.0));
+        assert!(steals(tab.on(Event::Woken, 60_000.0 + pause, random)));
+    }
+}
+
+#[test]
+fn a_late_tab_is_told_nothing_that_an_earlier_stream_has_said() {
+    let mut browser = Browser::default();
+    browser.open(&["ana"]);
+    let gone = browser.open(&["eva"]);
+    browser.news("eva", 3);
+    browser.on(gone, Event::Closed);
+    browser.open(&["leo"]);
+    assert_eq!(browser.tabs[0].stream, ["ana", "leo"]);
+    let late = browser.open(&["eva"]);
+    assert_eq!(browser.shown(late), None, "its page has a newer count from the server");
+    browser.news("eva", 9);
+    assert_eq!(browser.shown(late), Some(9));
 }
 
 #[test]
