@@ -25,7 +25,7 @@ SHEET.replaceSync(
     "font:500 14px/20px var(--aforo-font,system-ui)}" +
     "i{width:6px;height:6px;border-radius:50%;box-shadow:inset 0 0 0 3px;animation:p 2s infinite}" +
     "svg{width:16px;fill:none;stroke:currentcolor;stroke-width:2}" +
-    "b{font:inherit;min-width:2ch;text-align:center;font-variant-numeric:tabular-nums}" +
+    "b{font:inherit;min-width:2ch;min-height:20px;text-align:center;font-variant-numeric:tabular-nums}" +
     ":not([data-state=live])>i{box-shadow:inset 0 0 0 1.5px;animation:none}" +
     ".viewer-counter:not([data-state=live]){background:var(--aforo-badge-stale,#57534e);outline:1px dashed;outline-offset:-3px}" +
     "[data-state='']{visibility:hidden}" +
@@ -152,6 +152,8 @@ class ViewerCounter extends HTMLElement {
 
   connectedCallback() {
     elements.add(this);
+    // What is known, at once; no beat is due before the beginning of time.
+    this.check(-1);
     // Together with others that come at the same time.
     setTimeout(check);
   }

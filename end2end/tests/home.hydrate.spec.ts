@@ -66,11 +66,15 @@ test("nothing on the page moves when its badges come to life", async ({
   browserName,
 }) => {
   test.skip(browserName !== "chromium", "only Chromium reports layout shifts");
-  await audience.join(channelId, 40);
+  const channels = [`${channelId}-a`, `${channelId}-b`];
+  for (const channel of channels) await audience.join(channel, 40);
   await measureLayoutShift(page);
   const home = new HomePage(page);
-  await home.goto();
-  await audience.join(channelId, 1);
-  await expect(home.badge(channelId)).toHaveAccessibleName("41 espectadores");
-  expect(await layoutShift(page)).toBe(0);
+  // Again and again: what is drawn between the server's badge and the live one is a matter of luck.
+  for (const count of [41, 42, 43, 44, 45]) {
+    await home.goto();
+    await audience.join(channels[0]!);
+    await expect(home.badge(channels[0]!)).toHaveAccessibleName(`${count} espectadores`);
+    expect(await layoutShift(page)).toBe(0);
+  }
 });
