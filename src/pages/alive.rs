@@ -5,5 +5,6 @@ use leptos::{config::LeptosOptions, prelude::*};
 /// It is a part of the pages that have islands, so that the others load none of it.
 #[component]
 pub(super) fn Alive() -> impl IntoView {
-    use_context::<LeptosOptions>().map(|options| view! { <HydrationScripts options islands=true /> }.into_any())
+    use_context::<LeptosOptions>()
+        .map(|options| view! { <HydrationScripts options islands=true /> }.into_any())
 }
