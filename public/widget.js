@@ -25,7 +25,7 @@ SHEET.replaceSync(
     "font:500 14px/20px var(--aforo-font,system-ui)}" +
     "i{width:6px;height:6px;border-radius:50%;box-shadow:inset 0 0 0 3px;animation:p 2s infinite}" +
     "svg{width:16px;fill:none;stroke:currentcolor;stroke-width:2}" +
-    "b{font:inherit;min-width:2ch;min-height:20px;text-align:center;font-variant-numeric:tabular-nums}" +
+    "span span{min-width:2ch;min-height:20px;text-align:center;font-variant-numeric:tabular-nums}" +
     ":not([data-state=live])>i{box-shadow:inset 0 0 0 1.5px;animation:none}" +
     ".viewer-counter:not([data-state=live]){background:var(--aforo-badge-stale,#57534e);outline:1px dashed;outline-offset:-3px}" +
     "[data-state='']{visibility:hidden}" +
@@ -34,7 +34,7 @@ SHEET.replaceSync(
 
 const HTML =
   '<span class=viewer-counter data-state role=img><i></i><svg viewBox="0 0 24 24"><path d="M2 12s3.6-7 10-7 10 7 10 7' +
-  '-3.6 7-10 7S2 12 2 12Zm7 0a3 3 0 1 0 6 0 3 3 0 1 0-6 0"/></svg><b></b></span>';
+  '-3.6 7-10 7S2 12 2 12Zm7 0a3 3 0 1 0 6 0 3 3 0 1 0-6 0"/></svg><span></span></span>';
 
 const elements = new Set();
 /** Channel → the newest count that there is of it. */
@@ -98,7 +98,7 @@ const check = () => {
 };
 
 setInterval(check, 1e3);
-document.addEventListener("visibilitychange", () => {
+addEventListener("visibilitychange", () => {
   // Timers of hidden pages are slow, and the server has to know.
   for (const element of elements) if (document.hidden) element.next = 0;
   check();
@@ -152,8 +152,8 @@ class ViewerCounter extends HTMLElement {
 
   connectedCallback() {
     elements.add(this);
-    // What is known, at once; no beat is due before the beginning of time.
-    this.check(-1);
+    // What is known, at once. Without a moment no beat is due, and nothing is old.
+    this.check();
     // Together with others that come at the same time.
     setTimeout(check);
   }
@@ -174,9 +174,8 @@ class ViewerCounter extends HTMLElement {
     const told = news[this.channel] ?? (first ? { count: +first } : broken && {});
     // Nothing is shown rather than a number that is none.
     if (!told) return;
-    const language = this.getAttribute("locale") || this.closest("[lang]")?.lang || "es";
-    const short = language.slice(0, 2);
-    const locale = WORDS[short] ? short : "es";
+    const language = (this.getAttribute("locale") || this.closest("[lang]")?.lang)?.slice(0, 2);
+    const locale = WORDS[language] ? language : "es";
     const [one, many, old] = WORDS[locale];
     const isKnown = told.count != null;
     const isOld = told.stale || now > (heard || now) + 30e3;
