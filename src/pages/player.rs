@@ -6,7 +6,8 @@ use crate::domain::{ChannelId, Locale, StreamTemplate};
 /// An empty image. Without one, browsers paint over what lies behind a video that has no picture.
 const SEE_THROUGH: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E";
 
-/// Where the stream of a channel plays: natively, in browsers that know HLS.
+/// Where the stream of a channel plays: natively, in browsers that know HLS. Without sound at first, since browsers let
+/// nothing else begin by itself.
 ///
 /// The poster lies behind the video, which is see-through until it has a picture. So it says what is the matter also in a
 /// browser that can't play the stream, without a script that would have to find that out.
@@ -18,7 +19,7 @@ pub(super) fn Player(channel: ChannelId, locale: Locale) -> impl IntoView {
     let poster = if stream.is_some() { words.starting } else { words.offline };
     let video = stream.map(|stream| {
         view! {
-            <video class="player__video" controls playsinline muted poster=SEE_THROUGH src=stream aria-label=label.clone()></video>
+            <video class="player__video" controls playsinline autoplay muted poster=SEE_THROUGH src=stream aria-label=label.clone()></video>
         }
     });
     view! {

@@ -26,7 +26,8 @@ const viewerId = () => {
   try {
     viewer ??= localStorage.getItem(VIEWER);
   } catch {}
-  if (!/^[\da-f]{8}(-[\da-f]{4}){4}[\da-f]{8}$/.test(viewer)) {
+  // An id of zeros is none.
+  if (!/^(?!0{8}-)[\da-f]{8}(-[\da-f]{4}){4}[\da-f]{8}$/.test(viewer)) {
     viewer = newId();
     try {
       localStorage.setItem(VIEWER, viewer);
