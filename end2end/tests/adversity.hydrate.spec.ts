@@ -45,6 +45,23 @@ test("who blocks storage is counted, as one viewer while the page is open", asyn
   await audience.expectCount(channelId, 1);
 });
 
+for (const [what, id] of [
+  ["text", "someone"],
+  ["zeros", "00000000-0000-0000-0000-000000000000"],
+] as const) {
+  test(`an id of ${what} in the storage, which the server would refuse, is replaced`, async ({
+    context,
+    page,
+    channelId,
+  }) => {
+    await context.addInitScript((id) => localStorage.setItem("aforo.viewer", id), id);
+    const watching = new ChannelPage(page);
+    await watching.join(channelId);
+    await watching.expectCount(1);
+    expect(await page.evaluate(() => localStorage.getItem("aforo.viewer"))).not.toBe(id);
+  });
+}
+
 test("a player in a sandboxed frame, without an origin or storage, is counted where that is allowed", async ({
   page,
   channelId,
