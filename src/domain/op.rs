@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{SessionId, ViewerId};
+use super::{Session, SessionId, ViewerId};
 
 /// One operation on one session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,14 +33,13 @@ pub enum Act {
         /// How long it counts without another beat.
         lease: Duration,
     },
-    /// A node remembers that the page has beaten: as a heartbeat, but it never shortens a lease.
-    Restore {
-        /// What is left of its lease.
-        lease: Duration,
-    },
-    /// The page closed. Its viewer is gone with the last session.
-    Leave {
-        /// For how long heartbeats of the session change nothing: one may have been on its way already.
-        remember: Duration,
-    },
+    /// A node writes again what it knows of the session; it is merged with what the store knows, by the instants at which
+    /// things happened.
+    Restore(Session),
+    /// A node writes what happened while the store could not take it: merged in the same way, but nothing was lost.
+    Late(Session),
+    /// The page closed. Its viewer is gone with the last session. A heartbeat that was on its way changes nothing.
+    Leave,
+    /// The page closed: as a leave for a session that is known, nothing for any other.
+    LeaveKnown,
 }

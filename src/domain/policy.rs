@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::LeaseRules;
+
 /// How long a leave is remembered, so that a heartbeat which was already on its way does not bring the session back.
 pub const LEAVE_MEMORY: Duration = Duration::from_secs(10);
 
@@ -37,6 +39,12 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// What stores and nodes have to know of it.
+    #[must_use]
+    pub const fn lease_rules(&self) -> LeaseRules {
+        LeaseRules { longest_lease: self.hidden_timeout, leave_memory: LEAVE_MEMORY }
+    }
+
     /// The lease for a beat of a page that is or isn't hidden.
     #[must_use]
     pub fn lease(&self, hidden: bool) -> Duration {

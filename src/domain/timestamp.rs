@@ -16,6 +16,18 @@ impl Timestamp {
         Self(millis)
     }
 
+    /// So many milliseconds later.
+    #[must_use]
+    pub const fn plus_millis(self, millis: u32) -> Self {
+        Self(self.0.saturating_add(millis as u64))
+    }
+
+    /// So many milliseconds earlier; not before the epoch.
+    #[must_use]
+    pub const fn minus_millis(self, millis: u32) -> Self {
+        Self(self.0.saturating_sub(millis as u64))
+    }
+
     /// Milliseconds since the epoch.
     #[must_use]
     pub const fn as_millis(self) -> u64 {
