@@ -4,14 +4,14 @@
 use std::{fs, os::unix::fs::symlink, sync::Arc, time::Duration};
 
 use aforo::{
-    domain::Timestamp,
+    domain::{Policy, Timestamp},
     server::{
         clock::ManualClock,
         store::remote::{RedisRunner, RemoteStore},
     },
 };
 use futures::future::join_all;
-use redis::Value;
+use redis::{Client, Value};
 use reqwest::StatusCode;
 use serde_json::json;
 use tempfile::TempDir;
@@ -237,7 +237,10 @@ async fn beats_that_come_together_are_written_together() {
 #[tokio::test]
 async fn a_write_interval_makes_few_calls_of_many_beats() {
     let redis = RedisServer::start().await;
-    let app = TestApp::with(&["--redis-url", &redis.url(), "--write-interval=300"]).await;
+    // Nodes look after the store twice per update interval; here that is seldom.
+    let url = redis.url();
+    let flags = ["--redis-url", &url, "--write-interval=300", "--count-update-interval=4000"];
+    let app = TestApp::with(&flags).await;
     let before = redis.calls();
     for _ in 0..5 {
         join_all((0..20).map(|_| app.join("ana", viewer()))).await;
@@ -277,11 +280,72 @@ async fn a_node_that_ends_takes_no_viewer_with_it() {
 }
 
 #[tokio::test]
+async fn what_happened_last_counts_after_a_loss_whichever_node_writes_it_again_first() {
+    let redis = RedisServer::start().await;
+    let (one, two) = (TestApp::on(&redis).await, TestApp::on(&redis).await);
+    let (there, gone): (Vec<_>, Vec<_>) = (0..12).map(|_| (viewer(), viewer())).unzip();
+    for (there, gone) in there.iter().zip(&gone) {
+        one.join("ana", *there).await;
+        one.join("ana", *gone).await;
+        two.leave("ana", *there).await;
+        sleep(Duration::from_millis(5)).await;
+        one.join("ana", *there).await;
+        two.leave("ana", *gone).await;
+    }
+    let mut streams = [one.sse("sse/ana").await, two.sse("sse/ana").await];
+    for stream in &mut streams {
+        stream.until_fresh(12).await;
+    }
+    redis.command::<()>("FLUSHALL");
+    for app in [&one, &two] {
+        let whole = async {
+            while redis.command::<usize>("EXISTS aforo:{ana}:viewers") == 0 || app.count("ana").await != 12 {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, whole).await.expect("whole again");
+        for viewer in &there {
+            assert_eq!(app.heartbeat("ana", *viewer).await["active"], true);
+        }
+        for viewer in &gone {
+            assert_eq!(app.heartbeat("ana", *viewer).await["active"], false);
+        }
+    }
+}
+
+#[tokio::test]
+async fn keys_that_hold_something_else_harm_their_own_channel_alone_and_heal() {
+    let redis = RedisServer::start().await;
+    let app = TestApp::on(&redis).await;
+    let viewers = [viewer(), viewer()];
+    for channel in ["ana", "bob"] {
+        join_all(viewers.iter().map(|viewer| app.join(channel, *viewer))).await;
+    }
+    for damage in
+        ["SET aforo:{ana}:viewers text", "SET aforo:{ana}:sessions text", "HSET aforo:{ana}:sessions x y"]
+    {
+        let mut stream = app.sse("sse/bob").await;
+        stream.until_fresh(2).await;
+        redis.command::<Value>(damage);
+        if damage.starts_with("HSET") {
+            let known = redis.request::<Vec<Vec<u8>>>(&["HKEYS", "aforo:{ana}:sessions"]);
+            for field in known.iter().filter(|field| field.len() == 14) {
+                let connection = &mut Client::open(redis.url()).unwrap().get_connection().unwrap();
+                redis::cmd("HSET").arg("aforo:{ana}:sessions").arg(field).arg("?").exec(connection).unwrap();
+            }
+        }
+        let both = join_all(["ana", "bob"].map(|channel| app.heartbeat(channel, viewers[0]))).await;
+        assert_eq!(both[1], json!({"count": 2, "stale": false, "active": true}), "{damage}");
+        app.sse("sse/ana").await.until_fresh(2).await;
+    }
+}
+
+#[tokio::test]
 async fn nodes_whose_clocks_are_hours_apart_count_the_same() {
     let redis = RedisServer::start().await;
     let node = async |hours: u64| {
         let runner = RedisRunner::open(&redis.url()).unwrap();
-        let store = RemoteStore::new(runner, "aforo", Duration::from_secs(150));
+        let store = RemoteStore::new(runner, "aforo", Policy::default().lease_rules());
         let clock = ManualClock::new(Timestamp::from_millis(1_790_000_000_000 + hours * 3_600_000));
         TestApp::assemble(Arc::new(store), Arc::new(clock)).await
     };

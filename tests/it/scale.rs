@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use aforo::{
-    domain::{Act, ChannelId, Op, SessionId, ViewerId},
+    domain::{Act, ChannelId, LeaseRules, Op, SessionId, ViewerId},
     server::store::{
         Batch, MAX_OPS, Store,
         remote::{RedisRunner, RemoteStore},
@@ -19,7 +19,8 @@ use crate::support::{PATIENCE, RedisServer, TestApp, viewer};
 #[tokio::test]
 async fn what_streams_cost_does_not_grow_with_their_number() {
     let redis = RedisServer::start().await;
-    let app = TestApp::with(&["--redis-url", &redis.url(), "--limit-streams-per-address=0"]).await;
+    let flags = ["--limit-streams-per-address=0", "--limit-connections-per-address=0"];
+    let app = TestApp::with(&[&["--redis-url", &redis.url()], &flags[..]].concat()).await;
     app.join("ana", viewer()).await;
     let calls_with = async |number: usize| {
         let mut streams = join_all((0..number).map(|_| app.sse("sse/ana"))).await;
@@ -89,10 +90,11 @@ fn assert_swift(redis: &RedisServer, calls: u64) {
 async fn a_channel_of_two_hundred_thousand_stalls_nobody_not_even_by_ending() {
     const VIEWERS: usize = 200_000;
     const LEASE: Duration = Duration::from_secs(10);
+    const RULES: LeaseRules = LeaseRules { longest_lease: LEASE, leave_memory: Duration::from_secs(10) };
     let redis = RedisServer::start().await;
     redis.command::<()>("CONFIG SET slowlog-log-slower-than 5000");
     redis.command::<()>("CONFIG SET slowlog-max-len 10000");
-    let store = RemoteStore::new(RedisRunner::open(&redis.url()).unwrap(), "test", LEASE);
+    let store = RemoteStore::new(RedisRunner::open(&redis.url()).unwrap(), "test", RULES);
     let crowded = ChannelId::parse("crowded").unwrap();
     let other = ChannelId::parse("other").unwrap();
     let join = |lease| {

@@ -1,23 +1,44 @@
 //! What a node remembers beside a store that can be away or lose its data: each channel's ledger, and its last good count.
+//!
+//! No lock is held for longer than it takes to look at some hundred sessions.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use dashmap::DashMap;
+use tokio::time::Instant;
 
+use super::roll::{Completeness, Roll};
 use crate::{
-    domain::{ChannelId, Count, Ledger, Op, Timestamp},
-    server::store::{Batch, MAX_OPS, Mark, Reading, StoreError},
+    domain::{Act, ChannelId, Count, LeaseRules, Ledger, Op, Timestamp, ledger::Pending},
+    server::{
+        clock::Skew,
+        store::{Batch, Mark, Reading, StoreError},
+    },
 };
 
 /// For how long the last good count is shown as stale before it becomes unknown.
 pub const STALE_FOR: Duration = Duration::from_secs(60);
 
+/// How many sessions are swept before others get at their channel.
+const SWEEP_STEP: usize = 500;
+
 /// A node's memory of all channels.
 pub struct Memory {
     channels: DashMap<ChannelId, Remembered>,
-    longest_lease: Duration,
-    /// How long a channel that was lost is not believed: other nodes need a moment to write what they remember too.
+    rules: LeaseRules,
+    /// How long a channel that was lost is not believed, where no roll call tells.
     settle: Duration,
+    roll: Arc<Roll>,
+    /// From the node's clock to the store's.
+    skew: Skew,
+    /// A channel was found to be lost since that was last asked for.
+    has_found_loss: AtomicBool,
 }
 
 #[derive(Default)]
@@ -27,140 +48,17 @@ struct Remembered {
     mark: Option<Mark>,
     /// The last good count, and when it came.
     good: Option<(Count, Instant)>,
-    /// When the channel was found to be lost, until it is whole again.
-    lost: Option<Instant>,
+    /// When the channel was found to be lost, until it is whole again: by the store's clock, and here.
+    lost: Option<(Timestamp, Instant)>,
     /// It is written again for no other reason than that it may have been lost.
     is_doubted: bool,
 }
 
-/// What is to be written again of one channel.
-pub struct Rewrite {
-    /// The operations, in batches that a store takes.
-    pub batches: Vec<Batch>,
-    number: u32,
-}
-
-impl Memory {
-    /// An empty memory. `update_interval` is the time within which every node notices a loss.
-    #[must_use]
-    pub fn new(longest_lease: Duration, update_interval: Duration) -> Self {
-        Self { channels: DashMap::new(), longest_lease, settle: update_interval }
-    }
-
-    /// Takes in an operation before it is written; see [`Ledger::accept`].
-    pub fn accept(&self, channel: &ChannelId, op: &Op, now: Timestamp) -> bool {
-        self.channels.entry(channel.clone()).or_default().ledger.accept(op, now)
-    }
-
-    /// Takes in what the store has said of a channel, by a read or a write, and says what to show, and whether that says that
-    /// the channel was lost. `asked` is when the node began to read or write, by its clock.
-    pub fn take_in(
-        &self,
-        channel: &ChannelId,
-        reading: &Result<Reading, StoreError>,
-        asked: Timestamp,
-    ) -> (Count, Loss) {
-        let now = Instant::now();
-        let Ok(reading) = reading else {
-            return (self.last_good(channel, now), Loss::None);
-        };
-        let Some(mut remembered) = self.channels.get_mut(channel) else {
-            // Nothing was accepted here, so there is nothing to lose, and nothing to remember but the count.
-            if reading.count > 0 {
-                let good = Some((Count::from(*reading), now));
-                self.channels.entry(channel.clone()).or_default().good = good;
-            }
-            return (Count::from(*reading), Loss::None);
-        };
-        let lost = remembered.mark.is_some()
-            && remembered.mark != reading.mark
-            && !remembered.has_ended(asked, now, self.longest_lease);
-        remembered.mark = reading.mark;
-        if lost {
-            remembered.ledger.lost();
-            remembered.lost = Some(now);
-            remembered.is_doubted = false;
-        }
-        let is_complete = remembered.is_doubted || !remembered.ledger.is_unwritten();
-        let settled = is_complete && remembered.lost.is_none_or(|at| now >= at + self.settle);
-        if !settled {
-            return (remembered.stale(now), if lost { Loss::Found } else { Loss::Known });
-        }
-        remembered.lost = None;
-        let count = Count::from(*reading);
-        if remembered.good.is_none_or(|(good, _)| good.as_of <= count.as_of) {
-            remembered.good = Some((count, now));
-        }
-        (count, Loss::None)
-    }
-
-    /// The store has not taken what was accepted at `since`. What to show.
-    pub fn missed(&self, channel: &ChannelId, since: Timestamp) -> Count {
-        let mut remembered = self.channels.entry(channel.clone()).or_default();
-        remembered.ledger.missed(since);
-        remembered.is_doubted = false;
-        remembered.stale(Instant::now())
-    }
-
-    /// Servers of the store are not those that they were: any channel may have been lost in part. Everything is written
-    /// again to be sure; which channels are incomplete, their marks tell.
-    pub fn doubt_all(&self) {
-        for mut remembered in self.channels.iter_mut() {
-            remembered.is_doubted |= !remembered.ledger.is_unwritten();
-            remembered.ledger.lost();
-        }
-    }
-
-    /// All channels of which something could be written again.
-    #[must_use]
-    pub fn channels(&self) -> Vec<ChannelId> {
-        let matters = |ledger: &Ledger| !ledger.is_empty() || ledger.is_unwritten();
-        self.channels.iter().filter(|entry| matters(&entry.ledger)).map(|entry| entry.key().clone()).collect()
-    }
-
-    /// The channels of which something is to be written again.
-    #[must_use]
-    pub fn unwritten(&self) -> Vec<ChannelId> {
-        self.channels
-            .iter()
-            .filter(|entry| entry.ledger.is_unwritten())
-            .map(|entry| entry.key().clone())
-            .collect()
-    }
-
-    /// What is to be written again of a channel.
-    #[must_use]
-    pub fn rewrite(&self, channel: &ChannelId, now: Timestamp) -> Option<Rewrite> {
-        let remembered = self.channels.get(channel)?;
-        let (ops, number) = remembered.ledger.rewrite(now, self.longest_lease);
-        let batch = |ops: &[Op]| Batch { channel: channel.clone(), ops: ops.into() };
-        Some(Rewrite { batches: ops.chunks(MAX_OPS).map(batch).collect(), number })
-    }
-
-    /// A channel has been written again, and has the mark that came with it.
-    pub fn rewritten(&self, channel: &ChannelId, rewrite: &Rewrite, mark: Option<Mark>) {
-        if let Some(mut remembered) = self.channels.get_mut(channel) {
-            remembered.ledger.rewritten(rewrite.number);
-            remembered.is_doubted &= remembered.ledger.is_unwritten();
-            if mark.is_some() {
-                remembered.mark = mark;
-            }
-        }
-    }
-
-    /// Forgets what no longer matters.
-    pub fn sweep(&self, now: Timestamp) {
-        let old = |(_, at): &(Count, Instant)| at.elapsed() >= STALE_FOR;
-        self.channels.retain(|_, remembered| {
-            !remembered.ledger.sweep(now, self.longest_lease) || !remembered.good.as_ref().is_none_or(old)
-        });
-    }
-
-    fn last_good(&self, channel: &ChannelId, now: Instant) -> Count {
-        self.channels
-            .get(channel)
-            .map_or(Count::unknown(Timestamp::default()), |remembered| remembered.stale(now))
-    }
+/// A piece of what is to be written again of one channel.
+pub struct Piece {
+    /// As the store takes it.
+    pub batch: Batch,
+    sessions: Vec<Pending>,
 }
 
 /// Whether a reading shows that the store has lost the channel.
@@ -172,13 +70,249 @@ pub enum Loss {
     Found,
     /// It has, and it is being mended.
     Known,
+    /// The store may have lost everything: the next roll call tells.
+    Unverified,
+}
+
+impl Memory {
+    /// An empty memory. `update_interval` is the time within which every node notices a loss.
+    #[must_use]
+    pub fn new(rules: LeaseRules, update_interval: Duration, roll: Arc<Roll>) -> Self {
+        Self {
+            channels: DashMap::new(),
+            rules,
+            settle: update_interval,
+            roll,
+            skew: Skew::default(),
+            has_found_loss: AtomicBool::new(false),
+        }
+    }
+
+    /// Takes in an operation before it is written; see [`Ledger::accept`].
+    pub fn accept(&self, channel: &ChannelId, op: &Op, now: Timestamp) -> bool {
+        if matches!(op.act, Act::Renew { .. } | Act::LeaveKnown) {
+            // These bring nothing into being, here neither.
+            let remembered = self.channels.get_mut(channel);
+            return remembered.is_some_and(|mut known| known.ledger.accept(op, now, &self.rules));
+        }
+        let mut remembered = self.channels.entry(channel.clone()).or_default();
+        if remembered.ledger.useful_until() <= now {
+            // What was in the store may have expired by itself.
+            remembered.mark = None;
+        }
+        remembered.ledger.accept(op, now, &self.rules)
+    }
+
+    /// The store has taken an operation: it was asked and heard at these instants of the node's clock, and answered with its
+    /// own time.
+    pub fn confirm(
+        &self,
+        channel: &ChannelId,
+        op: &Op,
+        (accepted, heard): (Timestamp, Timestamp),
+        as_of: Timestamp,
+        is_active: bool,
+    ) {
+        self.skew.observe(accepted, heard, as_of);
+        if let Some(mut remembered) = self.channels.get_mut(channel) {
+            let happened = self.skew.to_node(as_of);
+            remembered.ledger.confirm(op, accepted, happened, is_active, &self.rules);
+        }
+    }
+
+    /// The store's clock showed `as_of` between these instants of the node's.
+    pub fn learn_time(&self, asked: Timestamp, heard: Timestamp, as_of: Timestamp) {
+        self.skew.observe(asked, heard, as_of);
+    }
+
+    /// Takes in what the store has said of a channel, by a read or a write, and says what to show, and whether that says that
+    /// the channel was lost. `asked` is when the node began to read or write, by its clock.
+    pub fn take_in(
+        &self,
+        channel: &ChannelId,
+        reading: &Result<Reading, StoreError>,
+        asked: Timestamp,
+    ) -> (Count, Loss) {
+        let now = Instant::now();
+        let reading = match reading {
+            Ok(reading) => reading,
+            Err(StoreError::Damaged) => return (self.lost(channel, now), Loss::Found),
+            Err(_) => return (self.last_good(channel, now), Loss::None),
+        };
+        let completeness = self.roll.judge(reading);
+        let Some(mut remembered) = self.channels.get_mut(channel) else {
+            // Nothing was accepted here, so there is nothing to lose, and nothing to remember but the count.
+            return match completeness {
+                Completeness::Complete => {
+                    if reading.count > 0 {
+                        let good = Some((Count::from(*reading), now));
+                        self.channels.entry(channel.clone()).or_default().good = good;
+                    }
+                    (Count::from(*reading), Loss::None)
+                }
+                Completeness::Incomplete => (incomplete(reading), Loss::Known),
+                Completeness::Unverified => (incomplete(reading), Loss::Unverified),
+            };
+        };
+        if completeness == Completeness::Unverified {
+            return (remembered.stale(now), Loss::Unverified);
+        }
+        let lost = remembered.mark.is_some()
+            && remembered.mark != reading.mark
+            && !remembered.has_ended(asked, now, self.rules.longest_lease);
+        remembered.mark = reading.mark;
+        if lost {
+            self.has_found_loss.store(true, Relaxed);
+            remembered.ledger.lost();
+            remembered.lost = Some((reading.as_of, now));
+            remembered.is_doubted = false;
+        }
+        let is_written = remembered.is_doubted || !remembered.ledger.is_unwritten();
+        let is_over = |(at, here): (Timestamp, Instant)| match self.roll.sure_since() {
+            Some(sure) => sure >= at,
+            None => now >= here + self.settle,
+        };
+        let is_complete = completeness == Completeness::Complete;
+        if !(is_complete && is_written && remembered.lost.is_none_or(is_over)) {
+            return (remembered.stale(now), if lost { Loss::Found } else { Loss::Known });
+        }
+        remembered.lost = None;
+        let count = Count::from(*reading);
+        if remembered.good.is_none_or(|(good, _)| good.as_of <= count.as_of) {
+            remembered.good = Some((count, now));
+        }
+        (count, Loss::None)
+    }
+
+    /// The store has not taken an operation. What to show.
+    pub fn missed(&self, channel: &ChannelId, op: &Op) -> Count {
+        let now = Instant::now();
+        let Some(mut remembered) = self.channels.get_mut(channel) else {
+            return Count::unknown(Timestamp::default());
+        };
+        remembered.ledger.missed(op);
+        remembered.is_doubted = false;
+        remembered.stale(now)
+    }
+
+    /// Servers of the store are not those that they were: any channel may have been lost in part. Everything is written
+    /// again to be sure; which channels are incomplete, their marks tell.
+    pub fn doubt_all(&self) {
+        for mut remembered in self.channels.iter_mut() {
+            remembered.is_doubted |= !remembered.ledger.is_unwritten();
+            remembered.ledger.lost();
+        }
+    }
+
+    /// Whether a channel was found to be lost since this was last asked.
+    pub fn take_found_loss(&self) -> bool {
+        self.has_found_loss.swap(false, Relaxed)
+    }
+
+    /// All channels of which something could be written again.
+    #[must_use]
+    pub fn channels(&self) -> Vec<ChannelId> {
+        let matters = |ledger: &Ledger| !ledger.is_empty();
+        self.channels.iter().filter(|entry| matters(&entry.ledger)).map(|entry| entry.key().clone()).collect()
+    }
+
+    /// The channels of which something is to be written again.
+    #[must_use]
+    pub fn unwritten(&self) -> Vec<ChannelId> {
+        let unwritten = self.channels.iter().filter(|entry| entry.ledger.is_unwritten());
+        unwritten.map(|entry| entry.key().clone()).collect()
+    }
+
+    /// The sessions that are remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.channels.iter().map(|entry| entry.ledger.len()).sum()
+    }
+
+    /// The next piece of what is to be written again of a channel, of `most` sessions. `None`: there is no more, or all that
+    /// is left was handed out since the last `None`.
+    #[must_use]
+    pub fn next_piece(&self, channel: &ChannelId, now: Timestamp, most: usize) -> Option<Piece> {
+        let there = self.skew.to_store(now).unwrap_or(now);
+        let skew = self.skew.millis();
+        loop {
+            let mut remembered = self.channels.get_mut(channel)?;
+            let sessions = remembered.ledger.pending(most, now, &self.rules);
+            if sessions.is_empty() {
+                if remembered.ledger.is_at_end() {
+                    return None;
+                }
+                continue;
+            }
+            let restore = |pending: &Pending| Op {
+                viewer: pending.viewer,
+                session: pending.session,
+                act: if pending.was_lost { Act::Restore } else { Act::Late }(
+                    pending.state.moved(skew, there),
+                ),
+            };
+            let batch = Batch { channel: channel.clone(), ops: sessions.iter().map(restore).collect() };
+            return Some(Piece { batch, sessions });
+        }
+    }
+
+    /// A piece has been written again; the channel has the mark that came with it.
+    pub fn rewritten(&self, piece: &Piece, mark: Option<Mark>) {
+        if let Some(mut remembered) = self.channels.get_mut(&piece.batch.channel) {
+            remembered.ledger.written(&piece.sessions);
+            remembered.is_doubted &= remembered.ledger.is_unwritten();
+            if mark.is_some() {
+                remembered.mark = mark;
+            }
+        }
+    }
+
+    /// Forgets what no longer matters, a little at a time.
+    pub async fn sweep(&self, now: Timestamp) {
+        let channels: Vec<_> = self.channels.iter().map(|entry| entry.key().clone()).collect();
+        for channel in channels {
+            loop {
+                let Some(mut remembered) = self.channels.get_mut(&channel) else { break };
+                let is_end = remembered.ledger.sweep(now, SWEEP_STEP, &self.rules);
+                drop(remembered);
+                tokio::task::yield_now().await;
+                if is_end {
+                    break;
+                }
+            }
+            let old = |(_, at): &(Count, Instant)| at.elapsed() >= STALE_FOR;
+            self.channels.remove_if(&channel, |_, remembered| {
+                remembered.ledger.is_empty() && remembered.good.as_ref().is_none_or(old)
+            });
+        }
+    }
+
+    fn lost(&self, channel: &ChannelId, now: Instant) -> Count {
+        let Some(mut remembered) = self.channels.get_mut(channel) else {
+            return Count::unknown(Timestamp::default());
+        };
+        self.has_found_loss.store(true, Relaxed);
+        remembered.ledger.lost();
+        remembered.is_doubted = false;
+        remembered.stale(now)
+    }
+
+    fn last_good(&self, channel: &ChannelId, now: Instant) -> Count {
+        let remembered = self.channels.get(channel);
+        remembered.map_or(Count::unknown(Timestamp::default()), |remembered| remembered.stale(now))
+    }
+}
+
+/// A count that others are still adding to.
+fn incomplete(reading: &Reading) -> Count {
+    Count { stale: true, ..Count::from(*reading) }
 }
 
 impl Remembered {
     /// Whether all viewers that were known of are gone, so that their channel may have ended by itself.
     fn has_ended(&self, asked: Timestamp, now: Instant, longest_lease: Duration) -> bool {
         let are_gone = |(count, at): (Count, Instant)| count.value == Some(0) || now >= at + longest_lease;
-        !self.ledger.has_live(asked) && self.good.is_none_or(are_gone)
+        self.ledger.useful_until() <= asked && self.good.is_none_or(are_gone)
     }
 
     /// The last good count as stale, or unknown if it is too old.

@@ -7,8 +7,11 @@
 //!   never a count that is known to be incomplete.
 
 mod commit;
+mod live;
 mod memory;
+mod reads;
 mod recovery;
+mod roll;
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,18 +22,27 @@ use uuid::Uuid;
 
 use self::{
     commit::{Committed, GroupCommit},
+    live::LiveList,
     memory::{Loss, Memory},
+    reads::Reads,
     recovery::Recovery,
+    roll::Roll,
 };
 use super::{
     clock::Clock,
     fanout::{Counts, Hub, Subscription},
-    store::{Batch, Live, Store, StoreError},
+    store::{Batch, Reading, RollCall, Store, StoreError},
 };
-use crate::domain::{Act, ChannelId, Count, CountUpdate, Op, Policy, Who, policy::LEAVE_MEMORY};
+use crate::domain::{Act, ChannelId, Count, CountUpdate, Op, Policy, Timestamp, Who};
 
 /// How long an ending server tries to write what the store has not taken yet.
 const LAST_WRITES: Duration = Duration::from_secs(2);
+
+/// How long an ending server tries to say that it goes.
+const LAST_WORD: Duration = Duration::from_millis(500);
+
+/// How long an answer waits until the node knows whether the store is still what it was.
+const VERIFY_LIMIT: Duration = Duration::from_millis(400);
 
 /// Counts viewers: the store's leases, and the streams that show them. Cloning is cheap.
 #[derive(Clone)]
@@ -41,6 +53,9 @@ struct Inner {
     hub: Arc<Hub>,
     policy: Policy,
     clock: Arc<dyn Clock>,
+    live: LiveList,
+    /// The reads of calls and pages; streams have the hub's reader.
+    reads: Reads,
     /// What it takes to keep the promises over a store that is outside of this process.
     remote: Option<Remote>,
 }
@@ -49,6 +64,7 @@ struct Remote {
     commit: Arc<GroupCommit>,
     memory: Arc<Memory>,
     recovery: Arc<Recovery>,
+    roll: Arc<Roll>,
 }
 
 /// What a beat led to.
@@ -65,15 +81,26 @@ impl Presence {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, hub: Arc<Hub>, policy: Policy, clock: Arc<dyn Clock>) -> Self {
         let remote = store.is_shared().then(|| {
-            let memory = Arc::new(Memory::new(policy.hidden_timeout, policy.update_interval));
+            let roll = Arc::new(Roll::default());
+            let memory = Memory::new(policy.lease_rules(), policy.update_interval, Arc::clone(&roll));
+            let memory = Arc::new(memory);
             let (own, clock) = (Arc::clone(&memory), Arc::clone(&clock));
+            let interval = policy.update_interval;
             Remote {
                 commit: Arc::new(GroupCommit::new(Arc::clone(&store), policy.write_interval)),
-                recovery: Arc::new(Recovery::new(Arc::clone(&store), own, clock, policy.update_interval)),
+                recovery: Arc::new(Recovery::new(
+                    Arc::clone(&store),
+                    own,
+                    Arc::clone(&roll),
+                    clock,
+                    interval,
+                )),
                 memory,
+                roll,
             }
         });
-        Self(Arc::new(Inner { store, hub, policy, clock, remote }))
+        let live = LiveList::new(Arc::clone(&store), policy.update_interval);
+        Self(Arc::new(Inner { store, hub, policy, clock, live, reads: Reads::default(), remote }))
     }
 
     /// Looks after a store outside of this process, for as long as the server runs. Without one there is nothing to do.
@@ -114,6 +141,8 @@ impl Presence {
             let channels = remote.memory.unwritten().len();
             tracing::warn!(channels, "the store is away: their viewers count again with their next beats");
         }
+        // The others need not wait for this node any more.
+        let _away = timeout(LAST_WORD, remote.recovery.resign()).await;
     }
 
     /// An id for a viewer that came without one.
@@ -158,12 +187,26 @@ impl Presence {
     /// # Errors
     /// When a store that nothing stands in for can't take it.
     pub async fn leave(&self, who: &Who) -> Result<(), StoreError> {
-        self.write(who, Act::Leave { remember: LEAVE_MEMORY }).await.map(|_| ())
+        self.write(who, Act::Leave).await.map(|_| ())
+    }
+
+    /// Ends a session if it is known; nothing comes into being.
+    ///
+    /// # Errors
+    /// When a store that nothing stands in for can't take it.
+    pub async fn leave_known(&self, who: &Who) -> Result<(), StoreError> {
+        self.write(who, Act::LeaveKnown).await.map(|_| ())
+    }
+
+    /// How many sessions this node remembers, those that have left included, in case the store loses them.
+    #[must_use]
+    pub fn remembered(&self) -> usize {
+        self.0.remote.as_ref().map_or(0, |remote| remote.memory.len())
     }
 
     /// The count of a channel.
     pub async fn count_of(&self, channel: &ChannelId) -> Count {
-        let count = self.counts(std::slice::from_ref(channel)).await.pop();
+        let count = self.gathered(std::slice::from_ref(channel)).await.pop();
         count.unwrap_or(Count::unknown(self.0.clock.now()))
     }
 
@@ -174,7 +217,7 @@ impl Presence {
 
     /// The counts of channels, in the order given, in one round trip.
     pub async fn count_all(&self, channels: &[ChannelId]) -> Vec<CountUpdate> {
-        let counts = self.counts(channels).await;
+        let counts = self.gathered(channels).await;
         channels
             .iter()
             .cloned()
@@ -183,16 +226,22 @@ impl Presence {
             .collect()
     }
 
-    /// The channels that have viewers now, most first; those with as many by name.
+    /// The counts of channels, in the order given. What many ask for at once is one read of a store outside of this
+    /// process.
+    async fn gathered(&self, channels: &[ChannelId]) -> Vec<Count> {
+        match &self.0.remote {
+            None => self.counts(channels).await,
+            Some(_) => self.0.reads.counts(self, channels).await,
+        }
+    }
+
+    /// The channels that have viewers now, most first, those with as many by name: `most` of them. The list is an update
+    /// interval old at most, or says that it is stale.
     ///
     /// # Errors
-    /// When the store can't tell.
-    pub async fn live(&self) -> Result<Vec<CountUpdate>, StoreError> {
-        let live = self.0.store.live().await?.into_iter();
-        let update = |live: Live| CountUpdate::new(live.channel, Count::fresh(live.count, live.as_of));
-        let mut live: Vec<_> = live.map(update).collect();
-        live.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.channel_id.cmp(&b.channel_id)));
-        Ok(live)
+    /// When the store can't tell, and could not lately.
+    pub async fn live(&self, most: usize) -> Result<Vec<CountUpdate>, StoreError> {
+        self.0.live.first(most).await
     }
 
     /// Watches channels: their counts now, and every change.
@@ -213,7 +262,7 @@ impl Presence {
     /// When the store can't do it now.
     pub async fn sweep(&self) -> Result<(), StoreError> {
         if let Some(remote) = &self.0.remote {
-            remote.memory.sweep(self.0.clock.now());
+            remote.memory.sweep(self.0.clock.now()).await;
         }
         self.0.store.sweep().await
     }
@@ -226,6 +275,7 @@ impl Presence {
         };
         if let Some(count) = beaten.count.value.filter(|_| !beaten.count.stale) {
             self.0.hub.touch(&who.channel, count);
+            self.0.live.note(&who.channel, count);
         }
         tracing::debug!(channel = %who.channel, viewer = %who.viewer, count = ?beaten.count.value, "[VIEWER] {}", verb(act));
         Ok(beaten)
@@ -245,23 +295,62 @@ impl Presence {
         let accepted = remote.memory.accept(channel, &op, now);
         match remote.commit.write(channel, op).await {
             Ok(Committed { active, reading }) => {
+                let heard = self.0.clock.now();
+                remote.memory.confirm(channel, &op, (now, heard), reading.as_of, active);
                 if let (Act::Renew { lease }, true, false) = (op.act, active, accepted) {
                     // Another node has known the session until now.
                     remote.memory.accept(channel, &Op { act: Act::Heartbeat { lease }, ..op }, now);
                 }
-                let (count, loss) = remote.memory.take_in(channel, &Ok(reading), now);
-                if loss != Loss::None {
-                    remote.recovery.call();
-                }
+                let count = self.observe(remote, channel, Ok(reading), now).await;
                 Beaten { count, active }
             }
             Err(error) => {
                 tracing::debug!(%error, %channel, "[VIEWER] not written yet");
-                let count = remote.memory.missed(channel, now);
+                let count = remote.memory.missed(channel, &op);
                 remote.recovery.call();
                 Beaten { count, active: accepted }
             }
         }
+    }
+
+    /// What to show, given what the store has said to a call that began at `asked`. Where the store may not be what it was,
+    /// that is found out first.
+    async fn observe(
+        &self,
+        remote: &Remote,
+        channel: &ChannelId,
+        reading: Result<Reading, StoreError>,
+        asked: Timestamp,
+    ) -> Count {
+        let (count, loss) = remote.memory.take_in(channel, &reading, asked);
+        match loss {
+            Loss::None => return count,
+            Loss::Found | Loss::Known => {
+                remote.recovery.call();
+                return count;
+            }
+            Loss::Unverified => {}
+        }
+        let is_first = remote.roll.last().is_none();
+        let mut verified = remote.roll.next();
+        remote.recovery.call();
+        if timeout(VERIFY_LIMIT, verified.changed()).await.is_err() {
+            return count;
+        }
+        let asked = if is_first { asked } else { self.0.clock.now() };
+        let again = match (reading, remote.roll.last()) {
+            // There was no roll call to know before.
+            (Ok(reading), Some(roll)) if is_first => Ok(Reading { epoch: roll.epoch, ..reading }),
+            _ => {
+                let again = self.0.store.counts(std::slice::from_ref(channel)).await.pop();
+                again.unwrap_or_else(|| Err(StoreError::unexpected()))
+            }
+        };
+        let (count, loss) = remote.memory.take_in(channel, &again, asked);
+        if loss != Loss::None {
+            remote.recovery.call();
+        }
+        count
     }
 }
 
@@ -274,14 +363,28 @@ impl Counts for Presence {
         let Some(remote) = &self.0.remote else {
             return readings.into_iter().map(|reading| reading.map_or(unknown, Count::from)).collect();
         };
-        let take_in = |(channel, reading)| {
+        // Whether the store is what it was is found out once, by the first channel, for all of them. What was read of the
+        // others before that is read again.
+        let (Some(first), Some(reading)) = (channels.first(), readings.first().cloned()) else {
+            return Vec::new();
+        };
+        let epoch = reading.as_ref().ok().and_then(|reading| reading.epoch);
+        let mut counts = vec![self.observe(remote, first, reading, now).await];
+        let rest = &channels[1..];
+        let is_other = |roll: RollCall| epoch.is_some() && roll.epoch != epoch;
+        let (now, readings) = if !rest.is_empty() && remote.roll.last().is_some_and(is_other) {
+            (self.0.clock.now(), self.0.store.counts(rest).await)
+        } else {
+            (now, readings.into_iter().skip(1).collect())
+        };
+        for (channel, reading) in rest.iter().zip(readings) {
             let (count, loss) = remote.memory.take_in(channel, &reading, now);
-            if loss == Loss::Found {
+            if loss != Loss::None {
                 remote.recovery.call();
             }
-            count
-        };
-        channels.iter().zip(readings).map(take_in).collect()
+            counts.push(count);
+        }
+        counts
     }
 
     fn takes_many_channels(&self) -> bool {
@@ -294,7 +397,7 @@ const fn verb(act: Act) -> &'static str {
         Act::Join { .. } => "join",
         Act::Heartbeat { .. } => "heartbeat",
         Act::Renew { .. } => "renew",
-        Act::Restore { .. } => "restore",
-        Act::Leave { .. } => "leave",
+        Act::Restore(_) | Act::Late(_) => "restore",
+        Act::Leave | Act::LeaveKnown => "leave",
     }
 }

@@ -1,133 +1,275 @@
-//! Makes the store whole again: after it was away, and when it has lost what it had.
+//! Makes the store whole again, after it was away and when it has lost what it had; and keeps the roll call, by which every
+//! node knows whether others have something to write again.
+//!
+//! Promises:
+//! - What the store has taken is not written twice, whatever fails after it.
+//! - Pauses after failures grow and are jittered, so that nodes don't come together.
+//! - While nothing is remembered and nobody asks, nothing is asked of the store.
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::{Mutex, Notify},
+    time::sleep,
+};
+use uuid::Uuid;
 
-use super::memory::{Loss, Memory};
+use super::{
+    memory::{Loss, Memory, Piece},
+    roll::Roll,
+};
 use crate::{
-    domain::ChannelId,
+    domain::{ChannelId, Timestamp},
     server::{
         clock::Clock,
-        store::{MAX_OPS, Store, StoreError, split},
+        store::{Attendance, Batch, MAX_OPS, Store, StoreError},
     },
 };
 
-/// The pause before another attempt while the store is away.
-const PAUSE: Duration = Duration::from_millis(200);
+/// The pauses before another attempt while the store is away: the first, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+
+/// The pause between two roll calls while a loss is being made good.
+const CLOSE_PAUSE: Duration = Duration::from_millis(100);
+
+/// The shortest pause between two looks at the store.
+const LEAST_PAUSE: Duration = Duration::from_millis(20);
+
+/// How many channels are looked at in one call.
+const LOOK_AT: usize = 1_000;
+
+/// How many channels are looked at between two roll calls while all is well.
+const LOOK_AROUND: usize = 250;
 
 /// Looks after a store on behalf of a node's memory.
 pub struct Recovery {
     store: Arc<dyn Store>,
     memory: Arc<Memory>,
+    roll: Arc<Roll>,
     clock: Arc<dyn Clock>,
-    /// How often to look whether the store is still the one that it was.
+    /// The pause between two roll calls.
     interval: Duration,
     wanted: Notify,
+    node: u64,
+    state: Mutex<State>,
+}
+
+/// What is known from one round to the next.
+#[derive(Default)]
+struct State {
+    incarnation: Option<Option<String>>,
+    /// Since when all that this node remembers is known to be in the store, by the store's clock.
+    sure_since: Timestamp,
+    /// Something was lost, or has been written again: the others are to look too.
+    has_found_loss: bool,
+    /// How many channels were looked at in this turn round all of them.
+    looked_at: usize,
 }
 
 impl Recovery {
-    /// Looks after `store`, once per `interval` and whenever it is called.
+    /// Looks after `store`, a few times per `update_interval` and whenever it is called.
     pub fn new(
         store: Arc<dyn Store>,
         memory: Arc<Memory>,
+        roll: Arc<Roll>,
         clock: Arc<dyn Clock>,
-        interval: Duration,
+        update_interval: Duration,
     ) -> Self {
-        Self { store, memory, clock, interval, wanted: Notify::new() }
+        let often = (update_interval / 2).clamp(Duration::from_millis(50), Duration::from_secs(1));
+        let interval = often.max(store.roll_call_pause());
+        let node = Uuid::new_v4().as_u64_pair().0;
+        Self { store, memory, roll, clock, interval, wanted: Notify::new(), node, state: Mutex::default() }
     }
 
-    /// Something has to be written again.
+    /// Something has to be written again, or found out.
     pub fn call(&self) {
         self.wanted.notify_one();
     }
 
-    /// Goes on for ever; no error ends it. While nothing is remembered, it asks nothing of the store but, at the start,
-    /// which one it is.
+    /// Goes on for ever; no error ends it.
     pub async fn run(self: Arc<Self>) {
-        let mut incarnation = None;
+        let mut pause = PAUSES.0;
+        let mut was_called = true;
         loop {
-            while let Err(error) = self.mend(&mut incarnation).await {
-                tracing::debug!(%error, "the store is not whole yet; trying again");
-                sleep(PAUSE).await;
+            let next = match self.round(was_called).await {
+                Ok(true) => {
+                    pause = PAUSES.0;
+                    self.interval
+                }
+                Ok(false) => CLOSE_PAUSE,
+                Err(error) => {
+                    tracing::debug!(%error, "the store is not whole yet; trying again");
+                    pause = (pause * 2).min(PAUSES.1);
+                    pause
+                }
+            };
+            if next < self.interval {
+                sleep(jittered(next)).await;
+                was_called = true;
+                continue;
             }
+            // However many call.
+            sleep(LEAST_PAUSE).await;
             tokio::select! {
-                () = self.wanted.notified() => {}
-                () = sleep(self.interval) => {}
+                () = self.wanted.notified() => was_called = true,
+                () = sleep(self.interval) => was_called = false,
             }
         }
     }
 
-    async fn mend(&self, incarnation: &mut Option<String>) -> Result<(), StoreError> {
+    /// Says to the others that this node goes.
+    pub async fn resign(&self) {
+        let mut state = self.state.lock().await;
+        if self.roll.last().is_some() {
+            let _away = self.attend(&mut state, Duration::ZERO).await;
+        }
+    }
+
+    /// One look at the store. Whether it is whole.
+    async fn round(&self, was_called: bool) -> Result<bool, StoreError> {
+        let mut state = self.state.lock().await;
         let channels = self.memory.channels();
-        if channels.is_empty() && incarnation.is_some() {
-            return Ok(());
+        let was_whole = self.roll.last().is_none_or(|roll| roll.is_complete(roll.asked));
+        let expected_for = self.interval * 3 + Duration::from_secs(3);
+        if channels.is_empty() && was_whole && !was_called && !self.roll.is_used(expected_for) {
+            self.roll.forget();
+            return Ok(true);
         }
         // Parts of the store may be away while others can be mended, so an error is kept for the end.
-        let mut result = Ok(());
-        match self.store.incarnation().await {
-            Ok(current) => {
-                if incarnation.is_some() && *incarnation != current {
-                    tracing::warn!(
-                        "the store was restarted or replaced; writing again what this node remembers"
-                    );
-                    self.memory.doubt_all();
-                }
-                *incarnation = current;
-            }
-            Err(error) => result = Err(error),
+        let mut result = self.look_at_servers(&mut state).await;
+        if channels.is_empty() {
+            state.sure_since = Timestamp::default();
         }
-        if self.memory.unwritten().is_empty() {
-            return result;
+        if let Err(error) = self.attend(&mut state, expected_for).await {
+            result = Err(error);
+        }
+        let roll = self.roll.last();
+        let is_asked =
+            roll.as_ref().is_some_and(|roll| roll.asked > state.sure_since && !channels.is_empty());
+        if !is_asked && self.memory.unwritten().is_empty() {
+            self.look_around(&mut state, &channels).await;
+            result?;
+            return Ok(roll.is_none_or(|roll| roll.is_complete(roll.asked)));
         }
         // Where one channel was lost, others may have been: their marks tell.
-        let now = self.clock.now();
-        for (channel, reading) in channels.iter().zip(self.store.counts(&channels).await) {
-            if self.memory.take_in(channel, &reading, now).1 == Loss::Found {
-                tracing::debug!(%channel, "[VIEWER] lost by the store");
-            }
-        }
-        let mut unwritten = self.memory.unwritten().into_iter().peekable();
-        while unwritten.peek().is_some() {
-            if let Err(error) = self.rewrite_some(&mut unwritten).await {
+        for channels in channels.chunks(LOOK_AT) {
+            if let Err(error) = self.look_at(channels).await {
                 result = Err(error);
             }
         }
-        if result.is_ok() {
-            tracing::info!("the store is whole again");
+        match self.write_all_again().await {
+            Ok(written) => state.has_found_loss |= written,
+            Err(error) => result = Err(error),
         }
-        result
+        result?;
+        let Some(roll) = roll else { return Ok(true) };
+        state.sure_since = state.sure_since.max(roll.now);
+        self.attend(&mut state, expected_for).await?;
+        tracing::info!("all that this node remembers is in the store");
+        Ok(self.roll.last().is_none_or(|roll| roll.is_complete(roll.asked)))
     }
 
-    /// Writes again the next channels: as many as a store takes in one call, which may be all of a large one's calls.
-    async fn rewrite_some(&self, channels: &mut impl Iterator<Item = ChannelId>) -> Result<(), StoreError> {
-        let (mut rewrites, mut batches) = (Vec::new(), Vec::new());
-        let mut ops = 0;
-        while ops < MAX_OPS
-            && let Some(channel) = channels.next()
-        {
-            if let Some(rewrite) = self.memory.rewrite(&channel, self.clock.now()) {
-                ops += rewrite.batches.iter().map(|batch| batch.ops.len()).sum::<usize>();
-                batches.extend_from_slice(&rewrite.batches);
-                rewrites.push((channel, rewrite));
+    /// Finds out whether servers of the store are others than they were.
+    async fn look_at_servers(&self, state: &mut State) -> Result<(), StoreError> {
+        let current = self.store.incarnation().await?;
+        if state.incarnation.as_ref().is_some_and(|before| *before != current) {
+            tracing::warn!("the store was restarted or replaced; writing again what this node remembers");
+            self.memory.doubt_all();
+            state.has_found_loss = true;
+        }
+        state.incarnation = Some(current);
+        Ok(())
+    }
+
+    async fn attend(&self, state: &mut State, expected_for: Duration) -> Result<(), StoreError> {
+        let last = self.roll.last();
+        let peers = last.iter().flat_map(|roll| &roll.nodes).copied().filter(|node| *node != self.node);
+        state.has_found_loss |= self.memory.take_found_loss();
+        let attendance = Attendance {
+            node: self.node,
+            expected_for,
+            sure_since: Some(state.sure_since).filter(|since| *since > Timestamp::default()),
+            known: last.as_ref().map(|roll| roll.number),
+            has_found_loss: state.has_found_loss,
+            peers: peers.collect(),
+        };
+        let asked = self.clock.now();
+        let Some(roll) = self.store.attend(&attendance).await? else { return Ok(()) };
+        self.memory.learn_time(asked, self.clock.now(), roll.now);
+        state.has_found_loss = false;
+        if attendance.sure_since.is_none() {
+            state.sure_since = roll.now;
+        }
+        self.roll.set(roll);
+        Ok(())
+    }
+
+    /// Looks at the next few channels, so that one that was lost alone is noticed although nobody beats or reads there.
+    async fn look_around(&self, state: &mut State, channels: &[ChannelId]) {
+        let from = if state.looked_at < channels.len() { state.looked_at } else { 0 };
+        let next = &channels[from..channels.len().min(from + LOOK_AROUND)];
+        state.looked_at = from + next.len();
+        if !next.is_empty() && self.look_at(next).await.is_ok() && !self.memory.unwritten().is_empty() {
+            self.call();
+        }
+    }
+
+    async fn look_at(&self, channels: &[ChannelId]) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let mut result = Ok(());
+        for (channel, reading) in channels.iter().zip(self.store.counts(channels).await) {
+            if self.memory.take_in(channel, &reading, now).1 == Loss::Found {
+                tracing::debug!(%channel, "[VIEWER] lost by the store");
             }
-        }
-        let mut written = Vec::new();
-        for call in split(&batches, |batch| batch.ops.len(), MAX_OPS) {
-            // One after another: beats that come in meanwhile get their turn.
-            written.extend(self.store.write(call).await);
-        }
-        let (mut written, mut result) = (written.into_iter(), Ok(()));
-        for (channel, rewrite) in &rewrites {
-            let answers: Vec<_> = written.by_ref().take(rewrite.batches.len()).collect();
-            match answers.into_iter().collect::<Result<Vec<_>, _>>() {
-                Ok(answers) => {
-                    let mark = answers.last().and_then(|written| written.reading.mark);
-                    self.memory.rewritten(channel, rewrite, mark);
-                }
+            match reading {
+                Ok(_) | Err(StoreError::Damaged) => {}
                 Err(error) => result = Err(error),
             }
         }
         result
     }
+
+    /// Writes again all that is to be written again, as many sessions per call as a store takes. Whether there was anything.
+    /// A channel that fails is left for the next round.
+    async fn write_all_again(&self) -> Result<bool, StoreError> {
+        let mut channels = self.memory.unwritten().into_iter();
+        let mut current = channels.next();
+        let (mut result, mut has_written) = (Ok(()), false);
+        while current.is_some() {
+            let (mut pieces, mut ops) = (Vec::<Piece>::new(), 0);
+            while let Some(channel) = &current
+                && ops < MAX_OPS
+            {
+                match self.memory.next_piece(channel, self.clock.now(), MAX_OPS - ops) {
+                    Some(piece) => {
+                        ops += piece.batch.ops.len();
+                        pieces.push(piece);
+                    }
+                    None => current = channels.next(),
+                }
+            }
+            // One call after another: beats that come in meanwhile get their turn.
+            let batches: Vec<Batch> = pieces.iter().map(|piece| piece.batch.clone()).collect();
+            for (piece, written) in pieces.iter().zip(self.store.write(&batches).await) {
+                match written {
+                    Ok(written) => {
+                        has_written = true;
+                        self.memory.rewritten(piece, written.reading.mark);
+                    }
+                    Err(error) => {
+                        if current.as_ref() == Some(&piece.batch.channel) {
+                            current = channels.next();
+                        }
+                        result = Err(error);
+                    }
+                }
+            }
+        }
+        result.map(|()| has_written)
+    }
+}
+
+/// Between half of it and all of it.
+fn jittered(pause: Duration) -> Duration {
+    pause / 2 + pause / 2 * u32::from(Uuid::new_v4().as_bytes()[0]) / 255
 }

@@ -1,10 +1,13 @@
 //! A store whose calls are measured.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 
-use super::{Batch, Live, Reading, Store, StoreError, Written};
+use super::{Attendance, Batch, Live, Reading, RollCall, Store, StoreError, Written};
 use crate::{
     domain::{Act, ChannelId},
     server::metrics::Metrics,
@@ -40,7 +43,7 @@ impl Measured {
 impl Store for Measured {
     async fn write(&self, batches: &[Batch]) -> Vec<Result<Written, StoreError>> {
         let ops = || batches.iter().flat_map(|batch| &batch.ops);
-        let restored = ops().filter(|op| matches!(op.act, Act::Restore { .. })).count();
+        let restored = ops().filter(|op| matches!(op.act, Act::Restore(_) | Act::Late(_))).count();
         self.metrics.store_write(ops().count(), restored);
         self.timed(self.store.write(batches)).await
     }
@@ -63,6 +66,14 @@ impl Store for Measured {
 
     fn takes_many_channels(&self) -> bool {
         self.store.takes_many_channels()
+    }
+
+    async fn attend(&self, attendance: &Attendance) -> Result<Option<RollCall>, StoreError> {
+        self.store.attend(attendance).await
+    }
+
+    fn roll_call_pause(&self) -> Duration {
+        self.store.roll_call_pause()
     }
 
     async fn incarnation(&self) -> Result<Option<String>, StoreError> {

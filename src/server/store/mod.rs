@@ -13,6 +13,8 @@ mod memory;
 pub mod open;
 pub mod remote;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use smallvec::SmallVec;
 
@@ -46,6 +48,16 @@ pub trait Store: Send + Sync {
     /// Whether one call with many channels costs less than a call for each.
     fn takes_many_channels(&self) -> bool {
         true
+    }
+
+    /// Tells the store that a node is there, and what it knows. `None` from a store that has one node.
+    async fn attend(&self, _attendance: &Attendance) -> Result<Option<RollCall>, StoreError> {
+        Ok(None)
+    }
+
+    /// How long at least nodes should wait between two roll calls, where each costs money.
+    fn roll_call_pause(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// What changes when all data may have been lost, because servers were restarted or others took over; `None` if that
@@ -101,6 +113,68 @@ pub struct Reading {
     pub as_of: Timestamp,
     /// Another one, or none, than before means that the store has lost what it had of the channel.
     pub mark: Option<Mark>,
+    /// When a node last wrote something of the channel again that the store did not have; the epoch if none ever has.
+    /// The count may be incomplete until every node has looked after that (see [`RollCall`]).
+    pub restored: Timestamp,
+    /// Which roll call the store holds, where every answer tells.
+    pub epoch: Option<Epoch>,
+}
+
+impl Reading {
+    /// A reading of a store that can't lose anything.
+    #[must_use]
+    pub const fn certain(count: u32, as_of: Timestamp) -> Self {
+        Self { count, as_of, mark: None, restored: Timestamp::from_millis(0), epoch: None }
+    }
+}
+
+/// Names a roll call and the connection by which it is known. Another one means that the store may not be what it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Epoch(pub u64);
+
+/// What a node says of itself at a roll call.
+#[derive(Debug, Clone)]
+pub struct Attendance {
+    /// Its number, random.
+    pub node: u64,
+    /// For how long the others should expect it to be there without another word; zero: it goes.
+    pub expected_for: Duration,
+    /// Since when, by the store's clock, it knows that all it remembers is in the store. `None`: it remembers nothing.
+    pub sure_since: Option<Timestamp>,
+    /// The number of the roll call that it knows.
+    pub known: Option<u64>,
+    /// It has found that something was lost, or has written something again.
+    pub has_found_loss: bool,
+    /// The other nodes that it knows of.
+    pub peers: Vec<u64>,
+}
+
+/// The nodes over a store, and whether the store is being restored: by it every node knows whether others still have
+/// something to write again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RollCall {
+    /// The store's time.
+    pub now: Timestamp,
+    /// Its number.
+    pub number: u64,
+    /// Which roll call it is, by the connection that it came by.
+    pub epoch: Option<Epoch>,
+    /// When everything may have been lost; the epoch if never.
+    pub lost: Timestamp,
+    /// When nodes were last asked to look whether all that they remember is there; the epoch if never.
+    pub asked: Timestamp,
+    /// Since when all nodes know that what they remember is in the store.
+    pub sure_since: Timestamp,
+    /// The nodes that are expected.
+    pub nodes: Vec<u64>,
+}
+
+impl RollCall {
+    /// Whether the count of a channel that was restored at `restored` is complete.
+    #[must_use]
+    pub fn is_complete(&self, restored: Timestamp) -> bool {
+        self.lost.max(restored) <= self.sure_since
+    }
 }
 
 /// A random number that a channel gets when it is made.
@@ -133,6 +207,9 @@ pub enum StoreError {
     /// It answered that it can't: it is read-only, or out of memory, say.
     #[error("the store refuses: {0}")]
     Refused(String),
+    /// What is in this channel's keys can't be read. The next write starts the channel anew.
+    #[error("what the store has of a channel is damaged")]
+    Damaged,
 }
 
 impl StoreError {

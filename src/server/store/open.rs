@@ -1,12 +1,15 @@
 //! Which store it is.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use super::{
     MemoryStore, Store,
     remote::{ClusterRunner, RedisRunner, RemoteStore, Runner, UpstashRunner},
 };
-use crate::server::{clock::Clock, config::Config};
+use crate::{
+    domain::LeaseRules,
+    server::{clock::Clock, config::Config},
+};
 
 /// The settings name no store that there is. Addresses stay out of the messages: they may hold passwords.
 #[derive(Debug, thiserror::Error)]
@@ -69,28 +72,28 @@ fn addresses(urls: &str) -> Addresses<'_> {
     }
 }
 
-/// Opens the store that the settings name, for leases of up to `longest_lease`. It needs not be reachable yet.
+/// Opens the store that the settings name, by these rules. It needs not be reachable yet.
 ///
 /// # Errors
 /// When the settings name none, or two.
-pub fn open(config: &Config, longest_lease: Duration, clock: Arc<dyn Clock>) -> Result<Opened, OpenError> {
+pub fn open(config: &Config, rules: LeaseRules, clock: Arc<dyn Clock>) -> Result<Opened, OpenError> {
     let upstash = (config.upstash_redis_rest_url.as_deref(), config.upstash_redis_rest_token.as_deref());
     let (kept, opened) = match (config.redis_url.as_deref(), upstash) {
         (None, (None, None)) => {
-            ("in this process", Opened { store: Arc::new(MemoryStore::new(clock)), runner: None })
+            ("in this process", Opened { store: Arc::new(MemoryStore::new(clock, rules)), runner: None })
         }
         (Some(_), (Some(_), _) | (_, Some(_))) => return Err(OpenError::TwoStores),
         (Some(urls), _) => match addresses(urls) {
             Addresses::OfCluster(urls) => {
                 let runner = ClusterRunner::open(&urls).map_err(redis_url)?;
-                ("in a Redis Cluster", remote(runner, config, longest_lease))
+                ("in a Redis Cluster", remote(runner, config, rules))
             }
             Addresses::One(url) => {
-                ("in Redis", remote(RedisRunner::open(url).map_err(redis_url)?, config, longest_lease))
+                ("in Redis", remote(RedisRunner::open(url).map_err(redis_url)?, config, rules))
             }
         },
         (None, (Some(url), Some(token))) => {
-            ("at Upstash", remote(UpstashRunner::open(url, token)?, config, longest_lease))
+            ("at Upstash", remote(UpstashRunner::open(url, token)?, config, rules))
         }
         (None, _) => return Err(OpenError::HalfOfUpstash),
     };
@@ -98,9 +101,9 @@ pub fn open(config: &Config, longest_lease: Duration, clock: Arc<dyn Clock>) -> 
     Ok(opened)
 }
 
-fn remote(runner: impl Runner + 'static, config: &Config, longest_lease: Duration) -> Opened {
+fn remote(runner: impl Runner + 'static, config: &Config, rules: LeaseRules) -> Opened {
     let runner: Arc<dyn Runner> = Arc::new(runner);
-    let store = RemoteStore::new(Arc::clone(&runner), &config.redis_key_prefix, longest_lease);
+    let store = RemoteStore::new(Arc::clone(&runner), &config.redis_key_prefix, rules);
     Opened { store: Arc::new(store), runner: Some(runner) }
 }
 

@@ -6,7 +6,7 @@
 mod histories;
 mod rules;
 
-use std::{any::Any, sync::Arc};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use aforo::{
     domain::{Act, ViewerId},
@@ -14,14 +14,14 @@ use aforo::{
         clock::SystemClock,
         follow::{Followers, RemoteFollowers},
         store::{
-            MemoryStore, Store,
+            Attendance, MemoryStore, Store,
             remote::{ClusterRunner, RedisRunner, RemoteStore, UpstashRunner},
         },
     },
 };
 use uuid::Uuid;
 
-use self::rules::LONGEST_LEASE;
+use self::rules::RULES;
 use crate::support::{RedisCluster, RedisServer, Upstash, acl_line, upstash::TOKEN};
 
 /// A store, and what has to live as long as it does.
@@ -32,14 +32,14 @@ pub struct Subject {
 }
 
 async fn memory() -> Subject {
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(SystemClock::start())));
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(SystemClock::start()), RULES));
     Subject { nodes: [Arc::clone(&store), store], _server: Box::new(()) }
 }
 
 async fn redis() -> Subject {
     let server = RedisServer::start().await;
     let node = || -> Arc<dyn Store> {
-        Arc::new(RemoteStore::new(RedisRunner::open(&server.url()).unwrap(), "test", LONGEST_LEASE))
+        Arc::new(RemoteStore::new(RedisRunner::open(&server.url()).unwrap(), "test", RULES))
     };
     Subject { nodes: [node(), node()], _server: Box::new(server) }
 }
@@ -49,9 +49,8 @@ async fn redis_as_a_user() -> Subject {
     let server = RedisServer::start().await;
     server.add_user("a-password", &[]);
     let url = format!("redis://aforo:a-password@127.0.0.1:{}", server.port);
-    let node = || -> Arc<dyn Store> {
-        Arc::new(RemoteStore::new(RedisRunner::open(&url).unwrap(), "aforo", LONGEST_LEASE))
-    };
+    let node =
+        || -> Arc<dyn Store> { Arc::new(RemoteStore::new(RedisRunner::open(&url).unwrap(), "aforo", RULES)) };
     Subject { nodes: [node(), node()], _server: Box::new(server) }
 }
 
@@ -68,7 +67,7 @@ async fn redis_without_expiry() -> Subject {
     server.request::<()>(&["CONFIG", "SET", "notify-keyspace-events", ""]);
     server.command::<()>("DEBUG SET-ACTIVE-EXPIRE 0");
     let node = || -> Arc<dyn Store> {
-        Arc::new(RemoteStore::new(RedisRunner::open(&server.url()).unwrap(), "test", LONGEST_LEASE))
+        Arc::new(RemoteStore::new(RedisRunner::open(&server.url()).unwrap(), "test", RULES))
     };
     Subject { nodes: [node(), node()], _server: Box::new(server) }
 }
@@ -78,7 +77,7 @@ async fn cluster() -> Subject {
     let urls = cluster.urls();
     let urls: Vec<_> = urls.split(',').collect();
     let node = || -> Arc<dyn Store> {
-        Arc::new(RemoteStore::new(ClusterRunner::open(&urls).unwrap(), "test", LONGEST_LEASE))
+        Arc::new(RemoteStore::new(ClusterRunner::open(&urls).unwrap(), "test", RULES))
     };
     Subject { nodes: [node(), node()], _server: Box::new(cluster) }
 }
@@ -87,7 +86,7 @@ async fn upstash() -> Subject {
     let upstash = Upstash::start().await;
     let node = || -> Arc<dyn Store> {
         let runner = UpstashRunner::open(&upstash.url, TOKEN).unwrap();
-        Arc::new(RemoteStore::new(runner, "test", LONGEST_LEASE))
+        Arc::new(RemoteStore::new(runner, "test", RULES))
     };
     Subject { nodes: [node(), node()], _server: Box::new(upstash) }
 }
@@ -115,7 +114,7 @@ contract!(memory, redis, redis_as_a_user, redis_without_expiry, cluster, upstash
 async fn each_right_of_the_readmes_user_is_needed() {
     let server = RedisServer::start().await;
     let store: Arc<dyn Store> =
-        Arc::new(RemoteStore::new(RedisRunner::open(&server.url()).unwrap(), "test", LONGEST_LEASE));
+        Arc::new(RemoteStore::new(RedisRunner::open(&server.url()).unwrap(), "test", RULES));
     rules::all(&Subject { nodes: [Arc::clone(&store), Arc::clone(&store)], _server: Box::new(()) }).await;
     let followers = RemoteFollowers::new(Arc::new(RedisRunner::open(&server.url()).unwrap()), "test");
     let (ana, someone) = (rules::channel("ana"), ViewerId::new(Uuid::from_u128(7)).unwrap());
@@ -124,12 +123,52 @@ async fn each_right_of_the_readmes_user_is_needed() {
         assert_eq!(followers.has(&ana, someone).await.unwrap(), follows);
     }
     // The rest is for what only a server does that evicts keys.
-    let join = [rules::op(1, 1, Act::Join { lease: LONGEST_LEASE })];
+    let join = [rules::op(1, 1, Act::Join { lease: RULES.longest_lease })];
     rules::write(&*store, "order", &join).await;
+    store.attend(&Attendance { known: Some(7), peers: vec![2], ..attendance(1) }).await.unwrap();
     server.command::<()>("DEL test:{order}:viewers");
     rules::write(&*store, "order", &join).await;
     let stats: String = server.command("INFO commandstats");
     for right in acl_line("a-password").iter().filter_map(|word| word.strip_prefix('+')) {
         assert!(stats.contains(&format!("cmdstat_{right}:")), "{right}");
     }
+}
+
+/// What a node says of itself that has just started.
+fn attendance(node: u64) -> Attendance {
+    Attendance {
+        node,
+        expected_for: Duration::from_secs(60),
+        sure_since: None,
+        known: None,
+        has_found_loss: false,
+        peers: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_was_emptied_is_complete_when_every_node_has_said_so() {
+    let server = RedisServer::start().await;
+    let store = RemoteStore::new(RedisRunner::open(&server.url()).unwrap(), "test", RULES);
+    while store.attend(&attendance(1)).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let attend = async |attendance| store.attend(&attendance).await.unwrap().unwrap();
+    let first = attend(attendance(2)).await;
+    assert!(first.is_complete(first.lost) && first.nodes.len() == 2, "{first:?}");
+
+    server.command::<()>("FLUSHALL");
+    let returning =
+        |node, sure_since, known| Attendance { sure_since, known: Some(known), ..attendance(node) };
+    let one = attend(Attendance { peers: vec![2], ..returning(1, Some(first.now), first.number) }).await;
+    assert!(one.number != first.number && one.lost == one.now && !one.is_complete(one.lost), "{one:?}");
+    let one = attend(returning(1, Some(one.now), one.number)).await;
+    assert!(!one.is_complete(one.lost), "the other has not come yet: {one:?}");
+    let two = attend(returning(2, Some(first.now), first.number)).await;
+    assert!(!two.is_complete(two.lost) && two.asked == two.now, "{two:?}");
+    attend(returning(2, Some(two.now), two.number)).await;
+    let one = attend(returning(1, Some(two.now), one.number)).await;
+    assert!(one.is_complete(one.lost), "{one:?}");
+    let gone = attend(Attendance { expected_for: Duration::ZERO, ..returning(2, None, one.number) }).await;
+    assert_eq!(gone.nodes, [1], "a node that goes is not waited for");
 }

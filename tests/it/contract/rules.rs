@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aforo::{
-    domain::{Act, ChannelId, Op, SessionId, ViewerId},
+    domain::{Act, ChannelId, LeaseRules, Op, Session, SessionId, Timestamp, ViewerId},
     server::store::{Batch, MAX_OPS, Store, Written},
 };
 use tokio::time::sleep;
@@ -11,13 +11,14 @@ use uuid::Uuid;
 
 use super::Subject;
 
-pub const LONGEST_LEASE: Duration = Duration::from_secs(5);
+pub const RULES: LeaseRules =
+    LeaseRules { longest_lease: Duration::from_secs(30), leave_memory: Duration::from_secs(2) };
 
-const LONG: Duration = LONGEST_LEASE;
+const LONG: Duration = RULES.longest_lease;
 const SHORT: Duration = Duration::from_millis(200);
 const JOIN: Act = Act::Join { lease: LONG };
 const BEAT: Act = Act::Heartbeat { lease: LONG };
-const LEAVE: Act = Act::Leave { remember: LONG };
+const LEAVE: Act = Act::Leave;
 
 /// Runs every rule, each on a channel of its own.
 pub async fn all(subject: &Subject) {
@@ -25,7 +26,10 @@ pub async fn all(subject: &Subject) {
     beats_are_idempotent_and_leaves_end_one_session(&**store).await;
     a_lease_ends_by_itself(&**store).await;
     a_heartbeat_after_its_leave_changes_nothing_until_that_is_forgotten(&**store).await;
-    what_a_node_remembers_never_shortens_a_lease(&**store).await;
+    what_happened_later_wins_whoever_writes_it_again(&**store, &**other).await;
+    a_restored_lease_ends_when_it_would_have(&**store).await;
+    a_viewer_has_sixteen_sessions_and_the_oldest_goes(&**store).await;
+    what_is_refused_or_unknown_leaves_nothing_behind(&**store).await;
     the_operations_of_a_batch_happen_in_order(&**store).await;
     many_channels_are_answered_in_order(&**store).await;
     a_full_batch_is_taken(&**store).await;
@@ -88,10 +92,10 @@ async fn a_lease_ends_by_itself(store: &dyn Store) {
 async fn a_heartbeat_after_its_leave_changes_nothing_until_that_is_forgotten(store: &dyn Store) {
     let name = "left";
     write(store, name, &[op(1, 1, JOIN)]).await;
-    let left = write(store, name, &[op(1, 1, Act::Leave { remember: SHORT })]).await.reading.as_of;
+    let left = write(store, name, &[op(1, 1, LEAVE)]).await.reading.as_of;
     loop {
         let written = write(store, name, &[op(1, 1, BEAT)]).await;
-        let is_forgotten = written.reading.as_of >= left + SHORT;
+        let is_forgotten = written.reading.as_of >= left + RULES.leave_memory;
         assert_eq!((written.active[0], written.reading.count), (is_forgotten, u32::from(is_forgotten)));
         if is_forgotten {
             break;
@@ -99,19 +103,91 @@ async fn a_heartbeat_after_its_leave_changes_nothing_until_that_is_forgotten(sto
         sleep(Duration::from_millis(5)).await;
     }
     write(store, name, &[op(2, 2, LEAVE)]).await;
-    assert!(!write(store, name, &[op(2, 2, Act::Restore { lease: LONG })]).await.active[0]);
     assert!(write(store, name, &[op(2, 2, JOIN)]).await.active[0], "a join is always heeded");
     assert!(write(store, name, &[op(2, 2, BEAT)]).await.active[0]);
 }
 
-async fn what_a_node_remembers_never_shortens_a_lease(store: &dyn Store) {
+/// A beat, or a leave, so long before `now`, as a node writes it again.
+fn beaten(now: Timestamp, ago: Duration, is_join: bool) -> Act {
+    let at = now.minus_millis(u32::try_from(ago.as_millis()).unwrap());
+    Act::Restore(Session::beating(at, LONG, is_join))
+}
+
+fn left(now: Timestamp, ago: Duration) -> Act {
+    let at = now.minus_millis(u32::try_from(ago.as_millis()).unwrap());
+    Act::Restore(Session::left_unknown(at).to_be_told())
+}
+
+async fn what_happened_later_wins_whoever_writes_it_again(store: &dyn Store, other: &dyn Store) {
     let name = "restore";
-    let start = write(store, name, &[op(1, 1, JOIN)]).await.reading.as_of;
-    write(store, name, &[op(1, 1, Act::Restore { lease: SHORT }), op(2, 2, Act::Restore { lease: SHORT })])
-        .await;
-    sleep(SHORT * 2).await;
-    let reading = store.counts(&[channel(name)]).await.pop().unwrap().unwrap();
-    assert_eq!(reading.count, u32::from(reading.as_of < start + LONG));
+    let seconds = Duration::from_secs;
+    let now = write(store, name, &[op(1, 1, JOIN), op(2, 1, JOIN), op(2, 1, LEAVE)]).await.reading.as_of;
+    let older = [
+        op(1, 1, beaten(now, seconds(2), true)),
+        op(1, 1, left(now, seconds(1))),
+        op(2, 1, beaten(now, seconds(1), true)),
+        op(3, 1, beaten(now, seconds(4), true)),
+        op(3, 1, left(now, seconds(3))),
+        op(4, 1, left(now, seconds(3))),
+        op(4, 1, beaten(now, seconds(2), true)),
+    ];
+    let written = write(other, name, &older).await;
+    assert_eq!(written.active.as_slice(), [true, true, false, true, false, false, true]);
+    assert_eq!(written.reading.count, 2, "one joined after the leave, one left after the join");
+    if let Some(reading) = store.counts(&[channel(name)]).await.pop() {
+        let reading = reading.unwrap();
+        assert!(reading.mark.is_none() || reading.restored >= now, "it says that something was restored");
+    }
+    // In any order, and as often as one likes, the same comes of it.
+    let mut backwards = older;
+    backwards.reverse();
+    write(store, name, &backwards).await;
+    assert_eq!(
+        write(other, name, &older).await.active.as_slice()[1..],
+        [true, false, false, false, true, true]
+    );
+    assert_eq!(count(store, name).await, 2);
+}
+
+async fn a_restored_lease_ends_when_it_would_have(store: &dyn Store) {
+    let name = "restored-lease";
+    let now = write(store, name, &[op(1, 1, JOIN)]).await.reading.as_of;
+    write(store, name, &[op(2, 1, beaten(now, LONG - SHORT, true))]).await;
+    loop {
+        let reading = store.counts(&[channel(name)]).await.pop().unwrap().unwrap();
+        let is_over = reading.as_of >= now + SHORT;
+        if reading.as_of < now + LONG {
+            assert_eq!(reading.count, if is_over { 1 } else { 2 });
+        }
+        if is_over {
+            break;
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn a_viewer_has_sixteen_sessions_and_the_oldest_goes(store: &dyn Store) {
+    let name = "sessions";
+    for n in 0..20 {
+        assert_eq!(write(store, name, &[op(1, n, JOIN)]).await.reading.count, 1);
+        sleep(Duration::from_millis(2)).await;
+    }
+    let renew = |n| op(1, n, Act::Renew { lease: LONG });
+    let ops: Vec<_> = (0..20).map(renew).collect();
+    let expected: Vec<_> = (0..20).map(|n| n >= 4).collect();
+    assert_eq!(write(store, name, &ops).await.active.as_slice(), expected);
+    let leaves: Vec<_> = (100..200).map(|n| op(1, n, LEAVE)).collect();
+    write(store, name, &leaves).await;
+    assert_eq!(write(store, name, &[renew(19)]).await.active.as_slice(), [true], "leaves push nobody out");
+}
+
+async fn what_is_refused_or_unknown_leaves_nothing_behind(store: &dyn Store) {
+    let written =
+        write(store, "nothing", &[op(1, 1, Act::Renew { lease: LONG }), op(2, 1, Act::LeaveKnown)]).await;
+    assert_eq!((written.active.as_slice(), written.reading.count), (&[false, false][..], 0));
+    assert_eq!(written.reading.mark, None);
+    let written = write(store, "nothing", &[op(1, 1, LEAVE)]).await;
+    assert_eq!((written.reading.count, written.reading.mark), (0, None));
 }
 
 async fn the_operations_of_a_batch_happen_in_order(store: &dyn Store) {
@@ -171,14 +247,17 @@ async fn sweeping_forgets_no_leave_too_early(store: &dyn Store) {
     let name = "sweep-leaves";
     // One page of the viewer has left; the lease of the other one ends before that is forgotten.
     let join_shortly = Act::Join { lease: SHORT };
-    write(store, name, &[op(1, 1, join_shortly), op(1, 2, JOIN), op(1, 2, LEAVE), op(2, 1, LEAVE)]).await;
+    let ops = [op(1, 1, join_shortly), op(1, 2, JOIN), op(1, 2, LEAVE), op(2, 1, LEAVE)];
+    let start = write(store, name, &ops).await.reading.as_of;
     while count(store, name).await > 0 {
         sleep(Duration::from_millis(20)).await;
     }
     for _ in 0..2 {
         store.sweep().await.unwrap();
         let written = write(store, name, &[op(1, 2, BEAT), op(2, 1, BEAT)]).await;
-        assert_eq!((written.active.as_slice(), written.reading.count), (&[false, false][..], 0));
+        if written.reading.as_of < start + RULES.leave_memory {
+            assert_eq!((written.active.as_slice(), written.reading.count), (&[false, false][..], 0));
+        }
     }
     let written = write(store, name, &[op(1, 1, BEAT), op(2, 1, JOIN)]).await;
     assert_eq!((written.active.as_slice(), written.reading.count), (&[true, true][..], 2));
@@ -187,17 +266,13 @@ async fn sweeping_forgets_no_leave_too_early(store: &dyn Store) {
 async fn renewing_creates_nothing(store: &dyn Store) {
     let name = "renew";
     let renew = Act::Renew { lease: LONG };
-    let brief_leave = Act::Leave { remember: SHORT };
     let active = |written: &Written| written.active.to_vec();
     assert_eq!(active(&write(store, name, &[op(1, 1, renew)]).await), [false], "it is unknown");
     assert_eq!(active(&write(store, name, &[op(1, 1, JOIN), op(1, 1, renew)]).await), [true, true]);
-    assert_eq!(active(&write(store, name, &[op(1, 1, brief_leave), op(1, 1, renew)]).await), [false, false]);
-    sleep(SHORT * 2).await;
-    assert_eq!(
-        active(&write(store, name, &[op(1, 1, renew)]).await),
-        [false],
-        "also when its leave is forgotten"
-    );
+    assert_eq!(active(&write(store, name, &[op(1, 1, LEAVE), op(1, 1, renew)]).await), [false, false]);
+    sleep(RULES.leave_memory).await;
+    let renewed = write(store, name, &[op(1, 1, renew)]).await;
+    assert_eq!(active(&renewed), [false], "also when its leave is forgotten");
     assert_eq!(count(store, name).await, 0);
 }
 

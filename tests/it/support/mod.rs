@@ -9,6 +9,7 @@ pub mod upstash;
 
 use std::{fs, pin::Pin, sync::Arc, time::Duration};
 
+use aforo::domain::Policy;
 use aforo::server::{
     boot::Server,
     clock::{Clock, SystemClock},
@@ -71,7 +72,8 @@ impl TestApp {
 
     /// A server with the embedded store, by a clock of the test.
     pub async fn by(clock: Arc<dyn Clock>) -> Self {
-        Self::assemble(Arc::new(MemoryStore::new(Arc::clone(&clock))), clock).await
+        Self::assemble(Arc::new(MemoryStore::new(Arc::clone(&clock), Policy::default().lease_rules())), clock)
+            .await
     }
 
     /// A server over any store.

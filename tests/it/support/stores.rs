@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use aforo::{
-    domain::ChannelId,
+    domain::{ChannelId, Policy},
     server::{
         clock::SystemClock,
         store::{Batch, Live, MemoryStore, Reading, Store, StoreError, Written},
@@ -23,7 +23,7 @@ pub struct FailingStore {
 
 impl FailingStore {
     pub fn new() -> Arc<Self> {
-        let inner = MemoryStore::new(Arc::new(SystemClock::start()));
+        let inner = MemoryStore::new(Arc::new(SystemClock::start()), Policy::default().lease_rules());
         Arc::new(Self { inner, broken: AtomicBool::new(false), panicking: AtomicBool::new(false) })
     }
 

@@ -25,6 +25,12 @@ impl Keys {
         [self.of(channel, "viewers"), self.of(channel, "sessions")]
     }
 
+    /// The key of the roll call of nodes.
+    #[must_use]
+    pub fn roll_call(&self) -> Vec<u8> {
+        format!("{}:{{nodes}}", self.prefix).into_bytes()
+    }
+
     /// The key of a channel's followers.
     #[must_use]
     pub fn followers(&self, channel: &ChannelId) -> Vec<u8> {

@@ -44,6 +44,16 @@ pub trait Runner: Send + Sync {
     /// Whether one call may hold the keys of many channels. On a cluster they are in different places.
     fn takes_many_channels(&self) -> bool;
 
+    /// Counts the connections that were made, where there is one at a time: by another one, another server may answer.
+    fn generation(&self) -> u64 {
+        0
+    }
+
+    /// Whether every command is paid for.
+    fn is_paid_by_command(&self) -> bool {
+        false
+    }
+
     /// What changes when the data may have been lost: the servers were restarted, or others have taken over. `None` if
     /// that can't be told.
     async fn incarnation(&self) -> Result<Option<String>, StoreError>;
@@ -62,6 +72,14 @@ impl<R: Runner + ?Sized> Runner for Arc<R> {
 
     fn takes_many_channels(&self) -> bool {
         (**self).takes_many_channels()
+    }
+
+    fn generation(&self) -> u64 {
+        (**self).generation()
+    }
+
+    fn is_paid_by_command(&self) -> bool {
+        (**self).is_paid_by_command()
     }
 
     async fn incarnation(&self) -> Result<Option<String>, StoreError> {

@@ -10,7 +10,7 @@ use redis::{
 
 use super::{
     Runner,
-    link::{CALL_LIMIT, CONNECT_LIMIT, CallError, Damage, Link},
+    link::{CONNECT_LIMIT, CallError, Damage, Link},
     prepare_tls,
     script::Script,
 };
@@ -41,7 +41,8 @@ impl RedisRunner {
             Box::pin(async move {
                 let config = AsyncConnectionConfig::new()
                     .set_connection_timeout(Some(CONNECT_LIMIT))
-                    .set_response_timeout(Some(CALL_LIMIT))
+                    // The link decides what is late; answers to what it has given up are matched and dropped.
+                    .set_response_timeout(None)
                     .set_push_sender(on_push);
                 client.get_multiplexed_async_connection_with_config(&config).await
             })
@@ -102,6 +103,10 @@ impl Runner for RedisRunner {
 
     fn takes_many_channels(&self) -> bool {
         true
+    }
+
+    fn generation(&self) -> u64 {
+        self.link.generation()
     }
 
     async fn incarnation(&self) -> Result<Option<String>, StoreError> {

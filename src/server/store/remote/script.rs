@@ -4,7 +4,7 @@ use std::{borrow::Cow, time::Duration};
 
 use redis::{Cmd, cmd};
 
-use crate::domain::{Act, Op, SessionId, ViewerId};
+use crate::domain::{Act, Op, SessionId, ViewerId, session::Phase};
 
 /// A Lua script. Its file says what its keys, arguments and answer are.
 pub struct Script {
@@ -52,22 +52,38 @@ fn call(name: &str, script: &str, keys: &[Vec<u8>], args: &[Vec<u8>]) -> Cmd {
     command
 }
 
-/// Operations as `write.lua` takes them: 27 bytes each.
+/// What is added to the time of a session that has left, as in `write.lua`.
+const LEFT: u64 = 1 << 47;
+const LEFT_UNKNOWN: u64 = 1 << 46;
+
+/// Operations as `write.lua` takes them: 27 bytes each, and 8 more for sessions that are written again.
 #[must_use]
 pub fn encode(ops: &[Op]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(ops.len() * 27);
     for op in ops {
-        let (act, duration) = match op.act {
-            Act::Join { lease } => (b'J', lease),
-            Act::Heartbeat { lease } => (b'H', lease),
-            Act::Renew { lease } => (b'N', lease),
-            Act::Restore { lease } => (b'R', lease),
-            Act::Leave { remember } => (b'L', remember),
+        let (act, lease) = match op.act {
+            Act::Join { lease } => (b'J', millis(lease)),
+            Act::Heartbeat { lease } => (b'H', millis(lease)),
+            Act::Renew { lease } => (b'N', millis(lease)),
+            Act::Leave => (b'L', 0),
+            Act::LeaveKnown => (b'K', 0),
+            Act::Restore(session) => (b'R', session.parts().lease),
+            Act::Late(session) => (b'M', session.parts().lease),
         };
         bytes.push(act);
         bytes.extend_from_slice(&short_viewer(op.viewer));
         bytes.extend_from_slice(&short_session(op.session));
-        bytes.extend_from_slice(&millis(duration).to_be_bytes());
+        bytes.extend_from_slice(&lease.to_be_bytes());
+        if let Act::Restore(session) | Act::Late(session) = op.act {
+            let parts = session.parts();
+            let flag = match parts.phase {
+                Phase::Beating => 0,
+                Phase::Left => LEFT,
+                Phase::LeftUnknown => LEFT_UNKNOWN,
+            };
+            bytes.extend_from_slice(&(parts.at.as_millis() + flag).to_be_bytes()[2..]);
+            bytes.extend_from_slice(&parts.delta.to_be_bytes());
+        }
     }
     bytes
 }

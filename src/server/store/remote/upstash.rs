@@ -139,6 +139,10 @@ impl Runner for UpstashRunner {
         true
     }
 
+    fn is_paid_by_command(&self) -> bool {
+        true
+    }
+
     async fn incarnation(&self) -> Result<Option<String>, StoreError> {
         // It can't be told, and asking would cost a command.
         Ok(None)

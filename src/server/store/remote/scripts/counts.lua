@@ -1,28 +1,46 @@
 -- The counts of channels.
 --
--- KEYS, two for each channel: viewers and sessions, as in write.lua
--- ARGV  1  for each channel 4 bytes: the count with which its mark is not asked for; the highest number to ask always
--- Answer: the time (ms), then for each channel its count; and in a text with it, after a blank, its mark, if that is asked
---   for (nothing, if it has none or is there in part)
-local call, sub, byte = redis.call, string.sub, string.byte
-local trusted = ARGV[1]
+-- KEYS  the roll call, if ARGV 1 is 2; then two for each channel: viewers and sessions, as in write.lua
+-- ARGV  1  the index of the first channel's first key
+--       2  for each channel 4 bytes: the count with which its mark is not asked for; the highest number to ask always
+-- Answer: the time (ms), the roll call's epoch, then for each channel its count; and in a text with it, after a blank, its
+--   mark and when something was last restored, if they are asked for (nothing, if it has none or is there in part); or '!'
+--   and a reason, if it can't be read
+local FORMAT, MARK = 2, 16
+local call, pcall, sub, byte = redis.call, redis.pcall, string.sub, string.byte
+local first, trusted = tonumber(ARGV[1]), ARGV[2]
 
 local clock = call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local after_now = '(' .. now
 
-local answer = { now }
-for i = 1, #KEYS, 2 do
+local answer = { now, first == 2 and call('HGET', KEYS[1], 'epoch') or '' }
+for i = first, #KEYS, 2 do
   local viewers_key, sessions_key = KEYS[i], KEYS[i + 1]
-  local count = call('ZCOUNT', viewers_key, after_now, '+inf')
-  local a, b, c, d = byte(trusted, 2 * i - 1, 2 * i + 2)
+  local count = pcall('ZCOUNT', viewers_key, after_now, '+inf')
+  local at = 2 * (i - first) + 1
+  local a, b, c, d = byte(trusted, at, at + 3)
   if count ~= ((a * 256 + b) * 256 + c) * 256 + d then
-    local mark = sub(call('HGET', sessions_key, '') or '', 1, 16)
-    -- A server that evicts keys takes them one by one.
-    if count == 0 and mark ~= '' and call('HLEN', sessions_key) > 1 and call('EXISTS', viewers_key) == 0 then
-      mark = ''
+    local meta = count
+    if type(count) == 'number' then
+      meta = pcall('HGET', sessions_key, '')
     end
-    count = count .. ' ' .. mark
+    if type(meta) == 'table' then
+      count = '!damaged'
+    elseif meta and byte(meta) > FORMAT then
+      count = '!newer'
+    elseif meta and (byte(meta) < FORMAT or #meta < 13 + MARK) then
+      count = '!damaged'
+    elseif not meta or count == 0 and call('HLEN', sessions_key) > 1 and call('EXISTS', viewers_key) == 0 then
+      -- A server that evicts keys takes them one by one.
+      count = count .. ' '
+    else
+      local restored = 0
+      for nth = 8 + MARK, 13 + MARK do
+        restored = restored * 256 + byte(meta, nth)
+      end
+      count = count .. ' ' .. sub(meta, 2, 1 + MARK) .. ' ' .. string.format('%d', restored)
+    end
   end
   answer[#answer + 1] = count
 end

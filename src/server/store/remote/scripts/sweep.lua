@@ -1,22 +1,29 @@
 -- Frees memory of what has expired in one channel; changes no count.
 --
 -- KEYS  the two of the channel, as in write.lua
--- ARGV  1  how many viewers to look at, at most
+-- ARGV  1  how many viewers to look at, at most; 2  the longest lease (ms); 3  the memory of a leave (ms)
 -- Answer: how many were looked at (if it is as many as was allowed, there may be more), and how many are left
 local viewers_key, sessions_key = KEYS[1], KEYS[2]
-local ENTRY, SESSION = 14, 8
+local LEFT, UNKNOWN = 2 ^ 47, 2 ^ 46
+local longest_lease, memory = tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
 -- Until when a leave is remembered that outlasts its viewer's leases; 0 if there is none.
 local function memory_of(sessions)
-  local longest = 0
-  for at = 1, #sessions, ENTRY do
-    local a, b, c, d, e, f = string.byte(sessions, at + SESSION, at + ENTRY - 1)
-    if a >= 128 then
-      longest = math.max(longest, (((((a - 128) * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f)
+  local longest, at = 0, 1
+  while at + 20 <= #sessions do
+    local time = 0
+    for nth = at + 9, at + 14 do
+      time = time * 256 + string.byte(sessions, nth)
     end
+    if time >= LEFT then
+      longest = math.max(longest, time - LEFT + math.max(longest_lease, memory))
+    elseif time >= UNKNOWN then
+      longest = math.max(longest, time - UNKNOWN + memory)
+    end
+    at = at + 1 + string.byte(sessions, at)
   end
   return longest > now and longest or 0
 end
@@ -27,9 +34,9 @@ local over = {}
 if #viewers > 0 then
   local known = redis.call('HMGET', sessions_key, unpack(viewers))
   for i, viewer in ipairs(viewers) do
-    local memory = memory_of(known[i] or '')
-    if memory > 0 then
-      redis.call('ZADD', viewers_key, -memory, viewer)
+    local memory_end = memory_of(known[i] or '')
+    if memory_end > 0 then
+      redis.call('ZADD', viewers_key, string.format('%d', -memory_end), viewer)
     else
       over[#over + 1] = viewer
     end
@@ -39,4 +46,8 @@ if #over > 0 then
   redis.call('ZREM', viewers_key, unpack(over))
   redis.call('HDEL', sessions_key, unpack(over))
 end
-return { #viewers, redis.call('ZCARD', viewers_key) }
+local left = redis.call('ZCARD', viewers_key)
+if left == 0 and redis.call('HLEN', sessions_key) == 0 then
+  redis.call('UNLINK', sessions_key)
+end
+return { #viewers, left }

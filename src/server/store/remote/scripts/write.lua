@@ -1,29 +1,41 @@
 -- Does the operations of any number of channels and answers with their counts. Each channel's operations happen in their
--- order, with nothing in between.
+-- order, with nothing in between. What becomes of a session is decided as in domain/session.rs: what happened later wins.
 --
--- KEYS, two for each channel, both under the channel's hash tag:
+-- KEYS  the roll call (see attend.lua), if ARGV 1 is 2; then two for each channel, both under the channel's hash tag:
 --   viewers   sorted set: viewer (14 bytes) -> end of its longest lease (ms); for one who has left, until when that is
 --             remembered, below zero
---   sessions  hash: viewer -> its sessions, 14 bytes each: session (8), end of its lease or, LEFT higher, until when its
---             leave is remembered (6, ms). Whoever is in here is in `viewers` too. Under '' is the channel's mark (16),
---             a random number that it gets when it is made, and when its keys were last told when to expire (6, ms). It
---             keeps the hash alive, so that a channel whose viewers have all left can be told from one that was lost
+--   sessions  hash: viewer -> its sessions. Whoever is in here is in `viewers` too.
+--             A session: length of what follows (1, at least 20; what is beyond 20 is another version's, and kept),
+--             session (8), time (6, ms: of the last beat, or of the leave and then LEFT or UNKNOWN higher),
+--             lease (4, ms), delta (2, ms)
+--             Under '' is what is known of the channel: FORMAT (1), mark (16), when the keys expire (6, ms), when something
+--             was last restored (6, ms). It keeps the hash alive, so that a channel whose viewers have all left can be
+--             told from one that was lost
 -- ARGV
---   1   after how long without a write a channel's keys expire (ms), at most; after 3/4 of it at least, which is longer
---       than any lease
---   2   the mark for channels that have none
---   3…  for each channel its operations, 27 bytes each: act (1: 'J'oin, 'H'eartbeat, re'N'ew, 'R'estore or 'L'eave),
---       viewer (14), session (8), duration (4, ms): of the lease, or of the memory of the leave
--- Answer: the time (ms), then for each channel
---   its count, its mark, and a '1' or '0' for each operation (is its session counted after it?), with blanks between
-
+--   1   the index of the first channel's first key: 1, or 2 where the roll call comes first
+--   2   the longest lease (ms)           3   the memory of a leave (ms)
+--   4   the mark for channels that have none
+--   5   when this call was sent, by this server's clock (ms); 0 if the caller can't tell
+--   6…  for each channel its operations: act (1), viewer (14), session (8), duration (4, ms: the lease), and for a
+--       'R'estored or 'M'issed session its time (6) and delta (2): what a node writes again since it was lost, or since it
+--       could not be written when it happened. 'J'oin, 'H'eartbeat, re'N'ew (of a live session only), 'L'eave,
+--       leave of a 'K'nown session only
+-- Answer: the time (ms), the roll call's epoch, then for each channel
+--   its count, its mark, when something was last restored, and a '1' or '0' for each operation (is its session counted
+--   after it?), with blanks between; or '!' and a reason, if the channel can't be written
+--
 -- The first write of a call is one that Redis refuses when it is out of memory, so that nothing is done by halves.
 
-local OP, VIEWER, SESSION, ENTRY, MARK = 27, 14, 8, 14, 16
-local LEFT = 2 ^ 47
-local call, sub, byte, char, max, floor = redis.call, string.sub, string.byte, string.char, math.max, math.floor
+local FORMAT, BODY, VIEWER, SESSION, MARK = 2, 20, 14, 8, 16
+local LEFT, UNKNOWN, FAR = 2 ^ 47, 2 ^ 46, 65535
+-- The most sessions of a viewer, and the most memories of leaves.
+local MOST = 16
+-- A call that took longer than this to arrive (ms) happened when it was sent. One that took longer than the other was not
+-- late: the clocks have been set.
+local LATE, TOO_LATE = 250, 10000
+local call, sub, byte, char = redis.call, string.sub, string.byte, string.char
+local max, min, floor = math.max, math.min, math.floor
 
--- A whole number in 4 or 6 bytes, the highest first.
 local function read4(text, at)
   local a, b, c, d = byte(text, at, at + 3)
   return ((a * 256 + b) * 256 + c) * 256 + d
@@ -32,122 +44,288 @@ local function read6(text, at)
   local a, b = byte(text, at, at + 1)
   return (a * 256 + b) * 4294967296 + read4(text, at + 2)
 end
+local function write4(low)
+  return char(floor(low / 16777216), floor(low / 65536) % 256, floor(low / 256) % 256, low % 256)
+end
 local function write6(number)
-  local high, low = floor(number / 4294967296), number % 4294967296
-  return char(floor(high / 256), high % 256, floor(low / 16777216), floor(low / 65536) % 256, floor(low / 256) % 256, low % 256)
+  local high = floor(number / 4294967296)
+  return char(floor(high / 256), high % 256) .. write4(number % 4294967296)
 end
 
 local clock = call('TIME')
 local now = clock[1] * 1000 + floor(clock[2] / 1000)
 local after_now = '(' .. now
-local ttl, new_mark = tonumber(ARGV[1]), ARGV[2]
+local first, longest_lease, memory = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local new_mark, sent = ARGV[4], tonumber(ARGV[5])
+local is_late = sent > 0 and now - sent > LATE and now - sent < TOO_LATE
+local base = is_late and sent or now
 
--- Most leases of a call are equally long: their ends, as numbers, as scores and packed.
-local ends, scores, packed_ends = {}, {}, {}
-local function lease_of(span)
-  local lease_end = now + read4(span, 1)
-  ends[span], scores[span], packed_ends[span] = lease_end, string.format('%d', lease_end), write6(lease_end)
+-- The session at hand: the instant of its last beat or of its leave, its lease, and the distance (see Session in Rust).
+-- `left` is 0, UNKNOWN or LEFT. Nothing is known of it while `time` is nil.
+local time, lease, delta, left
+
+local function beat(at, span, is_join)
+  if not time then
+    time, lease, delta, left = at, span, is_join and 0 or FAR, 0
+  elseif left == 0 then
+    if at >= time then
+      delta = is_join and 0 or min(delta + at - time, FAR)
+      time, lease = at, span
+    elseif is_join then
+      delta = min(delta, time - at)
+    end
+  elseif is_join then
+    if at >= time then
+      local beaten = time + delta
+      if beaten > at then
+        time, delta = beaten, beaten - at
+      else
+        time, lease, delta = at, span, 0
+      end
+      left = 0
+    end
+  elseif at >= time + memory then
+    time, lease, delta, left = at, span, FAR, 0
+  elseif at > time + delta then
+    lease, delta = span, at - time
+  end
 end
 
--- Of a viewer's sessions: the others, without what has ended; when the longest lease and the longest memory of a leave
--- among them end; and the time of this one.
-local function look(sessions, session)
-  if #sessions == ENTRY and sub(sessions, 1, SESSION) == session then
-    return '', 0, 0, read6(sessions, SESSION + 1)
+local function leave(at, kind)
+  if not time then
+    time, lease, delta, left = at, 0, 0, kind
+  elseif left > 0 then
+    if at > time then
+      time, delta = at, max(time + delta - at, 0)
+    end
+  elseif not (delta < FAR and time - delta > at) and time < at + memory then
+    time, delta, left = at, min(max(time - at, 0), FAR), LEFT
   end
-  local others, longest, memory, own = '', 0, 0, 0
-  for at = 1, #sessions, ENTRY do
-    local time = read6(sessions, at + SESSION)
-    if sub(sessions, at, at + SESSION - 1) == session then
-      own = time
-    elseif time >= LEFT and time - LEFT > now then
-      memory = max(memory, time - LEFT)
-      others = others .. sub(sessions, at, at + ENTRY - 1)
-    elseif time < LEFT and time > now then
-      longest = max(longest, time)
-      others = others .. sub(sessions, at, at + ENTRY - 1)
+end
+
+-- What another node knows of it.
+local function merge(at, span, distance, kind)
+  if kind == 0 then
+    if distance < FAR then
+      beat(at - distance, span, true)
+    end
+    beat(at, span, false)
+  else
+    leave(at, kind)
+    if left == UNKNOWN then
+      left = kind
+    end
+    if distance > 0 then
+      beat(at + distance, span, false)
     end
   end
-  return others, longest, memory, own
 end
 
-local function mark_as(mark, viewers_key, sessions_key)
-  call('HSET', sessions_key, '', mark .. write6(now))
-  call('PEXPIRE', sessions_key, ttl)
-  call('PEXPIRE', viewers_key, ttl)
+local function kind_of(packed)
+  if packed >= LEFT then
+    return packed - LEFT, LEFT
+  elseif packed >= UNKNOWN then
+    return packed - UNKNOWN, UNKNOWN
+  end
+  return packed, 0
+end
+
+-- Until when a session is of use.
+local function end_of(at, span, kind)
+  if kind == 0 then
+    return at + span
+  end
+  return at + (kind == LEFT and max(longest_lease, memory) or memory)
+end
+
+-- Takes the session at hand out of its viewer's, and what is over. Answers with the others, and when the longest lease and
+-- the longest memory among them end. When a new one comes to MOST of its kind, the one heard of least recently goes.
+local function look(sessions, session, own_kind)
+  time = nil
+  local others, longest, remembered, number = {}, 0, 0, { 0, 0 }
+  local at, length = 1, #sessions
+  while at <= length do
+    local next_at = at + 1 + byte(sessions, at)
+    if next_at - at <= BODY or next_at > length + 1 then
+      error('damaged')
+    end
+    local t, kind = kind_of(read6(sessions, at + 9))
+    local span = read4(sessions, at + 15)
+    if sub(sessions, at + 1, at + SESSION) == session then
+      if end_of(t, span, kind) > now then
+        time, lease, left = t, span, kind
+        delta = byte(sessions, at + 19) * 256 + byte(sessions, at + 20)
+      end
+    else
+      local over = end_of(t, span, kind)
+      if over > now then
+        local which = kind == 0 and 1 or 2
+        number[which] = number[which] + 1
+        others[#others + 1] = { sub(sessions, at, next_at - 1), t, which, over }
+      end
+    end
+    at = next_at
+  end
+  if not time and number[own_kind] >= MOST then
+    local oldest
+    for i, other in ipairs(others) do
+      if other[3] == own_kind and (not oldest or other[2] < others[oldest][2]) then
+        oldest = i
+      end
+    end
+    table.remove(others, oldest)
+  end
+  local text = ''
+  for _, other in ipairs(others) do
+    text = text .. other[1]
+    if other[3] == 1 then
+      longest = max(longest, other[4])
+    else
+      remembered = max(remembered, other[4])
+    end
+  end
+  return text, longest, remembered
+end
+
+-- The viewer has this session and no other: nearly always so.
+local function look_at_one(sessions, session)
+  local t, kind = kind_of(read6(sessions, 10))
+  local span = read4(sessions, 16)
+  time = nil
+  if end_of(t, span, kind) > now then
+    time, lease, left = t, span, kind
+    delta = byte(sessions, 20) * 256 + byte(sessions, 21)
+  end
 end
 
 -- Does a channel's operations. Answers nothing if it turns out that its viewers were lost.
 local function write(viewers_key, sessions_key, ops)
-  local flags = ''
-  for at = 1, #ops, OP do
+  local meta = call('HGET', sessions_key, '')
+  local mark, expires, restored = '', 0, 0
+  if meta then
+    if byte(meta) > FORMAT then
+      return '!newer'
+    elseif byte(meta) < FORMAT or #meta < 13 + MARK then
+      error('damaged')
+    end
+    mark, expires, restored = sub(meta, 2, 1 + MARK), read6(meta, 2 + MARK), read6(meta, 8 + MARK)
+  end
+  local flags, furthest, has_restored = '', 0, false
+  local at, length = 1, #ops
+  while at <= length do
     local act = sub(ops, at, at)
     local viewer = sub(ops, at + 1, at + VIEWER)
     local session = sub(ops, at + VIEWER + 1, at + VIEWER + SESSION)
-    local span = sub(ops, at + VIEWER + SESSION + 1, at + OP - 1)
+    local span = read4(ops, at + VIEWER + SESSION + 1)
     local known = call('HGET', sessions_key, viewer)
-    local others, longest, memory, own = look(known or '', session)
-    local entry, score, flag
-
-    if act == 'L' then
-      local forgotten = now + read4(span, 1)
-      entry, flag = session .. write6(LEFT + forgotten), '0'
-      score = longest > 0 and longest or -max(memory, forgotten)
-    elseif act ~= 'J' and own - LEFT > now or act == 'N' and (own <= now or own >= LEFT) then
-      flag = '0'
+    local others, longest, remembered = '', 0, 0
+    if not known then
+      time = nil
+    elseif #known == BODY + 1 and sub(known, 2, 1 + SESSION) == session then
+      look_at_one(known, session)
     else
-      if not ends[span] then
-        lease_of(span)
-      end
-      local lease_end, packed_end = ends[span], packed_ends[span]
-      score = scores[span]
-      if act == 'R' and own < LEFT and own > lease_end then
-        lease_end, packed_end, score = own, write6(own), own
-      end
-      if longest > lease_end then
-        score = longest
-      end
-      entry, flag = session .. packed_end, '1'
+      local is_leave = act == 'L' or act == 'K' or (act == 'R' or act == 'M') and read6(ops, at + VIEWER + SESSION + 5) >= UNKNOWN
+      others, longest, remembered = look(known, session, is_leave and 2 or 1)
     end
+    local was_time, was_lease, was_delta, was_left = time, lease, delta, left
 
-    if entry then
-      local opens = false
-      if not known and call('EXISTS', viewers_key) == 0 then
-        if call('HLEN', sessions_key) > 1 then
+    -- An operation that happens now comes after all that is known, also where the clock has gone back.
+    local instant = base
+    if time and not is_late and (left == 0 or act == 'J') then
+      instant = max(base, time)
+    end
+    if act == 'J' then
+      beat(instant, span, true)
+    elseif act == 'H' or act == 'N' and time and left == 0 and time + lease > now then
+      beat(instant, span, false)
+    elseif act == 'L' or act == 'K' and time then
+      leave(instant, UNKNOWN)
+    elseif act == 'R' or act == 'M' then
+      local t, kind = kind_of(read6(ops, at + VIEWER + SESSION + 5))
+      local distance = byte(ops, at + VIEWER + SESSION + 11) * 256 + byte(ops, at + VIEWER + SESSION + 12)
+      merge(min(t, now), span, distance, kind)
+      at = at + 8
+    end
+    at = at + 5 + VIEWER + SESSION
+
+    local is_live = time and left == 0 and time + lease > now or false
+    flags = flags .. (is_live and '1' or '0')
+    if time and (time ~= was_time or lease ~= was_lease or delta ~= was_delta or left ~= was_left) then
+      local over = end_of(time, lease, left)
+      if over > now then
+        furthest = max(furthest, over)
+        -- Who counts already has not been lost.
+        local was_live = was_time and was_left == 0 and was_time + was_lease > now or false
+        has_restored = has_restored or act == 'R' and is_live ~= was_live
+        if is_live then
+          longest = max(longest, over)
+        else
+          remembered = max(remembered, over)
+        end
+        local opens = false
+        if not known and call('EXISTS', viewers_key) == 0 then
+          if call('HLEN', sessions_key) > (meta and 1 or 0) then
+            return nil
+          end
+          opens = true
+        end
+        local entry = char(BODY) .. session .. write6(time + left) .. write4(lease)
+          .. char(floor(delta / 256), delta % 256)
+        call('HSET', sessions_key, viewer, others .. entry)
+        local score = longest > 0 and longest or -remembered
+        if call('ZADD', viewers_key, string.format('%d', score), viewer) == 1 and known then
           return nil
         end
-        opens = true
+        if opens then
+          -- Until it is told below when they expire.
+          call('PEXPIRE', viewers_key, memory)
+          call('PEXPIRE', sessions_key, memory)
+        end
+        if mark == '' and left ~= UNKNOWN then
+          mark = new_mark
+        end
       end
-      call('HSET', sessions_key, viewer, others .. entry)
-      if call('ZADD', viewers_key, score, viewer) == 1 and known then
-        return nil
-      end
-      if opens then
-        call('PEXPIRE', viewers_key, ttl)
-      end
+    elseif (act == 'R' or act == 'M') and known and call('EXISTS', viewers_key) == 0 then
+      return nil
     end
-    flags = flags .. flag
   end
-  return flags
+  if mark ~= '' and (furthest > expires or not meta or has_restored) then
+    if furthest > expires then
+      -- Told once in a while: with something to spare.
+      expires = furthest + floor(longest_lease / 8)
+    end
+    if has_restored then
+      restored = now
+    end
+    call('HSET', sessions_key, '', char(FORMAT) .. mark .. write6(expires) .. write6(restored))
+    call('PEXPIREAT', sessions_key, string.format('%d', expires))
+    call('PEXPIREAT', viewers_key, string.format('%d', expires))
+  end
+  return call('ZCOUNT', viewers_key, after_now, '+inf') .. ' ' .. mark .. ' ' .. string.format('%d', restored) .. ' ' .. flags
 end
 
--- A server that evicts keys takes them one by one. By the new mark that a channel gets then every node knows that it was
--- lost, and writes what it remembers again.
-local answer = { now }
-for channel = 1, #KEYS / 2 do
-  local viewers_key, sessions_key, ops = KEYS[2 * channel - 1], KEYS[2 * channel], ARGV[channel + 2]
-  local marked = call('HGET', sessions_key, '')
-  local mark = marked and sub(marked, 1, MARK) or new_mark
-  if not marked or now - read6(marked, MARK + 1) > ttl / 4 then
-    mark_as(mark, viewers_key, sessions_key)
+-- Whether an error is about what is in a channel's keys. Any other is about the server and ends the call.
+local function is_damage(reason)
+  local text = type(reason) == 'table' and (reason.err or '') or tostring(reason)
+  return string.find(text, 'WRONGTYPE', 1, true) or string.find(text, 'damaged', 1, true)
+    or string.find(text, 'attempt to', 1, true) or string.find(text, 'bad argument', 1, true)
+    or string.find(text, 'not a valid float', 1, true)
+end
+
+-- A server that evicts keys takes them one by one; and what can't be read is no use to anybody. By the new mark that a
+-- channel gets then every node knows that it was lost, and writes what it remembers again.
+local answer = { now, first == 2 and call('HGET', KEYS[1], 'epoch') or '' }
+for channel = 1, (#KEYS - first + 1) / 2 do
+  local viewers_key, sessions_key = KEYS[first + 2 * channel - 2], KEYS[first + 2 * channel - 1]
+  local ops = ARGV[channel + 5]
+  local is_done, result = pcall(write, viewers_key, sessions_key, ops)
+  if not is_done and not is_damage(result) then
+    error(result)
   end
-  local flags = write(viewers_key, sessions_key, ops)
-  if not flags then
+  if not is_done or not result then
     call('UNLINK', viewers_key, sessions_key)
-    mark = new_mark
-    mark_as(mark, viewers_key, sessions_key)
-    flags = write(viewers_key, sessions_key, ops)
+    result = write(viewers_key, sessions_key, ops)
   end
-  answer[channel + 1] = call('ZCOUNT', viewers_key, after_now, '+inf') .. ' ' .. mark .. ' ' .. flags
+  answer[channel + 2] = result
 end
 return answer
