@@ -6,7 +6,7 @@ use aforo::{
     domain::Timestamp,
     server::clock::{Clock, ManualClock},
 };
-use futures::future::join_all;
+use futures::{StreamExt, future::join_all, stream};
 use reqwest::StatusCode;
 use serde_json::json;
 use tokio::time::{sleep, timeout};
@@ -155,6 +155,32 @@ async fn ending_the_server_ends_every_stream() {
     app.stop().await;
     for stream in &mut streams {
         assert!(stream.next().await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn what_is_watched_shows_while_hundreds_of_streams_a_second_come_and_go() {
+    let flags = ["--heartbeat-interval=500", "--timeout=3", "--hidden-timeout=3"];
+    let app = TestApp::with(&[&flags[..], &["--limit-streams-per-address=0"]].concat()).await;
+    let mut stream = app.sse("sse/ana").await;
+    stream.until(0).await;
+    let churn = stream::iter(0..8).for_each_concurrent(None, async |lane| {
+        for number in 0.. {
+            drop(app.sse(&format!("sse/churn-{lane}-{number}")).await);
+            sleep(Duration::from_millis(10)).await;
+        }
+    });
+    let watched = async {
+        for _ in 0..10 {
+            app.join("ana", viewer()).await;
+        }
+        stream.until(10).await;
+        // They vanish without a word.
+        stream.until(0).await;
+    };
+    tokio::select! {
+        () = churn => unreachable!("it has no end"),
+        () = watched => {}
     }
 }
 

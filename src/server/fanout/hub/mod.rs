@@ -1,9 +1,12 @@
 //! The channels that someone watches, each with its newest frame and those who wait for the next.
 
+mod cell;
+mod schedule;
+
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
     time::Duration,
@@ -11,74 +14,33 @@ use std::{
 
 use bytes::Bytes;
 use dashmap::DashMap;
-use parking_lot::Mutex;
-use slab::Slab;
 use smallvec::SmallVec;
 use tokio::{sync::Notify, time::Instant};
 
+use self::{
+    cell::{Cell, CellState},
+    schedule::Schedule,
+};
 use super::frame;
-use crate::domain::{ChannelId, Count, CountUpdate};
+use crate::domain::{ChannelId, Count};
 
 /// A stream gets a tick after this long without an event: proxies cut what is silent for 60 s or more, and a page takes
 /// a stream that is silent for 60 s for dead.
 pub const TICK_AFTER: Duration = Duration::from_secs(25);
 
 /// All channels that are watched on this node.
+///
+/// Locks are taken in this order: a shard of `cells`, the state of a cell, the schedule. No waker is called under one.
 pub struct Hub {
     cells: DashMap<ChannelId, Arc<Cell>>,
+    schedule: Schedule,
+    /// How many cells there have been.
+    numbers: AtomicU64,
     /// One update per channel per this interval.
     interval: Duration,
-    /// Channels that have to be read at once, and the call for the reader to do so.
-    urgent: Mutex<Vec<Arc<Cell>>>,
+    /// Calls the reader to what can't wait for its next round.
     hurry: Notify,
     closed: AtomicBool,
-}
-
-/// One watched channel.
-pub struct Cell {
-    channel: ChannelId,
-    state: Mutex<CellState>,
-}
-
-struct CellState {
-    /// What the streams show.
-    shown: Option<Count>,
-    /// `shown`, encoded once for all.
-    frame: Bytes,
-    /// Counts the frames, so that a stream knows whether it has sent the newest. 0: there is none yet.
-    edition: u32,
-    /// Counts the ticks, likewise.
-    ticks: u32,
-    /// The last time the store was asked.
-    asked: Option<Instant>,
-    /// The last time that `shown` changed.
-    changed: Option<Instant>,
-    /// The last time that anything was sent to all.
-    sent: Instant,
-    /// A write on this node may have made what is shown old.
-    touched: bool,
-    /// The store is being asked; its answer may be from before a write that has been answered meanwhile.
-    asking: bool,
-    /// The streams, and for those that wait their wakers.
-    streams: Slab<Option<Waker>>,
-}
-
-impl CellState {
-    /// Whether the store is to be asked now; says that it is being asked if so.
-    fn start_asking(&mut self, now: Instant, interval: Duration) -> bool {
-        let past = |at: Option<Instant>| at.is_none_or(|at| now >= at + interval);
-        let due = !self.asking && (past(self.asked) || (self.touched && past(self.changed)));
-        if due {
-            self.asking = true;
-            self.touched = false;
-        }
-        due
-    }
-
-    /// Those who wait, taken out so that they are woken without any lock.
-    fn take_waiting(&mut self) -> Vec<Waker> {
-        self.streams.iter_mut().filter_map(|(_, waker)| waker.take()).collect()
-    }
 }
 
 impl Hub {
@@ -87,8 +49,9 @@ impl Hub {
     pub fn new(interval: Duration) -> Self {
         Self {
             cells: DashMap::new(),
+            schedule: Schedule::default(),
+            numbers: AtomicU64::new(0),
             interval,
-            urgent: Mutex::default(),
             hurry: Notify::new(),
             closed: AtomicBool::new(false),
         }
@@ -97,20 +60,24 @@ impl Hub {
     /// Starts watching channels. The first count of each comes as soon as it is known.
     #[must_use]
     pub fn subscribe(self: &Arc<Self>, channels: &[ChannelId]) -> Subscription {
-        let watch = |channel: &ChannelId| {
-            // The entry's lock is held until the stream is in, so that the channel isn't dropped in between.
-            let cell =
-                self.cells.entry(channel.clone()).or_insert_with(|| Arc::new(Cell::new(channel.clone())));
-            let mut state = cell.state.lock();
-            let key = state.streams.insert(None);
-            if state.asked.is_none() {
-                self.urgent.lock().push(Arc::clone(&cell));
-            }
-            Watch { cell: Arc::clone(&cell), key, edition: 0, ticks: 0 }
-        };
-        let watches: SmallVec<[Watch; 1]> = channels.iter().map(watch).collect();
-        self.hurry.notify_one();
+        let watches = channels.iter().map(|channel| self.watch(channel)).collect();
         Subscription { hub: Arc::clone(self), watches, spoke: None }
+    }
+
+    fn watch(&self, channel: &ChannelId) -> Watch {
+        // The entry's lock is held until the stream is in, so that the channel isn't dropped in between.
+        let cell = self.cells.entry(channel.clone()).or_insert_with(|| {
+            let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+            Arc::new(Cell::new(channel.clone(), number))
+        });
+        let mut state = cell.state.lock();
+        let is_first = state.streams.is_empty();
+        let key = state.streams.insert(None);
+        if is_first {
+            self.plan(&cell, &mut state, Instant::now());
+            self.hurry.notify_one();
+        }
+        Watch { cell: Arc::clone(&cell), key, edition: 0, ticks: 0 }
     }
 
     /// Takes note of a count that a write on this node has given. If it may be news, the channel is read: at once if it
@@ -125,8 +92,9 @@ impl Hub {
             return;
         }
         state.touched = true;
-        if !state.asking && state.changed.is_none_or(|at| at.elapsed() >= self.interval) {
-            self.urgent.lock().push(Arc::clone(&cell));
+        let now = Instant::now();
+        self.plan(&cell, &mut state, now);
+        if state.is_to_be_read(now, self.interval) {
             self.hurry.notify_one();
         }
     }
@@ -143,42 +111,33 @@ impl Hub {
         self.cells.is_empty()
     }
 
-    /// The watched channels whose count is to be read now. Each has to be answered with [`Cell::publish`].
-    #[must_use]
-    pub fn due(&self, now: Instant) -> Vec<Arc<Cell>> {
-        self.urgent.lock().clear();
-        let is_due = |cell: &Arc<Cell>| cell.state.lock().start_asking(now, self.interval);
-        self.cells.iter().filter(|cell| is_due(cell)).map(|cell| Arc::clone(&cell)).collect()
-    }
-
-    /// Forgets what was being asked: whoever asked will not answer any more.
-    pub fn start_over(&self) {
-        for cell in &self.cells {
-            cell.state.lock().asking = false;
-        }
-    }
-
-    /// Waits for channels that have to be read at once, and takes them. Each has to be answered with [`Cell::publish`].
-    pub async fn urgent(&self) -> Vec<Arc<Cell>> {
+    /// Waits until there are channels that have to be read at once; [`Hub::round`] has them.
+    pub async fn called(&self) {
         self.hurry.notified().await;
-        let mut urgent = std::mem::take(&mut *self.urgent.lock());
-        let now = Instant::now();
-        urgent.retain(|cell| cell.state.lock().start_asking(now, self.interval));
-        urgent
     }
 
-    /// Sends a tick to every channel that has been silent for [`TICK_AFTER`].
-    pub fn tick(&self, now: Instant) {
-        let mut waiting = Vec::new();
-        for cell in &self.cells {
+    /// Looks at what is due by `now` and at nothing else: sends a tick to channels that have been silent for
+    /// [`TICK_AFTER`], and hands out those whose count is to be read. A channel is handed out once at a time.
+    #[must_use]
+    pub fn round(self: &Arc<Self>, now: Instant) -> Vec<Ask> {
+        let (mut asks, mut waiting) = (Vec::new(), Vec::new());
+        for cell in self.schedule.due(now) {
             let mut state = cell.state.lock();
-            if state.edition > 0 && now >= state.sent + TICK_AFTER {
-                state.ticks = state.ticks.wrapping_add(1);
-                state.sent = now;
+            if state.tick(now) {
                 waiting.append(&mut state.take_waiting());
+            }
+            let is_asked = !state.streams.is_empty() && state.is_to_be_read(now, self.interval);
+            if is_asked {
+                state.start_asking();
+            }
+            self.plan(&cell, &mut state, now);
+            drop(state);
+            if is_asked {
+                asks.push(Ask { hub: Arc::clone(self), cell, is_answered: false });
             }
         }
         waiting.into_iter().for_each(Waker::wake);
+        asks
     }
 
     /// Ends every stream, now and from now on.
@@ -195,47 +154,50 @@ impl Hub {
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
     }
+
+    fn plan(&self, cell: &Arc<Cell>, state: &mut CellState, now: Instant) {
+        cell.plan(state, &self.schedule, now, self.interval);
+    }
 }
 
-impl Cell {
-    fn new(channel: ChannelId) -> Self {
-        let state = CellState {
-            shown: None,
-            frame: Bytes::new(),
-            edition: 0,
-            ticks: 0,
-            asked: None,
-            changed: None,
-            sent: Instant::now(),
-            touched: false,
-            asking: false,
-            streams: Slab::new(),
-        };
-        Self { channel, state: Mutex::new(state) }
-    }
+/// A channel whose count is to be read. There is one of it at a time, so that readings are published in the order in
+/// which they were begun. Dropped without an answer, it has the channel read again after an interval.
+#[must_use]
+pub struct Ask {
+    hub: Arc<Hub>,
+    cell: Arc<Cell>,
+    is_answered: bool,
+}
 
+impl Ask {
     /// The channel.
     #[must_use]
-    pub const fn channel(&self) -> &ChannelId {
-        &self.channel
+    pub fn channel(&self) -> &ChannelId {
+        &self.cell.channel
     }
 
-    /// Takes in the count as it was read at `now`. Streams hear of it if it is news.
-    pub fn publish(&self, count: Count, now: Instant) {
-        let mut state = self.state.lock();
-        state.asked = Some(now);
-        state.asking = false;
-        if state.shown.is_some_and(|shown| (shown.value, shown.stale) == (count.value, count.stale)) {
-            return;
-        }
-        state.shown = Some(count);
-        state.frame = frame::count(&CountUpdate::new(self.channel.clone(), count));
-        state.edition = state.edition.wrapping_add(1).max(1);
-        state.changed = Some(now);
-        state.sent = now;
-        let waiting = state.take_waiting();
+    /// Takes in the count as it was read. Streams hear of it if it is news.
+    pub fn publish(mut self, count: Count, now: Instant) {
+        self.is_answered = true;
+        self.end(Some(count), now);
+    }
+
+    fn end(&self, count: Option<Count>, now: Instant) {
+        let mut state = self.cell.state.lock();
+        state.stop_asking(now);
+        let is_news = count.is_some_and(|count| state.show(&self.cell.channel, count, now));
+        let waiting = if is_news { state.take_waiting() } else { Vec::new() };
+        self.hub.plan(&self.cell, &mut state, now);
         drop(state);
         waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Drop for Ask {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.end(None, Instant::now());
+        }
     }
 }
 
@@ -283,9 +245,18 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        for watch in &self.watches {
-            watch.cell.state.lock().streams.remove(watch.key);
-            self.hub.cells.remove_if(&watch.cell.channel, |_, cell| cell.state.lock().streams.is_empty());
+        let now = Instant::now();
+        for Watch { cell, key, .. } in &self.watches {
+            // Under the shard's lock, as when it came: a channel is there if and only if it has streams.
+            self.hub.cells.remove_if(&cell.channel, |_, _| {
+                let mut state = cell.state.lock();
+                state.streams.remove(*key);
+                let was_last = state.streams.is_empty();
+                if was_last {
+                    self.hub.plan(cell, &mut state, now);
+                }
+                was_last
+            });
         }
     }
 }

@@ -37,16 +37,17 @@ fn shows(frame: Option<String>, count: &str) -> bool {
 }
 
 /// Does the reader's work: answers everything that is due with `count`; how many channels that were.
-fn answer(hub: &Hub, count: u32) -> usize {
+fn answer(hub: &Arc<Hub>, count: u32) -> usize {
     publish(hub, Count::fresh(count, Timestamp::from_millis(1)))
 }
 
-fn publish(hub: &Hub, count: Count) -> usize {
-    let due = hub.due(Instant::now());
-    for cell in &due {
-        cell.publish(count, Instant::now());
+fn publish(hub: &Arc<Hub>, count: Count) -> usize {
+    let due = hub.round(Instant::now());
+    let number = due.len();
+    for ask in due {
+        ask.publish(count, Instant::now());
     }
-    due.len()
+    number
 }
 
 #[tokio::test(start_paused = true)]
@@ -77,8 +78,8 @@ async fn a_change_after_a_quiet_interval_is_read_at_once_and_later_ones_are_gath
 
     advance(Duration::from_millis(500)).await;
     hub.touch(&channel("ana"), 1);
-    assert_eq!(hub.urgent().await.len(), 1, "quiet: at once");
-    hub.cells.get(&channel("ana")).unwrap().publish(Count::fresh(1, Timestamp::default()), Instant::now());
+    hub.called().await;
+    assert_eq!(answer(&hub, 1), 1, "quiet: at once");
     assert!(shows(take(&mut stream), "1"));
 
     hub.touch(&channel("ana"), 2);
@@ -96,10 +97,10 @@ async fn a_write_during_a_read_is_not_lost() {
     answer(&hub, 1);
     take(&mut stream);
     advance(INTERVAL).await;
-    let asked = hub.due(Instant::now());
+    let asked = hub.round(Instant::now()).pop().unwrap();
     // The store reads 0; then someone joins, which gives the count that is shown anyway; then the 0 arrives.
     hub.touch(&channel("ana"), 1);
-    asked[0].publish(Count::fresh(0, Timestamp::default()), Instant::now());
+    asked.publish(Count::fresh(0, Timestamp::default()), Instant::now());
     assert!(shows(take(&mut stream), "0"));
     advance(INTERVAL).await;
     assert_eq!(answer(&hub, 1), 1);
@@ -141,18 +142,83 @@ async fn a_silent_stream_gets_a_tick_every_25_seconds() {
     answer(&hub, 0);
     take(&mut stream);
     advance(TICK_AFTER - Duration::from_millis(1)).await;
-    hub.tick(Instant::now());
+    answer(&hub, 0);
     assert_eq!(take(&mut stream), None);
     advance(Duration::from_millis(1)).await;
-    hub.tick(Instant::now());
+    answer(&hub, 0);
     assert!(take(&mut stream).unwrap().starts_with("event: tick\n"));
-    hub.tick(Instant::now());
+    answer(&hub, 0);
     assert_eq!(take(&mut stream), None);
+    advance(INTERVAL).await;
     answer(&hub, 1);
     assert!(shows(take(&mut stream), "1"));
-    advance(Duration::from_secs(20)).await;
-    hub.tick(Instant::now());
+    advance(TICK_AFTER - INTERVAL).await;
+    answer(&hub, 1);
     assert_eq!(take(&mut stream), None, "it was not silent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ticks_do_not_wait_for_a_read_that_is_under_way_or_far_away() {
+    for interval in [INTERVAL, Duration::from_secs(60)] {
+        let hub = Arc::new(Hub::new(interval));
+        let mut stream = hub.subscribe(&[channel("ana")]);
+        answer(&hub, 0);
+        take(&mut stream);
+        advance(INTERVAL).await;
+        let asked = hub.round(Instant::now());
+        advance(TICK_AFTER - INTERVAL).await;
+        assert!(hub.round(Instant::now()).is_empty());
+        assert!(take(&mut stream).unwrap().starts_with("event: tick\n"), "{interval:?}");
+        drop(asked);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_is_given_up_is_done_again_after_an_interval() {
+    let hub = Arc::new(Hub::new(INTERVAL));
+    let mut stream = hub.subscribe(&[channel("ana")]);
+    drop(hub.round(Instant::now()));
+    assert_eq!(answer(&hub, 1), 0, "not at once, whatever it was that went wrong");
+    advance(INTERVAL).await;
+    assert_eq!(answer(&hub, 1), 1);
+    assert!(shows(take(&mut stream), "1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_is_asked_for_once_at_a_time_so_that_no_reading_overtakes_another() {
+    let hub = Arc::new(Hub::new(INTERVAL));
+    let _stream = hub.subscribe(&[channel("ana")]);
+    let asked = hub.round(Instant::now());
+    for count in 0..10 {
+        advance(INTERVAL).await;
+        hub.touch(&channel("ana"), count);
+        let _another = hub.subscribe(&[channel("ana")]);
+        assert!(hub.round(Instant::now()).is_empty());
+    }
+    drop(asked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_round_holds_what_is_due_and_the_schedule_what_is_watched() {
+    let hub = Arc::new(Hub::new(INTERVAL));
+    let old: Vec<_> = (0..100).map(|n| hub.subscribe(&[channel(&format!("old-{n}"))])).collect();
+    assert_eq!(answer(&hub, 0), 100);
+    for n in 0..10_000 {
+        let stream = hub.subscribe(&[channel(&format!("new-{n}"))]);
+        // Some go before they were read, some while they are, some after it.
+        let asked = if n % 3 == 0 { Vec::new() } else { hub.round(Instant::now()) };
+        assert!(asked.len() <= 1, "only what is due");
+        if n % 3 == 1 {
+            drop(asked);
+            drop(stream);
+        } else {
+            drop(stream);
+            drop(asked);
+        }
+        assert_eq!((hub.watched(), hub.schedule.len()), (100, 100));
+    }
+    drop(old);
+    assert_eq!((hub.watched(), hub.schedule.len()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -178,7 +244,7 @@ async fn a_stream_of_many_channels_gets_a_tick_when_all_of_them_are_silent() {
     let mut stream = hub.subscribe(&names);
     let mut ticks = Vec::new();
     for second in 0..100 {
-        hub.tick(Instant::now());
+        answer(&hub, 0);
         while let Some(frame) = take(&mut stream) {
             if frame.starts_with("event: tick") {
                 ticks.push(second);
@@ -213,6 +279,7 @@ async fn a_channel_is_forgotten_with_its_last_stream() {
     drop(two);
     assert!(hub.is_idle());
     assert_eq!(answer(&hub, 0), 0);
+    assert_eq!(hub.schedule.len(), 0);
 }
 
 #[tokio::test(start_paused = true)]

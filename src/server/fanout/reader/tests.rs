@@ -1,0 +1,236 @@
+//! Time stands still here but for what the tests wait for: a reader that never comes to its rounds shows nothing.
+
+use std::{
+    collections::HashMap,
+    future::poll_fn,
+    sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures::poll;
+use parking_lot::Mutex;
+use tokio::{sync::Semaphore, time::sleep};
+
+use super::*;
+use crate::{
+    domain::{Count, Timestamp},
+    server::fanout::{Subscription, hub::TICK_AFTER},
+};
+
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// What a change may take: an interval, and a round until that is seen, and another for one that fell into a read.
+const PROMISE: Duration = Duration::from_millis(2_200);
+
+fn channel(name: &str) -> ChannelId {
+    ChannelId::parse(name).unwrap()
+}
+
+/// Answers 7 for every channel, and for `slow` not before it is allowed to.
+struct Source {
+    slow: Semaphore,
+}
+
+#[async_trait]
+impl Counts for Source {
+    async fn counts(&self, channels: &[ChannelId]) -> Vec<Count> {
+        if channels.iter().any(|channel| channel.as_str() == "slow") {
+            self.slow.acquire().await.unwrap().forget();
+        }
+        vec![Count::fresh(7, Timestamp::default()); channels.len()]
+    }
+
+    fn takes_many_channels(&self) -> bool {
+        false
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_is_slow_to_read_keeps_no_other_waiting() {
+    let hub = Arc::new(Hub::new(Duration::from_secs(2)));
+    let source = Arc::new(Source { slow: Semaphore::new(0) });
+    let reader = tokio::spawn(run(Arc::clone(&hub), Arc::clone(&source) as Arc<dyn Counts>));
+    let channel = |name: &str| ChannelId::parse(name).unwrap();
+    let mut slow = hub.subscribe(&[channel("slow")]);
+    let mut quick = hub.subscribe(&[channel("quick")]);
+    let frame = poll_fn(|cx| quick.poll_frame(cx)).await.unwrap();
+    assert!(std::str::from_utf8(&frame).unwrap().contains("quick"));
+    sleep(Duration::from_secs(60)).await;
+    assert!(poll!(std::pin::pin!(poll_fn(|cx| slow.poll_frame(cx)))).is_pending());
+    source.slow.add_permits(1);
+    let frame = poll_fn(|cx| slow.poll_frame(cx)).await.unwrap();
+    assert!(std::str::from_utf8(&frame).unwrap().contains("slow"));
+    hub.close();
+    reader.await.unwrap();
+}
+
+/// Counts that a test sets, and what was asked of them.
+#[derive(Default)]
+struct Model {
+    counts: Mutex<HashMap<ChannelId, u32>>,
+    calls: AtomicU32,
+    panics: AtomicBool,
+}
+
+impl Model {
+    fn of(&self, channel: &ChannelId) -> u32 {
+        self.counts.lock().get(channel).copied().unwrap_or_default()
+    }
+
+    fn set(&self, channel: &ChannelId, count: u32) {
+        self.counts.lock().insert(channel.clone(), count);
+    }
+}
+
+#[async_trait]
+impl Counts for Model {
+    async fn counts(&self, channels: &[ChannelId]) -> Vec<Count> {
+        self.calls.fetch_add(1, SeqCst);
+        assert!(!self.panics.load(SeqCst), "as the test has asked for");
+        // What is read may be old when it arrives.
+        let counts =
+            channels.iter().map(|channel| Count::fresh(self.of(channel), Timestamp::default())).collect();
+        sleep(Duration::from_millis(3)).await;
+        counts
+    }
+
+    fn takes_many_channels(&self) -> bool {
+        true
+    }
+}
+
+/// A stream, and what a page would show of it.
+struct Page {
+    stream: Subscription,
+    watched: usize,
+    shown: HashMap<String, u64>,
+    ticks: u32,
+}
+
+impl Page {
+    fn open(hub: &Arc<Hub>, channels: &[ChannelId]) -> Self {
+        Self { stream: hub.subscribe(channels), watched: channels.len(), shown: HashMap::new(), ticks: 0 }
+    }
+
+    /// Takes in all that there is.
+    async fn read(&mut self) {
+        while let std::task::Poll::Ready(frame) = poll!(poll_fn(|cx| self.stream.poll_frame(cx))) {
+            let frame = String::from_utf8(frame.expect("no end").to_vec()).unwrap();
+            if frame.starts_with("event: tick") {
+                self.ticks += 1;
+                continue;
+            }
+            let data = frame.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+            let data: serde_json::Value = serde_json::from_str(data).unwrap();
+            let channel = data["channelId"].as_str().unwrap().to_owned();
+            self.shown.insert(channel, data["count"].as_u64().unwrap());
+        }
+    }
+}
+
+fn start() -> (Arc<Hub>, Arc<Model>, tokio::task::JoinHandle<()>) {
+    let (hub, model) = (Arc::new(Hub::new(INTERVAL)), Arc::new(Model::default()));
+    let reader = tokio::spawn(run(Arc::clone(&hub), Arc::clone(&model) as Arc<dyn Counts>));
+    (hub, model, reader)
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_keeps_its_rhythm_while_channels_come_and_go() {
+    let (hub, model, _reader) = start();
+    let ana = channel("ana");
+    let mut page = Page::open(&hub, std::slice::from_ref(&ana));
+    let mut number = 0;
+    let mut churn = async |time: Duration, page: &mut Page| {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            let stream = hub.subscribe(&[channel(&format!("churn-{number}"))]);
+            number += 1;
+            sleep(Duration::from_millis(2)).await;
+            drop(stream);
+            page.read().await;
+        }
+    };
+    for count in [10, 0, 7, 8] {
+        // As when other nodes write, or leases end: nothing here says so.
+        model.set(&ana, count);
+        churn(PROMISE, &mut page).await;
+        assert_eq!(page.shown["ana"], u64::from(count));
+    }
+    churn(TICK_AFTER + INTERVAL, &mut page).await;
+    assert_eq!(page.ticks, 1);
+    assert!(number > 4_000);
+    let calls = model.calls.load(SeqCst);
+    assert!(calls <= number + 1_000, "{calls} calls for {number} new channels");
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_goes_on_after_a_panic() {
+    let (hub, model, reader) = start();
+    let ana = channel("ana");
+    let mut page = Page::open(&hub, std::slice::from_ref(&ana));
+    sleep(INTERVAL).await;
+    model.panics.store(true, SeqCst);
+    assert!(reader.await.unwrap_err().is_panic(), "whoever has started it is told");
+    model.panics.store(false, SeqCst);
+    model.set(&ana, 5);
+    tokio::spawn(run(Arc::clone(&hub), Arc::clone(&model) as Arc<dyn Counts>));
+    sleep(PROMISE).await;
+    page.read().await;
+    assert_eq!(page.shown["ana"], 5);
+}
+
+/// A plain generator, so that a seed is a history.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_happens_every_page_comes_to_show_what_is_true() {
+    for seed in 1..=20 {
+        println!("seed {seed}");
+        let (hub, model, _reader) = start();
+        let mut random = Random(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed));
+        let channels: Vec<_> = (0..12).map(|n| channel(&format!("c{n}"))).collect();
+        let mut pages: Vec<Page> = Vec::new();
+        for _ in 0..3_000 {
+            let one = &channels[usize::try_from(random.below(12)).unwrap()];
+            match random.below(10) {
+                0..=2 => {
+                    let more = channels.iter().filter(|_| random.below(8) == 0).filter(|other| *other != one);
+                    let watched: Vec<_> = std::iter::once(one).chain(more).cloned().collect();
+                    pages.push(Page::open(&hub, &watched));
+                }
+                3..=5 if !pages.is_empty() => {
+                    let nth = random.below(pages.len() as u64);
+                    pages.swap_remove(usize::try_from(nth).unwrap());
+                }
+                6 => model.set(one, u32::try_from(random.below(5)).unwrap()),
+                7 | 8 => {
+                    // A write on this node; what it has given may be old when it is told.
+                    let count = u32::try_from(random.below(5)).unwrap();
+                    model.set(one, count);
+                    hub.touch(one, if random.below(4) == 0 { count / 2 } else { count });
+                }
+                _ => sleep(Duration::from_millis(random.below(150))).await,
+            }
+        }
+        sleep(PROMISE).await;
+        for page in &mut pages {
+            page.read().await;
+            for (name, shown) in &page.shown {
+                assert_eq!(*shown, u64::from(model.of(&channel(name))), "{name}, seed {seed}");
+            }
+            assert_eq!(page.shown.len(), page.watched);
+        }
+        drop(pages);
+        assert!(hub.is_idle());
+    }
+}
