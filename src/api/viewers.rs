@@ -174,7 +174,5 @@ pub async fn live(
     if !(1..=MOST).contains(&limit) {
         return Err(Problem::new(Code::Malformed).detail(format!("limit is 1 to {MOST}")));
     }
-    let mut channels = expect_context::<Presence>().live().await?;
-    channels.truncate(limit);
-    Ok(LiveChannels { channels })
+    Ok(LiveChannels { channels: expect_context::<Presence>().live(limit).await? })
 }
