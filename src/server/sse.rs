@@ -69,7 +69,7 @@ fn stream(
     channels: &[ChannelId],
 ) -> Result<Response, Problem> {
     let address = state.proxies.client(link.peer(), headers);
-    let seat = state.streams.seat(address).map_err(|full| {
+    let seat = state.streams.seat(address, channels.len()).map_err(|full| {
         state.metrics.refused(full.name());
         let problem = match full {
             Full::Address => {

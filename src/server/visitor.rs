@@ -53,14 +53,29 @@ impl Visitor {
         }
     }
 
-    /// Ends a session.
+    /// Ends a session. An address that ends more sessions than it brought in ends none but those that the
+    /// store knows.
     ///
     /// # Errors
-    /// `unavailable`.
+    /// `limit-reached`, `unavailable`.
     pub async fn leave(&self, who: &Who) -> Result<(), Problem> {
-        self.beats.left(self.address, who);
+        if self.beats.leave(self.address, who) {
+            self.metrics.leave();
+            return Ok(self.presence.leave(who).await?);
+        }
+        self.try_store()?;
         self.metrics.leave();
-        Ok(self.presence.leave(who).await?)
+        Ok(self.presence.leave_known(who).await?)
+    }
+
+    /// Takes one question to the store from what an address has when a limit stands against it.
+    fn try_store(&self) -> Result<(), Problem> {
+        self.beats.try_store(self.address).map_err(|over| self.refused(over))
+    }
+
+    fn refused(&self, over: Over) -> Problem {
+        self.metrics.refused(over.name());
+        refusal(over)
     }
 
     /// Decides on a beat, and has it counted if it is accepted. `None`: it goes on as it is. `Some`: all that was to be done
@@ -72,11 +87,15 @@ impl Visitor {
         accepted: fn(&Metrics),
     ) -> Result<Option<Beaten>, Problem> {
         if self.is_robot {
+            self.try_store()?;
             self.metrics.robot();
             return Ok(Some(Beaten { count: self.presence.count_of(&who.channel).await, active: false }));
         }
         let lease = self.presence.lease(hidden);
         let mut admitted = self.beats.admit(self.address, who, lease, true);
+        if admitted.is_err() {
+            self.try_store()?;
+        }
         if let Err(Over::Channels(_)) = admitted
             && self.presence.count_of(&who.channel).await.value.is_some_and(|count| count > 0)
         {
@@ -93,10 +112,7 @@ impl Visitor {
                 accepted(&self.metrics);
                 Ok(Some(beaten))
             }
-            None => {
-                self.metrics.refused(over.name());
-                Err(refusal(over))
-            }
+            None => Err(self.refused(over)),
         }
     }
 }
@@ -105,6 +121,7 @@ fn refusal(over: Over) -> Problem {
     let (what, wait) = match over {
         Over::Joins(wait) => ("too many new viewers come from this address", wait),
         Over::Sessions => ("too many viewers of this channel come from this address", SESSIONS_RETRY),
+        Over::Tries(wait) => ("too many calls of this address are refused", wait),
         Over::Channels(wait) => ("too many new channels are opened from this address", wait),
     };
     Problem::new(Code::LimitReached).detail(what).retry_once_over(wait)

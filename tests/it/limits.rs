@@ -70,6 +70,64 @@ async fn a_machine_that_pretends_to_be_a_crowd_gets_no_further_than_the_limits()
     assert_eq!(app.count("ana").await, count + 1);
 }
 
+/// A call from one address with ids as a client chooses them; its status.
+async fn call(app: &TestApp, call: &str, channel: &str, viewer: Uuid, session: Uuid) -> StatusCode {
+    let body = json!({"channelId": channel, "viewerId": viewer, "sessionId": session});
+    let request = app.client.post(format!("{}/api/viewer/{call}", app.base)).json(&body);
+    request.header("X-Forwarded-For", "192.0.2.66").send().await.unwrap().status()
+}
+
+#[tokio::test]
+async fn repeating_one_session_for_many_viewers_gets_nobody_further_than_the_limits() {
+    let app = node(&[]).await;
+    let session = viewer();
+    for name in ["join", "heartbeat"] {
+        let calls = stream::iter(0..1_000).map(|_| call(&app, name, "ana", viewer(), session));
+        let refused = calls
+            .buffer_unordered(50)
+            .filter(|status| std::future::ready(*status == StatusCode::TOO_MANY_REQUESTS));
+        assert!(refused.count().await > 600, "{name}");
+    }
+    // The burst, and what the rate lets in while the test runs.
+    assert!((300..400).contains(&app.count("ana").await), "{}", app.count("ana").await);
+}
+
+#[tokio::test]
+async fn what_is_refused_or_was_never_there_leaves_no_lasting_key() {
+    let redis = RedisServer::start().await;
+    let app = node(&["--redis-url", &redis.url()]).await;
+    let [known, session] = [viewer(), viewer()];
+    assert_eq!(call(&app, "join", "ana", known, session).await, StatusCode::OK);
+    let (before, mut accepted) = (redis.keys(0), 0);
+    for n in 0..400 {
+        let (channel, someone) = (format!("nobody-{n}"), viewer());
+        assert_eq!(call(&app, "leave", &channel, someone, someone).await, StatusCode::OK);
+        accepted += usize::from(call(&app, "join", &channel, someone, someone).await == StatusCode::OK);
+        app.count(&channel).await;
+    }
+    let mut lasting = 0;
+    for key in redis.keys(0).iter().filter(|key| !before.contains(key) && key.contains("nobody-")) {
+        lasting += usize::from(redis.request::<i64>(&["PTTL", key]) > 10_000);
+    }
+    assert!(accepted < 200, "{accepted} channels, of which the limit lets in 30 a minute");
+    assert!(lasting <= 2 * accepted, "{lasting} keys of {accepted} channels");
+    assert_eq!(call(&app, "leave", "ana", known, session).await, StatusCode::OK);
+    assert_eq!(app.count("ana").await, 0, "whoever is there may always leave");
+}
+
+#[tokio::test]
+async fn ever_new_sessions_that_leave_make_no_string_grow() {
+    let redis = RedisServer::start().await;
+    let app = TestApp::with(&["--redis-url", &redis.url(), "--limit-joins-burst=0"]).await;
+    let someone = viewer();
+    app.join("ana", someone).await;
+    let leaves = stream::iter(0..2_000).map(|_| call(&app, "leave", "ana", someone, viewer()));
+    assert!(leaves.buffer_unordered(50).all(|status| async move { status == StatusCode::OK }).await);
+    assert_eq!(app.count("ana").await, 1, "the page that did not leave is there");
+    let longest = redis.request::<Vec<Vec<u8>>>(&["HVALS", "aforo:{ana}:sessions"]);
+    assert!(longest.iter().all(|value| value.len() <= 32 * 21), "{:?}", longest.iter().map(Vec::len).max());
+}
+
 #[tokio::test]
 async fn heartbeats_of_sessions_that_nobody_knows_are_held_to_the_same_limits() {
     let app = node(&["--limit-joins-burst=2", "--limit-joins-per-second=1"]).await;

@@ -27,6 +27,18 @@ impl From<IpAddr> for Address {
     }
 }
 
+impl Address {
+    /// The 48 bits of an IPv6 address that name a site, which may hold 65,536 of the networks above. An IPv4 address has
+    /// none.
+    #[must_use]
+    pub fn site(self) -> Option<Self> {
+        match self.0 {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(ip) => Some(Self(IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (!0 << 80))))),
+        }
+    }
+}
+
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(address)")
@@ -42,12 +54,12 @@ impl Proxies {
     ///
     /// `X-Forwarded-For` is believed if the peer is a proxy of ours, and read from the right: each of our proxies has added
     /// whom it got the request from, and the first that is no proxy of ours is the client. What stands left of it the
-    /// client may have written itself.
+    /// client may have written itself: it is not read, and may be any bytes.
     #[must_use]
     pub fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> Address {
         let mut client = peer.ip().to_canonical();
         let values = headers.get_all(FORWARDED_FOR).iter().rev();
-        let mut hops = values.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
+        let mut hops = values.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
         while self.0.iter().any(|network| network.contains(&client)) {
             match hops.next().and_then(hop) {
                 Some(next) => client = next,
@@ -58,6 +70,15 @@ impl Proxies {
     }
 }
 
+impl Proxies {
+    /// Whether this is the address of one of them.
+    #[must_use]
+    pub fn include(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        self.0.iter().any(|network| network.contains(&ip))
+    }
+}
+
 impl FromIterator<Network> for Proxies {
     fn from_iter<I: IntoIterator<Item = Network>>(networks: I) -> Self {
         Self(networks.into_iter().map(|Network(network)| network).collect())
@@ -65,8 +86,8 @@ impl FromIterator<Network> for Proxies {
 }
 
 /// One entry of `X-Forwarded-For`; some proxies add the port.
-fn hop(text: &str) -> Option<IpAddr> {
-    let text = text.trim();
+fn hop(bytes: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(bytes).ok()?.trim();
     let ip = text.parse().ok().or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()));
     ip.or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok()).map(|ip: IpAddr| ip.to_canonical())
 }
@@ -123,6 +144,26 @@ mod tests {
         assert_eq!(client("10.1.2.3", &[]), ip("10.1.2.3"));
         assert_eq!(client("10.1.2.3", &["203.0.113.9, unknown"]), ip("10.1.2.3"));
         assert_eq!(client("10.1.2.3", &["10.4.4.4"]), ip("10.4.4.4"));
+    }
+
+    #[test]
+    fn odd_bytes_left_of_the_client_move_nobody() {
+        let ours: Proxies = ["10.0.0.0/8"].map(|text| text.parse().unwrap()).into_iter().collect();
+        for value in
+            [&b"\xff\xfe, 203.0.113.9"[..], b"\xc3(, x y, 203.0.113.9, 10.9.9.9", b"\xff,203.0.113.9 "]
+        {
+            let mut headers = HeaderMap::new();
+            headers.append(FORWARDED_FOR, HeaderValue::from_bytes(value).unwrap());
+            assert_eq!(ours.client("10.1.2.3:4711".parse().unwrap(), &headers).0, ip("203.0.113.9"));
+        }
+    }
+
+    #[test]
+    fn an_ipv6_site_holds_many_networks() {
+        let of = |text: &str| Address::from(ip(text)).site();
+        assert!(of("2001:db8:1:2::1").is_some() && of("2001:db8:1:2::1") == of("2001:db8:1:3::1"));
+        assert!(of("2001:db8:1:2::1") != of("2001:db8:2:2::1"));
+        assert!(of("203.0.113.9").is_none() && of("::ffff:203.0.113.9").is_none());
     }
 
     #[test]

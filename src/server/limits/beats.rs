@@ -4,15 +4,20 @@
 //! sessions that were let in before are free, so a crowd behind one address is never cut off once it is in.
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use dashmap::DashMap;
+use super::{
+    Address, Rate, SITE_FACTOR,
+    crowds::{Crowds, Session},
+};
+use crate::domain::Who;
 
-use super::{Address, Rate};
-use crate::domain::{ChannelId, SessionId, Who};
+/// How often the store is asked about those whom a limit stands against: so many at once, and so many per second from then
+/// on. A crowd of thousands behind one address beats within half a minute once a node was restarted, and is known to the
+/// store: none of it is refused.
+const TRIES: (u32, u32) = (4_000, 400);
 
 /// The limits of one address; 0 is none.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +41,8 @@ pub enum Over {
     Sessions,
     /// Too many new channels.
     Channels(Duration),
+    /// Too many questions to the store about those whom a limit stands against.
+    Tries(Duration),
 }
 
 impl Over {
@@ -46,6 +53,7 @@ impl Over {
             Self::Joins(_) => "joins",
             Self::Sessions => "sessions-per-channel",
             Self::Channels(_) => "new-channels",
+            Self::Tries(_) => "tries",
         }
     }
 }
@@ -57,82 +65,121 @@ pub struct Beats(Arc<Inner>);
 struct Inner {
     joins: Rate,
     channels: Rate,
-    sessions_per_channel: u32,
-    /// Sessions that were let in, and until when they count without another beat.
-    admitted: DashMap<(Address, ChannelId), HashMap<SessionId, Instant>>,
+    leaves: Rate,
+    tries: Rate,
+    /// Who came in, by address, and for IPv6 by site.
+    near: Crowds,
+    sites: Crowds,
+    /// Whether sessions are told from each other. Where nothing limits them, it is enough to know that somebody is there.
+    tells_sessions: bool,
 }
 
 impl Beats {
     /// Holds every address to these limits.
     #[must_use]
     pub fn new(limits: PerAddress) -> Self {
+        let joins = Rate::per_second(limits.joins_burst, limits.joins_per_second);
         Self(Arc::new(Inner {
-            joins: Rate::per_second(limits.joins_burst, limits.joins_per_second),
+            tells_sessions: joins.is_limit() || limits.sessions_per_channel > 0,
+            joins,
             channels: Rate::per_minute(limits.new_channels_per_minute),
-            sessions_per_channel: limits.sessions_per_channel,
-            admitted: DashMap::new(),
+            leaves: Rate::per_second(limits.joins_burst, limits.joins_per_second),
+            tries: Rate::per_second(TRIES.0, TRIES.1),
+            near: Crowds::of(limits.sessions_per_channel),
+            sites: Crowds::of(limits.sessions_per_channel.saturating_mul(SITE_FACTOR)),
         }))
     }
 
     /// Lets a beat in, and remembers its session for as long as its lease lasts. `is_new` says of the channel that nobody
-    /// is counted in it.
+    /// is counted in it. What is refused is not remembered.
     ///
     /// # Errors
     /// The limit that stands against it.
     pub fn admit(&self, address: Address, who: &Who, lease: Duration, is_new: bool) -> Result<(), Over> {
         let inner = &self.0;
-        let now = Instant::now();
-        let mut sessions = inner.admitted.entry((address, who.channel.clone())).or_default();
-        if sessions.get(&who.session).is_some_and(|until| *until > now) {
-            sessions.insert(who.session, now + lease);
+        if !inner.remembers() {
             return Ok(());
         }
-        let most = usize::try_from(inner.sessions_per_channel).unwrap_or(usize::MAX);
-        if most > 0 && sessions.len() >= most {
-            sessions.retain(|_, until| *until > now);
-            if sessions.len() >= most {
-                return Err(Over::Sessions);
+        let (now, session, key) = (Instant::now(), inner.session(who), (address, who.channel.clone()));
+        if inner.near.renew(&key, session, now, lease) {
+            if let Some(site) = address.site() {
+                inner.sites.note(&(site, key.1), session, now, lease);
             }
+            return Ok(());
         }
-        let is_first = sessions.is_empty();
-        let fits =
-            if is_new && is_first { inner.channels.take(address).map_err(Over::Channels) } else { Ok(()) }
-                .and_then(|()| inner.joins.take(address).map_err(Over::Joins));
-        match fits {
-            Ok(()) => {
-                sessions.insert(who.session, now + lease);
-            }
-            Err(_) if is_first => {
-                drop(sessions);
-                inner.admitted.remove_if(&(address, who.channel.clone()), |_, sessions| sessions.is_empty());
-            }
-            Err(_) => {}
+        if !inner.near.has_room(&key, now) {
+            return Err(Over::Sessions);
         }
-        fits
+        let site = address.site().map(|site| (site, who.channel.clone()));
+        if site.as_ref().is_some_and(|site| !inner.sites.has_room(site, now)) {
+            return Err(Over::Sessions);
+        }
+        if is_new && !inner.near.has_any(&key) {
+            inner.channels.take(address).map_err(Over::Channels)?;
+        }
+        inner.joins.take(address).map_err(Over::Joins)?;
+        inner.near.note(&key, session, now, lease);
+        if let Some(site) = site {
+            inner.sites.note(&site, session, now, lease);
+        }
+        Ok(())
     }
 
     /// A session counts although this node has not let it in: another has.
     pub fn note(&self, address: Address, who: &Who, lease: Duration) {
-        let mut sessions = self.0.admitted.entry((address, who.channel.clone())).or_default();
-        sessions.insert(who.session, Instant::now() + lease);
+        let inner = &self.0;
+        if inner.remembers() {
+            let (now, session) = (Instant::now(), inner.session(who));
+            inner.near.note(&(address, who.channel.clone()), session, now, lease);
+            if let Some(site) = address.site() {
+                inner.sites.note(&(site, who.channel.clone()), session, now, lease);
+            }
+        }
     }
 
-    /// A session has left.
-    pub fn left(&self, address: Address, who: &Who) {
-        if let Some(mut sessions) = self.0.admitted.get_mut(&(address, who.channel.clone())) {
-            sessions.remove(&who.session);
+    /// A session leaves. Whether it may do so as any: one that was let in here always, others as often as sessions may
+    /// join.
+    #[must_use]
+    pub fn leave(&self, address: Address, who: &Who) -> bool {
+        let inner = &self.0;
+        if !inner.tells_sessions {
+            return true;
         }
+        let session = inner.session(who);
+        let was_in = inner.near.remove(&(address, who.channel.clone()), session);
+        if let Some(site) = address.site() {
+            inner.sites.remove(&(site, who.channel.clone()), session);
+        }
+        was_in || inner.leaves.take(address).is_ok()
+    }
+
+    /// The store is asked about somebody whom a limit stands against.
+    ///
+    /// # Errors
+    /// When it was asked too often.
+    pub fn try_store(&self, address: Address) -> Result<(), Over> {
+        self.0.tries.take(address).map_err(Over::Tries)
     }
 
     /// Forgets addresses that have nothing here any more.
     pub fn sweep(&self) {
+        let inner = &self.0;
         let now = Instant::now();
-        self.0.admitted.retain(|_, sessions| {
-            sessions.retain(|_, until| *until > now);
-            !sessions.is_empty()
-        });
-        self.0.joins.sweep();
-        self.0.channels.sweep();
+        inner.near.sweep(now);
+        inner.sites.sweep(now);
+        for rate in [&inner.joins, &inner.channels, &inner.leaves, &inner.tries] {
+            rate.sweep();
+        }
+    }
+}
+
+impl Inner {
+    fn remembers(&self) -> bool {
+        self.tells_sessions || self.channels.is_limit()
+    }
+
+    fn session(&self, who: &Who) -> Option<Session> {
+        self.tells_sessions.then_some((who.viewer, who.session))
     }
 }
 
@@ -179,7 +226,7 @@ mod tests {
             beats.admit(address(1), &who("ana", viewer), LEASE, false).unwrap();
         }
         assert_eq!(beats.admit(address(1), &who("ana", 3), LEASE, false), Err(Over::Sessions));
-        beats.left(address(1), &who("ana", 0));
+        assert!(beats.leave(address(1), &who("ana", 0)));
         assert_eq!(beats.admit(address(1), &who("ana", 3), LEASE, false), Ok(()));
         // One whose lease has ended makes room too.
         assert_eq!(beats.admit(address(1), &who("bob", 0), Duration::ZERO, false), Ok(()));
@@ -205,8 +252,74 @@ mod tests {
         for number in 0..10_000 {
             let _refused = beats.admit(address(1), &who(&format!("c{number}"), number), Duration::ZERO, true);
         }
-        assert_eq!(beats.0.admitted.len(), 2);
+        assert_eq!(beats.0.near.len(), 2);
         beats.sweep();
-        assert!(beats.0.admitted.is_empty());
+        assert_eq!(beats.0.near.len(), 0);
+    }
+
+    #[test]
+    fn viewers_with_one_session_id_are_as_many_as_they_are() {
+        let mix = |viewer: u128, session: u128| {
+            let id = |number: u128| Uuid::from_u128(number + 1).to_string();
+            Who::parse("ana", &id(viewer), Some(&id(session))).unwrap()
+        };
+        let beats = Beats::new(PerAddress { sessions_per_channel: 0, ..LIMITS });
+        let admitted =
+            (0..100).filter(|nth| beats.admit(address(1), &mix(*nth, 7), LEASE, false).is_ok()).count();
+        assert!((5..10).contains(&admitted), "{admitted}");
+        let beats = Beats::new(PerAddress { joins_burst: 0, ..LIMITS });
+        let admitted =
+            (0..100).filter(|nth| beats.admit(address(1), &mix(*nth, 7), LEASE, false).is_ok()).count();
+        assert_eq!(admitted, 3);
+    }
+
+    #[test]
+    fn leaves_of_who_was_let_in_are_free_and_others_are_held_to_the_rate() {
+        let beats = Beats::new(PerAddress { sessions_per_channel: 0, ..LIMITS });
+        for viewer in 0..5 {
+            beats.admit(address(1), &who("ana", viewer), LEASE, false).unwrap();
+        }
+        let free = (100..200).filter(|viewer| beats.leave(address(1), &who("ana", *viewer))).count();
+        assert!((5..10).contains(&free), "{free}");
+        assert!((0..5).all(|viewer| beats.leave(address(1), &who("ana", viewer))));
+        assert!(beats.leave(address(2), &who("ana", 300)), "others are unharmed");
+    }
+
+    #[test]
+    fn the_store_is_not_asked_without_end() {
+        let beats = Beats::new(LIMITS);
+        let asked = (0..20_000).filter(|_| beats.try_store(address(1)).is_ok()).count();
+        assert!((4_000..10_000).contains(&asked), "{asked}");
+        assert!(beats.try_store(address(2)).is_ok());
+    }
+
+    #[test]
+    fn the_networks_of_a_site_share_eight_times_the_sessions() {
+        let beats = Beats::new(PerAddress { joins_burst: 0, ..LIMITS });
+        let network = |number: u16| Address::from(IpAddr::from([0x2001, 0xdb8, 1, number, 0, 0, 0, 1]));
+        let admitted = (0..100_u16)
+            .filter(|nth| beats.admit(network(*nth), &who("ana", u128::from(*nth)), LEASE, false).is_ok());
+        assert_eq!(admitted.count(), 24);
+    }
+
+    #[test]
+    fn without_limits_nothing_is_remembered() {
+        let none = PerAddress {
+            joins_burst: 0,
+            joins_per_second: 0,
+            sessions_per_channel: 0,
+            new_channels_per_minute: 0,
+        };
+        let beats = Beats::new(none);
+        for viewer in 0..1_000 {
+            beats.admit(address(1), &who("ana", viewer), LEASE, true).unwrap();
+            assert!(beats.leave(address(1), &who("bob", viewer)));
+        }
+        assert_eq!(beats.0.near.len(), 0);
+        let beats = Beats::new(PerAddress { new_channels_per_minute: 2, ..none });
+        for viewer in 0..1_000 {
+            beats.admit(address(1), &who("ana", viewer), LEASE, true).unwrap();
+        }
+        assert_eq!(beats.0.near.sessions(), 1);
     }
 }

@@ -7,17 +7,53 @@ use std::sync::{
 
 use dashmap::{DashMap, Entry};
 
-use super::Address;
+use super::{Address, SITE_FACTOR};
 
 /// The open streams of this node. Cloning is cheap.
 #[derive(Clone)]
 pub struct Streams(Arc<Inner>);
 
 struct Inner {
-    per_address: u32,
     in_all: u32,
     open: AtomicU32,
-    by_address: DashMap<Address, u32>,
+    by_address: Places,
+    by_site: Places,
+}
+
+/// The places of addresses of one width.
+struct Places {
+    most: u32,
+    taken: DashMap<Address, u32>,
+}
+
+impl Places {
+    fn new(most: u32) -> Self {
+        Self { most, taken: DashMap::new() }
+    }
+
+    /// Whoever has a place left gets as many as a stream weighs.
+    fn take(&self, address: Address, weight: u32) -> bool {
+        let mut taken = self.taken.entry(address).or_insert(0);
+        let fits = self.most == 0 || *taken < self.most;
+        if fits {
+            *taken = taken.saturating_add(weight);
+        }
+        fits
+    }
+
+    fn give_back(&self, address: Address, weight: u32) {
+        if let Entry::Occupied(mut taken) = self.taken.entry(address) {
+            *taken.get_mut() = taken.get().saturating_sub(weight);
+            if *taken.get() == 0 {
+                taken.remove();
+            }
+        }
+    }
+}
+
+/// How many places a stream takes of its address: one for the first channel, and one more for every ten after it.
+fn weight(channels: usize) -> u32 {
+    1 + u32::try_from(channels.saturating_sub(1) / 10).unwrap_or(u32::MAX - 1)
 }
 
 /// Which limit was reached.
@@ -41,29 +77,34 @@ impl Full {
 }
 
 impl Streams {
-    /// Lets `per_address` streams of one address be open, and `in_all` of all. 0 sets no limit.
+    /// Lets `per_address` places of one address be taken, and `in_all` streams of all be open. 0 sets no limit.
     #[must_use]
     pub fn new(per_address: u32, in_all: u32) -> Self {
-        Self(Arc::new(Inner { per_address, in_all, open: AtomicU32::new(0), by_address: DashMap::new() }))
+        Self(Arc::new(Inner {
+            in_all,
+            open: AtomicU32::new(0),
+            by_address: Places::new(per_address),
+            by_site: Places::new(per_address.saturating_mul(SITE_FACTOR)),
+        }))
     }
 
-    /// A place for one more stream of an address.
+    /// A place for one more stream of an address, with so many channels. One of many channels takes more places than one.
     ///
     /// # Errors
     /// The limit that leaves none.
-    pub fn seat(&self, address: Address) -> Result<Seat, Full> {
-        let inner = &self.0;
-        let allows = |limit: u32, open: u32| limit == 0 || open < limit;
-        {
-            let mut open = inner.by_address.entry(address).or_insert(0);
-            if !allows(inner.per_address, *open) {
-                return Err(Full::Address);
-            }
-            *open += 1;
+    pub fn seat(&self, address: Address, channels: usize) -> Result<Seat, Full> {
+        let (inner, weight) = (&self.0, weight(channels));
+        if !inner.by_address.take(address, weight) {
+            return Err(Full::Address);
+        }
+        if address.site().is_some_and(|site| !inner.by_site.take(site, weight)) {
+            inner.by_address.give_back(address, weight);
+            return Err(Full::Address);
         }
         // From here on dropping the seat gives back what was taken, also when there is no place in the node.
-        let seat = Seat { streams: self.clone(), address };
-        if allows(inner.in_all, inner.open.fetch_add(1, SeqCst)) { Ok(seat) } else { Err(Full::Node) }
+        let seat = Seat { streams: self.clone(), address, weight };
+        let open = inner.open.fetch_add(1, SeqCst);
+        if inner.in_all == 0 || open < inner.in_all { Ok(seat) } else { Err(Full::Node) }
     }
 
     /// The streams that are open.
@@ -77,17 +118,16 @@ impl Streams {
 pub struct Seat {
     streams: Streams,
     address: Address,
+    weight: u32,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         let inner = &self.streams.0;
         inner.open.fetch_sub(1, SeqCst);
-        if let Entry::Occupied(mut open) = inner.by_address.entry(self.address) {
-            *open.get_mut() -= 1;
-            if *open.get() == 0 {
-                open.remove();
-            }
+        inner.by_address.give_back(self.address, self.weight);
+        if let Some(site) = self.address.site() {
+            inner.by_site.give_back(site, self.weight);
         }
     }
 }
@@ -105,20 +145,41 @@ mod tests {
     #[test]
     fn one_address_cannot_take_the_places_of_others() {
         let streams = Streams::new(2, 3);
-        let seats = [streams.seat(address(1)).ok().unwrap(), streams.seat(address(1)).ok().unwrap()];
-        assert_eq!(streams.seat(address(1)).err(), Some(Full::Address));
-        let other = streams.seat(address(2)).ok().unwrap();
-        assert_eq!(streams.seat(address(3)).err(), Some(Full::Node));
+        let seats = [streams.seat(address(1), 1).ok().unwrap(), streams.seat(address(1), 1).ok().unwrap()];
+        assert_eq!(streams.seat(address(1), 1).err(), Some(Full::Address));
+        let other = streams.seat(address(2), 1).ok().unwrap();
+        assert_eq!(streams.seat(address(3), 1).err(), Some(Full::Node));
         assert_eq!(streams.open(), 3);
         drop((seats, other));
         assert_eq!(streams.open(), 0);
-        assert!(streams.0.by_address.is_empty(), "addresses without streams are forgotten");
+        assert!(streams.0.by_address.taken.is_empty(), "addresses without streams are forgotten");
+    }
+
+    #[test]
+    fn a_stream_of_fifty_channels_weighs_more_than_one_of_one() {
+        assert_eq!([1, 10, 11, 50].map(weight), [1, 1, 2, 5]);
+        let streams = Streams::new(10, 0);
+        let seats = [streams.seat(address(1), 50).ok().unwrap(), streams.seat(address(1), 50).ok().unwrap()];
+        assert_eq!(streams.seat(address(1), 1).err(), Some(Full::Address));
+        assert_eq!(streams.open(), 2);
+        drop(seats);
+        assert!(streams.0.by_address.taken.is_empty(), "all of it is given back");
+    }
+
+    #[test]
+    fn the_networks_of_a_site_share_eight_times_the_places() {
+        let streams = Streams::new(2, 0);
+        let network = |number: u16| Address::from(IpAddr::from([0x2001, 0xdb8, 1, number, 0, 0, 0, 1]));
+        let seats: Vec<_> = (0..100).filter_map(|number| streams.seat(network(number), 1).ok()).collect();
+        assert_eq!(seats.len(), 16);
+        drop(seats);
+        assert!(streams.0.by_address.taken.is_empty() && streams.0.by_site.taken.is_empty());
     }
 
     #[test]
     fn zero_is_no_limit() {
         let streams = Streams::new(0, 0);
-        let seats: Vec<_> = (0..1000).map(|_| streams.seat(address(1)).ok().unwrap()).collect();
+        let seats: Vec<_> = (0..1000).map(|_| streams.seat(address(1), 1).ok().unwrap()).collect();
         assert_eq!(streams.open(), 1000);
         drop(seats);
     }

@@ -4,13 +4,24 @@
 //! - Every call is answered within [`CALL_LIMIT`] and a little, whatever the server does.
 //! - While there is no connection, calls fail at once, but for the first moment after it was lost ([`MEND_WAIT`]): then
 //!   they wait for the new one, so that a server which only closed an idle connection is not noticed.
+//! - Slow is not dead: a call that is late fails alone. Whether the connection still lives, a PING on it tells, one at a
+//!   time; only a connection that does not answer it within [`PROBE_LIMIT`] is replaced.
+//! - At most [`MOST_CALLS`] calls wait for their answers; more are refused at once.
 //! - A call whose connection broke is tried once more. All calls of the store are idempotent.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
-use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value, aio::ConnectionLike};
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value, aio::ConnectionLike, cmd};
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, watch},
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
@@ -20,6 +31,12 @@ use crate::server::store::StoreError;
 
 /// How long a call may take.
 pub const CALL_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long a connection may take to answer a PING once a call on it was late.
+const PROBE_LIMIT: Duration = Duration::from_secs(3);
+
+/// The most calls that wait for their answers.
+const MOST_CALLS: usize = 2_048;
 
 /// How long making a connection may take.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(3);
@@ -77,6 +94,10 @@ struct Shared<C> {
     /// The connection, numbered so that one is not taken for a later one; or since when there is none.
     state: watch::Sender<State<C>>,
     lost: Notify,
+    /// Places for calls that wait.
+    places: Semaphore,
+    /// A PING is under way.
+    is_probing: AtomicBool,
 }
 
 #[derive(Clone)]
@@ -104,8 +125,12 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Link<C> {
         damage: fn(&RedisError) -> Damage,
         connect: impl Fn(Hangup) -> Connecting<C> + Send + Sync + 'static,
     ) -> Self {
-        let shared =
-            Arc::new(Shared { state: watch::Sender::new(State::Down(Instant::now())), lost: Notify::new() });
+        let shared = Arc::new(Shared {
+            state: watch::Sender::new(State::Down(Instant::now())),
+            lost: Notify::new(),
+            places: Semaphore::new(MOST_CALLS),
+            is_probing: AtomicBool::new(false),
+        });
         let keeper = tokio::spawn(keep(Arc::clone(&shared), name, connect));
         Self { shared, keeper, damage }
     }
@@ -113,14 +138,19 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Link<C> {
     /// Sends a command.
     ///
     /// # Errors
-    /// When there is no connection, when it takes too long, and what the server says.
+    /// When there is no connection, when too many calls wait, when it takes too long, and what the server says.
     pub async fn send(&self, command: &Cmd) -> Result<Value, CallError> {
+        let Ok(_place) = self.shared.places.try_acquire() else {
+            return Err(CallError::Failed(StoreError::Unreachable("too many calls are waiting".to_owned())));
+        };
         let mut tries = 2;
         loop {
             tries -= 1;
             let (number, mut connection) = self.connected().await.map_err(CallError::Failed)?;
-            let answer = timeout(CALL_LIMIT, connection.req_packed_command(command)).await;
-            match answer.unwrap_or_else(|_| Err(too_slow())) {
+            let Ok(answer) = timeout(CALL_LIMIT, connection.req_packed_command(command)).await else {
+                return Err(self.late(number, connection));
+            };
+            match answer {
                 // Some servers answer in time that they can't.
                 Ok(Value::ServerError(error)) => {
                     let error = error.into();
@@ -138,6 +168,30 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Link<C> {
         }
     }
 
+    /// A call was not answered in time. What that says of the connection is found out beside it.
+    fn late(&self, number: u64, mut connection: C) -> CallError {
+        let error = too_slow();
+        let damage = (self.damage)(&error);
+        if damage != Damage::Broken {
+            return self.failed(number, damage, &error);
+        }
+        if !self.shared.is_probing.swap(true, SeqCst) {
+            let shared = Arc::clone(&self.shared);
+            tokio::spawn(async move {
+                let ping = cmd("PING");
+                let answer = timeout(PROBE_LIMIT, connection.req_packed_command(&ping)).await;
+                // An error of the server is an answer too.
+                if answer.is_err()
+                    || answer.is_ok_and(|answer| answer.is_err_and(|error| error.is_io_error()))
+                {
+                    shared.lose(number);
+                }
+                shared.is_probing.store(false, SeqCst);
+            });
+        }
+        CallError::Failed(StoreError::Unreachable(error.to_string()))
+    }
+
     fn failed(&self, number: u64, damage: Damage, error: &RedisError) -> CallError {
         if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) {
             return CallError::NoScript;
@@ -153,6 +207,14 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Link<C> {
         } else {
             StoreError::Refused(message)
         })
+    }
+
+    /// The number of the connection; 0 while there is none.
+    pub fn generation(&self) -> u64 {
+        match &*self.shared.state.borrow() {
+            State::Up(number, _) => *number,
+            State::Down(_) => 0,
+        }
     }
 
     /// The connection itself, for what no single command does.
