@@ -1,0 +1,73 @@
+//! Those who mean ill: each with one address and as many ids as it likes.
+
+use crate::{
+    plan::{Act, Action, CHANNELS, Call, Millis, SPAN, What},
+    random::Random,
+};
+
+/// Attackers' addresses begin here, and their ids.
+pub const ADDRESS: u32 = 1_000_000;
+const IDS: u64 = 1_000_000_000;
+
+/// Many calls from one address.
+#[derive(Clone, Debug)]
+pub struct Flood {
+    pub node: usize,
+    pub address: u32,
+    pub channel: u64,
+    pub kind: Kind,
+    pub calls: u64,
+    pub every: Millis,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// Ever new viewers with one session id.
+    OneSession,
+    /// Ever new sessions of one viewer.
+    OneViewer,
+    /// Ever new viewers that beat without a join.
+    Beats,
+    /// Leaves of who was never there, in channels that never were.
+    UnknownLeaves,
+    /// Leaves with ever new sessions of one viewer.
+    Leaves,
+    /// Joins in ever new channels.
+    NewChannels,
+}
+
+const KINDS: [Kind; 6] =
+    [Kind::OneSession, Kind::OneViewer, Kind::Beats, Kind::UnknownLeaves, Kind::Leaves, Kind::NewChannels];
+
+impl Flood {
+    /// The nth call.
+    pub fn call(&self, nth: u64) -> Call {
+        let base = IDS * u64::from(self.address);
+        let (channel, viewer, session, act) = match self.kind {
+            Kind::OneSession => (self.channel, nth, 0, Act::Join { hidden: false }),
+            Kind::OneViewer => (self.channel, 0, nth, Act::Join { hidden: false }),
+            Kind::Beats => (self.channel, nth, nth, Act::Beat { hidden: nth.is_multiple_of(2) }),
+            Kind::UnknownLeaves => (CHANNELS + base + nth, nth, nth, Act::Leave),
+            Kind::Leaves => (self.channel, 0, nth, Act::Leave),
+            Kind::NewChannels => (CHANNELS + base + nth, nth, nth, Act::Join { hidden: false }),
+        };
+        let Self { node, address, .. } = *self;
+        Call { node, address, channel, viewer: base + viewer, session: base + session, act }
+    }
+}
+
+/// One to three floods.
+pub fn floods(random: &mut Random, nodes: usize) -> Vec<Action> {
+    let one = |nth: u64, random: &mut Random| {
+        let flood = Flood {
+            node: random.index(nodes),
+            address: ADDRESS + u32::try_from(nth).unwrap(),
+            channel: random.below(CHANNELS),
+            kind: KINDS[random.index(KINDS.len())],
+            calls: random.between(100, 400),
+            every: random.between(1, 50),
+        };
+        Action { at: random.below(SPAN / 2), what: What::Flood(flood) }
+    };
+    (0..1 + random.below(3)).map(|nth| one(nth, random)).collect()
+}

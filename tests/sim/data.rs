@@ -1,0 +1,247 @@
+//! What the simulated store keeps, and what the scripts of `RemoteStore` do to it: `write`, `counts`, `attend` and `sweep`.
+//!
+//! A channel has a mark once a session of it has been counted, keeps when something of it was last restored, and expires by
+//! itself. The roll call is data as well: it is emptied with the rest, and an old copy brings an old one back.
+
+use std::collections::BTreeMap;
+
+use aforo::{
+    domain::{
+        Act, ChannelId, LeaseRules, Op, Roster, Session, Timestamp, ViewerId, policy::LEAVE_MEMORY,
+        session::Phase,
+    },
+    server::store::{Attendance, Batch, Epoch, Live, Mark, Reading, RollCall, Written},
+};
+
+use crate::{plan::Millis, store::millis};
+
+/// As `Policy` has them.
+const RULES: LeaseRules = LeaseRules { longest_lease: millis(150_000), leave_memory: LEAVE_MEMORY };
+
+/// A call that took longer than the first to arrive happened when it was sent; not one that took longer than the second.
+const LATE: (Millis, Millis) = (250, 10_000);
+
+/// All that is kept.
+#[derive(Default)]
+pub struct Data {
+    channels: BTreeMap<ChannelId, Kept>,
+    roll: Option<Roll>,
+    /// The roll calls that there were, so that an old one can be had.
+    rolls: Vec<(Timestamp, Roll)>,
+    /// Counts the servers.
+    pub incarnation: u64,
+}
+
+struct Kept {
+    /// A roster for each viewer: so it is cheap to see whether an operation has changed anything.
+    viewers: BTreeMap<ViewerId, Roster>,
+    mark: Option<Mark>,
+    restored: Timestamp,
+    expires: Timestamp,
+    /// What was done to it, so that it can be had as it was.
+    log: Vec<Done>,
+}
+
+/// An operation, when it came, when it was sent if that was long before, and the mark it brought for a channel without one.
+#[derive(Clone, Copy)]
+struct Done {
+    op: Op,
+    now: Timestamp,
+    sent: Option<Timestamp>,
+    mark: Mark,
+}
+
+#[derive(Clone)]
+struct Roll {
+    epoch: u64,
+    server: u64,
+    lost: Timestamp,
+    asked: Timestamp,
+    /// Until when each node is expected, and since when it is sure.
+    nodes: BTreeMap<u64, (Timestamp, Timestamp)>,
+    expires: Timestamp,
+}
+
+impl Data {
+    /// All is lost.
+    pub fn empty(&mut self) {
+        *self = Self { incarnation: self.incarnation, ..Self::default() };
+    }
+
+    /// One channel of so many is lost.
+    pub fn lose(&mut self, every: u64) {
+        let mut nth = 0;
+        self.channels.retain(|_, _| {
+            nth += 1;
+            nth % every != 0
+        });
+    }
+
+    /// All becomes what it was.
+    pub fn roll_back(&mut self, then: Timestamp) {
+        for kept in self.channels.values_mut() {
+            let log = std::mem::take(&mut kept.log);
+            *kept = Kept::new(then);
+            for done in log.into_iter().filter(|done| done.now <= then) {
+                kept.apply(done);
+            }
+        }
+        self.channels.retain(|_, kept| !kept.log.is_empty());
+        self.rolls.retain(|(at, _)| *at <= then);
+        self.roll = self.rolls.last().map(|(_, roll)| roll.clone());
+    }
+
+    /// The channels of which there is anything.
+    pub fn channels(&mut self, now: Timestamp) -> Vec<String> {
+        self.channels.retain(|_, kept| kept.expires > now);
+        self.channels.keys().map(ToString::to_string).collect()
+    }
+
+    pub fn write(&mut self, batch: &Batch, sent: Option<Timestamp>, now: Timestamp, mark: Mark) -> Written {
+        let took = |sent: Timestamp| now.as_millis().saturating_sub(sent.as_millis());
+        let sent = sent.filter(|sent| LATE.0 < took(*sent) && took(*sent) < LATE.1);
+        self.channels.retain(|channel, kept| *channel != batch.channel || kept.expires > now);
+        let kept = self.channels.entry(batch.channel.clone()).or_insert_with(|| Kept::new(now));
+        let active = batch.ops.iter().map(|op| kept.apply(Done { op: *op, now, sent, mark })).collect();
+        if kept.mark.is_none() && kept.viewers.is_empty() {
+            self.channels.remove(&batch.channel);
+        }
+        Written { active, reading: self.read(&batch.channel, now) }
+    }
+
+    pub fn read(&mut self, channel: &ChannelId, now: Timestamp) -> Reading {
+        let epoch = Some(Epoch(self.roll(now).map_or(0, |roll| roll.epoch)));
+        let nothing = Reading { epoch, ..Reading::certain(0, now) };
+        let kept = self.channels.get_mut(channel).filter(|kept| kept.expires > now);
+        kept.map_or(nothing, |kept| Reading {
+            count: kept.count(now),
+            mark: kept.mark,
+            restored: kept.restored,
+            ..nothing
+        })
+    }
+
+    pub fn live(&mut self, as_of: Timestamp) -> Vec<Live> {
+        let channels: Vec<_> = self.channels.keys().cloned().collect();
+        let live = channels.into_iter().map(|channel| {
+            let count = self.read(&channel, as_of).count;
+            Live { channel, count, as_of }
+        });
+        live.filter(|live| live.count > 0).collect()
+    }
+
+    pub fn sweep(&mut self, now: Timestamp) {
+        for kept in self.channels.values_mut() {
+            kept.count(now);
+            kept.viewers.retain(|_, roster| !roster.is_empty());
+        }
+    }
+
+    pub fn attend(&mut self, own: &Attendance, now: Timestamp, new_epoch: u64) -> RollCall {
+        let never = Timestamp::default();
+        let until = now + own.expected_for;
+        let mut roll = self.roll(now).cloned().unwrap_or_else(|| {
+            let (epoch, server) = (new_epoch, self.incarnation);
+            Roll { epoch, server, lost: never, asked: never, nodes: BTreeMap::new(), expires: now }
+        });
+        if own.known.is_some_and(|known| known != roll.epoch) {
+            (roll.asked, roll.lost) = (now, now);
+            // Whoever was there is waited for.
+            for peer in &own.peers {
+                roll.nodes.entry(*peer).or_insert((until, never));
+            }
+        }
+        if roll.epoch != new_epoch && own.has_found_loss {
+            roll.asked = now;
+        }
+        if roll.server != self.incarnation {
+            (roll.asked, roll.lost, roll.server) = (now, now, self.incarnation);
+        }
+        roll.nodes.insert(own.node, (until, own.sure_since.unwrap_or(now)));
+        roll.expires = now + (own.expected_for * 4).max(millis(1_000));
+        roll.nodes.retain(|_, (expected, _)| *expected > now);
+        let sure_since = roll.nodes.values().map(|(_, sure)| *sure).min().unwrap_or(now).min(now);
+        self.roll = Some(roll.clone());
+        self.rolls.push((now, roll.clone()));
+        let nodes = roll.nodes.into_keys().collect();
+        RollCall {
+            now,
+            number: roll.epoch,
+            epoch: Some(Epoch(roll.epoch)),
+            lost: roll.lost,
+            asked: roll.asked,
+            sure_since,
+            nodes,
+        }
+    }
+
+    fn roll(&self, now: Timestamp) -> Option<&Roll> {
+        self.roll.as_ref().filter(|roll| roll.expires > now)
+    }
+}
+
+impl Kept {
+    fn new(now: Timestamp) -> Self {
+        let expires = now + RULES.leave_memory;
+        let (viewers, log) = (BTreeMap::new(), Vec::new());
+        Self { viewers, mark: None, restored: Timestamp::default(), expires, log }
+    }
+
+    /// Does an operation. Whether its session is counted after it.
+    fn apply(&mut self, done: Done) -> bool {
+        let Done { op, now, sent, mark } = done;
+        self.log.push(done);
+        let roster = self.viewers.entry(op.viewer).or_default();
+        roster.expire(now, usize::MAX, &RULES);
+        let before = format!("{roster:?}");
+        let counted = roster.count();
+        let act = sent.map_or(op.act, |sent| when_sent(op.act, sent));
+        let is_live = roster.apply(&Op { act, ..op }, now, &RULES);
+        roster.expire(now, usize::MAX, &RULES);
+        let has_changed = format!("{roster:?}") != before;
+        let counts = roster.count();
+        if roster.is_empty() {
+            self.viewers.remove(&op.viewer);
+        }
+        if !has_changed {
+            return is_live;
+        }
+        // A leave of what is unknown leaves no mark.
+        let tells = matches!(op.act, Act::Restore(session) | Act::Late(session) if session.parts().phase != Phase::LeftUnknown);
+        if self.mark.is_none() && (is_live || tells) {
+            (self.mark, self.expires) = (Some(mark), now);
+        }
+        if self.mark.is_some() {
+            let over = match op.act {
+                Act::Join { lease } | Act::Heartbeat { lease } | Act::Renew { lease } => now + lease,
+                Act::Restore(session) | Act::Late(session) => session.useless_from(&RULES),
+                Act::Leave | Act::LeaveKnown => now + RULES.longest_lease,
+            };
+            if over > self.expires {
+                self.expires = over + RULES.longest_lease / 8;
+            }
+            if matches!(op.act, Act::Restore(_)) && counted != counts {
+                self.restored = now;
+            }
+        }
+        is_live
+    }
+
+    fn count(&mut self, now: Timestamp) -> u32 {
+        let count = |roster: &mut Roster| {
+            roster.expire(now, usize::MAX, &RULES);
+            roster.count()
+        };
+        self.viewers.values_mut().map(count).sum()
+    }
+}
+
+/// What arrives late is merged as what has happened then.
+fn when_sent(act: Act, sent: Timestamp) -> Act {
+    match act {
+        Act::Join { lease } => Act::Late(Session::beating(sent, lease, true)),
+        Act::Heartbeat { lease } => Act::Late(Session::beating(sent, lease, false)),
+        Act::Leave => Act::Late(Session::left_unknown(sent)),
+        Act::Renew { .. } | Act::LeaveKnown | Act::Restore(_) | Act::Late(_) => act,
+    }
+}

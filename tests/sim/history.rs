@@ -1,0 +1,116 @@
+//! What has happened in a world: every call and its answer, and all that every stream has shown. What the invariants
+//! judge.
+
+use crate::{
+    faults::{CALL_LIMIT, Fault, LATE, RECOVERY},
+    plan::{Call, Millis, Plan, What},
+};
+
+#[derive(Default)]
+pub struct History {
+    pub calls: Vec<Called>,
+    pub streams: Vec<Stream>,
+    /// The store's own counts, now and then: when, channel, count.
+    pub counts: Vec<(Millis, u64, u32)>,
+    /// What was left when everything was over, in words.
+    pub leftovers: Vec<String>,
+}
+
+#[derive(Debug)]
+pub struct Called {
+    /// With the node that it came to.
+    pub call: Call,
+    pub at: Millis,
+    /// `None`: the node was killed meanwhile.
+    pub answer: Option<(Millis, Answer)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Refused,
+    Left,
+    Beaten { active: bool, shown: Shown },
+}
+
+/// A count as it was shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    pub value: Option<u32>,
+    pub stale: bool,
+}
+
+impl Shown {
+    /// The number, if it is said to be the number of this moment.
+    pub const fn live(self) -> Option<u32> {
+        if self.stale { None } else { self.value }
+    }
+}
+
+/// A stream of one channel, from its opening on one node to its end.
+#[derive(Debug)]
+pub struct Stream {
+    pub node: usize,
+    pub channel: u64,
+    pub opened: Millis,
+    pub closed: Millis,
+    /// Each count and tick (`None`) and when it came.
+    pub seen: Vec<(Millis, Option<Shown>)>,
+}
+
+/// When a fault is there.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    pub from: Millis,
+    pub to: Millis,
+    pub fault: Fault,
+}
+
+impl Window {
+    pub const fn holds(&self, at: Millis) -> bool {
+        self.from <= at && at < self.to
+    }
+}
+
+/// The faults of a plan.
+pub fn windows(plan: &Plan) -> Vec<Window> {
+    let window = |action: &crate::plan::Action| match action.what {
+        What::Fault { fault, lasts } => Some(Window { from: action.at, to: action.at + lasts, fault }),
+        _ => None,
+    };
+    plan.actions.iter().filter_map(window).collect()
+}
+
+/// What faults excuse.
+pub struct Excuses(pub Vec<Window>);
+
+impl Excuses {
+    /// Whether between these instants, or so shortly before that it may not be over yet, the node met a fault.
+    pub fn is_troubled(&self, node: usize, from: Millis, to: Millis) -> bool {
+        self.0.iter().any(|w| w.fault.touches(node) && w.from <= to && from <= w.to + RECOVERY)
+    }
+
+    /// From when on what the node accepted at `at` and answered at `answered` is seen by all, at the latest.
+    pub fn settled(&self, node: usize, at: Millis, answered: Millis) -> Millis {
+        let mut end = answered;
+        let met = |end: Millis, w: &&Window| {
+            w.fault.touches(node) && !w.fault.loses() && w.from <= end && at <= w.to && w.to + RECOVERY > end
+        };
+        while let Some(window) = self.0.iter().find(|w| met(end, w)) {
+            end = window.to + RECOVERY;
+        }
+        end
+    }
+
+    /// Until when the call may have been under way, or done for the last time.
+    pub fn latest(&self, node: usize, at: Millis, answered: Millis) -> Millis {
+        let met = self.0.iter().filter(|w| w.fault.touches(node) && w.from <= answered && at <= w.to);
+        let until = |window: &Window| match window.fault {
+            Fault::Paused | Fault::Stopped { .. } => window.to.max(answered) + CALL_LIMIT + LATE,
+            Fault::Late { .. } | Fault::Lossy { .. } | Fault::Slow { .. } => answered + CALL_LIMIT + LATE,
+            // A node that knows that it reaches nobody says afterwards how long ago it was.
+            Fault::Cut { .. } | Fault::Away => at + 200,
+            _ => answered,
+        };
+        met.map(until).max().unwrap_or(answered)
+    }
+}

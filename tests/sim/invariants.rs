@@ -1,0 +1,273 @@
+//! What must hold whatever happens. Each is a function that says where it does not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    attackers::ADDRESS,
+    faults::{CALL_LIMIT, Fault},
+    history::{Answer, Shown, Stream},
+    judge::{GRID, Judge, LEAVE_MEMORY},
+    model::state,
+    node::LIMITS,
+    plan::{Act, Millis},
+};
+
+/// The update interval.
+const INTERVAL: Millis = 2_000;
+
+/// What it takes beside the interval, and what a quiet channel takes in all.
+const SLACK: Millis = 300;
+const QUICK: Millis = 250;
+
+/// After this long a silent stream gets a tick.
+const TICK: Millis = 25_000;
+
+/// How often what streams show is looked at.
+const STEP: Millis = 250;
+
+/// Where an invariant does not hold.
+#[derive(Debug)]
+pub struct Finding {
+    pub at: Millis,
+    pub channel: Option<u64>,
+    pub what: String,
+}
+
+type Invariant = fn(&Judge<'_>) -> Option<Finding>;
+
+/// All of them, by name.
+pub const ALL: &[(&str, Invariant)] = &[
+    ("streams show the count, or say that it is old", streams),
+    ("answers show the count, or say that it is old", answers),
+    ("a join in a quiet channel shows at once on its node", quick),
+    ("streams are never silent for long", ticks),
+    ("the store counts leases", leases),
+    ("beats are told rightly whether they count", active),
+    ("who is counted is never refused", refused),
+    ("an address adds what limits let it", limits),
+    ("nothing is left behind", nothing_left),
+];
+
+fn finding(at: Millis, channel: u64, what: String) -> Option<Finding> {
+    Some(Finding { at, channel: Some(channel), what })
+}
+
+/// How long what a stream shows may be old.
+fn age(judge: &Judge<'_>, node: usize, at: Millis) -> Millis {
+    let usual = INTERVAL + SLACK + 2 * judge.plan.nodes[node].delay + GRID;
+    let longest = usual + 2 * CALL_LIMIT;
+    let stopped = judge.excuses.0.iter().filter(|w| w.fault == Fault::Stopped { node });
+    let stopped = stopped.filter(|w| w.from <= at && at <= w.to + longest).map(|w| w.to - w.from).max();
+    match stopped {
+        Some(stopped) => longest + stopped,
+        None if judge.excuses.is_troubled(node, at.saturating_sub(longest), at) => longest,
+        None => usual,
+    }
+}
+
+fn streams(judge: &Judge<'_>) -> Option<Finding> {
+    judge.history.streams.iter().find_map(|stream| {
+        let mut instants: Vec<Millis> = (stream.opened..stream.closed)
+            .step_by(usize::try_from(STEP).unwrap())
+            .chain(stream.seen.iter().map(|(at, _)| *at))
+            .collect();
+        instants.sort_unstable();
+        instants.into_iter().find_map(|at| shows(judge, stream, at))
+    })
+}
+
+/// What a stream shows at an instant.
+fn shows(judge: &Judge<'_>, stream: &Stream, at: Millis) -> Option<Finding> {
+    let Stream { node, channel, opened, .. } = *stream;
+    let seen = stream.seen[..stream.seen.partition_point(|(then, _)| *then <= at)].iter().rev();
+    let Some(shown) = seen.clone().find_map(|(_, shown)| *shown) else {
+        let waits = at - opened > age(judge, node, at);
+        return if waits { finding(at, channel, format!("node {node} shows nothing")) } else { None };
+    };
+    let from = at.saturating_sub(age(judge, node, at));
+    let Some(value) = shown.live() else {
+        let excused = judge.excuses.is_troubled(node, from, at);
+        return if excused {
+            None
+        } else {
+            finding(at, channel, format!("node {node} shows {shown:?} without a reason"))
+        };
+    };
+    if judge.was(channel, from, at, value) {
+        return None;
+    }
+    let range = judge.between(channel, from, at);
+    let what =
+        format!("node {node} shows {value} as live; it was {} to {} from {from} on", range.least, range.most);
+    finding(at, channel, what)
+}
+
+fn answers(judge: &Judge<'_>) -> Option<Finding> {
+    judge.honest().find_map(|called| {
+        let Some((answered, Answer::Beaten { shown: Shown { value: Some(value), stale: false }, .. })) =
+            called.answer
+        else {
+            return None;
+        };
+        let channel = called.call.channel;
+        let range = judge.between(channel, called.at, answered + GRID);
+        if judge.was(channel, called.at, answered + GRID, value) {
+            return None;
+        }
+        let what = format!(
+            "{:?} is answered with {value} as live; it was {} to {}",
+            called.call, range.least, range.most
+        );
+        finding(answered, channel, what)
+    })
+}
+
+fn quick(judge: &Judge<'_>) -> Option<Finding> {
+    judge.honest().find_map(|called| {
+        let (answered, _) = called.answer?;
+        let (node, channel) = (called.call.node, called.call.channel);
+        let delay = judge.plan.nodes[node].delay;
+        let by = answered + QUICK + 2 * delay;
+        let quiet_since = called.at.saturating_sub(2 * INTERVAL + SLACK + 4 * delay);
+        let before = judge.between(channel, quiet_since, called.at.saturating_sub(GRID));
+        let after = judge.between(channel, answered + GRID, by);
+        // Others' calls at the same time are gathered, and may be seen later.
+        let others = judge.history.calls.iter().filter(|other| {
+            other.call.channel == channel
+                && other.at <= by
+                && other.answer.is_none_or(|(at, _)| at >= quiet_since)
+        });
+        if others.count() > 1 {
+            return None;
+        }
+        let is_clear = before.least == before.most && after.least == after.most && after.least > before.most;
+        if !is_clear || judge.excuses.is_troubled(node, quiet_since, by) {
+            return None;
+        }
+        let streams = judge.history.streams.iter().filter(|stream| {
+            (stream.node, stream.channel) == (node, channel)
+                && stream.opened < quiet_since
+                && stream.closed > by
+        });
+        streams
+            .filter_map(|stream| {
+                let seen = stream.seen[..stream.seen.partition_point(|(then, _)| *then <= by)].iter().rev();
+                let shown = seen.clone().find_map(|(_, shown)| *shown)?;
+                (shown.value != Some(after.least)).then_some(shown)
+            })
+            .find_map(|shown| {
+                finding(by, channel, format!("node {node} still shows {shown:?} and not {}", after.least))
+            })
+    })
+}
+
+fn ticks(judge: &Judge<'_>) -> Option<Finding> {
+    judge.history.streams.iter().find_map(|stream| {
+        let mut last = stream.opened;
+        let times = stream.seen.iter().map(|(at, _)| *at).chain([stream.closed]);
+        times.into_iter().find_map(|at| {
+            let silent = at - std::mem::replace(&mut last, at);
+            let what = || format!("a stream of node {} was silent for {silent} ms", stream.node);
+            if silent > TICK + 1_000 { finding(at, stream.channel, what()) } else { None }
+        })
+    })
+}
+
+fn leases(judge: &Judge<'_>) -> Option<Finding> {
+    judge.history.counts.iter().find_map(|(at, channel, count)| {
+        let from = at.saturating_sub(GRID);
+        let mut nodes = 0..judge.plan.nodes.len();
+        if nodes.any(|node| judge.excuses.is_troubled(node, from, *at))
+            || judge.was(*channel, from, *at, *count)
+        {
+            return None;
+        }
+        let range = judge.between(*channel, from, *at);
+        let what = if *count < range.least { "somebody was dropped" } else { "somebody is there too long" };
+        finding(
+            *at,
+            *channel,
+            format!("{what}: {count} are counted, and not {} to {}", range.least, range.most),
+        )
+    })
+}
+
+fn active(judge: &Judge<'_>) -> Option<Finding> {
+    judge.honest().find_map(|called| {
+        let Some((answered, Answer::Beaten { active, .. })) = called.answer else { return None };
+        let call = called.call;
+        let events = &judge.channels[&call.channel].0[&call.viewer][&call.session];
+        let mut leaves = events.iter().filter(|event| event.lease.is_none() && event.at <= answered);
+        let is_troubled = (0..judge.plan.nodes.len())
+            .any(|node| judge.excuses.is_troubled(node, called.at.saturating_sub(160_000), answered));
+        let memory = if is_troubled { 160_000 } else { LEAVE_MEMORY };
+        let what = match (call.act, active) {
+            (Act::Join { .. }, false) => "a join is not counted",
+            (Act::Beat { .. }, false) if !leaves.any(|leave| leave.latest + memory + GRID >= called.at) => {
+                "a beat is not counted though its session has not left"
+            }
+            (Act::Beat { .. }, true) if !is_troubled => {
+                let joined = |leave: Millis| {
+                    judge.history.calls.iter().any(|other| {
+                        let is_join = matches!(other.call.act, Act::Join { .. }) && other.at <= answered;
+                        other.call.session == call.session
+                            && is_join
+                            && other.answer.is_none_or(|(by, _)| by >= leave)
+                    })
+                };
+                let over = |leave: Millis| leave + LEAVE_MEMORY > answered + GRID && !joined(leave);
+                if !leaves.any(|leave| leave.settled <= called.at && over(leave.at)) {
+                    return None;
+                }
+                "a beat counts though its session has just left"
+            }
+            _ => return None,
+        };
+        finding(answered, call.channel, format!("{what}: {call:?}"))
+    })
+}
+
+fn refused(judge: &Judge<'_>) -> Option<Finding> {
+    judge.history.calls.iter().find_map(|called| {
+        let Some((answered, Answer::Refused)) = called.answer else { return None };
+        let call = called.call;
+        let events = &judge.channels[&call.channel].0[&call.viewer][&call.session];
+        let (_, without) = state(events, called.at);
+        if without || judge.excuses.is_troubled(call.node, called.at, answered) {
+            return None;
+        }
+        finding(answered, call.channel, format!("refused though it is counted: {call:?}"))
+    })
+}
+
+fn limits(judge: &Judge<'_>) -> Option<Finding> {
+    let mut viewers = BTreeMap::<(u32, u64), BTreeSet<u64>>::new();
+    let mut sessions = BTreeMap::<u32, BTreeSet<(u64, u64)>>::new();
+    let mut first = BTreeMap::<u32, Millis>::new();
+    let kills = judge.excuses.0.iter().filter(|w| matches!(w.fault, Fault::Killed { .. })).count();
+    // Each node has limits of its own, and one that was restarted has them anew.
+    let nodes = judge.plan.nodes.len() + kills;
+    judge.history.calls.iter().filter(|called| called.call.address >= ADDRESS).find_map(|called| {
+        let call = called.call;
+        let Some((answered, Answer::Beaten { active: true, .. })) = called.answer else { return None };
+        let began = *first.entry(call.address).or_insert(called.at);
+        let of_channel = viewers.entry((call.address, call.channel)).or_default();
+        of_channel.insert(call.viewer);
+        let of_address = sessions.entry(call.address).or_default();
+        of_address.insert((call.viewer, call.session));
+        let in_time = LIMITS.joins_burst as usize + usize::try_from((answered - began) / 1_000 + 2).unwrap();
+        let what = if of_channel.len() > nodes * LIMITS.sessions_per_channel as usize {
+            format!("{} viewers of one address count", of_channel.len())
+        } else if of_address.len() > nodes * in_time {
+            format!("{} sessions of one address were let in", of_address.len())
+        } else {
+            return None;
+        };
+        finding(answered, call.channel, what)
+    })
+}
+
+fn nothing_left(judge: &Judge<'_>) -> Option<Finding> {
+    let what = judge.history.leftovers.first()?;
+    Some(Finding { at: crate::world::OVER, channel: None, what: what.clone() })
+}

@@ -1,0 +1,116 @@
+//! What the model says of a history: the events of every session, and each channel's count over time.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    attackers::ADDRESS,
+    faults::{Fault, RECOVERY},
+    history::{Answer, Called, Excuses, History, windows},
+    model::{Channel, Event, Range},
+    plan::{Act, CHANNELS, Millis, Plan, SPAN},
+};
+
+/// How finely counts are worked out.
+pub const GRID: Millis = 50;
+
+/// How long a leave is remembered.
+pub const LEAVE_MEMORY: Millis = 10_000;
+
+pub struct Judge<'a> {
+    pub plan: &'a Plan,
+    pub history: &'a History,
+    pub excuses: Excuses,
+    pub channels: BTreeMap<u64, Channel>,
+    /// For each of the first channels, the range at every [`GRID`].
+    counts: Vec<Vec<Range>>,
+}
+
+impl<'a> Judge<'a> {
+    pub fn of(plan: &'a Plan, history: &'a History) -> Self {
+        let excuses = Excuses(windows(plan));
+        let mut calls: Vec<&Called> = history.calls.iter().collect();
+        calls.sort_by_key(|called| called.at);
+        let mut channels = BTreeMap::<u64, Channel>::new();
+        for called in calls {
+            let of_channel = channels.entry(called.call.channel).or_default();
+            let sessions = of_channel.0.entry(called.call.viewer).or_default();
+            let events = sessions.entry(called.call.session).or_default();
+            events.extend(event(called, events, &excuses));
+        }
+        let nobody = Channel::default();
+        let over = |number: u64| {
+            let channel = channels.get(&number).unwrap_or(&nobody);
+            (0..(SPAN + 180_000) / GRID).map(|step| channel.count(step * GRID)).collect()
+        };
+        let counts = (0..CHANNELS).map(over).collect();
+        Self { plan, history, excuses, channels, counts }
+    }
+
+    /// What may have been counted at some instant in between.
+    pub fn between(&self, channel: u64, from: Millis, to: Millis) -> Range {
+        let counts = self.slice(channel, from, to);
+        let least = counts.iter().map(|range| range.least).min();
+        let most = counts.iter().map(|range| range.most).max();
+        Range { least: least.unwrap_or(0), most: most.unwrap_or(0) }
+    }
+
+    /// Whether the count was this at some instant in between.
+    pub fn was(&self, channel: u64, from: Millis, to: Millis, value: u32) -> bool {
+        let is_between = |pair: &[Range]| {
+            pair[0].least.min(pair[1].least) <= value && value <= pair[0].most.max(pair[1].most)
+        };
+        self.slice(channel, from, to).windows(2).any(is_between)
+    }
+
+    fn slice(&self, channel: u64, from: Millis, to: Millis) -> &[Range] {
+        let counts = &self.counts[usize::try_from(channel).unwrap()];
+        let at = |millis: Millis| usize::try_from(millis / GRID).unwrap().min(counts.len() - 2);
+        &counts[at(from)..=at(to) + 1]
+    }
+
+    /// The calls of honest viewers in the channels that are watched.
+    pub fn honest(&self) -> impl Iterator<Item = &'a Called> {
+        self.history.calls.iter().filter(|called| called.call.address < ADDRESS)
+    }
+}
+
+/// The lease that a beat gives.
+const fn lease(act: Act) -> Option<Millis> {
+    match act {
+        Act::Leave => None,
+        Act::Join { hidden: true } | Act::Beat { hidden: true } => Some(150_000),
+        Act::Join { .. } | Act::Beat { .. } => Some(60_000),
+    }
+}
+
+/// What a call has done to its session, of which `before` is known.
+fn event(called: &Called, before: &[Event], excuses: &Excuses) -> Option<Event> {
+    let (node, at) = (called.call.node, called.at);
+    let lease = lease(called.call.act);
+    let Some((answered, answer)) = called.answer else {
+        let latest = excuses.latest(node, at, at + RECOVERY);
+        return Some(Event { at, latest, settled: Millis::MAX, forgotten: Millis::MAX, lease });
+    };
+    if matches!(answer, Answer::Refused | Answer::Beaten { active: false, .. }) {
+        return None;
+    }
+    let kills =
+        || excuses.0.iter().filter(|w| w.fault == Fault::Killed { node } && w.from >= at).map(|w| w.from);
+    let mut settled = excuses.settled(node, at, answered);
+    // A heartbeat that came while a leave was remembered by some and not yet known to others may have been taken or not.
+    let is_unclear = |leave: &Event| {
+        leave.lease.is_none()
+            && leave.latest + LEAVE_MEMORY + 1_000 >= at
+            && (leave.settled > at || settled > answered)
+    };
+    if matches!(called.call.act, Act::Beat { .. }) && before.iter().any(is_unclear)
+        || kills().any(|at| at <= settled)
+    {
+        settled = Millis::MAX;
+    }
+    // What the store loses, and the node that could say it again is dead or dies.
+    let losses = excuses.0.iter().filter(|w| w.fault.loses() && w.from + RECOVERY >= at).map(|w| w.from);
+    let forgotten = losses.filter(|loss| kills().any(|kill| kill <= loss + RECOVERY)).min();
+    let latest = excuses.latest(node, at, answered);
+    Some(Event { at, latest, settled, forgotten: forgotten.unwrap_or(Millis::MAX), lease })
+}

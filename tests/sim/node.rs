@@ -1,0 +1,135 @@
+//! A node: the real service, hub, reader, recovery and limits over its own way to the simulated store.
+
+use std::{
+    net::Ipv4Addr,
+    sync::{Arc, atomic::AtomicBool, atomic::Ordering},
+    time::Duration,
+};
+
+use aforo::{
+    domain::{Policy, Timestamp, Who},
+    server::{
+        clock::Clock,
+        fanout::{Counts, Hub, reader},
+        limits::{Beats, PerAddress},
+        metrics::Metrics,
+        presence::Presence,
+        visitor::Visitor,
+    },
+};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+use uuid::Uuid;
+
+use crate::{
+    history::{Answer, Shown},
+    plan::{Act, Call, NodePlan},
+    store::{Link, SharedStore},
+};
+
+/// Small, so that floods meet them soon.
+pub const LIMITS: PerAddress = PerAddress {
+    joins_burst: 60,
+    joins_per_second: 1,
+    sessions_per_channel: 40,
+    new_channels_per_minute: 10,
+};
+
+pub struct Node {
+    pub presence: Presence,
+    pub hub: Arc<Hub>,
+    beats: Beats,
+    metrics: Metrics,
+    is_up: Arc<AtomicBool>,
+    _tasks: JoinSet<()>,
+}
+
+/// A clock that is set to anything, and runs as time does.
+struct WrongClock {
+    start: u64,
+    since: Instant,
+}
+
+impl Clock for WrongClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.start) + self.since.elapsed()
+    }
+}
+
+impl Node {
+    pub fn start(index: usize, plan: &NodePlan, store: &Arc<SharedStore>) -> Self {
+        let policy = Policy::default();
+        let is_up = Arc::new(AtomicBool::new(true));
+        let link = Link {
+            store: Arc::clone(store),
+            node: index,
+            delay: plan.delay,
+            is_up: Arc::clone(&is_up),
+            skew: Arc::default(),
+        };
+        let hub = Arc::new(Hub::new(policy.update_interval));
+        let clock = WrongClock { start: plan.clock, since: Instant::now() };
+        let presence = Presence::new(Arc::new(link), Arc::clone(&hub), policy, Arc::new(clock));
+        let beats = Beats::new(LIMITS);
+        let mut tasks = JoinSet::new();
+        let source: Arc<dyn Counts> = Arc::new(presence.clone());
+        tasks.spawn(reader::run(Arc::clone(&hub), source));
+        let own = presence.clone();
+        tasks.spawn(async move { own.look_after_store().await });
+        tasks.spawn(sweep(presence.clone(), beats.clone(), policy.cleanup_interval));
+        Self { presence, hub, beats, metrics: Metrics::new(), is_up, _tasks: tasks }
+    }
+
+    /// Makes a page's call, as the handlers of HTTP do.
+    pub fn call(&self, call: Call) -> impl Future<Output = Answer> + use<> {
+        let visitor = Visitor {
+            presence: self.presence.clone(),
+            beats: self.beats.clone(),
+            metrics: self.metrics.clone(),
+            address: std::net::IpAddr::from(Ipv4Addr::from_bits(call.address)).into(),
+            is_robot: false,
+        };
+        async move {
+            let who = who(call);
+            let beaten = match call.act {
+                Act::Leave => return visitor.leave(&who).await.map_or(Answer::Refused, |()| Answer::Left),
+                Act::Join { hidden } => visitor.join(&who, hidden).await,
+                Act::Beat { hidden } => visitor.heartbeat(&who, hidden).await,
+            };
+            beaten.map_or(Answer::Refused, |beaten| Answer::Beaten {
+                active: beaten.active,
+                shown: Shown { value: beaten.count.value, stale: beaten.count.stale },
+            })
+        }
+    }
+}
+
+impl Drop for Node {
+    /// It is killed: nothing of it reaches anybody any more.
+    fn drop(&mut self) {
+        self.is_up.store(false, Ordering::Relaxed);
+        self.hub.close();
+    }
+}
+
+/// As the server does it.
+async fn sweep(presence: Presence, beats: Beats, every: Duration) {
+    loop {
+        beats.sweep();
+        let _away = presence.sweep().await;
+        sleep(every).await;
+    }
+}
+
+fn who(call: Call) -> Who {
+    let id = |number: u64| Uuid::from_u64_pair(number + 1, 0x8000_0000_0000_0000 | (number + 1)).to_string();
+    let session = id(call.session);
+    Who::parse(&channel(call.channel), &id(call.viewer), Some(&session)).unwrap()
+}
+
+/// The name of a channel.
+pub fn channel(number: u64) -> String {
+    format!("c{number}")
+}

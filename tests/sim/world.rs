@@ -1,0 +1,211 @@
+//! Plays a plan: several nodes over one store on simulated time, and everyone who comes. Nothing is judged here.
+//!
+//! Time is tokio's, paused: it jumps to the next instant at which anything is to happen, so that minutes take a fraction of
+//! a second. All runs on one thread.
+
+use std::{future::poll_fn, sync::Arc};
+
+use aforo::domain::{ChannelId, CountUpdate};
+use parking_lot::Mutex;
+use tokio::{
+    runtime::Builder,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    attackers::Flood,
+    faults::Fault,
+    history::{Called, History, Shown, Stream, windows},
+    node::{Node, channel},
+    plan::{CHANNELS, Call, Millis, NodePlan, Plan, SPAN, What},
+    store::{SharedStore, TTL, millis},
+};
+
+/// How often the store's own counts are noted.
+const SAMPLE: Millis = 500;
+
+/// By then everyone has gone, and everything about them.
+pub const OVER: Millis = SPAN + 100_000 + 2 * TTL;
+
+pub struct World {
+    store: Arc<SharedStore>,
+    nodes: Vec<Slot>,
+    history: Mutex<History>,
+}
+
+struct Slot {
+    plan: NodePlan,
+    node: Mutex<Option<Arc<Node>>>,
+}
+
+/// Plays a plan to its end.
+pub fn play(plan: &Plan) -> History {
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let world = World::begin(plan);
+        for action in &plan.actions {
+            world.wait_until(action.at).await;
+            world.act(&action.what);
+        }
+        world.wait_until(OVER).await;
+        world.look_around();
+        std::mem::take(&mut *world.history.lock())
+    })
+}
+
+impl World {
+    fn begin(plan: &Plan) -> Arc<Self> {
+        let store = Arc::new(SharedStore::new(plan.seed, windows(plan)));
+        let slot = |(index, plan): (usize, &NodePlan)| {
+            let node = Mutex::new(Some(Arc::new(Node::start(index, plan, &store))));
+            Slot { plan: plan.clone(), node }
+        };
+        let nodes = plan.nodes.iter().enumerate().map(slot).collect();
+        let world = Arc::new(Self { store, nodes, history: Mutex::default() });
+        tokio::spawn(Arc::clone(&world).sample());
+        world
+    }
+
+    fn now(&self) -> Millis {
+        self.store.now()
+    }
+
+    async fn wait_until(&self, at: Millis) {
+        sleep(millis(at.saturating_sub(self.now()))).await;
+    }
+
+    fn act(self: &Arc<Self>, what: &What) {
+        let world = Arc::clone(self);
+        match *what {
+            What::Call(call) => drop(tokio::spawn(world.call(call))),
+            What::Watch { node, channel, lasts } => drop(tokio::spawn(world.watch(node, channel, lasts))),
+            What::Churn { node, per_second, lasts } => {
+                drop(tokio::spawn(world.churn(node, per_second, lasts)));
+            }
+            What::Flood(ref flood) => drop(tokio::spawn(world.flood(flood.clone()))),
+            What::Fault { fault: Fault::Killed { node }, lasts } => {
+                // The last node is left alone.
+                if self.nodes.iter().filter(|slot| slot.node.lock().is_some()).count() > 1 {
+                    drop(self.nodes[node].node.lock().take());
+                    tokio::spawn(async move {
+                        sleep(millis(lasts)).await;
+                        let slot = &world.nodes[node];
+                        let anew = Arc::new(Node::start(node, &slot.plan, &world.store));
+                        *slot.node.lock() = Some(anew);
+                    });
+                }
+            }
+            What::Fault { fault, .. } => self.store.suffer(fault),
+        }
+    }
+
+    /// The node, or if it is dead the next one, as a balancer chooses.
+    fn node(&self, wanted: usize) -> (usize, Arc<Node>) {
+        let len = self.nodes.len();
+        let alive = |index: usize| Some((index, Arc::clone(self.nodes[index].node.lock().as_ref()?)));
+        (0..len).find_map(|more| alive((wanted + more) % len)).expect("a node is alive")
+    }
+
+    async fn call(self: Arc<Self>, call: Call) {
+        let (index, node) = self.node(call.node);
+        let (call, at) = (Call { node: index, ..call }, self.now());
+        let answer = node.call(call);
+        // Whoever is killed answers nobody.
+        let weak = Arc::downgrade(&node);
+        drop(node);
+        if let Some(end) = self.store.until(|fault| fault == Fault::Stopped { node: index }) {
+            self.wait_until(end).await;
+        }
+        let answer = answer.await;
+        let answer = weak.upgrade().map(|_alive| (self.now(), answer));
+        self.history.lock().calls.push(Called { call, at, answer });
+    }
+
+    async fn flood(self: Arc<Self>, flood: Flood) {
+        for nth in 0..flood.calls {
+            tokio::spawn(Arc::clone(&self).call(flood.call(nth)));
+            sleep(millis(flood.every)).await;
+        }
+    }
+
+    /// A page with a stream, which it opens again when it ends.
+    async fn watch(self: Arc<Self>, node: usize, number: u64, lasts: Millis) {
+        let until = self.now() + lasts;
+        let name = ChannelId::parse(&channel(number)).unwrap();
+        while self.now() < until {
+            let (node, alive) = self.node(node);
+            let mut stream =
+                Stream { node, channel: number, opened: self.now(), closed: until, seen: Vec::new() };
+            let mut subscription = alive.presence.watch(std::slice::from_ref(&name));
+            drop(alive);
+            let left = millis(until - self.now());
+            let _over = timeout(left, async {
+                while let Some(frame) = poll_fn(|cx| subscription.poll_frame(cx)).await {
+                    stream.seen.push((self.now(), shown(&frame)));
+                }
+            })
+            .await;
+            stream.closed = self.now();
+            self.history.lock().streams.push(stream);
+            drop(subscription);
+            sleep(millis(100)).await;
+        }
+    }
+
+    async fn churn(self: Arc<Self>, node: usize, per_second: u64, lasts: Millis) {
+        let until = self.now() + lasts;
+        let mut nth = 0;
+        while self.now() < until {
+            nth += 1;
+            let name = ChannelId::parse(&channel(CHANNELS + until * 1_000_000 + nth)).unwrap();
+            let subscription = self.node(node).1.presence.watch(&[name]);
+            tokio::spawn(async move {
+                sleep(millis(500)).await;
+                drop(subscription);
+            });
+            sleep(millis(1_000 / per_second)).await;
+        }
+    }
+
+    async fn sample(self: Arc<Self>) {
+        while self.now() < SPAN + 160_000 {
+            let at = self.now();
+            for number in 0..CHANNELS {
+                let count = self.store.count(&ChannelId::parse(&channel(number)).unwrap());
+                self.history.lock().counts.push((at, number, count));
+            }
+            sleep(millis(SAMPLE)).await;
+        }
+    }
+
+    /// Notes what is left.
+    fn look_around(&self) {
+        let mut history = self.history.lock();
+        let mut note = |what: String| history.leftovers.push(what);
+        let channels = self.store.channels();
+        if !channels.is_empty() {
+            note(format!("the store has something of {} channels: {:?}", channels.len(), channels.first()));
+        }
+        for (index, slot) in self.nodes.iter().enumerate() {
+            let slot = slot.node.lock();
+            let Some(node) = slot.as_ref() else { continue };
+            if node.hub.watched() > 0 {
+                note(format!("the hub of node {index} has {} channels", node.hub.watched()));
+            }
+            if node.presence.remembered() > 0 {
+                note(format!("node {index} remembers {} sessions", node.presence.remembered()));
+            }
+        }
+    }
+}
+
+/// A frame as a page reads it; a tick is none.
+fn shown(frame: &[u8]) -> Option<Shown> {
+    let text = std::str::from_utf8(frame).unwrap();
+    if text.starts_with("event: tick") {
+        return None;
+    }
+    let data = text.lines().find_map(|line| line.strip_prefix("data: ")).expect("a frame has data");
+    let update: CountUpdate = serde_json::from_str(data).expect("the data is a count");
+    Some(Shown { value: update.count, stale: update.stale })
+}
