@@ -12,10 +12,11 @@ use crate::{
 };
 
 /// Settings that would refuse what no real audience does: thousands of viewers and streams from one address.
-const WITHOUT_LIMITS: [&str; 7] = [
+const WITHOUT_LIMITS: [&str; 8] = [
     "LIMIT_JOINS_BURST",
     "LIMIT_JOINS_PER_SECOND",
     "LIMIT_SESSIONS_PER_CHANNEL",
+    "LIMIT_CONNECTIONS_PER_ADDRESS",
     "LIMIT_STREAMS_PER_ADDRESS",
     "LIMIT_NEW_CHANNELS_PER_MINUTE",
     "LIMIT_FOLLOWS_PER_MINUTE",

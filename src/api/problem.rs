@@ -36,6 +36,8 @@ pub enum Code {
     UnsupportedMediaType,
     /// 429: more than one address may have; `Retry-After` says when to come back.
     LimitReached,
+    /// 431: the request line and headers are over the limit.
+    HeadTooLarge,
     /// 500: a fault of ours.
     Internal,
     /// 503: this node has as much as it may have; `Retry-After` says when to come back.
@@ -46,7 +48,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of their statuses.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Malformed,
         Self::InvalidChannel,
         Self::InvalidViewer,
@@ -57,6 +59,7 @@ impl Code {
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::LimitReached,
+        Self::HeadTooLarge,
         Self::Internal,
         Self::Overloaded,
         Self::Unavailable,
@@ -74,6 +77,7 @@ impl Code {
             Self::BodyTooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::LimitReached => 429,
+            Self::HeadTooLarge => 431,
             Self::Internal => 500,
             Self::Overloaded | Self::Unavailable => 503,
         }
@@ -92,6 +96,7 @@ impl Code {
             Self::BodyTooLarge => "The body is too large",
             Self::UnsupportedMediaType => "This call takes JSON",
             Self::LimitReached => "That is more than one address may have",
+            Self::HeadTooLarge => "The request line and headers are too large",
             Self::Internal => "Something failed here",
             Self::Overloaded => "This server has all that it can take",
             Self::Unavailable => "Not available just now",

@@ -22,11 +22,11 @@ use super::{
     fanout::{Hub, reader},
     follow::{self, Followers, Follows},
     health::Ending,
-    limits::{Beats, Rate, Streams},
+    limits::{Beats, Connections, Rate, Streams},
     listen::{Apps, Listener, Tls, TlsError},
     metrics::Metrics,
     presence::Presence,
-    router::{busy, panicked, router},
+    router::{busy, crowded, panicked, router},
     settings::{self, Refusal},
     site,
     state::{AppState, Parts},
@@ -115,6 +115,7 @@ pub fn main() -> Result<(), BootError> {
 /// A server that has its port and its parts, and is about to serve.
 pub struct Server {
     listener: Listener,
+    connections: Connections,
     addr: SocketAddr,
     router: Router,
     hub: Arc<Hub>,
@@ -131,7 +132,7 @@ impl Server {
     /// See [`BootError`].
     pub async fn bind(config: &Config) -> Result<Self, BootError> {
         let clock = Arc::new(SystemClock::start());
-        let Opened { store, runner } = store::open(config, config.policy()?.hidden_timeout, clock.clone())?;
+        let Opened { store, runner } = store::open(config, config.policy()?.lease_rules(), clock.clone())?;
         Self::over(store, follow::open(config, runner)?, clock, config).await
     }
 
@@ -187,8 +188,18 @@ impl Server {
         if tls.is_some() || !io::stdin().is_terminal() {
             background.keep("certificate", move || reload(tls.clone()));
         }
+        let connections = Connections::new(config.limit_connections_per_address, state.proxies.clone());
         let router = router(&config.site_root, state.clone()).map_err(site_error)?;
-        Ok(Self { listener, addr, router, hub, state, delay: config.shutdown_delay(), background })
+        Ok(Self {
+            listener,
+            connections,
+            addr,
+            router,
+            hub,
+            state,
+            delay: config.shutdown_delay(),
+            background,
+        })
     }
 
     /// Where it listens.
@@ -216,8 +227,14 @@ impl Server {
             self.state.presence.hurry();
             ending.cancel();
         };
-        let panicked = Arc::new(panicked(self.state.metrics.clone()));
-        let apps = Apps { app: self.router, busy: busy(), panicked };
+        let metrics = &self.state.metrics;
+        let apps = Apps {
+            app: self.router,
+            busy: busy(metrics.clone()),
+            crowded: crowded(metrics.clone()),
+            panicked: Arc::new(panicked(metrics.clone())),
+            connections: self.connections,
+        };
         tokio::join!(stop, self.listener.serve(apps, ending.clone()));
         self.state.presence.finish().await;
         drop(self.background);

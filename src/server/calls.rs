@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::{
     Extension, Json, Router,
-    body::Body,
+    body::{Body, HttpBody},
     extract::{Query, Request, State},
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
@@ -64,9 +64,14 @@ where
     Router::new().route(F::PATH, post(call).options(origins::preflight))
 }
 
-/// A whole body, unless it is over the limit or takes too long.
+/// A whole body, unless it is over the limit or takes too long. One that is declared too large is not read at all, so that
+/// who asks before sending it (`Expect: 100-continue`) is not told to go on.
 pub(super) async fn read(body: Body, limit: Option<usize>) -> Result<Bytes, Problem> {
-    let whole = timeout(BODY_TIME, Limited::new(body, limit.unwrap_or(usize::MAX)).collect()).await;
+    let limit = limit.unwrap_or(usize::MAX);
+    if usize::try_from(body.size_hint().lower()).map_or(true, |declared| declared > limit) {
+        return Err(Problem::new(Code::BodyTooLarge));
+    }
+    let whole = timeout(BODY_TIME, Limited::new(body, limit).collect()).await;
     let whole = whole.map_err(|_| Problem::new(Code::RequestTimeout))?.map_err(|error| {
         Problem::new(if error.is::<LengthLimitError>() { Code::BodyTooLarge } else { Code::Malformed })
     })?;

@@ -2,7 +2,7 @@
 //!
 //! [`clock`], [`metrics`], [`background`], [`limits`], [`listen`], [`origins`], [`request_id`], [`robots`] → [`config`],
 //! [`telemetry`] → [`store`] → [`settings`], [`fanout`], [`follow`] → [`presence`] → [`visitor`] → [`calls`], [`follow_call`],
-//! [`openapi`], [`reads`], [`badge`], [`sse`], [`health`], [`site`] → [`router`] → [`boot`].
+//! [`front`], [`openapi`], [`reads`], [`badge`], [`sse`], [`health`], [`site`] → [`router`] → [`boot`].
 
 #![warn(missing_docs)]
 
@@ -15,6 +15,7 @@ pub mod config;
 pub mod fanout;
 pub mod follow;
 pub mod follow_call;
+pub mod front;
 pub mod health;
 pub mod limits;
 pub mod listen;

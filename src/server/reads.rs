@@ -1,8 +1,10 @@
 //! Reads: server functions that are answered without their framing, and some that are none.
 
+use std::collections::HashSet;
+
 use axum::{
     Json, Router,
-    extract::{Path, Query, State, rejection::PathRejection},
+    extract::{Path, Query, Request, State, rejection::PathRejection},
     http::{Uri, header},
     response::{IntoResponse, Response},
     routing::get,
@@ -11,7 +13,7 @@ use leptos::server_fn::ServerFn;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    calls::{answer_count, run},
+    calls::{answer_count, check_media_type, essence, parse, read, run},
     follow::Follows,
     presence::Presence,
     state::AppState,
@@ -24,11 +26,17 @@ use crate::{
 /// The most channels that one call may ask for.
 const MAX_COUNTS: usize = 1_000;
 
+/// The largest body with so many names of the longest kind, in bytes; `%2C` for each comma takes 67 KB.
+const MAX_LIST: usize = 128 * 1024;
+
+/// How the list may be written in a body. A form needs no preflight from other origins.
+const MEDIA_TYPES: [&str; 2] = ["application/x-www-form-urlencoded", "application/json"];
+
 /// All of them.
 pub fn routes() -> Router<AppState> {
     Router::new()
         .route("/api/viewer/count/{channelId}", get(count))
-        .route("/api/viewer/counts", get(counts))
+        .route("/api/viewer/counts", get(counts).post(counts_of_list))
         .route(viewers::Live::PATH, get(live))
         .route(follows::Followers::PATH, get(followers))
 }
@@ -44,6 +52,11 @@ struct ChannelList {
     channels: String,
 }
 
+#[derive(Deserialize)]
+struct ChannelNames {
+    channels: Vec<String>,
+}
+
 async fn count(
     State(presence): State<Presence>,
     channel: Result<Path<String>, PathRejection>,
@@ -53,8 +66,29 @@ async fn count(
 
 async fn counts(State(presence): State<Presence>, uri: Uri) -> Result<Response, Problem> {
     let channels = channels_in_query(&uri, MAX_COUNTS)?;
-    let counts = presence.count_all(&channels).await;
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(CountsAnswer { counts })).into_response())
+    Ok(answer_counts(&presence, &channels).await)
+}
+
+/// The same for more channels than an address has room for.
+async fn counts_of_list(State(presence): State<Presence>, request: Request) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    check_media_type(&head.headers, &MEDIA_TYPES)?;
+    let is_json = essence(&head.headers).eq_ignore_ascii_case("application/json");
+    let body = read(body, Some(MAX_LIST)).await?;
+    let channels = if is_json {
+        let ChannelNames { channels } = parse(&body)?;
+        distinct(channels.iter().map(String::as_str), MAX_COUNTS)?
+    } else {
+        let ChannelList { channels } = serde_urlencoded::from_bytes(&body)
+            .map_err(|_| Problem::new(Code::Malformed).detail("the body has no channels=a,b,…"))?;
+        distinct(channels.split(','), MAX_COUNTS)?
+    };
+    Ok(answer_counts(&presence, &channels).await)
+}
+
+async fn answer_counts(presence: &Presence, channels: &[ChannelId]) -> Response {
+    let counts = presence.count_all(channels).await;
+    ([(header::CACHE_CONTROL, "no-store")], Json(CountsAnswer { counts })).into_response()
 }
 
 async fn live(State(presence): State<Presence>, uri: Uri) -> Result<Response, Problem> {
@@ -79,11 +113,19 @@ pub(super) fn channel_in_path(
 /// The channels in `?channels=a,b,…`, each once, in the order of their first mention.
 pub(super) fn channels_in_query(uri: &Uri, most: usize) -> Result<Vec<ChannelId>, Problem> {
     let ChannelList { channels } = query(uri, "the query has no channels=a,b,…")?;
-    if channels.split(',').count() > most {
+    distinct(channels.split(','), most)
+}
+
+/// These channels, each once, in the order of their first mention.
+fn distinct<'a>(
+    names: impl Iterator<Item = &'a str> + Clone,
+    most: usize,
+) -> Result<Vec<ChannelId>, Problem> {
+    if names.clone().take(most + 1).count() > most {
         return Err(Problem::new(Code::Malformed).detail(format!("{most} channels at most")));
     }
-    let mut seen = std::collections::HashSet::new();
-    let mut parsed = channels.split(',').map(ChannelId::parse).collect::<Result<Vec<_>, _>>()?;
+    let mut seen = HashSet::new();
+    let mut parsed = names.map(ChannelId::parse).collect::<Result<Vec<_>, _>>()?;
     parsed.retain(|channel| seen.insert(channel.clone()));
     Ok(parsed)
 }

@@ -12,7 +12,6 @@ use std::{
 use axum::{
     extract::{MatchedPath, Request},
     http::{HeaderMap, HeaderName, HeaderValue},
-    middleware::Next,
     response::Response,
 };
 use tracing::Instrument;
@@ -24,12 +23,15 @@ const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_LEN: usize = 64;
 
 /// Answers a request by the name that its caller or a proxy gave it, or by a new one.
-pub async fn named(request: Request, next: Next) -> Response {
+pub async fn named<A: Future<Output = Response>>(
+    request: Request,
+    answer: impl FnOnce(Request) -> A,
+) -> Response {
     let id = given(request.headers()).unwrap_or_else(fresh);
     let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let mut response = span.in_scope(|| answer(request)).instrument(span.clone()).await;
     span.in_scope(|| {
         let (route, status) =
             (route.as_ref().map_or("(none)", MatchedPath::as_str), response.status().as_u16());
@@ -37,6 +39,11 @@ pub async fn named(request: Request, next: Next) -> Response {
     });
     response.headers_mut().insert(HEADER, id);
     response
+}
+
+/// Names an answer whose request is lost.
+pub fn name(response: &mut Response) {
+    response.headers_mut().insert(HEADER, fresh());
 }
 
 /// The caller's own name, if it is one: it goes into logs, so it has to be short and plain.

@@ -1,6 +1,6 @@
 //! Every route, in one place.
 
-use std::{io, path::Path};
+use std::{io, panic::AssertUnwindSafe, path::Path};
 
 use axum::{
     Router,
@@ -9,15 +9,17 @@ use axum::{
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
+use futures::FutureExt;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
-    badge, calls, follow_call, health, metrics::Metrics, openapi, reads, request_id, site, sse,
+    badge, calls, follow_call, front, health, metrics::Metrics, openapi, reads, request_id, site, sse,
     state::AppState,
 };
 use crate::api::{Code, Problem};
 
 const NOTHING: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const ORIGIN_ONLY: HeaderValue = HeaderValue::from_static("strict-origin-when-cross-origin");
 
@@ -47,33 +49,70 @@ pub fn router(site_root: &Path, state: AppState) -> io::Result<Router> {
         .with_state(state))
 }
 
-/// Names the request, and gives its answer what every answer has.
+/// Names the request, refuses what no route should see, and gives the answer what every answer has. A panic is an answer.
 async fn answer(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
-    let mut response = request_id::named(request, next).await;
+    // Beside a declared length it would win, by what RFC 9112, section 6.1, says; and then the connection has to end.
+    let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
+    let mut response = request_id::named(request, async |request: Request| {
+        if let Err(problem) = front::check(&request) {
+            return problem.into_response();
+        }
+        AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_panic| {
+            metrics.panic();
+            Problem::new(Code::Internal).into_response()
+        })
+    })
+    .await;
+    if is_chunked {
+        response.headers_mut().insert(header::CONNECTION, CLOSE);
+    }
+    finish(&metrics, &mut response);
+    response
+}
+
+/// Counts an answer, and gives it the headers that every answer has.
+fn finish(metrics: &Metrics, response: &mut Response) {
     metrics.answer(response.status().as_u16());
     let headers = response.headers_mut();
     // What is no page loads nothing and is framed by nobody; pages have a policy of their own.
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(NOTHING);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
     headers.insert(header::REFERRER_POLICY, ORIGIN_ONLY);
-    response
 }
 
-/// What answers a request whose handler has panicked.
+/// What answers a request when the layer above has panicked itself.
 pub fn panicked(metrics: Metrics) -> impl Fn() -> Response {
     move || {
         metrics.panic();
-        Problem::new(Code::Internal).into_response()
+        let mut response = Problem::new(Code::Internal).into_response();
+        request_id::name(&mut response);
+        finish(&metrics, &mut response);
+        response
     }
 }
 
 /// What answers when the server has no place for another connection: that it lives, and that others should come back.
-pub fn busy() -> Router {
+pub fn busy(metrics: Metrics) -> Router {
     let overloaded = async || Problem::new(Code::Overloaded).retry_after(5);
-    Router::new()
-        .merge(health::liveness())
-        .fallback(overloaded)
-        .layer(SetResponseHeaderLayer::overriding(header::CONNECTION, HeaderValue::from_static("close")))
+    last(Router::new().merge(health::liveness()).fallback(overloaded), metrics)
+}
+
+/// What answers an address that has too many connections: the same to everything.
+pub fn crowded(metrics: Metrics) -> Router {
+    let refused = metrics.clone();
+    let limit_reached = async move || {
+        refused.refused("connections-per-address");
+        let what = "too many connections from this address are open";
+        Problem::new(Code::LimitReached).detail(what).retry_after(5)
+    };
+    last(Router::new().fallback(limit_reached), metrics)
+}
+
+/// Answers once by connection.
+fn last(router: Router, metrics: Metrics) -> Router {
+    router
+        .layer(SetResponseHeaderLayer::overriding(header::CONNECTION, CLOSE))
+        .layer(from_fn_with_state(metrics, answer))
 }
 
 /// Programs get a problem, people a page.

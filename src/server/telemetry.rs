@@ -1,15 +1,71 @@
 //! Logs. No address of anyone is ever written; viewers and channels only at debug.
 
+use std::panic::{self, PanicHookInfo};
+
 use tracing_subscriber::{EnvFilter, fmt};
 
 use super::config::LogFormat;
 
-/// Starts writing logs to standard error. A second call changes nothing.
+/// Starts writing logs to standard error, panics among them. A second call changes nothing.
 pub fn init(format: LogFormat, filter: &str) {
-    let subscriber = fmt().with_env_filter(EnvFilter::new(filter)).with_writer(std::io::stderr);
+    let subscriber = fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        // A log that can't be written is no reason to panic, least of all about a panic.
+        .log_internal_errors(false);
     // It fails when there is a subscriber already, as in tests.
-    drop(match format {
+    let started = match format {
         LogFormat::Text => subscriber.try_init(),
         LogFormat::Json => subscriber.json().try_init(),
-    });
+    };
+    if started.is_ok() {
+        panic::set_hook(Box::new(log_panic));
+    }
+}
+
+/// Logs a panic as everything else is logged.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    let message = panic.payload_as_str().unwrap_or("(no message)");
+    tracing::error!(location, message, "[PANIC]");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, sync::Arc};
+
+    use parking_lot::Mutex;
+    use serde_json::Value;
+    use tracing::subscriber::with_default;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_panic_is_a_line_of_the_log_in_its_format() {
+        let written = Written::default();
+        let writer = written.clone();
+        let subscriber = fmt().json().with_writer(move || writer.clone()).finish();
+        panic::set_hook(Box::new(log_panic));
+        let result = with_default(subscriber, || panic::catch_unwind(|| panic!("a {}", "fault")));
+        drop(panic::take_hook());
+        assert!(result.is_err());
+        let log = String::from_utf8(written.0.lock().clone()).unwrap();
+        let line: Value = serde_json::from_str(&log).expect("one object");
+        assert_eq!(line["level"], "ERROR");
+        assert!(log.contains("a fault") && log.contains("telemetry.rs:"), "{log}");
+    }
 }

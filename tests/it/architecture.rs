@@ -38,7 +38,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("server::request_id", &[]),
     ("server::robots", &[]),
     ("server::visitor", &["api", "domain", "server::limits", "server::metrics", "server::presence"]),
-    ("server::listen", &[]),
+    ("server::listen", &["server::limits"]),
+    ("server::front", &["api", "server::listen::Unreadable"]),
     (
         "server::state",
         &[

@@ -176,6 +176,55 @@ async fn a_header_from_a_stranger_changes_no_address() {
 }
 
 #[tokio::test]
+async fn an_address_has_so_many_connections_and_streams_are_among_them() {
+    let app = TestApp::with(&["--limit-connections-per-address=2"]).await;
+    let mut stream = connect(&app.base).await;
+    ask(&mut stream, "/api/viewer/sse/ana").await;
+    let mut other = connect(&app.base).await;
+    ask(&mut other, "/healthz").await;
+    let told = ask(&mut connect(&app.base).await, "/healthz").await;
+    assert!(
+        told.starts_with("HTTP/1.1 429") && told.contains("retry-after") && told.contains("x-request-id"),
+        "{told}"
+    );
+    // Those who are in are served on, and who goes makes room.
+    assert!(ask(&mut other, "/healthz").await.starts_with("HTTP/1.1 200"));
+    drop(stream);
+    let served = async {
+        while !ask(&mut connect(&app.base).await, "/healthz").await.starts_with("HTTP/1.1 200") {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, served).await.expect("there is room again");
+}
+
+#[tokio::test]
+async fn when_there_are_too_many_even_to_be_told_they_are_closed() {
+    let app = TestApp::with(&["--limit-connections-per-address=1"]).await;
+    let mut first = connect(&app.base).await;
+    ask(&mut first, "/healthz").await;
+    // They say nothing, so that each keeps its seat until it is shown out.
+    let mut silent = Vec::new();
+    for _ in 0..40 {
+        silent.push(connect(&app.base).await);
+    }
+    closed(silent.last_mut().unwrap()).await;
+    assert!(ask(&mut first, "/healthz").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn proxies_of_ours_may_have_any_number_of_connections() {
+    let flags = ["--limit-connections-per-address=1", "--trusted-proxies=127.0.0.1"];
+    let app = TestApp::with(&flags).await;
+    let mut kept = Vec::new();
+    for _ in 0..5 {
+        let mut connection = connect(&app.base).await;
+        assert!(ask(&mut connection, "/healthz").await.starts_with("HTTP/1.1 200"));
+        kept.push(connection);
+    }
+}
+
+#[tokio::test]
 async fn a_node_has_so_many_streams_and_no_more() {
     let app = TestApp::with(&["--limit-streams=2"]).await;
     let streams = [app.sse("sse/ana").await, app.sse("sse/bob").await];
@@ -226,7 +275,8 @@ async fn when_connections_run_out_others_are_told_and_health_is_answered() {
 #[tokio::test]
 async fn on_sigterm_ten_thousand_streams_end_and_the_process_exits_well() {
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
-    let mut server = Program::start(&[("LIMIT_STREAMS_PER_ADDRESS", "0")]).await;
+    let mut server =
+        Program::start(&[("LIMIT_STREAMS_PER_ADDRESS", "0"), ("LIMIT_CONNECTIONS_PER_ADDRESS", "0")]).await;
     let mut streams = Vec::new();
     for _ in 0..100 {
         let open = async |_| {

@@ -15,6 +15,7 @@
 //! - `nodes`: several programs of ours, of which one is killed.
 //! - `openapi`: the description of the calls, held to the code.
 //! - `pages`: what the server renders.
+//! - `raw`: requests as bytes.
 //! - `readme`: its tables, held to the code.
 //! - `settings`: those that are wrong, and the program's word on them.
 //! - `scale`: what many viewers, channels and streams cost.
@@ -48,6 +49,7 @@ mod openapi;
 mod operation;
 mod origins;
 mod pages;
+mod raw;
 mod readme;
 mod requests;
 mod scale;

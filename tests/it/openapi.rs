@@ -215,6 +215,10 @@ async fn posts(app: &TestApp) {
         assert_eq!(other_method.status(), StatusCode::METHOD_NOT_ALLOWED);
         described(&Method::POST, path, other_method).await;
     }
+    let counts = "/api/viewer/counts";
+    for body in [json!({"channels": ["ana", "bob"]}), json!({}), json!({"channels": ["a b"]})] {
+        described(&Method::POST, counts, app.post(counts, &body).await).await;
+    }
     let new = app.post(viewers::Join::PATH, &json!({"channelId": "bob"})).await;
     let new = described(&Method::POST, viewers::Join::PATH, new).await;
     assert_eq!(new["count"], 1);
@@ -248,7 +252,7 @@ async fn real_answers_are_what_is_described() {
     posts(&app).await;
     for (path, template) in READS {
         described(&Method::GET, template, app.get(path).await).await;
-        let other_method = app.post(path, &json!({})).await;
+        let other_method = app.client.delete(format!("{}{path}", app.base)).send().await.unwrap();
         assert_eq!(other_method.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
         described(&Method::GET, template, other_method).await;
     }

@@ -125,6 +125,11 @@ pub struct Config {
     #[arg(default_value_t = 60, value_parser = whole)]
     pub limit_follows_per_minute: u32,
 
+    /// The most connections that one address may have open
+    #[arg(long, env = "LIMIT_CONNECTIONS_PER_ADDRESS", help_heading = LIMITS, value_name = "N")]
+    #[arg(default_value_t = 1_000, value_parser = whole)]
+    pub limit_connections_per_address: u32,
+
     /// The most streams that one address may have open
     #[arg(long, env = "LIMIT_STREAMS_PER_ADDRESS", help_heading = LIMITS, value_name = "N")]
     #[arg(default_value_t = 200, value_parser = whole)]

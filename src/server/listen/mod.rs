@@ -5,13 +5,18 @@
 //!   is closed, and a peer that has vanished or stopped reading is found out by the kernel ([`socket`]).
 //! - Accepting goes on through every error. When connections or file descriptors run out, who comes is told so with a 503,
 //!   and health is still answered.
+//! - One address holds no more connections than it may; who comes beyond is told so, or closed at once.
 //! - An open stream costs a socket and a few hundred bytes: it leaves the HTTP machinery once its head is sent ([`park`]).
 //! - When it ends, connections finish the request they are in, and no more.
 
 pub mod connection;
+pub mod link;
 pub mod park;
+mod preface;
+pub mod refusal;
 pub mod socket;
 pub mod tls;
+mod watched;
 
 use std::{
     fs::File,
@@ -24,21 +29,25 @@ use std::{
 use axum::{Router, response::Response};
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::Semaphore,
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
-    connection::{Link, Serve},
+    connection::Serve,
+    link::Link,
     park::LongBody,
+    refusal::Unreadable,
     tls::{Tls, TlsError},
 };
+use super::limits::Connections;
 
 /// Descriptors that are kept for other things than connections: the store, files, logs.
 const RESERVED_FILES: usize = 64;
 
-/// Connections that are taken beyond the limit, to be told that it is reached.
+/// Connections that are taken beyond each limit, to be told that it is reached. Others are closed at once.
 const BUSY_SEATS: usize = 32;
 
 /// The pause after a failed accept.
@@ -56,8 +65,12 @@ pub struct Apps {
     pub app: Router,
     /// What those get who come when there is no place left.
     pub busy: Router,
-    /// What those get whose request ended in a panic.
+    /// What those get whose address has too many connections.
+    pub crowded: Router,
+    /// What those get whose request ended in a panic that the application has not caught.
     pub panicked: Arc<dyn Fn() -> Response + Send + Sync>,
+    /// How many connections each address may have.
+    pub connections: Connections,
 }
 
 /// An address that is listened on.
@@ -105,7 +118,8 @@ impl Listener {
                 end: end.clone(),
             })
         };
-        let (app, busy) = (serve(apps.app), serve(apps.busy));
+        let (app, busy, crowded) = (serve(apps.app), serve(apps.busy), serve(apps.crowded));
+        let crowded_seats = Arc::new(Semaphore::new(BUSY_SEATS));
         let mut spare = Spare::new();
         loop {
             let accepted = tokio::select! {
@@ -116,7 +130,13 @@ impl Listener {
                 Ok((socket, peer)) => {
                     let open = connections.len();
                     if open < self.capacity {
-                        connections.spawn(connection::run(socket, peer, Arc::clone(&app)));
+                        if let Some(place) = apps.connections.place(peer) {
+                            connections
+                                .spawn(holding(place, connection::run(socket, peer, Arc::clone(&app))));
+                        } else if let Ok(seat) = Arc::clone(&crowded_seats).try_acquire_owned() {
+                            connections
+                                .spawn(holding(seat, connection::run(socket, peer, Arc::clone(&crowded))));
+                        }
                     } else if open < self.capacity + BUSY_SEATS {
                         connections.spawn(connection::run(socket, peer, Arc::clone(&busy)));
                     }
@@ -140,6 +160,12 @@ impl Listener {
             tracing::warn!(open = connections.len(), "connections that did not finish in time were cut off");
         }
     }
+}
+
+/// A connection that holds its place to its end.
+async fn holding(place: impl Send, connection: impl Future<Output = ()>) {
+    connection.await;
+    drop(place);
 }
 
 /// An error of one connection, gone before it was accepted; the next may be well.

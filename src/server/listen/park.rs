@@ -108,7 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Parked<S> {
     clippy::disallowed_methods,
     reason = "the date of an answer is the wall clock's, whatever leases go by"
 )]
-fn encode(head: &Parts) -> Bytes {
+pub(super) fn encode(head: &Parts) -> Bytes {
     let mut text = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
     for (name, value) in &head.headers {
         text.extend_from_slice(name.as_str().as_bytes());

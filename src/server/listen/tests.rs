@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::server::limits::Proxies;
 
 /// Far more than it takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -24,7 +25,13 @@ fn serve(capacity: usize, app: Router) -> (SocketAddr, CancellationToken, JoinHa
     let tcp = socket::listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let (addr, end) = (tcp.local_addr().unwrap(), CancellationToken::new());
     let busy = Router::new().fallback(async || StatusCode::SERVICE_UNAVAILABLE);
-    let apps = Apps { app, busy, panicked: Arc::new(|| Response::new(Body::empty())) };
+    let apps = Apps {
+        app,
+        crowded: busy.clone(),
+        busy,
+        panicked: Arc::new(|| Response::new(Body::empty())),
+        connections: Connections::new(0, Proxies::default()),
+    };
     let serving = tokio::spawn(Listener { tcp, tls: None, capacity }.serve(apps, end.clone()));
     (addr, end, serving)
 }
@@ -115,6 +122,46 @@ async fn a_stream_has_no_age_and_an_idle_connection_has() {
     reads(&mut stream, "a day later").await;
     drop(say);
     assert_eq!(timeout(PATIENCE, stream.read(&mut [0])).await.expect("it ends with its body").unwrap(), 0);
+    end.cancel();
+    timeout(PATIENCE, serving).await.expect("it ends").unwrap();
+}
+
+/// An HTTP/2 client that answers pings, and counts how long it is kept.
+async fn kept(addr: SocketAddr, request: &[u8], patience: Duration) -> Option<Duration> {
+    let mut connection = TcpStream::connect(addr).await.unwrap();
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let start = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..], request].concat();
+    connection.write_all(&start).await.unwrap();
+    let began = tokio::time::Instant::now();
+    let stays = async {
+        let mut head = [0; 9];
+        while connection.read_exact(&mut head).await.is_ok() {
+            let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+            connection.read_exact(&mut payload).await.unwrap();
+            let (kind, flags) = (head[3], head[4]);
+            if kind == 6 && flags == 0 {
+                head[4] = 1;
+                let _closed = connection.write_all(&[&head[..], &payload].concat()).await;
+            }
+        }
+    };
+    timeout(patience, stays).await.ok().map(|()| began.elapsed())
+}
+
+#[tokio::test]
+async fn an_http2_connection_is_closed_when_it_is_idle_and_not_while_a_request_is_under_way() {
+    let forever = async || -> StatusCode { std::future::pending().await };
+    let app = Router::new().route("/", get(forever));
+    let (addr, end, serving) = serve(10, app);
+    pause();
+    let long = connection::IDLE_LIMIT * 4;
+    let idle = kept(addr, &[], long).await.expect("it is closed");
+    assert!(idle >= connection::IDLE_LIMIT, "{idle:?}");
+    // HEADERS of stream 1: GET, http, /, and a.test.
+    let block = [&[0x82, 0x86, 0x84, 0x41, 6], &b"a.test"[..]].concat();
+    let get = [&[0, 0, 11, 1, 5, 0, 0, 0, 1], &block[..]].concat();
+    assert_eq!(kept(addr, &get, long).await, None, "a request is under way");
+    resume();
     end.cancel();
     timeout(PATIENCE, serving).await.expect("it ends").unwrap();
 }

@@ -1,0 +1,92 @@
+//! What holds for every request, before any route is looked for: that it names a path and a host, each once and well.
+//!
+//! Routes and pages rely on the path; a proxy in front that understood another host than we do would be misled.
+
+use axum::{
+    extract::Request,
+    http::{HeaderMap, Version, header},
+};
+
+use super::listen::Unreadable;
+use crate::api::{Code, Problem};
+
+/// Refuses what no route should see.
+///
+/// # Errors
+/// `malformed`, or `head-too-large`.
+pub fn check(request: &Request) -> Result<(), Problem> {
+    match request.extensions().get::<Unreadable>() {
+        Some(Unreadable::Malformed) => return Err(malformed("the request is no HTTP")),
+        Some(Unreadable::TooLarge) => return Err(Problem::new(Code::HeadTooLarge)),
+        None => {}
+    }
+    // `CONNECT host:port` and `GET word` have none; `OPTIONS *` has one that begins otherwise (RFC 9112, section 3.2).
+    if !request.uri().path_and_query().is_some_and(|target| target.path().starts_with('/')) {
+        return Err(malformed("the target of the request is not a path"));
+    }
+    let is_named = request.version() < Version::HTTP_11
+        || (request.version() > Version::HTTP_11 && request.uri().authority().is_some());
+    check_host(request.headers(), is_named)
+}
+
+fn malformed(detail: &str) -> Problem {
+    Problem::new(Code::Malformed).detail(detail)
+}
+
+/// One `Host`, or none where that may be; and it is one.
+fn check_host(headers: &HeaderMap, may_be_missing: bool) -> Result<(), Problem> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) if may_be_missing => Ok(()),
+        (None, _) => Err(malformed("the request has no Host")),
+        (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
+        (Some(_), None) => Err(malformed("the Host is none")),
+        (Some(_), Some(_)) => Err(malformed("the request has more than one Host")),
+    }
+}
+
+/// `uri-host [ ":" port ]` (RFC 9110, section 7.2), and not empty.
+fn is_host(text: &[u8]) -> bool {
+    let is_name = |c: &u8| c.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(c);
+    let is_literal = |c: &u8| c.is_ascii_hexdigit() || b":.".contains(c);
+    let (host, rest) = match text.strip_prefix(b"[") {
+        Some(literal) => {
+            let Some(end) = literal.iter().position(|c| *c == b']') else { return false };
+            (literal[..end].iter().all(is_literal).then_some(&literal[..end]), &literal[end + 1..])
+        }
+        None => {
+            let end = text.iter().position(|c| *c == b':').unwrap_or(text.len());
+            (text[..end].iter().all(is_name).then_some(&text[..end]), &text[end..])
+        }
+    };
+    let is_port = |port: &[u8]| port.len() <= 5 && port.iter().all(u8::is_ascii_digit);
+    host.is_some_and(|host| !host.is_empty())
+        && (rest.is_empty() || rest.strip_prefix(b":").is_some_and(is_port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_names_or_addresses_with_or_without_a_port() {
+        for host in [
+            "a",
+            "a.test",
+            "a_b.test:3000",
+            "127.0.0.1:80",
+            "[::1]",
+            "[2001:db8::1]:443",
+            "a:",
+            "xn--a.test.",
+        ] {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+        for host in [
+            "", ":80", "a b", "a/b", "a:80:80", "a:http", "u@a", "[::1", "[]", "[::1]x", "[x]", "a\\b", "ñ",
+            "a?b", "a#b", "a:123456",
+        ] {
+            assert!(!is_host(host.as_bytes()), "{host}");
+        }
+    }
+}

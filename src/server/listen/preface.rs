@@ -1,0 +1,81 @@
+//! Which HTTP a client begins with. What had to be read to know it is handed on.
+
+use std::io::Result;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// How a client begins that speaks HTTP/2 without having asked (prior knowledge, RFC 9113, section 3.3), as proxies do.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0";
+
+/// Reads until it is clear: the bytes that were read, and whether they begin HTTP/2. It waits for bytes and for nothing
+/// else, and reads no more than it has to.
+///
+/// # Errors
+/// Those of the socket.
+pub async fn read(socket: &mut (impl AsyncRead + Unpin)) -> Result<(Vec<u8>, bool)> {
+    let (mut start, mut length) = ([0; PREFACE.len()], 0);
+    while length < PREFACE.len() && start[..length] == PREFACE[..length] {
+        match socket.read(&mut start[length..]).await? {
+            0 => break,
+            read => length += read,
+        }
+    }
+    Ok((start[..length].to_vec(), start == *PREFACE))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, pin::pin, time::Duration};
+
+    use tokio::{
+        io::{AsyncWriteExt, duplex},
+        time::sleep,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn it_is_recognised_in_any_pieces_and_handed_on() {
+        for (sent, is_http2) in [
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", true),
+            ("PRI * HTTP/1.1\r\n", false),
+            ("POST / HTTP/1.1\r\n", false),
+            ("GET / HTTP/1.1\r\n", false),
+            ("PRI", false),
+            ("", false),
+        ] {
+            for piece in [1, 3, 100] {
+                let (mut client, mut server) = duplex(1024);
+                let write = async {
+                    for piece in sent.as_bytes().chunks(piece) {
+                        client.write_all(piece).await.unwrap();
+                        tokio::task::yield_now().await;
+                    }
+                    client.shutdown().await.unwrap();
+                };
+                let (read, ()) = tokio::join!(read(&mut server), write);
+                let (mut start, found) = read.unwrap();
+                assert_eq!(found, is_http2, "{sent:?}");
+                server.read_to_end(&mut start).await.unwrap();
+                assert_eq!(start, sent.as_bytes());
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_sends_a_byte_and_waits_is_not_looked_at_again() {
+        let (mut client, mut server) = duplex(64);
+        client.write_all(b"P").await.unwrap();
+        let (mut reading, mut polls) = (pin!(read(&mut server)), 0);
+        let counted = poll_fn(|cx| {
+            polls += 1;
+            reading.as_mut().poll(cx)
+        });
+        tokio::select! {
+            _ = counted => unreachable!("it waits"),
+            () = sleep(Duration::from_secs(3600)) => {}
+        }
+        // Once at the start, and once beside the timer.
+        assert!(polls <= 2, "{polls} polls");
+    }
+}
