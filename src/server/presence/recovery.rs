@@ -91,20 +91,20 @@ impl Recovery {
         let mut pause = PAUSES.0;
         let mut was_called = true;
         loop {
-            let next = match self.round(was_called).await {
-                Ok(true) => {
+            let retry_after = match self.round(was_called).await {
+                Ok(is_whole) => {
                     pause = PAUSES.0;
-                    self.interval
+                    (!is_whole).then_some(CLOSE_PAUSE)
                 }
-                Ok(false) => CLOSE_PAUSE,
                 Err(error) => {
                     tracing::debug!(%error, "the store is not whole yet; trying again");
                     pause = (pause * 2).min(PAUSES.1);
-                    pause
+                    Some(pause)
                 }
             };
-            if next < self.interval {
-                sleep(jittered(next)).await;
+            // Calls don't shorten these pauses: while the store is away, every beat calls.
+            if let Some(pause) = retry_after {
+                sleep(jittered(pause)).await;
                 was_called = true;
                 continue;
             }
