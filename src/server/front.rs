@@ -16,7 +16,7 @@ use crate::api::{Code, Problem};
 /// `malformed`, or `head-too-large`.
 pub fn check(request: &Request) -> Result<(), Problem> {
     match request.extensions().get::<Unreadable>() {
-        Some(Unreadable::Malformed) => return Err(malformed("the request is no HTTP")),
+        Some(Unreadable::Malformed) => return Err(malformed("the request is not valid HTTP")),
         Some(Unreadable::TooLarge) => return Err(Problem::new(Code::HeadTooLarge)),
         None => {}
     }
@@ -40,7 +40,7 @@ fn check_host(headers: &HeaderMap, may_be_missing: bool) -> Result<(), Problem> 
         (None, _) if may_be_missing => Ok(()),
         (None, _) => Err(malformed("the request has no Host")),
         (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
-        (Some(_), None) => Err(malformed("the Host is none")),
+        (Some(_), None) => Err(malformed("the Host is not valid")),
         (Some(_), Some(_)) => Err(malformed("the request has more than one Host")),
     }
 }
