@@ -304,11 +304,11 @@ async fn what_happened_last_counts_after_a_loss_whichever_node_writes_it_again_f
             }
         };
         tokio::time::timeout(PATIENCE, whole).await.expect("whole again");
+        // All who are counted are those who joined last. (A heartbeat of the others would count again by now, if the
+        // machine is so busy that ten seconds have passed since they left.)
         for viewer in &there {
-            assert_eq!(app.heartbeat("ana", *viewer).await["active"], true);
-        }
-        for viewer in &gone {
-            assert_eq!(app.heartbeat("ana", *viewer).await["active"], false);
+            let beat = app.heartbeat("ana", *viewer).await;
+            assert_eq!((&beat["count"], &beat["active"]), (&json!(12), &json!(true)));
         }
     }
 }
