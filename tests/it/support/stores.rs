@@ -69,6 +69,10 @@ impl Store for FailingStore {
         self.error().map_or(Ok(()), Err)
     }
 
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.error().map_or(Ok(()), Err)
+    }
+
     fn is_shared(&self) -> bool {
         true
     }
