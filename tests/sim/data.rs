@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use aforo::{
     domain::{
-        Act, ChannelId, LeaseRules, Op, Roster, Session, Timestamp, ViewerId, policy::LEAVE_MEMORY,
-        session::Phase,
+        Act, ChannelId, LeaseRules, Op, Roster, Session, Timestamp, ViewerId,
+        policy::LEAVE_MEMORY,
+        session::{Parts, Phase},
     },
     server::store::{Attendance, Batch, Epoch, Live, Mark, Reading, RollCall, Written},
 };
@@ -214,13 +215,20 @@ impl Kept {
         if self.mark.is_some() {
             let over = match op.act {
                 Act::Join { lease } | Act::Heartbeat { lease } | Act::Renew { lease } => now + lease,
-                Act::Restore(session) | Act::Late(session) => session.useless_from(&RULES),
+                Act::Restore(session) | Act::Late(session) | Act::Withdraw(session) => {
+                    session.useless_from(&RULES)
+                }
                 Act::Leave | Act::LeaveKnown => now + RULES.longest_lease,
             };
             if over > self.expires {
                 self.expires = over + RULES.longest_lease / 8;
             }
-            if matches!(op.act, Act::Restore(_)) && counted != counts {
+            let has_restored = match op.act {
+                Act::Restore(_) => counted != counts,
+                Act::Late(session) => counts > counted && may_have_left(session, now),
+                _ => false,
+            };
+            if has_restored {
                 self.restored = now;
             }
         }
@@ -242,6 +250,12 @@ fn when_sent(act: Act, sent: Timestamp) -> Act {
         Act::Join { lease } => Act::Late(Session::beating(sent, lease, true)),
         Act::Heartbeat { lease } => Act::Late(Session::beating(sent, lease, false)),
         Act::Leave => Act::Late(Session::left_unknown(sent)),
-        Act::Renew { .. } | Act::LeaveKnown | Act::Restore(_) | Act::Late(_) => act,
+        Act::Renew { .. } | Act::LeaveKnown | Act::Restore(_) | Act::Late(_) | Act::Withdraw(_) => act,
     }
+}
+
+/// Whether a beat that is written late may be from before a leave that has been forgotten.
+fn may_have_left(session: Session, now: Timestamp) -> bool {
+    let Parts { at, delta, .. } = session.parts();
+    delta == u16::MAX || at.min(now).minus_millis(delta.into()) + LEAVE_MEMORY < now
 }

@@ -86,7 +86,7 @@ fn shows(judge: &Judge<'_>, stream: &Stream, at: Millis) -> Option<Finding> {
     };
     let from = at.saturating_sub(age(judge, node, at));
     let Some(value) = shown.live() else {
-        let excused = judge.excuses.is_troubled(node, from, at);
+        let excused = judge.excuses.is_troubled(node, from, at) || judge.excuses.is_written_late(from, at);
         return if excused {
             None
         } else {
@@ -202,7 +202,9 @@ fn active(judge: &Judge<'_>) -> Option<Finding> {
             .any(|node| judge.excuses.is_troubled(node, called.at.saturating_sub(160_000), answered));
         let memory = if is_troubled { 160_000 } else { LEAVE_MEMORY };
         let what = match (call.act, active) {
-            (Act::Join { .. }, false) => "a join is not counted",
+            (Act::Join { .. }, false) if !leaves.any(|leave| leave.latest >= called.at) => {
+                "a join is not counted though its session has not left since"
+            }
             (Act::Beat { .. }, false) if !leaves.any(|leave| leave.latest + memory + GRID >= called.at) => {
                 "a beat is not counted though its session has not left"
             }

@@ -110,7 +110,10 @@ fn event(called: &Called, before: &[Event], excuses: &Excuses) -> Option<Event> 
     }
     // What the store loses, and the node that could say it again is dead or dies.
     let losses = excuses.0.iter().filter(|w| w.fault.loses() && w.from + RECOVERY >= at).map(|w| w.from);
-    let forgotten = losses.filter(|loss| kills().any(|kill| kill <= loss + RECOVERY)).min();
+    // Or is cut off for longer than others wait for it.
+    let is_mute =
+        |loss: Millis| kills().any(|kill| kill <= loss + RECOVERY) || excuses.is_cut_off(node, loss);
+    let forgotten = losses.filter(|loss| is_mute(*loss)).min();
     let latest = excuses.latest(node, at, answered);
     Some(Event { at, latest, settled, forgotten: forgotten.unwrap_or(Millis::MAX), lease })
 }

@@ -112,7 +112,7 @@ impl Presence {
 
     /// Whether the store answers.
     pub async fn reaches_store(&self) -> bool {
-        self.0.store.incarnation().await.is_ok()
+        self.0.store.is_available().await
     }
 
     /// How many channels are watched on this node.
@@ -275,7 +275,7 @@ impl Presence {
         };
         if let Some(count) = beaten.count.value.filter(|_| !beaten.count.stale) {
             self.0.hub.touch(&who.channel, count);
-            self.0.live.note(&who.channel, count);
+            self.0.live.note(&who.channel, count, beaten.count.as_of);
         }
         tracing::debug!(channel = %who.channel, viewer = %who.viewer, count = ?beaten.count.value, "[VIEWER] {}", verb(act));
         Ok(beaten)
@@ -306,6 +306,7 @@ impl Presence {
             }
             Err(error) => {
                 tracing::debug!(%error, %channel, "[VIEWER] not written yet");
+                remote.memory.note_error(&error);
                 let count = remote.memory.missed(channel, &op);
                 remote.recovery.call();
                 Beaten { count, active: accepted }
@@ -398,6 +399,6 @@ const fn verb(act: Act) -> &'static str {
         Act::Heartbeat { .. } => "heartbeat",
         Act::Renew { .. } => "renew",
         Act::Restore(_) | Act::Late(_) => "restore",
-        Act::Leave | Act::LeaveKnown => "leave",
+        Act::Leave | Act::LeaveKnown | Act::Withdraw(_) => "leave",
     }
 }

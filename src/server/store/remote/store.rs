@@ -336,8 +336,8 @@ impl<R: Runner> Store for RemoteStore<R> {
         args.push(attendance.sure_since.map_or_else(|| b"now".to_vec(), |at| digits(at.as_millis().into())));
         args.push(attendance.known.map(hex).unwrap_or_default());
         args.push(hex(Uuid::new_v4().as_u64_pair().0));
-        args.extend([server.into_bytes(), flag(attendance.has_found_loss)]);
-        args.push(flag(self.runner.takes_many_channels()));
+        args.extend([server.into_bytes(), flag(attendance.has_found_loss || attendance.is_locked_out)]);
+        args.extend([flag(self.runner.takes_many_channels()), flag(attendance.is_locked_out)]);
         args.extend(attendance.peers.iter().map(|peer| hex(*peer)));
         let sent = self.now();
         let answer = self.runner.run(&self.attend, &[self.keys.roll_call()], &args).await?;
@@ -357,6 +357,10 @@ impl<R: Runner> Store for RemoteStore<R> {
         if self.runner.is_paid_by_command() { PAID_ROLL_CALL_PAUSE } else { Duration::ZERO }
     }
 
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.runner.ping().await
+    }
+
     async fn incarnation(&self) -> Result<Option<String>, StoreError> {
         self.runner.incarnation().await
     }
@@ -371,9 +375,7 @@ fn digits(number: u128) -> Vec<u8> {
 fn readable(value: &Value) -> Result<&str, StoreError> {
     match text(value)? {
         "!damaged" => Err(StoreError::Damaged),
-        "!newer" => {
-            Err(StoreError::Refused("a later version keeps this channel in a newer format".to_owned()))
-        }
+        "!newer" => Err(StoreError::Newer),
         text => Ok(text),
     }
 }
