@@ -77,8 +77,8 @@ impl Store for MemoryStore {
 
     async fn live(&self) -> Result<Vec<Live>, StoreError> {
         let live = |channel: ChannelId| {
-            let Reading { count, as_of, .. } = self.read(&channel);
-            (count > 0).then_some(Live { channel, count, as_of })
+            let Reading { count, as_of, restored, .. } = self.read(&channel);
+            (count > 0).then_some(Live { channel, count, as_of, restored })
         };
         Ok(self.channels().into_iter().filter_map(live).collect())
     }

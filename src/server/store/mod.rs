@@ -190,6 +190,8 @@ pub struct Live {
     pub count: u32,
     /// When that was true.
     pub as_of: Timestamp,
+    /// As in [`Reading`].
+    pub restored: Timestamp,
 }
 
 impl From<Reading> for Count {

@@ -4,7 +4,7 @@
 //! - One listing is under way at a time. Who asks for it and goes away takes it from nobody.
 //! - What a write on this node has changed of which channels are live is in the list for who asks after it, unless the
 //!   list was read [`READS`] times in this interval.
-//! - While the store can't tell, or takes longer than [`WAIT`], the last list is given as stale for up to [`STALE_FOR`];
+//! - While the store can't tell all of it, or takes longer than [`WAIT`], the last list is given as stale for up to [`STALE_FOR`];
 //!   then the error. An empty list can't be marked as stale, so that the error takes its place at once.
 
 use std::{
@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
@@ -28,7 +29,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::memory::STALE_FOR;
 use crate::{
     domain::{ChannelId, Count, CountUpdate},
-    server::store::{Live, Store, StoreError},
+    server::store::{Live, StoreError},
 };
 
 /// The most listings in an interval.
@@ -40,12 +41,22 @@ const WAIT: Duration = Duration::from_secs(1);
 /// How long a listing may take.
 const LONGEST: Duration = Duration::from_secs(10);
 
+/// Lists what is live.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// The channels that have viewers now, in no order.
+    ///
+    /// # Errors
+    /// When it can't be told, or when some may be missing.
+    async fn list(&self) -> Result<Vec<Live>, StoreError>;
+}
+
 /// The live channels of a node. Cloning is cheap.
 #[derive(Clone)]
 pub struct LiveList(Arc<Inner>);
 
 struct Inner {
-    store: Arc<dyn Store>,
+    source: Arc<dyn Source>,
     interval: Duration,
     state: RwLock<State>,
     /// A write since the last listing was begun has changed which channels are live.
@@ -75,10 +86,10 @@ struct Listing {
 }
 
 impl LiveList {
-    /// Lists what is live in `store`, once per `interval`.
-    pub fn new(store: Arc<dyn Store>, interval: Duration) -> Self {
+    /// Lists what is live by `source`, once per `interval`.
+    pub fn new(source: Arc<dyn Source>, interval: Duration) -> Self {
         let (state, is_outdated) = (RwLock::default(), AtomicBool::new(false));
-        Self(Arc::new(Inner { store, interval, state, is_outdated }))
+        Self(Arc::new(Inner { source, interval, state, is_outdated }))
     }
 
     /// Takes note of the count after a write on this node.
@@ -141,7 +152,7 @@ impl LiveList {
     }
 
     async fn read(self, begun: Instant) {
-        let listed = match timeout(LONGEST, AssertUnwindSafe(self.0.store.live()).catch_unwind()).await {
+        let listed = match timeout(LONGEST, AssertUnwindSafe(self.0.source.list()).catch_unwind()).await {
             Ok(Ok(listed)) => listed.map(|live| Listing::new(begun, live)),
             Ok(Err(_panicked)) => Err(StoreError::Refused("the store panicked".to_owned())),
             Err(_elapsed) => Err(StoreError::Unreachable("the listing takes too long".to_owned())),

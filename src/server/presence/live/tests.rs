@@ -8,10 +8,7 @@ use parking_lot::Mutex;
 use tokio::time::{advance, sleep};
 
 use super::*;
-use crate::{
-    domain::Timestamp,
-    server::store::{Batch, Reading as CountRead, Written},
-};
+use crate::domain::Timestamp;
 
 const INTERVAL: Duration = Duration::from_secs(2);
 
@@ -45,16 +42,8 @@ impl Listed {
 }
 
 #[async_trait]
-impl Store for Listed {
-    async fn write(&self, _batches: &[Batch]) -> Vec<Result<Written, StoreError>> {
-        Vec::new()
-    }
-
-    async fn counts(&self, _channels: &[ChannelId]) -> Vec<Result<CountRead, StoreError>> {
-        Vec::new()
-    }
-
-    async fn live(&self) -> Result<Vec<Live>, StoreError> {
+impl Source for Listed {
+    async fn list(&self) -> Result<Vec<Live>, StoreError> {
         self.listings.fetch_add(1, SeqCst);
         let channels = self.channels.lock().clone();
         let mood = *self.mood.lock();
@@ -65,12 +54,9 @@ impl Store for Listed {
             Mood::Stuck => std::future::pending().await,
             Mood::Panics => panic!("as the test has asked for"),
         }
-        let live = |(name, count)| Live { channel: channel(name), count, as_of: Timestamp::default() };
+        let never = Timestamp::default();
+        let live = |(name, count)| Live { channel: channel(name), count, as_of: never, restored: never };
         Ok(channels.into_iter().map(live).collect())
-    }
-
-    async fn sweep(&self) -> Result<(), StoreError> {
-        Ok(())
     }
 }
 

@@ -287,7 +287,9 @@ impl<R: Runner> Store for RemoteStore<R> {
         let channels: Vec<_> = names.filter_map(|name| ChannelId::parse(&name).ok()).collect();
         let readings = self.counts(&channels).await;
         let live = |(channel, reading): (ChannelId, Result<Reading, StoreError>)| match reading {
-            Ok(Reading { count, as_of, .. }) if count > 0 => Some(Live { channel, count, as_of }),
+            Ok(Reading { count, as_of, restored, .. }) if count > 0 => {
+                Some(Live { channel, count, as_of, restored })
+            }
             _ => None,
         };
         Ok(channels.into_iter().zip(readings).filter_map(live).collect())
