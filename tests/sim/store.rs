@@ -82,6 +82,11 @@ impl SharedStore {
         self.data.lock().channels(self.clock())
     }
 
+    /// Of how many viewers there is anything.
+    pub fn viewers(&self) -> usize {
+        self.data.lock().viewers()
+    }
+
     /// The count of a channel as it is, whoever can reach it.
     pub fn count(&self, channel: &ChannelId) -> u32 {
         self.data.lock().read(channel, self.clock()).count
