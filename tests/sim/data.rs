@@ -98,6 +98,11 @@ impl Data {
         self.channels.keys().map(ToString::to_string).collect()
     }
 
+    /// How many viewers there is anything of.
+    pub fn viewers(&self) -> usize {
+        self.channels.values().map(|kept| kept.viewers.len()).sum()
+    }
+
     pub fn write(&mut self, batch: &Batch, sent: Option<Timestamp>, now: Timestamp, mark: Mark) -> Written {
         let took = |sent: Timestamp| now.as_millis().saturating_sub(sent.as_millis());
         let sent = sent.filter(|sent| LATE.0 < took(*sent) && took(*sent) < LATE.1);
@@ -125,8 +130,8 @@ impl Data {
     pub fn live(&mut self, as_of: Timestamp) -> Vec<Live> {
         let channels: Vec<_> = self.channels.keys().cloned().collect();
         let live = channels.into_iter().map(|channel| {
-            let count = self.read(&channel, as_of).count;
-            Live { channel, count, as_of }
+            let Reading { count, restored, .. } = self.read(&channel, as_of);
+            Live { channel, count, as_of, restored }
         });
         live.filter(|live| live.count > 0).collect()
     }

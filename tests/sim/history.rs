@@ -13,8 +13,37 @@ pub struct History {
     pub streams: Vec<Stream>,
     /// The store's own counts, now and then: when, channel, count.
     pub counts: Vec<(Millis, u64, u32)>,
+    /// What nodes said is live.
+    pub lists: Vec<Listed>,
+    /// How much nodes and the store kept, now and then.
+    pub kept: Vec<Kept>,
+    /// How many calls have begun.
+    pub begun: usize,
     /// What was left when everything was over, in words.
     pub leftovers: Vec<String>,
+}
+
+/// The list of live channels, as a node gave it.
+#[derive(Debug)]
+pub struct Listed {
+    pub node: usize,
+    pub at: Millis,
+    pub answered: Millis,
+    /// The channels that honest viewers watch; `None`: it was said to be unknown.
+    pub counts: Option<Vec<(u64, Shown)>>,
+}
+
+/// How much is kept at an instant.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept {
+    pub at: Millis,
+    /// By which node; `None`: by the store.
+    pub node: Option<usize>,
+    /// Sessions that are remembered. (Viewers, by the store.)
+    pub sessions: usize,
+    /// Sessions that limits remember.
+    pub admitted: usize,
+    pub channels: usize,
 }
 
 #[derive(Debug)]

@@ -261,6 +261,12 @@ impl Memory {
         self.channels.iter().map(|entry| entry.ledger.len()).sum()
     }
 
+    /// The channels of which anything is remembered, be it only their last count.
+    #[must_use]
+    pub fn known(&self) -> usize {
+        self.channels.len()
+    }
+
     /// The next piece of what is to be written again of a channel, of `most` sessions. `None`: there is no more, or all that
     /// is left was handed out since the last `None`.
     #[must_use]

@@ -120,6 +120,7 @@ impl Recovery {
             // However many call.
             sleep(LEAST_PAUSE).await;
             tokio::select! {
+                biased;
                 () = self.wanted.notified() => was_called = true,
                 () = sleep(self.interval) => was_called = false,
             }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tokio::time::timeout;
 
 use super::{
-    Attendance, Batch, Live, Reading, RollCall, Store, StoreError, Written, availability::Availability,
+    Attendance, Batch, Listed, Reading, RollCall, Store, StoreError, Written, availability::Availability,
 };
 use crate::{
     domain::{Act, ChannelId},
@@ -83,7 +83,7 @@ impl Store for Measured {
         readings
     }
 
-    async fn live(&self) -> Result<Vec<Live>, StoreError> {
+    async fn live(&self) -> Result<Listed, StoreError> {
         self.noted(self.store.live()).await
     }
 

@@ -35,8 +35,8 @@ pub trait Store: Send + Sync {
     /// The counts of channels in the order given, in one round trip. Unknown channels have 0. Changes nothing.
     async fn counts(&self, channels: &[ChannelId]) -> Vec<Result<Reading, StoreError>>;
 
-    /// The channels that have viewers now, in no order.
-    async fn live(&self) -> Result<Vec<Live>, StoreError>;
+    /// The channels that have viewers now. A part of the store that is away takes its own channels off the list alone.
+    async fn live(&self) -> Result<Listed, StoreError>;
 
     /// Frees memory of what has expired, a bounded piece of work at a time.
     async fn sweep(&self) -> Result<(), StoreError>;
@@ -198,6 +198,15 @@ impl RollCall {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark(pub u64);
 
+/// The channels that have viewers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// In no order.
+    pub live: Vec<Live>,
+    /// Whether none is missing.
+    pub is_whole: bool,
+}
+
 /// A channel that has viewers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Live {
@@ -207,6 +216,8 @@ pub struct Live {
     pub count: u32,
     /// When that was true.
     pub as_of: Timestamp,
+    /// As in [`Reading`].
+    pub restored: Timestamp,
 }
 
 impl From<Reading> for Count {

@@ -4,8 +4,9 @@
 //! - One listing is under way at a time, and [`READS`] are begun per interval at most: one, unless it fails or finds nothing.
 //!   A listing goes on when the caller that began it goes away.
 //! - What this node writes is in the list at once. What other nodes write is in it within an interval.
-//! - While the store can't tell, or takes longer than [`WAIT`], the last list is given as stale for up to [`STALE_FOR`];
-//!   then the error. An empty list can't be marked as stale, so the error takes its place at once.
+//! - A list that may lack viewers is given as stale: a part of the store is away, or nodes are writing again what was lost.
+//! - While the store can't tell at all, or takes longer than [`WAIT`], the last list is given as stale for up to
+//!   [`STALE_FOR`]; then the error. An empty list can't be marked as stale, so the error takes its place at once.
 
 use std::{
     cmp::Reverse,
@@ -15,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
@@ -25,7 +27,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::memory::STALE_FOR;
 use crate::{
     domain::{ChannelId, Count, CountUpdate, Timestamp},
-    server::store::{Live, Store, StoreError},
+    server::store::{Listed, StoreError},
 };
 
 /// The most listings in an interval.
@@ -37,12 +39,22 @@ const WAIT: Duration = Duration::from_secs(1);
 /// How long a listing may take.
 const LONGEST: Duration = Duration::from_secs(10);
 
+/// Lists what is live.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// What is live now.
+    ///
+    /// # Errors
+    /// When nothing of it can be told.
+    async fn list(&self) -> Result<Listed, StoreError>;
+}
+
 /// The live channels of a node. Cloning is cheap.
 #[derive(Clone)]
 pub struct LiveList(Arc<Inner>);
 
 struct Inner {
-    store: Arc<dyn Store>,
+    source: Arc<dyn Source>,
     interval: Duration,
     state: RwLock<State>,
 }
@@ -66,6 +78,7 @@ struct State {
 /// Channels with their counts, ranked.
 struct Listing {
     begun: Instant,
+    is_whole: bool,
     /// When the store's counts were true.
     as_of: Timestamp,
     counts: HashMap<ChannelId, (u32, Timestamp)>,
@@ -73,9 +86,9 @@ struct Listing {
 }
 
 impl LiveList {
-    /// Lists what is live in `store`, once per `interval`.
-    pub fn new(store: Arc<dyn Store>, interval: Duration) -> Self {
-        Self(Arc::new(Inner { store, interval, state: RwLock::default() }))
+    /// Lists what is live by `source`, once per `interval`.
+    pub fn new(source: Arc<dyn Source>, interval: Duration) -> Self {
+        Self(Arc::new(Inner { source, interval, state: RwLock::default() }))
     }
 
     /// Takes note of a channel's count after a write by this node.
@@ -134,8 +147,8 @@ impl LiveList {
     }
 
     async fn read(self, begun: Instant) {
-        let listed = match timeout(LONGEST, AssertUnwindSafe(self.0.store.live()).catch_unwind()).await {
-            Ok(Ok(listed)) => listed.map(|live| Listing::new(begun, live)),
+        let listed = match timeout(LONGEST, AssertUnwindSafe(self.0.source.list()).catch_unwind()).await {
+            Ok(Ok(listed)) => listed.map(|listed| Listing::new(begun, listed)),
             Ok(Err(_panicked)) => Err(StoreError::Refused("the store panicked".to_owned())),
             Err(_elapsed) => Err(StoreError::Unreachable("the listing takes too long".to_owned())),
         };
@@ -162,11 +175,11 @@ impl LiveList {
 }
 
 impl Listing {
-    fn new(begun: Instant, live: Vec<Live>) -> Self {
+    fn new(begun: Instant, Listed { live, is_whole }: Listed) -> Self {
         let as_of = live.iter().map(|live| live.as_of).max().unwrap_or_default();
         let ranked = live.iter().map(|live| (Reverse(live.count), live.channel.clone())).collect();
         let counts = live.into_iter().map(|live| (live.channel, (live.count, live.as_of))).collect();
-        Self { begun, as_of, counts, ranked }
+        Self { begun, is_whole, as_of, counts, ranked }
     }
 
     fn count(&self, channel: &ChannelId) -> u32 {
@@ -192,9 +205,9 @@ impl Listing {
 }
 
 impl State {
-    /// Whether the last listing still holds. An empty one is tried again: it would hide an outage.
+    /// Whether the last listing still holds. One that is empty or partial is tried again.
     fn is_current(&self, now: Instant, interval: Duration) -> bool {
-        let holds = |last: &Listing| now < last.begun + interval && !last.ranked.is_empty();
+        let holds = |last: &Listing| now < last.begun + interval && last.is_whole && !last.ranked.is_empty();
         self.last.as_ref().is_some_and(holds) && self.error.is_none()
     }
 
@@ -204,7 +217,7 @@ impl State {
         let last = self.last.as_ref().ok_or_else(error)?;
         let age = now.saturating_duration_since(last.begun);
         let is_overdue = self.reading.as_ref().is_some_and(|(begun, _)| now >= *begun + WAIT);
-        let is_stale = self.error.is_some() || is_overdue || age >= interval + WAIT;
+        let is_stale = self.error.is_some() || !last.is_whole || is_overdue || age >= interval + WAIT;
         if is_stale && (last.ranked.is_empty() || age >= STALE_FOR) {
             return Err(error());
         }

@@ -20,8 +20,8 @@ use crate::{
     server::{
         clock::Skew,
         store::{
-            Attendance, Batch, Epoch, Live, MAX_OPS, Mark, Reading, RollCall, Store, StoreError, Written,
-            split,
+            Attendance, Batch, Epoch, Listed, Live, MAX_OPS, Mark, Reading, RollCall, Store, StoreError,
+            Written, split,
         },
     },
 };
@@ -275,22 +275,28 @@ impl<R: Runner> Store for RemoteStore<R> {
         flatten(&calls, answers)
     }
 
-    async fn live(&self) -> Result<Vec<Live>, StoreError> {
+    async fn live(&self) -> Result<Listed, StoreError> {
         let buckets = self.keys.buckets();
         let calls = self.calls(&buckets, |_| 1, MAX_READ);
         let answers = join_all(calls.iter().map(|buckets| self.listed_call(buckets))).await;
-        // A part that is away doesn't take the others' channels off the list.
+        let mut is_whole = answers.iter().all(Result::is_ok);
         if answers.iter().all(Result::is_err) {
             return Err(answers.into_iter().find_map(Result::err).unwrap_or_else(StoreError::unexpected));
         }
         let names = answers.into_iter().flatten().flatten().flatten();
         let channels: Vec<_> = names.filter_map(|name| ChannelId::parse(&name).ok()).collect();
+        let mut live = Vec::new();
         let readings = self.counts(&channels).await;
-        let live = |(channel, reading): (ChannelId, Result<Reading, StoreError>)| match reading {
-            Ok(Reading { count, as_of, .. }) if count > 0 => Some(Live { channel, count, as_of }),
-            _ => None,
-        };
-        Ok(channels.into_iter().zip(readings).filter_map(live).collect())
+        for (channel, reading) in channels.into_iter().zip(readings) {
+            match reading {
+                Ok(Reading { count, as_of, restored, .. }) if count > 0 => {
+                    live.push(Live { channel, count, as_of, restored });
+                }
+                Ok(_) => {}
+                Err(_) => is_whole = false,
+            }
+        }
+        Ok(Listed { live, is_whole })
     }
 
     async fn sweep(&self) -> Result<(), StoreError> {
