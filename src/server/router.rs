@@ -37,6 +37,7 @@ pub fn router(site_root: &Path, state: AppState) -> io::Result<Router> {
         .merge(reads::routes().layer(any_origin.clone()))
         .merge(badge::routes().layer(any_origin.clone()))
         .merge(openapi::routes().layer(any_origin.clone()))
+        .merge(health::ping().layer(any_origin.clone()))
         .merge(sse::routes().layer(any_origin))
         .merge(calls::routes())
         .merge(follow_call::routes())
@@ -94,7 +95,7 @@ pub fn panicked(metrics: Metrics) -> impl Fn() -> Response {
 /// What answers when the server has no place for another connection: that it lives, and that others should come back.
 pub fn busy(metrics: Metrics) -> Router {
     let overloaded = async || Problem::new(Code::Overloaded).retry_after(5);
-    last(Router::new().merge(health::liveness()).fallback(overloaded), metrics)
+    last(health::liveness().merge(health::ping()).fallback(overloaded), metrics)
 }
 
 /// What answers an address that has too many connections: the same to everything.
