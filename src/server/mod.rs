@@ -2,7 +2,7 @@
 //!
 //! [`clock`], [`metrics`], [`background`], [`limits`], [`listen`], [`origins`], [`request_id`], [`robots`] → [`config`],
 //! [`telemetry`] → [`store`] → [`settings`], [`fanout`], [`follow`] → [`presence`] → [`visitor`] → [`calls`], [`follow_call`],
-//! [`front`], [`openapi`], [`reads`], [`badge`], [`sse`], [`health`], [`site`] → [`router`] → [`boot`].
+//! [`front`], [`openapi`], [`reads`], [`badge`], [`sse`], [`health`], [`files`], [`site`] → [`router`] → [`boot`].
 
 #![warn(missing_docs)]
 
@@ -13,6 +13,7 @@ pub mod calls;
 pub mod clock;
 pub mod config;
 pub mod fanout;
+pub mod files;
 pub mod follow;
 pub mod follow_call;
 pub mod front;

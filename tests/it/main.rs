@@ -9,6 +9,7 @@
 //! - `counting`: ways in which counters elsewhere have gone wrong.
 //! - `deploy`: what operators copy, held to the program.
 //! - `faults`: real Redis servers that are killed, emptied, paused, filled and demoted.
+//! - `files`: what browsers load, and of which build.
 //! - `fuzz`: every parser of what strangers send, given whatever there is.
 //! - `follow`: who follows what, wherever that is kept.
 //! - `home`: what is live now; players.
@@ -38,6 +39,7 @@ mod counting;
 mod deploy;
 mod door;
 mod faults;
+mod files;
 mod follow;
 mod fuzz;
 mod hardening;
