@@ -2,7 +2,7 @@
 //!
 //! [`clock`], [`metrics`], [`background`], [`limits`], [`listen`], [`origins`], [`request_id`], [`robots`] → [`config`],
 //! [`telemetry`] → [`store`] → [`settings`], [`fanout`], [`follow`] → [`presence`] → [`visitor`] → [`calls`], [`follow_call`],
-//! [`front`], [`openapi`], [`reads`], [`badge`], [`sse`], [`health`], [`files`], [`site`] → [`router`] → [`boot`].
+//! [`front`], [`openapi`], [`reads`], [`badge`], [`sse`], [`health`], [`files`], [`html`], [`site`] → [`router`] → [`boot`].
 
 #![warn(missing_docs)]
 
@@ -18,6 +18,7 @@ pub mod follow;
 pub mod follow_call;
 pub mod front;
 pub mod health;
+pub mod html;
 pub mod limits;
 pub mod listen;
 pub mod metrics;

@@ -5,6 +5,7 @@ use std::{io, panic::AssertUnwindSafe, path::Path};
 use axum::{
     Router,
     extract::{Request, State},
+    handler::Handler,
     http::{HeaderValue, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
@@ -13,8 +14,8 @@ use futures::FutureExt;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
-    badge, calls, follow_call, front, health, metrics::Metrics, openapi, reads, request_id, site, sse,
-    state::AppState,
+    badge, calls, follow_call, front, health, metrics::Metrics, openapi, reads, request_id,
+    site, sse, state::AppState,
 };
 use crate::api::{Code, Problem};
 
@@ -44,7 +45,7 @@ pub fn router(site_root: &Path, state: AppState) -> io::Result<Router> {
         .merge(health::routes())
         .merge(site::routes(site_root)?)
         .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed))
-        .fallback(not_found)
+        .fallback(not_found.layer(site::compression()))
         // One layer for all that every answer has: each costs every request a copy of what it is laid round.
         .layer(from_fn_with_state(state.metrics.clone(), answer))
         .with_state(state))

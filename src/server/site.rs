@@ -1,27 +1,50 @@
-//! The files that browsers load, and the pages.
+//! The pages.
+//!
+//! A page holds a count of this moment, a nonce, and words in the visitor's language, so no cache may give it to anybody
+//! else. It is compressed on the way: there is nothing secret in it, which compression could give away (the attack is
+//! known as BREACH). The nonce is in it once and for one answer.
 
-use std::{collections::HashMap, io, net::SocketAddr, path::Path};
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
+    net::SocketAddr,
+    path::Path,
+};
 
 use axum::{
     Router,
+    body::{Body, to_bytes},
     extract::{Query, Request, State},
-    http::{Uri, header},
+    handler::Handler,
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
 use leptos::{config::LeptosOptions, nonce::Nonce, prelude::provide_context};
 use leptos_axum::generate_route_list;
+use tower_http::compression::{CompressionLayer, predicate::SizeAbove};
 
-use super::{files, state::AppState};
+use super::{files, html, state::AppState};
 use crate::{
     app::{App, shell},
     domain::ChannelId,
 };
 
+/// The least length of a page that is worth compressing: it fits into one packet anyway.
+const WORTH_COMPRESSING: u64 = 1_024;
+
+/// Browsers may keep a page and have to ask before they show it again. (`no-store` would keep it out of the back/forward
+/// cache of some.)
+const OWN_COPY: HeaderValue = HeaderValue::from_static("private, no-cache");
+
+/// What a page depends on apart from its address.
+const VARY: HeaderValue = HeaderValue::from_static("accept-language, accept-encoding");
+
 /// What Leptos needs to know to name the files in the pages.
 ///
 /// # Errors
-/// When the files of the browser half can't be read.
+/// When the files of the browser's half can't be read.
 pub fn leptos_options(addr: SocketAddr, site_root: &Path) -> io::Result<LeptosOptions> {
     let build = files::current_build(site_root)?;
     Ok(LeptosOptions::builder()
@@ -32,7 +55,7 @@ pub fn leptos_options(addr: SocketAddr, site_root: &Path) -> io::Result<LeptosOp
         .build())
 }
 
-/// Files and pages. A file of the site root wins over a channel of the same name.
+/// Pages and files.
 ///
 /// # Errors
 /// When the site root can't be read.
@@ -40,9 +63,14 @@ pub fn routes(site_root: &Path) -> io::Result<Router<AppState>> {
     let mut router = files::routes(site_root)?;
     // The pages' own list of routes; making it also readies Leptos's executor.
     for listing in generate_route_list(App) {
-        router = router.route(listing.path(), get(page));
+        router = router.route(listing.path(), get(page.layer(compression())));
     }
     Ok(router)
+}
+
+/// Compresses pages, and nothing that is small.
+pub fn compression() -> CompressionLayer<SizeAbove> {
+    CompressionLayer::new().compress_when(SizeAbove::new(WORTH_COMPRESSING))
 }
 
 /// Renders whatever page is at the request's path, whole: without JavaScript it has to be complete too. Where there is
@@ -55,6 +83,39 @@ pub async fn page(State(state): State<AppState>, request: Request) -> Response {
     let framed_by = if is_embed { state.embed_frame_ancestors.as_str() } else { "'none'" };
     let nonce = Nonce::new();
     let policy = policy(&nonce, framed_by);
+    let known: Vec<_> = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect();
+    let rendered = render(&state, nonce.clone(), request).await;
+
+    let status = rendered.status();
+    let Ok(whole) = to_bytes(rendered.into_body(), usize::MAX).await else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let html = html::valid(&String::from_utf8_lossy(&whole));
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(header::VARY, VARY);
+    if let Ok(policy) = HeaderValue::try_from(policy) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    if status != StatusCode::OK {
+        headers.insert(header::CACHE_CONTROL, files::NOT_KEPT);
+        return (status, headers, html).into_response();
+    }
+    headers.insert(header::CACHE_CONTROL, OWN_COPY);
+    // A page with a nonce in it is another one each time.
+    if !html.contains(nonce.as_inner().as_ref())
+        && let Ok(tag) = HeaderValue::try_from(tag_of(&html))
+    {
+        let is_known = is_known(&known, &tag);
+        headers.insert(header::ETAG, tag);
+        if is_known {
+            return (StatusCode::NOT_MODIFIED, headers).into_response();
+        }
+    }
+    (headers, html).into_response()
+}
+
+async fn render(state: &AppState, nonce: Nonce, request: Request) -> Response<Body> {
     let (presence, follows, leptos) = (state.presence.clone(), state.follows.clone(), state.leptos.clone());
     let template = state.stream_url_template.clone();
     let context = move || {
@@ -65,8 +126,7 @@ pub async fn page(State(state): State<AppState>, request: Request) -> Response {
         }
         provide_context(nonce.clone());
     };
-    let render = leptos_axum::render_app_async_with_context(context, move || shell(leptos.clone()));
-    ([(header::CONTENT_SECURITY_POLICY, policy)], render(request).await).into_response()
+    leptos_axum::render_app_async_with_context(context, move || shell(leptos.clone()))(request).await
 }
 
 /// What a page may load: from here, and the one script that has the nonce. Streams are played from any secure place.
@@ -82,4 +142,17 @@ fn policy(nonce: &Nonce, framed_by: &str) -> String {
 fn asked_for(uri: &Uri) -> Option<ChannelId> {
     let Query(query) = Query::<HashMap<String, String>>::try_from_uri(uri).ok()?;
     (uri.path() == "/").then(|| ChannelId::parse(query.get("channel")?.trim()).ok())?
+}
+
+/// What stands for a page in `ETag`. It is weak: compressed or not, the page is the same.
+fn tag_of(html: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    html.hash(&mut hasher);
+    format!("W/\"{:016x}\"", hasher.finish())
+}
+
+/// Whether the browser has this page already (`If-None-Match`, RFC 9110, section 13.1.2).
+fn is_known(known: &[HeaderValue], tag: &HeaderValue) -> bool {
+    let mut tags = known.iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    tags.any(|known| matches!(known.trim_ascii(), known if known == b"*" || known == tag.as_bytes()))
 }

@@ -99,7 +99,11 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("server::health", &["server::presence", "server::state"]),
     ("server::openapi", &["server::state"]),
     ("server::files", &[]),
-    ("server::site", &["app", "domain", "server::files", "server::state"]),
+    ("server::html", &[]),
+    (
+        "server::site",
+        &["app", "domain", "server::files", "server::html", "server::state"],
+    ),
     ("server::router", &["api", "app", "server"]),
     ("server::boot", &["server"]),
     ("server", &[]),

@@ -3,6 +3,7 @@
 //! - `architecture`: who may import whom, and where the feature gates are.
 //! - `api`: the calls over HTTP.
 //! - `badge`: the count as an image and as JSON.
+//! - `caching`: who may keep which answer for how long, and what is sent again.
 //! - `cluster`, `upstash`: what is particular to those stores.
 //! - `connections`: ways to Redis (TLS, users, sockets, databases), and wrong ones.
 //! - `contract`: what every store promises, run on every store.
@@ -32,6 +33,7 @@
 mod api;
 mod architecture;
 mod badge;
+mod caching;
 mod cluster;
 mod connections;
 mod contract;
