@@ -3,7 +3,7 @@
 use std::{io, panic::AssertUnwindSafe, path::Path};
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::{Request, State},
     handler::Handler,
     http::{HeaderValue, header},
@@ -14,7 +14,7 @@ use futures::FutureExt;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
-    badge, calls, follow_call, front, health, metrics::Metrics, openapi, reads, request_id,
+    badge, calls, follow_call, front, health, listen::Link, metrics::Metrics, openapi, reads, request_id,
     site, sse, state::AppState,
 };
 use crate::api::{Code, Problem};
@@ -118,10 +118,10 @@ fn last(router: Router, metrics: Metrics) -> Router {
 }
 
 /// Programs get a problem, people a page.
-async fn not_found(state: State<AppState>, request: Request) -> Response {
+async fn not_found(state: State<AppState>, link: Extension<Link>, request: Request) -> Response {
     if request.uri().path().starts_with("/api/") {
         Problem::new(Code::NotFound).into_response()
     } else {
-        site::page(state, request).await
+        site::page(state, link, request).await
     }
 }

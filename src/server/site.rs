@@ -13,7 +13,7 @@ use std::{
 };
 
 use axum::{
-    Router,
+    Extension, Router,
     body::{Body, to_bytes},
     extract::{Query, Request, State},
     handler::Handler,
@@ -25,9 +25,9 @@ use leptos::{config::LeptosOptions, nonce::Nonce, prelude::provide_context};
 use leptos_axum::generate_route_list;
 use tower_http::compression::{CompressionLayer, predicate::SizeAbove};
 
-use super::{files, html, state::AppState};
+use super::{files, html, listen::Link, state::AppState};
 use crate::{
-    app::{App, shell},
+    app::{App, SiteOrigin, shell},
     domain::ChannelId,
 };
 
@@ -75,7 +75,11 @@ pub fn compression() -> CompressionLayer<SizeAbove> {
 
 /// Renders whatever page is at the request's path, whole: without JavaScript it has to be complete too. Where there is
 /// none it is the page that says so, with 404.
-pub async fn page(State(state): State<AppState>, request: Request) -> Response {
+pub async fn page(
+    State(state): State<AppState>,
+    Extension(link): Extension<Link>,
+    request: Request,
+) -> Response {
     if let Some(channel) = asked_for(request.uri()) {
         return Redirect::to(&format!("/{channel}")).into_response();
     }
@@ -84,7 +88,7 @@ pub async fn page(State(state): State<AppState>, request: Request) -> Response {
     let nonce = Nonce::new();
     let policy = policy(&nonce, framed_by);
     let known: Vec<_> = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect();
-    let rendered = render(&state, nonce.clone(), request).await;
+    let rendered = render(&state, &link, nonce.clone(), request).await;
 
     let status = rendered.status();
     let Ok(whole) = to_bytes(rendered.into_body(), usize::MAX).await else {
@@ -115,18 +119,32 @@ pub async fn page(State(state): State<AppState>, request: Request) -> Response {
     (headers, html).into_response()
 }
 
-async fn render(state: &AppState, nonce: Nonce, request: Request) -> Response<Body> {
+async fn render(state: &AppState, link: &Link, nonce: Nonce, request: Request) -> Response<Body> {
     let (presence, follows, leptos) = (state.presence.clone(), state.follows.clone(), state.leptos.clone());
     let template = state.stream_url_template.clone();
+    let origin = origin(state, link, &request);
     let context = move || {
         provide_context(presence.clone());
         provide_context(follows.clone());
         if let Some(template) = template.clone() {
             provide_context(template);
         }
+        if let Some(origin) = origin.clone() {
+            provide_context(origin);
+        }
         provide_context(nonce.clone());
     };
     leptos_axum::render_app_async_with_context(context, move || shell(leptos.clone()))(request).await
+}
+
+/// Where the visitor has found this site. A proxy of ours says whether that was by TLS.
+fn origin(state: &AppState, link: &Link, request: &Request) -> Option<SiteOrigin> {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| request.uri().authority().map(|authority| authority.as_str()))?;
+    let is_proxied = state.proxies.include(link.peer().ip());
+    let forwarded = request.headers().get("x-forwarded-proto").filter(|_| is_proxied);
+    let is_tls = forwarded.map_or(state.speaks_tls, |proto| proto == "https");
+    Some(SiteOrigin(format!("{}://{host}", if is_tls { "https" } else { "http" })))
 }
 
 /// What a page may load: from here, and the one script that has the nonce. Streams are played from any secure place.

@@ -102,7 +102,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("server::html", &[]),
     (
         "server::site",
-        &["app", "domain", "server::files", "server::html", "server::state"],
+        &["app", "domain", "server::files", "server::html", "server::listen::Link", "server::state"],
     ),
     ("server::router", &["api", "app", "server"]),
     ("server::boot", &["server"]),

@@ -14,6 +14,7 @@
 //! - `fuzz`: every parser of what strangers send, given whatever there is.
 //! - `follow`: who follows what, wherever that is kept.
 //! - `home`: what is live now; players.
+//! - `html`: pages, held to the HTML standard by its checker.
 //! - `nodes`: several programs of ours, of which one is killed.
 //! - `openapi`: the description of the calls, held to the code.
 //! - `pages`: what the server renders.
@@ -46,6 +47,7 @@ mod follow;
 mod fuzz;
 mod hardening;
 mod home;
+mod html;
 mod limits;
 mod nginx;
 mod nodes;
