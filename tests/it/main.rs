@@ -4,6 +4,7 @@
 //! - `api`: the calls over HTTP.
 //! - `badge`: the count as an image and as JSON.
 //! - `caching`: who may keep which answer for how long, and what is sent again.
+//! - `caddy`, `nginx`: behind real ones, with the configurations in `docs/deploy`.
 //! - `cluster`, `upstash`: what is particular to those stores.
 //! - `connections`: ways to Redis (TLS, users, sockets, databases), and wrong ones.
 //! - `contract`: what every store promises, run on every store.
@@ -35,6 +36,7 @@ mod api;
 mod architecture;
 mod badge;
 mod caching;
+mod caddy;
 mod cluster;
 mod connections;
 mod contract;
