@@ -23,7 +23,10 @@ use axum::{
 };
 use leptos::{config::LeptosOptions, nonce::Nonce, prelude::provide_context};
 use leptos_axum::generate_route_list;
-use tower_http::compression::{CompressionLayer, predicate::SizeAbove};
+use tower_http::{
+    CompressionLevel,
+    compression::{CompressionLayer, predicate::SizeAbove},
+};
 
 use super::{files, html, listen::Link, state::AppState};
 use crate::{
@@ -68,9 +71,11 @@ pub fn routes(site_root: &Path) -> io::Result<Router<AppState>> {
     Ok(router)
 }
 
-/// Compresses pages, and nothing that is small.
+/// Compresses pages, and nothing that is small. They repeat themselves so much that the fastest way is good enough.
 pub fn compression() -> CompressionLayer<SizeAbove> {
-    CompressionLayer::new().compress_when(SizeAbove::new(WORTH_COMPRESSING))
+    CompressionLayer::new()
+        .quality(CompressionLevel::Fastest)
+        .compress_when(SizeAbove::new(WORTH_COMPRESSING))
 }
 
 /// Renders whatever page is at the request's path, whole: without JavaScript it has to be complete too. Where there is

@@ -112,6 +112,17 @@ async fn a_file_at_the_root_is_asked_for_again_and_sent_when_it_has_changed() {
 }
 
 #[tokio::test]
+async fn there_is_a_small_icon_for_browsers_that_ask_for_one_by_its_old_name() {
+    let site = stub_site("one");
+    fs::copy("public/favicon.ico", site.path().join("favicon.ico")).unwrap();
+    let app = TestApp::serving(site).await;
+    let icon = app.get("/favicon.ico").await;
+    assert_eq!((icon.status(), header(&icon, "content-type")), (StatusCode::OK, "image/x-icon"));
+    let icon = icon.bytes().await.unwrap();
+    assert!(icon.starts_with(&[0, 0, 1, 0]) && icon.len() < 1_024, "{} bytes", icon.len());
+}
+
+#[tokio::test]
 async fn caches_are_told_that_files_come_compressed_or_not() {
     let app = TestApp::start().await;
     for path in ["/widget.js", "/robots.txt", &script(&app).await] {
