@@ -17,18 +17,15 @@ pub(super) fn About(
     /// Its one address on this site.
     path: String,
 ) -> impl IntoView {
-    let url = use_context::<SiteOrigin>().map(|SiteOrigin(origin)| {
-        let url = [&origin, path.as_str()].concat();
-        view! { <Meta property="og:url" content=url /> }
-    });
+    let url = use_context::<SiteOrigin>().map_or_else(|| path.clone(), |SiteOrigin(origin)| origin + &path);
     view! {
-        <Link rel="canonical" href=path />
+        <Link rel="canonical" href=url.clone() />
         <Meta name="description" content=description.clone() />
         <Meta property="og:type" content="website" />
         <Meta property="og:site_name" content="Aforo" />
         <Meta property="og:locale" content=use_locale().as_str() />
         <Meta property="og:title" content=title />
         <Meta property="og:description" content=description />
-        {url}
+        <Meta property="og:url" content=url />
     }
 }

@@ -192,7 +192,7 @@ async fn pages_say_what_they_are_to_those_who_link_to_them() {
             format!(r#"<meta property="og:description" content="{description}">"#),
             r#"<meta property="og:type" content="website">"#.to_owned(),
             format!(r#"<meta property="og:url" content="{}{address}">"#, app.base),
-            format!(r#"<link href="{address}" rel="canonical">"#),
+            format!(r#"<link href="{}{address}" rel="canonical">"#, app.base),
         ] {
             assert_eq!(html.matches(&expected).count(), 1, "{expected} in {html}");
         }
