@@ -104,7 +104,9 @@ test)
   bash scripts/setup.sh build
   command -v redis-server >/dev/null || apt_install redis-server
   command -v nginx >/dev/null || apt_install nginx-light
+  command -v caddy >/dev/null || apt_install caddy
   command -v chromium >/dev/null || apt_install chromium
+  command -v java >/dev/null || apt_install default-jre-headless # for the HTML checker among the npm packages
   npm_packages end2end
   npm_packages tests/upstash-client
   ;;

@@ -2,7 +2,9 @@ use leptos::{either::Either, prelude::*};
 use leptos_meta::Title;
 use leptos_router::hooks::use_params_map;
 
-use super::{NotFoundPage, alive::Alive, badge::Badge, follow::Follow, player::Player};
+use super::{
+    NotFoundPage, about::About, alive::Alive, badge::Badge, follow::Follow, player::Player, words::words,
+};
 use crate::{components::PageRole, domain::ChannelId, hooks::use_locale};
 
 /// `/{channel}`: the player, how many are watching and how many follow. Who opens it is a viewer.
@@ -14,8 +16,11 @@ pub fn ChannelPage() -> impl IntoView {
     };
     let locale = use_locale();
     let title = channel.to_string();
+    let description = [&title, words(locale).channel_about].concat();
+    let path = ["/", &title].concat();
     Either::Right(view! {
         <Title text=title.clone() />
+        <About title=title.clone() description path />
         <Alive />
         <main class="channel">
             <Player channel=channel.clone() locale />

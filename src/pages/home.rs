@@ -1,7 +1,7 @@
 use leptos::prelude::*;
 use leptos_meta::Title;
 
-use super::{live::LiveChannels, words::words};
+use super::{about::About, live::LiveChannels, words::words};
 use crate::hooks::use_locale;
 
 /// How many channels are listed: as many as one stream takes.
@@ -14,6 +14,7 @@ pub fn HomePage() -> impl IntoView {
     let words = words(locale);
     view! {
         <Title text="Aforo" />
+        <About title="Aforo".to_owned() description=words.tagline.to_owned() path="/".to_owned() />
         <main class="home">
             <h1 class="home__name">"Aforo"</h1>
             <p class="home__tagline">{words.tagline}</p>

@@ -45,7 +45,7 @@ fn Row(update: CountUpdate, locale: Locale) -> impl IntoView {
             <a class="live__link" href=page>
                 <span class="live__name">{name.clone()}</span>
                 <viewer-counter channel=name count=update.count.map(|count| count.to_string())>
-                    <span class="viewer-counter" role="img" data-state=state aria-label=label>
+                    <span class="viewer-counter" translate="no" role="img" data-state=state aria-label=label>
                         <span class="viewer-counter__dot"></span>
                         <svg class="viewer-counter__eye" viewBox="0 0 24 24" aria-hidden="true">
                             <path d="M2 12s3.6-7 10-7 10 7 10 7-3.6 7-10 7S2 12 2 12Z"></path>

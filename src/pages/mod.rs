@@ -1,5 +1,6 @@
 //! The pages: plain HTML, with the islands of [`crate::components`] in it. No logic.
 
+mod about;
 mod alive;
 mod badge;
 mod channel;
@@ -11,6 +12,7 @@ mod not_found;
 mod player;
 mod words;
 
+pub use about::SiteOrigin;
 pub use channel::ChannelPage;
 pub use embed::EmbedPage;
 pub use home::HomePage;

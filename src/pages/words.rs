@@ -19,6 +19,8 @@ pub(super) struct Words {
     pub nobody: &'static str,
     pub nobody_hint: &'static str,
     pub live_unknown: &'static str,
+    /// Behind the name of a channel.
+    pub channel_about: &'static str,
 }
 
 /// The words of a language.
@@ -39,6 +41,7 @@ pub(super) const fn words(locale: Locale) -> &'static Words {
             nobody: "Nadie está mirando nada todavía.",
             nobody_hint: "Abre un canal: quien lo abre cuenta como el primer espectador.",
             live_unknown: "No se puede saber ahora mismo qué canales están en vivo.",
+            channel_about: " en vivo: la transmisión y cuánta gente la está mirando ahora mismo.",
         },
         Locale::En => &Words {
             tagline: "How many people are watching, right now",
@@ -55,6 +58,7 @@ pub(super) const fn words(locale: Locale) -> &'static Words {
             nobody: "Nobody is watching anything yet.",
             nobody_hint: "Open a channel: whoever opens it is its first viewer.",
             live_unknown: "Which channels are live can’t be told just now.",
+            channel_about: " live: the stream, and how many people are watching it right now.",
         },
         Locale::Pt => &Words {
             tagline: "Quanta gente está assistindo, agora mesmo",
@@ -71,6 +75,7 @@ pub(super) const fn words(locale: Locale) -> &'static Words {
             nobody: "Ninguém está assistindo a nada ainda.",
             nobody_hint: "Abra um canal: quem abre é o primeiro espectador.",
             live_unknown: "Não dá para saber agora quais canais estão ao vivo.",
+            channel_about: " ao vivo: a transmissão e quanta gente está assistindo agora mesmo.",
         },
     }
 }
