@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::time::{advance, sleep};
 
 use super::*;
+use crate::server::store::Live;
 
 const INTERVAL: Duration = Duration::from_secs(2);
 
