@@ -374,3 +374,42 @@ impl Remembered {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::{Policy, SessionId, ViewerId};
+
+    fn join(n: u128) -> Op {
+        let uuid = Uuid::from_u128(n);
+        let act = Act::Join { lease: Duration::from_secs(60) };
+        Op { viewer: ViewerId::new(uuid).unwrap(), session: SessionId::new(uuid).unwrap(), act }
+    }
+
+    fn reading(mark: u64, millis: u64) -> Reading {
+        Reading { mark: Some(Mark(mark)), ..Reading::certain(1, Timestamp::from_millis(millis)) }
+    }
+
+    #[test]
+    fn a_loss_is_noticed_by_what_a_late_write_says() {
+        let policy = Policy::default();
+        let memory = Memory::new(policy.lease_rules(), policy.update_interval, Arc::default());
+        let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
+        memory.accept(&channel, &join(1), now);
+        assert_eq!(memory.take_in(&channel, &Ok(reading(7, 1_000)), now).1, Loss::None);
+        // The store is away for a while, and comes back without the channel.
+        memory.accept(&channel, &join(2), now);
+        memory.missed(&channel, &join(2));
+        let piece = memory.next_piece(&channel, now, 100).unwrap();
+        assert_eq!(piece.batch.ops.len(), 1);
+        memory.rewritten(&piece, &reading(8, 2_000));
+        assert!(memory.take_found_loss());
+        assert!(memory.next_piece(&channel, now, 100).is_none(), "all was handed out once");
+        let piece = memory.next_piece(&channel, now, 100).unwrap();
+        assert_eq!(piece.batch.ops.len(), 2, "both are written again");
+        memory.rewritten(&piece, &reading(8, 3_000));
+        assert!(memory.unwritten().is_empty());
+    }
+}
