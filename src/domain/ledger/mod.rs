@@ -27,6 +27,8 @@ pub struct Ledger {
     sessions: BTreeMap<Key, Entry>,
     /// How many of them are to be written again: those that were not written since the last loss.
     pending: usize,
+    /// How many of those only repeat a leave.
+    repeated: usize,
     /// Something of it was lost, and is not all written again.
     is_lost: bool,
     /// Counts the losses, so that a loss costs nothing here, however many sessions there are.
@@ -103,11 +105,18 @@ impl Ledger {
             if session.parts().phase == Phase::Beating {
                 self.useful_until = self.useful_until.max(session.useless_from(rules));
             }
-            if self.sessions.insert(key, entry).is_some_and(|old| old.written_after != losses) {
-                self.pending -= 1;
+            if let Some(old) = self.sessions.insert(key, entry) {
+                self.forget(&old);
             }
             return session.is_live(now);
         };
+        if entry.is_repeated {
+            // What happens now takes its place.
+            entry.is_repeated = false;
+            entry.written_after = self.losses;
+            self.pending -= 1;
+            self.repeated -= 1;
+        }
         let session = &mut entry.session;
         let at = session.not_before(now, false);
         match op.act {
@@ -120,7 +129,6 @@ impl Ledger {
             Act::Renew { .. } | Act::Restore(_) | Act::Late(_) | Act::Withdraw(_) => {}
         }
         entry.version = entry.version.wrapping_add(1);
-        entry.is_repeated = false;
         self.useful_until = self.useful_until.max(entry.session.useless_from(rules));
         entry.session.is_live(now)
     }
@@ -157,6 +165,12 @@ impl Ledger {
 
     /// The store has lost the channel: everything is to be written again.
     pub fn lost(&mut self) {
+        for (_, key) in &self.unknown_leaves {
+            if let Some(entry) = self.sessions.get_mut(key) {
+                entry.is_repeated = false;
+            }
+        }
+        self.repeated = 0;
         self.losses = self.losses.wrapping_add(1);
         self.is_lost = true;
         self.pending = self.sessions.len();
@@ -174,6 +188,7 @@ impl Ledger {
                 entry.written_after = self.losses.wrapping_sub(1);
                 entry.is_repeated = true;
                 self.pending += 1;
+                self.repeated += 1;
             }
         }
     }
@@ -196,6 +211,12 @@ impl Ledger {
         self.pending > 0
     }
 
+    /// Whether the store lacks something that was accepted here. Leaves that are only repeated are not lacking.
+    #[must_use]
+    pub const fn is_lacking(&self) -> bool {
+        self.pending > self.repeated
+    }
+
     /// The next sessions to write again, `most` at a time, after looking at ten times as many. Empty when the end is
     /// reached; then it begins again from the start.
     pub fn pending(&mut self, most: usize, now: Timestamp, rules: &LeaseRules) -> Vec<Pending> {
@@ -216,6 +237,7 @@ impl Ledger {
             if entry.session.useless_from(rules) <= now {
                 entry.written_after = self.losses;
                 over += 1;
+                self.repeated -= usize::from(std::mem::take(&mut entry.is_repeated));
                 continue;
             }
             let (viewer, session) = *key;
@@ -249,8 +271,8 @@ impl Ledger {
                 && (entry.version, self.losses) == (pending.version, pending.losses)
             {
                 entry.written_after = self.losses;
-                entry.is_repeated = false;
                 self.pending -= 1;
+                self.repeated -= usize::from(std::mem::take(&mut entry.is_repeated));
             }
         }
         self.is_lost &= self.pending > 0;
@@ -267,8 +289,8 @@ impl Ledger {
             .map(|(key, entry)| (*key, entry.session.useless_from(rules) <= now))
             .collect();
         for (key, _) in looked_at.iter().filter(|(_, is_over)| *is_over) {
-            if self.sessions.remove(key).is_some_and(|entry| entry.written_after != self.losses) {
-                self.pending -= 1;
+            if let Some(entry) = self.sessions.remove(key) {
+                self.forget(&entry);
             }
         }
         while self.unknown_leaves.front().is_some_and(|(at, _)| *at + rules.longest_lease <= now) {
@@ -277,6 +299,12 @@ impl Ledger {
         let is_end = looked_at.len() < most;
         self.swept = if is_end { None } else { looked_at.last().map(|(key, _)| *key) };
         is_end
+    }
+
+    /// An entry is not there any more.
+    fn forget(&mut self, entry: &Entry) {
+        self.pending -= usize::from(entry.written_after != self.losses);
+        self.repeated -= usize::from(entry.is_repeated);
     }
 
     /// The sessions that are remembered, those that have left included.

@@ -211,6 +211,7 @@ fn a_leave_is_repeated_for_a_store_that_learns_of_the_join_long_after_it() {
     assert_eq!(count(&mut store, at(20)), 1);
     other.repeat_leaves();
     other.repeat_leaves();
+    assert!(other.is_unwritten() && !other.is_lacking());
     assert_eq!(write_pending(&mut other, &mut store, at(21)), [Why::Repeated]);
     assert_eq!(count(&mut store, at(21)), 0);
     assert!(!other.is_unwritten());
@@ -238,6 +239,13 @@ fn leaves_are_repeated_while_they_matter_and_no_more_than_a_bounded_number() {
     }
     ledger.repeat_leaves();
     assert_eq!(ledger.pending, MOST_REPEATED);
+    // What happens to such a session takes the place of the repetition, and a loss takes all.
+    accept(&mut ledger, &of(5_000, JOIN), at(2));
+    assert_eq!((ledger.pending, ledger.repeated), (MOST_REPEATED - 1, MOST_REPEATED - 1));
+    ledger.lost();
+    assert_eq!((ledger.pending, ledger.repeated), (5_000, 0));
+    ledger.repeat_leaves();
+    assert_eq!((ledger.pending, ledger.repeated), (5_000, 0));
     while !ledger.sweep(at(200), 500, &RULES) {}
     assert!(ledger.is_empty() && ledger.unknown_leaves.is_empty() && !ledger.is_unwritten());
 }

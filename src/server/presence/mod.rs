@@ -420,7 +420,7 @@ impl Source for Everywhere {
         let is_fresh = count.is_some_and(|count| count.value.is_some() && !count.stale);
         let restored = live.iter().map(|live| live.restored).max().unwrap_or_default();
         let is_complete = remote.roll.last().is_none_or(|roll| roll.is_complete(restored));
-        let is_whole = listed.is_whole && is_fresh && is_complete && remote.memory.unwritten().is_empty();
+        let is_whole = listed.is_whole && is_fresh && is_complete && remote.memory.is_written();
         if !is_whole {
             remote.recovery.call();
         }
