@@ -28,6 +28,10 @@ use crate::{
 /// For how long the last good count is shown as stale before it becomes unknown.
 pub const STALE_FOR: Duration = Duration::from_secs(60);
 
+/// For how long a mark tells a node of a loss although the node remembers no session of the channel. Nodes that do remember
+/// some notice a loss within this time.
+const MARK_TELLS_FOR: Duration = Duration::from_secs(10);
+
 /// How many sessions are swept before others get at their channel.
 const SWEEP_STEP: usize = 500;
 
@@ -51,6 +55,8 @@ struct Remembered {
     ledger: Ledger,
     /// The store's mark of the channel; another one means that it was lost in between.
     mark: Option<Mark>,
+    /// When the mark was read.
+    mark_read: Option<Instant>,
     /// The last good count, and when it came.
     good: Option<(Count, Instant)>,
     /// When the channel was found to be lost, until it is whole again: by the store's clock, and here.
@@ -175,8 +181,10 @@ impl Memory {
         }
         let lost = remembered.mark.is_some()
             && remembered.mark != reading.mark
-            && !remembered.has_ended(asked, now, self.rules.longest_lease);
-        remembered.mark = reading.mark;
+            && !remembered.has_ended(asked, now, self.rules.longest_lease)
+            && (!remembered.ledger.is_empty()
+                || remembered.mark_read.is_some_and(|at| now < at + MARK_TELLS_FOR));
+        (remembered.mark, remembered.mark_read) = (reading.mark, Some(now));
         if lost {
             self.note_loss(&mut remembered, reading.as_of);
         }
