@@ -16,7 +16,10 @@ cargo rustc --lib --crate-type cdylib --profile wasm-release --target wasm32-unk
   --no-default-features --features hydrate
 
 # What went in and, since cargo-leptos writes to the same place, what came out.
-stamp() { cat "$wasm" style/main.css public/* scripts/site.sh scripts/shrink.mjs "$pkg"/* | sha256sum; }
+stamp() {
+  cat "$wasm" style/main.css public/* client/src/*.ts client/src/*/*.ts client/package-lock.json .browserslistrc \
+    scripts/site.sh scripts/*.mjs "$pkg"/* | sha256sum
+}
 if [ -f "$site/.stamp" ] && [ "$(cat "$site/.stamp")" = "$(stamp)" ]; then
   say "target/site is up to date"
   exit 0
@@ -29,8 +32,13 @@ bindings=$(mktemp -d)
 trap 'rm -rf "$bindings"' EXIT
 wasm-bindgen --target bundler --keep-debug --no-typescript --out-dir "$bindings" --out-name aforo "$wasm"
 node scripts/shrink.mjs "$bindings" "$pkg"
-"$tools/esbuild" --minify --log-level=warning style/main.css --outfile="$pkg/aforo.css"
+node scripts/styles.mjs style/main.css "$pkg/aforo.css"
 cp -r public/. "$site/"
-"$tools/esbuild" --minify --format=esm --charset=utf8 --log-level=warning --allow-overwrite "$site"/*.js --outdir="$site"
+script() { "$tools/esbuild" --minify --format=esm --charset=utf8 --log-level=warning --target="$target" --outdir="$site" "$@"; }
+target=$(node scripts/baseline.mjs)
+script --allow-overwrite "$site"/*.js
+# What only some pages need is a file of its own, with a hash in its name: hls.js.
+script --bundle --splitting --chunk-names='[name]-[hash]' client/src/player.ts client/src/share.ts
+cp client/node_modules/hls.js/LICENSE "$site/hls.js.LICENSE.txt"
 node scripts/precompress.mjs "$site"
 stamp > "$site/.stamp"
