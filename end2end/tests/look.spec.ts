@@ -194,3 +194,15 @@ test("the legend of the badges opens without a script", async ({ page }) => {
   await expect(legend.getByText("Sin datos por ahora.")).toBeVisible();
   await expect(legend.locator(".viewer-counter")).toHaveCount(3);
 });
+
+for (const colorScheme of ["light", "dark"] as const) {
+  test(`an invalid name and the open legend are accessible in ${colorScheme} colours`, async ({
+    newVisitor,
+  }) => {
+    const page = await newVisitor({ colorScheme, javaScriptEnabled: true });
+    await page.goto("/?channel=a%20b");
+    await page.locator(".legend summary").click();
+    const { violations } = await new AxeBuilder({ page }).analyze();
+    expect(violations.map(({ id }) => id)).toEqual([]);
+  });
+}

@@ -3,6 +3,7 @@
  * can, and with hls.js where it can't. What can be said without scripts is said without them too.
  */
 
+import AxeBuilder from "@axe-core/playwright";
 import type { Page } from "@playwright/test";
 
 import { serveStream } from "../fixtures/hls.ts";
@@ -215,3 +216,29 @@ test("without scripts, what lies behind the video says why there may be no pictu
   await page.goto(`${server.url}/${channelId}`);
   await expect(new Player(page).message).toHaveText(/no la reproduce/);
 });
+
+for (const [state, answer] of [
+  ["off-air", 404],
+  ["broken", 503],
+] as const) {
+  for (const colorScheme of ["light", "dark"] as const) {
+    test(`a player that is ${state} is accessible on a ${colorScheme} page`, async ({
+      newVisitor,
+      channelId,
+      newServer,
+      faults,
+    }) => {
+      faults.expect(new RegExp(String(answer)));
+      const page = await newVisitor({ colorScheme, javaScriptEnabled: true });
+      await needsFeeding(page);
+      const server = await newServer({ STREAM_URL_TEMPLATE: TEMPLATE });
+      await page.route("https://stream.test/**", (route) => route.fulfill({ status: answer }));
+      for (const path of [`/${channelId}`, embedPath(channelId, true)]) {
+        await page.goto(server.url + path);
+        await new Player(page).expectState(state);
+        const { violations } = await new AxeBuilder({ page }).analyze();
+        expect(violations.map(({ id }) => id)).toEqual([]);
+      }
+    });
+  }
+}

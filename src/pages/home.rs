@@ -71,7 +71,7 @@ fn ChannelForm() -> impl IntoView {
             />
             <button class="button button--main" type="submit">{words.open}</button>
             <p class="home__hint" id="channel-hint">{words.name_hint}</p>
-            <p class="home__error" id="channel-error">{error.unwrap_or(words.name_invalid)}</p>
+            <p class="home__error" id="channel-error" role="alert">{error.unwrap_or(words.name_invalid)}</p>
         </form>
     }
     .into_any()
