@@ -1,5 +1,5 @@
 // Writes a .br and a .gz beside every file under a folder that shrinks by being compressed. The server sends them to
-// browsers that take them, and compresses nothing itself.
+// browsers that take them.
 import { readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";

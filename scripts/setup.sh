@@ -107,7 +107,9 @@ test)
   command -v nginx >/dev/null || apt_install nginx-light
   [ -e /usr/lib/nginx/modules/ngx_rtmp_module.so ] || apt_install libnginx-mod-rtmp
   command -v ffmpeg >/dev/null || apt_install ffmpeg
+  command -v caddy >/dev/null || apt_install caddy
   command -v chromium >/dev/null || apt_install chromium
+  command -v java >/dev/null || apt_install default-jre-headless # for the HTML checker among the npm packages
   npm_packages end2end
   npm_packages tests/upstash-client
   ;;

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Builds the browser half into target/site: WebAssembly, its JavaScript, styles and public files, each also compressed.
-# Nothing is done when nothing has changed since the last time.
+# Builds the browser half into target/site: WebAssembly, its JavaScript and styles under pkg/<hash of them>, public files
+# beside, each also compressed. The builds before stay in pkg. Nothing is done when nothing has changed since the last time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/env.sh
 
 site=target/site
-pkg=$site/pkg
+# How many older builds stay: pages that are open load their files by name, and so do those of nodes not yet restarted.
+older=2
 wasm=$CARGO_TARGET_DIR/wasm32-unknown-unknown/wasm-release/aforo.wasm
 tools=scripts/node_modules/.bin
 
@@ -17,8 +18,11 @@ cargo rustc --lib --crate-type cdylib --profile wasm-release --target wasm32-unk
 
 # What went in and, since cargo-leptos writes to the same place, what came out.
 stamp() {
-  cat "$wasm" style/main.css public/* client/src/*.ts client/src/*/*.ts client/package-lock.json .browserslistrc \
-    scripts/site.sh scripts/*.mjs "$pkg"/* | sha256sum
+  {
+    cat "$wasm" style/main.css public/* client/src/*.ts client/src/*/*.ts client/package-lock.json .browserslistrc \
+      scripts/site.sh scripts/*.mjs
+    find "$site" -type f ! -name .stamp -print0 | sort -z | xargs -0 sha256sum
+  } | sha256sum
 }
 if [ -f "$site/.stamp" ] && [ "$(cat "$site/.stamp")" = "$(stamp)" ]; then
   say "target/site is up to date"
@@ -26,19 +30,31 @@ if [ -f "$site/.stamp" ] && [ "$(cat "$site/.stamp")" = "$(stamp)" ]; then
 fi
 
 say "making target/site"
-rm -rf "$site"
-mkdir -p "$pkg"
-bindings=$(mktemp -d)
-trap 'rm -rf "$bindings"' EXIT
-wasm-bindgen --target bundler --keep-debug --no-typescript --out-dir "$bindings" --out-name aforo "$wasm"
-node scripts/shrink.mjs "$bindings" "$pkg"
-node scripts/styles.mjs style/main.css "$pkg/aforo.css"
-cp -r public/. "$site/"
-script() { "$tools/esbuild" --minify --format=esm --charset=utf8 --log-level=warning --target="$target" --outdir="$site" "$@"; }
+mkdir -p "$site"
+work=$(mktemp -d -p target)
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$work/bindings" "$work/files" "$work/site/pkg"
+wasm-bindgen --target bundler --keep-debug --no-typescript --out-dir "$work/bindings" --out-name aforo "$wasm"
+node scripts/shrink.mjs "$work/bindings" "$work/files"
+node scripts/styles.mjs style/main.css "$work/files/aforo.css"
+build=$(cat "$work/files"/* | sha256sum | cut -c 1-16)
+mv "$work/files" "$work/site/pkg/$build"
+echo "$build" > "$work/site/build.txt"
+cp -r public/. "$work/site/"
 target=$(node scripts/baseline.mjs)
-script --allow-overwrite "$site"/*.js
+script() {
+  "$tools/esbuild" --minify --format=esm --charset=utf8 --log-level=warning --target="$target" --outdir="$work/site" "$@"
+}
+script --allow-overwrite "$work/site"/*.js
 # What only some pages need is a file of its own, with a hash in its name: hls.js.
 script --bundle --splitting --chunk-names='[name]-[hash]' client/src/player.ts client/src/share.ts
-cp client/node_modules/hls.js/LICENSE "$site/hls.js.LICENSE.txt"
-node scripts/precompress.mjs "$site"
+cp client/node_modules/hls.js/LICENSE "$work/site/hls.js.LICENSE.txt"
+node scripts/precompress.mjs "$work/site"
+
+# Builds are folders; files in pkg itself are cargo-leptos's.
+for folder in $(ls -dt "$site"/pkg/*/ 2>/dev/null | grep -v "/$build/$" | head -n $older); do
+  if [ -f "$folder/aforo.js" ]; then mv "$folder" "$work/site/pkg/"; fi
+done
+rm -rf "$site"
+mv "$work/site" "$site"
 stamp > "$site/.stamp"

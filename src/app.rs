@@ -7,6 +7,7 @@ use leptos_router::{
     path,
 };
 
+pub use crate::pages::SiteOrigin;
 use crate::{
     hooks::use_locale,
     pages::{ChannelPage, EmbedPage, HomePage, NotFoundPage},

@@ -99,7 +99,7 @@ fn Counter() -> impl IntoView {
         }
     };
     Some(view! {
-        <span class=Badge::CLASS data-island=handed_over role="img" data-state=move || state().as_str() aria-label=label title=label>
+        <span class=Badge::CLASS data-island=handed_over translate="no" role="img" data-state=move || state().as_str() aria-label=label title=label>
             <span class="viewer-counter__dot"></span>
             <svg class="viewer-counter__eye" viewBox="0 0 24 24" aria-hidden="true">
                 <path d="M2 12s3.6-7 10-7 10 7 10 7-3.6 7-10 7S2 12 2 12Z"></path>

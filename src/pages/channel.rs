@@ -3,8 +3,8 @@ use leptos_meta::Title;
 use leptos_router::hooks::use_params_map;
 
 use super::{
-    InvalidNamePage, alive::Alive, badge::Badge, brand::Brand, follow::Follow, live::OtherChannels,
-    name::breakable, note::Note, player::Player, share::Share,
+    InvalidNamePage, about::About, alive::Alive, badge::Badge, brand::Brand, follow::Follow,
+    live::OtherChannels, name::breakable, note::Note, player::Player, share::Share, words::words,
 };
 use crate::{components::PageRole, domain::ChannelId, hooks::use_locale};
 
@@ -19,9 +19,13 @@ pub fn ChannelPage() -> impl IntoView {
         return Either::Left(view! { <InvalidNamePage /> });
     };
     let locale = use_locale();
+    let title = channel.to_string();
+    let description = [&title, words(locale).channel_about].concat();
+    let path = ["/", &title].concat();
     Either::Right(
         view! {
-            <Title text=channel.to_string() />
+            <Title text=title.clone() />
+            <About title description path />
             <Alive />
             <Brand />
             <main class="channel">

@@ -2,7 +2,7 @@ use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
 
-use super::{brand::Mark, legend::Legend, live::LiveChannels, words::words};
+use super::{about::About, brand::Mark, legend::Legend, live::LiveChannels, words::words};
 use crate::{domain::ChannelId, hooks::use_locale};
 
 /// How many channels are listed: as many as one stream takes.
@@ -15,6 +15,7 @@ pub fn HomePage() -> impl IntoView {
     let words = words(locale);
     view! {
         <Title text="Aforo" />
+        <About title="Aforo".to_owned() description=words.tagline.to_owned() path="/".to_owned() />
         <main class="home">
             <h1 class="home__name">
                 <Mark />

@@ -4,7 +4,7 @@ use super::words::words;
 use crate::domain::{ChannelId, Locale, StreamTemplate};
 
 /// An empty image. Without one, browsers paint over what lies behind a video that has no picture.
-const SEE_THROUGH: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E";
+const SEE_THROUGH: &str = "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'/%3E";
 
 /// Where the stream of a channel plays, without sound at first, since browsers let nothing else begin by itself.
 ///

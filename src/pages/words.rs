@@ -28,6 +28,8 @@ pub(super) struct Words {
     pub nobody: &'static str,
     pub nobody_hint: &'static str,
     pub live_unknown: &'static str,
+    /// Behind the name of a channel.
+    pub channel_about: &'static str,
 }
 
 /// What the player says in place of a picture.
@@ -117,6 +119,7 @@ pub(super) const fn words(locale: Locale) -> &'static Words {
             nobody: "Nadie está mirando nada todavía.",
             nobody_hint: "Entra a un canal y serás su primer espectador.",
             live_unknown: "Ahora no se puede saber qué canales están en vivo.",
+            channel_about: " en vivo: la transmisión y cuánta gente la está mirando ahora mismo.",
         },
         Locale::En => &Words {
             tagline: "How many people are watching, right now",
@@ -164,6 +167,7 @@ pub(super) const fn words(locale: Locale) -> &'static Words {
             nobody: "Nobody is watching anything yet.",
             nobody_hint: "Open a channel and be its first viewer.",
             live_unknown: "We can’t tell which channels are live right now.",
+            channel_about: " live: the stream, and how many people are watching it right now.",
         },
         Locale::Pt => &Words {
             tagline: "Quanta gente está assistindo, agora mesmo",
@@ -211,6 +215,7 @@ pub(super) const fn words(locale: Locale) -> &'static Words {
             nobody: "Ninguém está assistindo a nada ainda.",
             nobody_hint: "Entre em um canal e seja o primeiro espectador.",
             live_unknown: "Não dá para saber agora quais canais estão ao vivo.",
+            channel_about: " ao vivo: a transmissão e quanta gente está assistindo agora mesmo.",
         },
     }
 }

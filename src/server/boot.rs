@@ -162,6 +162,7 @@ impl Server {
             presence: presence.clone(),
             follows: Follows::new(followers),
             leptos,
+            speaks_tls: tls.is_some(),
             proxies: config.trusted_proxies.iter().copied().collect(),
             origins: config.allowed_origins.iter().cloned().collect(),
             embed_frame_ancestors: config.embed_frame_ancestors.clone(),

@@ -39,6 +39,13 @@ pub fn liveness<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new().route("/healthz", get(async || "ok\n"))
 }
 
+/// `GET /api/viewer/ping`: the same for pages, which reach what is under `/api/viewer/` through every proxy. It is open to
+/// every origin.
+pub fn ping<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    let answer = (StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-store")]);
+    Router::new().route("/api/viewer/ping", get(async move || answer))
+}
+
 /// `GET /readyz` and `GET /metrics`, beside liveness.
 pub fn routes() -> Router<AppState> {
     liveness().route("/readyz", get(ready)).route("/metrics", get(metrics))

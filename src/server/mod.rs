@@ -2,7 +2,7 @@
 //!
 //! [`clock`], [`metrics`], [`background`], [`limits`], [`listen`], [`origins`], [`request_id`], [`robots`] → [`config`],
 //! [`telemetry`] → [`store`] → [`settings`], [`fanout`], [`follow`] → [`presence`] → [`visitor`] → [`calls`], [`follow_call`],
-//! [`front`], [`openapi`], [`reads`], [`badge`], [`sse`], [`health`], [`site`] → [`router`] → [`boot`].
+//! [`front`], [`openapi`], [`reads`], [`badge`], [`sse`], [`health`], [`files`], [`html`], [`site`] → [`router`] → [`boot`].
 
 #![warn(missing_docs)]
 
@@ -13,10 +13,12 @@ pub mod calls;
 pub mod clock;
 pub mod config;
 pub mod fanout;
+pub mod files;
 pub mod follow;
 pub mod follow_call;
 pub mod front;
 pub mod health;
+pub mod html;
 pub mod limits;
 pub mod listen;
 pub mod metrics;

@@ -3,8 +3,9 @@
 use std::{io, panic::AssertUnwindSafe, path::Path};
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::{Request, State},
+    handler::Handler,
     http::{HeaderValue, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
@@ -13,8 +14,8 @@ use futures::FutureExt;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
-    badge, calls, follow_call, front, health, metrics::Metrics, openapi, reads, request_id, site, sse,
-    state::AppState,
+    badge, calls, follow_call, front, health, listen::Link, metrics::Metrics, openapi, reads, request_id,
+    site, sse, state::AppState,
 };
 use crate::api::{Code, Problem};
 
@@ -37,13 +38,14 @@ pub fn router(site_root: &Path, state: AppState) -> io::Result<Router> {
         .merge(reads::routes().layer(any_origin.clone()))
         .merge(badge::routes().layer(any_origin.clone()))
         .merge(openapi::routes().layer(any_origin.clone()))
+        .merge(health::ping().layer(any_origin.clone()))
         .merge(sse::routes().layer(any_origin))
         .merge(calls::routes())
         .merge(follow_call::routes())
         .merge(health::routes())
         .merge(site::routes(site_root)?)
         .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed))
-        .fallback(not_found)
+        .fallback(not_found.layer(site::compression()))
         // One layer for all that every answer has: each costs every request a copy of what it is laid round.
         .layer(from_fn_with_state(state.metrics.clone(), answer))
         .with_state(state))
@@ -94,7 +96,7 @@ pub fn panicked(metrics: Metrics) -> impl Fn() -> Response {
 /// What answers when the server has no place for another connection: that it lives, and that others should come back.
 pub fn busy(metrics: Metrics) -> Router {
     let overloaded = async || Problem::new(Code::Overloaded).retry_after(5);
-    last(Router::new().merge(health::liveness()).fallback(overloaded), metrics)
+    last(health::liveness().merge(health::ping()).fallback(overloaded), metrics)
 }
 
 /// What answers an address that has too many connections: the same to everything.
@@ -116,10 +118,10 @@ fn last(router: Router, metrics: Metrics) -> Router {
 }
 
 /// Programs get a problem, people a page.
-async fn not_found(state: State<AppState>, request: Request) -> Response {
+async fn not_found(state: State<AppState>, link: Extension<Link>, request: Request) -> Response {
     if request.uri().path().starts_with("/api/") {
         Problem::new(Code::NotFound).into_response()
     } else {
-        site::page(state, request).await
+        site::page(state, link, request).await
     }
 }

@@ -28,6 +28,8 @@ pub struct Parts {
     pub follows: Follows,
     /// Where the pages find their script, WebAssembly and styles.
     pub leptos: LeptosOptions,
+    /// Whether browsers speak TLS with the server itself.
+    pub speaks_tls: bool,
     /// Whose word on a client's address is taken.
     pub proxies: Proxies,
     /// The policy of the embed page on who may frame it.

@@ -98,7 +98,12 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     ("server::health", &["server::presence", "server::state"]),
     ("server::openapi", &["server::state"]),
-    ("server::site", &["app", "domain", "server::state"]),
+    ("server::files", &[]),
+    ("server::html", &[]),
+    (
+        "server::site",
+        &["app", "domain", "server::files", "server::html", "server::listen::Link", "server::state"],
+    ),
     ("server::router", &["api", "app", "server"]),
     ("server::boot", &["server"]),
     ("server", &[]),

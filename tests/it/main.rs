@@ -3,15 +3,19 @@
 //! - `architecture`: who may import whom, and where the feature gates are.
 //! - `api`: the calls over HTTP.
 //! - `badge`: the count as an image and as JSON.
+//! - `caching`: who may keep which answer for how long, and what is sent again.
+//! - `caddy`, `nginx`: behind real ones, with the configurations in `docs/deploy`.
 //! - `cluster`, `upstash`: what is particular to those stores.
 //! - `connections`: ways to Redis (TLS, users, sockets, databases), and wrong ones.
 //! - `contract`: what every store promises, run on every store.
 //! - `counting`: ways in which counters elsewhere have gone wrong.
 //! - `deploy`: what operators copy, held to the program.
 //! - `faults`: real Redis servers that are killed, emptied, paused, filled and demoted.
+//! - `files`: what browsers load, and of which build.
 //! - `fuzz`: every parser of what strangers send, given whatever there is.
 //! - `follow`: who follows what, wherever that is kept.
 //! - `home`: what is live now; players.
+//! - `html`: pages, held to the HTML standard by its checker.
 //! - `nodes`: several programs of ours, of which one is killed.
 //! - `openapi`: the description of the calls, held to the code.
 //! - `pages`: what the server renders.
@@ -31,6 +35,8 @@
 mod api;
 mod architecture;
 mod badge;
+mod caching;
+mod caddy;
 mod cluster;
 mod connections;
 mod contract;
@@ -38,10 +44,12 @@ mod counting;
 mod deploy;
 mod door;
 mod faults;
+mod files;
 mod follow;
 mod fuzz;
 mod hardening;
 mod home;
+mod html;
 mod limits;
 mod nginx;
 mod nodes;

@@ -124,6 +124,13 @@ async fn the_nginx_that_we_recommend_carries_beats_and_streams_past_the_end_of_a
         .build()
         .unwrap();
 
+    let ping = client.get(format!("{base}/api/viewer/ping")).send().await.unwrap();
+    assert_eq!(ping.status(), StatusCode::NO_CONTENT);
+    assert_eq!(client.get(format!("{base}/metrics")).send().await.unwrap().status(), StatusCode::NOT_FOUND);
+    let page = client.get(format!("{base}/ana")).send().await.unwrap().text().await.unwrap();
+    // By the name that the client asked for; nginx leaves out the port.
+    assert!(page.contains("content=\"https://localhost/ana\""), "it knows its address: {page}");
+
     // HTTP/2 carries many streams and the beats beside them on one connection.
     let open =
         async |channel: &str| client.get(format!("{base}/api/viewer/sse/{channel}")).send().await.unwrap();

@@ -182,7 +182,62 @@ async fn rendering_on_many_threads_panics_nowhere() {
         let pages = (0..50).map(|_| app.get("/embed/ana?counter=1"));
         for response in futures::future::join_all(pages).await {
             assert_eq!(response.status(), StatusCode::OK);
-            assert!(response.text().await.unwrap().ends_with("</script>"), "the page is whole");
+            assert!(response.text().await.unwrap().ends_with("</html>"), "the page is whole");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_nonce_is_where_no_selector_can_read_it() {
+    // Browsers hide the attribute `nonce` and no other (https://html.spec.whatwg.org/#nonce-attributes).
+    let app = TestApp::start().await;
+    for path in ["/", "/ana", "/embed/ana?counter=1", "/no/such/page"] {
+        let response = app.get(path).await;
+        let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
+        let nonce = policy.split("'nonce-").nth(1).unwrap().split('\'').next().unwrap();
+        let html = response.text().await.unwrap();
+        let (all, hidden) =
+            (html.matches(nonce).count(), html.matches(&format!(" nonce=\"{nonce}\"")).count());
+        assert_eq!(all, hidden, "{path}: {html}");
+        assert_eq!(hidden, usize::from(path.contains("ana")), "{path}: {html}");
+    }
+}
+
+#[tokio::test]
+async fn pages_say_what_they_are_to_those_who_link_to_them() {
+    let app = TestApp::start().await;
+    for (path, language, title, address, description) in [
+        ("/", "es", "Aforo", "/", "Cuánta gente está mirando, ahora mismo"),
+        ("/Ana", "en", "ana", "/ana", "ana live: the stream, and how many people are watching it right now."),
+        (
+            "/ana",
+            "pt",
+            "ana",
+            "/ana",
+            "ana ao vivo: a transmissão e quanta gente está assistindo agora mesmo.",
+        ),
+    ] {
+        let html = html(&app, path, language).await;
+        for expected in [
+            format!(r#"<meta name="description" content="{description}">"#),
+            format!(r#"<meta property="og:title" content="{title}">"#),
+            format!(r#"<meta property="og:description" content="{description}">"#),
+            r#"<meta property="og:type" content="website">"#.to_owned(),
+            format!(r#"<meta property="og:url" content="{}{address}">"#, app.base),
+            format!(r#"<link href="{}{address}" rel="canonical">"#, app.base),
+        ] {
+            assert_eq!(html.matches(&expected).count(), 1, "{expected} in {html}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn badges_are_not_translated() {
+    let app = TestApp::start().await;
+    app.join("ana", viewer()).await;
+    for path in ["/", "/ana", "/embed/ana?counter=1", "/no/such/page"] {
+        let html = html(&app, path, "es").await;
+        let badge = html.split('<').find(|tag| tag.contains(r#"class="viewer-counter""#)).unwrap();
+        assert!(badge.contains(r#"translate="no""#), "{path}: <{badge}");
     }
 }

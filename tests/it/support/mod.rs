@@ -7,7 +7,7 @@ mod sampler;
 mod stores;
 pub mod upstash;
 
-use std::{fs, pin::Pin, sync::Arc, time::Duration};
+use std::{fs, path::Path, pin::Pin, sync::Arc, time::Duration};
 
 use aforo::domain::Policy;
 use aforo::server::{
@@ -65,6 +65,12 @@ impl TestApp {
         Self::run(Server::bind(&config).await.unwrap(), site)
     }
 
+    /// A server whose pages load what is in this folder.
+    pub async fn serving(site: TempDir) -> Self {
+        let config = Self::config_for(&site, &[]);
+        Self::run(Server::bind(&config).await.unwrap(), site)
+    }
+
     /// A node over a Redis server.
     pub async fn on(redis: &RedisServer) -> Self {
         Self::with(&["--redis-url", &redis.url()]).await
@@ -95,11 +101,15 @@ impl TestApp {
     }
 
     fn config(flags: &[&str]) -> (Config, TempDir) {
-        let site = stub_site();
+        let site = stub_site("stub");
+        (Self::config_for(&site, flags), site)
+    }
+
+    fn config_for(site: &TempDir, flags: &[&str]) -> Config {
         let root = format!("--site-root={}", site.path().display());
         let data = format!("--data-dir={}/data", site.path().display());
         let config = ["aforo", "--site-addr=127.0.0.1:0", "--count-update-interval=100", &root, &data];
-        (Config::try_parse_from(config.iter().chain(&NO_LIMITS).chain(flags)).unwrap(), site)
+        Config::try_parse_from(config.iter().chain(&NO_LIMITS).chain(flags)).unwrap()
     }
 
     fn run(server: Server, site: TempDir) -> Self {
@@ -241,18 +251,25 @@ pub fn viewer() -> Uuid {
     Uuid::new_v4()
 }
 
-/// A folder such as `make site` builds, with stand-ins for the files.
-fn stub_site() -> TempDir {
+/// A folder such as `make site` builds, with stand-ins for the files, of a build with this name.
+pub fn stub_site(build: &str) -> TempDir {
     let site = TempDir::new().unwrap();
-    fs::create_dir(site.path().join("pkg")).unwrap();
-    for (file, content) in [
-        ("pkg/aforo.js", "export default async () => {}"),
-        ("pkg/aforo.js.br", "(compressed)"),
-        ("pkg/aforo.css", "body {}"),
-        ("widget.js", "customElements"),
-        ("robots.txt", "User-agent: *\n"),
-    ] {
+    fs::write(site.path().join("build.txt"), format!("{build}\n")).unwrap();
+    for (file, content) in [("widget.js", "customElements"), ("robots.txt", "User-agent: *\n")] {
         fs::write(site.path().join(file), content).unwrap();
     }
+    stub_build(&site.path().join("pkg").join(build), build);
     site
+}
+
+/// A folder with stand-ins for the files of a build.
+pub fn stub_build(folder: &Path, content: &str) {
+    fs::create_dir_all(folder).unwrap();
+    for (file, content) in [
+        ("aforo.js", format!("export default async () => {{}} // {content}")),
+        ("aforo.js.br", "(compressed)".to_owned()),
+        ("aforo.css", "body {}".to_owned()),
+    ] {
+        fs::write(folder.join(file), content).unwrap();
+    }
 }

@@ -125,7 +125,7 @@ struct Process {
 
 impl Process {
     fn start(settings: &[(&str, &str)]) -> Self {
-        let folder = stub_site();
+        let folder = stub_site("stub");
         let mut command = Command::new(env!("CARGO_BIN_EXE_aforo"));
         for name in UNSET {
             command.env_remove(name);

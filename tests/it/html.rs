@@ -1,0 +1,68 @@
+//! Pages, held to the HTML standard by its own checker (<https://github.com/validator/validator>, which needs Java).
+
+use std::{fs, path::Path, process::Command};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::{TestApp, viewer};
+
+const CHECKER: &str = "end2end/node_modules/vnu-jar/build/dist/vnu.jar";
+
+/// What the checker says against these documents, apart from advice.
+fn faults(documents: &[&Path]) -> Vec<String> {
+    assert!(Path::new(CHECKER).exists(), "{CHECKER} is missing: `make test` installs it");
+    let output = Command::new("java")
+        .args(["-jar", CHECKER, "--format", "json", "--stdout", "--exit-zero-always"])
+        .args(documents)
+        .output()
+        .expect("Java is installed: `make test` sees to it");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let report: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text:?}"));
+    let messages = report["messages"].as_array().unwrap().iter();
+    messages
+        .filter(|message| message["type"] == "error" || message["subType"] == "warning")
+        .map(|message| format!("{}: {}: {}", message["url"], message["message"], message["extract"]))
+        .collect()
+}
+
+#[tokio::test]
+async fn pages_are_valid_html() {
+    let player = "--stream-url-template=https://cdn.example/hls/{channel}/index.m3u8";
+    let folder = TempDir::new().unwrap();
+    let mut documents = Vec::new();
+    for (name, flags) in [("poster", &[][..]), ("player", &[player])] {
+        let app = TestApp::with(flags).await;
+        for channel in ["iblups", "eva.tv"] {
+            app.join(channel, viewer()).await;
+        }
+        for (number, path) in [
+            "/",
+            "/iblups",
+            "/embed/iblups",
+            "/embed/iblups?counter=1",
+            "/embed/iblups?counter=1&transparent=1",
+            "/no/such/page",
+            "/a%20b",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let document = folder.path().join(format!("{name}{number}.html"));
+            fs::write(&document, app.get(path).await.bytes().await.unwrap()).unwrap();
+            documents.push(document);
+        }
+    }
+    let documents: Vec<_> = documents.iter().map(AsRef::as_ref).collect();
+    assert_eq!(faults(&documents), Vec::<String>::new());
+}
+
+#[test]
+fn the_checker_would_find_a_fault() {
+    let folder = TempDir::new().unwrap();
+    let document = folder.path().join("wrong.html");
+    let wrong = r#"<!DOCTYPE html><html lang="es"><title>x</title><link rel="icon" href="x" crossorigin="nonce"></html>"#;
+    fs::write(&document, wrong).unwrap();
+    let faults = faults(&[&document]);
+    assert!(faults.iter().any(|fault| fault.contains("crossorigin")), "{faults:?}");
+}
