@@ -4,7 +4,7 @@ export LEPTOS_SITE_ROOT ?= target/site
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
 
-.PHONY: run build site test test-rust test-browser bench soak watch lint format
+.PHONY: run build site test test-rust test-browser mutants bench soak watch lint format
 
 run: build
 	target/release/aforo
@@ -29,6 +29,11 @@ test-rust: site
 test-browser: build
 	@bash scripts/setup.sh test
 	cd end2end && npm run baseline && npm test
+
+# Puts known faults back into the code, one at a time, and fails if the tests miss one. ONLY=name for one of them.
+mutants: site
+	@bash scripts/setup.sh test
+	@node scripts/mutants.mjs $(ONLY)
 
 # What it can do, in figures; about six minutes. docs/performance.md says how to read them.
 bench: build

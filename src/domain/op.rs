@@ -38,6 +38,9 @@ pub enum Act {
     Restore(Session),
     /// A node writes what happened while the store could not take it: merged in the same way, but nothing was lost.
     Late(Session),
+    /// A node repeats a leave: merged with what the store knows of the session, and nothing if it knows none. A node that
+    /// was cut off may have written a beat from before the leave after the store had forgotten the leave.
+    Withdraw(Session),
     /// The page closed. Its viewer is gone with the last session. A heartbeat that was on its way changes nothing.
     Leave,
     /// The page closed: as a leave for a session that is known, nothing for any other.

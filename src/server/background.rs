@@ -66,6 +66,6 @@ mod tests {
         while turns.load(SeqCst) < 3 {
             sleep(PAUSE).await;
         }
-        assert!(metrics.text(0, 0, 0).contains("aforo_loop_restarts_total{loop=\"test\"} 2"));
+        assert!(metrics.text(0, 0, 0, true).contains("aforo_loop_restarts_total{loop=\"test\"} 2"));
     }
 }

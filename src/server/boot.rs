@@ -22,7 +22,7 @@ use super::{
     fanout::{Hub, reader},
     follow::{self, Followers, Follows},
     health::Ending,
-    limits::{Beats, Connections, Rate, Streams},
+    limits::{self, Beats, Connections, Rate, Streams},
     listen::{Apps, Listener, Tls, TlsError},
     metrics::Metrics,
     presence::Presence,
@@ -155,6 +155,7 @@ impl Server {
         let leptos = site::leptos_options(addr, &config.site_root).map_err(site_error)?;
 
         let metrics = Metrics::new();
+        metrics.limits(&limits::NAMES);
         let hub = Arc::new(Hub::new(policy.update_interval));
         let store = if store.is_shared() { Arc::new(Measured::new(store, metrics.clone())) } else { store };
         let presence = Presence::new(store, Arc::clone(&hub), policy, clock);

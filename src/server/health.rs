@@ -54,26 +54,35 @@ pub fn routes() -> Router<AppState> {
 #[derive(Serialize)]
 struct Readiness {
     status: &'static str,
+    /// Which part is concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'static str>,
 }
 
 /// 200 when all is well. 503 says why not: a degraded server still takes beats and shows stale counts, so a balancer that
 /// has no better one may go on using it; one that is ending should get nothing new.
 async fn ready(State(state): State<AppState>) -> Response {
-    let (status, reason) = if state.ending.0.load(SeqCst) {
-        ("ending", Some("the server is shutting down"))
-    } else if timeout(STORE_LIMIT, state.presence.reaches_store()).await == Ok(true) {
-        ("ok", None)
+    let readiness = if state.ending.0.load(SeqCst) {
+        Readiness { status: "ending", reason: Some("shutdown"), detail: Some("the server is shutting down") }
+    } else if is_store_up(&state.presence).await {
+        Readiness { status: "ok", reason: None, detail: None }
     } else {
-        ("degraded", Some("the store does not answer"))
+        Readiness { status: "degraded", reason: Some("store"), detail: Some("the store does not answer") }
     };
-    let code = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (code, [(header::CACHE_CONTROL, "no-store")], Json(Readiness { status, reason })).into_response()
+    let code = if readiness.reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, [(header::CACHE_CONTROL, "no-store")], Json(readiness)).into_response()
 }
 
+/// The store is asked here too, so that an outage shows although nobody watches.
 async fn metrics(State(state): State<AppState>, State(presence): State<Presence>) -> Response {
+    let is_store_up = is_store_up(&presence).await;
     let tasks = Handle::current().metrics().num_alive_tasks();
-    let text = state.metrics.text(state.streams.open(), presence.watched(), tasks);
+    let text = state.metrics.text(state.streams.open(), presence.watched(), tasks, is_store_up);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+async fn is_store_up(presence: &Presence) -> bool {
+    timeout(STORE_LIMIT, presence.reaches_store()).await == Ok(true)
 }

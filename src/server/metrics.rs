@@ -2,7 +2,7 @@
 //!
 //! No metric has a label for a channel, a viewer or an address: the number of series is fixed.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
@@ -33,6 +33,7 @@ struct Inner {
     write_ops: Histogram,
     store_seconds: Histogram,
     store_errors: IntCounter,
+    store_up: IntGauge,
     restored: IntCounter,
     streams: IntGauge,
     watched: IntGauge,
@@ -53,25 +54,31 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let registry = Registry::new();
-        let answers = counters(&registry, "http_answers_total", "Requests answered", &["status"]);
+        let answers = counters(&registry, "http_responses_total", "Requests answered", &["status"]);
         let beats = counters(&registry, "beats_total", "Joins, heartbeats and leaves accepted", &["act"]);
         Self(Arc::new(Inner {
             answers: ["1xx", "2xx", "3xx", "4xx", "5xx"].map(|status| answers.with_label_values(&[status])),
             joins: beats.with_label_values(&["join"]),
             heartbeats: beats.with_label_values(&["heartbeat"]),
             leaves: beats.with_label_values(&["leave"]),
-            refused: counters(&registry, "refused_total", "What a limit has refused", &["limit"]),
+            refused: counters(
+                &registry,
+                "limit_rejections_total",
+                "Calls that a limit has refused",
+                &["limit"],
+            ),
             robots: counter(&registry, "robots_total", "Beats of robots, which are not counted"),
             panics: counter(&registry, "panics_total", "Requests that ended in a panic"),
             restarts: counters(&registry, "loop_restarts_total", "Background loops started anew", &["loop"]),
             write_ops: histogram(&registry, "store_write_ops", "Operations in one write", &BATCH_BUCKETS),
             store_seconds: histogram(
                 &registry,
-                "store_seconds",
-                "Time of a call to the store",
+                "store_call_duration_seconds",
+                "Time of a call that the store has answered",
                 &TIME_BUCKETS,
             ),
             store_errors: counter(&registry, "store_errors_total", "Calls that the store did not answer"),
+            store_up: gauge(&registry, "store_up", "1 if the store answers, 0 if it does not"),
             restored: counter(
                 &registry,
                 "restored_total",
@@ -106,6 +113,13 @@ impl Metrics {
         self.0.leaves.inc();
     }
 
+    /// Tells monitoring of limits before they refuse anything: a rate needs a first value.
+    pub fn limits(&self, names: &[&str]) {
+        for name in names {
+            self.0.refused.with_label_values(&[name]).inc_by(0);
+        }
+    }
+
     /// A limit has refused something.
     pub fn refused(&self, limit: &str) {
         self.0.refused.with_label_values(&[limit]).inc();
@@ -131,9 +145,17 @@ impl Metrics {
         self.0.restarts.with_label_values(&[name]).inc();
     }
 
-    /// The store was called: how long it took, and how many of the answers were errors.
-    pub fn store_call(&self, seconds: f64, errors: usize) {
-        self.0.store_seconds.observe(seconds);
+    /// The store was called: how long it took, and how many of the answers were errors. The time of a call that failed is
+    /// left out: it says nothing about the speed of the store.
+    pub fn store_call(&self, took: Duration, errors: usize) {
+        if errors == 0 {
+            self.0.store_seconds.observe(took.as_secs_f64());
+        }
+        self.store_failed(errors);
+    }
+
+    /// So many calls were not answered by the store.
+    pub fn store_failed(&self, errors: usize) {
         self.0.store_errors.inc_by(u64::try_from(errors).unwrap_or(u64::MAX));
     }
 
@@ -145,7 +167,8 @@ impl Metrics {
 
     /// All of them, as Prometheus reads them.
     #[must_use]
-    pub fn text(&self, streams: u32, watched: usize, tasks: usize) -> String {
+    pub fn text(&self, streams: u32, watched: usize, tasks: usize, is_store_up: bool) -> String {
+        self.0.store_up.set(is_store_up.into());
         self.0.streams.set(streams.into());
         self.0.watched.set(i64::try_from(watched).unwrap_or(i64::MAX));
         self.0.tasks.set(i64::try_from(tasks).unwrap_or(i64::MAX));

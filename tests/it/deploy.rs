@@ -79,7 +79,7 @@ async fn metric_names() -> BTreeSet<String> {
     let metrics = Metrics::new();
     metrics.refused("test");
     metrics.runs("test");
-    let text = app.get("/metrics").await.text().await.unwrap() + &metrics.text(0, 0, 0);
+    let text = app.get("/metrics").await.text().await.unwrap() + &metrics.text(0, 0, 0, true);
     let samples = text.lines().filter(|line| !line.starts_with('#'));
     samples.map(|line| line.split(['{', ' ']).next().unwrap().to_owned()).collect()
 }
@@ -87,7 +87,7 @@ async fn metric_names() -> BTreeSet<String> {
 #[tokio::test]
 async fn the_dashboard_and_the_alerts_name_metrics_that_are_told() {
     let told = metric_names().await;
-    for metric in ["aforo_beats_total", "aforo_store_seconds_bucket", "process_open_fds"] {
+    for metric in ["aforo_beats_total", "aforo_store_call_duration_seconds_bucket", "process_open_fds"] {
         assert!(told.contains(metric), "{metric} in {told:?}");
     }
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();

@@ -244,7 +244,7 @@ async fn a_flood_of_follows_gets_no_further_than_the_limit_and_harms_no_other_ad
     assert_eq!(refused, 1_000 - count);
     assert_eq!(follow(&app, "192.0.2.2", "ana").await.status(), StatusCode::OK);
     let metrics = app.get("/metrics").await.text().await.unwrap();
-    let told = format!("aforo_refused_total{{limit=\"follows\"}} {refused}");
+    let told = format!("aforo_limit_rejections_total{{limit=\"follows\"}} {refused}");
     assert!(metrics.lines().any(|line| line == told), "{told} in\n{metrics}");
 }
 

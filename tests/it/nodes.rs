@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use serde_json::json;
-use tokio::time::sleep;
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
 
-use crate::support::{Program, RedisServer, Sampler, viewer};
+use crate::support::{PATIENCE, Program, RedisServer, Sample, Sampler, TestApp, TestRunner, viewer};
 
 /// A node whose viewers are gone so many seconds after their last beat.
 async fn node(redis: &RedisServer, seconds: &str) -> Program {
@@ -55,4 +56,99 @@ async fn the_viewers_of_a_node_that_was_killed_are_gone_when_their_leases_end() 
     let _starting_brings_nobody_back = node(&redis, "2").await;
     sleep(Duration::from_millis(500)).await;
     assert_eq!(two.count("ana").await, 0);
+}
+
+/// The store remembers the leave of a session that it does not know for ten seconds. The node that was told of the leave
+/// remembers it for longer, and repeats it when the other node writes the join.
+#[tokio::test]
+async fn a_node_that_was_cut_off_brings_nobody_back_who_has_left_elsewhere() {
+    let redis = RedisServer::start().await;
+    let way = TestRunner::to(&redis);
+    let (cut_off, other) = (TestApp::by_way_of(way.clone(), &[]).await, TestApp::on(&redis).await);
+    let (stays, leaves) = (viewer(), viewer());
+    cut_off.join("ana", stays).await;
+    let samplers = [Sampler::on(&cut_off, "sse/ana").await, Sampler::on(&other, "sse/ana").await];
+    for sampler in &samplers {
+        sampler.until_fresh("ana", 1).await;
+    }
+    way.set_cut(true);
+    cut_off.join("ana", leaves).await;
+    // Far enough apart for clocks that are compared over a network.
+    sleep(Duration::from_millis(200)).await;
+    other.leave("ana", leaves).await;
+    sleep(Duration::from_secs(11)).await;
+    cut_off.heartbeat("ana", stays).await;
+    way.set_cut(false);
+    samplers[0].until_fresh("ana", 1).await;
+    // By now the join has been written, and the leave repeated.
+    sleep(Duration::from_secs(3)).await;
+    for sampler in &samplers {
+        let samples = sampler.samples();
+        let is_wrong = |sample: &&Sample| !sample.stale && sample.count > Some(1);
+        assert_eq!(samples.iter().find(is_wrong), None, "{samples:?}");
+        sampler.until_fresh("ana", 1).await;
+    }
+}
+
+/// Upgrading one node after the other, and going back.
+#[tokio::test]
+async fn nodes_of_two_formats_show_no_wrong_number_side_by_side() {
+    const FLAGS: [&str; 4] =
+        ["--heartbeat-interval=1000", "--timeout=6", "--hidden-timeout=6", "--cleanup-interval=1"];
+    let redis = RedisServer::start().await;
+    let viewers: Vec<_> = (0..5).map(|_| viewer()).collect();
+    let beat = async |app: &TestApp, viewers: &[Uuid]| {
+        join_all(viewers.iter().map(|viewer| app.heartbeat("ana", *viewer))).await;
+    };
+    // A fresh number counts everyone, whichever node says it.
+    let assert_right = |sampler: &Sampler, least: u64| {
+        let samples = sampler.samples();
+        let is_wrong = |sample: &&Sample| !sample.stale && sample.count.is_none_or(|count| count < least);
+        assert_eq!(samples.iter().find(is_wrong), None, "{samples:?}");
+    };
+
+    let present = TestApp::by_way_of(TestRunner::to(&redis), &FLAGS).await;
+    beat(&present, &viewers[..3]).await;
+    let on_present = Sampler::on(&present, "sse/ana").await;
+    on_present.until_fresh("ana", 3).await;
+    let later = TestApp::by_way_of(TestRunner::of_a_later_version(&redis), &FLAGS).await;
+    let on_later = Sampler::on(&later, "sse/ana").await;
+    for _ in 0..8 {
+        beat(&present, &viewers[..3]).await;
+        beat(&later, &viewers[3..]).await;
+        sleep(Duration::from_millis(500)).await;
+    }
+    assert_right(&on_present, 3);
+    assert_right(&on_later, 5);
+
+    // The old node goes, and its viewers beat at the new one.
+    present.stop().await;
+    let whole = async {
+        while later.get("/api/viewer/count/ana").await.json::<Value>().await.unwrap()["stale"] != false {
+            beat(&later, &viewers).await;
+            sleep(Duration::from_millis(200)).await;
+        }
+    };
+    timeout(PATIENCE, whole).await.expect("the new node knows all");
+    on_later.until_fresh("ana", 5).await;
+    assert_right(&on_later, 5);
+
+    // And back.
+    let present = TestApp::by_way_of(TestRunner::to(&redis), &FLAGS).await;
+    let on_present = Sampler::on(&present, "sse/ana").await;
+    for _ in 0..4 {
+        beat(&present, &viewers[..3]).await;
+        beat(&later, &viewers[3..]).await;
+        sleep(Duration::from_millis(500)).await;
+    }
+    later.stop().await;
+    let whole = async {
+        while present.get("/api/viewer/count/ana").await.json::<Value>().await.unwrap()["stale"] != false {
+            beat(&present, &viewers).await;
+            sleep(Duration::from_millis(200)).await;
+        }
+    };
+    timeout(PATIENCE, whole).await.expect("the old node knows all again");
+    on_present.until_fresh("ana", 5).await;
+    assert_right(&on_present, 5);
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aforo::server::limits;
 use futures::{StreamExt, stream};
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -30,9 +31,17 @@ async fn readiness_says_what_is_wrong_and_liveness_does_not_care() {
     let app = TestApp::on(&redis).await;
     assert_eq!(readiness(&app).await.0, StatusCode::OK);
     redis.kill();
-    let (status, body) = readiness(&app).await;
+    let degraded = async {
+        loop {
+            let (status, body) = readiness(&app).await;
+            if status != StatusCode::OK {
+                break (status, body);
+            }
+        }
+    };
+    let (status, body) = timeout(PATIENCE, degraded).await.expect("degraded");
     assert_eq!((status, &body["status"]), (StatusCode::SERVICE_UNAVAILABLE, &Value::from("degraded")));
-    assert!(body["reason"].as_str().unwrap().contains("store"), "{body}");
+    assert_eq!(body["reason"], "store", "{body}");
     assert_eq!(app.get("/healthz").await.status(), StatusCode::OK);
     redis.run().await;
     let ready = async {
@@ -77,8 +86,8 @@ async fn what_happens_is_counted() {
         ("aforo_beats_total{act=\"leave\"}", 1.0),
         ("aforo_streams_open", 1.0),
         ("aforo_channels_watched", 1.0),
-        ("aforo_refused_total{limit=\"streams\"}", 1.0),
-        ("aforo_http_answers_total{status=\"5xx\"}", 1.0),
+        ("aforo_limit_rejections_total{limit=\"streams\"}", 1.0),
+        ("aforo_http_responses_total{status=\"5xx\"}", 1.0),
         ("aforo_store_errors_total", 0.0),
         ("aforo_panics_total", 0.0),
     ] {
@@ -108,6 +117,69 @@ async fn faults_of_the_store_and_what_is_written_again_are_counted() {
     drop(redis);
     app.join("ana", viewer()).await;
     assert!(value(&metrics(&app).await, "aforo_store_errors_total") > 0.0);
+}
+
+#[tokio::test]
+async fn a_store_that_refuses_writes_is_degraded_though_it_can_be_read() {
+    let redis = RedisServer::start().await;
+    let app = TestApp::on(&redis).await;
+    app.join("ana", viewer()).await;
+    redis.command::<()>("CONFIG SET maxmemory 1");
+    assert_eq!(app.join("ana", viewer()).await["stale"], true);
+    assert_eq!(readiness(&app).await.1["reason"], "store");
+    redis.command::<()>("CONFIG SET maxmemory 0");
+    let ready = async {
+        while readiness(&app).await.0 != StatusCode::OK {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, ready).await.expect("ready again");
+}
+
+#[tokio::test]
+async fn an_outage_shows_in_metrics_although_nobody_watches() {
+    let mut redis = RedisServer::start().await;
+    let app = TestApp::on(&redis).await;
+    assert_eq!(value(&metrics(&app).await, "aforo_store_up"), 1.0);
+    redis.kill();
+    let away = async {
+        while value(&metrics(&app).await, "aforo_store_up") > 0.0 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, away).await.expect("the outage shows");
+    assert!(value(&metrics(&app).await, "aforo_store_errors_total") > 0.0);
+}
+
+#[tokio::test]
+async fn a_call_that_failed_is_an_error_and_not_a_fast_call() {
+    let store = FailingStore::new();
+    let app = TestApp::over(store.clone()).await;
+    app.join("ana", viewer()).await;
+    let before = metrics(&app).await;
+    store.set_broken(true);
+    for _ in 0..10 {
+        app.join("ana", viewer()).await;
+    }
+    let after = metrics(&app).await;
+    let grown = |name: &str| value(&after, name) - value(&before, name);
+    assert_eq!(grown("aforo_store_call_duration_seconds_count"), 0.0);
+    assert!(grown("aforo_store_errors_total") >= 10.0);
+}
+
+/// A rate needs a first value: a counter that appears with its first increase hides that increase from an alert.
+#[tokio::test]
+async fn counters_are_told_from_the_start() {
+    let text = metrics(&TestApp::start().await).await;
+    for name in limits::NAMES {
+        let line = format!("aforo_limit_rejections_total{{limit=\"{name}\"}} 0");
+        assert!(text.contains(&line), "{line} in\n{text}");
+    }
+    for name in
+        ["aforo_store_errors_total", "aforo_panics_total", "aforo_robots_total", "aforo_restored_total"]
+    {
+        assert!(text.contains(&format!("{name} 0")), "{name} in\n{text}");
+    }
 }
 
 #[tokio::test]

@@ -44,7 +44,7 @@ fn assert_dressed(head: &str, what: &str) {
 /// The answers that were counted with this status.
 async fn counted(app: &TestApp, status: &str) -> u64 {
     let metrics = app.get("/metrics").await.text().await.unwrap();
-    let start = format!("aforo_http_answers_total{{status=\"{status}\"}} ");
+    let start = format!("aforo_http_responses_total{{status=\"{status}\"}} ");
     metrics.lines().find_map(|line| line.strip_prefix(&start)).unwrap().parse().unwrap()
 }
 

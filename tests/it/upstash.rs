@@ -4,9 +4,9 @@ use std::{process::Command, time::Duration};
 
 use futures::future::join_all;
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
-use crate::support::{TestApp, Upstash, upstash::TOKEN, viewer};
+use crate::support::{PATIENCE, TestApp, Upstash, upstash::TOKEN, viewer};
 
 async fn node(upstash: &Upstash, more: &[&str]) -> TestApp {
     let flags = ["--upstash-redis-rest-url", &upstash.url, "--upstash-redis-rest-token", TOKEN];
@@ -55,6 +55,31 @@ async fn a_wrong_token_is_an_outage_and_no_crash() {
     let app = TestApp::with(&flags).await;
     let joined = app.join("ana", viewer()).await;
     assert_eq!((&joined["count"], &joined["stale"]), (&json!(null), &json!(true)));
+}
+
+/// Commands cost money there, so readiness goes by the calls that are made anyway.
+#[tokio::test]
+async fn readiness_goes_by_what_calls_say_and_costs_next_to_nothing() {
+    let upstash = Upstash::start().await;
+    let app = node(&upstash, &[]).await;
+    let status = async || app.get("/readyz").await.status().as_u16();
+    assert_eq!(status().await, 200);
+    let before = upstash.commands();
+    for _ in 0..100 {
+        assert_eq!(status().await, 200);
+    }
+    let commands = upstash.commands() - before;
+    assert!(commands < 10, "{commands} commands for 100 questions");
+    upstash.fail(u32::MAX, 503);
+    app.join("ana", viewer()).await;
+    assert_eq!(status().await, 503);
+    upstash.fail(0, 503);
+    let ready = async {
+        while status().await != 200 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, ready).await.expect("ready again");
 }
 
 /// With 1,000 viewers in a channel, a viewer-hour costs 15 commands at most. Here 200 viewers beat as often per second as

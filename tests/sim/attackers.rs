@@ -34,10 +34,19 @@ pub enum Kind {
     Leaves,
     /// Joins in ever new channels.
     NewChannels,
+    /// Ever new viewers, each of which joins and leaves at once.
+    JoinsAndLeaves,
 }
 
-const KINDS: [Kind; 6] =
-    [Kind::OneSession, Kind::OneViewer, Kind::Beats, Kind::UnknownLeaves, Kind::Leaves, Kind::NewChannels];
+const KINDS: [Kind; 7] = [
+    Kind::OneSession,
+    Kind::OneViewer,
+    Kind::Beats,
+    Kind::UnknownLeaves,
+    Kind::Leaves,
+    Kind::NewChannels,
+    Kind::JoinsAndLeaves,
+];
 
 impl Flood {
     /// The nth call.
@@ -50,6 +59,10 @@ impl Flood {
             Kind::UnknownLeaves => (CHANNELS + base + nth, nth, nth, Act::Leave),
             Kind::Leaves => (self.channel, 0, nth, Act::Leave),
             Kind::NewChannels => (CHANNELS + base + nth, nth, nth, Act::Join { hidden: false }),
+            Kind::JoinsAndLeaves if nth.is_multiple_of(2) => {
+                (self.channel, nth, nth, Act::Join { hidden: false })
+            }
+            Kind::JoinsAndLeaves => (self.channel, nth - 1, nth - 1, Act::Leave),
         };
         let Self { node, address, .. } = *self;
         Call { node, address, channel, viewer: base + viewer, session: base + session, act }

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use aforo::{
     domain::{
-        Act, ChannelId, LeaseRules, Op, Roster, Session, Timestamp, ViewerId, policy::LEAVE_MEMORY,
-        session::Phase,
+        Act, ChannelId, LeaseRules, Op, Roster, Session, Timestamp, ViewerId,
+        policy::LEAVE_MEMORY,
+        session::{Parts, Phase},
     },
     server::store::{Attendance, Batch, Epoch, Live, Mark, Reading, RollCall, Written},
 };
@@ -97,6 +98,11 @@ impl Data {
         self.channels.keys().map(ToString::to_string).collect()
     }
 
+    /// How many viewers there is anything of.
+    pub fn viewers(&self) -> usize {
+        self.channels.values().map(|kept| kept.viewers.len()).sum()
+    }
+
     pub fn write(&mut self, batch: &Batch, sent: Option<Timestamp>, now: Timestamp, mark: Mark) -> Written {
         let took = |sent: Timestamp| now.as_millis().saturating_sub(sent.as_millis());
         let sent = sent.filter(|sent| LATE.0 < took(*sent) && took(*sent) < LATE.1);
@@ -124,8 +130,8 @@ impl Data {
     pub fn live(&mut self, as_of: Timestamp) -> Vec<Live> {
         let channels: Vec<_> = self.channels.keys().cloned().collect();
         let live = channels.into_iter().map(|channel| {
-            let count = self.read(&channel, as_of).count;
-            Live { channel, count, as_of }
+            let Reading { count, restored, .. } = self.read(&channel, as_of);
+            Live { channel, count, as_of, restored }
         });
         live.filter(|live| live.count > 0).collect()
     }
@@ -214,13 +220,20 @@ impl Kept {
         if self.mark.is_some() {
             let over = match op.act {
                 Act::Join { lease } | Act::Heartbeat { lease } | Act::Renew { lease } => now + lease,
-                Act::Restore(session) | Act::Late(session) => session.useless_from(&RULES),
+                Act::Restore(session) | Act::Late(session) | Act::Withdraw(session) => {
+                    session.useless_from(&RULES)
+                }
                 Act::Leave | Act::LeaveKnown => now + RULES.longest_lease,
             };
             if over > self.expires {
                 self.expires = over + RULES.longest_lease / 8;
             }
-            if matches!(op.act, Act::Restore(_)) && counted != counts {
+            let has_restored = match op.act {
+                Act::Restore(_) => counted != counts,
+                Act::Late(session) => counts > counted && may_have_left(session, now),
+                _ => false,
+            };
+            if has_restored {
                 self.restored = now;
             }
         }
@@ -242,6 +255,12 @@ fn when_sent(act: Act, sent: Timestamp) -> Act {
         Act::Join { lease } => Act::Late(Session::beating(sent, lease, true)),
         Act::Heartbeat { lease } => Act::Late(Session::beating(sent, lease, false)),
         Act::Leave => Act::Late(Session::left_unknown(sent)),
-        Act::Renew { .. } | Act::LeaveKnown | Act::Restore(_) | Act::Late(_) => act,
+        Act::Renew { .. } | Act::LeaveKnown | Act::Restore(_) | Act::Late(_) | Act::Withdraw(_) => act,
     }
+}
+
+/// Whether a beat that is written late may be from before a leave that has been forgotten.
+fn may_have_left(session: Session, now: Timestamp) -> bool {
+    let Parts { at, delta, .. } = session.parts();
+    delta == u16::MAX || at.min(now).minus_millis(delta.into()) + LEAVE_MEMORY < now
 }

@@ -3,6 +3,7 @@
 
 use crate::{
     faults::{CALL_LIMIT, Fault, LATE, RECOVERY},
+    judge::LEAVE_MEMORY,
     plan::{Call, Millis, Plan, What},
 };
 
@@ -12,8 +13,37 @@ pub struct History {
     pub streams: Vec<Stream>,
     /// The store's own counts, now and then: when, channel, count.
     pub counts: Vec<(Millis, u64, u32)>,
+    /// What nodes said is live.
+    pub lists: Vec<Listed>,
+    /// How much nodes and the store kept, now and then.
+    pub kept: Vec<Kept>,
+    /// How many calls have begun.
+    pub begun: usize,
     /// What was left when everything was over, in words.
     pub leftovers: Vec<String>,
+}
+
+/// The list of live channels, as a node gave it.
+#[derive(Debug)]
+pub struct Listed {
+    pub node: usize,
+    pub at: Millis,
+    pub answered: Millis,
+    /// The channels that honest viewers watch; `None`: it was said to be unknown.
+    pub counts: Option<Vec<(u64, Shown)>>,
+}
+
+/// How much is kept at an instant.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept {
+    pub at: Millis,
+    /// By which node; `None`: by the store.
+    pub node: Option<usize>,
+    /// Sessions that are remembered. (Viewers, by the store.)
+    pub sessions: usize,
+    /// Sessions that limits remember.
+    pub admitted: usize,
+    pub channels: usize,
 }
 
 #[derive(Debug)]
@@ -87,6 +117,26 @@ impl Excuses {
     /// Whether between these instants, or so shortly before that it may not be over yet, the node met a fault.
     pub fn is_troubled(&self, node: usize, from: Millis, to: Millis) -> bool {
         self.0.iter().any(|w| w.fault.touches(node) && w.from <= to && from <= w.to + RECOVERY)
+    }
+
+    /// Whether some time between these instants a node may write beats that are so old that other nodes may remember leaves
+    /// which the store has forgotten. Until all have looked, what they show of those channels is stale.
+    pub fn is_written_late(&self, from: Millis, to: Millis) -> bool {
+        self.0.iter().any(|w| {
+            let is_long = !w.fault.loses() && w.to - w.from + CALL_LIMIT >= LEAVE_MEMORY;
+            is_long && w.from <= to && from <= w.to + RECOVERY
+        })
+    }
+
+    /// Whether the node may be unable to say for [`RECOVERY`] after a loss that it has something to write again.
+    pub fn is_cut_off(&self, node: usize, loss: Millis) -> bool {
+        self.0.iter().any(|w| {
+            let is_mute = matches!(
+                w.fault,
+                Fault::Cut { .. } | Fault::Lossy { .. } | Fault::Late { .. } | Fault::Stopped { .. }
+            );
+            is_mute && w.fault.touches(node) && w.from <= loss + RECOVERY && loss <= w.to
+        })
     }
 
     /// From when on what the node accepted at `at` and answered at `answered` is seen by all, at the latest.

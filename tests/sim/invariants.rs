@@ -1,15 +1,12 @@
 //! What must hold whatever happens. Each is a function that says where it does not.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use crate::{
-    attackers::ADDRESS,
+    bounds::{kept, limits},
     faults::{CALL_LIMIT, Fault},
-    history::{Answer, Shown, Stream},
+    history::{Answer, Listed, Shown, Stream, Window},
     judge::{GRID, Judge, LEAVE_MEMORY},
     model::state,
-    node::LIMITS,
-    plan::{Act, Millis},
+    plan::{Act, CHANNELS, Millis},
 };
 
 /// The update interval.
@@ -21,6 +18,9 @@ const QUICK: Millis = 250;
 
 /// After this long a silent stream gets a tick.
 const TICK: Millis = 25_000;
+
+/// How long a listing of what is live is waited for.
+const LIST_WAIT: Millis = 1_000;
 
 /// How often what streams show is looked at.
 const STEP: Millis = 250;
@@ -41,14 +41,19 @@ pub const ALL: &[(&str, Invariant)] = &[
     ("answers show the count, or say that it is old", answers),
     ("a join in a quiet channel shows at once on its node", quick),
     ("streams are never silent for long", ticks),
+    ("a channel gets one update per interval", updates),
+    ("the live list is right, or says that it is old", lists),
     ("the store counts leases", leases),
     ("beats are told rightly whether they count", active),
     ("who is counted is never refused", refused),
     ("an address adds what limits let it", limits),
+    ("a flood leaves no more than limits let in", kept),
+    ("every call is answered", answered),
     ("nothing is left behind", nothing_left),
 ];
 
-fn finding(at: Millis, channel: u64, what: String) -> Option<Finding> {
+/// A finding in a channel.
+pub fn finding(at: Millis, channel: u64, what: String) -> Option<Finding> {
     Some(Finding { at, channel: Some(channel), what })
 }
 
@@ -86,7 +91,7 @@ fn shows(judge: &Judge<'_>, stream: &Stream, at: Millis) -> Option<Finding> {
     };
     let from = at.saturating_sub(age(judge, node, at));
     let Some(value) = shown.live() else {
-        let excused = judge.excuses.is_troubled(node, from, at);
+        let excused = judge.excuses.is_troubled(node, from, at) || judge.excuses.is_written_late(from, at);
         return if excused {
             None
         } else {
@@ -173,6 +178,59 @@ fn ticks(judge: &Judge<'_>) -> Option<Finding> {
     })
 }
 
+fn updates(judge: &Judge<'_>) -> Option<Finding> {
+    judge.history.streams.iter().find_map(|stream| {
+        // The first comes when the stream is opened, whenever the last change was.
+        let counts: Vec<_> = stream.seen.iter().filter(|(_, shown)| shown.is_some()).skip(1).collect();
+        counts.windows(2).find_map(|pair| {
+            let apart = pair[1].0 - pair[0].0;
+            let what = || format!("two updates of node {} are {apart} ms apart", stream.node);
+            if apart < INTERVAL { finding(pair[1].0, stream.channel, what()) } else { None }
+        })
+    })
+}
+
+fn lists(judge: &Judge<'_>) -> Option<Finding> {
+    judge.history.lists.iter().find_map(|list| {
+        let Listed { node, at, answered, .. } = *list;
+        let from = at.saturating_sub(INTERVAL + LIST_WAIT + 2 * judge.plan.nodes[node].delay);
+        let Some(counts) = &list.counts else {
+            let is_excused = judge.excuses.is_troubled(node, from, answered)
+                || judge.excuses.is_written_late(from, answered);
+            let what = format!("node {node} can't say what is live, without a reason");
+            return if is_excused { None } else { Some(Finding { at: answered, channel: None, what }) };
+        };
+        // What is old is not judged, and where it is old what is not in it may be unknown.
+        let is_old = counts.iter().any(|(_, shown)| shown.stale);
+        if is_old {
+            let is_excused = judge.excuses.is_troubled(node, from, answered)
+                || judge.excuses.is_written_late(from, answered);
+            let what = format!("node {node} gives an old list without a reason");
+            return if is_excused { None } else { Some(Finding { at: answered, channel: None, what }) };
+        }
+        // A channel that the store has lost alone is noticed when it is looked at, within an interval.
+        let is_lost = |w: &Window| {
+            matches!(w.fault, Fault::Lost { .. }) && w.from <= answered && from <= w.from + INTERVAL
+        };
+        if judge.excuses.0.iter().any(is_lost) {
+            return None;
+        }
+        (0..CHANNELS).find_map(|channel| {
+            let listed = counts.iter().find(|(listed, _)| *listed == channel);
+            let value = listed.and_then(|(_, shown)| shown.value).unwrap_or(0);
+            if judge.was(channel, from, answered, value) {
+                return None;
+            }
+            let range = judge.between(channel, from, answered);
+            let what = format!(
+                "node {node} lists {value} as live; it was {} to {} from {from} on",
+                range.least, range.most
+            );
+            finding(answered, channel, what)
+        })
+    })
+}
+
 fn leases(judge: &Judge<'_>) -> Option<Finding> {
     judge.history.counts.iter().find_map(|(at, channel, count)| {
         let from = at.saturating_sub(GRID);
@@ -202,7 +260,9 @@ fn active(judge: &Judge<'_>) -> Option<Finding> {
             .any(|node| judge.excuses.is_troubled(node, called.at.saturating_sub(160_000), answered));
         let memory = if is_troubled { 160_000 } else { LEAVE_MEMORY };
         let what = match (call.act, active) {
-            (Act::Join { .. }, false) => "a join is not counted",
+            (Act::Join { .. }, false) if !leaves.any(|leave| leave.latest >= called.at) => {
+                "a join is not counted though its session has not left since"
+            }
             (Act::Beat { .. }, false) if !leaves.any(|leave| leave.latest + memory + GRID >= called.at) => {
                 "a beat is not counted though its session has not left"
             }
@@ -240,31 +300,10 @@ fn refused(judge: &Judge<'_>) -> Option<Finding> {
     })
 }
 
-fn limits(judge: &Judge<'_>) -> Option<Finding> {
-    let mut viewers = BTreeMap::<(u32, u64), BTreeSet<u64>>::new();
-    let mut sessions = BTreeMap::<u32, BTreeSet<(u64, u64)>>::new();
-    let mut first = BTreeMap::<u32, Millis>::new();
-    let kills = judge.excuses.0.iter().filter(|w| matches!(w.fault, Fault::Killed { .. })).count();
-    // Each node has limits of its own, and one that was restarted has them anew.
-    let nodes = judge.plan.nodes.len() + kills;
-    judge.history.calls.iter().filter(|called| called.call.address >= ADDRESS).find_map(|called| {
-        let call = called.call;
-        let Some((answered, Answer::Beaten { active: true, .. })) = called.answer else { return None };
-        let began = *first.entry(call.address).or_insert(called.at);
-        let of_channel = viewers.entry((call.address, call.channel)).or_default();
-        of_channel.insert(call.viewer);
-        let of_address = sessions.entry(call.address).or_default();
-        of_address.insert((call.viewer, call.session));
-        let in_time = LIMITS.joins_burst as usize + usize::try_from((answered - began) / 1_000 + 2).unwrap();
-        let what = if of_channel.len() > nodes * LIMITS.sessions_per_channel as usize {
-            format!("{} viewers of one address count", of_channel.len())
-        } else if of_address.len() > nodes * in_time {
-            format!("{} sessions of one address were let in", of_address.len())
-        } else {
-            return None;
-        };
-        finding(answered, call.channel, what)
-    })
+fn answered(judge: &Judge<'_>) -> Option<Finding> {
+    let waiting = judge.history.begun - judge.history.calls.len();
+    let what = format!("{waiting} calls were never answered");
+    (waiting > 0).then_some(Finding { at: crate::world::OVER, channel: None, what })
 }
 
 fn nothing_left(judge: &Judge<'_>) -> Option<Finding> {

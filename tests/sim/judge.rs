@@ -7,10 +7,10 @@ use crate::{
     faults::{Fault, RECOVERY},
     history::{Answer, Called, Excuses, History, windows},
     model::{Channel, Event, Range},
-    plan::{Act, CHANNELS, Millis, Plan, SPAN},
+    plan::{Act, CHANNELS, Millis, Plan},
 };
 
-/// How finely counts are worked out.
+/// Instants are told apart no better than this: an answer and what it tells of may be so far apart.
 pub const GRID: Millis = 50;
 
 /// How long a leave is remembered.
@@ -21,8 +21,8 @@ pub struct Judge<'a> {
     pub history: &'a History,
     pub excuses: Excuses,
     pub channels: BTreeMap<u64, Channel>,
-    /// For each of the first channels, the range at every [`GRID`].
-    counts: Vec<Vec<Range>>,
+    /// For each of the first channels, the range from each instant on at which it changes.
+    counts: Vec<Vec<(Millis, Range)>>,
 }
 
 impl<'a> Judge<'a> {
@@ -40,7 +40,7 @@ impl<'a> Judge<'a> {
         let nobody = Channel::default();
         let over = |number: u64| {
             let channel = channels.get(&number).unwrap_or(&nobody);
-            (0..(SPAN + 180_000) / GRID).map(|step| channel.count(step * GRID)).collect()
+            channel.changes().into_iter().map(|at| (at, channel.count(at))).collect()
         };
         let counts = (0..CHANNELS).map(over).collect();
         Self { plan, history, excuses, channels, counts }
@@ -49,23 +49,24 @@ impl<'a> Judge<'a> {
     /// What may have been counted at some instant in between.
     pub fn between(&self, channel: u64, from: Millis, to: Millis) -> Range {
         let counts = self.slice(channel, from, to);
-        let least = counts.iter().map(|range| range.least).min();
-        let most = counts.iter().map(|range| range.most).max();
+        let least = counts.iter().map(|(_, range)| range.least).min();
+        let most = counts.iter().map(|(_, range)| range.most).max();
         Range { least: least.unwrap_or(0), most: most.unwrap_or(0) }
     }
 
-    /// Whether the count was this at some instant in between.
+    /// Whether the count was this at some instant in between. What happens at the same instant may be seen in part.
     pub fn was(&self, channel: u64, from: Millis, to: Millis, value: u32) -> bool {
-        let is_between = |pair: &[Range]| {
-            pair[0].least.min(pair[1].least) <= value && value <= pair[0].most.max(pair[1].most)
-        };
-        self.slice(channel, from, to).windows(2).any(is_between)
+        let is_between = |a: &Range, b: &Range| a.least.min(b.least) <= value && value <= a.most.max(b.most);
+        let counts = self.slice(channel, from, to);
+        let is_first = counts.first().is_some_and(|(_, range)| is_between(range, range));
+        is_first || counts.windows(2).any(|pair| is_between(&pair[0].1, &pair[1].1))
     }
 
-    fn slice(&self, channel: u64, from: Millis, to: Millis) -> &[Range] {
+    /// The ranges from the one that holds at `from` to the one that holds at `to`.
+    fn slice(&self, channel: u64, from: Millis, to: Millis) -> &[(Millis, Range)] {
         let counts = &self.counts[usize::try_from(channel).unwrap()];
-        let at = |millis: Millis| usize::try_from(millis / GRID).unwrap().min(counts.len() - 2);
-        &counts[at(from)..=at(to) + 1]
+        let end = |instant: Millis| counts.partition_point(|(at, _)| *at <= instant);
+        &counts[end(from).saturating_sub(1)..end(to)]
     }
 
     /// The calls of honest viewers in the channels that are watched.
@@ -110,7 +111,10 @@ fn event(called: &Called, before: &[Event], excuses: &Excuses) -> Option<Event> 
     }
     // What the store loses, and the node that could say it again is dead or dies.
     let losses = excuses.0.iter().filter(|w| w.fault.loses() && w.from + RECOVERY >= at).map(|w| w.from);
-    let forgotten = losses.filter(|loss| kills().any(|kill| kill <= loss + RECOVERY)).min();
+    // Or is cut off for longer than others wait for it.
+    let is_mute =
+        |loss: Millis| kills().any(|kill| kill <= loss + RECOVERY) || excuses.is_cut_off(node, loss);
+    let forgotten = losses.filter(|loss| is_mute(*loss)).min();
     let latest = excuses.latest(node, at, answered);
     Some(Event { at, latest, settled, forgotten: forgotten.unwrap_or(Millis::MAX), lease })
 }

@@ -3,7 +3,7 @@
 //! It is a range: what is under way may have happened or not. All that happens to a session is a list; what happened last
 //! decides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::plan::Millis;
 
@@ -46,6 +46,17 @@ impl Channel {
             range.least += u32::from(!without);
         }
         range
+    }
+
+    /// Every instant at which the count may change, in order. The first is the beginning.
+    pub fn changes(&self) -> BTreeSet<Millis> {
+        let events = self.0.values().flat_map(BTreeMap::values).flatten();
+        let of_event = |event: &Event| {
+            let lease = event.lease.unwrap_or(0);
+            [event.at, event.settled, event.forgotten, event.at + lease, event.latest + lease]
+        };
+        let changes = events.flat_map(of_event).filter(|at| *at < Millis::MAX);
+        std::iter::once(0).chain(changes).collect()
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use aforo::{
-    domain::{Policy, Timestamp, Who},
+    domain::{ChannelId, Policy, Timestamp, Who},
     server::{
         clock::Clock,
         fanout::{Counts, Hub, reader},
@@ -40,7 +40,7 @@ pub const LIMITS: PerAddress = PerAddress {
 pub struct Node {
     pub presence: Presence,
     pub hub: Arc<Hub>,
-    beats: Beats,
+    pub beats: Beats,
     metrics: Metrics,
     is_up: Arc<AtomicBool>,
     _tasks: JoinSet<()>,
@@ -132,4 +132,9 @@ fn who(call: Call) -> Who {
 /// The name of a channel.
 pub fn channel(number: u64) -> String {
     format!("c{number}")
+}
+
+/// The channel that has the name.
+pub fn number(channel: &ChannelId) -> u64 {
+    channel.as_str()[1..].parse().unwrap()
 }

@@ -15,7 +15,7 @@ use aforo::{
     domain::{ChannelId, Timestamp},
     server::{
         clock::Skew,
-        store::{Attendance, Batch, Epoch, Live, Mark, Reading, RollCall, Store, StoreError, Written},
+        store::{Attendance, Batch, Epoch, Listed, Mark, Reading, RollCall, Store, StoreError, Written},
     },
 };
 use async_trait::async_trait;
@@ -80,6 +80,11 @@ impl SharedStore {
     /// The channels of which there is anything.
     pub fn channels(&self) -> Vec<String> {
         self.data.lock().channels(self.clock())
+    }
+
+    /// Of how many viewers there is anything.
+    pub fn viewers(&self) -> usize {
+        self.data.lock().viewers()
     }
 
     /// The count of a channel as it is, whoever can reach it.
@@ -249,8 +254,9 @@ impl Store for Link {
         spread(readings.map(|all| all.into_iter().map(heard).collect()), channels.len())
     }
 
-    async fn live(&self) -> Result<Vec<Live>, StoreError> {
-        self.call(|store| store.data.lock().live(store.clock())).await
+    async fn live(&self) -> Result<Listed, StoreError> {
+        let live = self.call(|store| store.data.lock().live(store.clock())).await?;
+        Ok(Listed { live, is_whole: true })
     }
 
     async fn sweep(&self) -> Result<(), StoreError> {

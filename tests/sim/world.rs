@@ -14,15 +14,19 @@ use tokio::{
 
 use crate::{
     attackers::Flood,
+    chance,
     faults::Fault,
-    history::{Called, History, Shown, Stream, windows},
-    node::{Node, channel},
+    history::{Called, History, Kept, Listed, Shown, Stream, windows},
+    node::{Node, channel, number},
     plan::{CHANNELS, Call, Millis, NodePlan, Plan, SPAN, What},
     store::{SharedStore, TTL, millis},
 };
 
 /// How often the store's own counts are noted.
 const SAMPLE: Millis = 500;
+
+/// How often each node is asked what is live: never in step with anything else.
+const LIST_EVERY: Millis = 2_347;
 
 /// By then everyone has gone, and everything about them.
 pub const OVER: Millis = SPAN + 100_000 + 2 * TTL;
@@ -40,6 +44,10 @@ struct Slot {
 
 /// Plays a plan to its end.
 pub fn play(plan: &Plan) -> History {
+    chance::decided_by(plan.seed, || play_here(plan))
+}
+
+fn play_here(plan: &Plan) -> History {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let world = World::begin(plan);
@@ -63,6 +71,9 @@ impl World {
         let nodes = plan.nodes.iter().enumerate().map(slot).collect();
         let world = Arc::new(Self { store, nodes, history: Mutex::default() });
         tokio::spawn(Arc::clone(&world).sample());
+        for node in 0..plan.nodes.len() {
+            tokio::spawn(Arc::clone(&world).list(node));
+        }
         world
     }
 
@@ -107,6 +118,7 @@ impl World {
     }
 
     async fn call(self: Arc<Self>, call: Call) {
+        self.history.lock().begun += 1;
         let (index, node) = self.node(call.node);
         let (call, at) = (Call { node: index, ..call }, self.now());
         let answer = node.call(call);
@@ -174,7 +186,42 @@ impl World {
                 let count = self.store.count(&ChannelId::parse(&channel(number)).unwrap());
                 self.history.lock().counts.push((at, number, count));
             }
+            self.note_kept(at);
             sleep(millis(SAMPLE)).await;
+        }
+    }
+
+    /// Notes how much is kept.
+    fn note_kept(&self, at: Millis) {
+        let mut history = self.history.lock();
+        let (sessions, channels) = (self.store.viewers(), self.store.channels().len());
+        history.kept.push(Kept { at, node: None, sessions, admitted: 0, channels });
+        for (index, slot) in self.nodes.iter().enumerate() {
+            if let Some(node) = slot.node.lock().as_ref() {
+                let (sessions, channels) = (node.presence.remembered(), node.presence.remembered_channels());
+                let admitted = node.beats.remembered();
+                history.kept.push(Kept { at, node: Some(index), sessions, admitted, channels });
+            }
+        }
+    }
+
+    /// Somebody who asks a node what is live, again and again.
+    async fn list(self: Arc<Self>, index: usize) {
+        while self.now() < SPAN + 90_000 {
+            sleep(millis(LIST_EVERY)).await;
+            let Some(presence) = self.nodes[index].node.lock().as_ref().map(|node| node.presence.clone())
+            else {
+                continue;
+            };
+            let at = self.now();
+            let listed = presence.live(usize::MAX).await;
+            let shown = |update: CountUpdate| {
+                (number(&update.channel_id), Shown { value: update.count, stale: update.stale })
+            };
+            let is_watched = |(channel, _): &(u64, Shown)| *channel < CHANNELS;
+            let counts = listed.ok().map(|list| list.into_iter().map(shown).filter(is_watched).collect());
+            let listed = Listed { node: index, at, answered: self.now(), counts };
+            self.history.lock().lists.push(listed);
         }
     }
 
@@ -191,6 +238,13 @@ impl World {
             let Some(node) = slot.as_ref() else { continue };
             if node.hub.watched() > 0 {
                 note(format!("the hub of node {index} has {} channels", node.hub.watched()));
+            }
+            if node.beats.remembered() > 0 {
+                note(format!("the limits of node {index} remember {} sessions", node.beats.remembered()));
+            }
+            if node.presence.remembered_channels() > 0 {
+                let channels = node.presence.remembered_channels();
+                note(format!("node {index} remembers something of {channels} channels"));
             }
             if node.presence.remembered() > 0 {
                 note(format!("node {index} remembers {} sessions", node.presence.remembered()));

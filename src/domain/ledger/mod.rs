@@ -8,11 +8,18 @@
 //!
 //! Instants are of the node's own clock. Whoever writes them to a store moves them to the store's.
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Bound,
+};
 
 use super::{Act, LeaseRules, Op, Session, SessionId, Timestamp, ViewerId, session::Phase};
 
 type Key = (ViewerId, SessionId);
+
+/// The most leaves of unknown sessions that are kept for repeating; of more, the oldest are not repeated. It bounds the
+/// work of [`Ledger::repeat_leaves`] to about a millisecond.
+const MOST_REPEATED: usize = 4_096;
 
 /// A node's memory of one channel.
 #[derive(Debug, Default)]
@@ -26,6 +33,8 @@ pub struct Ledger {
     losses: u16,
     /// Until when something of it is in the store, if nothing was lost.
     useful_until: Timestamp,
+    /// The leaves of sessions that were not known here, oldest first.
+    unknown_leaves: VecDeque<(Timestamp, Key)>,
     /// Where handing out goes on, and sweeping.
     handed_out: Option<Key>,
     swept: Option<Key>,
@@ -38,6 +47,19 @@ struct Entry {
     written_after: u16,
     /// Counts the changes, so that one that comes while the entry is being written is not taken for written.
     version: u8,
+    /// It is written again only to repeat a leave.
+    is_repeated: bool,
+}
+
+/// Why a session is to be written again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// The store has lost it, or may have.
+    Lost,
+    /// The store did not take it when it happened.
+    Late,
+    /// Its leave is repeated; see [`Ledger::repeat_leaves`].
+    Repeated,
 }
 
 /// A session that is to be written again, and which state of it was handed out.
@@ -49,8 +71,8 @@ pub struct Pending {
     pub session: SessionId,
     /// What is known of it, by the node's clock.
     pub state: Session,
-    /// The store has lost it, or may have; otherwise it did not take it when it happened.
-    pub was_lost: bool,
+    /// Why it is to be written again.
+    pub why: Why,
     version: u8,
     losses: u16,
 }
@@ -66,10 +88,18 @@ impl Ledger {
                 Act::Heartbeat { lease } => Session::beating(now, lease, false),
                 // It may be known elsewhere, and its beats written again.
                 Act::Leave => Session::left_unknown(now).to_be_told(),
-                Act::Renew { .. } | Act::LeaveKnown | Act::Restore(_) | Act::Late(_) => return false,
+                Act::Renew { .. } | Act::LeaveKnown | Act::Restore(_) | Act::Late(_) | Act::Withdraw(_) => {
+                    return false;
+                }
             };
             let losses = self.losses;
-            let entry = Entry { session, written_after: losses, version: 0 };
+            let entry = Entry { session, written_after: losses, version: 0, is_repeated: false };
+            if op.act == Act::Leave {
+                self.unknown_leaves.push_back((now, key));
+                if self.unknown_leaves.len() > MOST_REPEATED {
+                    self.unknown_leaves.pop_front();
+                }
+            }
             if session.parts().phase == Phase::Beating {
                 self.useful_until = self.useful_until.max(session.useless_from(rules));
             }
@@ -87,9 +117,10 @@ impl Ledger {
             Act::Heartbeat { lease } => session.beat(at, lease, false, rules),
             Act::Renew { lease } if session.is_live(now) => session.beat(at, lease, false, rules),
             Act::Leave | Act::LeaveKnown => session.leave(at, rules),
-            Act::Renew { .. } | Act::Restore(_) | Act::Late(_) => {}
+            Act::Renew { .. } | Act::Restore(_) | Act::Late(_) | Act::Withdraw(_) => {}
         }
         entry.version = entry.version.wrapping_add(1);
+        entry.is_repeated = false;
         self.useful_until = self.useful_until.max(entry.session.useless_from(rules));
         entry.session.is_live(now)
     }
@@ -130,6 +161,21 @@ impl Ledger {
         self.is_lost = true;
         self.pending = self.sessions.len();
         self.handed_out = None;
+    }
+
+    /// The leaves of sessions that were not known here are to be written once more. The store remembers such a leave for a
+    /// short time only; after that, a node that was cut off may have written a beat from before it.
+    pub fn repeat_leaves(&mut self) {
+        for (_, key) in &self.unknown_leaves {
+            if let Some(entry) = self.sessions.get_mut(key)
+                && entry.session.parts().phase == Phase::Left
+                && entry.written_after == self.losses
+            {
+                entry.written_after = self.losses.wrapping_sub(1);
+                entry.is_repeated = true;
+                self.pending += 1;
+            }
+        }
     }
 
     /// Until when something of what is remembered is in the store, if nothing was lost.
@@ -174,8 +220,12 @@ impl Ledger {
             }
             let (viewer, session) = *key;
             let (state, version) = (entry.session, entry.version);
-            let (losses, was_lost) = (self.losses, self.is_lost);
-            found.push(Pending { viewer, session, state, was_lost, version, losses });
+            let why = match (self.is_lost, entry.is_repeated) {
+                (true, _) => Why::Lost,
+                (false, true) => Why::Repeated,
+                (false, false) => Why::Late,
+            };
+            found.push(Pending { viewer, session, state, why, version, losses: self.losses });
             if found.len() == most {
                 break;
             }
@@ -199,6 +249,7 @@ impl Ledger {
                 && (entry.version, self.losses) == (pending.version, pending.losses)
             {
                 entry.written_after = self.losses;
+                entry.is_repeated = false;
                 self.pending -= 1;
             }
         }
@@ -219,6 +270,9 @@ impl Ledger {
             if self.sessions.remove(key).is_some_and(|entry| entry.written_after != self.losses) {
                 self.pending -= 1;
             }
+        }
+        while self.unknown_leaves.front().is_some_and(|(at, _)| *at + rules.longest_lease <= now) {
+            self.unknown_leaves.pop_front();
         }
         let is_end = looked_at.len() < most;
         self.swept = if is_end { None } else { looked_at.last().map(|(key, _)| *key) };

@@ -182,3 +182,62 @@ fn handing_out_comes_to_an_end_also_where_all_that_was_pending_is_over() {
     assert!((0..100).any(|_| ledger.pending(2, at(60), &RULES).is_empty() && ledger.is_at_end()));
     assert!(!ledger.is_unwritten());
 }
+
+/// What is to be written again, as the store takes it.
+fn write_pending(ledger: &mut Ledger, store: &mut Roster, now: Timestamp) -> Vec<Why> {
+    let pieces = ledger.pending(100, now, &RULES);
+    for piece in &pieces {
+        let act = match piece.why {
+            Why::Lost => Act::Restore,
+            Why::Late => Act::Late,
+            Why::Repeated => Act::Withdraw,
+        };
+        let op = Op { viewer: piece.viewer, session: piece.session, act: act(piece.state) };
+        store.apply(&op, now, &RULES);
+    }
+    ledger.written(&pieces);
+    pieces.iter().map(|piece| piece.why).collect()
+}
+
+#[test]
+fn a_leave_is_repeated_for_a_store_that_learns_of_the_join_long_after_it() {
+    let (mut cut_off, mut other, mut store) = (Ledger::default(), Ledger::default(), Roster::default());
+    accept(&mut cut_off, &of(1, JOIN), at(0));
+    cut_off.missed(&of(1, JOIN));
+    accept(&mut other, &of(1, Act::Leave), at(2));
+    store.apply(&of(1, Act::Leave), at(2), &RULES);
+    // The store has forgotten the leave by then.
+    assert_eq!(write_pending(&mut cut_off, &mut store, at(20)), [Why::Late]);
+    assert_eq!(count(&mut store, at(20)), 1);
+    other.repeat_leaves();
+    other.repeat_leaves();
+    assert_eq!(write_pending(&mut other, &mut store, at(21)), [Why::Repeated]);
+    assert_eq!(count(&mut store, at(21)), 0);
+    assert!(!other.is_unwritten());
+}
+
+#[test]
+fn a_repeated_leave_creates_nothing_and_ends_no_later_join() {
+    let (mut ledger, mut store) = (Ledger::default(), Roster::default());
+    for n in [1, 2] {
+        accept(&mut ledger, &of(n, Act::Leave), at(2));
+    }
+    store.apply(&of(2, JOIN), at(5), &RULES);
+    ledger.repeat_leaves();
+    assert_eq!(write_pending(&mut ledger, &mut store, at(30)), [Why::Repeated; 2]);
+    assert_eq!(count(&mut store, at(30)), 1);
+    assert_eq!(count(&mut store, at(100)), 0);
+    assert!(store.is_empty(), "nothing of the unknown session is kept");
+}
+
+#[test]
+fn leaves_are_repeated_while_they_matter_and_no_more_than_a_bounded_number() {
+    let mut ledger = Ledger::default();
+    for n in 1..=5_000 {
+        accept(&mut ledger, &of(n, Act::Leave), at(1));
+    }
+    ledger.repeat_leaves();
+    assert_eq!(ledger.pending, MOST_REPEATED);
+    while !ledger.sweep(at(200), 500, &RULES) {}
+    assert!(ledger.is_empty() && ledger.unknown_leaves.is_empty() && !ledger.is_unwritten());
+}

@@ -158,7 +158,7 @@ fn first(act: Act, now: Timestamp) -> Option<Session> {
         Act::Heartbeat { lease } => Some(Session::beating(now, lease, false)),
         Act::Leave => Some(Session::left_unknown(now)),
         Act::Restore(session) | Act::Late(session) => Some(session.moved(0, now)),
-        Act::Renew { .. } | Act::LeaveKnown => None,
+        Act::Renew { .. } | Act::LeaveKnown | Act::Withdraw(_) => None,
     }
 }
 
@@ -171,7 +171,9 @@ fn change(session: &mut Session, act: Act, now: Timestamp, rules: &LeaseRules) {
             session.beat(session.not_before(now, false), lease, false, rules);
         }
         Act::Leave | Act::LeaveKnown => session.leave(session.not_before(now, false), rules),
-        Act::Restore(other) | Act::Late(other) => session.merge(&other.moved(0, now), rules),
+        Act::Restore(other) | Act::Late(other) | Act::Withdraw(other) => {
+            session.merge(&other.moved(0, now), rules)
+        }
     }
 }
 

@@ -3,10 +3,9 @@
 //! Whoever chooses the ids can be as many viewers as these limits let in; that much is possible and stated. Beats of
 //! sessions that were let in before are free, so a crowd behind one address is never cut off once it is in.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
 
 use super::{
     Address, Rate, SITE_FACTOR,
@@ -159,6 +158,12 @@ impl Beats {
     /// When it was asked too often.
     pub fn try_store(&self, address: Address) -> Result<(), Over> {
         self.0.tries.take(address).map_err(Over::Tries)
+    }
+
+    /// How many sessions are remembered.
+    #[must_use]
+    pub fn remembered(&self) -> usize {
+        self.0.near.sessions() + self.0.sites.sessions()
     }
 
     /// Forgets addresses that have nothing here any more.

@@ -2,12 +2,10 @@
 //!
 //! Memory is at most twice what counts, and nothing is looked through for a call that is refused more than once a second.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Duration};
 
 use dashmap::DashMap;
+use tokio::time::Instant;
 
 use super::{Address, SHARDS};
 use crate::domain::{ChannelId, SessionId, ViewerId};
@@ -116,7 +114,6 @@ impl Crowds {
     }
 
     /// How many sessions there are.
-    #[cfg(test)]
     pub fn sessions(&self) -> usize {
         self.by_address.iter().map(|crowd| crowd.until.len()).sum()
     }

@@ -16,6 +16,18 @@ pub const SITE_FACTOR: u32 = 8;
 /// up holds its lock for well under a millisecond.
 const SHARDS: usize = 256;
 
+/// The names of all limits, as metrics tell them.
+pub const NAMES: [&str; 8] = [
+    "connections-per-address",
+    "follows",
+    "joins",
+    "new-channels",
+    "sessions-per-channel",
+    "streams",
+    "streams-per-address",
+    "tries",
+];
+
 pub use self::{
     address::{Address, Proxies},
     beats::{Beats, PerAddress},

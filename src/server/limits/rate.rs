@@ -4,10 +4,10 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use dashmap::DashMap;
 use governor::{
-    Quota, RateLimiter,
-    clock::{Clock, DefaultClock},
+    Quota, RateLimiter, clock::Clock, middleware::NoOpMiddleware, nanos::Nanos,
     state::keyed::DefaultKeyedStateStore,
 };
+use tokio::time::Instant;
 
 use super::{Address, SHARDS, SITE_FACTOR};
 
@@ -90,14 +90,14 @@ impl Rate {
 
 /// The rate of addresses of one width.
 struct Limiter {
-    by_address: RateLimiter<Address, DefaultKeyedStateStore<Address>, DefaultClock>,
+    by_address: RateLimiter<Address, DefaultKeyedStateStore<Address>, Elapsed, NoOpMiddleware<Nanos>>,
     burst: NonZeroU32,
 }
 
 impl Limiter {
     fn new(quota: Quota, burst: NonZeroU32) -> Self {
         let state = DashMap::with_hasher_and_shard_amount(Default::default(), SHARDS);
-        Self { by_address: RateLimiter::new(quota.allow_burst(burst), state, DefaultClock::default()), burst }
+        Self { by_address: RateLimiter::new(quota.allow_burst(burst), state, Elapsed(Instant::now())), burst }
     }
 
     fn take(&self, address: Address, n: NonZeroU32) -> Result<(), Duration> {
@@ -110,6 +110,18 @@ impl Limiter {
     fn sweep(&self) {
         self.by_address.retain_recent();
         self.by_address.shrink_to_fit();
+    }
+}
+
+/// The time since then, by the runtime's clock: that of the machine, or a test's.
+#[derive(Clone, Copy)]
+struct Elapsed(Instant);
+
+impl Clock for Elapsed {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        self.0.elapsed().into()
     }
 }
 

@@ -15,7 +15,10 @@ use tokio::time::Instant;
 
 use super::roll::{Completeness, Roll};
 use crate::{
-    domain::{Act, ChannelId, Count, LeaseRules, Ledger, Op, Timestamp, ledger::Pending},
+    domain::{
+        Act, ChannelId, Count, LeaseRules, Ledger, Op, Timestamp,
+        ledger::{Pending, Why},
+    },
     server::{
         clock::Skew,
         store::{Batch, Mark, Reading, StoreError},
@@ -39,6 +42,8 @@ pub struct Memory {
     skew: Skew,
     /// A channel was found to be lost since that was last asked for.
     has_found_loss: AtomicBool,
+    /// A later version was found to keep a channel since that was last asked for.
+    is_locked_out: AtomicBool,
 }
 
 #[derive(Default)]
@@ -59,6 +64,13 @@ pub struct Piece {
     /// As the store takes it.
     pub batch: Batch,
     sessions: Vec<Pending>,
+}
+
+impl Piece {
+    /// Whether it may change what other nodes have to write: it holds more than repeated leaves.
+    pub fn is_news(&self) -> bool {
+        self.sessions.iter().any(|pending| pending.why != Why::Repeated)
+    }
 }
 
 /// Whether a reading shows that the store has lost the channel.
@@ -85,6 +97,7 @@ impl Memory {
             roll,
             skew: Skew::default(),
             has_found_loss: AtomicBool::new(false),
+            is_locked_out: AtomicBool::new(false),
         }
     }
 
@@ -137,7 +150,10 @@ impl Memory {
         let reading = match reading {
             Ok(reading) => reading,
             Err(StoreError::Damaged) => return (self.lost(channel, now), Loss::Found),
-            Err(_) => return (self.last_good(channel, now), Loss::None),
+            Err(error) => {
+                self.note_error(error);
+                return (self.last_good(channel, now), Loss::None);
+            }
         };
         let completeness = self.roll.judge(reading);
         let Some(mut remembered) = self.channels.get_mut(channel) else {
@@ -162,10 +178,7 @@ impl Memory {
             && !remembered.has_ended(asked, now, self.rules.longest_lease);
         remembered.mark = reading.mark;
         if lost {
-            self.has_found_loss.store(true, Relaxed);
-            remembered.ledger.lost();
-            remembered.lost = Some((reading.as_of, now));
-            remembered.is_doubted = false;
+            self.note_loss(&mut remembered, reading.as_of);
         }
         let is_written = remembered.is_doubted || !remembered.ledger.is_unwritten();
         let is_over = |(at, here): (Timestamp, Instant)| match self.roll.sure_since() {
@@ -182,6 +195,18 @@ impl Memory {
             remembered.good = Some((count, now));
         }
         (count, Loss::None)
+    }
+
+    /// A call has failed.
+    pub fn note_error(&self, error: &StoreError) {
+        if matches!(error, StoreError::Newer) {
+            self.is_locked_out.store(true, Relaxed);
+        }
+    }
+
+    /// Whether a later version was found to keep a channel since this was last asked.
+    pub fn take_locked_out(&self) -> bool {
+        self.is_locked_out.swap(false, Relaxed)
     }
 
     /// The store has not taken an operation. What to show.
@@ -201,6 +226,13 @@ impl Memory {
         for mut remembered in self.channels.iter_mut() {
             remembered.is_doubted |= !remembered.ledger.is_unwritten();
             remembered.ledger.lost();
+        }
+    }
+
+    /// Leaves that the store may have forgotten are to be written once more; see [`Ledger::repeat_leaves`].
+    pub fn repeat_leaves(&self) {
+        for mut remembered in self.channels.iter_mut() {
+            remembered.ledger.repeat_leaves();
         }
     }
 
@@ -229,6 +261,12 @@ impl Memory {
         self.channels.iter().map(|entry| entry.ledger.len()).sum()
     }
 
+    /// The channels of which anything is remembered, be it only their last count.
+    #[must_use]
+    pub fn known(&self) -> usize {
+        self.channels.len()
+    }
+
     /// The next piece of what is to be written again of a channel, of `most` sessions. `None`: there is no more, or all that
     /// is left was handed out since the last `None`.
     #[must_use]
@@ -247,22 +285,26 @@ impl Memory {
             let restore = |pending: &Pending| Op {
                 viewer: pending.viewer,
                 session: pending.session,
-                act: if pending.was_lost { Act::Restore } else { Act::Late }(
-                    pending.state.moved(skew, there),
-                ),
+                act: match pending.why {
+                    Why::Lost => Act::Restore,
+                    Why::Late => Act::Late,
+                    Why::Repeated => Act::Withdraw,
+                }(pending.state.moved(skew, there)),
             };
             let batch = Batch { channel: channel.clone(), ops: sessions.iter().map(restore).collect() };
             return Some(Piece { batch, sessions });
         }
     }
 
-    /// A piece has been written again; the channel has the mark that came with it.
-    pub fn rewritten(&self, piece: &Piece, mark: Option<Mark>) {
+    /// A piece has been written again. What the store says of the channel may show that it was lost since it was last read.
+    pub fn rewritten(&self, piece: &Piece, reading: &Reading) {
         if let Some(mut remembered) = self.channels.get_mut(&piece.batch.channel) {
             remembered.ledger.written(&piece.sessions);
             remembered.is_doubted &= remembered.ledger.is_unwritten();
-            if mark.is_some() {
-                remembered.mark = mark;
+            let lost = remembered.mark.is_some() && reading.mark.is_some() && remembered.mark != reading.mark;
+            remembered.mark = reading.mark.or(remembered.mark);
+            if lost {
+                self.note_loss(&mut remembered, reading.as_of);
             }
         }
     }
@@ -285,6 +327,14 @@ impl Memory {
                 remembered.ledger.is_empty() && remembered.good.as_ref().is_none_or(old)
             });
         }
+    }
+
+    /// The store has lost a channel: everything of it is to be written again, and no count of it is believed until then.
+    fn note_loss(&self, remembered: &mut Remembered, as_of: Timestamp) {
+        self.has_found_loss.store(true, Relaxed);
+        remembered.ledger.lost();
+        remembered.lost = Some((as_of, Instant::now()));
+        remembered.is_doubted = false;
     }
 
     fn lost(&self, channel: &ChannelId, now: Instant) -> Count {

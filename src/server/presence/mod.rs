@@ -13,7 +13,10 @@ mod reads;
 mod recovery;
 mod roll;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use smallvec::smallvec;
@@ -22,7 +25,7 @@ use uuid::Uuid;
 
 use self::{
     commit::{Committed, GroupCommit},
-    live::LiveList,
+    live::{LiveList, Source},
     memory::{Loss, Memory},
     reads::Reads,
     recovery::Recovery,
@@ -31,7 +34,7 @@ use self::{
 use super::{
     clock::Clock,
     fanout::{Counts, Hub, Subscription},
-    store::{Batch, Reading, RollCall, Store, StoreError},
+    store::{Batch, Listed, Reading, RollCall, Store, StoreError},
 };
 use crate::domain::{Act, ChannelId, Count, CountUpdate, Op, Policy, Timestamp, Who};
 
@@ -99,8 +102,10 @@ impl Presence {
                 roll,
             }
         });
-        let live = LiveList::new(Arc::clone(&store), policy.update_interval);
-        Self(Arc::new(Inner { store, hub, policy, clock, live, reads: Reads::default(), remote }))
+        Self(Arc::new_cyclic(|inner| {
+            let live = LiveList::new(Arc::new(Everywhere(Weak::clone(inner))), policy.update_interval);
+            Inner { store, hub, policy, clock, live, reads: Reads::default(), remote }
+        }))
     }
 
     /// Looks after a store outside of this process, for as long as the server runs. Without one there is nothing to do.
@@ -112,7 +117,7 @@ impl Presence {
 
     /// Whether the store answers.
     pub async fn reaches_store(&self) -> bool {
-        self.0.store.incarnation().await.is_ok()
+        self.0.store.is_available().await
     }
 
     /// How many channels are watched on this node.
@@ -204,6 +209,12 @@ impl Presence {
         self.0.remote.as_ref().map_or(0, |remote| remote.memory.len())
     }
 
+    /// Of how many channels this node remembers anything.
+    #[must_use]
+    pub fn remembered_channels(&self) -> usize {
+        self.0.remote.as_ref().map_or(0, |remote| remote.memory.known())
+    }
+
     /// The count of a channel.
     pub async fn count_of(&self, channel: &ChannelId) -> Count {
         let count = self.gathered(std::slice::from_ref(channel)).await.pop();
@@ -275,7 +286,7 @@ impl Presence {
         };
         if let Some(count) = beaten.count.value.filter(|_| !beaten.count.stale) {
             self.0.hub.touch(&who.channel, count);
-            self.0.live.note(&who.channel, count);
+            self.0.live.note(&who.channel, count, beaten.count.as_of);
         }
         tracing::debug!(channel = %who.channel, viewer = %who.viewer, count = ?beaten.count.value, "[VIEWER] {}", verb(act));
         Ok(beaten)
@@ -306,6 +317,7 @@ impl Presence {
             }
             Err(error) => {
                 tracing::debug!(%error, %channel, "[VIEWER] not written yet");
+                remote.memory.note_error(&error);
                 let count = remote.memory.missed(channel, &op);
                 remote.recovery.call();
                 Beaten { count, active: accepted }
@@ -392,12 +404,36 @@ impl Counts for Presence {
     }
 }
 
+/// What is live in the store of a service.
+struct Everywhere(Weak<Inner>);
+
+#[async_trait]
+impl Source for Everywhere {
+    async fn list(&self) -> Result<Listed, StoreError> {
+        let presence = Presence(self.0.upgrade().ok_or_else(StoreError::unexpected)?);
+        let listed = presence.0.store.live().await?;
+        let Some(remote) = &presence.0.remote else { return Ok(listed) };
+        let live = listed.live;
+        // A count that is read after the listing tells whether anything was lost before; that of any channel does.
+        let channel = live.first().map(|live| live.channel.clone()).or_else(|| ChannelId::parse("any").ok());
+        let count = presence.counts(channel.as_slice()).await.pop();
+        let is_fresh = count.is_some_and(|count| count.value.is_some() && !count.stale);
+        let restored = live.iter().map(|live| live.restored).max().unwrap_or_default();
+        let is_complete = remote.roll.last().is_none_or(|roll| roll.is_complete(restored));
+        let is_whole = listed.is_whole && is_fresh && is_complete && remote.memory.unwritten().is_empty();
+        if !is_whole {
+            remote.recovery.call();
+        }
+        Ok(Listed { live, is_whole })
+    }
+}
+
 const fn verb(act: Act) -> &'static str {
     match act {
         Act::Join { .. } => "join",
         Act::Heartbeat { .. } => "heartbeat",
         Act::Renew { .. } => "renew",
         Act::Restore(_) | Act::Late(_) => "restore",
-        Act::Leave | Act::LeaveKnown => "leave",
+        Act::Leave | Act::LeaveKnown | Act::Withdraw(_) => "leave",
     }
 }

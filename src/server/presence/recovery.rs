@@ -6,11 +6,11 @@
 //! - Pauses after failures grow and are jittered, so that nodes don't come together.
 //! - While nothing is remembered and nobody asks, nothing is asked of the store.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Mutex, Notify},
-    time::sleep,
+    time::{Instant, sleep},
 };
 use uuid::Uuid;
 
@@ -34,6 +34,13 @@ const CLOSE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The shortest pause between two looks at the store.
 const LEAST_PAUSE: Duration = Duration::from_millis(20);
+
+/// For how long after a loss a node that is not heard of is waited for, beside three roll calls. It may be cut off and have
+/// viewers to write again, or it is dead.
+const WAIT_FOR_NODES: Duration = Duration::from_secs(7);
+
+/// For how long a node that has missed its roll calls is still waited for if a loss follows.
+const REMEMBER_NODES: Duration = Duration::from_secs(60);
 
 /// How many channels are looked at in one call.
 const LOOK_AT: usize = 1_000;
@@ -62,6 +69,8 @@ struct State {
     sure_since: Timestamp,
     /// Something was lost, or has been written again: the others are to look too.
     has_found_loss: bool,
+    /// The other nodes, and when each was last there.
+    peers: HashMap<u64, Instant>,
     /// How many channels were looked at in this turn round all of them.
     looked_at: usize,
 }
@@ -111,6 +120,7 @@ impl Recovery {
             // However many call.
             sleep(LEAST_PAUSE).await;
             tokio::select! {
+                biased;
                 () = self.wanted.notified() => was_called = true,
                 () = sleep(self.interval) => was_called = false,
             }
@@ -130,7 +140,7 @@ impl Recovery {
         let mut state = self.state.lock().await;
         let channels = self.memory.channels();
         let was_whole = self.roll.last().is_none_or(|roll| roll.is_complete(roll.asked));
-        let expected_for = self.interval * 3 + Duration::from_secs(3);
+        let expected_for = self.interval * 3 + WAIT_FOR_NODES;
         if channels.is_empty() && was_whole && !was_called && !self.roll.is_used(expected_for) {
             self.roll.forget();
             return Ok(true);
@@ -150,6 +160,9 @@ impl Recovery {
             self.look_around(&mut state, &channels).await;
             result?;
             return Ok(roll.is_none_or(|roll| roll.is_complete(roll.asked)));
+        }
+        if is_asked {
+            self.memory.repeat_leaves();
         }
         // Where one channel was lost, others may have been: their marks tell.
         for channels in channels.chunks(LOOK_AT) {
@@ -183,7 +196,7 @@ impl Recovery {
 
     async fn attend(&self, state: &mut State, expected_for: Duration) -> Result<(), StoreError> {
         let last = self.roll.last();
-        let peers = last.iter().flat_map(|roll| &roll.nodes).copied().filter(|node| *node != self.node);
+        state.peers.retain(|_, seen| seen.elapsed() < REMEMBER_NODES);
         state.has_found_loss |= self.memory.take_found_loss();
         let attendance = Attendance {
             node: self.node,
@@ -191,12 +204,15 @@ impl Recovery {
             sure_since: Some(state.sure_since).filter(|since| *since > Timestamp::default()),
             known: last.as_ref().map(|roll| roll.number),
             has_found_loss: state.has_found_loss,
-            peers: peers.collect(),
+            is_locked_out: self.memory.take_locked_out(),
+            peers: state.peers.keys().copied().collect(),
         };
         let asked = self.clock.now();
         let Some(roll) = self.store.attend(&attendance).await? else { return Ok(()) };
         self.memory.learn_time(asked, self.clock.now(), roll.now);
         state.has_found_loss = false;
+        let others = roll.nodes.iter().filter(|node| **node != self.node);
+        state.peers.extend(others.map(|node| (*node, Instant::now())));
         if attendance.sure_since.is_none() {
             state.sure_since = roll.now;
         }
@@ -229,7 +245,8 @@ impl Recovery {
         result
     }
 
-    /// Writes again all that is to be written again, as many sessions per call as a store takes. Whether there was anything.
+    /// Writes again all that is to be written again, as many sessions per call as a store takes. Whether there was anything
+    /// that the other nodes have to know of.
     /// A channel that fails is left for the next round.
     async fn write_all_again(&self) -> Result<bool, StoreError> {
         let mut channels = self.memory.unwritten().into_iter();
@@ -253,10 +270,11 @@ impl Recovery {
             for (piece, written) in pieces.iter().zip(self.store.write(&batches).await) {
                 match written {
                     Ok(written) => {
-                        has_written = true;
-                        self.memory.rewritten(piece, written.reading.mark);
+                        has_written |= piece.is_news();
+                        self.memory.rewritten(piece, &written.reading);
                     }
                     Err(error) => {
+                        self.memory.note_error(&error);
                         if current.as_ref() == Some(&piece.batch.channel) {
                             current = channels.next();
                         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use dashmap::DashMap;
 
-use super::{Batch, Live, Reading, Store, StoreError, Written};
+use super::{Batch, Listed, Live, Reading, Store, StoreError, Written};
 use crate::{
     domain::{ChannelId, LeaseRules, Roster},
     server::clock::Clock,
@@ -75,12 +75,12 @@ impl Store for MemoryStore {
         channels.iter().map(|channel| Ok(self.read(channel))).collect()
     }
 
-    async fn live(&self) -> Result<Vec<Live>, StoreError> {
+    async fn live(&self) -> Result<Listed, StoreError> {
         let live = |channel: ChannelId| {
-            let Reading { count, as_of, .. } = self.read(&channel);
-            (count > 0).then_some(Live { channel, count, as_of })
+            let Reading { count, as_of, restored, .. } = self.read(&channel);
+            (count > 0).then_some(Live { channel, count, as_of, restored })
         };
-        Ok(self.channels().into_iter().filter_map(live).collect())
+        Ok(Listed { live: self.channels().into_iter().filter_map(live).collect(), is_whole: true })
     }
 
     async fn sweep(&self) -> Result<(), StoreError> {

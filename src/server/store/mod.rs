@@ -8,6 +8,7 @@
 //!   channel may or may not have happened; as all are idempotent, the caller may send them again.
 //! - **Bounded waiting**: every call is answered within seconds, whatever happens to a server.
 
+mod availability;
 mod measured;
 mod memory;
 pub mod open;
@@ -34,8 +35,8 @@ pub trait Store: Send + Sync {
     /// The counts of channels in the order given, in one round trip. Unknown channels have 0. Changes nothing.
     async fn counts(&self, channels: &[ChannelId]) -> Vec<Result<Reading, StoreError>>;
 
-    /// The channels that have viewers now, in no order.
-    async fn live(&self) -> Result<Vec<Live>, StoreError>;
+    /// The channels that have viewers now. A part of the store that is away takes its own channels off the list alone.
+    async fn live(&self) -> Result<Listed, StoreError>;
 
     /// Frees memory of what has expired, a bounded piece of work at a time.
     async fn sweep(&self) -> Result<(), StoreError>;
@@ -58,6 +59,19 @@ pub trait Store: Send + Sync {
     /// How long at least nodes should wait between two roll calls, where each costs money.
     fn roll_call_pause(&self) -> Duration {
         Duration::ZERO
+    }
+
+    /// Asks for an answer and nothing else.
+    ///
+    /// # Errors
+    /// When there is none.
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Whether the store answers: by the outcome of its last calls, or by a ping.
+    async fn is_available(&self) -> bool {
+        self.ping().await.is_ok()
     }
 
     /// What changes when all data may have been lost, because servers were restarted or others took over; `None` if that
@@ -145,6 +159,9 @@ pub struct Attendance {
     pub known: Option<u64>,
     /// It has found that something was lost, or has written something again.
     pub has_found_loss: bool,
+    /// It can't write what it has accepted, since a later version keeps the channel. All counts may lack viewers until it
+    /// has gone, or can write again.
+    pub is_locked_out: bool,
     /// The other nodes that it knows of.
     pub peers: Vec<u64>,
 }
@@ -181,6 +198,15 @@ impl RollCall {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark(pub u64);
 
+/// The channels that have viewers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// In no order.
+    pub live: Vec<Live>,
+    /// Whether none is missing.
+    pub is_whole: bool,
+}
+
 /// A channel that has viewers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Live {
@@ -190,6 +216,8 @@ pub struct Live {
     pub count: u32,
     /// When that was true.
     pub as_of: Timestamp,
+    /// As in [`Reading`].
+    pub restored: Timestamp,
 }
 
 impl From<Reading> for Count {
@@ -210,6 +238,9 @@ pub enum StoreError {
     /// What is in this channel's keys can't be read. The next write starts the channel anew.
     #[error("what the store has of a channel is damaged")]
     Damaged,
+    /// A later version of this program keeps the channel in a format that this version can't read or write.
+    #[error("a later version keeps this channel in a newer format")]
+    Newer,
 }
 
 impl StoreError {

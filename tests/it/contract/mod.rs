@@ -125,6 +125,10 @@ async fn each_right_of_the_readmes_user_is_needed() {
     // The rest is for what only a server does that evicts keys.
     let join = [rules::op(1, 1, Act::Join { lease: RULES.longest_lease })];
     rules::write(&*store, "order", &join).await;
+    let short = [rules::op(2, 2, Act::Join { lease: Duration::from_millis(50) })];
+    rules::write(&*store, "short", &short).await;
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    store.sweep().await.unwrap();
     store.attend(&Attendance { known: Some(7), peers: vec![2], ..attendance(1) }).await.unwrap();
     server.command::<()>("DEL test:{order}:viewers");
     rules::write(&*store, "order", &join).await;
@@ -142,6 +146,7 @@ fn attendance(node: u64) -> Attendance {
         sure_since: None,
         known: None,
         has_found_loss: false,
+        is_locked_out: false,
         peers: Vec::new(),
     }
 }

@@ -3,6 +3,7 @@
 mod cluster;
 mod program;
 mod redis;
+mod runners;
 mod sampler;
 mod stores;
 pub mod upstash;
@@ -16,7 +17,7 @@ use aforo::server::{
     config::Config,
     follow,
     limits::Streams,
-    store::{MemoryStore, Store},
+    store::{MemoryStore, Store, remote::RemoteStore},
 };
 use clap::Parser;
 use eventsource_stream::{Event, Eventsource};
@@ -31,6 +32,7 @@ pub use self::{
     cluster::RedisCluster,
     program::Program,
     redis::{RedisServer, acl_line, free_port},
+    runners::TestRunner,
     sampler::{Sample, Sampler},
     stores::FailingStore,
     upstash::Upstash,
@@ -87,9 +89,20 @@ impl TestApp {
         Self::assemble(store, Arc::new(SystemClock::start())).await
     }
 
+    /// A node that reaches Redis by `runner`, with more flags.
+    pub async fn by_way_of(runner: Arc<TestRunner>, flags: &[&str]) -> Self {
+        let (config, _) = Self::config(flags);
+        let store = RemoteStore::new(runner, "aforo", config.policy().unwrap().lease_rules());
+        Self::assemble_with(Arc::new(store), Arc::new(SystemClock::start()), flags).await
+    }
+
     /// A server over any store, by any clock.
     pub async fn assemble(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        let (config, site) = Self::config(&[]);
+        Self::assemble_with(store, clock, &[]).await
+    }
+
+    async fn assemble_with(store: Arc<dyn Store>, clock: Arc<dyn Clock>, flags: &[&str]) -> Self {
+        let (config, site) = Self::config(flags);
         let followers = follow::open(&config, None).unwrap();
         Self::run(Server::over(store, followers, clock, &config).await.unwrap(), site)
     }

@@ -9,7 +9,7 @@ use aforo::{
     domain::{ChannelId, Policy},
     server::{
         clock::SystemClock,
-        store::{Batch, Live, MemoryStore, Reading, Store, StoreError, Written},
+        store::{Batch, Listed, MemoryStore, Reading, Store, StoreError, Written},
     },
 };
 use async_trait::async_trait;
@@ -58,7 +58,7 @@ impl Store for FailingStore {
         }
     }
 
-    async fn live(&self) -> Result<Vec<Live>, StoreError> {
+    async fn live(&self) -> Result<Listed, StoreError> {
         match self.error() {
             Some(error) => Err(error),
             None => self.inner.live().await,
@@ -66,6 +66,10 @@ impl Store for FailingStore {
     }
 
     async fn sweep(&self) -> Result<(), StoreError> {
+        self.error().map_or(Ok(()), Err)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
         self.error().map_or(Ok(()), Err)
     }
 

@@ -1,23 +1,22 @@
-//! What is live now, from one listing of the store per update interval, however many ask for it.
+//! The channels that are live now, from one listing of the store per update interval, however many callers ask.
 //!
 //! Promises:
-//! - One listing is under way at a time. Who asks for it and goes away takes it from nobody.
-//! - What a write on this node has changed of which channels are live is in the list for who asks after it, unless the
-//!   list was read [`READS`] times in this interval.
-//! - While the store can't tell, or takes longer than [`WAIT`], the last list is given as stale for up to [`STALE_FOR`];
-//!   then the error. An empty list can't be marked as stale, so that the error takes its place at once.
+//! - One listing is under way at a time, and [`READS`] are begun per interval at most: one, unless it fails or finds nothing.
+//!   A listing goes on when the caller that began it goes away.
+//! - What this node writes is in the list at once. What other nodes write is in it within an interval.
+//! - A list that may lack viewers is given as stale: a part of the store is away, or nodes are writing again what was lost.
+//! - While the store can't tell at all, or takes longer than [`WAIT`], the last list is given as stale for up to
+//!   [`STALE_FOR`]; then the error. An empty list can't be marked as stale, so the error takes its place at once.
 
 use std::{
     cmp::Reverse,
-    collections::HashSet,
+    collections::{BTreeSet, HashMap},
     panic::AssertUnwindSafe,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
+use async_trait::async_trait;
 use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
@@ -27,8 +26,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::memory::STALE_FOR;
 use crate::{
-    domain::{ChannelId, Count, CountUpdate},
-    server::store::{Live, Store, StoreError},
+    domain::{ChannelId, Count, CountUpdate, Timestamp},
+    server::store::{Listed, StoreError},
 };
 
 /// The most listings in an interval.
@@ -40,74 +39,84 @@ const WAIT: Duration = Duration::from_secs(1);
 /// How long a listing may take.
 const LONGEST: Duration = Duration::from_secs(10);
 
+/// Lists what is live.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// What is live now.
+    ///
+    /// # Errors
+    /// When nothing of it can be told.
+    async fn list(&self) -> Result<Listed, StoreError>;
+}
+
 /// The live channels of a node. Cloning is cheap.
 #[derive(Clone)]
 pub struct LiveList(Arc<Inner>);
 
 struct Inner {
-    store: Arc<dyn Store>,
+    source: Arc<dyn Source>,
     interval: Duration,
     state: RwLock<State>,
-    /// A write since the last listing was begun has changed which channels are live.
-    is_outdated: AtomicBool,
 }
 
-/// When a listing was begun, and its end.
+/// A listing that is under way: when it began, and its end.
 type Reading = (Instant, Shared<BoxFuture<'static, ()>>);
 
 #[derive(Default)]
 struct State {
-    /// The last listing that came to an end well.
+    /// The last listing that succeeded, with what this node has written since.
     last: Option<Listing>,
-    /// How the very last one came to its end otherwise.
+    /// The error of the last listing, if it failed.
     error: Option<StoreError>,
-    /// The one that is under way, and when it was begun.
     reading: Option<Reading>,
-    /// When the listings of this interval began, and how many there were.
+    /// When the first listing of this interval began, and how many there were.
     period: Option<(Instant, u32)>,
+    /// What this node has written while the listing was under way: it may not be in it.
+    written: HashMap<ChannelId, (u32, Timestamp)>,
 }
 
-/// A listing, sorted.
+/// Channels with their counts, ranked.
 struct Listing {
     begun: Instant,
-    updates: Vec<CountUpdate>,
-    names: HashSet<ChannelId>,
+    is_whole: bool,
+    /// When the store's counts were true.
+    as_of: Timestamp,
+    counts: HashMap<ChannelId, (u32, Timestamp)>,
+    ranked: BTreeSet<(Reverse<u32>, ChannelId)>,
 }
 
 impl LiveList {
-    /// Lists what is live in `store`, once per `interval`.
-    pub fn new(store: Arc<dyn Store>, interval: Duration) -> Self {
-        let (state, is_outdated) = (RwLock::default(), AtomicBool::new(false));
-        Self(Arc::new(Inner { store, interval, state, is_outdated }))
+    /// Lists what is live by `source`, once per `interval`.
+    pub fn new(source: Arc<dyn Source>, interval: Duration) -> Self {
+        Self(Arc::new(Inner { source, interval, state: RwLock::default() }))
     }
 
-    /// Takes note of the count after a write on this node.
-    pub fn note(&self, channel: &ChannelId, count: u32) {
-        let inner = &self.0;
-        if inner.is_outdated.load(Ordering::Relaxed) {
+    /// Takes note of a channel's count after a write by this node.
+    pub fn note(&self, channel: &ChannelId, count: u32, as_of: Timestamp) {
+        let is_known = {
+            let state = self.0.state.read();
+            let listed = state.last.as_ref().map(|last| last.count(channel));
+            state.reading.is_none() && listed.is_none_or(|listed| listed == count)
+        };
+        if is_known {
             return;
         }
-        let state = inner.state.read();
-        let is_news = match &state.last {
-            Some(last) => last.names.contains(channel) != (count > 0),
-            None => state.reading.is_some(),
-        };
-        if is_news {
-            inner.is_outdated.store(true, Ordering::Relaxed);
+        let mut state = self.0.state.write();
+        if let Some(last) = &mut state.last {
+            last.put(channel, count, as_of);
+        }
+        if state.reading.is_some() {
+            state.written.insert(channel.clone(), (count, as_of));
         }
     }
 
-    /// The channels that have viewers, most first and those with as many by name: `most` of them.
+    /// The channels that have viewers, most viewers first, those with as many by name: `most` of them.
     ///
     /// # Errors
     /// When the store can't tell, and could not lately.
     pub async fn first(&self, most: usize) -> Result<Vec<CountUpdate>, StoreError> {
-        // What was under way when this was asked may be too old; what is begun after it is not.
-        let asked = Instant::now();
-        while let Some((begun, reading)) = self.reading() {
-            if timeout_at(begun + WAIT, reading).await.is_err() || begun >= asked {
-                break;
-            }
+        if let Some((begun, reading)) = self.reading() {
+            let _overdue = timeout_at(begun + WAIT, reading).await;
         }
         self.0.state.read().first(most, self.0.interval, Instant::now())
     }
@@ -115,25 +124,22 @@ impl LiveList {
     /// The listing that is under way, or a new one if it is time for one.
     fn reading(&self) -> Option<Reading> {
         let now = Instant::now();
+        if self.0.state.read().is_current(now, self.0.interval) {
+            return None;
+        }
         let mut state = self.0.state.write();
-        let is_current = state.last.as_ref().is_some_and(|last| {
-            now < last.begun + self.0.interval
-                && !last.updates.is_empty()
-                && state.error.is_none()
-                && !self.0.is_outdated.load(Ordering::Relaxed)
-        });
-        if is_current {
+        if state.is_current(now, self.0.interval) {
             return None;
         }
         if state.reading.is_none() {
+            let interval = self.0.interval;
             let (since, reads) =
-                state.period.filter(|(since, _)| now < *since + self.0.interval).unwrap_or((now, 0));
+                state.period.filter(|(since, _)| now < *since + interval).unwrap_or((now, 0));
             if reads >= READS {
                 return None;
             }
             state.period = Some((since, reads + 1));
-            self.0.is_outdated.store(false, Ordering::Relaxed);
-            // A task of its own, which goes on whoever goes away.
+            // A task of its own, which goes on when the caller goes away.
             let read = tokio::spawn(self.clone().read(now));
             state.reading = Some((now, read.map(|_| ()).boxed().shared()));
         }
@@ -141,15 +147,19 @@ impl LiveList {
     }
 
     async fn read(self, begun: Instant) {
-        let listed = match timeout(LONGEST, AssertUnwindSafe(self.0.store.live()).catch_unwind()).await {
-            Ok(Ok(listed)) => listed.map(|live| Listing::new(begun, live)),
+        let listed = match timeout(LONGEST, AssertUnwindSafe(self.0.source.list()).catch_unwind()).await {
+            Ok(Ok(listed)) => listed.map(|listed| Listing::new(begun, listed)),
             Ok(Err(_panicked)) => Err(StoreError::Refused("the store panicked".to_owned())),
             Err(_elapsed) => Err(StoreError::Unreachable("the listing takes too long".to_owned())),
         };
         let mut state = self.0.state.write();
         state.reading = None;
+        let written = std::mem::take(&mut state.written);
         let before = match listed {
-            Ok(listing) => {
+            Ok(mut listing) => {
+                for (channel, (count, as_of)) in written {
+                    listing.put(&channel, count, as_of);
+                }
                 state.error = None;
                 state.last.replace(listing)
             }
@@ -158,35 +168,65 @@ impl LiveList {
                 None
             }
         };
-        // Freeing a long list takes time, which nobody is to wait for.
+        // Freeing a long list takes time, so it is done after the lock.
         drop(state);
         drop(before);
     }
 }
 
 impl Listing {
-    fn new(begun: Instant, live: Vec<Live>) -> Self {
-        let update = |live: Live| CountUpdate::new(live.channel, Count::fresh(live.count, live.as_of));
-        let mut updates: Vec<_> = live.into_iter().map(update).collect();
-        updates.sort_by(|a, b| (Reverse(a.count), &a.channel_id).cmp(&(Reverse(b.count), &b.channel_id)));
-        let names = updates.iter().map(|update| update.channel_id.clone()).collect();
-        Self { begun, updates, names }
+    fn new(begun: Instant, Listed { live, is_whole }: Listed) -> Self {
+        let as_of = live.iter().map(|live| live.as_of).max().unwrap_or_default();
+        let ranked = live.iter().map(|live| (Reverse(live.count), live.channel.clone())).collect();
+        let counts = live.into_iter().map(|live| (live.channel, (live.count, live.as_of))).collect();
+        Self { begun, is_whole, as_of, counts, ranked }
+    }
+
+    fn count(&self, channel: &ChannelId) -> u32 {
+        self.counts.get(channel).map_or(0, |(count, _)| *count)
+    }
+
+    /// Sets a channel's count, unless a newer one is known.
+    fn put(&mut self, channel: &ChannelId, count: u32, as_of: Timestamp) {
+        let known = self.counts.get(channel).copied();
+        if known.map_or(self.as_of, |(_, known_at)| known_at) > as_of {
+            return;
+        }
+        if let Some((known, _)) = known {
+            self.ranked.remove(&(Reverse(known), channel.clone()));
+        }
+        if count > 0 {
+            self.counts.insert(channel.clone(), (count, as_of));
+            self.ranked.insert((Reverse(count), channel.clone()));
+        } else {
+            self.counts.remove(channel);
+        }
     }
 }
 
 impl State {
+    /// Whether the last listing still holds. One that is empty or partial is tried again.
+    fn is_current(&self, now: Instant, interval: Duration) -> bool {
+        let holds = |last: &Listing| now < last.begun + interval && last.is_whole && !last.ranked.is_empty();
+        self.last.as_ref().is_some_and(holds) && self.error.is_none()
+    }
+
     fn first(&self, most: usize, interval: Duration, now: Instant) -> Result<Vec<CountUpdate>, StoreError> {
         let no_answer = || StoreError::Unreachable("the listing takes too long".to_owned());
         let error = || self.error.clone().unwrap_or_else(no_answer);
         let last = self.last.as_ref().ok_or_else(error)?;
         let age = now.saturating_duration_since(last.begun);
         let is_overdue = self.reading.as_ref().is_some_and(|(begun, _)| now >= *begun + WAIT);
-        let is_stale = self.error.is_some() || is_overdue || age >= interval + WAIT;
-        if is_stale && (last.updates.is_empty() || age >= STALE_FOR) {
+        let is_stale = self.error.is_some() || !last.is_whole || is_overdue || age >= interval + WAIT;
+        if is_stale && (last.ranked.is_empty() || age >= STALE_FOR) {
             return Err(error());
         }
-        let updates = last.updates.iter().take(most).cloned();
-        Ok(updates.map(|update| CountUpdate { stale: update.stale || is_stale, ..update }).collect())
+        let update = |(Reverse(count), channel): &(Reverse<u32>, ChannelId)| {
+            let as_of = last.counts.get(channel).map_or(last.as_of, |(_, as_of)| *as_of);
+            let count = Count { stale: is_stale, ..Count::fresh(*count, as_of) };
+            CountUpdate::new(channel.clone(), count)
+        };
+        Ok(last.ranked.iter().take(most).map(update).collect())
     }
 }
 

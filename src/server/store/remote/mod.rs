@@ -57,6 +57,11 @@ pub trait Runner: Send + Sync {
     /// What changes when the data may have been lost: the servers were restarted, or others have taken over. `None` if
     /// that can't be told.
     async fn incarnation(&self) -> Result<Option<String>, StoreError>;
+
+    /// Asks all servers for an answer and nothing else.
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.incarnation().await.map(drop)
+    }
 }
 
 /// Several parts of a node share one.
@@ -84,5 +89,9 @@ impl<R: Runner + ?Sized> Runner for Arc<R> {
 
     async fn incarnation(&self) -> Result<Option<String>, StoreError> {
         (**self).incarnation().await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        (**self).ping().await
     }
 }

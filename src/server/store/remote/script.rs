@@ -69,12 +69,13 @@ pub fn encode(ops: &[Op]) -> Vec<u8> {
             Act::LeaveKnown => (b'K', 0),
             Act::Restore(session) => (b'R', session.parts().lease),
             Act::Late(session) => (b'M', session.parts().lease),
+            Act::Withdraw(session) => (b'W', session.parts().lease),
         };
         bytes.push(act);
         bytes.extend_from_slice(&short_viewer(op.viewer));
         bytes.extend_from_slice(&short_session(op.session));
         bytes.extend_from_slice(&lease.to_be_bytes());
-        if let Act::Restore(session) | Act::Late(session) = op.act {
+        if let Act::Restore(session) | Act::Late(session) | Act::Withdraw(session) = op.act {
             let parts = session.parts();
             let flag = match parts.phase {
                 Phase::Beating => 0,

@@ -20,8 +20,8 @@ use crate::{
     server::{
         clock::Skew,
         store::{
-            Attendance, Batch, Epoch, Live, MAX_OPS, Mark, Reading, RollCall, Store, StoreError, Written,
-            split,
+            Attendance, Batch, Epoch, Listed, Live, MAX_OPS, Mark, Reading, RollCall, Store, StoreError,
+            Written, split,
         },
     },
 };
@@ -275,22 +275,28 @@ impl<R: Runner> Store for RemoteStore<R> {
         flatten(&calls, answers)
     }
 
-    async fn live(&self) -> Result<Vec<Live>, StoreError> {
+    async fn live(&self) -> Result<Listed, StoreError> {
         let buckets = self.keys.buckets();
         let calls = self.calls(&buckets, |_| 1, MAX_READ);
         let answers = join_all(calls.iter().map(|buckets| self.listed_call(buckets))).await;
-        // A part that is away doesn't take the others' channels off the list.
+        let mut is_whole = answers.iter().all(Result::is_ok);
         if answers.iter().all(Result::is_err) {
             return Err(answers.into_iter().find_map(Result::err).unwrap_or_else(StoreError::unexpected));
         }
         let names = answers.into_iter().flatten().flatten().flatten();
         let channels: Vec<_> = names.filter_map(|name| ChannelId::parse(&name).ok()).collect();
+        let mut live = Vec::new();
         let readings = self.counts(&channels).await;
-        let live = |(channel, reading): (ChannelId, Result<Reading, StoreError>)| match reading {
-            Ok(Reading { count, as_of, .. }) if count > 0 => Some(Live { channel, count, as_of }),
-            _ => None,
-        };
-        Ok(channels.into_iter().zip(readings).filter_map(live).collect())
+        for (channel, reading) in channels.into_iter().zip(readings) {
+            match reading {
+                Ok(Reading { count, as_of, restored, .. }) if count > 0 => {
+                    live.push(Live { channel, count, as_of, restored });
+                }
+                Ok(_) => {}
+                Err(_) => is_whole = false,
+            }
+        }
+        Ok(Listed { live, is_whole })
     }
 
     async fn sweep(&self) -> Result<(), StoreError> {
@@ -336,8 +342,8 @@ impl<R: Runner> Store for RemoteStore<R> {
         args.push(attendance.sure_since.map_or_else(|| b"now".to_vec(), |at| digits(at.as_millis().into())));
         args.push(attendance.known.map(hex).unwrap_or_default());
         args.push(hex(Uuid::new_v4().as_u64_pair().0));
-        args.extend([server.into_bytes(), flag(attendance.has_found_loss)]);
-        args.push(flag(self.runner.takes_many_channels()));
+        args.extend([server.into_bytes(), flag(attendance.has_found_loss || attendance.is_locked_out)]);
+        args.extend([flag(self.runner.takes_many_channels()), flag(attendance.is_locked_out)]);
         args.extend(attendance.peers.iter().map(|peer| hex(*peer)));
         let sent = self.now();
         let answer = self.runner.run(&self.attend, &[self.keys.roll_call()], &args).await?;
@@ -357,6 +363,10 @@ impl<R: Runner> Store for RemoteStore<R> {
         if self.runner.is_paid_by_command() { PAID_ROLL_CALL_PAUSE } else { Duration::ZERO }
     }
 
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.runner.ping().await
+    }
+
     async fn incarnation(&self) -> Result<Option<String>, StoreError> {
         self.runner.incarnation().await
     }
@@ -371,9 +381,7 @@ fn digits(number: u128) -> Vec<u8> {
 fn readable(value: &Value) -> Result<&str, StoreError> {
     match text(value)? {
         "!damaged" => Err(StoreError::Damaged),
-        "!newer" => {
-            Err(StoreError::Refused("a later version keeps this channel in a newer format".to_owned()))
-        }
+        "!newer" => Err(StoreError::Newer),
         text => Ok(text),
     }
 }

@@ -128,11 +128,7 @@ impl Runner for UpstashRunner {
             Err(Fault::NoScript) => self.send(&command("EVAL", script.source())).await,
             answer => answer,
         };
-        answer.map_err(|fault| match fault {
-            Fault::NoScript => StoreError::unexpected(),
-            Fault::Passing(message) => StoreError::Unreachable(message),
-            Fault::Lasting(message) => StoreError::Refused(message),
-        })
+        Ok(answer?)
     }
 
     fn takes_many_channels(&self) -> bool {
@@ -146,6 +142,20 @@ impl Runner for UpstashRunner {
     async fn incarnation(&self) -> Result<Option<String>, StoreError> {
         // It can't be told, and asking would cost a command.
         Ok(None)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.send_once(&json!(["PING"])).await.map(drop).map_err(StoreError::from)
+    }
+}
+
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::NoScript => Self::unexpected(),
+            Fault::Passing(message) => Self::Unreachable(message),
+            Fault::Lasting(message) => Self::Refused(message),
+        }
     }
 }
 

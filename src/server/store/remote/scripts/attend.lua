@@ -15,7 +15,8 @@
 --   6  what the server calls itself, or nothing if that can't be told
 --   7  '1' if it has found something lost
 --   8  '1' if all counts depend on this roll call: what is lost with it may be everything
---   9… the other nodes that it knows of
+--   9  '1' if it can't write what it has accepted, since a later version keeps it: counts may be incomplete
+--   10… the other nodes that it knows of
 -- Answer: the time (ms), the epoch, `lost`, `asked`, since when all nodes know; then the nodes
 local key, node = KEYS[1], ARGV[1]
 local clock = redis.call('TIME')
@@ -32,11 +33,14 @@ if not epoch then
 elseif ARGV[7] == '1' then
   asked = now
 end
+if ARGV[9] == '1' then
+  lost = now
+end
 if ARGV[4] ~= '' and ARGV[4] ~= epoch then
   asked = now
   lost = ARGV[8] == '1' and now or lost
   -- Whoever was there is waited for.
-  for i = 9, #ARGV do
+  for i = 10, #ARGV do
     redis.call('HSETNX', key, ARGV[i], text(now + span) .. ' 0')
   end
 end

@@ -6,7 +6,8 @@
 -- Answer: the time (ms), the roll call's epoch, then for each channel its count; and in a text with it, after a blank, its
 --   mark and when something was last restored, if they are asked for (nothing, if it has none or is there in part); or '!'
 --   and a reason, if it can't be read
-local FORMAT, MARK = 2, 16
+local FORMAT = 2
+local MARK = 16
 local call, pcall, sub, byte = redis.call, redis.pcall, string.sub, string.byte
 local first, trusted = tonumber(ARGV[1]), ARGV[2]
 

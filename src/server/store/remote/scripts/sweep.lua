@@ -4,7 +4,8 @@
 -- ARGV  1  how many viewers to look at, at most; 2  the longest lease (ms); 3  the memory of a leave (ms)
 -- Answer: how many were looked at (if it is as many as was allowed, there may be more), and how many are left
 local viewers_key, sessions_key = KEYS[1], KEYS[2]
-local LEFT, UNKNOWN = 2 ^ 47, 2 ^ 46
+local FORMAT = 2
+local LEFT, UNKNOWN, MARK = 2 ^ 47, 2 ^ 46, 16
 local longest_lease, memory = tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local clock = redis.call('TIME')
@@ -28,6 +29,12 @@ local function memory_of(sessions)
   return longest > now and longest or 0
 end
 
+-- What another version keeps is left to its nodes.
+local meta = redis.call('HGET', sessions_key, '')
+if meta and string.byte(meta) ~= FORMAT then
+  return { 0, redis.call('ZCARD', viewers_key) }
+end
+
 -- Leases and memories that are over are the scores around zero.
 local viewers = redis.call('ZRANGEBYSCORE', viewers_key, -now, now, 'LIMIT', 0, ARGV[1])
 local over = {}
@@ -47,7 +54,17 @@ if #over > 0 then
   redis.call('HDEL', sessions_key, unpack(over))
 end
 local left = redis.call('ZCARD', viewers_key)
-if left == 0 and redis.call('HLEN', sessions_key) == 0 then
-  redis.call('UNLINK', sessions_key)
+if left == 0 and redis.call('HLEN', sessions_key) == 1 then
+  -- Only what is known of the channel is left. Once large, it would stay for longer than is needed.
+  local spare = math.floor(longest_lease / 8)
+  if meta and redis.call('PTTL', sessions_key) > spare then
+    local expires, text = now + spare, ''
+    for _ = 1, 6 do
+      text = string.char(expires % 256) .. text
+      expires = math.floor(expires / 256)
+    end
+    redis.call('HSET', sessions_key, '', string.sub(meta, 1, 1 + MARK) .. text .. string.sub(meta, 8 + MARK))
+    redis.call('PEXPIRE', sessions_key, spare)
+  end
 end
 return { #viewers, left }

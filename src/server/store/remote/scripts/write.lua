@@ -17,8 +17,8 @@
 --   4   the mark for channels that have none
 --   5   when this call was sent, by this server's clock (ms); 0 if the caller can't tell
 --   6…  for each channel its operations: act (1), viewer (14), session (8), duration (4, ms: the lease), and for a
---       'R'estored or 'M'issed session its time (6) and delta (2): what a node writes again since it was lost, or since it
---       could not be written when it happened. 'J'oin, 'H'eartbeat, re'N'ew (of a live session only), 'L'eave,
+--       'R'estored, 'M'issed or 'W'ithdrawn session its time (6) and delta (2): what a node writes again since it was lost,
+--       since it could not be written when it happened, or to repeat a leave of a session that is known. 'J'oin, 'H'eartbeat, re'N'ew (of a live session only), 'L'eave,
 --       leave of a 'K'nown session only
 -- Answer: the time (ms), the roll call's epoch, then for each channel
 --   its count, its mark, when something was last restored, and a '1' or '0' for each operation (is its session counted
@@ -26,10 +26,14 @@
 --
 -- The first write of a call is one that Redis refuses when it is out of memory, so that nothing is done by halves.
 
-local FORMAT, BODY, VIEWER, SESSION, MARK = 2, 20, 14, 8, 16
+local FORMAT = 2
+local BODY, VIEWER, SESSION, MARK = 20, 14, 8, 16
 local LEFT, UNKNOWN, FAR = 2 ^ 47, 2 ^ 46, 65535
 -- The most sessions of a viewer, and the most memories of leaves.
 local MOST = 16
+-- A server frees an expired key in one step, during which it answers nobody. The keys of a channel with more than LARGE
+-- viewers therefore expire SPARE (ms) later, so that sweeps can empty them in small steps before.
+local LARGE, SPARE = 1000, 600000
 -- A call that took longer than this to arrive (ms) happened when it was sent. One that took longer than the other was not
 -- late: the clocks have been set.
 local LATE, TOO_LATE = 250, 10000
@@ -198,8 +202,9 @@ local function look_at_one(sessions, session)
   end
 end
 
--- Does a channel's operations. Answers nothing if it turns out that its viewers were lost.
-local function write(viewers_key, sessions_key, ops)
+-- Does a channel's operations. Answers nothing if it turns out that its viewers were lost. `was_lost`: they were, and nodes
+-- may have something to write again.
+local function write(viewers_key, sessions_key, ops, was_lost)
   local meta = call('HGET', sessions_key, '')
   local mark, expires, restored = '', 0, 0
   if meta then
@@ -210,7 +215,7 @@ local function write(viewers_key, sessions_key, ops)
     end
     mark, expires, restored = sub(meta, 2, 1 + MARK), read6(meta, 2 + MARK), read6(meta, 8 + MARK)
   end
-  local flags, furthest, has_restored = '', 0, false
+  local flags, furthest, has_restored = '', 0, was_lost
   local at, length = 1, #ops
   while at <= length do
     local act = sub(ops, at, at)
@@ -224,7 +229,7 @@ local function write(viewers_key, sessions_key, ops)
     elseif #known == BODY + 1 and sub(known, 2, 1 + SESSION) == session then
       look_at_one(known, session)
     else
-      local is_leave = act == 'L' or act == 'K' or (act == 'R' or act == 'M') and read6(ops, at + VIEWER + SESSION + 5) >= UNKNOWN
+      local is_leave = act == 'L' or act == 'K' or act == 'W' or (act == 'R' or act == 'M') and read6(ops, at + VIEWER + SESSION + 5) >= UNKNOWN
       others, longest, remembered = look(known, session, is_leave and 2 or 1)
     end
     local was_time, was_lease, was_delta, was_left = time, lease, delta, left
@@ -240,10 +245,12 @@ local function write(viewers_key, sessions_key, ops)
       beat(instant, span, false)
     elseif act == 'L' or act == 'K' and time then
       leave(instant, UNKNOWN)
-    elseif act == 'R' or act == 'M' then
+    elseif act == 'R' or act == 'M' or act == 'W' then
       local t, kind = kind_of(read6(ops, at + VIEWER + SESSION + 5))
       local distance = byte(ops, at + VIEWER + SESSION + 11) * 256 + byte(ops, at + VIEWER + SESSION + 12)
-      merge(min(t, now), span, distance, kind)
+      if time or act ~= 'W' then
+        merge(min(t, now), span, distance, kind)
+      end
       at = at + 8
     end
     at = at + 5 + VIEWER + SESSION
@@ -257,6 +264,11 @@ local function write(viewers_key, sessions_key, ops)
         -- Who counts already has not been lost.
         local was_live = was_time and was_left == 0 and was_time + was_lease > now or false
         has_restored = has_restored or act == 'R' and is_live ~= was_live
+        -- A late beat may be from before a leave that has been forgotten here: a node that remembers it says so when the roll
+        -- is called next.
+        if act == 'M' and is_live and not was_live then
+          has_restored = has_restored or delta == FAR or time - delta < now - memory
+        end
         if is_live then
           longest = max(longest, over)
         else
@@ -289,10 +301,13 @@ local function write(viewers_key, sessions_key, ops)
       return nil
     end
   end
-  if mark ~= '' and (furthest > expires or not meta or has_restored) then
-    if furthest > expires then
-      -- Told once in a while: with something to spare.
-      expires = furthest + floor(longest_lease / 8)
+  local count = call('ZCOUNT', viewers_key, after_now, '+inf')
+  local spare = count > LARGE and SPARE or floor(longest_lease / 8)
+  local is_too_soon = furthest > expires or count > LARGE and furthest + SPARE / 2 > expires
+  if mark ~= '' and (is_too_soon or not meta or has_restored) then
+    if is_too_soon then
+      -- The expiry is moved once in a while, by more than is needed now.
+      expires = furthest + spare
     end
     if has_restored then
       restored = now
@@ -301,7 +316,7 @@ local function write(viewers_key, sessions_key, ops)
     call('PEXPIREAT', sessions_key, string.format('%d', expires))
     call('PEXPIREAT', viewers_key, string.format('%d', expires))
   end
-  return call('ZCOUNT', viewers_key, after_now, '+inf') .. ' ' .. mark .. ' ' .. string.format('%d', restored) .. ' ' .. flags
+  return count .. ' ' .. mark .. ' ' .. string.format('%d', restored) .. ' ' .. flags
 end
 
 -- Whether an error is about what is in a channel's keys. Any other is about the server and ends the call.
@@ -318,13 +333,13 @@ local answer = { now, first == 2 and call('HGET', KEYS[1], 'epoch') or '' }
 for channel = 1, (#KEYS - first + 1) / 2 do
   local viewers_key, sessions_key = KEYS[first + 2 * channel - 2], KEYS[first + 2 * channel - 1]
   local ops = ARGV[channel + 5]
-  local is_done, result = pcall(write, viewers_key, sessions_key, ops)
+  local is_done, result = pcall(write, viewers_key, sessions_key, ops, false)
   if not is_done and not is_damage(result) then
     error(result)
   end
   if not is_done or not result then
     call('UNLINK', viewers_key, sessions_key)
-    result = write(viewers_key, sessions_key, ops)
+    result = write(viewers_key, sessions_key, ops, true)
   end
   answer[channel + 2] = result
 end

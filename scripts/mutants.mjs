@@ -1,0 +1,167 @@
+// Puts known faults back into the code, one at a time, and fails if the tests don't notice one of them.
+//
+//   node scripts/mutants.mjs [name...]
+//
+// Each fault is a patch in tests/mutants, with a header:
+//
+//   Fault: what is wrong with the code, in a sentence or two
+//   Invariant: the name of the invariant of tests/sim that the fault breaks; several lines if it may be any of these
+//   Trouble: a kind of trouble of the simulation; optional, for a fault that shows in few other worlds
+//
+// A fault that the simulation can't see names the test that does, in place of the invariant:
+//
+//   Test: lib the_full_path_of::a_unit_test          (or: it a_test_of_tests/it)
+//
+// Everything happens in a copy of the tree. What is compiled goes to cargo's usual target folder, so that dependencies are
+// not compiled again; the copy has a version of its own, by which cargo tells it from the tree. First the tree as it is has to pass. Then a fault counts as caught if what breaks is what its header
+// names; a patch that does not apply or does not compile is an error.
+//
+// SEEDS (100) is how many worlds the simulation tries for each fault.
+import { execFileSync, spawn } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
+const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "..");
+const MUTANTS = join(ROOT, "tests/mutants");
+const TREE = join(ROOT, "target/mutants");
+const SEEDS = process.env.SEEDS || "100";
+const env = { ...process.env, CARGO_TARGET_DIR: resolve(ROOT, process.env.CARGO_TARGET_DIR || "target") };
+
+/** A patch and what its header says. */
+function read(name) {
+  const text = readFileSync(join(MUTANTS, `${name}.patch`), "utf8");
+  const header = text.slice(0, text.indexOf("\n--- ")).replace(/\n +/g, " ").split("\n");
+  const field = (key) => header.filter((line) => line.startsWith(`${key}: `)).map((line) => line.slice(key.length + 2));
+  const [[fault], invariants, [test], [trouble]] = ["Fault", "Invariant", "Test", "Trouble"].map(field);
+  if (!fault || (invariants.length > 0) === Boolean(test)) {
+    throw new Error(`the header of ${name}.patch lacks a Fault, or names not exactly one of Invariant and Test`);
+  }
+  return { name, fault, invariants, test, trouble };
+}
+
+/** Makes the copy equal to the tree. Files that are equal are not touched, so that cargo does not compile them again. */
+function refresh() {
+  const list = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
+  const files = git(ROOT, list).split("\0").filter((file) => file && existsSync(join(ROOT, file)));
+  const kept = new Set(files);
+  for (const entry of existsSync(TREE) ? readdirSync(TREE, { recursive: true, withFileTypes: true }) : []) {
+    const file = join(entry.parentPath, entry.name);
+    if (entry.isFile() && !kept.has(file.slice(TREE.length + 1))) rmSync(file);
+  }
+  for (const file of files) {
+    const to = join(TREE, file);
+    const content = versioned(file, readFileSync(join(ROOT, file)));
+    if (existsSync(to) && content.equals(readFileSync(to))) continue;
+    mkdirSync(dirname(to), { recursive: true });
+    writeFileSync(to, content);
+  }
+}
+
+/** The content of a file of the copy. */
+function versioned(file, content) {
+  if (file !== "Cargo.toml" && file !== "Cargo.lock") return content;
+  const text = content.toString();
+  const changed = text.replace(/^(name = "aforo"\nversion = ").*(")$/m, "$10.0.0-mutant$2");
+  if (changed === text) throw new Error(`${file} does not name the version of aforo below its name`);
+  return Buffer.from(changed);
+}
+
+function git(cwd, args) {
+  const options = { cwd, encoding: "utf8", maxBuffer: 1 << 28, stdio: ["ignore", "pipe", "pipe"] };
+  // The copy lies within the repository, and is none of it.
+  return execFileSync("git", args, { ...options, env: { ...env, GIT_CEILING_DIRECTORIES: dirname(TREE) } });
+}
+
+/** Runs a command in the copy, line by line, until it ends or `isEnough` says so. Its exit status and its lines. */
+function run(command, args, more, isEnough = () => false) {
+  return new Promise((done, fail) => {
+    const child = spawn(command, args, { cwd: TREE, env: { ...env, ...more }, stdio: ["ignore", "pipe", "pipe"] });
+    const lines = [];
+    const hear = (line) => {
+      lines.push(line);
+      if (isEnough(line)) child.kill("SIGKILL");
+    };
+    for (const output of [child.stdout, child.stderr]) createInterface({ input: output }).on("line", hear);
+    child.on("error", fail);
+    child.on("close", (status) => done({ status, lines }));
+  });
+}
+
+/** Compiles a test target in the copy; the path of its program. */
+async function build(target) {
+  const args = ["test", ...(target === "lib" ? ["--lib"] : ["--test", target]), "--no-run"];
+  const { status, lines } = await run("bash", ["scripts/cargo.sh", ...args, "--message-format", "json"]);
+  const messages = lines.filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));
+  if (status !== 0) {
+    const errors = messages.filter((message) => message.message?.level === "error");
+    throw new Error(`it does not compile: ${errors[0]?.message.rendered ?? lines.at(-1)}`);
+  }
+  return messages.find((message) => message.executable && message.target.name === (target === "lib" ? "aforo" : target))
+    .executable;
+}
+
+/** What the tests say of the copy: what broke, if anything did, and where. */
+async function judge({ test, trouble }, seeds) {
+  if (test) {
+    const [target, name] = test.split(" ");
+    const { status, lines } = await run(await build(target), ["--exact", name], {});
+    if (!lines.some((line) => line.startsWith("running 1 test"))) throw new Error(`there is no test ${name}`);
+    return status === 0 ? null : { broken: test, where: "" };
+  }
+  const found = /^AFORO_SEED=(\d+): not so: (.*): Finding \{/;
+  const more = { AFORO_SIM_SEEDS: seeds, ...(trouble ? { AFORO_SIM_TROUBLE: trouble } : {}) };
+  const { status, lines } = await run(await build("sim"), ["--nocapture"], more, (line) => found.test(line));
+  const finding = lines.map((line) => line.match(found)).find(Boolean);
+  if (finding) return { broken: finding[2], where: `seed ${finding[1]}` };
+  if (status !== 0) throw new Error(`the simulation failed without a finding: ${lines.slice(-20).join("\n")}`);
+  return null;
+}
+
+async function tryOne(mutant) {
+  try {
+    git(TREE, ["apply", join(MUTANTS, `${mutant.name}.patch`)]);
+  } catch (error) {
+    return ["ERROR", `the patch does not apply: ${error.stderr.trim()}`];
+  }
+  try {
+    const verdict = await judge(mutant, SEEDS);
+    if (!verdict) return ["SURVIVED", mutant.fault];
+    const is_expected = mutant.test || mutant.invariants.includes(verdict.broken);
+    return [is_expected ? "caught" : "OTHERWISE", `${verdict.broken} ${verdict.where}`.trim()];
+  } catch (error) {
+    return ["ERROR", error.message];
+  }
+}
+
+const all = readdirSync(MUTANTS).filter((file) => file.endsWith(".patch")).map((file) => file.slice(0, -6));
+const asked = process.argv.slice(2);
+const unknown = asked.filter((name) => !all.includes(name));
+if (unknown.length > 0) {
+  console.error(`there is no ${unknown.join(", ")} in tests/mutants; there are: ${all.join(", ")}`);
+  process.exit(2);
+}
+const mutants = (asked.length > 0 ? asked : all.sort()).map(read);
+const width = Math.max(...mutants.map(({ name }) => name.length));
+
+refresh();
+const needed = [...new Map(mutants.map((mutant) => [mutant.test ?? `sim ${mutant.trouble ?? ""}`, mutant])).values()];
+for (const one of needed) {
+  const verdict = await judge(one, "12");
+  if (verdict) {
+    console.error(`without any fault put back, this fails: ${verdict.broken} ${verdict.where}`);
+    process.exit(1);
+  }
+}
+console.log("without any fault put back, all that is looked at passes");
+
+let missed = 0;
+for (const mutant of mutants) {
+  const [outcome, said] = await tryOne(mutant);
+  refresh();
+  missed += outcome === "caught" ? 0 : 1;
+  console.log(`${outcome.padEnd(9)} ${mutant.name.padEnd(width)}  ${said}`);
+}
+console.log(`${mutants.length - missed} of ${mutants.length} faults were caught`);
+process.exit(missed === 0 ? 0 : 1);

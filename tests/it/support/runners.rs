@@ -1,0 +1,76 @@
+//! A way to Redis that a test can cut, and that can speak the format of a later version.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::SeqCst},
+};
+
+use aforo::server::store::{
+    StoreError,
+    remote::{RedisRunner, Runner, Script},
+};
+use async_trait::async_trait;
+use redis::Value;
+
+use super::RedisServer;
+
+/// A connection to a Redis server.
+pub struct TestRunner {
+    inner: RedisRunner,
+    is_cut: AtomicBool,
+    is_later: bool,
+}
+
+impl TestRunner {
+    pub fn to(redis: &RedisServer) -> Arc<Self> {
+        Self::new(redis, false)
+    }
+
+    /// As of a later version, in which the keys of channels have another format.
+    pub fn of_a_later_version(redis: &RedisServer) -> Arc<Self> {
+        Self::new(redis, true)
+    }
+
+    fn new(redis: &RedisServer, is_later: bool) -> Arc<Self> {
+        let inner = RedisRunner::open(&redis.url()).unwrap();
+        Arc::new(Self { inner, is_cut: AtomicBool::new(false), is_later })
+    }
+
+    /// While it is cut, no call gets through.
+    pub fn set_cut(&self, is_cut: bool) {
+        self.is_cut.store(is_cut, SeqCst);
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        if self.is_cut.load(SeqCst) { Err(StoreError::Unreachable("cut".to_owned())) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl Runner for TestRunner {
+    fn script(&self, source: &'static str) -> Script {
+        if self.is_later {
+            Script::new(source.replace("local FORMAT = 2", "local FORMAT = 3"))
+        } else {
+            Script::new(source)
+        }
+    }
+
+    async fn run(&self, script: &Script, keys: &[Vec<u8>], args: &[Vec<u8>]) -> Result<Value, StoreError> {
+        self.check()?;
+        self.inner.run(script, keys, args).await
+    }
+
+    fn takes_many_channels(&self) -> bool {
+        true
+    }
+
+    fn generation(&self) -> u64 {
+        self.inner.generation()
+    }
+
+    async fn incarnation(&self) -> Result<Option<String>, StoreError> {
+        self.check()?;
+        self.inner.incarnation().await
+    }
+}

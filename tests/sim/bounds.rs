@@ -1,0 +1,119 @@
+//! What attackers may add, and what may be kept of them: the invariants that limits are there for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    attackers::ADDRESS,
+    faults::Fault,
+    history::{Answer, Called},
+    invariants::{Finding, finding},
+    judge::Judge,
+    node::LIMITS,
+    plan::{Act, CHANNELS, Millis},
+};
+
+/// What an address adds. Each node has limits of its own, and one that was restarted has them anew.
+pub fn limits(judge: &Judge<'_>) -> Option<Finding> {
+    let mut addresses = BTreeMap::<(usize, u32), Added>::new();
+    let leaves = judge.history.calls.iter().filter(|called| called.call.act == Act::Leave);
+    let left: BTreeMap<_, _> =
+        leaves.map(|called| ((called.call.channel, called.call.viewer), called.at)).collect();
+    judge.history.calls.iter().filter(|called| called.call.address >= ADDRESS).find_map(|called| {
+        let call = called.call;
+        let Some((answered, Answer::Beaten { active: true, .. })) = called.answer else { return None };
+        let added = addresses.entry((call.node, call.address)).or_insert_with(|| Added::from(called.at));
+        added.viewers.entry(call.channel).or_default().insert(call.viewer);
+        added.sessions.insert((call.channel, call.viewer, call.session));
+        let node = call.node;
+        let kills = judge.excuses.0.iter().filter(|w| w.fault == Fault::Killed { node });
+        let lives = 1 + kills.filter(|w| w.from >= added.began && w.from <= answered).count();
+        let time = answered - added.began;
+        let is_there = |viewer: &&u64| left.get(&(call.channel, **viewer)).is_none_or(|at| *at > answered);
+        let of_channel = added.viewers[&call.channel].iter().filter(is_there).count();
+        let channels = added.viewers.keys().filter(|channel| **channel >= CHANNELS).count();
+        let per_minute = LIMITS.new_channels_per_minute as usize;
+        let channels_in = per_minute + per_minute * usize::try_from(time / 60_000 + 1).unwrap();
+        let what = if of_channel > lives * LIMITS.sessions_per_channel as usize {
+            format!("{of_channel} viewers of one address count")
+        } else if added.sessions.len() > lives * joins_in(time) {
+            format!("{} sessions of one address were let in", added.sessions.len())
+        } else if channels > lives * channels_in {
+            format!("{channels} channels were opened by one address")
+        } else {
+            return None;
+        };
+        finding(answered, call.channel, what)
+    })
+}
+
+/// What an address has added by one node.
+struct Added {
+    began: Millis,
+    /// In each channel.
+    viewers: BTreeMap<u64, BTreeSet<u64>>,
+    sessions: BTreeSet<(u64, u64, u64)>,
+}
+
+impl From<Millis> for Added {
+    fn from(began: Millis) -> Self {
+        Self { began, viewers: BTreeMap::new(), sessions: BTreeSet::new() }
+    }
+}
+
+/// What nodes and the store keep while floods are under way, beside what honest viewers have brought in.
+pub fn kept(judge: &Judge<'_>) -> Option<Finding> {
+    let mut calls: Vec<&Called> = judge.history.calls.iter().collect();
+    calls.sort_by_key(|called| called.at);
+    let mut calls = calls.into_iter().peekable();
+    let mut all = Accepted::default();
+    let mut by_node = vec![Accepted::default(); judge.plan.nodes.len()];
+    judge.history.kept.iter().find_map(|kept| {
+        while let Some(called) = calls.next_if(|called| called.at <= kept.at) {
+            all.take_in(called);
+            by_node[called.call.node].take_in(called);
+        }
+        let accepted = kept.node.map_or(&all, |node| &by_node[node]);
+        let nodes = if kept.node.is_some() { 1 } else { by_node.len() };
+        let leaves = nodes * accepted.leaves_let_in(kept.at);
+        let (sessions, channels) = (accepted.sessions.len() + leaves, all.channels.len() + leaves);
+        let what = if kept.sessions > sessions || kept.admitted > accepted.sessions.len() {
+            format!("{kept:?}: at most {sessions} sessions were let in")
+        } else if kept.channels > channels {
+            format!("{kept:?}: sessions of at most {channels} channels were let in")
+        } else {
+            return None;
+        };
+        Some(Finding { at: kept.at, channel: None, what })
+    })
+}
+
+/// Whom limits have let in so far.
+#[derive(Clone, Default)]
+struct Accepted {
+    sessions: BTreeSet<(u64, u64, u64)>,
+    channels: BTreeSet<u64>,
+    /// When each attacker's address began to end sessions, and how many it ended.
+    leaves: BTreeMap<u32, (Millis, usize)>,
+}
+
+impl Accepted {
+    fn take_in(&mut self, called: &Called) {
+        let call = called.call;
+        if call.address >= ADDRESS && call.act == Act::Leave {
+            self.leaves.entry(call.address).or_insert((called.at, 0)).1 += 1;
+        } else if call.address < ADDRESS || !matches!(called.answer, Some((_, Answer::Refused))) {
+            self.sessions.insert((call.channel, call.viewer, call.session));
+            self.channels.insert(call.channel);
+        }
+    }
+
+    fn leaves_let_in(&self, at: Millis) -> usize {
+        self.leaves.values().map(|(began, calls)| joins_in(at - began).min(*calls)).sum()
+    }
+}
+
+/// How many sessions an address may bring to a node, or end there, in a time.
+fn joins_in(time: Millis) -> usize {
+    let later = u64::from(LIMITS.joins_per_second) * (time / 1_000 + 2);
+    LIMITS.joins_burst as usize + usize::try_from(later).unwrap()
+}
