@@ -36,7 +36,7 @@ async fn where_nobody_watches_it_says_how_to_start_and_what_is_unknown_is_said_t
     assert!(html(&app, "/").await.contains("Nadie está mirando nada todavía."));
     store.set_broken(true);
     let html = html(&app, "/").await;
-    assert!(html.contains("No se puede saber ahora mismo"), "{html}");
+    assert!(html.contains("Ahora no se puede saber qué canales están en vivo."), "{html}");
     assert!(!html.contains("Nadie"), "unknown is not nobody: {html}");
 }
 

@@ -105,7 +105,8 @@ async fn the_form_says_what_is_wrong_with_a_name_in_the_visitors_language() {
         let html = html(&app, &format!("/?channel={query}"), language).await;
         let (form, _) = html.split_once("</form>").unwrap();
         assert!(form.contains(r#"aria-invalid="true""#), "{form}");
-        assert!(form.contains(&format!(r#"id="channel-error" role="alert">{error}"#)), "{error} in {form}");
+        let (_, said) = form.split_once(r#"id="channel-error""#).unwrap();
+        assert!(said.contains(&format!(">{error}")), "{error} in {form}");
         assert!(form.contains("novalidate"), "the browser has words of its own: {form}");
     }
     let html = html(&app, "/?channel=%3Cb%3E%22%20x", "es").await;
