@@ -25,10 +25,10 @@ test-rust: site
 	@bash scripts/setup.sh test
 	@bash scripts/cargo.sh test --features bench
 
-# The pages in a real browser, against the release build.
+# The pages in a real browser, against the release build; and what the build holds, against the oldest browsers.
 test-browser: build
 	@bash scripts/setup.sh test
-	cd end2end && npm test
+	cd end2end && npm run baseline && npm test
 
 # Puts known faults back into the code, one at a time, and fails if the tests miss one. ONLY=name for one of them.
 mutants: site

@@ -23,12 +23,18 @@ SHEET.replaceSync(
   ".viewer-counter{display:inline-flex;align-items:center;gap:8px;padding:8px 12px;border-radius:8px;" +
     "background:var(--aforo-badge,#dc2626);color:var(--aforo-badge-text,#fff);" +
     "font:500 14px/20px var(--aforo-font,system-ui)}" +
-    "i{width:6px;height:6px;border-radius:50%;box-shadow:inset 0 0 0 3px;animation:p 2s infinite}" +
+    "i{border:3px solid;border-radius:50%;animation:p 2s infinite}" +
     "svg{width:16px;fill:none;stroke:currentcolor;stroke-width:2}" +
-    "span span{min-width:2ch;min-height:20px;text-align:center;font-variant-numeric:tabular-nums}" +
-    ":not([data-state=live])>i{box-shadow:inset 0 0 0 1.5px;animation:none}" +
-    ".viewer-counter:not([data-state=live]){background:var(--aforo-badge-stale,#57534e);outline:1px dashed;outline-offset:-3px}" +
-    "[data-state='']{visibility:hidden}" +
+    // The number is what lines up with text around the badge.
+    "span span{align-self:baseline;min-width:var(--aforo-number-width,2ch);min-height:20px;text-align:center;" +
+    "font-variant-numeric:tabular-nums}" +
+    ":not([data-state=live])>i{padding:1.5px;border-width:1.5px;animation:none}" +
+    "[data-state=stale]{background:var(--aforo-badge-stale,#57534e);outline:1px dashed;outline-offset:-3px}" +
+    "[data-state=unknown]{background:var(--aforo-badge-unknown,#e7e5e4);color:var(--aforo-badge-unknown-text,#444)}" +
+    "[data-state=unknown]>i,[data-state='']{visibility:hidden}" +
+    // Where the reader chooses the colours, the edge of a live badge is the strongest.
+    "@media(forced-colors:active){[data-state]{outline:2px solid;outline-offset:-2px}" +
+    "[data-state]:not([data-state=live]){outline:1px dashed GrayText}}" +
     "@keyframes p{50%{opacity:.35}}@media(prefers-reduced-motion){i{animation:none}}",
 );
 

@@ -99,11 +99,14 @@ build)
   wasm_target
   wasm_bindgen
   npm_packages scripts
+  npm_packages client
   ;;
 test)
   bash scripts/setup.sh build
   command -v redis-server >/dev/null || apt_install redis-server
   command -v nginx >/dev/null || apt_install nginx-light
+  [ -e /usr/lib/nginx/modules/ngx_rtmp_module.so ] || apt_install libnginx-mod-rtmp
+  command -v ffmpeg >/dev/null || apt_install ffmpeg
   command -v caddy >/dev/null || apt_install caddy
   command -v chromium >/dev/null || apt_install chromium
   command -v java >/dev/null || apt_install default-jre-headless # for the HTML checker among the npm packages

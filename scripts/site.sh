@@ -18,8 +18,11 @@ cargo rustc --lib --crate-type cdylib --profile wasm-release --target wasm32-unk
 
 # What went in and, since cargo-leptos writes to the same place, what came out.
 stamp() {
-  { cat "$wasm" style/main.css public/* scripts/site.sh scripts/shrink.mjs; find "$site" -type f ! -name .stamp -print0 |
-    sort -z | xargs -0 sha256sum; } | sha256sum
+  {
+    cat "$wasm" style/main.css public/* client/src/*.ts client/src/*/*.ts client/package-lock.json .browserslistrc \
+      scripts/site.sh scripts/*.mjs
+    find "$site" -type f ! -name .stamp -print0 | sort -z | xargs -0 sha256sum
+  } | sha256sum
 }
 if [ -f "$site/.stamp" ] && [ "$(cat "$site/.stamp")" = "$(stamp)" ]; then
   say "target/site is up to date"
@@ -33,13 +36,19 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/bindings" "$work/files" "$work/site/pkg"
 wasm-bindgen --target bundler --keep-debug --no-typescript --out-dir "$work/bindings" --out-name aforo "$wasm"
 node scripts/shrink.mjs "$work/bindings" "$work/files"
-"$tools/esbuild" --minify --log-level=warning style/main.css --outfile="$work/files/aforo.css"
+node scripts/styles.mjs style/main.css "$work/files/aforo.css"
 build=$(cat "$work/files"/* | sha256sum | cut -c 1-16)
 mv "$work/files" "$work/site/pkg/$build"
 echo "$build" > "$work/site/build.txt"
 cp -r public/. "$work/site/"
-"$tools/esbuild" --minify --format=esm --charset=utf8 --log-level=warning --allow-overwrite "$work/site"/*.js \
-  --outdir="$work/site"
+target=$(node scripts/baseline.mjs)
+script() {
+  "$tools/esbuild" --minify --format=esm --charset=utf8 --log-level=warning --target="$target" --outdir="$work/site" "$@"
+}
+script --allow-overwrite "$work/site"/*.js
+# What only some pages need is a file of its own, with a hash in its name: hls.js.
+script --bundle --splitting --chunk-names='[name]-[hash]' client/src/player.ts client/src/share.ts
+cp client/node_modules/hls.js/LICENSE "$work/site/hls.js.LICENSE.txt"
 node scripts/precompress.mjs "$work/site"
 
 # Builds are folders; files in pkg itself are cargo-leptos's.

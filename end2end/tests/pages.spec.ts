@@ -31,10 +31,20 @@ test("home leads to the channel whose name is put in", async ({ page, channelId 
   await expect(new ChannelPage(page).badge.root).toBeVisible();
 });
 
-for (const { locale, lang, title } of [
-  { locale: "es-ES", lang: "es", title: "Esta página no existe" },
-  { locale: "en-US", lang: "en", title: "There is no such page" },
-  { locale: "pt-BR", lang: "pt", title: "Esta página não existe" },
+for (const { locale, lang, page: noPage, name: noName } of [
+  {
+    locale: "es-ES",
+    lang: "es",
+    page: "Esta página no existe",
+    name: "Ese nombre de canal no es válido",
+  },
+  { locale: "en-US", lang: "en", page: "This page doesn’t exist", name: "That isn’t a valid channel name" },
+  {
+    locale: "pt-BR",
+    lang: "pt",
+    page: "Esta página não existe",
+    name: "Esse nome de canal não é válido",
+  },
 ]) {
   test(`what doesn't exist is answered with 404 and a page in the language of ${locale}`, async ({
     newVisitor,
@@ -42,7 +52,12 @@ for (const { locale, lang, title } of [
   }) => {
     faults.expect(/404/);
     const page = await newVisitor({ locale });
-    for (const path of [NO_CHANNEL, `/${"x".repeat(65)}`, "/embed/a%20b", "/no/such/page"]) {
+    for (const [path, title] of [
+      [NO_CHANNEL, noName],
+      [`/${"x".repeat(65)}`, noName],
+      ["/embed/a%20b", noName],
+      ["/no/such/page", noPage],
+    ] as const) {
       const response = await page.goto(path);
       expect(response?.status(), path).toBe(404);
       await expect(page.locator("html")).toHaveAttribute("lang", lang);

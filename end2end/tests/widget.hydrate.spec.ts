@@ -140,3 +140,40 @@ test("with track a page of ours is one viewer, from when it is there until it go
   await page.close();
   await audience.expectCount(channelId, 0);
 });
+
+test("in a line of text its number stands on the line", async ({
+  page,
+  channelId,
+  audience,
+  newHost,
+  baseURL,
+}) => {
+  await audience.join(channelId, 7);
+  const element = `<viewer-counter channel="${channelId}"></viewer-counter>`;
+  const host = await newHost(widget(baseURL, `<p>Now <b>watching</b> ${element} people</p>`));
+  await page.goto(host.sameSite);
+  await expect(page.locator(".viewer-counter")).toHaveText("7");
+  const baselines = await page.evaluate(() => {
+    const baseline = (where: Element) => {
+      const mark = document.createElement("span");
+      mark.style.cssText = "display:inline-block;width:0;height:0;min-width:0;min-height:0";
+      where.append(mark);
+      const { bottom } = mark.getBoundingClientRect();
+      mark.remove();
+      return bottom;
+    };
+    const badge = document.querySelector("viewer-counter")!.shadowRoot!.querySelector(".viewer-counter")!;
+    return [baseline(document.querySelector("b")!), baseline(badge.lastElementChild!)];
+  });
+  expect(Math.abs(baselines[0]! - baselines[1]!)).toBeLessThan(0.5);
+});
+
+test("in forced colours it has an edge", async ({ page, channelId, newHost, baseURL }) => {
+  await page.emulateMedia({ forcedColors: "active" });
+  const host = await newHost(widget(baseURL, `<viewer-counter channel="${channelId}"></viewer-counter>`));
+  await page.goto(host.sameSite);
+  const badge = page.locator(".viewer-counter");
+  await expect(badge).toHaveText("0");
+  await expect(badge).toHaveCSS("outline-style", "solid");
+  await expect(badge).toHaveCSS("outline-width", "2px");
+});

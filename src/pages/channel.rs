@@ -3,34 +3,47 @@ use leptos_meta::Title;
 use leptos_router::hooks::use_params_map;
 
 use super::{
-    NotFoundPage, about::About, alive::Alive, badge::Badge, follow::Follow, player::Player, words::words,
+    InvalidNamePage, about::About, alive::Alive, badge::Badge, brand::Brand, follow::Follow,
+    live::OtherChannels, name::breakable, note::Note, player::Player, share::Share, words::words,
 };
 use crate::{components::PageRole, domain::ChannelId, hooks::use_locale};
+
+/// How many other channels are offered.
+const OTHERS: usize = 8;
 
 /// `/{channel}`: the player, how many are watching and how many follow. Who opens it is a viewer.
 #[component]
 pub fn ChannelPage() -> impl IntoView {
     let name = use_params_map().read_untracked().get("channel").unwrap_or_default();
     let Ok(channel) = ChannelId::parse(&name) else {
-        return Either::Left(view! { <NotFoundPage /> });
+        return Either::Left(view! { <InvalidNamePage /> });
     };
     let locale = use_locale();
     let title = channel.to_string();
     let description = [&title, words(locale).channel_about].concat();
     let path = ["/", &title].concat();
-    Either::Right(view! {
-        <Title text=title.clone() />
-        <About title=title.clone() description path />
-        <Alive />
-        <main class="channel">
-            <Player channel=channel.clone() locale />
-            <header class="channel__bar">
-                <h1 class="channel__name">{title}</h1>
-                <div class="channel__actions">
-                    <Badge channel=channel.clone() locale role=PageRole::Viewer />
-                    <Follow channel locale />
+    Either::Right(
+        view! {
+            <Title text=title.clone() />
+            <About title description path />
+            <Alive />
+            <Brand />
+            <main class="channel">
+                <Player channel=channel.clone() locale />
+                <header class="channel__bar">
+                    <h1 class="channel__name" inner_html=breakable(&channel)></h1>
+                    <div class="channel__actions">
+                        <Badge channel=channel.clone() locale role=PageRole::Viewer />
+                        <Follow channel=channel.clone() locale />
+                    </div>
+                </header>
+                <Note locale />
+                <div class="channel__more">
+                    <Share channel=channel.clone() locale />
+                    <OtherChannels channel locale most=OTHERS />
                 </div>
-            </header>
-        </main>
-    })
+            </main>
+        }
+        .into_any(),
+    )
 }

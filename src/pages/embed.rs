@@ -2,7 +2,7 @@ use leptos::{either::Either, prelude::*};
 use leptos_meta::Title;
 use leptos_router::hooks::{use_params_map, use_query_map};
 
-use super::{NotFoundPage, alive::Alive, badge::Badge, player::Player};
+use super::{InvalidNamePage, alive::Alive, badge::Badge, note::Note, player::Player};
 use crate::{
     components::{EmbedViewerTracker, PageRole},
     domain::ChannelId,
@@ -15,7 +15,7 @@ use crate::{
 pub fn EmbedPage() -> impl IntoView {
     let name = use_params_map().read_untracked().get("channel").unwrap_or_default();
     let Ok(channel) = ChannelId::parse(&name) else {
-        return Either::Left(view! { <NotFoundPage /> });
+        return Either::Left(view! { <InvalidNamePage /> });
     };
     let locale = use_locale();
     let query = use_query_map();
@@ -27,17 +27,21 @@ pub fn EmbedPage() -> impl IntoView {
         view! {
             <div class="embed__counter">
                 <Badge channel locale role=PageRole::CountedElsewhere />
+                <Note locale />
             </div>
         }
     });
-    Either::Right(view! {
-        <Title text=title />
-        <Alive />
-        <main class="embed" class:embed--transparent=is_transparent>
-            // First, so that nothing that breaks on the page keeps it from being counted.
-            <EmbedViewerTracker channel=channel.clone() />
-            <Player channel locale />
-            {counter}
-        </main>
-    })
+    Either::Right(
+        view! {
+            <Title text=title />
+            <Alive />
+            <main class="embed" class:embed--transparent=is_transparent>
+                // First, so that nothing that breaks on the page keeps it from being counted.
+                <EmbedViewerTracker channel=channel.clone() />
+                <Player channel locale />
+                {counter}
+            </main>
+        }
+        .into_any(),
+    )
 }

@@ -1,8 +1,9 @@
 use leptos::prelude::*;
 use leptos_meta::Title;
+use leptos_router::hooks::use_query_map;
 
-use super::{about::About, live::LiveChannels, words::words};
-use crate::hooks::use_locale;
+use super::{about::About, brand::Mark, legend::Legend, live::LiveChannels, words::words};
+use crate::{domain::ChannelId, hooks::use_locale};
 
 /// How many channels are listed: as many as one stream takes.
 const MOST: usize = 50;
@@ -16,20 +17,63 @@ pub fn HomePage() -> impl IntoView {
         <Title text="Aforo" />
         <About title="Aforo".to_owned() description=words.tagline.to_owned() path="/".to_owned() />
         <main class="home">
-            <h1 class="home__name">"Aforo"</h1>
-            <p class="home__tagline">{words.tagline}</p>
-            <form class="home__form" action="/">
-                <label for="channel">{words.channel_name}</label>
-                <input id="channel" name="channel" required maxlength="64" pattern="[A-Za-z0-9._\\-]+" autocapitalize="none" />
-                <button type="submit">{words.open}</button>
-            </form>
+            <h1 class="home__name">
+                <Mark />
+                "Aforo"
+            </h1>
+            <p>{words.tagline}</p>
+            <ChannelForm />
             <section class="live" aria-labelledby="live">
-                <h2 class="live__title" id="live">{words.live_now}</h2>
+                <h2 class="section-title" id="live">{words.live_now}</h2>
                 <live-channels>
                     <LiveChannels locale most=MOST />
                 </live-channels>
             </section>
+            <Legend locale />
         </main>
         <script type="module" src="/live-channels.js"></script>
     }
+    .into_any()
+}
+
+/// Leads to the channel whose name is put in. What is wrong with a name is said in our words: by the style sheet while it is
+/// written, and by the server when the form comes back with it.
+#[component]
+fn ChannelForm() -> impl IntoView {
+    let words = words(use_locale());
+    let name = use_query_map().read_untracked().get("channel");
+    let name = name.as_deref().map(str::trim).map(str::to_owned);
+    let error = match name.as_deref() {
+        None => None,
+        Some("") => Some(words.name_missing),
+        Some(name) => ChannelId::parse(name).is_err().then_some(words.name_invalid),
+    };
+    let is_invalid = error.map(|_| "true");
+    view! {
+        // Not checked by the browser: it would say what is wrong in words of its own.
+        <form class="home__form" action="/" novalidate>
+            <label for="channel">{words.channel_name}</label>
+            <input
+                class="field"
+                id="channel"
+                name="channel"
+                value=name
+                required
+                maxlength="64"
+                pattern="\\s*[A-Za-z0-9._\\-]+\\s*"
+                placeholder="ana.tv"
+                autocapitalize="none"
+                autocomplete="off"
+                spellcheck="false"
+                aria-describedby="channel-hint"
+                aria-errormessage="channel-error"
+                aria-invalid=is_invalid
+                autofocus=is_invalid.is_some()
+            />
+            <button class="button button--main" type="submit">{words.open}</button>
+            <p class="home__hint" id="channel-hint">{words.name_hint}</p>
+            <p class="home__error" id="channel-error" role="alert">{error.unwrap_or(words.name_invalid)}</p>
+        </form>
+    }
+    .into_any()
 }

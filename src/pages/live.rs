@@ -1,9 +1,9 @@
 use leptos::prelude::*;
 
-use super::words::words;
+use super::{name::breakable, pill::Pill, words::words};
 use crate::{
     api,
-    domain::{CountUpdate, Locale},
+    domain::{ChannelId, CountUpdate, Locale},
 };
 
 /// The channels that are live now, most viewers first: at most `most` of them.
@@ -37,24 +37,42 @@ pub(super) fn LiveChannels(locale: Locale, most: usize) -> impl IntoView {
 fn Row(update: CountUpdate, locale: Locale) -> impl IntoView {
     let name = update.channel_id.to_string();
     let page = format!("/{name}");
-    let label = locale.viewers(update.count);
-    let state = update.count().state().as_str();
-    let number = update.count.map_or_else(|| "—".to_owned(), |viewers| locale.number(viewers));
     view! {
         <li class="live__item">
             <a class="live__link" href=page>
-                <span class="live__name">{name.clone()}</span>
+                <span class="live__name" inner_html=breakable(&update.channel_id)></span>
                 <viewer-counter channel=name count=update.count.map(|count| count.to_string())>
-                    <span class="viewer-counter" translate="no" role="img" data-state=state aria-label=label>
-                        <span class="viewer-counter__dot"></span>
-                        <svg class="viewer-counter__eye" viewBox="0 0 24 24" aria-hidden="true">
-                            <path d="M2 12s3.6-7 10-7 10 7 10 7-3.6 7-10 7S2 12 2 12Z"></path>
-                            <circle cx="12" cy="12" r="3"></circle>
-                        </svg>
-                        <span class="viewer-counter__number">{number}</span>
-                    </span>
+                    <Pill count=update.count() locale />
                 </viewer-counter>
             </a>
         </li>
     }
+}
+
+/// Other channels that are live, as links from the page of `channel`: at most `most`, and nothing if there are none.
+///
+/// Without numbers: they would have to be kept current as well.
+#[component]
+pub(super) fn OtherChannels(channel: ChannelId, locale: Locale, most: usize) -> impl IntoView {
+    Suspend::new(async move {
+        let live = api::live(Some(most + 1)).await.map(|live| live.channels).unwrap_or_default();
+        let others: Vec<_> =
+            live.into_iter().filter(|update| update.channel_id != channel).take(most).collect();
+        (!others.is_empty()).then(|| {
+            let links = others.into_iter().map(|CountUpdate { channel_id, .. }| {
+                view! {
+                    <li>
+                        <a class="button" href=format!("/{channel_id}") inner_html=breakable(&channel_id)></a>
+                    </li>
+                }
+            });
+            view! {
+                <section class="also-live" aria-labelledby="also-live">
+                    <h2 class="section-title" id="also-live">{words(locale).also_live}</h2>
+                    <ul class="also-live__list">{links.collect_view()}</ul>
+                </section>
+            }
+            .into_any()
+        })
+    })
 }

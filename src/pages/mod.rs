@@ -3,17 +3,23 @@
 mod about;
 mod alive;
 mod badge;
+mod brand;
 mod channel;
 mod embed;
 mod follow;
 mod home;
+mod legend;
 mod live;
+mod name;
 mod not_found;
+mod note;
+mod pill;
 mod player;
+mod share;
 mod words;
 
 pub use about::SiteOrigin;
 pub use channel::ChannelPage;
 pub use embed::EmbedPage;
 pub use home::HomePage;
-pub use not_found::NotFoundPage;
+pub use not_found::{InvalidNamePage, NotFoundPage};

@@ -1,7 +1,7 @@
 use leptos::prelude::*;
 use leptos_meta::Title;
 
-use super::{live::LiveChannels, words::words};
+use super::{brand::Brand, live::LiveChannels, words::words};
 use crate::hooks::{use_locale, use_not_found};
 
 /// How many live channels are offered instead.
@@ -10,19 +10,33 @@ const MOST: usize = 5;
 /// What there is instead of a page that doesn't exist; answered with 404. It leads to what does exist.
 #[component]
 pub fn NotFoundPage() -> impl IntoView {
+    let words = words(use_locale());
+    view! { <Missing title=words.page_missing hint=words.page_missing_hint /> }
+}
+
+/// What there is instead of the page of a channel whose name can't be one; answered with 404.
+#[component]
+pub fn InvalidNamePage() -> impl IntoView {
+    let words = words(use_locale());
+    view! { <Missing title=words.invalid_name hint=words.name_hint /> }
+}
+
+#[component]
+fn Missing(title: &'static str, hint: &'static str) -> impl IntoView {
     use_not_found();
     let locale = use_locale();
     let words = words(locale);
     view! {
-        <Title text=words.not_found />
+        <Title text=title />
+        <Brand />
         <main class="home">
-            <h1 class="home__name">{words.not_found}</h1>
-            <p>{words.not_found_hint}</p>
+            <h1 class="home__name">{title}</h1>
+            <p>{hint}</p>
             <p>
                 <a href="/">{words.home}</a>
             </p>
             <section class="live" aria-labelledby="live">
-                <h2 class="live__title" id="live">{words.live_now}</h2>
+                <h2 class="section-title" id="live">{words.live_now}</h2>
                 <LiveChannels locale most=MOST />
             </section>
         </main>

@@ -6,27 +6,47 @@ use crate::domain::{ChannelId, Locale, StreamTemplate};
 /// An empty image. Without one, browsers paint over what lies behind a video that has no picture.
 const SEE_THROUGH: &str = "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'/%3E";
 
-/// Where the stream of a channel plays: natively, in browsers that know HLS. Without sound at first, since browsers let
-/// nothing else begin by itself.
+/// Where the stream of a channel plays, without sound at first, since browsers let nothing else begin by itself.
 ///
-/// The poster lies behind the video, which is see-through until it has a picture. So it says what is the matter also in a
-/// browser that can't play the stream, without a script that would have to find that out.
+/// The element `<stream-player>` (`/player.js`) plays it and sets `data-state`, by which the style sheet shows one of the
+/// messages. Without scripts it is a plain video, and what lies behind it says why there may be no picture.
 #[component]
 pub(super) fn Player(channel: ChannelId, locale: Locale) -> impl IntoView {
-    let words = words(locale);
-    let label = format!("{} {channel}", words.player_of);
-    let stream = use_context::<StreamTemplate>().map(|template| template.url(&channel));
-    let poster = if stream.is_some() { words.starting } else { words.offline };
-    let video = stream.map(|stream| {
-        view! {
-            <video class="player__video" controls playsinline autoplay muted poster=SEE_THROUGH src=stream aria-label=label.clone()></video>
+    let words = &words(locale).player;
+    let label = format!("{} {channel}", words.label);
+    let Some(stream) = use_context::<StreamTemplate>().map(|template| template.url(&channel)) else {
+        return view! {
+            <section class="player" aria-label=label>
+                <p class="player__poster">{words.none}</p>
+            </section>
         }
-    });
+        .into_any();
+    };
+    let plain_video = view! {
+        <video class="player__video" controls playsinline autoplay muted poster=SEE_THROUGH src=stream.clone() aria-label=label.clone()></video>
+    };
     view! {
-        <section class="player" aria-label=label>
-            <p class="player__poster">{poster}</p>
-            {video}
-        </section>
+        <stream-player class="player" role="region" aria-label=label src=stream>
+            <noscript>
+                <p class="player__poster">{words.plain}</p>
+                {plain_video}
+            </noscript>
+            <div class="player__messages" role="status">
+                <p class="player__poster" data-for="loading">{words.loading}</p>
+                <p class="player__poster" data-for="ready">{words.ready}</p>
+                <p class="player__poster" data-for="off-air">
+                    {words.off_air}
+                    <span class="player__hint">{words.off_air_hint}</span>
+                </p>
+                <p class="player__poster" data-for="broken">
+                    {words.broken}
+                    <span class="player__hint">{words.broken_hint}</span>
+                    <button class="button player__retry" type="button">{words.retry}</button>
+                </p>
+                <p class="player__poster" data-for="unplayable">{words.unplayable}</p>
+            </div>
+        </stream-player>
+        <script type="module" src="/player.js"></script>
     }
     .into_any()
 }

@@ -31,7 +31,7 @@ use tower_http::{
 use super::{files, html, listen::Link, state::AppState};
 use crate::{
     app::{App, SiteOrigin, shell},
-    domain::ChannelId,
+    domain::{ChannelId, StreamTemplate},
 };
 
 /// The least length of a page that is worth compressing: it fits into one packet anyway.
@@ -91,7 +91,8 @@ pub async fn page(
     let is_embed = request.uri().path().starts_with("/embed/");
     let framed_by = if is_embed { state.embed_frame_ancestors.as_str() } else { "'none'" };
     let nonce = Nonce::new();
-    let policy = policy(&nonce, framed_by);
+    let stream = source(state.stream_url_template.as_ref(), request.uri().path());
+    let policy = policy(&nonce, framed_by, stream.as_ref());
     let known: Vec<_> = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect();
     let rendered = render(&state, &link, nonce.clone(), request).await;
 
@@ -152,13 +153,30 @@ fn origin(state: &AppState, link: &Link, request: &Request) -> Option<SiteOrigin
     Some(SiteOrigin(format!("{}://{host}", if is_tls { "https" } else { "http" })))
 }
 
-/// What a page may load: from here, and the one script that has the nonce. Streams are played from any secure place.
-fn policy(nonce: &Nonce, framed_by: &str) -> String {
+/// What a page may load: from here, the one script that has the nonce, and the stream from where it is. (hls.js hands the
+/// stream to the video as `blob:`.)
+fn policy(nonce: &Nonce, framed_by: &str, stream: Option<&Source>) -> String {
+    let connect =
+        stream.and_then(|stream| stream.origin.as_ref()).map_or_else(String::new, |at| format!(" {at}"));
+    let media = stream.map_or_else(String::new, |_| format!(" media-src 'self' blob:{connect};"));
     format!(
         "default-src 'none'; script-src 'self' 'nonce-{nonce}' 'wasm-unsafe-eval'; style-src 'self'; \
-         img-src 'self' data: https:; media-src 'self' blob: https:; connect-src 'self'; base-uri 'none'; \
-         form-action 'self'; frame-ancestors {framed_by}"
+         img-src 'self' data:;{media} connect-src 'self'{connect}; base-uri 'none'; form-action 'self'; \
+         frame-ancestors {framed_by}"
     )
+}
+
+/// Where a page's stream comes from.
+struct Source {
+    /// `None` if that is this site.
+    origin: Option<String>,
+}
+
+/// Where the stream on the page at this path comes from, if there is one.
+fn source(template: Option<&StreamTemplate>, path: &str) -> Option<Source> {
+    let name = path.strip_prefix("/embed/").or_else(|| path.strip_prefix('/'))?;
+    let channel = ChannelId::parse(name).ok()?;
+    template.map(|template| Source { origin: template.origin(&channel) })
 }
 
 /// The channel that the form of the home page asks for.

@@ -36,23 +36,69 @@ async fn where_nobody_watches_it_says_how_to_start_and_what_is_unknown_is_said_t
     assert!(html(&app, "/").await.contains("Nadie está mirando nada todavía."));
     store.set_broken(true);
     let html = html(&app, "/").await;
-    assert!(html.contains("No se puede saber ahora mismo"), "{html}");
+    assert!(html.contains("Ahora no se puede saber qué canales están en vivo."), "{html}");
     assert!(!html.contains("Nadie"), "unknown is not nobody: {html}");
 }
 
 #[tokio::test]
 async fn the_player_plays_what_the_template_says() {
     let app = TestApp::with(&["--stream-url-template=https://cdn.example/hls/{channel}/index.m3u8"]).await;
+    let source = r#"src="https://cdn.example/hls/ana.tv/index.m3u8""#;
     for path in ["/Ana.TV", "/embed/ana.tv"] {
         let html = html(&app, path).await;
-        assert!(html.contains(r#"src="https://cdn.example/hls/ana.tv/index.m3u8""#), "{html}");
-        for attribute in ["<video", "controls", "playsinline", "muted"] {
-            assert!(html.contains(attribute), "{attribute} in {html}");
+        let (_, player) = html.split_once("<stream-player").expect("a player");
+        let (player, _) = player.split_once("</stream-player>").unwrap();
+        assert!(player.split_once('>').unwrap().0.contains(source), "{player}");
+        assert!(html.contains(r#"<script type="module" src="/player.js">"#), "{html}");
+        for state in ["loading", "ready", "off-air", "broken", "unplayable"] {
+            assert!(player.contains(&format!(r#"data-for="{state}""#)), "{state} in {player}");
         }
-        assert!(html.contains("este navegador no la reproduce"), "{html}");
+        // Without scripts it is a plain video.
+        let (_, plain) = player.split_once("<noscript>").unwrap();
+        let (plain, _) = plain.split_once("</noscript>").unwrap();
+        for part in ["<video", "controls", "playsinline", "autoplay", "muted", source] {
+            assert!(plain.contains(part), "{part} in {plain}");
+        }
+        assert!(plain.contains("este navegador no la reproduce"), "{plain}");
     }
     let html = html(&TestApp::start().await, "/ana").await;
-    assert!(!html.contains("<video") && html.contains("Aquí se verá la transmisión"), "{html}");
+    assert!(!html.contains("<video") && !html.contains("/player.js"), "{html}");
+    assert!(html.contains("Aquí se verá la transmisión"), "{html}");
+}
+
+#[tokio::test]
+async fn a_page_may_load_its_stream_from_where_it_is_and_from_nowhere_else() {
+    let app = TestApp::with(&["--stream-url-template=https://cdn.example:8443/{channel}/index.m3u8"]).await;
+    let policy = async |path: &str| {
+        let response = app.get(path).await;
+        response.headers()["content-security-policy"].to_str().unwrap().to_owned()
+    };
+    for path in ["/ana", "/embed/ana"] {
+        let policy = policy(path).await;
+        assert!(policy.contains("; media-src 'self' blob: https://cdn.example:8443;"), "{policy}");
+        assert!(policy.contains("; connect-src 'self' https://cdn.example:8443;"), "{policy}");
+        assert!(policy.contains("; img-src 'self' data:;"), "{policy}");
+    }
+    for path in ["/", "/a%20b"] {
+        let policy = policy(path).await;
+        assert!(!policy.contains("https:") && policy.contains("; connect-src 'self';"), "{policy}");
+        assert!(!policy.contains("media-src"), "{policy}");
+    }
+}
+
+#[tokio::test]
+async fn a_channel_page_leads_to_others_that_are_live_but_not_to_itself() {
+    let app = TestApp::start().await;
+    app.join("ana", viewer()).await;
+    assert!(!html(&app, "/ana").await.contains("También en vivo"));
+    app.join("luz_del.sur", viewer()).await;
+    let html = html(&app, "/ana").await;
+    let (_, others) = html.split_once("También en vivo").unwrap_or_else(|| panic!("others in {html}"));
+    assert!(
+        others.contains(r#"href="/luz_del.sur""#) && others.contains("luz_<wbr>del.<wbr>sur"),
+        "{others}"
+    );
+    assert!(!others.contains(r#"href="/ana""#), "{others}");
 }
 
 #[tokio::test]

@@ -93,14 +93,47 @@ async fn the_form_of_the_home_page_leads_to_the_channel() {
 }
 
 #[tokio::test]
+async fn the_form_says_what_is_wrong_with_a_name_in_the_visitors_language() {
+    let app = TestApp::start().await;
+    for (query, language, error) in [
+        ("a%20b", "es", "Ese nombre no es válido."),
+        ("a%20b", "en", "That name isn’t valid."),
+        ("a%20b", "pt", "Esse nome não é válido."),
+        ("%20", "es", "Escribe el nombre de un canal."),
+        ("", "en", "Enter the name of a channel."),
+    ] {
+        let html = html(&app, &format!("/?channel={query}"), language).await;
+        let (form, _) = html.split_once("</form>").unwrap();
+        assert!(form.contains(r#"aria-invalid="true""#), "{form}");
+        let (_, said) = form.split_once(r#"id="channel-error""#).unwrap();
+        assert!(said.contains(&format!(">{error}")), "{error} in {form}");
+        assert!(form.contains("novalidate"), "the browser has words of its own: {form}");
+    }
+    let html = html(&app, "/?channel=%3Cb%3E%22%20x", "es").await;
+    assert!(html.contains("value=\"&lt;b&gt;&quot; x\""), "what was written is still there: {html}");
+    assert!(!self::html(&app, "/", "es").await.contains("aria-invalid"));
+}
+
+#[tokio::test]
 async fn what_is_no_page_is_a_page_that_says_so() {
     let app = TestApp::start().await;
-    for path in ["/a%20b", "/a/b/c", "/embed/a%20b", "/embed/a/b", "/%ff", &format!("/{}", "z".repeat(65))] {
+    let too_long = format!("/{}", "z".repeat(65));
+    let (page, name) = ("Esta página no existe", "Ese nombre de canal no es válido");
+    for (path, said, unsaid) in [
+        ("/a/b/c", page, "guiones bajos"),
+        ("/embed/a/b", page, "guiones bajos"),
+        ("/a%20b", name, "mal escrita"),
+        ("/embed/a%20b", name, "mal escrita"),
+        (too_long.as_str(), name, "mal escrita"),
+    ] {
         let response = app.get(path).await;
         assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
         assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/html"), "{path}");
-        assert!(response.text().await.unwrap().contains("Esta página no existe"), "{path}");
+        let html = response.text().await.unwrap();
+        assert!(html.contains(&format!(">{said}</h1>")), "{path}: {html}");
+        assert!(!html.contains(unsaid), "{path}: {html}");
     }
+    assert_eq!(app.get("/%ff").await.status(), StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

@@ -1,0 +1,208 @@
+/**
+ * What a careful eye sees: the same with and without JavaScript, unless a test says otherwise.
+ */
+
+import AxeBuilder from "@axe-core/playwright";
+
+import { takeOutScripts } from "../fixtures/conditions.ts";
+import { expect, test } from "../fixtures/index.ts";
+import { ChannelPage } from "../pages/channel-page.ts";
+import { EmbedPage, embedPath } from "../pages/embed-page.ts";
+import { HomePage } from "../pages/home-page.ts";
+
+const LONG = "_ww.ww_".repeat(7);
+
+test("on a screen enlarged four times the name and the badge are in view", async ({ page, channelId }) => {
+  await page.setViewportSize({ width: 320, height: 200 });
+  for (const name of [channelId, (channelId + LONG).slice(0, 64)]) {
+    const watching = new ChannelPage(page);
+    await watching.goto(name);
+    await expect(page.locator(".channel__name")).toBeInViewport({ ratio: 1 });
+    await expect(watching.badge.root).toBeInViewport({ ratio: 1 });
+  }
+});
+
+for (const [width, height] of [
+  [1366, 620],
+  [667, 375],
+] as const) {
+  test(`on a screen of ${width}×${height} the name and the badge are below the player and in view`, async ({
+    page,
+    channelId,
+  }) => {
+    await page.setViewportSize({ width, height });
+    const watching = new ChannelPage(page);
+    await watching.goto(channelId);
+    await expect(page.locator(".channel__name")).toBeInViewport({ ratio: 1 });
+    await expect(watching.badge.root).toBeInViewport({ ratio: 1 });
+    const player = (await page.locator(".player").boundingBox())!;
+    expect((await watching.badge.root.boundingBox())!.y).toBeGreaterThan(player.y + player.height);
+  });
+}
+
+test("a channel page leads home and to other channels", async ({ page, channelId, audience }) => {
+  // Many, since the most watched are offered.
+  await audience.join(`${channelId}-b`, 70);
+  await new ChannelPage(page).goto(channelId);
+  await page.getByRole("link", { name: `${channelId}-b` }).click();
+  await expect(page).toHaveURL(`/${channelId}-b`);
+  await page.getByRole("link", { name: "Aforo" }).click();
+  await expect(page).toHaveURL("/");
+});
+
+test("the badges of a list are equally wide, whatever they count", async ({ page, channelId, audience }) => {
+  const [few, many] = [`${channelId}-few`, `${channelId}-many`];
+  await audience.join(few, 80);
+  await audience.join(many, 101);
+  const home = new HomePage(page);
+  await home.goto();
+  const width = async (channel: string) => (await home.badge(channel).boundingBox())!.width;
+  expect(await width(few)).toBe(await width(many));
+});
+
+test("red is for what is live: focus and hover have no colour of their own", async ({ page, channelId }) => {
+  await new ChannelPage(page).goto(channelId);
+  const follow = page.locator(".follow-button");
+  const outlined = () => follow.evaluate((button) => getComputedStyle(button).outlineColor);
+  const text = await page.locator("body").evaluate((body) => getComputedStyle(body).color);
+  await page.locator(".brand__home").focus();
+  for (let i = 0; i < 9 && !(await follow.evaluate((button) => button.matches(":focus"))); i += 1) {
+    await page.keyboard.press("Tab");
+  }
+  await expect(follow).toBeFocused();
+  expect(await outlined()).toBe(text);
+  await follow.hover();
+  await expect(follow).toHaveCSS("border-top-color", "rgb(120, 113, 108)");
+});
+
+for (const { locale, invalid, missing } of [
+  { locale: "es-ES", invalid: /^Ese nombre no es válido/, missing: "Escribe el nombre de un canal." },
+  { locale: "en-GB", invalid: /^That name isn’t valid/, missing: "Enter the name of a channel." },
+  { locale: "pt-BR", invalid: /^Esse nome não é válido/, missing: "Digite o nome de um canal." },
+]) {
+  test(`the form says in the language of ${locale} what is wrong`, async ({ newVisitor }) => {
+    const page = await newVisitor({ locale });
+    const home = new HomePage(page);
+    const error = page.locator(".home__error");
+    await home.goto();
+    await expect(error).toBeHidden();
+    await home.openChannel("a b");
+    await expect(page).toHaveURL("/?channel=a+b");
+    await expect(error).toHaveText(invalid);
+    await expect(error).toBeVisible();
+    const field = page.locator("#channel");
+    await expect(field).toHaveValue("a b");
+    await expect(field).toHaveAttribute("aria-invalid", "true");
+    await home.openChannel("");
+    await expect(error).toHaveText(missing);
+    await expect(error).toBeVisible();
+  });
+}
+
+for (const [state, words] of [
+  ["stale", "El número es de hace un momento: ahora no llegan datos nuevos."],
+  ["unknown", "Ahora no se puede saber cuánta gente está mirando."],
+] as const) {
+  test(`a badge that is ${state} is explained in words on the page`, async ({ newVisitor, channelId }) => {
+    const page = await newVisitor({ javaScriptEnabled: true });
+    await takeOutScripts(page, state);
+    for (const path of [`/${channelId}`, embedPath(channelId, true)]) {
+      await page.goto(path);
+      await expect(page.getByText(words)).toBeVisible();
+    }
+    await page.setViewportSize({ width: 160, height: 90 });
+    await expect(page.getByText(words)).toBeHidden();
+  });
+}
+
+test("a badge that is live needs no words", async ({ page, channelId }) => {
+  await new ChannelPage(page).goto(channelId);
+  for (const note of await page.locator(".note").all()) await expect(note).toBeHidden();
+});
+
+test("stale and unknown are told apart by more than colour", async ({ newVisitor, channelId }) => {
+  const page = await newVisitor({ javaScriptEnabled: true });
+  const looks = [];
+  for (const state of ["live", "stale", "unknown"]) {
+    await takeOutScripts(page, state);
+    const watching = new ChannelPage(page);
+    await watching.goto(channelId);
+    const edge = await watching.badge.root.evaluate((badge) => getComputedStyle(badge).outlineStyle);
+    looks.push([edge, await watching.badge.dot.evaluate((dot) => getComputedStyle(dot).visibility)].join());
+    await page.unrouteAll();
+  }
+  expect(looks).toEqual(["none,visible", "dashed,visible", "none,hidden"]);
+});
+
+test("in forced colours a badge has an edge and a dot, and a live one stands out the most", async ({
+  newVisitor,
+  channelId,
+}) => {
+  const page = await newVisitor({ javaScriptEnabled: true, forcedColors: "active" });
+  const edges: Record<string, number> = {};
+  for (const state of ["live", "stale", "unknown"]) {
+    await takeOutScripts(page, state);
+    const watching = new ChannelPage(page);
+    await watching.goto(channelId);
+    edges[state] = await watching.badge.root.evaluate((badge) => {
+      const style = getComputedStyle(badge);
+      return style.outlineStyle === "solid" ? parseFloat(style.outlineWidth) : 0.5;
+    });
+    const [dot, page_] = await watching.badge.dot.evaluate((dot) => [
+      getComputedStyle(dot).backgroundColor,
+      getComputedStyle(document.body).backgroundColor,
+    ]);
+    if (state === "live") expect(dot).not.toBe(page_);
+    expect((await watching.badge.root.boundingBox())!.height).toBe(36);
+    const { violations } = await new AxeBuilder({ page }).analyze();
+    expect(violations.map(({ id, nodes }) => [id, nodes.map((node) => node.html)])).toEqual([]);
+    await page.unrouteAll();
+  }
+  expect(edges).toEqual({ live: 2, stale: 0.5, unknown: 0.5 });
+});
+
+for (const [width, height] of [
+  [160, 90],
+  [320, 180],
+  [400, 400],
+  [800, 200],
+] as const) {
+  test(`in a frame of ${width}×${height} what the player says is in the middle, clear of the badge`, async ({
+    page,
+    channelId,
+  }) => {
+    await page.setViewportSize({ width, height });
+    const embed = new EmbedPage(page);
+    await embed.goto(channelId, true);
+    const message = (await page.locator(".player__poster:visible").boundingBox())!;
+    expect(message.x + message.width / 2).toBeCloseTo(width / 2, 0);
+    expect(Math.abs(message.y + message.height / 2 - height / 2)).toBeLessThan(1);
+    const text = await page.locator(".player__poster:visible").evaluate((poster) => {
+      const range = document.createRange();
+      range.selectNodeContents(poster);
+      return range.getBoundingClientRect().top;
+    });
+    const badge = (await embed.badge.root.boundingBox())!;
+    expect(text).toBeGreaterThanOrEqual(badge.y + badge.height);
+  });
+}
+
+test("the legend of the badges opens without a script", async ({ page }) => {
+  await new HomePage(page).goto();
+  const legend = page.locator(".legend");
+  await legend.getByText("Qué significan los colores").click();
+  await expect(legend.getByText("Sin datos por ahora.")).toBeVisible();
+  await expect(legend.locator(".viewer-counter")).toHaveCount(3);
+});
+
+for (const colorScheme of ["light", "dark"] as const) {
+  test(`an invalid name and the open legend are accessible in ${colorScheme} colours`, async ({
+    newVisitor,
+  }) => {
+    const page = await newVisitor({ colorScheme, javaScriptEnabled: true });
+    await page.goto("/?channel=a%20b");
+    await page.locator(".legend summary").click();
+    const { violations } = await new AxeBuilder({ page }).analyze();
+    expect(violations.map(({ id }) => id)).toEqual([]);
+  });
+}

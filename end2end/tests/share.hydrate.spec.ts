@@ -1,0 +1,52 @@
+/**
+ * Passing a channel on from its page.
+ */
+
+import { expect, test } from "../fixtures/index.ts";
+import { ChannelPage } from "../pages/channel-page.ts";
+
+test("the embed code is copied whole, and it plays where it is put", async ({
+  page,
+  context,
+  channelId,
+  newHost,
+  baseURL,
+  browserName,
+}) => {
+  test.skip(browserName !== "chromium", "other browsers let no test read the clipboard");
+  await context.grantPermissions(["clipboard-read", "clipboard-write"]);
+  await new ChannelPage(page).goto(channelId);
+  const copy = page.locator('[data-copy="share-code"]');
+  await copy.click();
+  await expect(copy).toHaveText("Copiado");
+  await expect(page.locator("share-box [role=status]")).toHaveText("Copiado");
+  await expect(copy).toHaveText("Copiar");
+  const code = await page.evaluate(() => navigator.clipboard.readText());
+  expect(code).toContain(`<iframe src="${baseURL}/embed/${channelId}?counter=1"`);
+  const host = await newHost(code);
+  await page.goto(host.sameSite);
+  await expect(page.frameLocator("iframe").locator(".viewer-counter")).toBeVisible();
+});
+
+test("the link is shared by the system where it can, and copied where it can't", async ({
+  page,
+  channelId,
+  baseURL,
+}) => {
+  await page.addInitScript(() => {
+    const shared: ShareData[] = [];
+    Object.assign(window, { shared });
+    Object.defineProperty(navigator, "share", {
+      value: (data: ShareData) => (shared.push(data), Promise.resolve()),
+    });
+    // As over plain HTTP.
+    Object.defineProperty(navigator, "clipboard", { value: undefined });
+    document.execCommand = (command) => (shared.push({ title: command }), true);
+  });
+  await new ChannelPage(page).goto(channelId);
+  await page.locator("[data-share]").click();
+  await page.locator('[data-copy="share-link"]').click();
+  await expect
+    .poll(() => page.evaluate(() => (window as unknown as { shared: ShareData[] }).shared))
+    .toEqual([{ title: channelId, url: `${baseURL}/${channelId}` }, { title: "copy" }]);
+});

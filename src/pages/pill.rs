@@ -1,0 +1,20 @@
+use leptos::prelude::*;
+
+use crate::domain::{Count, Locale};
+
+/// A badge that is still: it looks like the one that is alive, and no script looks after it.
+#[component]
+pub(super) fn Pill(count: Count, locale: Locale) -> impl IntoView {
+    let number = count.value.map_or_else(|| "—".to_owned(), |viewers| locale.number(viewers));
+    view! {
+        <span class="viewer-counter" translate="no" role="img" data-state=count.state().as_str() aria-label=locale.viewers(count.value)>
+            <span class="viewer-counter__dot"></span>
+            <svg class="viewer-counter__eye" viewBox="0 0 24 24" aria-hidden="true">
+                <path d="M2 12s3.6-7 10-7 10 7 10 7-3.6 7-10 7S2 12 2 12Z"></path>
+                <circle cx="12" cy="12" r="3"></circle>
+            </svg>
+            <span class="viewer-counter__number">{number}</span>
+        </span>
+    }
+    .into_any()
+}

@@ -1,0 +1,39 @@
+use leptos::prelude::*;
+
+use super::{about::SiteOrigin, words::words};
+use crate::domain::{ChannelId, Locale};
+
+/// How to pass a channel on: its address, and the code that puts its player into another page.
+///
+/// Both are there to be selected. Where scripts run, the element `<share-box>` (`/share.js`) shows the buttons.
+#[component]
+pub(super) fn Share(channel: ChannelId, locale: Locale) -> impl IntoView {
+    let words = &words(locale).share;
+    // Without it the addresses are relative, and the script makes them whole.
+    let SiteOrigin(origin) = use_context().unwrap_or_else(|| SiteOrigin(String::new()));
+    let link = format!("{origin}/{channel}");
+    let code = format!(
+        r#"<iframe src="{origin}/embed/{channel}?counter=1" title="{channel}" width="640" height="360" allowfullscreen></iframe>"#
+    );
+    view! {
+        <section class="share" aria-labelledby="share">
+            <h2 class="section-title" id="share">{words.title}</h2>
+            <share-box class="share__box" data-copied=words.copied>
+                <label class="share__label" for="share-link">{words.link}</label>
+                <span class="share__row">
+                    <input class="field" id="share-link" readonly value=link />
+                    <button class="button" type="button" data-copy="share-link" hidden>{words.copy}</button>
+                    <button class="button" type="button" data-share="share-link" hidden>{words.share}</button>
+                </span>
+                <label class="share__label" for="share-code">{words.embed}</label>
+                <span class="share__row">
+                    <input class="field field--code" id="share-code" readonly value=code />
+                    <button class="button" type="button" data-copy="share-code" hidden>{words.copy}</button>
+                </span>
+                <span class="visually-hidden" role="status"></span>
+            </share-box>
+        </section>
+        <script type="module" src="/share.js"></script>
+    }
+    .into_any()
+}
