@@ -10,6 +10,8 @@ import { join, resolve } from "node:path";
 
 import { defineConfig, devices, type PlaywrightTestProject } from "@playwright/test";
 
+import type { Engine } from "./browsers/fixtures/browser.ts";
+
 const freePort = () =>
   new Promise<number>((done, fail) => {
     const server = createServer();
@@ -48,13 +50,15 @@ const chromium: PlaywrightTestProject["use"] = {
   },
 };
 
-const others: Record<string, PlaywrightTestProject> = {
-  firefox: { name: "firefox", use: devices["Desktop Firefox"] },
-  webkit: { name: "webkit", use: devices["Desktop Safari"] },
-};
-const wanted = (process.env.AFORO_BROWSERS ?? "").split(",").map((name) => name.trim());
+// Browsers as people have them, with windows and without what a test runner changes in them. They bring a server of their own.
+const real = (["chromium", "firefox", "webkit"] as const).map((engine) => ({
+  name: `real-${engine}`,
+  testDir: "browsers",
+  fullyParallel: false,
+  use: { engine },
+}));
 
-export default defineConfig({
+export default defineConfig<object, { engine: Engine }>({
   testDir: "tests",
   fullyParallel: true,
   forbidOnly: Boolean(process.env.CI),
@@ -74,7 +78,7 @@ export default defineConfig({
       use: { ...chromium, javaScriptEnabled: false },
       testIgnore: "**/*.hydrate.spec.ts",
     },
-    ...wanted.flatMap((name) => others[name] ?? []),
+    ...(deployment ? [] : real),
   ],
   webServer: deployment
     ? undefined

@@ -6,6 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/env.sh
 
+GECKODRIVER_VERSION=0.37.1
+
 apt_install() {
   command -v apt-get >/dev/null || die "please install: $* (this script knows Debian's apt-get only)"
   local sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
@@ -82,6 +84,17 @@ cargo_deny() {
   env -u CARGO_TARGET_DIR cargo install cargo-deny --locked --version "$CARGO_DENY_VERSION" --root "$root"
 }
 
+# What drives Firefox: Mozilla's own program, which Debian does not have. `npm test` finds it among the programs of its
+# packages.
+geckodriver() {
+  local root=$AFORO_TOOLS/geckodriver-$GECKODRIVER_VERSION
+  if [ ! -x "$root/bin/geckodriver" ]; then
+    say "building geckodriver $GECKODRIVER_VERSION (one or two minutes)"
+    env -u CARGO_TARGET_DIR cargo install geckodriver --locked --version "$GECKODRIVER_VERSION" --root "$root"
+  fi
+  ln -sf "$root/bin/geckodriver" end2end/node_modules/.bin/geckodriver
+}
+
 # npm packages of a folder, as its lock file says.
 npm_packages() {
   local folder=$1
@@ -108,9 +121,13 @@ test)
   [ -e /usr/lib/nginx/modules/ngx_rtmp_module.so ] || apt_install libnginx-mod-rtmp
   command -v ffmpeg >/dev/null || apt_install ffmpeg
   command -v caddy >/dev/null || apt_install caddy
-  command -v chromium >/dev/null || apt_install chromium
   command -v java >/dev/null || apt_install default-jre-headless # for the HTML checker among the npm packages
+  command -v chromium >/dev/null && command -v chromedriver >/dev/null || apt_install chromium chromium-driver
+  command -v firefox-esr >/dev/null || apt_install firefox-esr
+  command -v WebKitWebDriver >/dev/null || apt_install webkit2gtk-driver
+  command -v Xvfb >/dev/null && command -v xdotool >/dev/null || apt_install xvfb xdotool
   npm_packages end2end
+  geckodriver
   npm_packages tests/upstash-client
   ;;
 bench)

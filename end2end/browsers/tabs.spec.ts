@@ -1,0 +1,53 @@
+/**
+ * Tabs of real browsers, closed by Ctrl+W as people close them.
+ */
+
+import { expect, test } from "./fixtures/index.ts";
+
+test("three tabs share one stream and are one viewer, and closing one drops nobody", async ({
+  server,
+  channelId,
+  audience,
+  openStream,
+  watch,
+}) => {
+  const stream = await openStream(channelId);
+  const streams = async () => {
+    const metrics = await (await fetch(`${server.url}/metrics`)).text();
+    return Number(/^aforo_streams_open (\d+)$/m.exec(metrics)?.[1]) - 1;
+  };
+  const [leader, second, third] = [await watch(channelId), await watch(channelId), await watch(channelId)];
+  for (const each of [leader, second, third]) {
+    await each.expectCount(1);
+  }
+  expect(await streams()).toBe(1);
+  await leader.tab.close();
+  await stream.expectToStay(1);
+  await audience.join(channelId);
+  await second.expectCount(2);
+  await third.expectCount(2);
+  expect(await streams()).toBe(1);
+  await audience.leave();
+  await second.tab.close();
+  await third.tab.close();
+  await stream.expectCount(0);
+  expect(Math.max(...stream.counts)).toBe(2);
+});
+
+test("a tab that is closed leaves at once, however long it was open", async ({
+  channelId,
+  audience,
+  watch,
+}) => {
+  const waits = [0, 0, 50, 150, 400, 800, 1_200, 2_000, 2_000, 3_000];
+  const channels = waits.map((_, nth) => `${channelId}-${nth}`);
+  for (const [nth, channel] of channels.entries()) {
+    const watching = await watch(channel);
+    await audience.expectCount(channel, 1);
+    await new Promise((passed) => setTimeout(passed, waits[nth]));
+    await watching.tab.close();
+  }
+  await expect
+    .poll(() => Promise.all(channels.map((channel) => audience.count(channel))))
+    .toEqual(waits.map(() => 0));
+});
