@@ -119,6 +119,8 @@ impl SharedStream {
             PageEvent::Activated | PageEvent::Restored | PageEvent::Resumed => self.begin(),
             PageEvent::Online => self.on(Event::Online),
             PageEvent::Offline => self.on(Event::Offline),
+            // The badge of a page that stays after all has missed nothing.
+            PageEvent::Unloading => {}
         }
     }
 

@@ -91,7 +91,7 @@ impl UseViewerTrackerReturn {
 /// ```
 ///
 /// One join, then beats every 24–30 s; also when the page hides, comes back, is resumed or goes online; a leave by beacon
-/// when it closes; a new session when it returns from the back/forward cache. A page that is being prerendered waits
+/// when it closes (in Firefox before that, and a join again if the page stays); a new session when it returns from the back/forward cache. A page that is being prerendered waits
 /// until it is shown. Failures back off and never end it. See [`Tracker`] for the rules.
 ///
 /// When the component goes away, the page leaves and every timer and listener ends.
@@ -167,6 +167,7 @@ impl Page {
             let Some(page) = page.upgrade() else { return };
             match event {
                 PageEvent::Seen { hidden } => page.on(Event::Seen { hidden }),
+                PageEvent::Unloading => page.on(Event::Unloading),
                 PageEvent::Closed => page.on(Event::Closed),
                 PageEvent::Activated | PageEvent::Restored if page.is_wanted.get() => page.open(),
                 PageEvent::Resumed => page.on(Event::Woken),

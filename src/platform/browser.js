@@ -57,6 +57,11 @@ const listen = (target, type, listener) => {
   return () => target.removeEventListener(type, listener);
 };
 
+// Firefox cuts a closing tab off within milliseconds of `pagehide` and drops what the page sends after that, but waits for
+// its listeners of `beforeunload`. Elsewhere no event has this name: other browsers deliver what is sent in `pagehide`, and
+// `beforeunload` is also sent to pages that stay.
+const BEFORE_CLOSING = "mozInnerScreenX" in globalThis ? "beforeunload" : "none";
+
 // Kinds: the order of the list, which is that of `PageEvent`.
 export const onPageEvent = (callback) => {
   const stops = [
@@ -68,6 +73,7 @@ export const onPageEvent = (callback) => {
     [document, "resume", () => callback(5, 0, "")],
     [window, "online", () => callback(6, 0, "")],
     [window, "offline", () => callback(7, 0, "")],
+    [window, BEFORE_CLOSING, () => callback(8, 0, "")],
   ].map((each) => listen(...each));
   return () => stops.forEach((stop) => stop());
 };

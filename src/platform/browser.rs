@@ -151,7 +151,8 @@ pub fn on_page_event(callback: impl Fn(PageEvent) + 'static) -> Ongoing {
             4 => PageEvent::Restored,
             5 => PageEvent::Resumed,
             6 => PageEvent::Online,
-            _ => PageEvent::Offline,
+            7 => PageEvent::Offline,
+            _ => PageEvent::Unloading,
         });
     };
     Ongoing::new(Box::new(callback), js_on_page_event)

@@ -64,6 +64,8 @@ pub enum PageEvent {
     Online,
     /// The network is gone.
     Offline,
+    /// The browser is about to unload it, or asks whether it may. Told by browsers that need it.
+    Unloading,
 }
 
 /// The answer to a beat.

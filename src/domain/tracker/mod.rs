@@ -1,4 +1,5 @@
-//! The life of a page as a viewer, as a state machine without a browser: idle → watching → left, and back.
+//! The life of a page as a viewer, as a state machine without a browser: idle → watching → left, and back. A page that the
+//! browser is about to unload leaves too, and joins again if it stays.
 //!
 //! The hook tells it what happens ([`Event`]) and does what it answers ([`Command`]). Promises:
 //!
@@ -16,6 +17,9 @@ pub const ANSWER_TIMEOUT: f64 = 15_000.0;
 
 /// The shortest and the longest wait after failures, in milliseconds.
 const BACK_OFF: (f64, f64) = (1_000.0, 30_000.0);
+
+/// How long after [`Event::Unloading`] a page that is still there joins again, in milliseconds.
+const STAYED: f64 = 2_000.0;
 
 /// The longest wait between wake-ups, in milliseconds: a clock that was set back is noticed after it.
 const LONGEST_NAP: f64 = 60_000.0;
@@ -49,6 +53,9 @@ pub enum Event {
         /// How long the server asks to wait, in milliseconds.
         retry_after: f64,
     },
+    /// The browser is about to unload it: it closes, or goes elsewhere. It may also stay, if the link turns out to be a
+    /// download or the user decides against it.
+    Unloading,
     /// It is closing, or is put into the back/forward cache, or its component goes away.
     Closed,
 }
@@ -91,6 +98,8 @@ pub struct Tracker {
 enum Phase {
     Idle,
     Watching,
+    /// It has left, and joins again when a beat is due.
+    Unloading,
     Left,
 }
 
@@ -122,13 +131,13 @@ impl Tracker {
             Event::Seen { hidden } => {
                 if self.hidden != hidden {
                     self.hidden = hidden;
-                    self.due = now;
+                    self.hurry(now);
                 }
             }
             Event::Woken => {}
             Event::Online => {
                 if self.failures > 0 {
-                    self.due = now;
+                    self.hurry(now);
                 }
             }
             Event::Answered { active, interval } => {
@@ -146,6 +155,18 @@ impl Tracker {
                 self.sent = None;
             }
             Event::Failed { retry_after } => self.back_off(now, retry_after, random),
+            Event::Unloading => {
+                if self.phase != Phase::Watching {
+                    return None;
+                }
+                self.phase = Phase::Unloading;
+                self.joined = false;
+                self.sent = None;
+                self.last = now;
+                let stayed = now + STAYED;
+                self.due = if self.failures > 0 { self.due.max(stayed) } else { stayed };
+                return Some(Command::Leave);
+            }
             Event::Closed => {
                 let was_watching = self.phase == Phase::Watching;
                 self.phase = Phase::Left;
@@ -161,15 +182,27 @@ impl Tracker {
     /// In how many milliseconds to wake it; `None` if there is nothing to wake it for.
     #[must_use]
     pub fn wait(&self, now: f64) -> Option<f64> {
-        (self.phase == Phase::Watching)
+        self.is_awake()
             .then(|| (self.sent.map_or(self.due, |sent| sent + ANSWER_TIMEOUT) - now).clamp(0.0, LONGEST_NAP))
+    }
+
+    const fn is_awake(&self) -> bool {
+        matches!(self.phase, Phase::Watching | Phase::Unloading)
+    }
+
+    /// A beat is due at once; not while the page unloads, which hides it as well.
+    fn hurry(&mut self, now: f64) {
+        if self.phase == Phase::Watching {
+            self.due = now;
+        }
     }
 
     fn send_if_due(&mut self, now: f64) -> Option<Command> {
         let clock_was_set_back = now < self.last;
-        if self.phase != Phase::Watching || self.sent.is_some() || (now < self.due && !clock_was_set_back) {
+        if !self.is_awake() || self.sent.is_some() || (now < self.due && !clock_was_set_back) {
             return None;
         }
+        self.phase = Phase::Watching;
         self.sent = Some(now);
         self.due = now;
         self.last = now;

@@ -17,7 +17,8 @@ fn joined() -> Tracker {
 fn nothing_is_sent_before_the_page_opens() {
     let mut tracker = Tracker::new(30_000.0);
     assert_eq!(tracker.wait(0.0), None);
-    for event in [Event::Woken, Event::Online, Event::Seen { hidden: true }, Event::Closed] {
+    for event in [Event::Woken, Event::Online, Event::Seen { hidden: true }, Event::Unloading, Event::Closed]
+    {
         assert_eq!(tracker.on(event, 1e9, 0.5), None, "{event:?}");
     }
 }
@@ -142,6 +143,48 @@ fn closing_leaves_also_while_the_join_is_under_way() {
     tracker.on(OPENED, 0.0, 0.5);
     assert_eq!(tracker.on(Event::Closed, 1.0, 0.5), Some(Leave));
     assert_eq!(tracker.on(ANSWERED, 2.0, 0.5), None);
+}
+
+#[test]
+fn a_page_about_to_unload_leaves_then_and_not_once_more_when_it_closes() {
+    let mut tracker = joined();
+    assert_eq!(tracker.on(Event::Unloading, 1_000.0, 0.5), Some(Leave));
+    assert_eq!(tracker.on(Event::Unloading, 1_001.0, 0.5), None, "once");
+    assert_eq!(tracker.on(Event::Seen { hidden: true }, 1_002.0, 0.5), None, "closing hides it as well");
+    assert_eq!(tracker.on(Event::Woken, 1_003.0, 0.5), None);
+    assert_eq!(tracker.on(Event::Closed, 1_004.0, 0.5), None);
+    assert_eq!(tracker.wait(1_004.0), None);
+}
+
+#[test]
+fn a_page_that_stays_after_all_joins_again_and_leaves_when_it_closes() {
+    let mut tracker = joined();
+    tracker.on(Event::Unloading, 1_000.0, 0.5);
+    assert_eq!(tracker.wait(1_000.0), Some(2_000.0));
+    assert_eq!(tracker.on(Event::Woken, 3_000.0, 0.5), Some(Join { hidden: false }));
+    assert_eq!(tracker.on(ANSWERED, 3_001.0, 1.0), None);
+    assert_eq!(tracker.wait(3_001.0), Some(30_000.0));
+    assert_eq!(tracker.on(Event::Closed, 4_000.0, 0.5), Some(Leave));
+}
+
+#[test]
+fn a_page_about_to_unload_gives_up_its_request_and_its_pause() {
+    let mut tracker = joined();
+    tracker.on(Event::Woken, 30_000.0, 0.5);
+    tracker.on(FAILED, 30_000.0, 1.0);
+    assert_eq!(tracker.on(Event::Online, 30_100.0, 0.5), Some(VISIBLE));
+    assert_eq!(tracker.on(Event::Unloading, 30_200.0, 0.5), Some(Leave));
+    assert_eq!(tracker.on(Event::Online, 30_300.0, 0.5), None);
+    assert_eq!(tracker.on(Event::Woken, 32_200.0, 0.5), Some(Join { hidden: false }));
+}
+
+#[test]
+fn a_page_that_is_no_viewer_unloads_in_silence() {
+    assert_eq!(Tracker::new(30_000.0).on(Event::Unloading, 0.0, 0.5), None);
+    let mut tracker = joined();
+    tracker.on(Event::Closed, 1.0, 0.5);
+    assert_eq!(tracker.on(Event::Unloading, 2.0, 0.5), None);
+    assert_eq!(tracker.wait(3.0), None);
 }
 
 #[test]
