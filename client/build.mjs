@@ -30,7 +30,7 @@ function build(outdir, ...names) {
     format: "esm",
     target: BASELINE,
     // Each is a file of its own, which others load.
-    external: ["./stream.js", "./widget.js"],
+    external: ["./widget.js"],
     logLevel: "warning",
   });
 }

@@ -18,6 +18,7 @@ import { fileURLToPath } from "node:url";
 import { brotliCompressSync } from "node:zlib";
 import binaryen from "binaryen";
 import { buildSync } from "esbuild";
+import { BASELINE } from "../client/build.mjs";
 
 const BUDGET = 40_960;
 
@@ -175,7 +176,7 @@ buildSync({
   bundle: true,
   minify: true,
   format: "esm",
-  target: "es2022",
+  target: BASELINE,
   logLevel: "warning",
 });
 

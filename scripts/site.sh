@@ -11,6 +11,7 @@ older=2
 wasm=$CARGO_TARGET_DIR/wasm32-unknown-unknown/wasm-release/aforo.wasm
 tools=scripts/node_modules/.bin
 
+node client/build.mjs
 say "building the browser half (WebAssembly)"
 # One crate type alone, so that link-time optimisation is done.
 cargo rustc --lib --crate-type cdylib --profile wasm-release --target wasm32-unknown-unknown \
@@ -18,7 +19,8 @@ cargo rustc --lib --crate-type cdylib --profile wasm-release --target wasm32-unk
 
 # What went in and, since cargo-leptos writes to the same place, what came out.
 stamp() {
-  { cat "$wasm" style/main.css public/* scripts/site.sh scripts/shrink.mjs; find "$site" -type f ! -name .stamp -print0 |
+  { cat "$wasm" style/main.css public/* client/build.mjs client/src/*.ts client/src/rules/*.ts scripts/site.sh scripts/shrink.mjs
+    find "$site" -type f ! -name .stamp -print0 |
     sort -z | xargs -0 sha256sum; } | sha256sum
 }
 if [ -f "$site/.stamp" ] && [ "$(cat "$site/.stamp")" = "$(stamp)" ]; then
@@ -38,8 +40,7 @@ build=$(cat "$work/files"/* | sha256sum | cut -c 1-16)
 mv "$work/files" "$work/site/pkg/$build"
 echo "$build" > "$work/site/build.txt"
 cp -r public/. "$work/site/"
-"$tools/esbuild" --minify --format=esm --charset=utf8 --log-level=warning --allow-overwrite "$work/site"/*.js \
-  --outdir="$work/site"
+node client/build.mjs "$work/site"
 node scripts/precompress.mjs "$work/site"
 
 # Builds are folders; files in pkg itself are cargo-leptos's.
