@@ -40,5 +40,5 @@ if (relative(process.argv[1] ?? "", fileURLToPath(import.meta.url)) === "") {
   const path = join(root, "src/platform/browser.js");
   // Written only when it changes, so that nothing is built anew.
   if (readFileSync(path, "utf8") !== platform()) writeFileSync(path, platform());
-  if (site) build(site, "boot", "widget", "stream", "tracker", "live-channels", "follow-button");
+  if (site) build(site, "fallback", "widget", "stream", "tracker", "live-channels", "follow-button");
 }

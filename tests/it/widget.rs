@@ -10,7 +10,7 @@ const BUDGETS: [(&str, usize); 6] = [
     ("widget.js", 2_048),
     ("stream.js", 3_200),
     ("tracker.js", 1_800),
-    ("boot.js", 1_024),
+    ("fallback.js", 700),
     ("follow-button.js", 1_100),
     ("live-channels.js", 700),
 ];
