@@ -119,9 +119,11 @@ const begin = () => {
 
 /** The kind of page event that is the last, other than a freeze. */
 const CLOSES = 2;
+// None of a page that is about to be unloaded: one that stays after all has missed nothing.
 const PAGE_EVENTS = [Event.Seen, 0, Event.Closed, Event.Closed, 0, 0, Event.Online, Event.Offline];
 onPageEvent((kind) => {
-  const event = PAGE_EVENTS[kind]!;
+  const event = PAGE_EVENTS[kind];
+  if (event === undefined) return;
   if (!event) return begin();
   if (kind === CLOSES) for (const watcher of watchers) watcher.leave?.();
   on(event, document.hidden);

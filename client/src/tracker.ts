@@ -84,7 +84,17 @@ export const track = ({ api, channel, onceSeen: waits, learn, counted }: TrackOp
     open();
   };
 
-  const PAGE_EVENTS = [Event.Seen, 0, Event.Closed, undefined, 0, Event.Woken, Event.Online];
+  const PAGE_EVENTS = [
+    Event.Seen,
+    0,
+    Event.Closed,
+    undefined,
+    0,
+    Event.Woken,
+    Event.Online,
+    undefined,
+    Event.Unloading,
+  ];
   const endListening = onPageEvent((kind) => {
     const event = PAGE_EVENTS[kind];
     if (event === 0) open();

@@ -62,6 +62,7 @@ test("the tracker", () => {
     online: tracker.Event.Online,
     answered: tracker.Event.Answered,
     failed: tracker.Event.Failed,
+    unloading: tracker.Event.Unloading,
     closed: tracker.Event.Closed,
   };
   type Step = [number, number, string, unknown, number | null, [string, boolean?] | null];

@@ -45,7 +45,7 @@ fn the_sequences_hold_every_event_and_every_command() {
         assert!(relay.matches(&format!(r#","{state}","#)).count() > 20, "{state}");
     }
     let tracker = record(tracker_sequence);
-    for event in ["opened", "seen", "woken", "online", "answered", "failed", "closed"] {
+    for event in ["opened", "seen", "woken", "online", "answered", "failed", "unloading", "closed"] {
         assert!(tracker.matches(&format!(r#","{event}","#)).count() > 20, "{event}");
     }
     for command in ["join", "heartbeat", "leave"] {
@@ -286,7 +286,8 @@ fn tracker_sequence(random: &mut Random) -> Vec<String> {
             1..=5 => Event::Seen { hidden: random.is() },
             6 => Event::Closed,
             7 => Event::Online,
-            8..=15 if is_under_way => {
+            8 => Event::Unloading,
+            9..=15 if is_under_way => {
                 let interval = random.of(&[None, None, Some(30_000.0), Some(1_000.0)]);
                 Event::Answered { active: random.below(6) > 0, interval }
             }
@@ -305,7 +306,8 @@ fn tracker_sequence(random: &mut Random) -> Vec<String> {
             Some(Command::Leave) => r#"["leave"]"#.to_owned(),
         };
         is_under_way = match event {
-            Event::Answered { .. } | Event::Failed { .. } | Event::Closed => command != "null",
+            Event::Answered { .. } | Event::Failed { .. } => command != "null",
+            Event::Unloading | Event::Closed => is_under_way && command == "null",
             _ => is_under_way || command != "null",
         };
         let wait = write_wait(tracker.wait(now));
@@ -329,6 +331,7 @@ fn write_tracker_event(event: tracker::Event) -> String {
             answer + "}"
         }
         Event::Failed { retry_after } => format!(r#""failed",{retry_after}"#),
+        Event::Unloading => r#""unloading",null"#.to_owned(),
         Event::Closed => r#""closed",null"#.to_owned(),
     }
 }

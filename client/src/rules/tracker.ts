@@ -6,6 +6,7 @@
 const ANSWER_TIMEOUT = 15e3;
 const BACK_OFF = [1e3, 30e3] as const;
 const LONGEST_RETRY = 120e3;
+const STAYED = 2e3;
 const HIDE_AFTER = 1e3;
 const LONGEST_NAP = 60e3;
 
@@ -22,6 +23,8 @@ export const enum Event {
   Answered,
   /** The request failed. Argument: how long the server asks to wait. */
   Failed,
+  /** The browser is about to unload it; it may also stay. */
+  Unloading,
   /** It is closing, or is no viewer any more. */
   Closed,
 }
@@ -45,6 +48,8 @@ export const enum Send {
 const enum Phase {
   Idle,
   Watching,
+  /** It has left, and joins again when a beat is due. */
+  Unloading,
   Left,
 }
 
@@ -58,6 +63,8 @@ export const makeTracker = (interval: number) => {
   let dueAt = 0;
   let lastAt = 0;
   let failures = 0;
+
+  const isAwake = () => phase === Phase.Watching || phase === Phase.Unloading;
 
   const backOff = (now: number, retryAfter: number, random: number) => {
     const doubled = Math.min(BACK_OFF[0] * 2 ** Math.min(failures++, 10), BACK_OFF[1]);
@@ -80,12 +87,12 @@ export const makeTracker = (interval: number) => {
         failures = 0;
       } else if (event === Event.Seen) {
         hidden = argument as boolean;
-        if (hidden !== saidHidden) {
+        if (hidden !== saidHidden && phase === Phase.Watching) {
           const at = hidden ? now + HIDE_AFTER : now;
           dueAt = sentAt === undefined ? Math.min(dueAt, at) : at;
         }
       } else if (event === Event.Online) {
-        if (failures) dueAt = now;
+        if (failures && phase === Phase.Watching) dueAt = now;
       } else if (event === Event.Answered) {
         const answer = argument as Answer;
         hasJoined = answer.active;
@@ -97,22 +104,31 @@ export const makeTracker = (interval: number) => {
         sentAt = undefined;
       } else if (event === Event.Failed) {
         backOff(now, argument as number, random);
+      } else if (event === Event.Unloading) {
+        if (phase !== Phase.Watching) return Send.Nothing;
+        phase = Phase.Unloading;
+        hasJoined = false;
+        sentAt = undefined;
+        lastAt = now;
+        dueAt = failures ? Math.max(dueAt, now + STAYED) : now + STAYED;
+        return Send.Leave;
       } else if (event === Event.Closed) {
         const wasWatching = phase === Phase.Watching;
         phase = Phase.Left;
         return wasWatching ? Send.Leave : Send.Nothing;
       }
       if (sentAt !== undefined && (now < sentAt || now - sentAt >= ANSWER_TIMEOUT)) backOff(now, 0, 0);
-      if (phase !== Phase.Watching || sentAt !== undefined || (now < dueAt && now >= lastAt)) {
+      if (!isAwake() || sentAt !== undefined || (now < dueAt && now >= lastAt)) {
         return Send.Nothing;
       }
+      phase = Phase.Watching;
       sentAt = dueAt = lastAt = now;
       saidHidden = hidden;
       return hasJoined ? Send.Heartbeat : Send.Join;
     },
     /** In how many milliseconds to wake it; undefined if there is nothing to wake it for. */
     wait: (now: number) =>
-      phase === Phase.Watching
+      isAwake()
         ? Math.min(Math.max((sentAt === undefined ? dueAt : sentAt + ANSWER_TIMEOUT) - now, 0), LONGEST_NAP)
         : undefined,
   };
