@@ -38,7 +38,7 @@ const isFile = (path: string) => path.startsWith("/pkg/");
 
 test.beforeEach(({ faults }) => {
   // That a node doesn't have a file is what it is about. A browser also complains of the type of that answer.
-  faults.expect(/404|aforo\.css' because its MIME type/);
+  faults.expect(/404|aforo\.css(\?\d)?' because its MIME type/);
 });
 
 test("a page finds its files although each is at another node at first", async ({
