@@ -4,7 +4,7 @@ export LEPTOS_SITE_ROOT ?= target/site
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
 
-.PHONY: run build site test test-rust test-browser mutants bench soak watch lint format
+.PHONY: run build site test test-rust test-client test-browser mutants bench soak watch lint format
 
 run: build
 	target/release/aforo
@@ -18,12 +18,17 @@ site:
 	@bash scripts/setup.sh build
 	@bash scripts/site.sh
 
-test: test-rust test-browser
+test: test-rust test-client test-browser
 
 # Unit tests, the store contract, HTTP and streams.
 test-rust: site
 	@bash scripts/setup.sh test
 	@bash scripts/cargo.sh test --features bench
+
+# The rules of the scripts that pages load.
+test-client:
+	@bash scripts/setup.sh build
+	node client/test.mjs
 
 # The pages in a real browser, against the release build; and what the build holds, against the oldest browsers.
 test-browser: build
@@ -47,6 +52,7 @@ soak: build
 
 # Rebuilds and reloads at every change; needs cargo-leptos.
 watch:
+	node client/build.mjs public
 	cargo leptos watch
 
 lint:
@@ -54,4 +60,4 @@ lint:
 
 format:
 	cargo fmt
-	cd end2end && npx prettier --write .
+	cd end2end && npx prettier --write . && npx prettier --config .prettierrc.json --write ../client

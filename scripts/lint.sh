@@ -27,9 +27,10 @@ if cargo-deny fetch db; then
 else
   say "NOT LOOKED FOR: the database (github.com/RustSec/advisory-db) can't be fetched from here"
 fi
-say "end-to-end tests and scripts of pages: formatting and types"
+say "scripts of pages and end-to-end tests: formatting and types"
 bash scripts/setup.sh test
 cd end2end
 npx prettier --check .
-npx prettier --config .prettierrc.json --check ../public/*.js
+npx prettier --config .prettierrc.json --ignore-path .prettierignore --check ../client
+npx tsc --noEmit -p ../client
 npx tsc --noEmit

@@ -11,6 +11,7 @@ older=2
 wasm=$CARGO_TARGET_DIR/wasm32-unknown-unknown/wasm-release/aforo.wasm
 tools=scripts/node_modules/.bin
 
+node client/build.mjs
 say "building the browser half (WebAssembly)"
 # One crate type alone, so that link-time optimisation is done.
 cargo rustc --lib --crate-type cdylib --profile wasm-release --target wasm32-unknown-unknown \
@@ -19,7 +20,7 @@ cargo rustc --lib --crate-type cdylib --profile wasm-release --target wasm32-unk
 # What went in and, since cargo-leptos writes to the same place, what came out.
 stamp() {
   {
-    cat "$wasm" style/main.css public/* client/src/*.ts client/src/*/*.ts client/package-lock.json .browserslistrc \
+    cat "$wasm" style/main.css public/* client/build.mjs client/src/*.ts client/src/*/*.ts client/package-lock.json .browserslistrc \
       scripts/site.sh scripts/*.mjs
     find "$site" -type f ! -name .stamp -print0 | sort -z | xargs -0 sha256sum
   } | sha256sum
@@ -41,13 +42,7 @@ build=$(cat "$work/files"/* | sha256sum | cut -c 1-16)
 mv "$work/files" "$work/site/pkg/$build"
 echo "$build" > "$work/site/build.txt"
 cp -r public/. "$work/site/"
-target=$(node scripts/baseline.mjs)
-script() {
-  "$tools/esbuild" --minify --format=esm --charset=utf8 --log-level=warning --target="$target" --outdir="$work/site" "$@"
-}
-script --allow-overwrite "$work/site"/*.js
-# What only some pages need is a file of its own, with a hash in its name: hls.js.
-script --bundle --splitting --chunk-names='[name]-[hash]' client/src/player.ts client/src/share.ts
+node client/build.mjs "$work/site"
 cp client/node_modules/hls.js/LICENSE "$work/site/hls.js.LICENSE.txt"
 node scripts/precompress.mjs "$work/site"
 

@@ -83,3 +83,50 @@ test("it follows by the id by which the page is a viewer", async ({ page, channe
   await watching.follow.press();
   expect(((await follow).postDataJSON() as Wish).viewerId).toBe(viewer);
 });
+
+test("a link that was shared with the fragment of a form says nothing of who opens it", async ({
+  page,
+  channelId,
+}) => {
+  const asked = page.waitForResponse("**/api/channel/follow?**");
+  await page.goto(`/${channelId}#following`);
+  await asked;
+  const { follow } = new ChannelPage(page);
+  await expect(follow.root).toHaveAttribute("aria-pressed", "false");
+  await follow.expectToShow(false, 0);
+  await expect(page).toHaveURL(`/${channelId}`);
+});
+
+test("what a form without a script has done is known to a script later", async ({ browser, channelId }) => {
+  const before = await browser.newContext({ javaScriptEnabled: false });
+  const plain = new ChannelPage(await before.newPage());
+  await plain.goto(channelId);
+  await plain.follow.root.click();
+  await expect(plain.page).toHaveURL(`/${channelId}#following`);
+  const context = await browser.newContext({ storageState: await before.storageState() });
+  const later = new ChannelPage(await context.newPage());
+  await later.goto(channelId);
+  await later.follow.expectToShow(true, 1);
+  await later.follow.press();
+  await later.follow.expectToShow(false, 0);
+  await before.close();
+  await context.close();
+});
+
+test("another tab shows what this one does", async ({ context, channelId }) => {
+  const [one, two] = [new ChannelPage(await context.newPage()), new ChannelPage(await context.newPage())];
+  await one.goto(channelId);
+  await two.goto(channelId);
+  await one.follow.press();
+  await two.follow.expectToShow(true, 1);
+  await two.follow.press();
+  await one.follow.expectToShow(false, 0);
+});
+
+test("what the server has forgotten is not shown", async ({ context, page, channelId }) => {
+  await context.addInitScript((channel) => localStorage.setItem(`aforo.follows.${channel}`, "1"), channelId);
+  const watching = new ChannelPage(page);
+  await watching.goto(channelId);
+  await watching.follow.expectToShow(false, 0);
+  await expect(watching.follow.root).toHaveAttribute("aria-pressed", "false");
+});

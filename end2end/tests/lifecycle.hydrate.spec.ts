@@ -211,9 +211,10 @@ for (const [name, answer] of [
     faults.expect(UNREACHABLE);
     await page.route("**/api/viewer/sse/**", (route) => route.fulfill(answer), { times: 2 });
     const watching = new ChannelPage(page);
+    const calls = new Calls(page);
     await watching.join(channelId);
-    await expect(watching.badge.root).toHaveAttribute("data-state", "stale");
-    await expect(watching.badge.root).toHaveAttribute("data-state", "live", { timeout: 30_000 });
+    await expect.poll(() => calls.streams.length, { timeout: 30_000 }).toBe(3);
+    expect(calls.openStreams).toBe(1);
     await audience.join(channelId);
     await watching.expectCount(2);
   });

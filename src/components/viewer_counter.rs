@@ -82,9 +82,12 @@ pub fn ViewerCounter(
 fn Counter() -> impl IntoView {
     let (badge, handed_over) = use_handed_over::<Badge>();
     let Badge { initial, locale, role } = badge?;
+    // The tracker before the count, so that its leave goes out before the stream is closed.
     let tracking = UseViewerTrackerOptions::default().immediate(role == PageRole::Viewer);
     let tracker = use_viewer_tracker_with_options(initial.channel.clone(), tracking);
-    let options = UseViewerCountOptions::default().on_event(move || tracker.wake());
+    let options = UseViewerCountOptions::default()
+        .on_event(move || tracker.wake())
+        .while_hidden(role == PageRole::Viewer);
     let count = use_viewer_count_with_options(&initial.channel, initial.count, options).count;
 
     let least = u32::from(role != PageRole::Reader);
@@ -105,7 +108,8 @@ fn Counter() -> impl IntoView {
                 <path d="M2 12s3.6-7 10-7 10 7 10 7-3.6 7-10 7S2 12 2 12Z"></path>
                 <circle cx="12" cy="12" r="3"></circle>
             </svg>
-            <span class="viewer-counter__number">{number}</span>
+            // Its content as a whole: what translates a page replaces the text in it, before this runs or later.
+            <span class="viewer-counter__number" inner_html=number></span>
         </span>
     })
 }

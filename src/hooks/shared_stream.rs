@@ -8,6 +8,7 @@ use std::{
 use crate::{
     domain::{
         Relay,
+        count::CountState,
         relay::{Command, Event, News},
         watchdog::ANSWER_TIMEOUT,
     },
@@ -18,7 +19,10 @@ use crate::{
 const MAX_CHANNELS: usize = 50;
 
 /// Where the server says whether it is there. Nothing is read or counted for it.
-const PROBE_PATH: &str = "/healthz";
+const PROBE_PATH: &str = "/api/viewer/ping";
+
+/// Where the server tells counts to those who have no stream.
+const COUNTS_PATH: &str = "/api/viewer/counts?channels=";
 
 /// What comes in for who watches a channel.
 pub(super) enum Heard {
@@ -26,24 +30,30 @@ pub(super) enum Heard {
     News(News),
     /// Anything, ticks included: a sign of life.
     Life,
-    /// From here on, or no more, what was told last may be old.
-    Stale(bool),
+    /// Nothing but how current the last count is.
+    State,
 }
+
+/// Takes what comes in, and how current the last count is with it.
+type Callback = dyn Fn(Heard, CountState);
 
 /// Watches a channel until it is dropped.
 pub(super) struct Watching {
     channel: String,
-    callback: Box<dyn Fn(Heard)>,
+    /// Whether it needs to hear also while nobody sees the page.
+    while_hidden: bool,
+    callback: Box<Callback>,
 }
 
 /// The stream, where one watches at least.
 struct SharedStream {
     relay: RefCell<Relay>,
     watching: RefCell<Vec<Weak<Watching>>>,
-    is_stale: Cell<bool>,
+    state: Cell<CountState>,
     streams: RefCell<Vec<Ongoing>>,
     leading: RefCell<Option<Ongoing>>,
-    probe: RefCell<Option<Ongoing>>,
+    /// What the server was asked, and has not answered yet.
+    question: RefCell<Option<Ongoing>>,
     timer: RefCell<Option<Ongoing>>,
     tabs: RefCell<Option<Ongoing>>,
     events: RefCell<Option<Ongoing>>,
@@ -53,24 +63,30 @@ thread_local! {
     static STREAM: Rc<SharedStream> = Rc::new(SharedStream {
         relay: RefCell::new(Relay::new(platform::new_id())),
         watching: RefCell::default(),
-        is_stale: Cell::default(),
+        state: Cell::new(CountState::Live),
         streams: RefCell::default(),
         leading: RefCell::default(),
-        probe: RefCell::default(),
+        question: RefCell::default(),
         timer: RefCell::default(),
         tabs: RefCell::default(),
         events: RefCell::default(),
     });
 }
 
-/// Calls back at everything that comes in for a channel.
-pub(super) fn watch(channel: String, callback: Box<dyn Fn(Heard)>) -> Rc<Watching> {
-    let watching = Rc::new(Watching { channel, callback });
+/// Calls back at everything that comes in for a channel; `while_hidden`: also while nobody sees the page.
+pub(super) fn watch(channel: String, while_hidden: bool, callback: Box<Callback>) -> Rc<Watching> {
+    let watching = Rc::new(Watching { channel, while_hidden, callback });
     STREAM.with(|stream| {
         stream.watching.borrow_mut().push(Rc::downgrade(&watching));
         stream.begin();
+        (watching.callback)(Heard::State, stream.state.get());
     });
     watching
+}
+
+/// Takes in counts with which the server has answered something else, such as a beat.
+pub(super) fn learn(counts: String) {
+    STREAM.with(|stream| stream.on(Event::Told(counts)));
 }
 
 impl Drop for Watching {
@@ -93,14 +109,19 @@ impl SharedStream {
             let stream = Rc::clone(self);
             self.tabs.replace(platform::join_tabs(move |text| stream.on(Event::Said(text))));
         }
+        let watching = self.watching();
         let mut channels = Vec::new();
-        for watching in self.watching() {
-            if !channels.contains(&watching.channel) {
-                channels.push(watching.channel.clone());
+        for Watching { channel, .. } in watching.iter().map(Rc::as_ref) {
+            if !channels.contains(channel) {
+                channels.push(channel.clone());
             }
         }
-        let shares = self.tabs.borrow().is_some();
-        self.on(Event::Watching { channels, shares, hidden: platform::is_hidden() });
+        self.on(Event::Watching {
+            channels,
+            shares: self.tabs.borrow().is_some(),
+            hidden: platform::is_hidden(),
+            needed: watching.iter().any(|watching| watching.while_hidden),
+        });
     }
 
     fn watching(&self) -> Vec<Rc<Watching>> {
@@ -127,18 +148,23 @@ impl SharedStream {
     fn on(self: &Rc<Self>, event: Event) {
         let now = platform::now();
         let todo = self.relay.borrow_mut().on(event, now, platform::random());
+        let before = self.state.replace(self.relay.borrow().state(now));
         for command in todo {
             self.obey(command);
         }
-        let is_stale = self.relay.borrow().is_stale(now);
-        if self.is_stale.replace(is_stale) != is_stale {
-            for watching in self.watching() {
-                (watching.callback)(Heard::Stale(is_stale));
-            }
+        if self.state.get() != before {
+            self.tell(|| Heard::State);
         }
         let wait = self.relay.borrow().wait(now);
         let stream = Rc::clone(self);
         self.timer.replace(wait.map(|wait| platform::after(wait, move || stream.on(Event::Woken))));
+    }
+
+    /// Tells all who watch.
+    fn tell(&self, heard: fn() -> Heard) {
+        for watching in self.watching() {
+            (watching.callback)(heard(), self.state.get());
+        }
     }
 
     fn obey(self: &Rc<Self>, command: Command) {
@@ -163,26 +189,30 @@ impl SharedStream {
             }
             Command::Resign => {
                 self.leading.take();
-                self.probe.take();
+                self.question.take();
             }
             Command::Say(text) => platform::tell(&text),
             Command::Ask => {
                 let stream = Rc::clone(self);
                 let answered = move |answered| stream.on(Event::Answered(answered));
-                self.probe.replace(Some(platform::probe(PROBE_PATH, ANSWER_TIMEOUT, answered)));
+                self.question.replace(Some(platform::probe(PROBE_PATH, ANSWER_TIMEOUT, answered)));
+            }
+            Command::Count(channels) => {
+                let stream = Rc::clone(self);
+                let answered = move |counts: Option<String>| {
+                    stream.on(counts.map_or(Event::Answered(false), Event::Told));
+                };
+                let path = [COUNTS_PATH, &channels.join(",")].concat();
+                self.question.replace(Some(platform::counts(&path, ANSWER_TIMEOUT, answered)));
             }
             Command::Show(news) => {
                 for watching in self.watching() {
                     if watching.channel == news.channel {
-                        (watching.callback)(Heard::News(news.clone()));
+                        (watching.callback)(Heard::News(news.clone()), self.state.get());
                     }
                 }
             }
-            Command::Wake => {
-                for watching in self.watching() {
-                    (watching.callback)(Heard::Life);
-                }
-            }
+            Command::Wake => self.tell(|| Heard::Life),
         }
     }
 

@@ -9,26 +9,38 @@ use super::{
     after_hydration,
     shared_stream::{Heard, Watching, watch},
 };
-use crate::{domain::Count, platform::Local};
+use crate::{
+    domain::{Count, count::CountState},
+    platform::Local,
+};
 
 /// Options of [`use_viewer_count_with_options`].
 #[derive(Clone, Default)]
 pub struct UseViewerCountOptions {
     on_event: Option<Local<dyn Fn()>>,
+    while_hidden: bool,
 }
 
 impl UseViewerCountOptions {
     /// Calls back at every event on the stream, ticks included. Defaults to nothing.
     #[must_use]
     pub fn on_event(self, on_event: impl Fn() + 'static) -> Self {
-        Self { on_event: Some(Local::new(|| Rc::new(on_event) as Rc<dyn Fn()>)) }
+        Self { on_event: Some(Local::new(|| Rc::new(on_event) as Rc<dyn Fn()>)), ..self }
+    }
+
+    /// Whether to listen also while nobody sees the page: for a page that beats on what comes in. It does so where tabs can
+    /// share a stream. Defaults to `false`.
+    #[must_use]
+    pub fn while_hidden(self, while_hidden: bool) -> Self {
+        Self { while_hidden, ..self }
     }
 }
 
 /// What [`use_viewer_count`] returns.
 #[derive(Debug, Clone, Copy)]
 pub struct UseViewerCountReturn {
-    /// The count: the initial one at first, then what the stream says; stale while the stream is broken.
+    /// The count: the initial one at first, then what the server says; stale while nothing tells that it is of this moment,
+    /// unknown after a minute without news.
     pub count: ReadSignal<Count>,
 }
 
@@ -49,7 +61,8 @@ pub struct UseViewerCountReturn {
 ///
 /// The stream is opened after hydration and reopened for ever, after jittered pauses; also one that has been silent for a
 /// minute, or has slept. It is one for the whole page, and for all tabs of the browser where they can share it. It is
-/// closed when the page goes away, and when the last component does that watches a channel.
+/// closed when the page goes away or is hidden, and when the last component does that watches a channel. Where no stream
+/// can be had, the page asks for the count every ten seconds or so while somebody sees it.
 ///
 /// ## Server-Side Rendering
 /// The count is the initial one; nothing is opened.
@@ -70,6 +83,7 @@ pub fn use_viewer_count_with_options(
     let reader = Local::new(|| {
         Rc::new(Reader {
             channel,
+            while_hidden: options.while_hidden,
             watching: RefCell::default(),
             told: Cell::new(initial),
             set_count,
@@ -95,6 +109,7 @@ pub fn use_viewer_count_with_options(
 /// What shows the count of one channel.
 struct Reader {
     channel: String,
+    while_hidden: bool,
     watching: RefCell<Option<Rc<Watching>>>,
     /// What the server has said last.
     told: Cell<Count>,
@@ -105,30 +120,31 @@ struct Reader {
 impl Reader {
     fn watch(self: &Rc<Self>) {
         let reader = Rc::downgrade(self);
-        let callback = move |heard| {
+        let callback = move |heard, state| {
             if let Some(reader) = reader.upgrade() {
-                reader.on(heard);
+                reader.on(heard, state);
             }
         };
-        self.watching.replace(Some(watch(self.channel.clone(), Box::new(callback))));
+        self.watching.replace(Some(watch(self.channel.clone(), self.while_hidden, Box::new(callback))));
     }
 
-    fn on(&self, heard: Heard) {
+    fn on(&self, heard: Heard, state: CountState) {
         match heard {
-            Heard::News(news) => {
-                self.told.set(news.count);
-                self.show(news.count);
-            }
-            Heard::Stale(is_stale) => {
-                let told = self.told.get();
-                self.show(Count { stale: is_stale || told.stale, ..told });
-            }
+            Heard::News(news) => self.told.set(news.count),
+            Heard::State => {}
             Heard::Life => {
                 if let Some(on_event) = self.on_event.as_ref().and_then(Local::get) {
                     on_event();
                 }
+                return;
             }
         }
+        let told = self.told.get();
+        self.show(match state {
+            CountState::Live => told,
+            CountState::Stale => Count { stale: true, ..told },
+            CountState::Unknown => Count::unknown(told.as_of),
+        });
     }
 
     fn show(&self, count: Count) {

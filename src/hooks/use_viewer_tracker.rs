@@ -5,7 +5,7 @@ use std::{
 
 use leptos::prelude::*;
 
-use super::after_hydration;
+use super::{after_hydration, shared_stream};
 use crate::{
     api::{HEARTBEAT_PATH, JOIN_PATH, LEAVE_PATH},
     domain::{
@@ -239,23 +239,28 @@ impl Page {
                 Answer::NotCounted => Some(false),
                 Answer::Failed { .. } => None,
             };
-            page.on(match answer {
-                Answer::Counted { interval } => Event::Answered { active: true, interval },
-                Answer::NotCounted => Event::Answered { active: false, interval: None },
-                Answer::Failed { retry_after } => Event::Failed { retry_after },
-            });
+            let (event, count) = match answer {
+                Answer::Counted { interval, count } => (Event::Answered { active: true, interval }, count),
+                Answer::NotCounted => (Event::Answered { active: false, interval: None }, String::new()),
+                Answer::Failed { retry_after } => (Event::Failed { retry_after }, String::new()),
+            };
+            page.on(event);
             // Last, so that whatever this sets off can't keep the next beat from being due.
             if let Some(is_counted) = is_counted {
                 page.set_counted.try_set(is_counted);
+            }
+            if !count.is_empty() {
+                shared_stream::learn(count);
             }
         });
         self.request.replace(Some(request));
     }
 
     fn leave(&self) {
+        // Before anything else ends, so that nothing that is given up can hold it back.
+        platform::leave(LEAVE_PATH, &self.channel, &self.session.borrow());
         // A beat that has not gone out by now must not arrive after the leave.
         self.request.take();
-        platform::leave(LEAVE_PATH, &self.channel, &self.session.borrow());
         self.set_counted.try_set(false);
     }
 }

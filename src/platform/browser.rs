@@ -1,5 +1,5 @@
 //! The twin for browsers: timers and the document through the bindings that there are for them, and names and types for
-//! what is in `browser.js`, beside this file.
+//! what is in `browser.js`, beside this file, which is made from `client/src/browser.ts`.
 
 use std::rc::Rc;
 
@@ -8,6 +8,9 @@ use send_wrapper::SendWrapper;
 use wasm_bindgen::{JsValue, closure::Closure, prelude::wasm_bindgen};
 
 use super::{Answer, Handover, Leading, PageEvent, StreamEvent};
+
+/// The name of the lock, and of the channel, by which tabs share a stream. Scripts of the same site use it, too.
+const TABS: &str = "aforo-stream";
 
 /// What every callback gets: which kind of thing happened, a number and a text. One signature for all is one set of
 /// bindings.
@@ -37,16 +40,18 @@ extern "C" {
     fn js_leave(path: &str, channel: &str, session: &str);
     #[wasm_bindgen(js_name = probe)]
     fn js_probe(path: &str, millis: f64, callback: &Closure<Callback>) -> JsValue;
+    #[wasm_bindgen(js_name = counts)]
+    fn js_counts(path: &str, millis: f64, callback: &Closure<Callback>) -> JsValue;
     #[wasm_bindgen(js_name = openStream)]
     fn js_open_stream(url: &str, callback: &Closure<Callback>) -> JsValue;
     #[wasm_bindgen(js_name = joinTabs)]
-    fn js_join_tabs(callback: &Closure<Callback>) -> JsValue;
+    fn js_join_tabs(name: &str, callback: &Closure<Callback>) -> JsValue;
     #[wasm_bindgen(js_name = canShare)]
     fn js_can_share() -> bool;
     #[wasm_bindgen(js_name = tell)]
     fn js_tell(text: &str);
     #[wasm_bindgen(js_name = lead)]
-    fn js_lead(steal: bool, callback: &Closure<Callback>) -> JsValue;
+    fn js_lead(name: &str, steal: bool, callback: &Closure<Callback>) -> JsValue;
     #[wasm_bindgen(js_name = stop)]
     fn js_stop(stop: &JsValue);
     #[wasm_bindgen(js_name = now)]
@@ -178,10 +183,10 @@ pub fn beat(
     hidden: bool,
     callback: impl Fn(Answer) + 'static,
 ) -> Ongoing {
-    let callback = move |kind: u32, number: f64, _| {
+    let callback = move |kind: u32, number: f64, count| {
         callback(match kind {
             0 => Answer::Failed { retry_after: number },
-            1 => Answer::Counted { interval: (number > 0.0).then_some(number) },
+            1 => Answer::Counted { interval: (number > 0.0).then_some(number), count },
             _ => Answer::NotCounted,
         });
     };
@@ -200,6 +205,14 @@ pub fn probe(path: &str, millis: f64, callback: impl Fn(bool) + 'static) -> Ongo
     })
 }
 
+/// Calls back with the counts that the server has answered with at this path within so many milliseconds, as
+/// [`News`](crate::domain::relay::News) reads them and with commas between; `None` if it has not.
+pub fn counts(path: &str, millis: f64, callback: impl Fn(Option<String>) + 'static) -> Ongoing {
+    Ongoing::new(Box::new(move |kind: u32, _, text| callback((kind == 1).then_some(text))), |callback| {
+        js_counts(path, millis, callback)
+    })
+}
+
 /// Opens an event stream and calls back at what comes in.
 pub fn open_stream(url: &str, callback: impl Fn(StreamEvent) + 'static) -> Ongoing {
     let callback = move |kind: u32, _, text| {
@@ -214,7 +227,8 @@ pub fn open_stream(url: &str, callback: impl Fn(StreamEvent) + 'static) -> Ongoi
 
 /// Calls back at what other tabs of this browser tell. `None` where tabs can't share a stream.
 pub fn join_tabs(callback: impl Fn(String) + 'static) -> Option<Ongoing> {
-    let joined = Ongoing::new(Box::new(move |_, _, text| callback(text)), js_join_tabs);
+    let joined =
+        Ongoing::new(Box::new(move |_, _, text| callback(text)), |callback| js_join_tabs(TABS, callback));
     js_can_share().then_some(joined)
 }
 
@@ -225,8 +239,8 @@ pub fn tell(text: &str) {
 
 /// Asks to be the one tab of this browser that has the stream; when `steal`, also from one that has it and is silent.
 pub fn lead(steal: bool, callback: impl Fn(Leading) + 'static) -> Ongoing {
-    let callback = move |kind: u32, _, _| callback(if kind == 0 { Leading::Granted } else { Leading::Taken });
-    Ongoing::new(Box::new(callback), |callback| js_lead(steal, callback))
+    let callback = move |kind: u32, _, _| callback(if kind == 0 { Leading::Taken } else { Leading::Granted });
+    Ongoing::new(Box::new(callback), |callback| js_lead(TABS, steal, callback))
 }
 
 /// The answer to the page has long been given.

@@ -9,7 +9,7 @@
 //! | `is_hidden`, `is_prerendering` | what the document says | false |
 //! | `handed_over` | what the server has written into an island's element | what is in context, to be written |
 //! | `on_page_event`, `once_seen`, `after` | call back until the guard is dropped | nothing |
-//! | `beat`, `leave`, `probe` | requests | nothing |
+//! | `beat`, `leave`, `probe`, `counts` | requests | nothing |
 //! | `open_stream` | an open event stream, closed when dropped | nothing |
 //! | `join_tabs`, `tell`, `lead` | other tabs of this browser | there are none |
 //! | `Local` | a value of this thread | nothing: a page may be dropped on another thread than it was made on |
@@ -69,12 +69,14 @@ pub enum PageEvent {
 }
 
 /// The answer to a beat.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
     /// The session is counted.
     Counted {
         /// Milliseconds between beats, if the answer says.
         interval: Option<f64>,
+        /// The count that came with it, as [`News`](crate::domain::relay::News) reads it; empty if none did.
+        count: String,
     },
     /// It is not, since it has left.
     NotCounted,

@@ -105,6 +105,11 @@ pub fn probe(_path: &str, _millis: f64, _callback: impl Fn(bool) + 'static) -> O
     Ongoing
 }
 
+/// Asks nothing.
+pub fn counts(_path: &str, _millis: f64, _callback: impl Fn(Option<String>) + 'static) -> Ongoing {
+    Ongoing
+}
+
 /// Opens nothing.
 pub fn open_stream(_url: &str, _callback: impl Fn(StreamEvent) + 'static) -> Ongoing {
     Ongoing

@@ -1,4 +1,5 @@
-//! `POST /api/channel/follow`: from a page's script as JSON, and as the plain form that the button is without one.
+//! `/api/channel/follow`: POST from a page's script as JSON, and as the plain form that the button is without one; GET tells
+//! a script whether its browser follows.
 //!
 //! Who follows: a script says it (`viewerId`). A form can't, since no page of the server holds an id; there a cookie tells,
 //! which scripts can't read and which is sent to this call alone. The last follow of a browser, of either kind, has set
@@ -7,7 +8,7 @@
 use axum::{
     Extension, Json, Router,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderMap, HeaderValue, Uri, header},
     response::{IntoResponse, Redirect, Response},
     routing::post,
 };
@@ -34,7 +35,32 @@ const COOKIE_AGE: u32 = 34_560_000;
 
 /// The call.
 pub fn routes() -> Router<AppState> {
-    Router::new().route(follows::FOLLOW_PATH, post(call).options(origins::preflight))
+    Router::new().route(follows::FOLLOW_PATH, post(call).get(ask).options(origins::preflight))
+}
+
+/// What a script asks. The cookie, if there is one, tells of a form.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Question {
+    channel_id: String,
+    viewer_id: Option<String>,
+}
+
+/// Whether this browser follows a channel, by either of the ids that it may have followed by.
+async fn ask(State(state): State<AppState>, uri: Uri, headers: HeaderMap) -> Response {
+    let response = is_following(&state, &uri, &headers).await.into_response();
+    state.origins.let_read(headers.get(header::ORIGIN).cloned(), response)
+}
+
+async fn is_following(state: &AppState, uri: &Uri, headers: &HeaderMap) -> Result<Response, Problem> {
+    let question: Question = serde_urlencoded::from_str(uri.query().unwrap_or_default())
+        .map_err(|error| Problem::new(Code::Malformed).detail(error.to_string()))?;
+    let channel = ChannelId::parse(&question.channel_id)?;
+    let viewer = question.viewer_id.map(|id| ViewerId::parse(&id)).transpose().map_err(InvalidWho::from)?;
+    let ids = [viewer, viewer_of_cookie(headers)].into_iter().flatten();
+    let Followed { following, followers } = state.follows.of(&channel, ids).await?;
+    let answer = Json(follows::Followed { channel_id: channel, following, followers });
+    Ok(([(header::CACHE_CONTROL, "no-store")], answer).into_response())
 }
 
 /// What a script sends. `follow` is what is wished; without it, the opposite of what was.

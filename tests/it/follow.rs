@@ -324,14 +324,55 @@ async fn bad_calls_are_problems() {
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         assert_eq!(response.json::<Value>().await.unwrap()["code"], code, "{body}");
     }
-    let response = app.get(FOLLOW).await;
+    let response = app.client.delete(format!("{}{FOLLOW}", app.base)).send().await.unwrap();
     assert_eq!(
         (response.status(), &response.headers()["allow"]),
-        (StatusCode::METHOD_NOT_ALLOWED, &"POST,OPTIONS".parse().unwrap())
+        (StatusCode::METHOD_NOT_ALLOWED, &"POST,GET,HEAD,OPTIONS".parse().unwrap())
     );
+    for (query, code) in [
+        ("", "malformed"),
+        ("?viewerId=6fa1c0de-94a1-4b1e-8a53-0c6f2f6f7a10", "malformed"),
+        ("?channelId=a%20b", "invalid-channel"),
+        ("?channelId=ana&viewerId=me", "invalid-viewer"),
+    ] {
+        let response = app.get(&format!("{FOLLOW}{query}")).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{query}");
+        assert_eq!(response.json::<Value>().await.unwrap()["code"], code, "{query}");
+    }
     let response = app.get("/api/channel/followers?channelId=a%20b").await;
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     assert_eq!(app.get("/api/channel/followers").await.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_browser_is_told_whether_it_follows_however_it_came_to() {
+    let app = TestApp::start().await;
+    let asked = async |query: &str, cookie: Option<&str>| {
+        let mut request = app.client.get(format!("{}{FOLLOW}?channelId=ana{query}", app.base));
+        if let Some(cookie) = cookie {
+            request = request.header(header::COOKIE, cookie);
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        assert!(!response.headers().contains_key("access-control-allow-origin"));
+        let answer: Value = response.json().await.unwrap();
+        (answer["following"].as_bool().unwrap(), answer["followers"].as_u64().unwrap())
+    };
+    // By a form, which sets a cookie.
+    let mut browser = Browser::new(&app);
+    browser.press().await;
+    let cookie = browser.cookie.clone().unwrap();
+    assert_eq!(asked("", Some(&cookie)).await, (true, 1));
+    assert_eq!(asked(&format!("&viewerId={}", viewer()), Some(&cookie)).await, (true, 1));
+    assert_eq!(asked("", None).await, (false, 1), "another browser");
+    // By a script, which says who it is.
+    let one = viewer();
+    follow(&app, json!({"channelId": "ana", "viewerId": one, "follow": true})).await;
+    assert_eq!(asked(&format!("&viewerId={one}"), None).await, (true, 2));
+    follow(&app, json!({"channelId": "ana", "viewerId": one, "follow": false})).await;
+    assert_eq!(asked(&format!("&viewerId={one}"), None).await, (false, 1));
+    browser.press().await;
+    assert_eq!(asked("", Some(&cookie)).await, (false, 0));
 }
 
 #[tokio::test]

@@ -61,6 +61,7 @@ mod raw;
 mod readme;
 mod requests;
 mod scale;
+mod sequences;
 mod settings;
 mod stream;
 mod support;

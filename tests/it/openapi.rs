@@ -229,7 +229,7 @@ async fn posts(app: &TestApp) {
 }
 
 /// The reads. Each address with what it is described as.
-const READS: [(&str, &str); 19] = [
+const READS: [(&str, &str); 21] = [
     ("/api/viewer/count/ana", "/api/viewer/count/{channelId}"),
     ("/api/viewer/count/nobody", "/api/viewer/count/{channelId}"),
     ("/api/viewer/count/a%20b", "/api/viewer/count/{channelId}"),
@@ -240,6 +240,8 @@ const READS: [(&str, &str); 19] = [
     ("/api/viewer/live", "/api/viewer/live"),
     ("/api/viewer/live?limit=1", "/api/viewer/live"),
     ("/api/viewer/live?limit=0", "/api/viewer/live"),
+    ("/api/channel/follow?channelId=ana", "/api/channel/follow"),
+    ("/api/channel/follow", "/api/channel/follow"),
     ("/api/channel/followers?channelId=ana", "/api/channel/followers"),
     ("/api/channel/followers", "/api/channel/followers"),
     ("/badge/ana.svg", "/badge/{file}"),

@@ -6,14 +6,19 @@
 //! Promises:
 //!
 //! - Every tab knows what the others watch, so that a new leader opens the right stream at once.
-//! - A leader that says nothing when asked, or for a minute, is taken for frozen; its lock is taken from it.
+//! - A leader that says nothing when asked, or for a minute, is taken for frozen; its lock is taken from it. It is asked by
+//!   each tab that comes into sight, and by one in sight that has heard nothing for a while.
 //! - When the stream breaks or dies, every tab waits for a random moment, and whoever's comes first opens it. (The
 //!   leader's own may come late: browsers hold the timers of hidden tabs back.)
 //! - What is shown doesn't turn stale while the stream passes from tab to tab, or is reopened for more channels.
 //! - Where tabs can't share, each leads itself.
+//! - A tab that nobody sees rests: it takes no part, unless it needs to hear and tabs can share.
+//! - What a tab shows when it comes back, from the browser's cache, a freeze or a rest, is stale until there are news.
+//! - What can't be read, from the server or another tab, is as if it had not come.
 
 use super::{
-    Count, Timestamp,
+    ChannelId, Count, Timestamp,
+    count::CountState,
     watchdog::{Verdict, Watchdog},
 };
 
@@ -39,16 +44,28 @@ impl News {
         [&*self.channel, &value, state, &as_of.as_millis().to_string()].join(" ")
     }
 
-    /// Reads what [`News::write`] has written.
+    /// Reads what [`News::write`] has written, and nothing else.
     #[must_use]
     pub fn read(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
+        let (channel, value, state, as_of) = (words.next()?, words.next()?, words.next()?, words.next()?);
+        let is_number = |text: &str, longest| {
+            (1..=longest).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        let is_read = !channel.is_empty()
+            && (value == "-" || is_number(value, 9))
+            && (state == "live" || state == "stale")
+            && is_number(as_of, 15)
+            && words.next().is_none();
+        if !is_read {
+            return None;
+        }
         Some(Self {
-            channel: words.next()?.to_owned(),
+            channel: channel.to_owned(),
             count: Count {
-                value: words.next()?.parse().ok(),
-                stale: words.next()? == "stale",
-                as_of: Timestamp::from_millis(words.next()?.parse().ok()?),
+                value: value.parse().ok(),
+                stale: state == "stale",
+                as_of: Timestamp::from_millis(as_of.parse().ok()?),
             },
         })
     }
@@ -65,6 +82,8 @@ pub enum Event {
         shares: bool,
         /// Whether nobody sees it.
         hidden: bool,
+        /// Whether it needs to hear also while nobody sees it: what comes in is an occasion to beat.
+        needed: bool,
     },
     /// It is closing, or is being frozen.
     Closed,
@@ -80,8 +99,10 @@ pub enum Event {
     Tick,
     /// Its stream broke.
     Broken,
-    /// The server was asked whether it is there, and has answered or not.
+    /// The server was asked, whether it is there or for counts, and has answered or not.
     Answered(bool),
+    /// The server has answered a beat or a question with these counts, each as [`News`] are written, separated by commas.
+    Told(String),
     /// It went out of sight, or came back.
     Seen {
         /// Whether nobody sees it.
@@ -113,6 +134,8 @@ pub enum Command {
     Say(String),
     /// Ask the server whether it is there.
     Ask,
+    /// Ask the server for the counts of these channels.
+    Count(Vec<String>),
     /// Show this count.
     Show(News),
     /// Something came in: an occasion to beat.
@@ -123,6 +146,8 @@ pub enum Command {
 enum Role {
     /// It takes no part.
     Out,
+    /// It takes no part until somebody sees it.
+    Resting,
     /// It listens to the leader.
     Following,
     /// It has the stream.
@@ -147,6 +172,9 @@ pub struct Relay {
     role: Role,
     shares: bool,
     hidden: bool,
+    needed: bool,
+    /// It took part before, and what it shows is of then.
+    was_away: bool,
     mine: Vec<String>,
     others: Vec<Other>,
     /// What the stream was opened for.
@@ -165,6 +193,8 @@ impl Relay {
             role: Role::Out,
             shares: false,
             hidden: false,
+            needed: false,
+            was_away: false,
             mine: Vec::new(),
             others: Vec::new(),
             open: Vec::new(),
@@ -173,16 +203,23 @@ impl Relay {
         }
     }
 
-    /// Whether what is shown may be old.
+    /// How current what is shown is. Where it takes no part, it is old.
     #[must_use]
-    pub fn is_stale(&self, now: f64) -> bool {
-        self.watchdog.is_stale(now)
+    pub fn state(&self, now: f64) -> CountState {
+        match self.watchdog.state(now) {
+            CountState::Live if !self.takes_part() => CountState::Stale,
+            state => state,
+        }
     }
 
     /// In how many milliseconds to wake it; `None` if there is nothing to wake it for.
     #[must_use]
     pub fn wait(&self, now: f64) -> Option<f64> {
-        (self.role != Role::Out).then(|| self.watchdog.wait(now, self.hidden))
+        self.takes_part().then(|| self.watchdog.wait(now, self.hidden))
+    }
+
+    const fn takes_part(&self) -> bool {
+        matches!(self.role, Role::Following | Role::Leading)
     }
 
     /// Takes in what has happened at `now` and says what to do, in this order. `random`: evenly from 0 to 1, fresh at
@@ -190,39 +227,44 @@ impl Relay {
     pub fn on(&mut self, event: Event, now: f64, random: f64) -> Vec<Command> {
         let mut todo = Vec::new();
         match event {
-            Event::Watching { channels, shares, hidden } => {
+            Event::Watching { channels, shares, hidden, needed } => {
                 self.mine = channels;
+                self.mine.retain(|name| is_channel(name));
                 self.shares = shares;
                 self.hidden = hidden;
-                self.watch(now, &mut todo);
+                self.needed = needed;
+                self.watch(now, random, &mut todo);
             }
-            _ if self.role == Role::Out => {}
-            Event::Closed => self.leave(&mut todo),
+            Event::Seen { hidden } => {
+                self.hidden = hidden;
+                self.look(now, random, &mut todo);
+            }
+            Event::Closed => {
+                if self.takes_part() {
+                    self.leave(&mut todo);
+                }
+                self.role = Role::Out;
+            }
+            _ if !self.takes_part() => {}
             Event::Granted => {
                 self.role = Role::Leading;
                 self.open(now, &mut todo);
             }
-            Event::Taken => self.step_down(now, &mut todo),
+            Event::Taken => self.step_down(now, random, &mut todo),
             Event::Said(text) => self.listen(&text, now, random, &mut todo),
-            Event::Count(text) => {
-                todo.push(Command::Say(["news", &text].join(" ")));
-                self.hear(&text, now, &mut todo);
-            }
+            Event::Count(text) => self.hear(&text, now, &mut todo),
             Event::Tick => {
                 todo.push(Command::Say("tick".to_owned()));
-                self.hear("", now, &mut todo);
+                self.live(now, &mut todo);
             }
             Event::Broken => {
                 self.watchdog.broke(now, random);
                 todo.extend([Command::Close, Command::Say("broke".to_owned())]);
             }
             Event::Answered(answered) => self.watchdog.answered(now, answered),
-            Event::Seen { hidden } => {
-                self.hidden = hidden;
-                self.check(now, random, &mut todo);
-            }
+            Event::Told(text) => self.learn(&text, now, random, &mut todo),
             Event::Online => {
-                if self.watchdog.is_stale(now) {
+                if self.state(now) != CountState::Live {
                     self.reopen(now, random, &mut todo);
                 }
             }
@@ -233,23 +275,72 @@ impl Relay {
     }
 
     /// Sees to it that there is a stream, here or with the leader, for what this tab watches.
-    fn watch(&mut self, now: f64, todo: &mut Vec<Command>) {
+    fn watch(&mut self, now: f64, random: f64, todo: &mut Vec<Command>) {
         if self.mine.is_empty() {
-            if self.role != Role::Out {
+            if self.takes_part() {
                 self.leave(todo);
             }
-        } else if !self.shares {
+            self.role = Role::Out;
+            self.was_away = false;
+            return;
+        }
+        let joins = !self.takes_part();
+        if joins {
+            self.watchdog.begun(now, self.was_away);
+        }
+        if self.hidden && !(self.needed && self.shares) {
+            self.rest(todo);
+            return;
+        }
+        if !self.shares {
             self.role = Role::Leading;
             self.open_if_lacking(now, todo);
         } else if self.role == Role::Leading {
             self.open_if_lacking(now, todo);
         } else {
             todo.push(self.say_what_it_watches("want"));
-            self.watchdog.asked(now);
-            if self.role == Role::Out {
+            self.watchdog.asked(now, random);
+            if joins {
                 self.role = Role::Following;
                 todo.push(Command::Lead { steal: false });
             }
+        }
+    }
+
+    /// It went out of sight, or came back.
+    fn look(&mut self, now: f64, random: f64, todo: &mut Vec<Command>) {
+        match self.role {
+            Role::Out => {}
+            Role::Resting => {
+                if !self.hidden {
+                    self.watch(now, random, todo);
+                }
+            }
+            Role::Following | Role::Leading if self.hidden && !(self.needed && self.shares) => {
+                self.rest(todo);
+            }
+            Role::Following | Role::Leading => {
+                if !self.hidden {
+                    self.call_leader(now, random, todo);
+                }
+                self.check(now, random, todo);
+            }
+        }
+    }
+
+    fn rest(&mut self, todo: &mut Vec<Command>) {
+        if self.takes_part() {
+            self.leave(todo);
+        }
+        self.role = Role::Resting;
+        self.was_away = true;
+    }
+
+    /// Asks the tab that has the stream whether it is there: it may hang, and have said nothing.
+    fn call_leader(&mut self, now: f64, random: f64, todo: &mut Vec<Command>) {
+        if self.role == Role::Following {
+            self.watchdog.asked(now, random);
+            todo.push(Command::Say("ask".to_owned()));
         }
     }
 
@@ -258,14 +349,14 @@ impl Relay {
     }
 
     fn leave(&mut self, todo: &mut Vec<Command>) {
-        self.role = Role::Out;
+        self.was_away = true;
         self.open.clear();
         self.others.clear();
         todo.extend([Command::Say(["bye", &self.me].join(" ")), Command::Close, Command::Resign]);
     }
 
     /// The lock is with another tab. A tab that never had it can't: this browser has locks and refuses them.
-    fn step_down(&mut self, now: f64, todo: &mut Vec<Command>) {
+    fn step_down(&mut self, now: f64, random: f64, todo: &mut Vec<Command>) {
         if self.role == Role::Leading {
             self.role = Role::Following;
             self.open.clear();
@@ -273,7 +364,7 @@ impl Relay {
             todo.extend([Command::Close, Command::Lead { steal: false }, self.say_what_it_watches("want")]);
         } else {
             self.shares = false;
-            self.watch(now, todo);
+            self.watch(now, random, todo);
         }
     }
 
@@ -311,10 +402,11 @@ impl Relay {
     fn reopen(&mut self, now: f64, random: f64, todo: &mut Vec<Command>) {
         if self.role == Role::Leading {
             self.open(now, todo);
+            self.watchdog.reopened(now);
         } else if !self.watchdog.is_broken() {
             self.watchdog.broke(now, random);
         } else {
-            self.watchdog.opened(now);
+            self.watchdog.reopened(now);
             todo.push(Command::Lead { steal: true });
         }
     }
@@ -322,7 +414,14 @@ impl Relay {
     fn check(&mut self, now: f64, random: f64, todo: &mut Vec<Command>) {
         match self.watchdog.check(now, self.hidden) {
             Verdict::Fine => {}
-            Verdict::Ask => todo.push(Command::Ask),
+            Verdict::Ask => {
+                todo.push(Command::Ask);
+                self.call_leader(now, random, todo);
+            }
+            Verdict::Count => {
+                todo.push(Command::Count(self.mine.clone()));
+                self.call_leader(now, random, todo);
+            }
             Verdict::Reopen => self.reopen(now, random, todo),
         }
     }
@@ -333,62 +432,99 @@ impl Relay {
         let leads = self.role == Role::Leading;
         match word {
             "want" => {
-                self.note(rest);
-                if leads {
-                    self.answer(now, todo);
+                if let Some(channels) = self.note(rest)
+                    && leads
+                {
+                    self.answer(&channels, now, todo);
                 }
             }
             "bye" => self.others.retain(|other| other.name != rest),
+            "ask" if leads => todo.push(Command::Say(self.hail().to_owned())),
             // Of two that lead, one is about to hear that it does no more: see `step_down`.
             _ if leads => {}
             "lead" => {
                 self.call_roll(now);
-                self.note(rest);
+                let _ = self.note(rest);
                 self.watchdog.opened(now);
                 todo.push(self.say_what_it_watches("want"));
             }
-            "here" => self.watchdog.opened(now),
+            "here" => self.watchdog.found(),
             "broke" => self.watchdog.broke(now, random),
-            "tick" => self.hear("", now, todo),
+            "tick" => self.live(now, todo),
             "news" => self.hear(rest, now, todo),
             _ => {}
         }
     }
 
-    /// Notes what another tab watches: its name and its channels.
-    fn note(&mut self, text: &str) {
-        if let Some((name, channels)) = text.split_once(' ') {
-            let channels = channels.split(',').map(str::to_owned).collect();
-            self.others.retain(|other| other.name != name);
-            self.others.push(Other { name: name.to_owned(), channels, called: None });
-        }
+    /// Notes what another tab watches, its name and its channels, and returns those.
+    fn note(&mut self, text: &str) -> Option<Vec<String>> {
+        let (name, channels) = text.split_once(' ')?;
+        let channels: Vec<_> =
+            channels.split(',').filter(|name| is_channel(name)).map(str::to_owned).collect();
+        self.others.retain(|other| other.name != name);
+        self.others.push(Other { name: name.to_owned(), channels: channels.clone(), called: None });
+        Some(channels)
+    }
+
+    /// What the leader says to whoever asks for it.
+    const fn hail(&self) -> &'static str {
+        if self.watchdog.is_broken() { "broke" } else { "here" }
     }
 
     /// The leader answers the tab that has just said what it watches.
-    fn answer(&mut self, now: f64, todo: &mut Vec<Command>) {
+    fn answer(&mut self, asked: &[String], now: f64, todo: &mut Vec<Command>) {
         self.open_if_lacking(now, todo);
-        let state = if self.watchdog.is_broken() { "broke" } else { "here" };
-        todo.push(Command::Say(state.to_owned()));
-        let asked = self.others.last().map_or(&[][..], |other| &other.channels);
+        todo.push(Command::Say(self.hail().to_owned()));
+        if self.watchdog.state(now) != CountState::Live {
+            return;
+        }
         for (channel, text) in &self.told {
-            if state == "here" && asked.contains(channel) {
+            if asked.contains(channel) {
                 todo.push(Command::Say(["news", text].join(" ")));
             }
         }
     }
 
-    /// Something came in on the stream, wherever that is; a text if it is a count.
+    /// A count came in on the stream, wherever that is. The leader passes it on.
     fn hear(&mut self, text: &str, now: f64, todo: &mut Vec<Command>) {
-        self.watchdog.heard(now);
-        if let Some(news) = News::read(text) {
-            self.told.retain(|(channel, _)| *channel != news.channel);
-            self.told.push((news.channel.clone(), text.to_owned()));
-            if self.mine.contains(&news.channel) {
-                todo.push(Command::Show(news));
-            }
+        let Some(news) = News::read(text) else { return };
+        if self.role == Role::Leading {
+            todo.push(Command::Say(["news", text].join(" ")));
         }
+        self.told.retain(|(channel, _)| *channel != news.channel);
+        self.told.push((news.channel.clone(), text.to_owned()));
+        if self.mine.contains(&news.channel) {
+            todo.push(Command::Show(news));
+        }
+        self.live(now, todo);
+    }
+
+    /// Something came in on the stream.
+    fn live(&mut self, now: f64, todo: &mut Vec<Command>) {
+        self.watchdog.heard(now);
         todo.push(Command::Wake);
     }
+
+    /// The server has answered with counts. They are shown where the stream doesn't tell them; beside it, an answer may be
+    /// the older of two.
+    fn learn(&mut self, text: &str, now: f64, random: f64, todo: &mut Vec<Command>) {
+        let told: Vec<_> = text.split(',').filter_map(News::read).collect();
+        let is_all = self.mine.iter().all(|channel| told.iter().any(|news| news.channel == *channel));
+        if !self.watchdog.is_heard(now) {
+            let mine = told.into_iter().filter(|news| self.mine.contains(&news.channel));
+            todo.extend(mine.map(Command::Show));
+        }
+        if is_all {
+            self.watchdog.told(now, random);
+        } else {
+            self.watchdog.answered(now, true);
+        }
+    }
+}
+
+/// Whether a name is one of a channel. One that isn't would have the whole stream refused.
+fn is_channel(name: &str) -> bool {
+    ChannelId::parse(name).is_ok_and(|channel| channel.as_str() == name)
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ struct Tab {
     shown: Vec<(String, u32)>,
     wakes: usize,
     asked: usize,
+    /// How often it has asked for counts.
+    counted: usize,
     /// Runs no more, but says nothing of it.
     frozen: bool,
 }
@@ -33,6 +35,7 @@ impl Browser {
             shown: Vec::new(),
             wakes: 0,
             asked: 0,
+            counted: 0,
             frozen: false,
         });
         self.watch(tab, channels);
@@ -48,7 +51,7 @@ impl Browser {
 
     fn watch(&mut self, tab: usize, channels: &[&str]) {
         let channels = channels.iter().map(ToString::to_string).collect();
-        self.on(tab, Event::Watching { channels, shares: true, hidden: false });
+        self.on(tab, Event::Watching { channels, shares: true, hidden: false, needed: true });
     }
 
     fn on(&mut self, tab: usize, event: Event) {
@@ -68,6 +71,7 @@ impl Browser {
                 }
                 Command::Wake => state.wakes += 1,
                 Command::Ask => state.asked += 1,
+                Command::Count(_) => state.counted += 1,
                 Command::Say(text) => {
                     for other in (0..self.tabs.len()).filter(|other| *other != tab) {
                         self.on(other, Event::Said(text.clone()));
@@ -147,8 +151,12 @@ impl Browser {
         self.tabs[tab].shown.last().map(|(_, count)| *count)
     }
 
+    fn state(&self, tab: usize) -> CountState {
+        self.tabs[tab].relay.state(self.now)
+    }
+
     fn is_stale(&self, tab: usize) -> bool {
-        self.tabs[tab].relay.is_stale(self.now)
+        self.state(tab) != CountState::Live
     }
 }
 
@@ -160,7 +168,18 @@ fn news_are_read_from_words() {
         ("ana", Count { value: Some(5), stale: false, as_of: Timestamp::from_millis(12) })
     );
     assert_eq!(News::read("ana - stale 12").unwrap().count, Count::unknown(Timestamp::from_millis(12)));
-    for text in ["", "ana", "ana 5 live", "ana 5 live x"] {
+    for text in [
+        "",
+        "ana",
+        "ana 5 live",
+        "ana 5 live x",
+        "ana x live 1",
+        "ana -5 live 1",
+        "ana 1.5 live 1",
+        "ana 5 new 1",
+        "ana 5 live 1 more",
+        " 5 live 1",
+    ] {
         assert_eq!(News::read(text), None, "{text:?}");
     }
 }
@@ -309,7 +328,8 @@ fn a_hidden_leader_whose_timers_are_held_back_is_replaced_by_a_tab_in_sight() {
 #[test]
 fn where_tabs_cannot_share_each_has_its_own_stream() {
     let mut alone = Relay::new("a".to_owned());
-    let watching = Event::Watching { channels: vec!["ana".to_owned()], shares: false, hidden: false };
+    let watching =
+        Event::Watching { channels: vec!["ana".to_owned()], shares: false, hidden: false, needed: true };
     let todo = alone.on(watching, 0.0, 0.5);
     assert!(todo.contains(&Command::Open(vec!["ana".to_owned()])), "{todo:?}");
     assert!(!todo.iter().any(|command| matches!(command, Command::Lead { .. })));
@@ -318,7 +338,8 @@ fn where_tabs_cannot_share_each_has_its_own_stream() {
 #[test]
 fn a_browser_that_refuses_its_locks_is_one_that_has_none() {
     let mut refused = Relay::new("a".to_owned());
-    let watching = Event::Watching { channels: vec!["ana".to_owned()], shares: true, hidden: false };
+    let watching =
+        Event::Watching { channels: vec!["ana".to_owned()], shares: true, hidden: false, needed: true };
     assert!(refused.on(watching, 0.0, 0.5).contains(&Command::Lead { steal: false }));
     let todo = refused.on(Event::Taken, 1.0, 0.5);
     assert!(todo.contains(&Command::Open(vec!["ana".to_owned()])), "{todo:?}");
@@ -370,11 +391,11 @@ fn tabs_that_hear_nothing_for_a_minute_take_the_lock_at_random_moments() {
     for (random, pause) in [(0.0, 500.0), (1.0, 5_000.0)] {
         let mut tab = Relay::new("a".to_owned());
         let channels = vec!["ana".to_owned()];
-        tab.on(Event::Watching { channels, shares: true, hidden: true }, 0.0, 0.5);
+        tab.on(Event::Watching { channels, shares: true, hidden: true, needed: true }, 0.0, 0.5);
         tab.on(Event::Said("here".to_owned()), 0.0, 0.5);
         let steals = |todo: Vec<Command>| todo.contains(&Command::Lead { steal: true });
         assert!(!steals(tab.on(Event::Woken, 60_000.0, random)));
-        assert!(tab.is_stale(60_000.0));
+        assert_ne!(tab.state(60_000.0), CountState::Live);
         assert_eq!(tab.wait(60_100.0), Some(pause - 100.0));
         assert!(steals(tab.on(Event::Woken, 60_000.0 + pause, random)));
     }
@@ -404,4 +425,181 @@ fn a_page_without_badges_has_no_stream_and_no_timer() {
     assert_eq!(browser.tabs[tab].relay.wait(browser.now), None);
     browser.watch(tab, &["eva"]);
     assert_eq!(browser.tabs[tab].stream, ["eva"]);
+}
+
+#[test]
+fn what_cannot_be_read_is_neither_news_nor_a_sign_of_life() {
+    let mut browser = Browser::default();
+    browser.open_each(&["ana", "eva"]);
+    browser.news("ana", 3);
+    browser.news("eva", 3);
+    for _ in 0..4 {
+        browser.pass(10_000.0, false);
+        for tab in 0..2 {
+            let wakes = browser.tabs[tab].wakes;
+            browser.on(tab, Event::Count("<h1>Bad gateway</h1>".to_owned()));
+            browser.on(tab, Event::Count(String::new()));
+            browser.on(tab, Event::Said("news junk".to_owned()));
+            browser.on(tab, Event::Said("junk".to_owned()));
+            assert_eq!(browser.tabs[tab].wakes, wakes);
+        }
+    }
+    assert!(browser.is_stale(0) && browser.is_stale(1), "after half a minute without a word");
+    assert_eq!((browser.shown(0), browser.shown(1)), (Some(3), Some(3)));
+}
+
+#[test]
+fn a_leader_that_hangs_without_a_word_is_replaced_within_ten_seconds_of_being_looked_for() {
+    let mut browser = Browser::default();
+    browser.open_each(&["ana", "eva"]);
+    browser.news("eva", 3);
+    browser.on(1, Event::Seen { hidden: true });
+    browser.pass(20_000.0, false);
+    browser.tabs[0].frozen = true;
+    browser.on(1, Event::Seen { hidden: false });
+    browser.pass(6_500.0, false);
+    browser.news("eva", 4);
+    assert_eq!((browser.shown(1), browser.is_stale(1)), (Some(4), false));
+}
+
+#[test]
+fn a_leader_that_hangs_is_noticed_also_by_a_tab_that_was_in_sight_all_along() {
+    let mut browser = Browser::default();
+    browser.open_each(&["ana", "eva"]);
+    browser.news("eva", 3);
+    browser.tabs[0].frozen = true;
+    browser.pass(20_000.0, false);
+    assert_eq!((browser.streams(), browser.lock), (2, Some(1)), "the browser has not ended the other");
+}
+
+#[test]
+fn a_tab_that_comes_into_sight_leaves_a_leader_that_answers_alone() {
+    let mut browser = Browser::default();
+    browser.open_each(&["ana", "eva"]);
+    let opened = browser.opened;
+    for hidden in [true, false, true, false] {
+        browser.on(1, Event::Seen { hidden });
+        browser.pass(10_000.0, true);
+    }
+    assert_eq!((browser.opened, browser.lock), (opened, Some(0)));
+}
+
+#[test]
+fn a_page_that_comes_back_is_stale_until_there_are_news() {
+    let mut browser = Browser::default();
+    let tab = browser.open(&["ana"]);
+    browser.news("ana", 3);
+    assert!(!browser.is_stale(tab));
+    browser.on(tab, Event::Closed);
+    browser.now += 3_600_000.0;
+    browser.watch(tab, &["ana"]);
+    assert_eq!(browser.state(tab), CountState::Stale);
+    browser.on(tab, Event::Answered(true));
+    browser.pass(2_000.0, false);
+    assert_eq!(
+        browser.state(tab),
+        CountState::Stale,
+        "an answer tells that the server is there, and no count"
+    );
+    browser.news("ana", 4);
+    assert_eq!(browser.state(tab), CountState::Live);
+}
+
+#[test]
+fn streams_that_are_refused_make_a_number_stale_and_then_unknown() {
+    let mut browser = Browser::default();
+    let tab = browser.open(&["ana"]);
+    browser.on(tab, Event::Broken);
+    let mut seen = vec![browser.state(tab)];
+    for _ in 0..70 {
+        browser.pass(1_000.0, false);
+        if !browser.tabs[tab].stream.is_empty() {
+            browser.on(tab, Event::Broken);
+        }
+        seen.push(browser.state(tab));
+    }
+    let (stale, unknown) = (CountState::Stale, CountState::Unknown);
+    assert_eq!(seen[0], CountState::Live, "a break that is mended at once doesn't show");
+    assert!(seen[1..60].iter().all(|state| *state == stale), "{seen:?}");
+    assert!(seen[61..].iter().all(|state| *state == unknown), "{seen:?}");
+}
+
+#[test]
+fn without_a_stream_the_number_follows_the_answers_of_beats_and_of_the_pages_own_questions() {
+    let mut browser = Browser::default();
+    let tab = browser.open(&["ana"]);
+    browser.on(tab, Event::Told("ana 7 live 0".to_owned()));
+    assert_eq!(browser.shown(tab), None, "beside a stream, an answer may be the older of two");
+    browser.on(tab, Event::Broken);
+    browser.on(tab, Event::Told("ana 8 live 0".to_owned()));
+    assert_eq!((browser.shown(tab), browser.state(tab)), (Some(8), CountState::Live));
+    for _ in 0..60 {
+        browser.pass(1_000.0, false);
+        if !browser.tabs[tab].stream.is_empty() {
+            browser.on(tab, Event::Broken);
+        }
+        if browser.tabs[tab].counted > 0 {
+            browser.tabs[tab].counted = 0;
+            browser.on(tab, Event::Told("ana 9 live 0,eva 1 live 0".to_owned()));
+        }
+    }
+    assert_eq!((browser.shown(tab), browser.state(tab)), (Some(9), CountState::Live));
+    browser.pass(21_000.0, false);
+    assert!(browser.is_stale(tab), "answers don't last");
+}
+
+#[test]
+fn an_answer_about_one_channel_says_nothing_about_the_others() {
+    let mut browser = Browser::default();
+    let tab = browser.open(&["ana", "eva"]);
+    browser.on(tab, Event::Broken);
+    browser.pass(2_000.0, false);
+    browser.on(tab, Event::Told("ana 8 live 0".to_owned()));
+    assert_eq!(browser.shown(tab), Some(8));
+    assert!(browser.is_stale(tab));
+    browser.on(tab, Event::Told("ana 8 live 0,eva - stale 0".to_owned()));
+    assert!(!browser.is_stale(tab));
+}
+
+#[test]
+fn a_tab_that_only_reads_rests_while_nobody_sees_it_and_is_stale_until_there_are_news() {
+    for shares in [true, false] {
+        let mut tab = Relay::new("a".to_owned());
+        let watching =
+            |hidden| Event::Watching { channels: vec!["ana".to_owned()], shares, hidden, needed: false };
+        assert_eq!(tab.on(watching(true), 0.0, 0.5), [], "it begins only when somebody sees it");
+        assert_eq!(tab.wait(0.0), None);
+        assert_ne!(tab.on(Event::Seen { hidden: false }, 1_000.0, 0.5), []);
+        if shares {
+            assert_eq!(tab.state(1_000.0), CountState::Stale);
+            tab.on(Event::Granted, 1_000.0, 0.5);
+        }
+        tab.on(Event::Count("ana 3 live 1".to_owned()), 1_100.0, 0.5);
+        assert_eq!(tab.state(1_100.0), CountState::Live);
+        let todo = tab.on(Event::Seen { hidden: true }, 2_000.0, 0.5);
+        assert!(todo.contains(&Command::Close) && todo.contains(&Command::Resign), "{todo:?}");
+        assert_eq!(tab.state(2_000.0), CountState::Stale);
+        tab.on(Event::Closed, 3_000.0, 0.5);
+        assert_eq!(tab.on(Event::Seen { hidden: false }, 3_100.0, 0.5), [], "one that is closed stays so");
+    }
+}
+
+#[test]
+fn a_viewers_page_rests_only_where_tabs_cannot_share() {
+    for shares in [true, false] {
+        let mut tab = Relay::new("a".to_owned());
+        let channels = vec!["ana".to_owned()];
+        tab.on(Event::Watching { channels, shares, hidden: false, needed: true }, 0.0, 0.5);
+        let todo = tab.on(Event::Seen { hidden: true }, 1_000.0, 0.5);
+        assert_eq!(todo.contains(&Command::Close), !shares, "{todo:?}");
+    }
+}
+
+#[test]
+fn a_name_that_is_not_one_of_a_channel_is_left_out_of_the_stream() {
+    let mut browser = Browser::default();
+    browser.open(&["ana", "No name", ""]);
+    browser.on(0, Event::Said("want x eva,../live,a&b,".to_owned()));
+    browser.on(0, Event::Said("want".to_owned()));
+    assert_eq!(browser.tabs[0].stream, ["ana", "eva"]);
 }

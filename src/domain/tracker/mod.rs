@@ -6,7 +6,9 @@
 //! - One request is under way at a time; one that is never answered (the laptop slept) is given up after
 //!   [`ANSWER_TIMEOUT`].
 //! - Beats are due 80–100 % of the interval after the last, at random, so that pages which opened together drift apart.
-//! - Failures back off with jitter and never end anything.
+//! - Failures back off with jitter and never end anything, whatever the server asks for.
+//! - A page that hides says so a second later: one that is closing also hides, and its leave may get lost. Then its lease is
+//!   the short one.
 //! - Nothing is sent before [`Event::Opened`] and, but for the leave, after [`Event::Closed`].
 //!
 //! Instants are milliseconds of any clock that keeps running while the machine sleeps; when it is set back, the next
@@ -20,6 +22,12 @@ const BACK_OFF: (f64, f64) = (1_000.0, 30_000.0);
 
 /// How long after [`Event::Unloading`] a page that is still there joins again, in milliseconds.
 const STAYED: f64 = 2_000.0;
+
+/// The longest wait that a server may ask for, in milliseconds.
+const LONGEST_RETRY: f64 = 120_000.0;
+
+/// How long a page is hidden before it says so, in milliseconds.
+const HIDE_AFTER: f64 = 1_000.0;
 
 /// The longest wait between wake-ups, in milliseconds: a clock that was set back is noticed after it.
 const LONGEST_NAP: f64 = 60_000.0;
@@ -82,6 +90,8 @@ pub enum Command {
 pub struct Tracker {
     phase: Phase,
     hidden: bool,
+    /// What the last beat said of that.
+    said_hidden: bool,
     /// Whether the server has answered a join of this session.
     joined: bool,
     /// When the request under way was sent, if there is one.
@@ -112,6 +122,7 @@ impl Tracker {
         Self {
             phase: Phase::Idle,
             hidden: false,
+            said_hidden: false,
             joined: false,
             sent: None,
             due: 0.0,
@@ -125,13 +136,20 @@ impl Tracker {
     pub fn on(&mut self, event: Event, now: f64, random: f64) -> Option<Command> {
         match event {
             Event::Opened { hidden } => {
-                *self =
-                    Self { phase: Phase::Watching, hidden, due: now, last: now, ..Self::new(self.interval) };
+                *self = Self {
+                    phase: Phase::Watching,
+                    hidden,
+                    said_hidden: hidden,
+                    due: now,
+                    last: now,
+                    ..Self::new(self.interval)
+                };
             }
             Event::Seen { hidden } => {
-                if self.hidden != hidden {
-                    self.hidden = hidden;
-                    self.hurry(now);
+                self.hidden = hidden;
+                if hidden != self.said_hidden && self.phase == Phase::Watching {
+                    let at = if hidden { now + HIDE_AFTER } else { now };
+                    self.due = if self.sent.is_some() { at } else { self.due.min(at) };
                 }
             }
             Event::Woken => {}
@@ -144,14 +162,13 @@ impl Tracker {
                 self.joined = active;
                 self.interval = interval.unwrap_or(self.interval);
                 self.failures = 0;
+                let next = if active {
+                    now + self.interval * (0.8 + 0.2 * random)
+                } else {
+                    now + BACK_OFF.0 * random
+                };
                 // What changed while the request was under way is still due.
-                if self.due <= self.sent.unwrap_or(now) {
-                    self.due = if active {
-                        now + self.interval * (0.8 + 0.2 * random)
-                    } else {
-                        now + BACK_OFF.0 * random
-                    };
-                }
+                self.due = if self.hidden == self.said_hidden { next } else { next.min(self.due) };
                 self.sent = None;
             }
             Event::Failed { retry_after } => self.back_off(now, retry_after, random),
@@ -207,15 +224,17 @@ impl Tracker {
         self.due = now;
         self.last = now;
         let hidden = self.hidden;
+        self.said_hidden = hidden;
         Some(if self.joined { Command::Heartbeat { hidden } } else { Command::Join { hidden } })
     }
 
     fn back_off(&mut self, now: f64, retry_after: f64, random: f64) {
+        let asked = retry_after.min(LONGEST_RETRY);
         let doubled = BACK_OFF.0 * f64::from(1_u32 << self.failures.min(10));
         self.failures = self.failures.saturating_add(1);
         self.sent = None;
         self.last = now;
-        self.due = now + (doubled.min(BACK_OFF.1) * (0.5 + 0.5 * random)).max(retry_after);
+        self.due = now + (doubled.min(BACK_OFF.1) * (0.5 + 0.5 * random)).max(asked);
     }
 }
 

@@ -49,20 +49,32 @@ fn a_stream_event_beats_when_the_browser_holds_the_timer_back() {
 }
 
 #[test]
-fn hiding_and_coming_back_beat_at_once_and_say_which() {
+fn hiding_beats_after_a_second_and_coming_back_at_once_and_both_say_which() {
     let mut tracker = joined();
-    assert_eq!(tracker.on(Event::Seen { hidden: true }, 5_000.0, 0.5), Some(Heartbeat { hidden: true }));
-    tracker.on(ANSWERED, 5_001.0, 0.5);
-    assert_eq!(tracker.on(Event::Seen { hidden: true }, 6_000.0, 0.5), None, "no news");
+    assert_eq!(tracker.on(Event::Seen { hidden: true }, 5_000.0, 0.5), None);
+    assert_eq!(tracker.wait(5_000.0), Some(1_000.0));
+    assert_eq!(tracker.on(Event::Woken, 6_000.0, 0.5), Some(Heartbeat { hidden: true }));
+    tracker.on(ANSWERED, 6_001.0, 0.5);
+    assert_eq!(tracker.on(Event::Seen { hidden: true }, 6_500.0, 0.5), None, "no news");
     assert_eq!(tracker.on(Event::Seen { hidden: false }, 7_000.0, 0.5), Some(VISIBLE));
 }
 
 #[test]
-fn hiding_while_a_request_is_under_way_beats_as_soon_as_it_is_answered() {
+fn a_page_that_hides_because_it_closes_says_nothing_of_being_hidden() {
+    let mut tracker = joined();
+    assert_eq!(tracker.on(Event::Seen { hidden: true }, 5_000.0, 0.5), None);
+    assert_eq!(tracker.on(Event::Closed, 5_010.0, 0.5), Some(Leave));
+}
+
+#[test]
+fn hiding_while_a_request_is_under_way_is_said_soon_after_its_answer() {
     let mut tracker = Tracker::new(30_000.0);
     tracker.on(OPENED, 0.0, 0.5);
     assert_eq!(tracker.on(Event::Seen { hidden: true }, 50.0, 0.5), None);
-    assert_eq!(tracker.on(ANSWERED, 100.0, 0.5), Some(Heartbeat { hidden: true }));
+    assert_eq!(tracker.on(ANSWERED, 100.0, 0.5), None);
+    assert_eq!(tracker.on(Event::Woken, 1_050.0, 0.5), Some(Heartbeat { hidden: true }));
+    assert_eq!(tracker.on(Event::Seen { hidden: false }, 1_050.0, 0.5), None, "one at a time");
+    assert_eq!(tracker.on(ANSWERED, 1_100.0, 0.5), Some(VISIBLE));
 }
 
 #[test]
@@ -92,6 +104,15 @@ fn back_off_is_jittered_and_heeds_retry_after() {
     tracker.on(Event::Failed { retry_after: 90_000.0 }, 30_000.0, 0.5);
     assert_eq!(tracker.on(Event::Woken, 119_999.0, 0.5), None);
     assert_eq!(tracker.on(Event::Woken, 120_000.0, 0.5), Some(VISIBLE));
+}
+
+#[test]
+fn a_server_that_asks_for_an_hour_is_asked_again_after_two_minutes() {
+    let mut tracker = joined();
+    tracker.on(Event::Woken, 30_000.0, 0.5);
+    tracker.on(Event::Failed { retry_after: 3_600_000.0 }, 30_000.0, 0.5);
+    assert_eq!(tracker.on(Event::Woken, 149_999.0, 0.5), None);
+    assert_eq!(tracker.on(Event::Woken, 150_000.0, 0.5), Some(VISIBLE));
 }
 
 #[test]

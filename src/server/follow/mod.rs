@@ -63,6 +63,22 @@ impl Follows {
         self.0.count(channel).await
     }
 
+    /// Whether a browser follows a channel by any of its ids, and how many do.
+    ///
+    /// # Errors
+    /// When the place can't tell.
+    pub async fn of(
+        &self,
+        channel: &ChannelId,
+        ids: impl Iterator<Item = ViewerId>,
+    ) -> Result<Followed, StoreError> {
+        let mut following = false;
+        for id in ids {
+            following = following || self.0.has(channel, id).await?;
+        }
+        Ok(Followed { following, followers: self.0.count(channel).await? })
+    }
+
     /// Does what `wish` says, or the opposite of what was where nothing is wished. `earlier` is the id by which the same
     /// browser followed before, if it had another: the new one takes its place, since a browser is one follower.
     ///

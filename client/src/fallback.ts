@@ -1,0 +1,32 @@
+/**
+ * What takes the place of an island that can't be had: there is no WebAssembly, it does not load, or the island broke. It is
+ * the element for the badge, and the tracker. Served as /fallback.js, which a page loads when it comes to that.
+ */
+
+import { load, persist } from "./retry.ts";
+import type { TrackOptions } from "./tracker.ts";
+
+const replaceBadge = async (badge: HTMLElement) => {
+  const [role, locale, channel, count] = badge.dataset.island!.split(" ") as [string, string, string, string];
+  await persist((nth) => load("./widget.js", nth));
+  const element = document.createElement("viewer-counter");
+  element.setAttribute("channel", channel);
+  element.setAttribute("locale", locale);
+  if (count !== "-") element.setAttribute("count", count);
+  if (role === "viewer") element.setAttribute("track", "");
+  badge.replaceWith(element);
+};
+
+const track = async (channel: string) => {
+  type Tracker = { track(options: TrackOptions): void };
+  const { track } = await persist((nth) => load<Tracker>("./tracker.js", nth));
+  track({ api: new URL("api/viewer/", import.meta.url).href, channel, onceSeen: true });
+};
+
+/** Does what an island is there for. */
+export const takeOver = (island: Element): void => {
+  const badge = island.querySelector<HTMLElement>(".viewer-counter[data-island]");
+  if (badge) void replaceBadge(badge);
+  const tracker = island.querySelector<HTMLElement>(".embed-viewer-tracker[data-island]");
+  if (tracker) void track(tracker.dataset.island!);
+};

@@ -1,0 +1,135 @@
+/**
+ * The life of a page as a viewer. The same rules as in src/domain/tracker, which explains them; tests/sequences holds
+ * both to the same behaviour.
+ */
+
+const ANSWER_TIMEOUT = 15e3;
+const BACK_OFF = [1e3, 30e3] as const;
+const LONGEST_RETRY = 120e3;
+const STAYED = 2e3;
+const HIDE_AFTER = 1e3;
+const LONGEST_NAP = 60e3;
+
+/** What happens to a page, with its argument. */
+export const enum Event {
+  /** It is there, or back: a viewer from here on, in a new session. Argument: whether nobody sees it. */
+  Opened,
+  /** It went out of sight, or came back. Argument: whether nobody sees it. */
+  Seen,
+  /** An occasion to see whether a beat is due. */
+  Woken,
+  Online,
+  /** The request was answered. */
+  Answered,
+  /** The request failed. Argument: how long the server asks to wait. */
+  Failed,
+  /** The browser is about to unload it; it may also stay. */
+  Unloading,
+  /** It is closing, or is no viewer any more. */
+  Closed,
+}
+
+/** What the answer to a beat says. */
+export interface Answer {
+  /** Whether the server counts the session. */
+  active: boolean;
+  /** The interval of beats, if it says. */
+  interval?: number;
+}
+
+/** What a page has to send. */
+export const enum Send {
+  Nothing,
+  Join,
+  Heartbeat,
+  Leave,
+}
+
+const enum Phase {
+  Idle,
+  Watching,
+  /** It has left, and joins again when a beat is due. */
+  Unloading,
+  Left,
+}
+
+/** `interval`: milliseconds between beats, until the server's answer says otherwise. */
+export const makeTracker = (interval: number) => {
+  let phase = Phase.Idle;
+  let hidden = false;
+  let saidHidden = false;
+  let hasJoined = false;
+  let sentAt: number | undefined;
+  let dueAt = 0;
+  let lastAt = 0;
+  let failures = 0;
+
+  const isAwake = () => phase === Phase.Watching || phase === Phase.Unloading;
+
+  const backOff = (now: number, retryAfter: number, random: number) => {
+    const doubled = Math.min(BACK_OFF[0] * 2 ** Math.min(failures++, 10), BACK_OFF[1]);
+    sentAt = undefined;
+    lastAt = now;
+    dueAt = now + Math.max(doubled * (0.5 + 0.5 * random), Math.min(retryAfter, LONGEST_RETRY));
+  };
+
+  return {
+    /** Whether the page is hidden, to be said with what is sent. */
+    isHidden: () => hidden,
+    /** Takes in what has happened and says what to send. */
+    on(event: Event, argument: unknown, now: number, random: number): Send {
+      if (event === Event.Opened) {
+        phase = Phase.Watching;
+        hidden = saidHidden = argument as boolean;
+        hasJoined = false;
+        sentAt = undefined;
+        dueAt = lastAt = now;
+        failures = 0;
+      } else if (event === Event.Seen) {
+        hidden = argument as boolean;
+        if (hidden !== saidHidden && phase === Phase.Watching) {
+          const at = hidden ? now + HIDE_AFTER : now;
+          dueAt = sentAt === undefined ? Math.min(dueAt, at) : at;
+        }
+      } else if (event === Event.Online) {
+        if (failures && phase === Phase.Watching) dueAt = now;
+      } else if (event === Event.Answered) {
+        const answer = argument as Answer;
+        hasJoined = answer.active;
+        interval = answer.interval ?? interval;
+        failures = 0;
+        const next = now + (hasJoined ? interval * (0.8 + 0.2 * random) : BACK_OFF[0] * random);
+        // What changed while the request was under way is still due.
+        dueAt = hidden === saidHidden ? next : Math.min(next, dueAt);
+        sentAt = undefined;
+      } else if (event === Event.Failed) {
+        backOff(now, argument as number, random);
+      } else if (event === Event.Unloading) {
+        if (phase !== Phase.Watching) return Send.Nothing;
+        phase = Phase.Unloading;
+        hasJoined = false;
+        sentAt = undefined;
+        lastAt = now;
+        dueAt = failures ? Math.max(dueAt, now + STAYED) : now + STAYED;
+        return Send.Leave;
+      } else if (event === Event.Closed) {
+        const wasWatching = phase === Phase.Watching;
+        phase = Phase.Left;
+        return wasWatching ? Send.Leave : Send.Nothing;
+      }
+      if (sentAt !== undefined && (now < sentAt || now - sentAt >= ANSWER_TIMEOUT)) backOff(now, 0, 0);
+      if (!isAwake() || sentAt !== undefined || (now < dueAt && now >= lastAt)) {
+        return Send.Nothing;
+      }
+      phase = Phase.Watching;
+      sentAt = dueAt = lastAt = now;
+      saidHidden = hidden;
+      return hasJoined ? Send.Heartbeat : Send.Join;
+    },
+    /** In how many milliseconds to wake it; undefined if there is nothing to wake it for. */
+    wait: (now: number) =>
+      isAwake()
+        ? Math.min(Math.max((sentAt === undefined ? dueAt : sentAt + ANSWER_TIMEOUT) - now, 0), LONGEST_NAP)
+        : undefined,
+  };
+};

@@ -1,0 +1,140 @@
+/**
+ * When a page's event stream is to be opened anew, and how current what it shows is. The same rules as in
+ * src/domain/watchdog.rs, which explains them; tests/sequences holds both to the same behaviour.
+ *
+ * `now` is milliseconds of a clock that goes on while the machine sleeps, `random` from 0 to 1, fresh at each call.
+ */
+
+const ASK_AFTER = 13e3;
+export const ANSWER_TIMEOUT = 5e3;
+const COUNT_AFTER = [8e3, 4e3] as const;
+const ANSWER_LASTS = 20e3;
+export const STALE_AFTER = 30e3;
+const DEAD_AFTER = 60e3;
+export const UNKNOWN_AFTER = 60e3;
+const LEADER_TIMEOUT = [4e3, 2e3] as const;
+const PAUSE = [500, 4500, 8500] as const;
+const GRACE = 1e3;
+
+/** What to do about a stream. */
+export const enum Verdict {
+  Fine,
+  /** Ask the server whether it is there. */
+  Ask,
+  /** Ask the server for the counts. */
+  Count,
+  Reopen,
+}
+
+/** How current what is shown is. */
+export const enum State {
+  Live,
+  Stale,
+  Unknown,
+}
+
+export type Watchdog = ReturnType<typeof makeWatchdog>;
+
+export const makeWatchdog = () => {
+  let heardAt = 0;
+  let knownAt = 0;
+  let askAt = 0;
+  /** When to open it again; 0 if it didn't break. */
+  let reopenAt = 0;
+  let failures = 0;
+  let staleAt = Infinity;
+  let needsNews = false;
+
+  const begun = (now: number, wasAway: boolean) => {
+    heardAt = knownAt = now;
+    askAt = now + ASK_AFTER;
+    reopenAt = failures = 0;
+    staleAt = Infinity;
+    needsNews = wasAway;
+  };
+  const opened = (now: number) => {
+    heardAt = now;
+    reopenAt = 0;
+    if (!failures) askAt = now + ASK_AFTER;
+  };
+  const answered = (now: number, isAnswered: boolean) => {
+    askAt = now + (isAnswered ? ASK_AFTER : ANSWER_TIMEOUT);
+    if (!isAnswered) staleAt = Math.min(staleAt, now);
+    else if (!failures) staleAt = Infinity;
+  };
+  /** Whether the stream tells the counts. If not, answers do. */
+  const isHeard = (now: number) => !failures && !needsNews && now - heardAt < STALE_AFTER;
+  const isBroken = () => !!reopenAt;
+
+  return {
+    begun,
+    opened,
+    reopened(now: number) {
+      failures ||= 1;
+      opened(now);
+    },
+    /** Another tab was asked for its stream. */
+    asked(now: number, random: number) {
+      reopenAt ||= now + LEADER_TIMEOUT[0] + LEADER_TIMEOUT[1] * random;
+    },
+    found() {
+      reopenAt = 0;
+    },
+    heard(now: number) {
+      begun(now, false);
+    },
+    broke(now: number, random: number) {
+      reopenAt = now + PAUSE[0] + PAUSE[failures ? 2 : 1] * random;
+      if (!failures) {
+        staleAt = Math.min(staleAt, now + GRACE);
+        askAt = Math.min(askAt, now + GRACE + COUNT_AFTER[0] * random);
+      }
+      failures++;
+    },
+    /** The network is gone. */
+    cutOff(now: number) {
+      staleAt = now;
+    },
+    answered,
+    /** The server has answered with the counts of all that is shown. */
+    told(now: number, random: number) {
+      answered(now, true);
+      if (!isHeard(now)) {
+        askAt = now + COUNT_AFTER[0] + COUNT_AFTER[1] * random;
+        staleAt = now + ANSWER_LASTS;
+        knownAt = now;
+        needsNews = false;
+      }
+    },
+    isHeard,
+    isBroken,
+    check(now: number, isHidden: boolean) {
+      if (now < Math.max(heardAt, knownAt)) {
+        // The clock was set back.
+        heardAt = knownAt = now;
+        askAt = now + ASK_AFTER;
+        reopenAt &&= now;
+        if (staleAt < Infinity) staleAt = now;
+      }
+      const isDead = now - heardAt >= DEAD_AFTER;
+      if (isDead && !failures) staleAt = Math.min(staleAt, now);
+      if (isBroken() ? now >= reopenAt : isDead) return Verdict.Reopen;
+      if (isHidden || now < askAt) return Verdict.Fine;
+      askAt = now + 2 * ANSWER_TIMEOUT;
+      return isHeard(now) ? Verdict.Ask : Verdict.Count;
+    },
+    state(now: number) {
+      if (!needsNews && now < staleAt && now - Math.max(heardAt, knownAt) < STALE_AFTER) return State.Live;
+      return now - knownAt < UNKNOWN_AFTER ? State.Stale : State.Unknown;
+    },
+    /** In how many milliseconds to check again. */
+    wait(now: number, isHidden: boolean) {
+      let next = reopenAt || heardAt + DEAD_AFTER;
+      if (!isHidden) next = Math.min(next, askAt);
+      for (const at of [staleAt, Math.max(heardAt, knownAt) + STALE_AFTER, knownAt + UNKNOWN_AFTER]) {
+        if (now < at) next = Math.min(next, at);
+      }
+      return Math.min(Math.max(next - now, 0), DEAD_AFTER);
+    },
+  };
+};

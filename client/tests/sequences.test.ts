@@ -1,0 +1,84 @@
+/**
+ * Replays the sequences that tests/it/sequences.rs has recorded from the rules in Rust: here they have to come to the same.
+ */
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+
+import { Event, makeRelay, type Host } from "../src/rules/relay.ts";
+import * as tracker from "../src/rules/tracker.ts";
+
+const load = <Step>(name: string) =>
+  JSON.parse(readFileSync(`tests/sequences/${name}.json`, "utf8")) as Step[][];
+
+test("the relay", () => {
+  const events: Record<string, Event> = {
+    watching: Event.Watching,
+    seen: Event.Seen,
+    closed: Event.Closed,
+    granted: Event.Granted,
+    taken: Event.Taken,
+    said: Event.Said,
+    count: Event.Count,
+    tick: Event.Tick,
+    broken: Event.Broken,
+    answered: Event.Answered,
+    told: Event.Told,
+    online: Event.Online,
+    offline: Event.Offline,
+    woken: Event.Woken,
+  };
+  type Step = [number, number, string, unknown, string, number | null, unknown[][]];
+  const sequences = load<Step>("relay");
+  assert.ok(sequences.length >= 50);
+  for (const [nth, sequence] of sequences.entries()) {
+    let todo: unknown[][] = [];
+    const host = new Proxy({} as Host, {
+      get:
+        (_, command: string) =>
+        (...args: unknown[]) =>
+          // As it was at that moment.
+          todo.push([command, ...(JSON.parse(JSON.stringify(args)) as unknown[])]),
+    });
+    const relay = makeRelay("me", host);
+    for (const [at, [now, random, name, argument, state, wait, commands]] of sequence.entries()) {
+      todo = [];
+      relay.on(events[name]!, argument, now, random);
+      assert.deepEqual(
+        [todo, ["live", "stale", "unknown"][relay.state(now)], relay.wait(now) ?? null],
+        [commands, state, wait],
+        `sequence ${nth + 1}, step ${at + 1}: ${name} ${JSON.stringify(argument)}`,
+      );
+    }
+  }
+});
+
+test("the tracker", () => {
+  const events: Record<string, tracker.Event> = {
+    opened: tracker.Event.Opened,
+    seen: tracker.Event.Seen,
+    woken: tracker.Event.Woken,
+    online: tracker.Event.Online,
+    answered: tracker.Event.Answered,
+    failed: tracker.Event.Failed,
+    unloading: tracker.Event.Unloading,
+    closed: tracker.Event.Closed,
+  };
+  type Step = [number, number, string, unknown, number | null, [string, boolean?] | null];
+  const sequences = load<Step>("tracker");
+  assert.ok(sequences.length >= 50);
+  for (const [nth, sequence] of sequences.entries()) {
+    const machine = tracker.makeTracker(30_000);
+    for (const [at, [now, random, name, argument, wait, command]] of sequence.entries()) {
+      const send = machine.on(events[name]!, argument, now, random);
+      const hidden = machine.isHidden();
+      const sent = [null, ["join", hidden], ["heartbeat", hidden], ["leave"]][send];
+      assert.deepEqual(
+        [sent, machine.wait(now) ?? null],
+        [command, wait],
+        `sequence ${nth + 1}, step ${at + 1}: ${name} ${JSON.stringify(argument)}`,
+      );
+    }
+  }
+});
