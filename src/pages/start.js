@@ -45,7 +45,8 @@ const without = async (island) => {
 };
 
 const idle = self.requestIdleCallback ?? setTimeout;
-await new Promise((done) => idle(done));
+// A page that is never idle would otherwise stay dead.
+await new Promise((done) => idle(done, { timeout: 2e3 }));
 const [script, wasm] = ["link[rel=modulepreload]", "link[as=fetch]"].map(address);
 const islands = document.querySelectorAll("leptos-island");
 try {
