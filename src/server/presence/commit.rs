@@ -1,6 +1,9 @@
 //! Group commit: while a write is under way, operations gather; the next write takes them all. Alone, an operation waits
 //! for nothing; under load, writes get fewer and larger by themselves.
 //!
+//! An operation that had to wait for longer than [`PROMPT`] is written as what happened when it was accepted, so that no
+//! lease is longer because the store was slow.
+//!
 //! Every operation is answered by the write that held it. Stores that take many channels in one call have one write under
 //! way; where each channel has its own call, each has its own, so that one that is slow keeps no other waiting.
 
@@ -14,7 +17,10 @@ use std::{
 use futures::FutureExt;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
-use tokio::{sync::oneshot, time::sleep};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -22,11 +28,18 @@ use crate::{
     server::store::{Batch, MAX_OPS, Reading, Store, StoreError, Written},
 };
 
+/// How long an operation may wait and still count as happening when it is written.
+const PROMPT: Duration = Duration::from_millis(250);
+
+/// Says what an operation is after it has waited: it happened so long ago.
+type Backdate = dyn Fn(Op, Duration) -> Op + Send + Sync;
+
 /// Writes to a store.
 pub struct GroupCommit {
     store: Arc<dyn Store>,
     /// The shortest time between two writes.
     interval: Duration,
+    backdate: Box<Backdate>,
     /// What has gathered behind the write that is under way, by channel or, under `None`, for all. A lane is there for
     /// as long as a write is.
     lanes: Mutex<HashMap<Option<ChannelId>, Vec<Waiting>>>,
@@ -40,6 +53,7 @@ type Answer = oneshot::Sender<Result<Committed, StoreError>>;
 struct Waiting {
     channel: ChannelId,
     op: Op,
+    since: Instant,
     answer: Answer,
 }
 
@@ -48,15 +62,22 @@ struct Waiting {
 pub struct Committed {
     /// Whether its session is counted.
     pub active: bool,
+    /// It was written as having happened when it was accepted.
+    pub is_backdated: bool,
     /// The channel's count after the write.
     pub reading: Reading,
 }
 
 impl GroupCommit {
-    /// Writes to `store`, once per `interval` at most.
+    /// Writes to `store`, once per `interval` at most. `backdate` turns an operation into one that happened so long ago.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, interval: Duration) -> Self {
-        Self { store, interval, lanes: Mutex::default(), hurry: CancellationToken::new() }
+    pub fn new(
+        store: Arc<dyn Store>,
+        interval: Duration,
+        backdate: impl Fn(Op, Duration) -> Op + Send + Sync + 'static,
+    ) -> Self {
+        let (lanes, hurry) = (Mutex::default(), CancellationToken::new());
+        Self { store, interval, backdate: Box::new(backdate), lanes, hurry }
     }
 
     /// From now on no write waits for its interval.
@@ -75,7 +96,7 @@ impl GroupCommit {
     /// When the store could not take the write that held it.
     pub async fn write(self: &Arc<Self>, channel: &ChannelId, op: Op) -> Result<Committed, StoreError> {
         let (answer, answered) = oneshot::channel();
-        let waiting = Waiting { channel: channel.clone(), op, answer };
+        let waiting = Waiting { channel: channel.clone(), op, since: Instant::now(), answer };
         let lane = (!self.store.takes_many_channels()).then(|| channel.clone());
         let first = match self.lanes.lock().entry(lane.clone()) {
             Entry::Occupied(mut gathered) => {
@@ -113,9 +134,12 @@ impl GroupCommit {
     }
 
     async fn write_all(&self, work: Vec<Waiting>) {
-        let mut groups: Vec<(Batch, Vec<Answer>)> = Vec::new();
+        let mut groups: Vec<(Batch, Vec<(Answer, bool)>)> = Vec::new();
         let mut open: HashMap<ChannelId, usize> = HashMap::new();
-        for Waiting { channel, op, answer } in work {
+        for Waiting { channel, op: accepted, since, answer } in work {
+            let waited = since.elapsed();
+            let op = if waited > PROMPT { (self.backdate)(accepted, waited) } else { accepted };
+            let answer = (answer, op != accepted);
             match open.get(&channel).map(|at| &mut groups[*at]).filter(|(batch, _)| batch.ops.len() < MAX_OPS)
             {
                 Some((batch, answers)) => {
@@ -135,15 +159,20 @@ impl GroupCommit {
             vec![Err(StoreError::Refused("the store panicked".to_owned())); batches.len()]
         });
         for (answers, written) in answers.into_iter().zip(written) {
-            for (nth, answer) in answers.into_iter().enumerate() {
+            for (nth, (answer, is_backdated)) in answers.into_iter().enumerate() {
                 // Whoever asked may be gone; the write has been done all the same.
-                let _gone = answer.send(committed(&written, nth));
+                let _gone = answer.send(committed(&written, nth, is_backdated));
             }
         }
     }
 }
 
-fn committed(written: &Result<Written, StoreError>, nth: usize) -> Result<Committed, StoreError> {
+fn committed(
+    written: &Result<Written, StoreError>,
+    nth: usize,
+    is_backdated: bool,
+) -> Result<Committed, StoreError> {
     let Written { active, reading } = written.as_ref().map_err(Clone::clone)?;
-    Ok(Committed { active: active.get(nth).copied().unwrap_or_default(), reading: *reading })
+    let active = active.get(nth).copied().unwrap_or_default();
+    Ok(Committed { active, is_backdated, reading: *reading })
 }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::roll::{Completeness, Roll};
 use crate::{
     domain::{
-        Act, ChannelId, Count, LeaseRules, Ledger, Op, Timestamp,
+        Act, ChannelId, Count, LeaseRules, Ledger, Op, Session, Timestamp,
         ledger::{Pending, Why},
     },
     server::{
@@ -122,21 +122,36 @@ impl Memory {
         remembered.ledger.accept(op, now, &self.rules)
     }
 
-    /// The store has taken an operation: it was asked and heard at these instants of the node's clock, and answered with its
-    /// own time.
+    /// The store has taken an operation: it was asked and heard at these instants of the node's clock. `happened` is when it
+    /// happened by the store's clock; `None`: when it was accepted here.
     pub fn confirm(
         &self,
         channel: &ChannelId,
         op: &Op,
         (accepted, heard): (Timestamp, Timestamp),
-        as_of: Timestamp,
+        happened: Option<Timestamp>,
         is_active: bool,
     ) {
-        self.skew.observe(accepted, heard, as_of);
+        if let Some(as_of) = happened {
+            self.skew.observe(accepted, heard, as_of);
+        }
         if let Some(mut remembered) = self.channels.get_mut(channel) {
-            let happened = self.skew.to_node(as_of);
+            let happened = happened.map_or(accepted, |as_of| self.skew.to_node(as_of));
             remembered.ledger.confirm(op, accepted, happened, is_active, &self.rules);
         }
+    }
+
+    /// An operation that happened `waited` ago, as the store takes it; unchanged if the store's clock is not known yet.
+    pub fn backdated(&self, op: Op, waited: Duration, now: Timestamp) -> Op {
+        let millis = u32::try_from(waited.as_millis()).unwrap_or(u32::MAX);
+        let Some(at) = self.skew.to_store(now.minus_millis(millis)) else { return op };
+        let act = match op.act {
+            Act::Join { lease } => Act::Late(Session::beating(at, lease, true)),
+            Act::Heartbeat { lease } => Act::Late(Session::beating(at, lease, false)),
+            Act::Leave => Act::Late(Session::left_unknown(at)),
+            other => other,
+        };
+        Op { act, ..op }
     }
 
     /// The store's clock showed `as_of` between these instants of the node's.

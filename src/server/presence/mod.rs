@@ -89,8 +89,10 @@ impl Presence {
             let memory = Arc::new(memory);
             let (own, clock) = (Arc::clone(&memory), Arc::clone(&clock));
             let interval = policy.update_interval;
+            let (skewed, now) = (Arc::clone(&memory), Arc::clone(&clock));
+            let backdate = move |op, waited: Duration| skewed.backdated(op, waited, now.now());
             Remote {
-                commit: Arc::new(GroupCommit::new(Arc::clone(&store), policy.write_interval)),
+                commit: Arc::new(GroupCommit::new(Arc::clone(&store), policy.write_interval, backdate)),
                 recovery: Arc::new(Recovery::new(
                     Arc::clone(&store),
                     own,
@@ -305,9 +307,10 @@ impl Presence {
         let now = self.0.clock.now();
         let accepted = remote.memory.accept(channel, &op, now);
         match remote.commit.write(channel, op).await {
-            Ok(Committed { active, reading }) => {
+            Ok(Committed { active, is_backdated, reading }) => {
                 let heard = self.0.clock.now();
-                remote.memory.confirm(channel, &op, (now, heard), reading.as_of, active);
+                let happened = if is_backdated { None } else { Some(reading.as_of) };
+                remote.memory.confirm(channel, &op, (now, heard), happened, active);
                 if let (Act::Renew { lease }, true, false) = (op.act, active, accepted) {
                     // Another node has known the session until now.
                     remote.memory.accept(channel, &Op { act: Act::Heartbeat { lease }, ..op }, now);
