@@ -146,7 +146,7 @@ async fn render(state: &AppState, link: &Link, nonce: Nonce, request: Request) -
 /// Where the visitor has found this site. A proxy of ours says whether that was by TLS.
 fn origin(state: &AppState, link: &Link, request: &Request) -> Option<SiteOrigin> {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let host = host.or_else(|| request.uri().authority().map(|authority| authority.as_str()))?;
+    let host = host.or_else(|| request.uri().authority().map(axum::http::uri::Authority::as_str))?;
     let is_proxied = state.proxies.include(link.peer().ip());
     let forwarded = request.headers().get("x-forwarded-proto").filter(|_| is_proxied);
     let is_tls = forwarded.map_or(state.speaks_tls, |proto| proto == "https");

@@ -172,7 +172,7 @@ fn change(session: &mut Session, act: Act, now: Timestamp, rules: &LeaseRules) {
         }
         Act::Leave | Act::LeaveKnown => session.leave(session.not_before(now, false), rules),
         Act::Restore(other) | Act::Late(other) | Act::Withdraw(other) => {
-            session.merge(&other.moved(0, now), rules)
+            session.merge(&other.moved(0, now), rules);
         }
     }
 }
