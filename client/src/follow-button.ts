@@ -86,7 +86,7 @@ class FollowButton extends HTMLElement {
   /** Asks whether this browser follows. A wish that was made meanwhile is newer than the answer. */
   async #learn() {
     const before = this.#state;
-    const answer = await this.#call(`?channelId=${this.#channel}&viewerId=${viewerId()}`);
+    const answer = await this.#call(`/${this.#channel}`, { headers: { "aforo-viewer": viewerId() } });
     if (!answer || this.#settling || this.#state !== before) return;
     this.#remember(answer.following);
     this.#show(answer);
@@ -124,9 +124,9 @@ class FollowButton extends HTMLElement {
     });
   }
 
-  async #call(query: string, init?: RequestInit): Promise<Followed | undefined> {
+  async #call(path: string, init: RequestInit): Promise<Followed | undefined> {
     try {
-      const response = await fetch(this.#form.action + query, init);
+      const response = await fetch(this.#form.action + path, init);
       return response.ok ? ((await response.json()) as Followed) : undefined;
     } catch {
       return undefined;

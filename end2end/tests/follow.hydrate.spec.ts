@@ -88,7 +88,7 @@ test("a link that was shared with the fragment of a form says nothing of who ope
   page,
   channelId,
 }) => {
-  const asked = page.waitForResponse("**/api/channel/follow?**");
+  const asked = page.waitForResponse("**/api/channel/follow/*");
   await page.goto(`/${channelId}#following`);
   await asked;
   const { follow } = new ChannelPage(page);

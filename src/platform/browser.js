@@ -142,7 +142,19 @@ export const openStream = /* @__PURE__ */ guarded((url, callback) => {
   };
   source.addEventListener("tick", () => callback(1, 0, ""));
   source.onerror = () => callback(0, 0, "");
-  return () => source.close();
+  let timer;
+  const leaving = () => {
+    timer = setTimeout(() => {
+      source.close();
+      callback(0, 0, "");
+    }, 2e3);
+  };
+  if (/^Apple/.test(navigator.vendor)) addEventListener("beforeunload", leaving);
+  return () => {
+    source.close();
+    clearTimeout(timer);
+    removeEventListener("beforeunload", leaving);
+  };
 });
 let tabs;
 export const joinTabs = (name, callback) => {

@@ -1,5 +1,6 @@
-//! `/api/channel/follow`: POST from a page's script as JSON, and as the plain form that the button is without one; GET tells
-//! a script whether its browser follows.
+//! `POST /api/channel/follow`: from a page's script as JSON, and as the plain form that the button is without one.
+//! `GET /api/channel/follow/{channelId}` tells a script whether its browser follows. The viewer's id comes in a header there,
+//! since addresses are kept in logs.
 //!
 //! Who follows: a script says it (`viewerId`). A form can't, since no page of the server holds an id; there a cookie tells,
 //! which scripts can't read and which is sent to this call alone. The last follow of a browser, of either kind, has set
@@ -7,10 +8,10 @@
 
 use axum::{
     Extension, Json, Router,
-    extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Uri, header},
+    extract::{Path, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
     response::{IntoResponse, Redirect, Response},
-    routing::post,
+    routing::{get, post},
 };
 use serde::Deserialize;
 use uuid::Uuid;
@@ -33,30 +34,25 @@ const COOKIE: &str = "aforo_follower";
 /// For how long a browser keeps it, in seconds: 400 days, the longest that browsers allow.
 const COOKIE_AGE: u32 = 34_560_000;
 
-/// The call.
-pub fn routes() -> Router<AppState> {
-    Router::new().route(follows::FOLLOW_PATH, post(call).get(ask).options(origins::preflight))
-}
+/// Whose following is asked for.
+const VIEWER_HEADER: HeaderName = HeaderName::from_static("aforo-viewer");
 
-/// What a script asks. The cookie, if there is one, tells of a form.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Question {
-    channel_id: String,
-    viewer_id: Option<String>,
+/// The calls.
+pub fn routes() -> Router<AppState> {
+    Router::new()
+        .route(follows::FOLLOW_PATH, post(call).options(origins::preflight))
+        .route("/api/channel/follow/{channelId}", get(ask))
 }
 
 /// Whether this browser follows a channel, by either of the ids that it may have followed by.
-async fn ask(State(state): State<AppState>, uri: Uri, headers: HeaderMap) -> Response {
-    let response = is_following(&state, &uri, &headers).await.into_response();
-    state.origins.let_read(headers.get(header::ORIGIN).cloned(), response)
+async fn ask(State(state): State<AppState>, Path(channel): Path<String>, headers: HeaderMap) -> Response {
+    is_following(&state, &channel, &headers).await.into_response()
 }
 
-async fn is_following(state: &AppState, uri: &Uri, headers: &HeaderMap) -> Result<Response, Problem> {
-    let question: Question = serde_urlencoded::from_str(uri.query().unwrap_or_default())
-        .map_err(|error| Problem::new(Code::Malformed).detail(error.to_string()))?;
-    let channel = ChannelId::parse(&question.channel_id)?;
-    let viewer = question.viewer_id.map(|id| ViewerId::parse(&id)).transpose().map_err(InvalidWho::from)?;
+async fn is_following(state: &AppState, channel: &str, headers: &HeaderMap) -> Result<Response, Problem> {
+    let channel = ChannelId::parse(channel)?;
+    let viewer = headers.get(VIEWER_HEADER).map(|id| ViewerId::parse(id.to_str().unwrap_or_default()));
+    let viewer = viewer.transpose().map_err(InvalidWho::from)?;
     let ids = [viewer, viewer_of_cookie(headers)].into_iter().flatten();
     let Followed { following, followers } = state.follows.of(&channel, ids).await?;
     let answer = Json(follows::Followed { channel_id: channel, following, followers });
