@@ -4,7 +4,7 @@ export LEPTOS_SITE_ROOT ?= target/site
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
 
-.PHONY: run build site test test-rust test-client test-browser mutants bench soak watch lint format
+.PHONY: run build site test test-rust test-client test-browser mutants bench soak stress watch lint format
 
 run: build
 	target/release/aforo
@@ -49,6 +49,13 @@ bench: build
 soak: build
 	@bash scripts/setup.sh bench
 	@bash scripts/bench.sh soak $(SOAK)
+
+# Runs the invariants of the simulation against the real program, a real Redis and a real cluster, with faults. Rounds are
+# started for MINUTES (2). SEED=… repeats one round; TROUBLE=Killed and STORE=redis|cluster select what is tried.
+stress: build
+	@bash scripts/setup.sh test
+	@AFORO_PROGRAM=$(CURDIR)/target/release/aforo SEED=$(SEED) MINUTES=$(MINUTES) TROUBLE=$(TROUBLE) STORE=$(STORE) \
+	  bash scripts/cargo.sh test --features bench --test stress
 
 # Rebuilds and reloads at every change; needs cargo-leptos.
 watch:

@@ -5,7 +5,7 @@
 // Each fault is a patch in tests/mutants, with a header:
 //
 //   Fault: what is wrong with the code, in a sentence or two
-//   Invariant: the name of the invariant of tests/sim that the fault breaks; several lines if it may be any of these
+//   Invariant: the name of the invariant in tests/oracle that the fault breaks; several lines if it may be any of these
 //   Trouble: a kind of trouble of the simulation; optional, for a fault that shows in few other worlds
 //
 // A fault that the simulation can't see names the test that does, in place of the invariant:

@@ -5,7 +5,7 @@
 
 use std::{cell::RefCell, panic::resume_unwind, thread};
 
-use crate::random::Random;
+use crate::oracle::random::Random;
 
 thread_local! {
     static RANDOM: RefCell<Random> = const { RefCell::new(Random::new(0)) };

@@ -14,7 +14,7 @@ use aforo::{
     server::store::{Attendance, Batch, Epoch, Live, Mark, Reading, RollCall, Written},
 };
 
-use crate::{plan::Millis, store::millis};
+use crate::{oracle::plan::Millis, store::millis};
 
 /// As `Policy` has them.
 const RULES: LeaseRules = LeaseRules { longest_lease: millis(150_000), leave_memory: LEAVE_MEMORY };

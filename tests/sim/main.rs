@@ -6,44 +6,48 @@
 //! `AFORO_SIM_TROUBLE=Cut` there is no other kind of trouble than that. A seed that fails is shrunk: what is printed is the
 //! smallest plan found that fails in the same way. The seed decides everything, hash maps included, so it fails every time.
 //!
-//! - `plan`: what is going to happen; `browsers`, `attackers`, `faults` make its parts; `random` and `chance` decide.
-//! - `world` plays it, with `node`, `store` and its `data`; `history` is what came of it.
-//! - `model` says what the counts were; `judge`, `invariants` and `bounds` compare; `shrink` makes plans smaller.
+//! - `oracle`: the plan, the model and what must hold, shared with the real world.
+//! - `world` plays a plan, with `node`, `store` and its `data`; `chance` makes everything depend on the seed; `shrink` makes
+//!   plans smaller.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod attackers;
-mod bounds;
-mod browsers;
 mod chance;
 mod data;
-mod faults;
-mod history;
-mod invariants;
-mod judge;
-mod model;
 mod node;
-mod plan;
-mod random;
+#[path = "../oracle/mod.rs"]
+#[allow(dead_code, reason = "the real world uses the rest")]
+mod oracle;
 mod shrink;
 mod store;
 mod world;
 
-use std::fmt::Write;
-
-use invariants::Finding;
-use judge::Judge;
-use plan::{Plan, Trouble, What};
-
-/// Kinds of trouble in which something is still known to go wrong. Each is to go from here with its fault; until then it
-/// is tried only when it is asked for.
-const KNOWN: &[Trouble] = &[];
+use aforo::domain::Policy;
+use oracle::{
+    plan::{Plan, Trouble},
+    rules::{LIMITS, Rules},
+    verdict::Verdict,
+};
 
 /// How many seeds are played if nothing else is asked for.
 const SEEDS: u64 = 12;
 
-/// How many of the calls before a finding are printed.
-const LAST: usize = 15;
+/// As in production, with limits that are met.
+fn rules() -> Rules {
+    let span = 240_000;
+    Rules {
+        policy: Policy::default(),
+        limits: LIMITS,
+        span,
+        watched: span + 90_000,
+        over: span + 100_000 + 2 * store::TTL,
+        crowd: (8, 30),
+        slack: 300,
+        quick: 250,
+        jitter: 0,
+        mend: 200,
+    }
+}
 
 #[test]
 fn without_trouble_every_count_is_right() {
@@ -53,22 +57,12 @@ fn without_trouble_every_count_is_right() {
 #[test]
 fn in_any_trouble_no_count_is_wrong() {
     let asked = std::env::vars().find(|(name, _)| name == "AFORO_SIM_TROUBLE").map(|(_, asked)| asked);
-    let is_tried = |trouble: &Trouble| match &asked {
-        Some(asked) => *asked == format!("{trouble:?}"),
-        None => !KNOWN.contains(trouble),
-    };
-    let troubles: Vec<_> = Trouble::ALL.into_iter().filter(is_tried).collect();
-    play(&troubles, "in_any_trouble");
+    play(&Trouble::tried(&Trouble::SIMULATED, asked.as_deref()), "in_any_trouble");
 }
 
-/// The invariant that a plan breaks first, if it does.
-fn broken(plan: &Plan) -> Option<(&'static str, Finding, String)> {
-    let history = world::play(plan);
-    let judge = Judge::of(plan, &history);
-    let all = invariants::ALL.iter().filter_map(|(name, holds)| Some((*name, holds(&judge)?)));
-    let (name, finding) = all.min_by_key(|(_, finding)| finding.at)?;
-    let story = story(&judge, &finding);
-    Some((name, finding, story))
+/// What is broken when a plan is played.
+fn broken(plan: &Plan) -> Option<Verdict> {
+    Verdict::of(plan, &world::play(plan))
 }
 
 fn play(troubles: &[Trouble], test: &str) {
@@ -81,10 +75,10 @@ fn play(troubles: &[Trouble], test: &str) {
         None => 0..variable("AFORO_SIM_SEEDS").unwrap_or(SEEDS),
     };
     for seed in seeds {
-        let plan = Plan::of(seed, troubles);
-        if let Some((name, finding, _)) = broken(&plan) {
+        let plan = Plan::of(seed, rules(), troubles);
+        if let Some(Verdict { name, finding, .. }) = broken(&plan) {
             println!("AFORO_SEED={seed}: not so: {name}: {finding:?}; looking for a smaller plan");
-            let same = |plan: &Plan| broken(plan).is_some_and(|(other, ..)| other == name);
+            let same = |plan: &Plan| broken(plan).is_some_and(|other| other.name == name);
             let plan = shrink::shrink(plan, same);
             panic!(
                 "not so: {name}\n{}\nto play it again: {} bash scripts/cargo.sh test --test sim {test}",
@@ -103,24 +97,5 @@ fn again(seed: u64) -> String {
 }
 
 fn report(plan: &Plan) -> String {
-    let (name, finding, story) = broken(plan).expect("what has failed fails again");
-    let mut text =
-        format!("{name}: at {} ms in channel {:?}: {}\n{story}\n", finding.at, finding.channel, finding.what);
-    for node in &plan.nodes {
-        writeln!(text, "{node:?}").unwrap();
-    }
-    for action in plan.actions.iter().filter(|action| !matches!(action.what, What::Call(_))) {
-        writeln!(text, "{:>7} {:?}", action.at, action.what).unwrap();
-    }
-    text
-}
-
-/// The last calls before a finding.
-fn story(judge: &Judge<'_>, finding: &Finding) -> String {
-    let is_of_it = |channel: u64| finding.channel.is_none_or(|it| it == channel);
-    let before = |call: &&history::Called| call.at <= finding.at && is_of_it(call.call.channel);
-    let mut calls: Vec<_> = judge.history.calls.iter().filter(before).collect();
-    calls.sort_by_key(|called| called.at);
-    let calls = calls.iter().rev().take(LAST).rev();
-    calls.map(|called| format!("{:>7} {:?} -> {:?}\n", called.at, called.call, called.answer)).collect()
+    broken(plan).expect("what has failed fails again").text(plan)
 }

@@ -7,11 +7,11 @@ use std::{
 };
 
 use aforo::{
-    domain::{ChannelId, Policy, Timestamp, Who},
+    domain::{ChannelId, Timestamp, Who},
     server::{
         clock::Clock,
         fanout::{Counts, Hub, reader},
-        limits::{Beats, PerAddress},
+        limits::Beats,
         metrics::Metrics,
         presence::Presence,
         visitor::Visitor,
@@ -21,20 +21,14 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
 };
-use uuid::Uuid;
 
 use crate::{
-    history::{Answer, Shown},
-    plan::{Act, Call, NodePlan},
+    oracle::{
+        history::{Answer, Shown},
+        plan::{Act, Call, NodePlan, channel, id},
+        rules::Rules,
+    },
     store::{Link, SharedStore},
-};
-
-/// Small, so that floods meet them soon.
-pub const LIMITS: PerAddress = PerAddress {
-    joins_burst: 60,
-    joins_per_second: 1,
-    sessions_per_channel: 40,
-    new_channels_per_minute: 10,
 };
 
 pub struct Node {
@@ -59,8 +53,8 @@ impl Clock for WrongClock {
 }
 
 impl Node {
-    pub fn start(index: usize, plan: &NodePlan, store: &Arc<SharedStore>) -> Self {
-        let policy = Policy::default();
+    pub fn start(index: usize, plan: &NodePlan, rules: &Rules, store: &Arc<SharedStore>) -> Self {
+        let policy = rules.policy;
         let is_up = Arc::new(AtomicBool::new(true));
         let link = Link {
             store: Arc::clone(store),
@@ -72,7 +66,7 @@ impl Node {
         let hub = Arc::new(Hub::new(policy.update_interval));
         let clock = WrongClock { start: plan.clock, since: Instant::now() };
         let presence = Presence::new(Arc::new(link), Arc::clone(&hub), policy, Arc::new(clock));
-        let beats = Beats::new(LIMITS);
+        let beats = Beats::new(rules.limits);
         let mut tasks = JoinSet::new();
         let source: Arc<dyn Counts> = Arc::new(presence.clone());
         tasks.spawn(reader::run(Arc::clone(&hub), source));
@@ -124,14 +118,7 @@ async fn sweep(presence: Presence, beats: Beats, every: Duration) {
 }
 
 fn who(call: Call) -> Who {
-    let id = |number: u64| Uuid::from_u64_pair(number + 1, 0x8000_0000_0000_0000 | (number + 1)).to_string();
-    let session = id(call.session);
-    Who::parse(&channel(call.channel), &id(call.viewer), Some(&session)).unwrap()
-}
-
-/// The name of a channel.
-pub fn channel(number: u64) -> String {
-    format!("c{number}")
+    Who::parse(&channel(call.channel), &id(call.viewer), Some(&id(call.session))).unwrap()
 }
 
 /// The channel that has the name.

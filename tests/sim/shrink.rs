@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::plan::{Action, Plan, What};
+use crate::oracle::plan::{Action, Plan, What};
 
 /// How often a plan is tried, at most, and for how long.
 const TRIES: usize = 300;

@@ -24,10 +24,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     data::Data,
-    faults::{CALL_LIMIT, Fault, LATE},
-    history::Window,
-    plan::Millis,
-    random::Random,
+    oracle::{
+        faults::{CALL_LIMIT, Fault, LATE},
+        history::Window,
+        plan::Millis,
+        random::Random,
+    },
 };
 
 /// What the store's clock shows when the world begins.

@@ -13,13 +13,16 @@ use tokio::{
 };
 
 use crate::{
-    attackers::Flood,
     chance,
-    faults::Fault,
-    history::{Called, History, Kept, Listed, Shown, Stream, windows},
-    node::{Node, channel, number},
-    plan::{CHANNELS, Call, Millis, NodePlan, Plan, SPAN, What},
-    store::{SharedStore, TTL, millis},
+    node::{Node, number},
+    oracle::{
+        attackers::Flood,
+        faults::Fault,
+        history::{Called, Counted, History, Kept, Listed, Shown, Stream, windows},
+        plan::{CHANNELS, Call, Millis, NodePlan, Plan, What, channel},
+        rules::Rules,
+    },
+    store::{SharedStore, millis},
 };
 
 /// How often the store's own counts are noted.
@@ -28,10 +31,8 @@ const SAMPLE: Millis = 500;
 /// How often each node is asked what is live: never in step with anything else.
 const LIST_EVERY: Millis = 2_347;
 
-/// By then everyone has gone, and everything about them.
-pub const OVER: Millis = SPAN + 100_000 + 2 * TTL;
-
 pub struct World {
+    rules: Rules,
     store: Arc<SharedStore>,
     nodes: Vec<Slot>,
     history: Mutex<History>,
@@ -55,7 +56,7 @@ fn play_here(plan: &Plan) -> History {
             world.wait_until(action.at).await;
             world.act(&action.what);
         }
-        world.wait_until(OVER).await;
+        world.wait_until(plan.rules.over).await;
         world.look_around();
         std::mem::take(&mut *world.history.lock())
     })
@@ -63,13 +64,15 @@ fn play_here(plan: &Plan) -> History {
 
 impl World {
     fn begin(plan: &Plan) -> Arc<Self> {
+        let rules = plan.rules;
         let store = Arc::new(SharedStore::new(plan.seed, windows(plan)));
         let slot = |(index, plan): (usize, &NodePlan)| {
-            let node = Mutex::new(Some(Arc::new(Node::start(index, plan, &store))));
+            let node = Mutex::new(Some(Arc::new(Node::start(index, plan, &rules, &store))));
             Slot { plan: plan.clone(), node }
         };
+        let history = History { faults: windows(plan), ..History::default() };
         let nodes = plan.nodes.iter().enumerate().map(slot).collect();
-        let world = Arc::new(Self { store, nodes, history: Mutex::default() });
+        let world = Arc::new(Self { rules, store, nodes, history: Mutex::new(history) });
         tokio::spawn(Arc::clone(&world).sample());
         for node in 0..plan.nodes.len() {
             tokio::spawn(Arc::clone(&world).list(node));
@@ -101,7 +104,7 @@ impl World {
                     tokio::spawn(async move {
                         sleep(millis(lasts)).await;
                         let slot = &world.nodes[node];
-                        let anew = Arc::new(Node::start(node, &slot.plan, &world.store));
+                        let anew = Arc::new(Node::start(node, &slot.plan, &world.rules, &world.store));
                         *slot.node.lock() = Some(anew);
                     });
                 }
@@ -180,11 +183,11 @@ impl World {
     }
 
     async fn sample(self: Arc<Self>) {
-        while self.now() < SPAN + 160_000 {
+        while self.now() < self.rules.span + self.rules.lease(true) + 10_000 {
             let at = self.now();
             for number in 0..CHANNELS {
                 let count = self.store.count(&ChannelId::parse(&channel(number)).unwrap());
-                self.history.lock().counts.push((at, number, count));
+                self.history.lock().counts.push(Counted { at, answered: at, channel: number, count });
             }
             self.note_kept(at);
             sleep(millis(SAMPLE)).await;
@@ -207,7 +210,7 @@ impl World {
 
     /// Somebody who asks a node what is live, again and again.
     async fn list(self: Arc<Self>, index: usize) {
-        while self.now() < SPAN + 90_000 {
+        while self.now() < self.rules.watched {
             sleep(millis(LIST_EVERY)).await;
             let Some(presence) = self.nodes[index].node.lock().as_ref().map(|node| node.presence.clone())
             else {

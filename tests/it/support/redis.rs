@@ -137,6 +137,16 @@ impl RedisServer {
         monitor
     }
 
+    /// Its process, while there is one.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
+    /// The file that SAVE writes, and that it reads when it starts.
+    pub fn dump(&self) -> PathBuf {
+        self.folder.path().join("dump.rdb")
+    }
+
     /// Whether it has been started and not been killed.
     pub fn is_up(&self) -> bool {
         self.process.is_some()

@@ -1,14 +1,15 @@
 //! Honest crowds: pages that join, beat, hide, reload, leave and vanish, and those that watch the numbers.
 
-use crate::{
-    plan::{Act, Action, CHANNELS, Call, Millis, SPAN, What},
+use super::{
+    plan::{Act, Action, CHANNELS, Call, Millis, What},
     random::Random,
+    rules::Rules,
 };
 
 /// The pages of a crowd.
-pub fn crowd(random: &mut Random, nodes: usize) -> Vec<Action> {
+pub fn crowd(random: &mut Random, rules: &Rules, nodes: usize) -> Vec<Action> {
     let mut actions = Vec::new();
-    for viewer in 1..=random.between(8, 30) {
+    for viewer in 1..=random.between(rules.crowd.0, rules.crowd.1) {
         let channel = random.below(CHANNELS);
         // A client of the older kind knows no sessions: its viewer is taken for one, so it has one page.
         let is_old = random.chance(30);
@@ -25,7 +26,7 @@ pub fn crowd(random: &mut Random, nodes: usize) -> Vec<Action> {
                 session,
                 act: Act::Leave,
             };
-            let page = Page { call, is_old, sticks, nodes, at: random.below(SPAN / 2) };
+            let page = Page { call, rules, is_old, sticks, nodes, at: random.below(rules.span / 2) };
             if random.chance(25) {
                 page.zap(random, &mut actions);
             } else {
@@ -36,8 +37,9 @@ pub fn crowd(random: &mut Random, nodes: usize) -> Vec<Action> {
     actions
 }
 
-struct Page {
+struct Page<'a> {
     call: Call,
+    rules: &'a Rules,
     is_old: bool,
     /// The balancer sends it to the same node always.
     sticks: bool,
@@ -45,16 +47,17 @@ struct Page {
     at: Millis,
 }
 
-impl Page {
+impl Page<'_> {
     fn live(mut self, random: &mut Random, actions: &mut Vec<Action>) {
         self.call(random, actions, Act::Join { hidden: false });
         let mut hidden = false;
         loop {
-            self.at += if hidden { 60_000 } else { random.between(24_000, 30_000) };
-            if self.at > SPAN {
+            let beat = self.rules.heartbeat();
+            self.at += if hidden { 2 * beat } else { random.between(beat / 10 * 8, beat) };
+            if self.at > self.rules.span {
                 // The tab of whoever is still there is closed, or the machine sleeps.
                 if random.chance(50) {
-                    self.at = SPAN;
+                    self.at = self.rules.span;
                     self.call(random, actions, Act::Leave);
                 }
                 return;
@@ -76,9 +79,9 @@ impl Page {
     fn zap(mut self, random: &mut Random, actions: &mut Vec<Action>) {
         for _ in 0..random.between(2, 12) {
             self.call(random, actions, Act::Join { hidden: false });
-            self.at += random.between(300, 9_000);
+            self.at += self.pause(random, 300, 9_000);
             self.leave(random, actions);
-            self.at += random.between(300, 9_000);
+            self.at += self.pause(random, 300, 9_000);
             if !self.is_old {
                 self.call.session += 1;
             }
@@ -100,11 +103,16 @@ impl Page {
         if random.chance(80) {
             self.call(random, actions, Act::Leave);
         }
-        self.at += random.between(100, 4_000);
+        self.at += self.pause(random, 100, 4_000);
         if !self.is_old {
             self.call.session += 1;
         }
         self.call(random, actions, Act::Join { hidden: false });
+    }
+
+    /// A pause of a length that was chosen for the usual span.
+    fn pause(&self, random: &mut Random, from: Millis, to: Millis) -> Millis {
+        random.between(self.rules.scaled(from), self.rules.scaled(to))
     }
 
     fn call(&mut self, random: &mut Random, actions: &mut Vec<Action>, act: Act) {
@@ -116,14 +124,14 @@ impl Page {
 }
 
 /// Streams on the channels of the crowd, some for all the time.
-pub fn watchers(random: &mut Random, nodes: usize) -> Vec<Action> {
+pub fn watchers(random: &mut Random, rules: &Rules, nodes: usize) -> Vec<Action> {
     let mut actions = Vec::new();
     for channel in 0..CHANNELS {
         for node in 0..nodes {
             let (at, lasts) = match random.below(3) {
                 0 => continue,
-                1 => (0, SPAN + 90_000),
-                _ => (random.below(SPAN / 2), random.between(1_000, SPAN / 2)),
+                1 => (0, rules.watched),
+                _ => (random.below(rules.span / 2), random.between(1_000, rules.span / 2)),
             };
             actions.push(Action { at, what: What::Watch { node, channel, lasts } });
         }
@@ -132,8 +140,8 @@ pub fn watchers(random: &mut Random, nodes: usize) -> Vec<Action> {
 }
 
 /// Streams that come and go by the hundred.
-pub fn churn(random: &mut Random, nodes: usize) -> Vec<Action> {
-    let lasts = random.between(20_000, 90_000);
+pub fn churn(random: &mut Random, rules: &Rules, nodes: usize) -> Vec<Action> {
+    let lasts = random.between(rules.scaled(20_000), rules.scaled(90_000));
     let what = What::Churn { node: random.index(nodes), per_second: random.between(11, 300), lasts };
-    vec![Action { at: random.below(SPAN - lasts), what }]
+    vec![Action { at: random.below(rules.span - lasts), what }]
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
+use super::{
     attackers::ADDRESS,
     faults::{Fault, RECOVERY},
-    history::{Answer, Called, Excuses, History, windows},
+    history::{Answer, Called, Excuses, History, Window},
     model::{Channel, Event, Range},
     plan::{Act, CHANNELS, Millis, Plan},
+    rules::Rules,
 };
 
 /// Instants are told apart no better than this: an answer and what it tells of may be so far apart.
@@ -27,7 +28,7 @@ pub struct Judge<'a> {
 
 impl<'a> Judge<'a> {
     pub fn of(plan: &'a Plan, history: &'a History) -> Self {
-        let excuses = Excuses(windows(plan));
+        let excuses = Excuses::of(history, plan.rules.mend);
         let mut calls: Vec<&Called> = history.calls.iter().collect();
         calls.sort_by_key(|called| called.at);
         let mut channels = BTreeMap::<u64, Channel>::new();
@@ -35,7 +36,7 @@ impl<'a> Judge<'a> {
             let of_channel = channels.entry(called.call.channel).or_default();
             let sessions = of_channel.0.entry(called.call.viewer).or_default();
             let events = sessions.entry(called.call.session).or_default();
-            events.extend(event(called, events, &excuses));
+            events.extend(event(called, events, &plan.rules, &excuses));
         }
         let nobody = Channel::default();
         let over = |number: u64| {
@@ -75,19 +76,18 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// The lease that a beat gives.
-const fn lease(act: Act) -> Option<Millis> {
+/// The lease that a call gives; `None` for a leave.
+fn lease(act: Act, rules: &Rules) -> Option<Millis> {
     match act {
         Act::Leave => None,
-        Act::Join { hidden: true } | Act::Beat { hidden: true } => Some(150_000),
-        Act::Join { .. } | Act::Beat { .. } => Some(60_000),
+        Act::Join { hidden } | Act::Beat { hidden } => Some(rules.lease(hidden)),
     }
 }
 
 /// What a call has done to its session, of which `before` is known.
-fn event(called: &Called, before: &[Event], excuses: &Excuses) -> Option<Event> {
+fn event(called: &Called, before: &[Event], rules: &Rules, excuses: &Excuses) -> Option<Event> {
     let (node, at) = (called.call.node, called.at);
-    let lease = lease(called.call.act);
+    let lease = lease(called.call.act, rules);
     let Some((answered, answer)) = called.answer else {
         let latest = excuses.latest(node, at, at + RECOVERY);
         return Some(Event { at, latest, settled: Millis::MAX, forgotten: Millis::MAX, lease });
@@ -95,8 +95,13 @@ fn event(called: &Called, before: &[Event], excuses: &Excuses) -> Option<Event> 
     if matches!(answer, Answer::Refused | Answer::Beaten { active: false, .. }) {
         return None;
     }
-    let kills =
-        || excuses.0.iter().filter(|w| w.fault == Fault::Killed { node } && w.from >= at).map(|w| w.from);
+    let ends = || {
+        let is_end = |w: &&Window| [Fault::Killed { node }, Fault::Ended { node }].contains(&w.fault);
+        excuses.faults.iter().filter(is_end).filter(|w| w.from >= at)
+    };
+    // A node that is asked to end writes what it has accepted, unless something is wrong with the store.
+    let mut kills =
+        ends().filter(|w| w.fault == Fault::Killed { node } || excuses.is_doubly_troubled(node, w));
     let mut settled = excuses.settled(node, at, answered);
     // A heartbeat that came while a leave was remembered by some and not yet known to others may have been taken or not.
     let is_unclear = |leave: &Event| {
@@ -105,15 +110,15 @@ fn event(called: &Called, before: &[Event], excuses: &Excuses) -> Option<Event> 
             && (leave.settled > at || settled > answered)
     };
     if matches!(called.call.act, Act::Beat { .. }) && before.iter().any(is_unclear)
-        || kills().any(|at| at <= settled)
+        || kills.any(|kill| kill.from <= settled)
     {
         settled = Millis::MAX;
     }
-    // What the store loses, and the node that could say it again is dead or dies.
-    let losses = excuses.0.iter().filter(|w| w.fault.loses() && w.from + RECOVERY >= at).map(|w| w.from);
-    // Or is cut off for longer than others wait for it.
+    // What the store loses, and the node that could say it again is dead or dies, or is cut off for longer than others wait
+    // for it.
+    let losses = excuses.faults.iter().filter(|w| w.fault.loses() && w.from + RECOVERY >= at).map(|w| w.from);
     let is_mute =
-        |loss: Millis| kills().any(|kill| kill <= loss + RECOVERY) || excuses.is_cut_off(node, loss);
+        |loss: Millis| ends().any(|end| end.from <= loss + RECOVERY) || excuses.is_cut_off(node, loss);
     let forgotten = losses.filter(|loss| is_mute(*loss)).min();
     let latest = excuses.latest(node, at, answered);
     Some(Event { at, latest, settled, forgotten: forgotten.unwrap_or(Millis::MAX), lease })

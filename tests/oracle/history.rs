@@ -1,9 +1,10 @@
 //! What has happened in a world: every call and its answer, and all that every stream has shown. What the invariants
 //! judge.
 
-use crate::{
+use super::{
     faults::{CALL_LIMIT, Fault, LATE, RECOVERY},
     judge::LEAVE_MEMORY,
+    lags::Lags,
     plan::{Call, Millis, Plan, What},
 };
 
@@ -11,16 +12,31 @@ use crate::{
 pub struct History {
     pub calls: Vec<Called>,
     pub streams: Vec<Stream>,
-    /// The store's own counts, now and then: when, channel, count.
-    pub counts: Vec<(Millis, u64, u32)>,
+    /// The store's own counts, now and then.
+    pub counts: Vec<Counted>,
     /// What nodes said is live.
     pub lists: Vec<Listed>,
     /// How much nodes and the store kept, now and then.
     pub kept: Vec<Kept>,
-    /// How many calls have begun.
+    /// How many calls have begun, where calls are not given up.
     pub begun: usize,
+    /// When which fault was there.
+    pub faults: Vec<Window>,
+    /// What the machine held up.
+    pub lags: Lags,
+    /// What must never be seen and was, in words.
+    pub oddities: Vec<(Millis, String)>,
     /// What was left when everything was over, in words.
     pub leftovers: Vec<String>,
+}
+
+/// The store's own count of a channel, asked for and answered.
+#[derive(Debug)]
+pub struct Counted {
+    pub at: Millis,
+    pub answered: Millis,
+    pub channel: u64,
+    pub count: u32,
 }
 
 /// The list of live channels, as a node gave it.
@@ -51,7 +67,7 @@ pub struct Called {
     /// With the node that it came to.
     pub call: Call,
     pub at: Millis,
-    /// `None`: the node was killed meanwhile.
+    /// `None`: the node ended meanwhile.
     pub answer: Option<(Millis, Answer)>,
 }
 
@@ -103,7 +119,7 @@ impl Window {
 
 /// The faults of a plan.
 pub fn windows(plan: &Plan) -> Vec<Window> {
-    let window = |action: &crate::plan::Action| match action.what {
+    let window = |action: &super::plan::Action| match action.what {
         What::Fault { fault, lasts } => Some(Window { from: action.at, to: action.at + lasts, fault }),
         _ => None,
     };
@@ -111,18 +127,35 @@ pub fn windows(plan: &Plan) -> Vec<Window> {
 }
 
 /// What faults excuse.
-pub struct Excuses(pub Vec<Window>);
+pub struct Excuses {
+    pub faults: Vec<Window>,
+    /// For how long a call may wait for a new connection.
+    mend: Millis,
+}
 
 impl Excuses {
+    /// Those of a history. Where the machine held things up for long, calls were late by no fault of ours.
+    pub fn of(history: &History, mend: Millis) -> Self {
+        let starved = history.lags.starved();
+        let starved = starved.into_iter().map(|(from, to)| Window { from, to, fault: Fault::Starved });
+        Self { faults: history.faults.iter().copied().chain(starved).collect(), mend }
+    }
+
     /// Whether between these instants, or so shortly before that it may not be over yet, the node met a fault.
     pub fn is_troubled(&self, node: usize, from: Millis, to: Millis) -> bool {
-        self.0.iter().any(|w| w.fault.touches(node) && w.from <= to && from <= w.to + RECOVERY)
+        self.faults.iter().any(|w| w.fault.touches(node) && w.from <= to && from <= w.to + RECOVERY)
+    }
+
+    /// Whether beside this fault the node met another.
+    pub fn is_doubly_troubled(&self, node: usize, one: &Window) -> bool {
+        let is_other = |w: &&Window| w.fault != one.fault && w.fault.touches(node);
+        self.faults.iter().filter(is_other).any(|w| w.from <= one.to && one.from <= w.to + RECOVERY)
     }
 
     /// Whether some time between these instants a node may write beats that are so old that other nodes may remember leaves
     /// which the store has forgotten. Until all have looked, what they show of those channels is stale.
     pub fn is_written_late(&self, from: Millis, to: Millis) -> bool {
-        self.0.iter().any(|w| {
+        self.faults.iter().any(|w| {
             let is_long = !w.fault.loses() && w.to - w.from + CALL_LIMIT >= LEAVE_MEMORY;
             is_long && w.from <= to && from <= w.to + RECOVERY
         })
@@ -130,7 +163,7 @@ impl Excuses {
 
     /// Whether the node may be unable to say for [`RECOVERY`] after a loss that it has something to write again.
     pub fn is_cut_off(&self, node: usize, loss: Millis) -> bool {
-        self.0.iter().any(|w| {
+        self.faults.iter().any(|w| {
             let is_mute = matches!(
                 w.fault,
                 Fault::Cut { .. } | Fault::Lossy { .. } | Fault::Late { .. } | Fault::Stopped { .. }
@@ -145,7 +178,7 @@ impl Excuses {
         let met = |end: Millis, w: &&Window| {
             w.fault.touches(node) && !w.fault.loses() && w.from <= end && at <= w.to && w.to + RECOVERY > end
         };
-        while let Some(window) = self.0.iter().find(|w| met(end, w)) {
+        while let Some(window) = self.faults.iter().find(|w| met(end, w)) {
             end = window.to + RECOVERY;
         }
         end
@@ -153,12 +186,14 @@ impl Excuses {
 
     /// Until when the call may have been under way, or done for the last time.
     pub fn latest(&self, node: usize, at: Millis, answered: Millis) -> Millis {
-        let met = self.0.iter().filter(|w| w.fault.touches(node) && w.from <= answered && at <= w.to);
+        let met = self.faults.iter().filter(|w| w.fault.touches(node) && w.from <= answered && at <= w.to);
         let until = |window: &Window| match window.fault {
             Fault::Paused | Fault::Stopped { .. } => window.to.max(answered) + CALL_LIMIT + LATE,
-            Fault::Late { .. } | Fault::Lossy { .. } | Fault::Slow { .. } => answered + CALL_LIMIT + LATE,
+            Fault::Late { .. } | Fault::Lossy { .. } | Fault::Slow { .. } | Fault::Starved => {
+                answered + CALL_LIMIT + LATE
+            }
             // A node that knows that it reaches nobody says afterwards how long ago it was.
-            Fault::Cut { .. } | Fault::Away => at + 200,
+            Fault::Cut { .. } | Fault::Away => at + self.mend,
             _ => answered,
         };
         met.map(until).max().unwrap_or(answered)

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::plan::Millis;
+use super::plan::Millis;
 
 /// A beat or a leave of a session.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,9 @@
 //! Those who mean ill: each with one address and as many ids as it likes.
 
-use crate::{
-    plan::{Act, Action, CHANNELS, Call, Millis, SPAN, What},
+use super::{
+    plan::{Act, Action, CHANNELS, Call, Millis, What},
     random::Random,
+    rules::Rules,
 };
 
 /// Attackers' addresses begin here, and their ids.
@@ -70,7 +71,7 @@ impl Flood {
 }
 
 /// One to three floods.
-pub fn floods(random: &mut Random, nodes: usize) -> Vec<Action> {
+pub fn floods(random: &mut Random, rules: &Rules, nodes: usize) -> Vec<Action> {
     let one = |nth: u64, random: &mut Random| {
         let flood = Flood {
             node: random.index(nodes),
@@ -80,7 +81,7 @@ pub fn floods(random: &mut Random, nodes: usize) -> Vec<Action> {
             calls: random.between(100, 400),
             every: random.between(1, 50),
         };
-        Action { at: random.below(SPAN / 2), what: What::Flood(flood) }
+        Action { at: random.below(rules.span / 2), what: What::Flood(flood) }
     };
     (0..1 + random.below(3)).map(|nth| one(nth, random)).collect()
 }

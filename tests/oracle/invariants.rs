@@ -1,20 +1,14 @@
 //! What must hold whatever happens. Each is a function that says where it does not.
 
-use crate::{
+use super::{
     bounds::{kept, limits},
     faults::{CALL_LIMIT, Fault},
-    history::{Answer, Listed, Shown, Stream, Window},
+    history::{Answer, Counted, Listed, Shown, Stream, Window},
     judge::{GRID, Judge, LEAVE_MEMORY},
     model::state,
     plan::{Act, CHANNELS, Millis},
+    rules::Rules,
 };
-
-/// The update interval.
-const INTERVAL: Millis = 2_000;
-
-/// What it takes beside the interval, and what a quiet channel takes in all.
-const SLACK: Millis = 300;
-const QUICK: Millis = 250;
 
 /// After this long a silent stream gets a tick.
 const TICK: Millis = 25_000;
@@ -49,6 +43,7 @@ pub const ALL: &[(&str, Invariant)] = &[
     ("an address adds what limits let it", limits),
     ("a flood leaves no more than limits let in", kept),
     ("every call is answered", answered),
+    ("what is answered is an answer", no_oddities),
     ("nothing is left behind", nothing_left),
 ];
 
@@ -59,9 +54,12 @@ pub fn finding(at: Millis, channel: u64, what: String) -> Option<Finding> {
 
 /// How long what a stream shows may be old.
 fn age(judge: &Judge<'_>, node: usize, at: Millis) -> Millis {
-    let usual = INTERVAL + SLACK + 2 * judge.plan.nodes[node].delay + GRID;
+    let rules = &judge.plan.rules;
+    let usual = rules.interval() + rules.slack + 2 * judge.plan.nodes[node].delay + GRID;
     let longest = usual + 2 * CALL_LIMIT;
-    let stopped = judge.excuses.0.iter().filter(|w| w.fault == Fault::Stopped { node });
+    let lag = judge.history.lags.between(at.saturating_sub(longest), at);
+    let (usual, longest) = (usual + lag, longest + lag);
+    let stopped = judge.excuses.faults.iter().filter(|w| w.fault == Fault::Stopped { node });
     let stopped = stopped.filter(|w| w.from <= at && at <= w.to + longest).map(|w| w.to - w.from).max();
     match stopped {
         Some(stopped) => longest + stopped,
@@ -128,12 +126,15 @@ fn answers(judge: &Judge<'_>) -> Option<Finding> {
 }
 
 fn quick(judge: &Judge<'_>) -> Option<Finding> {
+    let Rules { slack, quick, .. } = judge.plan.rules;
     judge.honest().find_map(|called| {
         let (answered, _) = called.answer?;
         let (node, channel) = (called.call.node, called.call.channel);
         let delay = judge.plan.nodes[node].delay;
-        let by = answered + QUICK + 2 * delay;
-        let quiet_since = called.at.saturating_sub(2 * INTERVAL + SLACK + 4 * delay);
+        let by = answered + quick + 2 * delay;
+        let by = by + judge.history.lags.between(called.at, by);
+        let quiet_since = called.at.saturating_sub(2 * judge.plan.rules.interval() + slack + 4 * delay);
+        let quiet_since = quiet_since.saturating_sub(judge.history.lags.between(quiet_since, called.at));
         let before = judge.between(channel, quiet_since, called.at.saturating_sub(GRID));
         let after = judge.between(channel, answered + GRID, by);
         // Others' calls at the same time are gathered, and may be seen later.
@@ -171,29 +172,38 @@ fn ticks(judge: &Judge<'_>) -> Option<Finding> {
         let mut last = stream.opened;
         let times = stream.seen.iter().map(|(at, _)| *at).chain([stream.closed]);
         times.into_iter().find_map(|at| {
+            let lag = judge.history.lags.between(last, at);
             let silent = at - std::mem::replace(&mut last, at);
             let what = || format!("a stream of node {} was silent for {silent} ms", stream.node);
-            if silent > TICK + 1_000 { finding(at, stream.channel, what()) } else { None }
+            if silent > TICK + 1_000 + lag { finding(at, stream.channel, what()) } else { None }
         })
     })
 }
 
 fn updates(judge: &Judge<'_>) -> Option<Finding> {
+    let rules = &judge.plan.rules;
     judge.history.streams.iter().find_map(|stream| {
         // The first comes when the stream is opened, whenever the last change was.
         let counts: Vec<_> = stream.seen.iter().filter(|(_, shown)| shown.is_some()).skip(1).collect();
         counts.windows(2).find_map(|pair| {
             let apart = pair[1].0 - pair[0].0;
+            // The first may have been on its way for longer than the second.
+            let lag = judge.history.lags.between(pair[0].0.saturating_sub(rules.interval()), pair[1].0);
             let what = || format!("two updates of node {} are {apart} ms apart", stream.node);
-            if apart < INTERVAL { finding(pair[1].0, stream.channel, what()) } else { None }
+            if apart + rules.jitter + lag < rules.interval() {
+                finding(pair[1].0, stream.channel, what())
+            } else {
+                None
+            }
         })
     })
 }
 
 fn lists(judge: &Judge<'_>) -> Option<Finding> {
+    let interval = judge.plan.rules.interval();
     judge.history.lists.iter().find_map(|list| {
         let Listed { node, at, answered, .. } = *list;
-        let from = at.saturating_sub(INTERVAL + LIST_WAIT + 2 * judge.plan.nodes[node].delay);
+        let from = at.saturating_sub(interval + LIST_WAIT + 2 * judge.plan.nodes[node].delay);
         let Some(counts) = &list.counts else {
             let is_excused = judge.excuses.is_troubled(node, from, answered)
                 || judge.excuses.is_written_late(from, answered);
@@ -210,9 +220,9 @@ fn lists(judge: &Judge<'_>) -> Option<Finding> {
         }
         // A channel that the store has lost alone is noticed when it is looked at, within an interval.
         let is_lost = |w: &Window| {
-            matches!(w.fault, Fault::Lost { .. }) && w.from <= answered && from <= w.from + INTERVAL
+            matches!(w.fault, Fault::Lost { .. }) && w.from <= answered && from <= w.from + interval
         };
-        if judge.excuses.0.iter().any(is_lost) {
+        if judge.excuses.faults.iter().any(is_lost) {
             return None;
         }
         (0..CHANNELS).find_map(|channel| {
@@ -232,15 +242,15 @@ fn lists(judge: &Judge<'_>) -> Option<Finding> {
 }
 
 fn leases(judge: &Judge<'_>) -> Option<Finding> {
-    judge.history.counts.iter().find_map(|(at, channel, count)| {
+    judge.history.counts.iter().find_map(|Counted { at, answered, channel, count }| {
         let from = at.saturating_sub(GRID);
         let mut nodes = 0..judge.plan.nodes.len();
-        if nodes.any(|node| judge.excuses.is_troubled(node, from, *at))
-            || judge.was(*channel, from, *at, *count)
+        if nodes.any(|node| judge.excuses.is_troubled(node, from, *answered))
+            || judge.was(*channel, from, *answered, *count)
         {
             return None;
         }
-        let range = judge.between(*channel, from, *at);
+        let range = judge.between(*channel, from, *answered);
         let what = if *count < range.least { "somebody was dropped" } else { "somebody is there too long" };
         finding(
             *at,
@@ -251,14 +261,15 @@ fn leases(judge: &Judge<'_>) -> Option<Finding> {
 }
 
 fn active(judge: &Judge<'_>) -> Option<Finding> {
+    let longest = judge.plan.rules.lease(true) + LEAVE_MEMORY;
     judge.honest().find_map(|called| {
         let Some((answered, Answer::Beaten { active, .. })) = called.answer else { return None };
         let call = called.call;
         let events = &judge.channels[&call.channel].0[&call.viewer][&call.session];
         let mut leaves = events.iter().filter(|event| event.lease.is_none() && event.at <= answered);
         let is_troubled = (0..judge.plan.nodes.len())
-            .any(|node| judge.excuses.is_troubled(node, called.at.saturating_sub(160_000), answered));
-        let memory = if is_troubled { 160_000 } else { LEAVE_MEMORY };
+            .any(|node| judge.excuses.is_troubled(node, called.at.saturating_sub(longest), answered));
+        let memory = if is_troubled { longest } else { LEAVE_MEMORY };
         let what = match (call.act, active) {
             (Act::Join { .. }, false) if !leaves.any(|leave| leave.latest >= called.at) => {
                 "a join is not counted though its session has not left since"
@@ -301,12 +312,17 @@ fn refused(judge: &Judge<'_>) -> Option<Finding> {
 }
 
 fn answered(judge: &Judge<'_>) -> Option<Finding> {
-    let waiting = judge.history.begun - judge.history.calls.len();
+    let waiting = judge.history.begun.saturating_sub(judge.history.calls.len());
     let what = format!("{waiting} calls were never answered");
-    (waiting > 0).then_some(Finding { at: crate::world::OVER, channel: None, what })
+    (waiting > 0).then_some(Finding { at: judge.plan.rules.over, channel: None, what })
+}
+
+fn no_oddities(judge: &Judge<'_>) -> Option<Finding> {
+    let (at, what) = judge.history.oddities.iter().min_by_key(|(at, _)| *at)?;
+    Some(Finding { at: *at, channel: None, what: what.clone() })
 }
 
 fn nothing_left(judge: &Judge<'_>) -> Option<Finding> {
     let what = judge.history.leftovers.first()?;
-    Some(Finding { at: crate::world::OVER, channel: None, what: what.clone() })
+    Some(Finding { at: judge.plan.rules.over, channel: None, what: what.clone() })
 }

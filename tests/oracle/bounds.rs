@@ -2,18 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{
+use aforo::server::limits::PerAddress;
+
+use super::{
     attackers::ADDRESS,
     faults::Fault,
-    history::{Answer, Called},
+    history::{Answer, Called, Window},
     invariants::{Finding, finding},
     judge::Judge,
-    node::LIMITS,
     plan::{Act, CHANNELS, Millis},
 };
 
 /// What an address adds. Each node has limits of its own, and one that was restarted has them anew.
 pub fn limits(judge: &Judge<'_>) -> Option<Finding> {
+    let limits = &judge.plan.rules.limits;
     let mut addresses = BTreeMap::<(usize, u32), Added>::new();
     let leaves = judge.history.calls.iter().filter(|called| called.call.act == Act::Leave);
     let left: BTreeMap<_, _> =
@@ -25,17 +27,18 @@ pub fn limits(judge: &Judge<'_>) -> Option<Finding> {
         added.viewers.entry(call.channel).or_default().insert(call.viewer);
         added.sessions.insert((call.channel, call.viewer, call.session));
         let node = call.node;
-        let kills = judge.excuses.0.iter().filter(|w| w.fault == Fault::Killed { node });
-        let lives = 1 + kills.filter(|w| w.from >= added.began && w.from <= answered).count();
+        let is_restart = |w: &&Window| [Fault::Killed { node }, Fault::Ended { node }].contains(&w.fault);
+        let restarts = judge.excuses.faults.iter().filter(is_restart);
+        let lives = 1 + restarts.filter(|w| w.to >= added.began && w.from <= answered).count();
         let time = answered - added.began;
         let is_there = |viewer: &&u64| left.get(&(call.channel, **viewer)).is_none_or(|at| *at > answered);
         let of_channel = added.viewers[&call.channel].iter().filter(is_there).count();
         let channels = added.viewers.keys().filter(|channel| **channel >= CHANNELS).count();
-        let per_minute = LIMITS.new_channels_per_minute as usize;
+        let per_minute = limits.new_channels_per_minute as usize;
         let channels_in = per_minute + per_minute * usize::try_from(time / 60_000 + 1).unwrap();
-        let what = if of_channel > lives * LIMITS.sessions_per_channel as usize {
+        let what = if of_channel > lives * limits.sessions_per_channel as usize {
             format!("{of_channel} viewers of one address count")
-        } else if added.sessions.len() > lives * joins_in(time) {
+        } else if added.sessions.len() > lives * joins_in(limits, time) {
             format!("{} sessions of one address were let in", added.sessions.len())
         } else if channels > lives * channels_in {
             format!("{channels} channels were opened by one address")
@@ -74,7 +77,7 @@ pub fn kept(judge: &Judge<'_>) -> Option<Finding> {
         }
         let accepted = kept.node.map_or(&all, |node| &by_node[node]);
         let nodes = if kept.node.is_some() { 1 } else { by_node.len() };
-        let leaves = nodes * accepted.leaves_let_in(kept.at);
+        let leaves = nodes * accepted.leaves_let_in(&judge.plan.rules.limits, kept.at);
         let (sessions, channels) = (accepted.sessions.len() + leaves, all.channels.len() + leaves);
         let what = if kept.sessions > sessions || kept.admitted > accepted.sessions.len() {
             format!("{kept:?}: at most {sessions} sessions were let in")
@@ -107,13 +110,13 @@ impl Accepted {
         }
     }
 
-    fn leaves_let_in(&self, at: Millis) -> usize {
-        self.leaves.values().map(|(began, calls)| joins_in(at - began).min(*calls)).sum()
+    fn leaves_let_in(&self, limits: &PerAddress, at: Millis) -> usize {
+        self.leaves.values().map(|(began, calls)| joins_in(limits, at - began).min(*calls)).sum()
     }
 }
 
 /// How many sessions an address may bring to a node, or end there, in a time.
-fn joins_in(time: Millis) -> usize {
-    let later = u64::from(LIMITS.joins_per_second) * (time / 1_000 + 2);
-    LIMITS.joins_burst as usize + usize::try_from(later).unwrap()
+fn joins_in(limits: &PerAddress, time: Millis) -> usize {
+    let later = u64::from(limits.joins_per_second) * (time / 1_000 + 2);
+    limits.joins_burst as usize + usize::try_from(later).unwrap()
 }
