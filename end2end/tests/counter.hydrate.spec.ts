@@ -128,6 +128,8 @@ for (const locale of ["es-ES", "en-US", "pt-BR"]) {
           ?.outerHTML.replace(/<!--.*?-->/g, "")
           // Whether this browser follows is known in the browser alone.
           .replace(/ aria-pressed="\w+"/g, "")
+          // Buttons that copy are shown where there are scripts.
+          .replace(/( data-copy="[\w-]+") hidden=""/g, "$1")
           .replace(/\d+/g, "#");
       return [normal(new DOMParser().parseFromString(html, "text/html")), normal(document)];
     }, html);

@@ -104,10 +104,14 @@ fn event(called: &Called, before: &[Event], rules: &Rules, excuses: &Excuses) ->
         ends().filter(|w| w.fault == Fault::Killed { node } || excuses.is_doubly_troubled(node, w));
     let mut settled = excuses.settled(node, at, answered);
     // A heartbeat that came while a leave was remembered by some and not yet known to others may have been taken or not.
+    // So may one that came after a loss in which the store has forgotten the leave, until it is written again.
+    let is_forgotten = |leave: &Event| {
+        excuses.faults.iter().any(|w| w.fault.loses() && leave.at <= w.from && w.from <= answered)
+    };
     let is_unclear = |leave: &Event| {
         leave.lease.is_none()
             && leave.latest + LEAVE_MEMORY + 1_000 >= at
-            && (leave.settled > at || settled > answered)
+            && (leave.settled > at || settled > answered || is_forgotten(leave))
     };
     if matches!(called.call.act, Act::Beat { .. }) && before.iter().any(is_unclear)
         || kills.any(|kill| kill.from <= settled)

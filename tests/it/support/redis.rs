@@ -138,11 +138,13 @@ impl RedisServer {
     }
 
     /// Its process, while there is one.
+    #[allow(dead_code, reason = "tests/stress uses it")]
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Child::id)
     }
 
     /// The file that SAVE writes, and that it reads when it starts.
+    #[allow(dead_code, reason = "tests/stress uses it")]
     pub fn dump(&self) -> PathBuf {
         self.folder.path().join("dump.rdb")
     }
