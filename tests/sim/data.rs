@@ -262,5 +262,6 @@ fn when_sent(act: Act, sent: Timestamp) -> Act {
 /// Whether a beat that is written late may be from before a leave that has been forgotten.
 fn may_have_left(session: Session, now: Timestamp) -> bool {
     let Parts { at, delta, .. } = session.parts();
-    delta == u16::MAX || at.min(now).minus_millis(delta.into()) + LEAVE_MEMORY < now
+    let since_join = if delta == u16::MAX { 0 } else { delta };
+    at.min(now).minus_millis(since_join.into()) + LEAVE_MEMORY < now
 }

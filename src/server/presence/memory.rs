@@ -177,6 +177,10 @@ impl Memory {
             }
         };
         let completeness = self.roll.judge(reading);
+        if completeness == Completeness::Incomplete && !self.roll.was_asked_since(reading.restored) {
+            // Something was restored and nobody has asked the nodes to look: this node does.
+            self.has_found_loss.store(true, Relaxed);
+        }
         let Some(mut remembered) = self.channels.get_mut(channel) else {
             // Nothing was accepted here, so there is nothing to lose, and nothing to remember but the count.
             return match completeness {
@@ -409,7 +413,10 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::{Policy, SessionId, ViewerId};
+    use crate::{
+        domain::{Policy, SessionId, ViewerId},
+        server::store::RollCall,
+    };
 
     fn join(n: u128) -> Op {
         let uuid = Uuid::from_u128(n);
@@ -419,6 +426,32 @@ mod tests {
 
     fn reading(mark: u64, millis: u64) -> Reading {
         Reading { mark: Some(Mark(mark)), ..Reading::certain(1, Timestamp::from_millis(millis)) }
+    }
+
+    #[test]
+    fn nodes_are_asked_to_look_when_something_was_restored_and_nobody_has_asked() {
+        let (policy, roll) = (Policy::default(), Arc::new(Roll::default()));
+        let memory = Memory::new(policy.lease_rules(), policy.update_interval, Arc::clone(&roll));
+        let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
+        let at = Timestamp::from_millis;
+        let call = |asked, sure_since| RollCall {
+            now: at(9_000),
+            number: 1,
+            epoch: None,
+            lost: at(0),
+            asked,
+            sure_since,
+            nodes: Vec::new(),
+        };
+        let restored = Reading { restored: at(5_000), ..reading(7, 9_000) };
+        roll.set(call(at(4_000), at(4_500)));
+        assert_eq!(memory.take_in(&channel, &Ok(restored), now).1, Loss::Known);
+        assert!(memory.take_found_loss());
+        roll.set(call(at(6_000), at(4_500)));
+        assert_eq!(memory.take_in(&channel, &Ok(restored), now).1, Loss::Known);
+        assert!(!memory.take_found_loss(), "they have been asked");
+        roll.set(call(at(6_000), at(6_500)));
+        assert_eq!(memory.take_in(&channel, &Ok(restored), now).1, Loss::None);
     }
 
     #[test]

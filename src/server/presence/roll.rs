@@ -74,6 +74,11 @@ impl Roll {
         }
     }
 
+    /// Whether nodes were asked to look after this, as far as is known.
+    pub fn was_asked_since(&self, at: Timestamp) -> bool {
+        self.last.lock().as_ref().is_none_or(|last| last.asked >= at)
+    }
+
     /// Since when all nodes know that what they remember is in the store, if there is a roll call.
     pub fn sure_since(&self) -> Option<Timestamp> {
         self.last.lock().as_ref().map(|last| last.sure_since)

@@ -267,7 +267,7 @@ local function write(viewers_key, sessions_key, ops, was_lost)
         -- A late beat may be from before a leave that has been forgotten here: a node that remembers it says so when the roll
         -- is called next.
         if act == 'M' and is_live and not was_live then
-          has_restored = has_restored or delta == FAR or time - delta < now - memory
+          has_restored = has_restored or (delta == FAR and time or time - delta) < now - memory
         end
         if is_live then
           longest = max(longest, over)
