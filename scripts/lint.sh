@@ -14,6 +14,8 @@ say "formatting"
 cargo fmt --check
 say "clippy: the server half with its tests and the load kit"
 cargo clippy --all-targets --features bench -- -D warnings
+# A target with test = false is not among all targets.
+cargo clippy --test stress --features bench -- -D warnings
 say "clippy: the browser half"
 cargo clippy --lib --no-default-features --features hydrate -- -D warnings
 say "documentation"

@@ -103,6 +103,7 @@ fn stolen() -> Millis {
 }
 
 /// By how much the clock of the system differs from ours. The leases in Redis run by the former.
+#[expect(clippy::disallowed_methods, reason = "it is the system's clock itself that is measured")]
 fn offset(clock: Clock) -> i128 {
     let system = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i128::from(millis(system)) - i128::from(clock.now())

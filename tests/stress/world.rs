@@ -161,7 +161,7 @@ impl World {
             match ended {
                 Err(_) | Ok(Ok(())) => {}
                 Ok(Err(Trouble::NotThere)) => {
-                    self.odd(opened, stream.closed, node, "it refuses streams".to_owned())
+                    self.odd(opened, stream.closed, node, "it refuses streams".to_owned());
                 }
                 Ok(Err(Trouble::Broken(what))) => self.odd(stream.closed, stream.closed, node, what),
                 Ok(Err(Trouble::Odd(what))) => self.history.lock().oddities.push((stream.closed, what)),
