@@ -177,7 +177,11 @@ impl Operator {
                 }
                 sleep(Duration::from_millis(lasts)).await;
             }
-            Fault::Emptied => redis.servers().iter().for_each(|server| server.command::<()>("FLUSHALL")),
+            Fault::Emptied => {
+                for server in redis.servers().iter().filter(|server| server.is_primary()) {
+                    server.command::<()>("FLUSHALL");
+                }
+            }
             Fault::Lost { every } => {
                 for number in 0..CHANNELS {
                     if (number + 1).is_multiple_of(every) {
