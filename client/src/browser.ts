@@ -209,7 +209,7 @@ export const openStream = /* @__PURE__ */ guarded((url: string, callback: Callba
   };
   source.addEventListener("tick", () => callback(1, 0, ""));
   source.onerror = () => callback(0, 0, "");
-  // WebKit ends the streams of a page that was to be left and stays, as with a link to a download, and says nothing.
+  // Firefox and WebKit end the streams of a page that was to be left and stays, as with a link to a download, and say nothing.
   let timer: ReturnType<typeof setTimeout> | undefined;
   const leaving = () => {
     timer = setTimeout(() => {
@@ -217,7 +217,7 @@ export const openStream = /* @__PURE__ */ guarded((url: string, callback: Callba
       callback(0, 0, "");
     }, 2_000);
   };
-  if (/^Apple/.test(navigator.vendor)) addEventListener("beforeunload", leaving);
+  if (navigator.vendor !== "Google Inc.") addEventListener("beforeunload", leaving);
   // A closed source calls back no more.
   return () => {
     source.close();

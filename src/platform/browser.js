@@ -149,7 +149,7 @@ export const openStream = /* @__PURE__ */ guarded((url, callback) => {
       callback(0, 0, "");
     }, 2e3);
   };
-  if (/^Apple/.test(navigator.vendor)) addEventListener("beforeunload", leaving);
+  if (navigator.vendor !== "Google Inc.") addEventListener("beforeunload", leaving);
   return () => {
     source.close();
     clearTimeout(timer);

@@ -94,7 +94,7 @@ async fn a_node_that_was_cut_off_brings_nobody_back_who_has_left_elsewhere() {
 #[tokio::test]
 async fn nodes_of_two_formats_show_no_wrong_number_side_by_side() {
     const FLAGS: [&str; 4] =
-        ["--heartbeat-interval=1000", "--timeout=6", "--hidden-timeout=6", "--cleanup-interval=1"];
+        ["--heartbeat-interval=1000", "--timeout=10", "--hidden-timeout=10", "--cleanup-interval=1"];
     let redis = RedisServer::start().await;
     let viewers: Vec<_> = (0..5).map(|_| viewer()).collect();
     let beat = async |app: &TestApp, viewers: &[Uuid]| {
