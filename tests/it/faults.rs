@@ -222,6 +222,31 @@ async fn every_key_expires_by_itself() {
     }
 }
 
+/// Nodes look every second or two. One that has read a count and then finds no channel takes it for a loss.
+#[tokio::test]
+async fn the_keys_of_a_channel_outlive_the_last_lease_by_a_while() {
+    let redis = RedisServer::start().await;
+    let url = redis.url();
+    let app = TestApp::with(&[
+        "--redis-url",
+        &url,
+        "--heartbeat-interval=8000",
+        "--timeout=16",
+        "--hidden-timeout=16",
+    ])
+    .await;
+    let key = "aforo:{ana}:viewers";
+    let someone = viewer();
+    for _ in 0..6 {
+        app.heartbeat("ana", someone).await;
+        let leases = redis.request::<Vec<(Vec<u8>, f64)>>(&["ZRANGE", key, "0", "-1", "WITHSCORES"]);
+        let expires = redis.request::<f64>(&["PEXPIRETIME", key]);
+        let after = expires - leases[0].1;
+        assert!(after >= 1_000.0, "the keys expire {after} ms after the last lease");
+        sleep(Duration::from_millis(350)).await;
+    }
+}
+
 #[tokio::test]
 async fn beats_that_come_together_are_written_together() {
     let redis = RedisServer::start().await;

@@ -225,8 +225,9 @@ impl Kept {
                 }
                 Act::Leave | Act::LeaveKnown => now + RULES.longest_lease,
             };
-            if over > self.expires {
-                self.expires = over + RULES.longest_lease / 8;
+            let spare = RULES.longest_lease / 8;
+            if over + spare / 2 > self.expires {
+                self.expires = over + spare;
             }
             let has_restored = match op.act {
                 Act::Restore(_) => counted != counts,

@@ -303,7 +303,8 @@ local function write(viewers_key, sessions_key, ops, was_lost)
   end
   local count = call('ZCOUNT', viewers_key, after_now, '+inf')
   local spare = count > LARGE and SPARE or floor(longest_lease / 8)
-  local is_too_soon = furthest > expires or count > LARGE and furthest + SPARE / 2 > expires
+  -- Nodes have to read that nobody is left before the keys are gone, or they take the end of the channel for a loss.
+  local is_too_soon = furthest + spare / 2 > expires
   if mark ~= '' and (is_too_soon or not meta or has_restored) then
     if is_too_soon then
       -- The expiry is moved once in a while, by more than is needed now.
