@@ -59,7 +59,7 @@ fn rules() -> Rules {
     let policy = Policy {
         heartbeat_interval: Duration::from_secs(4),
         timeout: Duration::from_secs(8),
-        hidden_timeout: Duration::from_secs(20),
+        hidden_timeout: Duration::from_secs(40),
         cleanup_interval: Duration::from_secs(5),
         ..Policy::default()
     };
@@ -67,8 +67,8 @@ fn rules() -> Rules {
         policy,
         limits: LIMITS,
         span,
-        watched: span + 25_000,
-        over: span + 90_000,
+        watched: span + 45_000,
+        over: span + 120_000,
         crowd: (20, 60),
         slack: 300,
         quick: 250,
