@@ -178,7 +178,7 @@ impl Operator {
                 sleep(Duration::from_millis(lasts)).await;
             }
             Fault::Emptied => {
-                for server in redis.servers().iter().filter(|server| server.is_primary()) {
+                for server in redis.servers().iter().filter(|server| is_primary(server)) {
                     server.command::<()>("FLUSHALL");
                 }
             }
@@ -260,6 +260,11 @@ impl Operator {
     fn odd(&self, at: Millis, what: String) {
         self.log.lock().oddities.push((at, what));
     }
+}
+
+/// Whether it takes writes, and is no copy of another server.
+fn is_primary(server: &RedisServer) -> bool {
+    server.command::<String>("INFO replication").contains("role:master")
 }
 
 fn kill(server: &mut RedisServer) {

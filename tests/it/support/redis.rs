@@ -162,11 +162,6 @@ impl RedisServer {
         }
     }
 
-    /// Whether it takes writes, and is no copy of another server.
-    pub fn is_primary(&self) -> bool {
-        self.command::<String>("INFO replication").contains("role:master")
-    }
-
     /// Sends it a command and waits for the answer.
     pub fn command<T: redis::FromRedisValue>(&self, command: &str) -> T {
         self.request(&command.split(' ').collect::<Vec<_>>())
