@@ -99,7 +99,7 @@ impl Ledger {
             if op.act == Act::Leave {
                 self.unknown_leaves.push_back((now, key));
                 if self.unknown_leaves.len() > MOST_REPEATED {
-                    self.unknown_leaves.pop_front();
+                    self.forget_oldest_leave();
                 }
             }
             if session.parts().phase == Phase::Beating {
@@ -294,11 +294,23 @@ impl Ledger {
             }
         }
         while self.unknown_leaves.front().is_some_and(|(at, _)| *at + rules.longest_lease <= now) {
-            self.unknown_leaves.pop_front();
+            self.forget_oldest_leave();
         }
         let is_end = looked_at.len() < most;
         self.swept = if is_end { None } else { looked_at.last().map(|(key, _)| *key) };
         is_end
+    }
+
+    /// The oldest leave of an unknown session is not repeated any more.
+    fn forget_oldest_leave(&mut self) {
+        let Some((_, key)) = self.unknown_leaves.pop_front() else { return };
+        if let Some(entry) = self.sessions.get_mut(&key)
+            && std::mem::take(&mut entry.is_repeated)
+        {
+            entry.written_after = self.losses;
+            self.pending -= 1;
+            self.repeated -= 1;
+        }
     }
 
     /// An entry is not there any more.

@@ -249,3 +249,19 @@ fn leaves_are_repeated_while_they_matter_and_no_more_than_a_bounded_number() {
     while !ledger.sweep(at(200), 500, &RULES) {}
     assert!(ledger.is_empty() && ledger.unknown_leaves.is_empty() && !ledger.is_unwritten());
 }
+
+#[test]
+fn a_leave_that_gives_way_to_newer_ones_while_it_is_repeated_upsets_no_number() {
+    let mut ledger = Ledger::default();
+    accept(&mut ledger, &of(1, Act::Leave), at(1));
+    ledger.repeat_leaves();
+    for n in 2..=5_000 {
+        accept(&mut ledger, &of(n, Act::Leave), at(1));
+    }
+    assert_eq!((ledger.pending, ledger.repeated), (0, 0));
+    ledger.lost();
+    let mut store = Roster::default();
+    assert_eq!(write_all(&mut ledger, &mut store, at(2)), 5_000);
+    assert_eq!((ledger.pending, ledger.repeated), (0, 0));
+    assert!(!ledger.is_lacking());
+}
