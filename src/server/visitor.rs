@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::{
     limits::{Address, Beats, beats::Over},
     metrics::Metrics,
@@ -36,9 +38,10 @@ impl Visitor {
     /// # Errors
     /// `limit-reached`, `unavailable`.
     pub async fn join(&self, who: &Who, hidden: bool) -> Result<Beaten, Problem> {
-        match self.admit(who, hidden, Metrics::join).await? {
+        let arrived = Instant::now();
+        match self.admit(who, hidden, arrived, Metrics::join).await? {
             Some(beaten) => Ok(beaten),
-            None => Ok(self.presence.join(who, hidden).await?),
+            None => Ok(self.presence.join(who, hidden, arrived).await?),
         }
     }
 
@@ -47,9 +50,10 @@ impl Visitor {
     /// # Errors
     /// `limit-reached`, `unavailable`.
     pub async fn heartbeat(&self, who: &Who, hidden: bool) -> Result<Beaten, Problem> {
-        match self.admit(who, hidden, Metrics::heartbeat).await? {
+        let arrived = Instant::now();
+        match self.admit(who, hidden, arrived, Metrics::heartbeat).await? {
             Some(beaten) => Ok(beaten),
-            None => Ok(self.presence.heartbeat(who, hidden).await?),
+            None => Ok(self.presence.heartbeat(who, hidden, arrived).await?),
         }
     }
 
@@ -84,6 +88,7 @@ impl Visitor {
         &self,
         who: &Who,
         hidden: bool,
+        arrived: Instant,
         accepted: fn(&Metrics),
     ) -> Result<Option<Beaten>, Problem> {
         if self.is_robot {
@@ -106,7 +111,7 @@ impl Visitor {
             return Ok(None);
         };
         // Who is counted already is never refused: this node may have been started a moment ago.
-        match self.presence.renew(who, hidden).await? {
+        match self.presence.renew(who, hidden, arrived).await? {
             Some(beaten) => {
                 self.beats.note(self.address, who, lease);
                 accepted(&self.metrics);

@@ -80,16 +80,17 @@ pub struct Pending {
 }
 
 impl Ledger {
-    /// Takes in an operation. The answer: whether its session is counted after it, as far as this node knows.
-    pub fn accept(&mut self, op: &Op, now: Timestamp, rules: &LeaseRules) -> bool {
+    /// Takes in an operation that happened at `happened`. The answer: whether its session is counted after it, as far as this
+    /// node knows.
+    pub fn accept(&mut self, op: &Op, happened: Timestamp, now: Timestamp, rules: &LeaseRules) -> bool {
         let key = (op.viewer, op.session);
         let known = self.sessions.get_mut(&key).filter(|entry| entry.session.useless_from(rules) > now);
         let Some(entry) = known else {
             let session = match op.act {
-                Act::Join { lease } => Session::beating(now, lease, true),
-                Act::Heartbeat { lease } => Session::beating(now, lease, false),
+                Act::Join { lease } => Session::beating(happened, lease, true),
+                Act::Heartbeat { lease } => Session::beating(happened, lease, false),
                 // It may be known elsewhere, and its beats written again.
-                Act::Leave => Session::left_unknown(now).to_be_told(),
+                Act::Leave => Session::left_unknown(happened).to_be_told(),
                 Act::Renew { .. } | Act::LeaveKnown | Act::Restore(_) | Act::Late(_) | Act::Withdraw(_) => {
                     return false;
                 }
@@ -97,7 +98,7 @@ impl Ledger {
             let losses = self.losses;
             let entry = Entry { session, written_after: losses, version: 0, is_repeated: false };
             if op.act == Act::Leave {
-                self.unknown_leaves.push_back((now, key));
+                self.unknown_leaves.push_back((happened, key));
                 if self.unknown_leaves.len() > MOST_REPEATED {
                     self.forget_oldest_leave();
                 }
@@ -118,14 +119,17 @@ impl Ledger {
             self.repeated -= 1;
         }
         let session = &mut entry.session;
-        let at = session.not_before(now, false);
+        // What happens now comes after all that is known. What has waited may have been overtaken.
+        let at = |session: &Session, is_join| {
+            if happened < now { happened } else { session.not_before(now, is_join) }
+        };
         match op.act {
-            Act::Join { lease } => {
-                session.beat(session.not_before(now, true), lease, true, rules);
+            Act::Join { lease } => session.beat(at(session, true), lease, true, rules),
+            Act::Heartbeat { lease } => session.beat(at(session, false), lease, false, rules),
+            Act::Renew { lease } if session.is_live(now) => {
+                session.beat(at(session, false), lease, false, rules);
             }
-            Act::Heartbeat { lease } => session.beat(at, lease, false, rules),
-            Act::Renew { lease } if session.is_live(now) => session.beat(at, lease, false, rules),
-            Act::Leave | Act::LeaveKnown => session.leave(at, rules),
+            Act::Leave | Act::LeaveKnown => session.leave(at(session, false), rules),
             Act::Renew { .. } | Act::Restore(_) | Act::Late(_) | Act::Withdraw(_) => {}
         }
         entry.version = entry.version.wrapping_add(1);

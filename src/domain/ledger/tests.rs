@@ -20,7 +20,7 @@ fn at(seconds: u64) -> Timestamp {
 }
 
 fn accept(ledger: &mut Ledger, op: &Op, now: Timestamp) -> bool {
-    ledger.accept(op, now, &RULES)
+    ledger.accept(op, now, now, &RULES)
 }
 
 /// Writes everything that is pending to a store, in pieces of two.
@@ -264,4 +264,18 @@ fn a_leave_that_gives_way_to_newer_ones_while_it_is_repeated_upsets_no_number() 
     assert_eq!(write_all(&mut ledger, &mut store, at(2)), 5_000);
     assert_eq!((ledger.pending, ledger.repeated), (0, 0));
     assert!(!ledger.is_lacking());
+}
+
+#[test]
+fn a_join_that_waited_while_its_leave_overtook_it_counts_for_nobody() {
+    let (mut ledger, mut store) = (Ledger::default(), Roster::default());
+    assert!(!accept(&mut ledger, &of(1, Act::Leave), at(3)));
+    assert!(!ledger.accept(&of(1, JOIN), at(1), at(5), &RULES), "it left after it came");
+    assert!(ledger.accept(&of(1, JOIN), at(4), at(5), &RULES), "it came again after it left");
+    accept(&mut ledger, &of(2, JOIN), at(1));
+    accept(&mut ledger, &of(2, Act::Leave), at(3));
+    assert!(!ledger.accept(&of(2, BEAT), at(2), at(5), &RULES));
+    ledger.lost();
+    write_all(&mut ledger, &mut store, at(6));
+    assert_eq!((count(&mut store, at(63)), count(&mut store, at(64))), (1, 0));
 }

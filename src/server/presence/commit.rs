@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// How long an operation may wait and still count as happening when it is written.
-const PROMPT: Duration = Duration::from_millis(250);
+pub const PROMPT: Duration = Duration::from_millis(250);
 
 /// Says what an operation is after it has waited: it happened so long ago.
 type Backdate = dyn Fn(Op, Duration) -> Op + Send + Sync;
@@ -90,13 +90,18 @@ impl GroupCommit {
         self.lanes.lock().is_empty()
     }
 
-    /// Writes an operation.
+    /// Writes an operation that has waited since `since`.
     ///
     /// # Errors
     /// When the store could not take the write that held it.
-    pub async fn write(self: &Arc<Self>, channel: &ChannelId, op: Op) -> Result<Committed, StoreError> {
+    pub async fn write(
+        self: &Arc<Self>,
+        channel: &ChannelId,
+        op: Op,
+        since: Instant,
+    ) -> Result<Committed, StoreError> {
         let (answer, answered) = oneshot::channel();
-        let waiting = Waiting { channel: channel.clone(), op, since: Instant::now(), answer };
+        let waiting = Waiting { channel: channel.clone(), op, since, answer };
         let lane = (!self.store.takes_many_channels()).then(|| channel.clone());
         let first = match self.lanes.lock().entry(lane.clone()) {
             Entry::Occupied(mut gathered) => {

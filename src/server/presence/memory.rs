@@ -108,18 +108,18 @@ impl Memory {
     }
 
     /// Takes in an operation before it is written; see [`Ledger::accept`].
-    pub fn accept(&self, channel: &ChannelId, op: &Op, now: Timestamp) -> bool {
+    pub fn accept(&self, channel: &ChannelId, op: &Op, happened: Timestamp, now: Timestamp) -> bool {
         if matches!(op.act, Act::Renew { .. } | Act::LeaveKnown) {
             // These bring nothing into being, here neither.
             let remembered = self.channels.get_mut(channel);
-            return remembered.is_some_and(|mut known| known.ledger.accept(op, now, &self.rules));
+            return remembered.is_some_and(|mut known| known.ledger.accept(op, happened, now, &self.rules));
         }
         let mut remembered = self.channels.entry(channel.clone()).or_default();
         if remembered.ledger.useful_until() <= now {
             // What was in the store may have expired by itself.
             remembered.mark = None;
         }
-        remembered.ledger.accept(op, now, &self.rules)
+        remembered.ledger.accept(op, happened, now, &self.rules)
     }
 
     /// The store has taken an operation: it was asked and heard at these instants of the node's clock. `happened` is when it
@@ -143,8 +143,7 @@ impl Memory {
 
     /// An operation that happened `waited` ago, as the store takes it; unchanged if the store's clock is not known yet.
     pub fn backdated(&self, op: Op, waited: Duration, now: Timestamp) -> Op {
-        let millis = u32::try_from(waited.as_millis()).unwrap_or(u32::MAX);
-        let Some(at) = self.skew.to_store(now.minus_millis(millis)) else { return op };
+        let Some(at) = self.skew.to_store(now - waited) else { return op };
         let act = match op.act {
             Act::Join { lease } => Act::Late(Session::beating(at, lease, true)),
             Act::Heartbeat { lease } => Act::Late(Session::beating(at, lease, false)),
@@ -459,10 +458,10 @@ mod tests {
         let policy = Policy::default();
         let memory = Memory::new(policy.lease_rules(), policy.update_interval, Arc::default());
         let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
-        memory.accept(&channel, &join(1), now);
+        memory.accept(&channel, &join(1), now, now);
         assert_eq!(memory.take_in(&channel, &Ok(reading(7, 1_000)), now).1, Loss::None);
         // The store is away for a while, and comes back without the channel.
-        memory.accept(&channel, &join(2), now);
+        memory.accept(&channel, &join(2), now, now);
         memory.missed(&channel, &join(2));
         let piece = memory.next_piece(&channel, now, 100).unwrap();
         assert_eq!(piece.batch.ops.len(), 1);

@@ -20,11 +20,11 @@ use std::{
 
 use async_trait::async_trait;
 use smallvec::smallvec;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use self::{
-    commit::{Committed, GroupCommit},
+    commit::{Committed, GroupCommit, PROMPT},
     live::{LiveList, Source},
     memory::{Loss, Memory},
     reads::Reads,
@@ -158,28 +158,28 @@ impl Presence {
         Uuid::new_v4().to_string()
     }
 
-    /// Starts a session.
+    /// Starts a session, by a call that arrived at `since`.
     ///
     /// # Errors
     /// When a store that nothing stands in for can't take it.
-    pub async fn join(&self, who: &Who, hidden: bool) -> Result<Beaten, StoreError> {
-        self.write(who, Act::Join { lease: self.lease(hidden) }).await
+    pub async fn join(&self, who: &Who, hidden: bool, since: Instant) -> Result<Beaten, StoreError> {
+        self.write(who, Act::Join { lease: self.lease(hidden) }, since).await
     }
 
-    /// Keeps a session counted.
+    /// Keeps a session counted, by a call that arrived at `since`.
     ///
     /// # Errors
     /// When a store that nothing stands in for can't take it.
-    pub async fn heartbeat(&self, who: &Who, hidden: bool) -> Result<Beaten, StoreError> {
-        self.write(who, Act::Heartbeat { lease: self.lease(hidden) }).await
+    pub async fn heartbeat(&self, who: &Who, hidden: bool, since: Instant) -> Result<Beaten, StoreError> {
+        self.write(who, Act::Heartbeat { lease: self.lease(hidden) }, since).await
     }
 
-    /// Keeps a session counted if it is; nothing comes into being. `None` if it is not.
+    /// Keeps a session counted if it is, by a call that arrived at `since`; nothing comes into being. `None` if it is not.
     ///
     /// # Errors
     /// When a store that nothing stands in for can't take it.
-    pub async fn renew(&self, who: &Who, hidden: bool) -> Result<Option<Beaten>, StoreError> {
-        let beaten = self.write(who, Act::Renew { lease: self.lease(hidden) }).await?;
+    pub async fn renew(&self, who: &Who, hidden: bool, since: Instant) -> Result<Option<Beaten>, StoreError> {
+        let beaten = self.write(who, Act::Renew { lease: self.lease(hidden) }, since).await?;
         Ok(beaten.active.then_some(beaten))
     }
 
@@ -194,7 +194,7 @@ impl Presence {
     /// # Errors
     /// When a store that nothing stands in for can't take it.
     pub async fn leave(&self, who: &Who) -> Result<(), StoreError> {
-        self.write(who, Act::Leave).await.map(|_| ())
+        self.write(who, Act::Leave, Instant::now()).await.map(|_| ())
     }
 
     /// Ends a session if it is known; nothing comes into being.
@@ -202,7 +202,7 @@ impl Presence {
     /// # Errors
     /// When a store that nothing stands in for can't take it.
     pub async fn leave_known(&self, who: &Who) -> Result<(), StoreError> {
-        self.write(who, Act::LeaveKnown).await.map(|_| ())
+        self.write(who, Act::LeaveKnown, Instant::now()).await.map(|_| ())
     }
 
     /// How many sessions this node remembers, those that have left included, in case the store loses them.
@@ -280,11 +280,11 @@ impl Presence {
         self.0.store.sweep().await
     }
 
-    async fn write(&self, who: &Who, act: Act) -> Result<Beaten, StoreError> {
+    async fn write(&self, who: &Who, act: Act, since: Instant) -> Result<Beaten, StoreError> {
         let op = Op { viewer: who.viewer, session: who.session, act };
         let beaten = match &self.0.remote {
             None => self.write_here(&who.channel, op).await?,
-            Some(remote) => self.write_there(remote, &who.channel, op).await,
+            Some(remote) => self.write_there(remote, &who.channel, op, since).await,
         };
         if let Some(count) = beaten.count.value.filter(|_| !beaten.count.stale) {
             self.0.hub.touch(&who.channel, count);
@@ -302,18 +302,23 @@ impl Presence {
         Ok(Beaten { count: written.reading.into(), active })
     }
 
-    /// Writes to a store that may be away. Once the node remembers the operation it is accepted.
-    async fn write_there(&self, remote: &Remote, channel: &ChannelId, op: Op) -> Beaten {
+    /// Writes to a store that may be away. Once the node remembers the operation it is accepted. A limit may have had to ask
+    /// the store about it before, and a leave may have overtaken it meanwhile.
+    async fn write_there(&self, remote: &Remote, channel: &ChannelId, op: Op, since: Instant) -> Beaten {
         let now = self.0.clock.now();
-        let accepted = remote.memory.accept(channel, &op, now);
-        match remote.commit.write(channel, op).await {
+        let happened = match since.elapsed() {
+            waited if waited > PROMPT => now - waited,
+            _ => now,
+        };
+        let accepted = remote.memory.accept(channel, &op, happened, now);
+        match remote.commit.write(channel, op, since).await {
             Ok(Committed { active, is_backdated, reading }) => {
                 let heard = self.0.clock.now();
-                let happened = if is_backdated { None } else { Some(reading.as_of) };
-                remote.memory.confirm(channel, &op, (now, heard), happened, active);
+                let written = if is_backdated { None } else { Some(reading.as_of) };
+                remote.memory.confirm(channel, &op, (happened, heard), written, active);
                 if let (Act::Renew { lease }, true, false) = (op.act, active, accepted) {
                     // Another node has known the session until now.
-                    remote.memory.accept(channel, &Op { act: Act::Heartbeat { lease }, ..op }, now);
+                    remote.memory.accept(channel, &Op { act: Act::Heartbeat { lease }, ..op }, happened, now);
                 }
                 let count = self.observe(remote, channel, Ok(reading), now).await;
                 Beaten { count, active }

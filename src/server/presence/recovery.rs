@@ -22,7 +22,7 @@ use crate::{
     domain::{ChannelId, Timestamp},
     server::{
         clock::Clock,
-        store::{Attendance, Batch, MAX_OPS, Store, StoreError},
+        store::{Attendance, Batch, MAX_OPS, RollCall, Store, StoreError},
     },
 };
 
@@ -41,6 +41,9 @@ const WAIT_FOR_NODES: Duration = Duration::from_secs(7);
 
 /// For how long a node that has missed its roll calls is still waited for if a loss follows.
 const REMEMBER_NODES: Duration = Duration::from_secs(60);
+
+/// How many epochs of the store one roll call may go through.
+const MOST_EPOCHS: usize = 4;
 
 /// How many channels are looked at in one call.
 const LOOK_AT: usize = 1_000;
@@ -131,7 +134,7 @@ impl Recovery {
     pub async fn resign(&self) {
         let mut state = self.state.lock().await;
         if self.roll.last().is_some() {
-            let _away = self.attend(&mut state, Duration::ZERO).await;
+            let _away = self.ask(&mut state, Duration::ZERO).await;
         }
     }
 
@@ -194,7 +197,24 @@ impl Recovery {
         Ok(())
     }
 
+    /// Takes part in the roll call, and takes in its result. A result from another epoch counts only after this node has
+    /// looked whether the servers of the store are others than they were: what was read since is judged by it.
     async fn attend(&self, state: &mut State, expected_for: Duration) -> Result<(), StoreError> {
+        let mut epoch = self.roll.last().map(|roll| roll.epoch);
+        for _ in 0..MOST_EPOCHS {
+            let Some(roll) = self.ask(state, expected_for).await? else { return Ok(()) };
+            if epoch.replace(roll.epoch) != Some(roll.epoch) {
+                self.look_at_servers(state).await?;
+            }
+            if !state.has_found_loss {
+                self.roll.set(roll);
+                return Ok(());
+            }
+        }
+        Err(StoreError::Unreachable("the servers change faster than they are looked at".to_owned()))
+    }
+
+    async fn ask(&self, state: &mut State, expected_for: Duration) -> Result<Option<RollCall>, StoreError> {
         let last = self.roll.last();
         state.peers.retain(|_, seen| seen.elapsed() < REMEMBER_NODES);
         state.has_found_loss |= self.memory.take_found_loss();
@@ -208,7 +228,7 @@ impl Recovery {
             peers: state.peers.keys().copied().collect(),
         };
         let asked = self.clock.now();
-        let Some(roll) = self.store.attend(&attendance).await? else { return Ok(()) };
+        let Some(roll) = self.store.attend(&attendance).await? else { return Ok(None) };
         self.memory.learn_time(asked, self.clock.now(), roll.now);
         state.has_found_loss = false;
         let others = roll.nodes.iter().filter(|node| **node != self.node);
@@ -216,8 +236,7 @@ impl Recovery {
         if attendance.sure_since.is_none() {
             state.sure_since = roll.now;
         }
-        self.roll.set(roll);
-        Ok(())
+        Ok(Some(roll))
     }
 
     /// Looks at the next few channels, so that one that was lost alone is noticed although nobody beats or reads there.
