@@ -13,8 +13,11 @@
 //   Test: lib the_full_path_of::a_unit_test          (or: it a_test_of_tests/it)
 //
 // Everything happens in a copy of the tree. What is compiled goes to cargo's usual target folder, so that dependencies are
-// not compiled again; the copy has a version of its own, by which cargo tells it from the tree. First the tree as it is has to pass. Then a fault counts as caught if what breaks is what its header
+// not compiled again; the copy has a version of its own, by which cargo tells it from the tree. First the tree as it is has
+// to pass. Then a fault counts as caught if what breaks is what its header
 // names; a patch that does not apply or does not compile is an error.
+//
+// A test that does not end within five minutes has noticed the fault too.
 //
 // SEEDS (100) is how many worlds the simulation tries for each fault.
 import { execFileSync, spawn } from "node:child_process";
@@ -27,6 +30,7 @@ const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const MUTANTS = join(ROOT, "tests/mutants");
 const TREE = join(ROOT, "target/mutants");
 const SEEDS = process.env.SEEDS || "100";
+const TEST_LIMIT_MS = 300_000;
 const env = { ...process.env, CARGO_TARGET_DIR: resolve(ROOT, process.env.CARGO_TARGET_DIR || "target") };
 
 /** A patch and what its header says. */
@@ -74,10 +78,12 @@ function git(cwd, args) {
   return execFileSync("git", args, { ...options, env: { ...env, GIT_CEILING_DIRECTORIES: dirname(TREE) } });
 }
 
-/** Runs a command in the copy, line by line, until it ends or `isEnough` says so. Its exit status and its lines. */
-function run(command, args, more, isEnough = () => false) {
+/** Runs a command in the copy, line by line, until it ends, `isEnough` says so, or `timeout` ms are over. Its exit status
+ *  and its lines. */
+function run(command, args, more, { isEnough = () => false, timeout = 0 } = {}) {
   return new Promise((done, fail) => {
-    const child = spawn(command, args, { cwd: TREE, env: { ...env, ...more }, stdio: ["ignore", "pipe", "pipe"] });
+    const stdio = ["ignore", "pipe", "pipe"];
+    const child = spawn(command, args, { cwd: TREE, env: { ...env, ...more }, stdio, timeout, killSignal: "SIGKILL" });
     const lines = [];
     const hear = (line) => {
       lines.push(line);
@@ -106,13 +112,14 @@ async function build(target) {
 async function judge({ test, trouble }, seeds) {
   if (test) {
     const [target, name] = test.split(" ");
-    const { status, lines } = await run(await build(target), ["--exact", name], {});
+    const { status, lines } = await run(await build(target), ["--exact", name], {}, { timeout: TEST_LIMIT_MS });
     if (!lines.some((line) => line.startsWith("running 1 test"))) throw new Error(`there is no test ${name}`);
     return status === 0 ? null : { broken: test, where: "" };
   }
   const found = /^AFORO_SEED=(\d+): not so: (.*): Finding \{/;
   const more = { AFORO_SIM_SEEDS: seeds, ...(trouble ? { AFORO_SIM_TROUBLE: trouble } : {}) };
-  const { status, lines } = await run(await build("sim"), ["--nocapture"], more, (line) => found.test(line));
+  const isEnough = (line) => found.test(line);
+  const { status, lines } = await run(await build("sim"), ["--nocapture"], more, { isEnough });
   const finding = lines.map((line) => line.match(found)).find(Boolean);
   if (finding) return { broken: finding[2], where: `seed ${finding[1]}` };
   if (status !== 0) throw new Error(`the simulation failed without a finding: ${lines.slice(-20).join("\n")}`);

@@ -218,9 +218,12 @@ fn lists(judge: &Judge<'_>) -> Option<Finding> {
             let what = format!("node {node} gives an old list without a reason");
             return if is_excused { None } else { Some(Finding { at: answered, channel: None, what }) };
         }
-        // A channel that the store has lost alone is noticed when it is looked at, within an interval.
+        // A channel that the store has lost alone is noticed when it is looked at, within an interval of when it can be.
         let is_lost = |w: &Window| {
-            matches!(w.fault, Fault::Lost { .. }) && w.from <= answered && from <= w.from + interval
+            let can_be = || (0..judge.plan.nodes.len()).map(|node| judge.excuses.settled(node, w.from, w.from));
+            matches!(w.fault, Fault::Lost { .. })
+                && w.from <= answered
+                && can_be().any(|at| from <= at + interval)
         };
         if judge.excuses.faults.iter().any(is_lost) {
             return None;

@@ -163,6 +163,10 @@ impl Data {
         if roll.server != self.incarnation {
             (roll.asked, roll.lost, roll.server) = (now, now, self.incarnation);
         }
+        if roll.nodes.values().all(|(expected, _)| *expected <= now) {
+            // Nobody could attend for a while.
+            roll.nodes.values_mut().for_each(|(expected, _)| *expected = until);
+        }
         roll.nodes.insert(own.node, (until, own.sure_since.unwrap_or(now)));
         roll.expires = now + (own.expected_for * 4).max(millis(1_000));
         roll.nodes.retain(|_, (expected, _)| *expected > now);

@@ -48,21 +48,37 @@ if ARGV[6] ~= '' and server and server ~= ARGV[6] then
   asked = now
   lost = ARGV[8] == '1' and now or lost
 end
+-- The nodes of the roll call: until when each is expected, and since when it knows.
+local function nodes()
+  local fields, all, latest = redis.call('HGETALL', key), {}, 0
+  for i = 1, #fields, 2 do
+    if #fields[i] == 16 then
+      local expected, since = string.match(fields[i + 1], '^(%d+) (%d+)$')
+      all[#all + 1] = { fields[i], tonumber(expected or 0), since or '0' }
+      latest = math.max(latest, tonumber(expected or 0))
+    end
+  end
+  return all, latest
+end
+local absent, latest = nodes()
+if latest <= now then
+  -- Nobody could attend for a while: nodes that were there are waited for anew.
+  for _, one in ipairs(absent) do
+    redis.call('HSET', key, one[1], text(now + span) .. ' ' .. one[3])
+  end
+end
 redis.call('HSET', key, 'epoch', epoch, 'server', ARGV[6] ~= '' and ARGV[6] or server or '', 'lost', text(lost), 'asked', text(asked),
   node, text(now + span) .. ' ' .. sure)
 redis.call('PEXPIRE', key, math.max(4 * span, 1000))
 
 local answer = { now, epoch, lost, asked, now }
-local fields = redis.call('HGETALL', key)
-for i = 1, #fields, 2 do
-  if #fields[i] == 16 then
-    local expected, since = string.match(fields[i + 1], '^(%d+) (%d+)$')
-    if not expected or tonumber(expected) <= now then
-      redis.call('HDEL', key, fields[i])
-    else
-      answer[5] = math.min(answer[5], tonumber(since))
-      answer[#answer + 1] = fields[i]
-    end
+for _, one in ipairs(nodes()) do
+  local name, expected, since = unpack(one)
+  if expected <= now then
+    redis.call('HDEL', key, name)
+  else
+    answer[5] = math.min(answer[5], tonumber(since))
+    answer[#answer + 1] = name
   end
 end
 return answer
