@@ -59,23 +59,22 @@ impl Skew {
         }
     }
 
-    /// The difference, 0 as long as nothing is known.
+    /// By how many milliseconds the store's clock is ahead, if that is known.
     #[must_use]
-    pub fn millis(&self) -> i64 {
-        self.0.lock().unwrap_or_default()
+    pub fn millis(&self) -> Option<i64> {
+        *self.0.lock()
     }
 
     /// What the store's clock shows at an instant of the node's, if that is known.
     #[must_use]
     pub fn to_store(&self, at: Timestamp) -> Option<Timestamp> {
-        let skew = *self.0.lock();
-        skew.map(|skew| Timestamp::from_millis(at.as_millis().saturating_add_signed(skew)))
+        self.millis().map(|skew| Timestamp::from_millis(at.as_millis().saturating_add_signed(skew)))
     }
 
-    /// What the node's clock shows at an instant of the store's.
+    /// What the node's clock shows at an instant of the store's; the same as long as the difference is not known.
     #[must_use]
     pub fn to_node(&self, at: Timestamp) -> Timestamp {
-        Timestamp::from_millis(at.as_millis().saturating_add_signed(-self.millis()))
+        Timestamp::from_millis(at.as_millis().saturating_add_signed(-self.millis().unwrap_or_default()))
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     faults::Fault,
     history::{Answer, Called, Window},
     invariants::{Finding, finding},
-    judge::Judge,
+    judge::{Judge, lease},
     plan::{Act, CHANNELS, Millis},
 };
 
@@ -24,14 +24,20 @@ pub fn limits(judge: &Judge<'_>) -> Option<Finding> {
         let call = called.call;
         let Some((answered, Answer::Beaten { active: true, .. })) = called.answer else { return None };
         let added = addresses.entry((call.node, call.address)).or_insert_with(|| Added::from(called.at));
-        added.viewers.entry(call.channel).or_default().insert(call.viewer);
+        // It is told from when it was let in, which is no later than it counts.
+        let ends = called.at + lease(call.act, &judge.plan.rules).unwrap_or(0);
+        let viewers = added.viewers.entry(call.channel).or_default();
+        let last = viewers.entry(call.viewer).or_insert(ends);
+        *last = ends.max(*last);
         added.sessions.insert((call.channel, call.viewer, call.session));
         let node = call.node;
         let is_restart = |w: &&Window| [Fault::Killed { node }, Fault::Ended { node }].contains(&w.fault);
         let restarts = judge.excuses.faults.iter().filter(is_restart);
         let lives = 1 + restarts.filter(|w| w.to >= added.began && w.from <= answered).count();
         let time = answered - added.began;
-        let is_there = |viewer: &&u64| left.get(&(call.channel, **viewer)).is_none_or(|at| *at > answered);
+        let is_there = |(viewer, ends): &(&u64, &Millis)| {
+            **ends > called.at && left.get(&(call.channel, **viewer)).is_none_or(|at| *at > answered)
+        };
         let of_channel = added.viewers[&call.channel].iter().filter(is_there).count();
         let channels = added.viewers.keys().filter(|channel| **channel >= CHANNELS).count();
         let per_minute = limits.new_channels_per_minute as usize;
@@ -52,8 +58,8 @@ pub fn limits(judge: &Judge<'_>) -> Option<Finding> {
 /// What an address has added by one node.
 struct Added {
     began: Millis,
-    /// In each channel.
-    viewers: BTreeMap<u64, BTreeSet<u64>>,
+    /// In each channel, and until when each counts at least.
+    viewers: BTreeMap<u64, BTreeMap<u64, Millis>>,
     sessions: BTreeSet<(u64, u64, u64)>,
 }
 

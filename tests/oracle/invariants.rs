@@ -3,7 +3,7 @@
 use super::{
     bounds::{kept, limits},
     faults::{CALL_LIMIT, Fault},
-    history::{Answer, Counted, Listed, Shown, Stream, Window},
+    history::{Answer, Counted, Listed, Shown, Stream},
     judge::{GRID, Judge, LEAVE_MEMORY},
     model::state,
     plan::{Act, CHANNELS, Millis},
@@ -114,7 +114,8 @@ fn answers(judge: &Judge<'_>) -> Option<Finding> {
         };
         let channel = called.call.channel;
         let range = judge.between(channel, called.at, answered + GRID);
-        if judge.was(channel, called.at, answered + GRID, value) {
+        let is_excused = is_lost_alone(judge, called.at, answered);
+        if is_excused || judge.was(channel, called.at, answered + GRID, value) {
             return None;
         }
         let what = format!(
@@ -147,7 +148,9 @@ fn quick(judge: &Judge<'_>) -> Option<Finding> {
             return None;
         }
         let is_clear = before.least == before.most && after.least == after.most && after.least > before.most;
-        if !is_clear || judge.excuses.is_troubled(node, quiet_since, by) {
+        let is_troubled = judge.excuses.is_troubled(node, quiet_since, by)
+            || judge.excuses.is_written_late(quiet_since, by);
+        if !is_clear || is_troubled {
             return None;
         }
         let streams = judge.history.streams.iter().filter(|stream| {
@@ -199,6 +202,17 @@ fn updates(judge: &Judge<'_>) -> Option<Finding> {
     })
 }
 
+/// Whether a channel may be lost that nobody has looked at since. A store that has lost a channel alone does not say so: that is
+/// noticed by nodes that know the channel, within an interval of when they can look.
+fn is_lost_alone(judge: &Judge<'_>, from: Millis, to: Millis) -> bool {
+    judge.excuses.faults.iter().any(|w| {
+        let can_look = |node| judge.excuses.settled(node, w.from, w.from);
+        matches!(w.fault, Fault::Lost { .. })
+            && w.from <= to
+            && (0..judge.plan.nodes.len()).any(|node| from <= can_look(node) + judge.plan.rules.interval())
+    })
+}
+
 fn lists(judge: &Judge<'_>) -> Option<Finding> {
     let interval = judge.plan.rules.interval();
     judge.history.lists.iter().find_map(|list| {
@@ -218,14 +232,7 @@ fn lists(judge: &Judge<'_>) -> Option<Finding> {
             let what = format!("node {node} gives an old list without a reason");
             return if is_excused { None } else { Some(Finding { at: answered, channel: None, what }) };
         }
-        // A channel that the store has lost alone is noticed when it is looked at, within an interval of when it can be.
-        let is_lost = |w: &Window| {
-            let can_be = || (0..judge.plan.nodes.len()).map(|node| judge.excuses.settled(node, w.from, w.from));
-            matches!(w.fault, Fault::Lost { .. })
-                && w.from <= answered
-                && can_be().any(|at| from <= at + interval)
-        };
-        if judge.excuses.faults.iter().any(is_lost) {
+        if is_lost_alone(judge, from, answered) {
             return None;
         }
         (0..CHANNELS).find_map(|channel| {

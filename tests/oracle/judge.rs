@@ -77,7 +77,7 @@ impl<'a> Judge<'a> {
 }
 
 /// The lease that a call gives; `None` for a leave.
-fn lease(act: Act, rules: &Rules) -> Option<Millis> {
+pub fn lease(act: Act, rules: &Rules) -> Option<Millis> {
     match act {
         Act::Leave => None,
         Act::Join { hidden } | Act::Beat { hidden } => Some(rules.lease(hidden)),

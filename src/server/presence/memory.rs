@@ -55,8 +55,8 @@ struct Remembered {
     ledger: Ledger,
     /// The store's mark of the channel; another one means that it was lost in between.
     mark: Option<Mark>,
-    /// When the mark was read.
-    mark_read: Option<Instant>,
+    /// When the mark was read: here, and by the store's clock.
+    mark_read: Option<(Instant, Timestamp)>,
     /// The last good count, and when it came.
     good: Option<(Count, Instant)>,
     /// When the channel was found to be lost, until it is whole again: by the store's clock, and here.
@@ -181,12 +181,13 @@ impl Memory {
             self.has_found_loss.store(true, Relaxed);
         }
         let Some(mut remembered) = self.channels.get_mut(channel) else {
-            // Nothing was accepted here, so there is nothing to lose, and nothing to remember but the count.
+            // Nothing was accepted here, so there is nothing to lose, and nothing to remember but the count and its mark.
             return match completeness {
                 Completeness::Complete => {
                     if reading.count > 0 {
-                        let good = Some((Count::from(*reading), now));
-                        self.channels.entry(channel.clone()).or_default().good = good;
+                        let mut remembered = self.channels.entry(channel.clone()).or_default();
+                        remembered.good = Some((Count::from(*reading), now));
+                        remembered.take_mark(reading, now);
                     }
                     (Count::from(*reading), Loss::None)
                 }
@@ -197,12 +198,10 @@ impl Memory {
         if completeness == Completeness::Unverified {
             return (remembered.stale(now), Loss::Unverified);
         }
-        let lost = remembered.mark.is_some()
-            && remembered.mark != reading.mark
+        let is_lately_read = remembered.mark_read.is_some_and(|(at, _)| now < at + MARK_TELLS_FOR);
+        let lost = remembered.take_mark(reading, now)
             && !remembered.has_ended(asked, now, self.rules.longest_lease)
-            && (!remembered.ledger.is_empty()
-                || remembered.mark_read.is_some_and(|at| now < at + MARK_TELLS_FOR));
-        (remembered.mark, remembered.mark_read) = (reading.mark, Some(now));
+            && (!remembered.ledger.is_empty() || is_lately_read);
         if lost {
             self.note_loss(&mut remembered, reading.as_of);
         }
@@ -299,12 +298,17 @@ impl Memory {
         self.channels.len()
     }
 
+    /// Whether the store's time is known. Before that, nothing can be written again: instants are of the node's clock.
+    #[must_use]
+    pub fn knows_time(&self) -> bool {
+        self.skew.millis().is_some()
+    }
+
     /// The next piece of what is to be written again of a channel, of `most` sessions. `None`: there is no more, or all that
-    /// is left was handed out since the last `None`.
+    /// is left was handed out since the last `None`, or the store's time is not known.
     #[must_use]
     pub fn next_piece(&self, channel: &ChannelId, now: Timestamp, most: usize) -> Option<Piece> {
-        let there = self.skew.to_store(now).unwrap_or(now);
-        let skew = self.skew.millis();
+        let (skew, there) = (self.skew.millis()?, self.skew.to_store(now)?);
         loop {
             let mut remembered = self.channels.get_mut(channel)?;
             let sessions = remembered.ledger.pending(most, now, &self.rules);
@@ -333,9 +337,8 @@ impl Memory {
         if let Some(mut remembered) = self.channels.get_mut(&piece.batch.channel) {
             remembered.ledger.written(&piece.sessions);
             remembered.is_doubted &= remembered.ledger.is_unwritten();
-            let lost = remembered.mark.is_some() && reading.mark.is_some() && remembered.mark != reading.mark;
-            remembered.mark = reading.mark.or(remembered.mark);
-            if lost {
+            // A write of nothing but repeated leaves makes no channel, so it may have no mark.
+            if reading.mark.is_some() && remembered.take_mark(reading, Instant::now()) {
                 self.note_loss(&mut remembered, reading.as_of);
             }
         }
@@ -391,6 +394,19 @@ fn incomplete(reading: &Reading) -> Count {
 }
 
 impl Remembered {
+    /// Takes in the mark of a reading. Whether it is another one than before. Readings may come in another order than they
+    /// were made; one that is older than the mark tells nothing.
+    fn take_mark(&mut self, reading: &Reading, now: Instant) -> bool {
+        let is_other = self.mark != reading.mark;
+        let is_old = |(_, as_of)| reading.as_of < as_of || is_other && reading.as_of == as_of;
+        if self.mark.is_some() && self.mark_read.is_some_and(is_old) {
+            return false;
+        }
+        let was_known = self.mark.is_some();
+        (self.mark, self.mark_read) = (reading.mark, Some((now, reading.as_of)));
+        was_known && is_other
+    }
+
     /// Whether all viewers that were known of are gone, so that their channel may have ended by itself.
     fn has_ended(&self, asked: Timestamp, now: Instant, longest_lease: Duration) -> bool {
         let are_gone = |(count, at): (Count, Instant)| count.value == Some(0) || now >= at + longest_lease;
@@ -454,6 +470,48 @@ mod tests {
     }
 
     #[test]
+    fn a_channel_that_was_only_read_here_is_noticed_to_be_lost() {
+        let policy = Policy::default();
+        let memory = Memory::new(policy.lease_rules(), policy.update_interval, Arc::default());
+        let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
+        assert_eq!(memory.take_in(&channel, &Ok(reading(7, 1_000)), now).1, Loss::None);
+        let empty = Reading { mark: None, ..Reading::certain(0, Timestamp::from_millis(3_000)) };
+        let (count, loss) = memory.take_in(&channel, &Ok(empty), now);
+        assert_eq!((count.value, count.stale, loss), (Some(1), true, Loss::Found));
+    }
+
+    #[test]
+    fn a_reading_that_comes_late_tells_of_no_loss() {
+        let policy = Policy::default();
+        let memory = Memory::new(policy.lease_rules(), policy.update_interval, Arc::default());
+        let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
+        memory.accept(&channel, &join(1), now, now);
+        assert_eq!(memory.take_in(&channel, &Ok(reading(7, 1_002)), now).1, Loss::None);
+        // It was read before the join was written.
+        for as_of in [1_001, 1_002] {
+            let before = Reading { mark: None, ..Reading::certain(0, Timestamp::from_millis(as_of)) };
+            assert_eq!(memory.take_in(&channel, &Ok(before), now).1, Loss::None);
+        }
+        let after = Reading { mark: None, ..Reading::certain(0, Timestamp::from_millis(1_003)) };
+        assert_eq!(memory.take_in(&channel, &Ok(after), now).1, Loss::Found);
+    }
+
+    #[test]
+    fn nothing_is_written_again_before_the_time_of_the_store_is_known() {
+        let policy = Policy::default();
+        let memory = Memory::new(policy.lease_rules(), policy.update_interval, Arc::default());
+        let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
+        memory.accept(&channel, &join(1), now, now);
+        memory.missed(&channel, &join(1));
+        assert!(!memory.knows_time());
+        assert!(memory.next_piece(&channel, now, 100).is_none());
+        memory.learn_time(now, now, Timestamp::from_millis(7_001_000));
+        let piece = memory.next_piece(&channel, now, 100).unwrap();
+        let Act::Late(session) = piece.batch.ops[0].act else { panic!("it comes late") };
+        assert_eq!(session.at(), Timestamp::from_millis(7_001_000));
+    }
+
+    #[test]
     fn a_loss_is_noticed_by_what_a_late_write_says() {
         let policy = Policy::default();
         let memory = Memory::new(policy.lease_rules(), policy.update_interval, Arc::default());
@@ -463,6 +521,7 @@ mod tests {
         // The store is away for a while, and comes back without the channel.
         memory.accept(&channel, &join(2), now, now);
         memory.missed(&channel, &join(2));
+        memory.learn_time(now, now, now);
         let piece = memory.next_piece(&channel, now, 100).unwrap();
         assert_eq!(piece.batch.ops.len(), 1);
         memory.rewritten(&piece, &reading(8, 2_000));

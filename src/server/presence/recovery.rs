@@ -252,7 +252,11 @@ impl Recovery {
     async fn look_at(&self, channels: &[ChannelId]) -> Result<(), StoreError> {
         let now = self.clock.now();
         let mut result = Ok(());
-        for (channel, reading) in channels.iter().zip(self.store.counts(channels).await) {
+        let readings = self.store.counts(channels).await;
+        if let Some(reading) = readings.iter().find_map(|reading| reading.as_ref().ok()) {
+            self.memory.learn_time(now, self.clock.now(), reading.as_of);
+        }
+        for (channel, reading) in channels.iter().zip(readings) {
             if self.memory.take_in(channel, &reading, now).1 == Loss::Found {
                 tracing::debug!(%channel, "[VIEWER] lost by the store");
             }
@@ -268,7 +272,11 @@ impl Recovery {
     /// that the other nodes have to know of.
     /// A channel that fails is left for the next round.
     async fn write_all_again(&self) -> Result<bool, StoreError> {
-        let mut channels = self.memory.unwritten().into_iter();
+        let unwritten = self.memory.unwritten();
+        if !unwritten.is_empty() && !self.memory.knows_time() {
+            return Err(StoreError::Unreachable("the store's time is not known yet".to_owned()));
+        }
+        let mut channels = unwritten.into_iter();
         let mut current = channels.next();
         let (mut result, mut has_written) = (Ok(()), false);
         while current.is_some() {
