@@ -41,7 +41,7 @@ pub async fn followers(
     #[server(rename = "channelId")]
     channel_id: String,
 ) -> Result<FollowerCount, Problem> {
-    use crate::server::follow::Follows;
+    use crate::server::follows::Follows;
     let channel_id = ChannelId::parse(&channel_id)?;
     let followers = expect_context::<Follows>().count(&channel_id).await?;
     Ok(FollowerCount { channel_id, followers })

@@ -83,7 +83,7 @@ pub async fn join(
 ) -> Result<Joined, Problem> {
     use crate::{
         domain::Who,
-        server::{presence::Presence, visitor::Visitor},
+        server::{http::caller::Visitor, presence::Presence},
     };
     let visitor = expect_context::<Visitor>();
     let viewer_id = viewer_id.unwrap_or_else(Presence::new_viewer_id);
@@ -116,7 +116,7 @@ pub async fn heartbeat(
     /// Whether the page is out of sight, so that its timers are slow and its lease has to be longer.
     hidden: Option<bool>,
 ) -> Result<Beat, Problem> {
-    use crate::{domain::Who, server::visitor::Visitor};
+    use crate::{domain::Who, server::http::caller::Visitor};
     let who = Who::parse(&channel_id, &viewer_id, session_id.as_deref())?;
     let beat = expect_context::<Visitor>().heartbeat(&who, hidden.unwrap_or_default()).await?;
     Ok(Beat { count: beat.count.value, stale: beat.count.stale, active: beat.active })
@@ -138,7 +138,7 @@ pub async fn leave(
     #[server(rename = "sessionId")]
     session_id: Option<String>,
 ) -> Result<Left, Problem> {
-    use crate::{domain::Who, server::visitor::Visitor};
+    use crate::{domain::Who, server::http::caller::Visitor};
     let who = Who::parse(&channel_id, &viewer_id, session_id.as_deref())?;
     expect_context::<Visitor>().leave(&who).await?;
     Ok(Left { ok: true })

@@ -15,40 +15,37 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    background::Background,
+use crate::server::{
     clock::{Clock, SystemClock},
-    config::{Config, InvalidConfig},
+    config::{self, Config, SettingsError, TlsFiles},
     fanout::{Hub, reader},
-    follow::{self, Followers, Follows},
-    health::Ending,
+    follows::{self, Followers, Follows},
+    http::pages,
+    http::router::{busy, crowded, panicked, router},
+    http::state::{AppState, Parts},
     limits::{self, Beats, Connections, Rate, Streams},
     listen::{Apps, Listener, Tls, TlsError},
     metrics::Metrics,
     presence::Presence,
-    router::{busy, crowded, panicked, router},
-    settings::{self, Refusal},
-    site,
-    state::{AppState, Parts},
-    store::{self, Measured, OpenError, Opened, Store},
+    redis::OpenError,
+    shutdown::{ShutdownFlag, shutdown_signal},
+    store::{self, Measured, Opened, Store},
+    supervisor::Background,
     telemetry,
 };
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
-    /// There are no settings to start with.
+    /// The configuration is invalid.
     #[error(transparent)]
-    Settings(#[from] Refusal),
-    /// The settings contradict each other.
-    #[error(transparent)]
-    Config(#[from] InvalidConfig),
-    /// The store's settings are none.
-    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// An address of Redis is invalid.
+    #[error("an address of Redis is invalid")]
     Store(#[from] OpenError),
     /// Followers can't be kept.
     #[error(transparent)]
-    Follow(#[from] follow::OpenError),
+    Follow(#[from] follows::OpenError),
     /// The site root is not what `make site` builds.
     #[error(
         "the files for browsers can't be read from {path}: {source}. `make site` builds them; LEPTOS_SITE_ROOT says where they are"
@@ -81,14 +78,14 @@ impl BootError {
     #[must_use]
     pub fn report(&self) -> u8 {
         match self {
-            Self::Settings(Refusal::Usage(usage)) => {
+            Self::Settings(SettingsError::Usage(usage)) => {
                 // Help goes to standard output; if that is closed, nobody wants it.
                 let _closed = usage.print();
                 u8::try_from(usage.exit_code()).unwrap_or(2)
             }
             other => {
                 eprintln!("aforo: {other}");
-                if matches!(other, Self::Settings(_) | Self::Config(_)) { 2 } else { 1 }
+                if matches!(other, Self::Settings(_)) { 2 } else { 1 }
             }
         }
     }
@@ -99,15 +96,15 @@ impl BootError {
 /// # Errors
 /// When it can't start.
 pub fn main() -> Result<(), BootError> {
-    let config = settings::read(std::env::args_os())?;
+    let config = config::read(std::env::args_os())?;
     telemetry::init(config.log_format, &config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let server = Server::bind(&config).await?;
-        let scheme = if config.tls()?.is_some() { "https" } else { "http" };
+        let scheme = if config.tls.is_some() { "https" } else { "http" };
         tracing::info!("up to {} connections at a time", server.listener.capacity());
         tracing::info!("serving {scheme}://{}", server.addr());
-        server.serve(terminated()?).await;
+        server.serve(shutdown_signal()?).await;
         Ok(())
     })
 }
@@ -132,8 +129,8 @@ impl Server {
     /// See [`BootError`].
     pub async fn bind(config: &Config) -> Result<Self, BootError> {
         let clock = Arc::new(SystemClock::start());
-        let Opened { store, runner } = store::open(config, config.policy()?.lease_rules(), clock.clone())?;
-        Self::over(store, follow::open(config, runner)?, clock, config).await
+        let Opened { store, runner } = store::open(config, config.policy.lease_rules(), clock.clone())?;
+        Self::over(store, follows::open(config, runner)?, clock, config).await
     }
 
     /// Puts the parts together over the places for leases and for followers, and takes the port. Port 0 takes a free one.
@@ -146,13 +143,14 @@ impl Server {
         clock: Arc<dyn Clock>,
         config: &Config,
     ) -> Result<Self, BootError> {
-        let policy = config.policy()?;
-        let tls = config.tls()?.map(|(certificate, key)| Tls::load(certificate, key)).transpose()?;
+        let policy = config.policy;
+        let load = |TlsFiles { certificate, key }: &TlsFiles| Tls::load(certificate, key);
+        let tls = config.tls.as_ref().map(load).transpose()?;
         let listener = Listener::bind(config.site_addr, tls.as_ref().map(Tls::acceptor).transpose()?)
             .map_err(|source| BootError::Listen { addr: config.site_addr, source })?;
         let addr = listener.addr()?;
         let site_error = |source| BootError::Site { path: config.site_root.display().to_string(), source };
-        let leptos = site::leptos_options(addr, &config.site_root).map_err(site_error)?;
+        let leptos = pages::leptos_options(addr, &config.site_root).map_err(site_error)?;
 
         let metrics = Metrics::new();
         metrics.limits(&limits::NAMES);
@@ -168,12 +166,12 @@ impl Server {
             origins: config.allowed_origins.iter().cloned().collect(),
             embed_frame_ancestors: config.embed_frame_ancestors.clone(),
             stream_url_template: config.stream_url_template.clone(),
-            body_limit: config.body_limit(),
-            beats: Beats::new(config.per_address()),
+            body_limit: config.body_limit,
+            beats: Beats::new(config.per_address),
             follow_rate: Rate::per_minute(config.limit_follows_per_minute),
             streams: Streams::new(config.limit_streams_per_address, config.limit_streams),
             metrics: metrics.clone(),
-            ending: Ending::default(),
+            ending: ShutdownFlag::default(),
         });
 
         let mut background = Background::new(metrics);
@@ -192,16 +190,7 @@ impl Server {
         }
         let connections = Connections::new(config.limit_connections_per_address, state.proxies.clone());
         let router = router(&config.site_root, state.clone()).map_err(site_error)?;
-        Ok(Self {
-            listener,
-            connections,
-            addr,
-            router,
-            hub,
-            state,
-            delay: config.shutdown_delay(),
-            background,
-        })
+        Ok(Self { listener, connections, addr, router, hub, state, delay: config.shutdown_delay, background })
     }
 
     /// Where it listens.
@@ -222,7 +211,7 @@ impl Server {
         let stop = async {
             end.await;
             // Balancers see that it is not ready, and stop sending.
-            self.state.ending.begin();
+            self.state.ending.set();
             sleep(self.delay).await;
             tracing::info!("ending: streams are closed, requests are finished");
             self.hub.close();
@@ -267,15 +256,4 @@ async fn reload(tls: Option<Tls>) {
             Some(Err(error)) => tracing::error!(%error, "the certificate stays as it was"),
         }
     }
-}
-
-/// Resolves on SIGTERM or SIGINT.
-fn terminated() -> io::Result<impl Future<Output = ()> + Send + 'static> {
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-        }
-    })
 }

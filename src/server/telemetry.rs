@@ -4,7 +4,7 @@ use std::panic::{self, PanicHookInfo};
 
 use tracing_subscriber::{EnvFilter, fmt};
 
-use super::config::LogFormat;
+use crate::server::config::LogFormat;
 
 /// Starts writing logs to standard error, panics among them. A second call changes nothing.
 pub fn init(format: LogFormat, filter: &str) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aforo::server::{config::Config, metrics::Metrics};
+use aforo::server::{config::Flags, metrics::Metrics};
 use clap::CommandFactory;
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -15,7 +15,7 @@ const ALERTS: &str = include_str!("../../docs/deploy/alerts.yaml");
 
 /// Settings and their defaults; an empty one for those that have none.
 fn settings() -> BTreeMap<String, String> {
-    let command = Config::command();
+    let command = Flags::command();
     let settings = command.get_arguments().filter_map(|arg| {
         let name = arg.get_env()?.to_string_lossy().into_owned();
         let default = arg.get_default_values().first();

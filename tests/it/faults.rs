@@ -5,10 +5,7 @@ use std::{fs, os::unix::fs::symlink, sync::Arc, time::Duration};
 
 use aforo::{
     domain::{Policy, Timestamp},
-    server::{
-        clock::ManualClock,
-        store::remote::{RedisRunner, RemoteStore},
-    },
+    server::{clock::ManualClock, redis::RedisRunner, store::remote::RemoteStore},
 };
 use futures::future::join_all;
 use redis::{Client, Value};

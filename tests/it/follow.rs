@@ -5,12 +5,11 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 use aforo::{
     domain::{ChannelId, ViewerId},
     server::{
-        config::Config,
-        follow::{self, FileFollowers, Followers, RemoteFollowers},
-        store::remote::{ClusterRunner, RedisRunner, UpstashRunner},
+        config,
+        follows::{self, FileFollowers, Followers, RemoteFollowers},
+        redis::{ClusterRunner, RedisRunner, UpstashRunner},
     },
 };
-use clap::Parser;
 use reqwest::{Client, Response, StatusCode, header, redirect::Policy};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -114,8 +113,8 @@ async fn a_folder_that_cannot_be_used_is_one_clear_error() {
     let folder = TempDir::new().unwrap();
     let fault = |path: &Path| {
         let data = format!("--data-dir={}", path.display());
-        let config = Config::try_parse_from(["aforo", &data]).unwrap();
-        follow::open(&config, None).err().expect("it can't be used").to_string()
+        let config = config::read(["aforo", &data]).unwrap();
+        follows::open(&config, None).err().expect("it can't be used").to_string()
     };
     let file = folder.path().join("a-file");
     fs::write(&file, "").unwrap();

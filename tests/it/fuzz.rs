@@ -9,8 +9,8 @@ use std::{
 use aforo::{
     domain::{ChannelId, Locale, SessionId, ViewerId, Who},
     server::{
+        config::Origin,
         limits::{Address, Proxies, address::Network},
-        origins::Origin,
     },
 };
 use axum::http::{HeaderMap, HeaderValue};

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::support::{FailingStore, TestApp, viewer};
 
-const DOCUMENT: &str = include_str!("../../src/server/openapi.json");
+const DOCUMENT: &str = include_str!("../../src/server/http/openapi.json");
 
 /// Addresses outside `/api/` that are described as well.
 const OTHERS: [&str; 4] = ["/badge/{file}", "/healthz", "/readyz", "/metrics"];

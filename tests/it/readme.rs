@@ -2,7 +2,7 @@
 
 use aforo::{
     api::{Code, Problem},
-    server::config::Config,
+    server::config::Flags,
 };
 use clap::CommandFactory;
 
@@ -17,7 +17,7 @@ fn row(first: &str) -> Option<Vec<String>> {
 
 #[test]
 fn every_setting_is_in_the_readme_with_its_default() {
-    let command = Config::command();
+    let command = Flags::command();
     let settings: Vec<_> = command.get_arguments().filter(|arg| arg.get_env().is_some()).collect();
     assert!(settings.len() >= 9);
     for setting in settings {

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use aforo::{
     domain::{Act, ChannelId, LeaseRules, Op, SessionId, ViewerId},
-    server::store::{
-        Batch, MAX_OPS, Store,
-        remote::{RedisRunner, RemoteStore},
+    server::{
+        redis::RedisRunner,
+        store::{Batch, MAX_OPS, Store, remote::RemoteStore},
     },
 };
 use futures::{StreamExt, future::join_all, stream};

@@ -5,7 +5,7 @@ use std::{
     process::{Command, Output},
 };
 
-use aforo::server::config::Config;
+use aforo::server::config::Flags;
 use clap::CommandFactory;
 use serde_json::json;
 
@@ -113,7 +113,7 @@ fn help_names_every_setting_under_a_heading_and_shows_no_secret() {
         assert_eq!((code, &*stderr), (Some(0), ""));
         assert!(!help.contains(SECRET), "{help}");
         let in_one_line = help.split_whitespace().collect::<Vec<_>>().join(" ");
-        let command = Config::command();
+        let command = Flags::command();
         let mut headings = BTreeSet::new();
         for setting in command.get_arguments() {
             let (name, long) = (setting.get_env().unwrap().to_str().unwrap(), setting.get_long().unwrap());

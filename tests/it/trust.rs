@@ -132,7 +132,7 @@ async fn ids_are_shown_to_nobody_and_logged_at_debug_alone() {
 
 #[test]
 fn no_call_takes_an_id_in_its_address() {
-    let document: Value = serde_json::from_str(include_str!("../../src/server/openapi.json")).unwrap();
+    let document: Value = serde_json::from_str(include_str!("../../src/server/http/openapi.json")).unwrap();
     let calls = document["paths"].as_object().unwrap();
     for (path, methods) in calls {
         for (_, call) in methods.as_object().unwrap() {

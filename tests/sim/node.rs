@@ -11,10 +11,10 @@ use aforo::{
     server::{
         clock::Clock,
         fanout::{Counts, Hub, reader},
+        http::caller::Visitor,
         limits::Beats,
         metrics::Metrics,
         presence::Presence,
-        visitor::Visitor,
     },
 };
 use tokio::{

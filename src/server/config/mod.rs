@@ -1,261 +1,92 @@
-//! Settings: environment variables, each with a flag. Read once, at the start.
+//! The configuration: read once at the start, complete and free of contradictions.
+//!
+//! [`Flags`] are what clap reads from environment variables and flags. [`read`] turns them into a [`Config`], or reports
+//! every problem at once.
 
+mod flags;
+mod origin;
+mod resolve;
 mod values;
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::Parser;
-
-pub use self::values::{FrameAncestors, LogFormat, Secret};
-use self::values::{key_prefix, listen_addr, log_filter, whole};
-use super::{
-    limits::{PerAddress, address::Network},
-    origins::Origin,
+pub use self::{
+    flags::Flags,
+    origin::Origin,
+    resolve::{InvalidConfig, SettingsError, read},
+    values::{FrameAncestors, LogFormat, Secret},
 };
+use super::limits::{PerAddress, address::Network};
 use crate::domain::{Policy, StreamTemplate};
 
-/// Live viewer counts for streaming channels.
-///
-/// Every setting is an environment variable; the flag of the same name wins over it.
-#[derive(Debug, Clone, Parser)]
-#[command(name = "aforo", version, max_term_width = 100, args_override_self = true)]
+/// The configuration of a server.
+#[derive(Debug, Clone)]
 pub struct Config {
-    /// Address and port to listen on
-    #[arg(long, env = "LEPTOS_SITE_ADDR", help_heading = "Serving", value_name = "ADDR:PORT")]
-    #[arg(default_value = "127.0.0.1:3000", value_parser = listen_addr)]
+    /// Address and port to listen on.
     pub site_addr: SocketAddr,
-
-    /// Folder with what the browser loads, as `make site` builds it
-    #[arg(long, env = "LEPTOS_SITE_ROOT", help_heading = "Serving", value_name = "DIR")]
-    #[arg(default_value = "target/site")]
+    /// Folder with the files for browsers.
     pub site_root: PathBuf,
-
-    /// Certificate to speak TLS with, and those that lead to its root (PEM). SIGHUP reads it again
-    #[arg(long, env = "TLS_CERT", help_heading = "Serving", value_name = "FILE")]
-    tls_cert: Option<PathBuf>,
-
-    /// The key of that certificate (PEM)
-    #[arg(long, env = "TLS_KEY", help_heading = "Serving", value_name = "FILE")]
-    tls_key: Option<PathBuf>,
-
-    /// Where the stream of a channel is played from: https://…/{channel}/index.m3u8. A poster if it isn't set
-    #[arg(long, env = "STREAM_URL_TEMPLATE", help_heading = "Serving", value_name = "URL")]
+    /// The certificate, if the server speaks TLS itself.
+    pub tls: Option<TlsFiles>,
+    /// Where the stream of a channel is played from.
     pub stream_url_template: Option<StreamTemplate>,
-
-    /// How often a page beats, at most, in ms
-    #[arg(long, env = "VIEWER_HEARTBEAT_INTERVAL", help_heading = "Counting", value_name = "MS")]
-    #[arg(default_value_t = 30_000, value_parser = whole)]
-    heartbeat_interval: u32,
-
-    /// How long a viewer counts without a beat, in s; at least twice the heartbeat interval
-    #[arg(long, env = "VIEWER_TIMEOUT", help_heading = "Counting", value_name = "S")]
-    #[arg(default_value_t = 60, value_parser = whole)]
-    timeout: u32,
-
-    /// The same for a page that is hidden, whose timers browsers slow down, in s
-    #[arg(long, env = "VIEWER_HIDDEN_TIMEOUT", help_heading = "Counting", value_name = "S")]
-    #[arg(default_value_t = 150, value_parser = whole)]
-    hidden_timeout: u32,
-
-    /// A channel's streams get one update per this interval, at most, in ms
-    #[arg(long, env = "VIEWER_COUNT_UPDATE_INTERVAL", help_heading = "Counting", value_name = "MS")]
-    #[arg(default_value_t = 2_000, value_parser = whole)]
-    count_update_interval: u32,
-
-    /// The shortest time between two writes to Redis, in ms; for stores that are paid by the command
-    #[arg(long, env = "VIEWER_WRITE_INTERVAL", help_heading = "Counting", value_name = "MS")]
-    #[arg(default_value_t = 0, value_parser = whole)]
-    write_interval: u32,
-
-    /// How often memory of expired viewers is freed, in s
-    #[arg(long, env = "VIEWER_CLEANUP_INTERVAL", help_heading = "Counting", value_name = "S")]
-    #[arg(default_value_t = 120, value_parser = whole)]
-    cleanup_interval: u32,
-
-    /// Where leases are kept: redis://, rediss:// or unix: of one server, or several addresses of a
-    /// cluster, separated by commas. In this process if it isn't set
-    #[arg(long, env = "REDIS_URL", help_heading = "Store", value_name = "URL", hide_env_values = true)]
-    pub redis_url: Option<Secret>,
-
-    /// The REST address of a database at Upstash, which then keeps the leases
-    #[arg(long, env = "UPSTASH_REDIS_REST_URL", help_heading = "Store", value_name = "URL")]
-    #[arg(hide_env_values = true)]
-    pub upstash_redis_rest_url: Option<Secret>,
-
-    /// The token of that database
-    #[arg(long, env = "UPSTASH_REDIS_REST_TOKEN", help_heading = "Store", value_name = "TOKEN")]
-    #[arg(hide_env_values = true)]
-    pub upstash_redis_rest_token: Option<Secret>,
-
-    /// What the names of keys in Redis start with
-    #[arg(long, env = "REDIS_KEY_PREFIX", help_heading = "Store", value_name = "PREFIX")]
-    #[arg(default_value = "aforo", value_parser = key_prefix)]
+    /// The intervals of counting.
+    pub policy: Policy,
+    /// Where leases are kept.
+    pub store: StoreConfig,
+    /// The start of the names of keys in Redis.
     pub redis_key_prefix: String,
-
-    /// Folder for what is kept on this node when Redis keeps nothing: who follows which channel
-    #[arg(long, env = "DATA_DIR", help_heading = "Store", value_name = "DIR", default_value = "data")]
+    /// Folder for data that this node keeps.
     pub data_dir: PathBuf,
-
-    /// New viewers that may come at once from one address
-    #[arg(long, env = "LIMIT_JOINS_BURST", help_heading = LIMITS, value_name = "N")]
-    #[arg(default_value_t = 300, value_parser = whole)]
-    limit_joins_burst: u32,
-
-    /// New viewers of one address per second from then on
-    #[arg(long, env = "LIMIT_JOINS_PER_SECOND", help_heading = LIMITS, value_name = "N")]
-    #[arg(default_value_t = 2, value_parser = whole)]
-    limit_joins_per_second: u32,
-
-    /// Live sessions of one address in one channel
-    #[arg(long, env = "LIMIT_SESSIONS_PER_CHANNEL", help_heading = LIMITS, value_name = "N")]
-    #[arg(default_value_t = 2_000, value_parser = whole)]
-    limit_sessions_per_channel: u32,
-
-    /// Channels per minute that one address may open, where nobody was before
-    #[arg(long, env = "LIMIT_NEW_CHANNELS_PER_MINUTE", help_heading = LIMITS, value_name = "N")]
-    #[arg(default_value_t = 30, value_parser = whole)]
-    limit_new_channels_per_minute: u32,
-
-    /// Follows of one address per minute, and at once
-    #[arg(long, env = "LIMIT_FOLLOWS_PER_MINUTE", help_heading = LIMITS, value_name = "N")]
-    #[arg(default_value_t = 60, value_parser = whole)]
+    /// How many viewers one address may add.
+    pub per_address: PerAddress,
+    /// Follows of one address per minute; 0: no limit.
     pub limit_follows_per_minute: u32,
-
-    /// The most connections that one address may have open
-    #[arg(long, env = "LIMIT_CONNECTIONS_PER_ADDRESS", help_heading = LIMITS, value_name = "N")]
-    #[arg(default_value_t = 1_000, value_parser = whole)]
+    /// Connections of one address; 0: no limit.
     pub limit_connections_per_address: u32,
-
-    /// The most streams that one address may have open
-    #[arg(long, env = "LIMIT_STREAMS_PER_ADDRESS", help_heading = LIMITS, value_name = "N")]
-    #[arg(default_value_t = 200, value_parser = whole)]
+    /// Streams of one address; 0: no limit.
     pub limit_streams_per_address: u32,
-
-    /// The most streams that this node has open
-    #[arg(long, env = "LIMIT_STREAMS", help_heading = LIMITS, value_name = "N")]
-    #[arg(default_value_t = 100_000, value_parser = whole)]
+    /// Streams of this node; 0: no limit.
     pub limit_streams: u32,
-
-    /// The largest body of a request, in bytes; those of our own pages have under 300
-    #[arg(long, env = "LIMIT_BODY_BYTES", help_heading = LIMITS, value_name = "N")]
-    #[arg(default_value_t = 4_096, value_parser = whole)]
-    limit_body_bytes: u32,
-
-    /// Networks of our own proxies, separated by commas, whose X-Forwarded-For is believed
-    #[arg(long, env = "TRUSTED_PROXIES", help_heading = "Who may do what", value_name = "NETWORK,…")]
-    #[arg(value_delimiter = ',')]
+    /// The largest body of a request in bytes, if there is a limit.
+    pub body_limit: Option<usize>,
+    /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
-
-    /// Other sites whose scripts may count viewers here, separated by commas; `null` for sandboxed frames, `*` for all
-    #[arg(long, env = "VIEWER_ALLOWED_ORIGINS", help_heading = "Who may do what", value_name = "ORIGIN,…")]
-    #[arg(value_delimiter = ',')]
+    /// Other sites whose scripts may count viewers.
     pub allowed_origins: Vec<Origin>,
-
-    /// Sites that may frame the embed page, as in the policy of that name
-    #[arg(long, env = "EMBED_FRAME_ANCESTORS", help_heading = "Who may do what", value_name = "SOURCES")]
-    #[arg(default_value = "*", value_parser = FrameAncestors::parse)]
+    /// Sites that may frame the embed page.
     pub embed_frame_ancestors: FrameAncestors,
-
-    /// How long to serve on after SIGTERM, not ready any more, until balancers have noticed, in ms
-    #[arg(long, env = "SHUTDOWN_DELAY", help_heading = "Operation", value_name = "MS")]
-    #[arg(default_value_t = 0, value_parser = whole)]
-    shutdown_delay: u32,
-
-    /// How logs are written
-    #[arg(long, env = "LOG_FORMAT", help_heading = "Operation", value_name = "FORMAT")]
-    #[arg(value_enum, default_value_t = LogFormat::Text)]
+    /// How long to go on serving after SIGTERM.
+    pub shutdown_delay: Duration,
+    /// How logs are written.
     pub log_format: LogFormat,
-
-    /// Which logs are written, as in `info` or `aforo=debug,warn`
-    #[arg(long, env = "RUST_LOG", help_heading = "Operation", value_name = "FILTER")]
-    #[arg(default_value = "info", value_parser = log_filter)]
+    /// Which logs are written.
     pub log: String,
 }
 
-const LIMITS: &str = "Limits (0: none)";
-
-/// What is wrong with the settings, a sentence for each fault. No sentence holds a secret.
-#[derive(Debug, thiserror::Error)]
-#[error("nothing was started, since settings are wrong:{}", .0.iter().map(|fault| format!("\n  - {fault}")).collect::<String>())]
-pub struct InvalidConfig(pub Vec<String>);
-
-impl Config {
-    /// How long to serve on after the end was asked for.
-    #[must_use]
-    pub fn shutdown_delay(&self) -> Duration {
-        Duration::from_millis(self.shutdown_delay.into())
-    }
-
-    /// What one address may add to the count.
-    #[must_use]
-    pub const fn per_address(&self) -> PerAddress {
-        PerAddress {
-            joins_burst: self.limit_joins_burst,
-            joins_per_second: self.limit_joins_per_second,
-            sessions_per_channel: self.limit_sessions_per_channel,
-            new_channels_per_minute: self.limit_new_channels_per_minute,
-        }
-    }
-
-    /// The most bytes of a body, if there is a limit.
-    #[must_use]
-    pub fn body_limit(&self) -> Option<usize> {
-        usize::try_from(self.limit_body_bytes).ok().filter(|bytes| *bytes > 0)
-    }
-
-    /// The files of the certificate and its key, if the server speaks TLS.
-    ///
-    /// # Errors
-    /// When one of them is missing.
-    pub fn tls(&self) -> Result<Option<(&Path, &Path)>, InvalidConfig> {
-        let missing = |one, other| {
-            Err(InvalidConfig(vec![format!("{one} is set and {other} is not: they belong together")]))
-        };
-        match (self.tls_cert.as_deref(), self.tls_key.as_deref()) {
-            (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
-            (None, None) => Ok(None),
-            (Some(_), None) => missing("TLS_CERT", "TLS_KEY"),
-            (None, Some(_)) => missing("TLS_KEY", "TLS_CERT"),
-        }
-    }
-
-    /// The intervals of counting.
-    ///
-    /// # Errors
-    /// Everything that is wrong with them, at once.
-    pub fn policy(&self) -> Result<Policy, InvalidConfig> {
-        let policy = Policy {
-            heartbeat_interval: Duration::from_millis(self.heartbeat_interval.into()),
-            timeout: Duration::from_secs(self.timeout.into()),
-            hidden_timeout: Duration::from_secs(self.hidden_timeout.into()),
-            update_interval: Duration::from_millis(self.count_update_interval.into()),
-            write_interval: Duration::from_millis(self.write_interval.into()),
-            cleanup_interval: Duration::from_secs(self.cleanup_interval.into()),
-        };
-        let faults = policy.problems();
-        if faults.is_empty() { Ok(policy) } else { Err(InvalidConfig(faults)) }
-    }
+/// The files of a certificate.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// The certificate and its chain (PEM).
+    pub certificate: PathBuf,
+    /// Its key (PEM).
+    pub key: PathBuf,
 }
 
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn the_flags_are_well_formed() {
-        Config::command().debug_assert();
-    }
-
-    #[test]
-    fn secrets_are_not_shown_by_whoever_prints_the_settings() {
-        let config = Config::parse_from(["aforo", "--redis-url=redis://:hunter2@redis.example"]);
-        assert_eq!(config.redis_url.as_deref(), Some("redis://:hunter2@redis.example"));
-        assert!(!format!("{config:?}").contains("hunter2"));
-    }
+/// Where leases are kept. The addresses have been checked.
+#[derive(Debug, Clone)]
+pub enum StoreConfig {
+    /// In this process.
+    Memory,
+    /// In one Redis.
+    Redis(Secret),
+    /// In a Redis Cluster, by the addresses of some of its servers.
+    Cluster(Vec<Secret>),
+    /// At Upstash.
+    Upstash {
+        /// The REST address.
+        url: Secret,
+        /// The token.
+        token: Secret,
+    },
 }

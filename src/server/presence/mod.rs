@@ -6,12 +6,12 @@
 //! - What is told of a channel is the store's count, or the last good one, marked as stale, or that it is unknown. It is
 //!   never a count that is known to be incomplete.
 
-mod commit;
+mod group_commit;
+mod journal;
 mod live;
-mod memory;
-mod reads;
+mod read_batch;
 mod recovery;
-mod roll;
+mod roll_call;
 
 use std::{
     sync::{Arc, Weak},
@@ -24,12 +24,12 @@ use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use self::{
-    commit::{Committed, GroupCommit, PROMPT},
+    group_commit::{Committed, GroupCommit, PROMPT},
+    journal::{Loss, Memory},
     live::{LiveList, Source},
-    memory::{Loss, Memory},
-    reads::Reads,
+    read_batch::Reads,
     recovery::Recovery,
-    roll::Roll,
+    roll_call::Roll,
 };
 use super::{
     clock::Clock,

@@ -15,8 +15,8 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    memory::{Loss, Memory, Piece},
-    roll::Roll,
+    journal::{Loss, Memory, Piece},
+    roll_call::Roll,
 };
 use crate::{
     domain::{ChannelId, Timestamp},

@@ -12,11 +12,9 @@ use aforo::{
     domain::{Act, ViewerId},
     server::{
         clock::SystemClock,
-        follow::{Followers, RemoteFollowers},
-        store::{
-            Attendance, MemoryStore, Store,
-            remote::{ClusterRunner, RedisRunner, RemoteStore, UpstashRunner},
-        },
+        follows::{Followers, RemoteFollowers},
+        redis::{ClusterRunner, RedisRunner, UpstashRunner},
+        store::{Attendance, MemoryStore, Store, remote::RemoteStore},
     },
 };
 use uuid::Uuid;

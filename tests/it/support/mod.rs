@@ -14,12 +14,11 @@ use aforo::domain::Policy;
 use aforo::server::{
     boot::Server,
     clock::{Clock, SystemClock},
-    config::Config,
-    follow,
+    config::{self, Config},
+    follows,
     limits::Streams,
     store::{MemoryStore, Store, remote::RemoteStore},
 };
-use clap::Parser;
 use eventsource_stream::{Event, Eventsource};
 use futures::{Stream, StreamExt};
 use reqwest::{Client, ClientBuilder, Response, StatusCode};
@@ -92,7 +91,7 @@ impl TestApp {
     /// A node that reaches Redis by `runner`, with more flags.
     pub async fn by_way_of(runner: Arc<TestRunner>, flags: &[&str]) -> Self {
         let (config, _) = Self::config(flags);
-        let store = RemoteStore::new(runner, "aforo", config.policy().unwrap().lease_rules());
+        let store = RemoteStore::new(runner, "aforo", config.policy.lease_rules());
         Self::assemble_with(Arc::new(store), Arc::new(SystemClock::start()), flags).await
     }
 
@@ -103,7 +102,7 @@ impl TestApp {
 
     async fn assemble_with(store: Arc<dyn Store>, clock: Arc<dyn Clock>, flags: &[&str]) -> Self {
         let (config, site) = Self::config(flags);
-        let followers = follow::open(&config, None).unwrap();
+        let followers = follows::open(&config, None).unwrap();
         Self::run(Server::over(store, followers, clock, &config).await.unwrap(), site)
     }
 
@@ -122,7 +121,7 @@ impl TestApp {
         let root = format!("--site-root={}", site.path().display());
         let data = format!("--data-dir={}/data", site.path().display());
         let config = ["aforo", "--site-addr=127.0.0.1:0", "--count-update-interval=100", &root, &data];
-        Config::try_parse_from(config.iter().chain(&NO_LIMITS).chain(flags)).unwrap()
+        config::read(config.iter().chain(&NO_LIMITS).chain(flags)).unwrap()
     }
 
     fn run(server: Server, site: TempDir) -> Self {

@@ -5,9 +5,9 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::SeqCst},
 };
 
-use aforo::server::store::{
-    StoreError,
-    remote::{RedisRunner, Runner, Script},
+use aforo::server::{
+    redis::{RedisRunner, Runner, Script},
+    store::StoreError,
 };
 use async_trait::async_trait;
 use redis::Value;

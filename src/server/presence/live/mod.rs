@@ -24,7 +24,7 @@ use futures::{
 use parking_lot::RwLock;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::memory::STALE_FOR;
+use super::journal::STALE_FOR;
 use crate::{
     domain::{ChannelId, Count, CountUpdate, Timestamp},
     server::store::{Listed, StoreError},

@@ -11,14 +11,12 @@ use futures::future::join_all;
 use redis::{FromRedisValue, Value, from_redis_value};
 use uuid::Uuid;
 
-use super::{
-    Keys, Runner,
-    script::{Script, encode},
-};
+use super::encoding::encode;
 use crate::{
     domain::{ChannelId, LeaseRules, Timestamp},
     server::{
         clock::Skew,
+        redis::{Keys, Runner, Script},
         store::{
             Attendance, Batch, Epoch, Listed, Live, MAX_OPS, Mark, Reading, RollCall, Store, StoreError,
             Written, split,

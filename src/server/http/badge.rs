@@ -9,7 +9,8 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{presence::Presence, state::AppState};
+use super::state::AppState;
+use crate::server::presence::Presence;
 use crate::{
     api::{Code, Problem},
     domain::{ChannelId, Count, Locale, channel::InvalidChannel, count::CountState},

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use super::{FileFollowers, Followers, RemoteFollowers};
-use crate::server::{config::Config, store::remote::Runner};
+use crate::server::{config::Config, redis::Runner};
 
 /// The file can't be opened.
 #[derive(Debug, thiserror::Error)]

@@ -9,12 +9,11 @@ use redis::{
 };
 
 use super::{
-    Runner,
-    link::{CONNECT_LIMIT, CallError, Damage, Link},
-    prepare_tls,
+    Runner, prepare_tls,
+    reconnect::{CONNECT_LIMIT, CallError, Damage, Link},
     script::Script,
 };
-use crate::server::store::StoreError;
+use crate::server::store_error::StoreError;
 
 /// One multiplexed connection to one server.
 pub struct RedisRunner {

@@ -13,11 +13,10 @@ use leptos::server_fn::ServerFn;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    calls::{answer_count, check_media_type, essence, parse, read, run},
-    follow::Follows,
-    presence::Presence,
     state::AppState,
+    viewers::{answer_count, check_media_type, essence, parse, read, run},
 };
+use crate::server::{follows::Follows, presence::Presence};
 use crate::{
     api::{Code, Problem, follows, viewers},
     domain::{ChannelId, CountUpdate, channel::InvalidChannel},

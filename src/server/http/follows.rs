@@ -17,12 +17,11 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{
-    calls::{check_media_type, essence, parse, read},
-    follow::Followed,
-    listen::Link,
-    origins,
+    cors,
     state::AppState,
+    viewers::{check_media_type, essence, parse, read},
 };
+use crate::server::{follows::Followed, listen::Link};
 use crate::{
     api::{Code, Problem, follows},
     domain::{ChannelId, ViewerId, viewer::InvalidWho},
@@ -40,7 +39,7 @@ const VIEWER_HEADER: HeaderName = HeaderName::from_static("aforo-viewer");
 /// The calls.
 pub fn routes() -> Router<AppState> {
     Router::new()
-        .route(follows::FOLLOW_PATH, post(call).options(origins::preflight))
+        .route(follows::FOLLOW_PATH, post(call).options(cors::preflight))
         .route("/api/channel/follow/{channelId}", get(ask))
 }
 

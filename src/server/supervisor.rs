@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, time::Duration};
 use futures::FutureExt;
 use tokio::{task::JoinSet, time::sleep};
 
-use super::metrics::Metrics;
+use crate::server::metrics::Metrics;
 
 /// The pause before a loop that has panicked is started anew.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -1,12 +1,6 @@
 //! Whether the process lives, whether it should get traffic, and its metrics.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use axum::{
     Json, Router,
@@ -18,21 +12,11 @@ use axum::{
 use serde::Serialize;
 use tokio::{runtime::Handle, time::timeout};
 
-use super::{presence::Presence, state::AppState};
+use super::state::AppState;
+use crate::server::presence::Presence;
 
 /// How long the store has to show that it is there.
 const STORE_LIMIT: Duration = Duration::from_secs(1);
-
-/// Whether the server is about to end. Cloning is cheap.
-#[derive(Clone, Default)]
-pub struct Ending(Arc<AtomicBool>);
-
-impl Ending {
-    /// From now on it is.
-    pub fn begin(&self) {
-        self.0.store(true, SeqCst);
-    }
-}
 
 /// `GET /healthz`: answers as long as the process does. It asks nothing of the store.
 pub fn liveness<S: Clone + Send + Sync + 'static>() -> Router<S> {
@@ -64,7 +48,7 @@ struct Readiness {
 /// 200 when all is well. 503 says why not: a degraded server still takes beats and shows stale counts, so a balancer that
 /// has no better one may go on using it; one that is ending should get nothing new.
 async fn ready(State(state): State<AppState>) -> Response {
-    let readiness = if state.ending.0.load(SeqCst) {
+    let readiness = if state.ending.is_set() {
         Readiness { status: "ending", reason: Some("shutdown"), detail: Some("the server is shutting down") }
     } else if is_store_up(&state.presence).await {
         Readiness { status: "ok", reason: None, detail: None }

@@ -8,9 +8,9 @@ use redis::{Value, from_redis_value};
 use super::Followers;
 use crate::{
     domain::{ChannelId, ViewerId},
-    server::store::{
-        StoreError,
-        remote::{Keys, Runner, Script},
+    server::{
+        redis::{Keys, Runner, Script},
+        store_error::StoreError,
     },
 };
 

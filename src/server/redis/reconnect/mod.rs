@@ -27,7 +27,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::server::store::StoreError;
+use crate::server::store_error::StoreError;
 
 /// How long a call may take.
 pub const CALL_LIMIT: Duration = Duration::from_secs(1);

@@ -5,16 +5,16 @@ use std::{ops::Deref, sync::Arc};
 use axum::extract::FromRef;
 use leptos::config::LeptosOptions;
 
-use super::{
+use super::cors::Origins;
+use crate::domain::StreamTemplate;
+use crate::server::{
     config::FrameAncestors,
-    follow::Follows,
-    health::Ending,
+    follows::Follows,
     limits::{Beats, Proxies, Rate, Streams},
     metrics::Metrics,
-    origins::Origins,
     presence::Presence,
+    shutdown::ShutdownFlag,
 };
-use crate::domain::StreamTemplate;
 
 /// The parts that handlers may ask for. Cloning is cheap, and done for every request.
 #[derive(Clone)]
@@ -47,7 +47,7 @@ pub struct Parts {
     /// What monitoring is told.
     pub metrics: Metrics,
     /// Whether the server is about to end.
-    pub ending: Ending,
+    pub ending: ShutdownFlag,
     /// The open streams.
     pub streams: Streams,
 }

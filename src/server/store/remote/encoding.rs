@@ -1,56 +1,8 @@
-//! The scripts, and operations as they take them.
+//! Operations as `write.lua` takes them.
 
-use std::{borrow::Cow, time::Duration};
-
-use redis::{Cmd, cmd};
+use std::time::Duration;
 
 use crate::domain::{Act, Op, SessionId, ViewerId, session::Phase};
-
-/// A Lua script. Its file says what its keys, arguments and answer are.
-pub struct Script {
-    source: Cow<'static, str>,
-    hash: String,
-}
-
-impl Script {
-    /// A script with this source.
-    #[must_use]
-    pub fn new(source: impl Into<Cow<'static, str>>) -> Self {
-        let source = source.into();
-        let hash = redis::Script::new(&source).get_hash().to_owned();
-        Self { source, hash }
-    }
-
-    /// Its text.
-    #[must_use]
-    pub fn source(&self) -> &str {
-        &self.source
-    }
-
-    /// The SHA-1 of its text, by which servers know it.
-    #[must_use]
-    pub fn hash(&self) -> &str {
-        &self.hash
-    }
-
-    /// The command that runs it on a server that has it, which nearly always is the case.
-    #[must_use]
-    pub fn by_hash(&self, keys: &[Vec<u8>], args: &[Vec<u8>]) -> Cmd {
-        call("EVALSHA", &self.hash, keys, args)
-    }
-
-    /// The command that runs it on any server, which has it from then on.
-    #[must_use]
-    pub fn whole(&self, keys: &[Vec<u8>], args: &[Vec<u8>]) -> Cmd {
-        call("EVAL", &self.source, keys, args)
-    }
-}
-
-fn call(name: &str, script: &str, keys: &[Vec<u8>], args: &[Vec<u8>]) -> Cmd {
-    let mut command = cmd(name);
-    command.arg(script).arg(keys.len()).arg(keys).arg(args);
-    command
-}
 
 /// What is added to the time of a session that has left, as in `write.lua`.
 const LEFT: u64 = 1 << 47;

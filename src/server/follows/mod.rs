@@ -19,7 +19,7 @@ pub use self::{
     open::{OpenError, open},
     remote::RemoteFollowers,
 };
-use super::store::StoreError;
+use super::store_error::StoreError;
 use crate::domain::{ChannelId, ViewerId};
 
 /// A place that keeps followers. See the module for what it promises.

@@ -5,8 +5,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::store::StoreError;
 use crate::api::{Code, Problem};
+use crate::server::store::StoreError;
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {

@@ -18,7 +18,7 @@ use tokio::{
 use super::Followers;
 use crate::{
     domain::{ChannelId, ViewerId},
-    server::store::StoreError,
+    server::store_error::StoreError,
 };
 
 /// The file's name.

@@ -14,10 +14,10 @@ use futures::FutureExt;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
-    badge, calls, follow_call, front, health, listen::Link, metrics::Metrics, openapi, reads, request_id,
-    site, sse, state::AppState,
+    badge, counts, follows, health, openapi, pages, preflight, request_id, state::AppState, stream, viewers,
 };
 use crate::api::{Code, Problem};
+use crate::server::{listen::Link, metrics::Metrics};
 
 const NOTHING: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
@@ -35,17 +35,17 @@ pub fn router(site_root: &Path, state: AppState) -> io::Result<Router> {
         HeaderValue::from_static("*"),
     );
     Ok(Router::new()
-        .merge(reads::routes().layer(any_origin.clone()))
+        .merge(counts::routes().layer(any_origin.clone()))
         .merge(badge::routes().layer(any_origin.clone()))
         .merge(openapi::routes().layer(any_origin.clone()))
         .merge(health::ping().layer(any_origin.clone()))
-        .merge(sse::routes().layer(any_origin))
-        .merge(calls::routes())
-        .merge(follow_call::routes())
+        .merge(stream::routes().layer(any_origin))
+        .merge(viewers::routes())
+        .merge(follows::routes())
         .merge(health::routes())
-        .merge(site::routes(site_root)?)
+        .merge(pages::routes(site_root)?)
         .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed))
-        .fallback(not_found.layer(site::compression()))
+        .fallback(not_found.layer(pages::compression()))
         // One layer for all that every answer has: each costs every request a copy of what it is laid round.
         .layer(from_fn_with_state(state.metrics.clone(), answer))
         .with_state(state))
@@ -56,7 +56,7 @@ async fn answer(State(metrics): State<Metrics>, request: Request, next: Next) ->
     // Beside a declared length it would win, by what RFC 9112, section 6.1, says; and then the connection has to end.
     let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
     let mut response = request_id::named(request, async |request: Request| {
-        if let Err(problem) = front::check(&request) {
+        if let Err(problem) = preflight::check(&request) {
             return problem.into_response();
         }
         AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_panic| {
@@ -122,6 +122,6 @@ async fn not_found(state: State<AppState>, link: Extension<Link>, request: Reque
     if request.uri().path().starts_with("/api/") {
         Problem::new(Code::NotFound).into_response()
     } else {
-        site::page(state, link, request).await
+        pages::page(state, link, request).await
     }
 }

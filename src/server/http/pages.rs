@@ -28,7 +28,8 @@ use tower_http::{
     compression::{CompressionLayer, predicate::SizeAbove},
 };
 
-use super::{files, html, listen::Link, state::AppState};
+use super::{html, state::AppState, static_files};
+use crate::server::listen::Link;
 use crate::{
     app::{App, SiteOrigin, shell},
     domain::{ChannelId, StreamTemplate},
@@ -49,11 +50,11 @@ const VARY: HeaderValue = HeaderValue::from_static("accept-language, accept-enco
 /// # Errors
 /// When the files of the browser's half can't be read.
 pub fn leptos_options(addr: SocketAddr, site_root: &Path) -> io::Result<LeptosOptions> {
-    let build = files::current_build(site_root)?;
+    let build = static_files::current_build(site_root)?;
     Ok(LeptosOptions::builder()
         .output_name("aforo")
         .site_root(site_root.to_string_lossy().into_owned())
-        .site_pkg_dir(format!("{}/{build}", files::PACKAGE))
+        .site_pkg_dir(format!("{}/{build}", static_files::PACKAGE))
         .site_addr(addr)
         .build())
 }
@@ -63,7 +64,7 @@ pub fn leptos_options(addr: SocketAddr, site_root: &Path) -> io::Result<LeptosOp
 /// # Errors
 /// When the site root can't be read.
 pub fn routes(site_root: &Path) -> io::Result<Router<AppState>> {
-    let mut router = files::routes(site_root)?;
+    let mut router = static_files::routes(site_root)?;
     // The pages' own list of routes; making it also readies Leptos's executor.
     for listing in generate_route_list(App) {
         router = router.route(listing.path(), get(page.layer(compression())));
@@ -108,7 +109,7 @@ pub async fn page(
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     if status != StatusCode::OK {
-        headers.insert(header::CACHE_CONTROL, files::NOT_KEPT);
+        headers.insert(header::CACHE_CONTROL, static_files::NOT_KEPT);
         return (status, headers, html).into_response();
     }
     headers.insert(header::CACHE_CONTROL, OWN_COPY);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{
+use crate::server::{
     limits::{Address, Beats, beats::Over},
     metrics::Metrics,
     presence::{Beaten, Presence},

@@ -23,7 +23,8 @@ use leptos::{
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::timeout;
 
-use super::{listen::Link, origins, presence::Presence, robots, state::AppState, visitor::Visitor};
+use super::{bots, caller::Visitor, cors, state::AppState};
+use crate::server::{listen::Link, presence::Presence};
 use crate::{
     api::{Code, Problem, viewers},
     domain::CountUpdate,
@@ -61,7 +62,7 @@ where
             let response = answer(&state, &link, request).await.into_response();
             state.origins.let_read(origin, response)
         };
-    Router::new().route(F::PATH, post(call).options(origins::preflight))
+    Router::new().route(F::PATH, post(call).options(cors::preflight))
 }
 
 /// A whole body, unless it is over the limit or takes too long. One that is declared too large is not read at all, so that
@@ -111,7 +112,7 @@ fn visitor(state: &AppState, link: &Link, headers: &HeaderMap) -> Visitor {
     let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
     Visitor {
         address: state.proxies.client(link.peer(), headers),
-        is_robot: agent.is_some_and(robots::announces_itself),
+        is_robot: agent.is_some_and(bots::announces_itself),
         presence: state.presence.clone(),
         beats: state.beats.clone(),
         metrics: state.metrics.clone(),

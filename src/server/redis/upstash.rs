@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{Runner, prepare_tls, script::Script};
-use crate::server::store::StoreError;
+use crate::server::store_error::StoreError;
 
 /// How long one request may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(2);

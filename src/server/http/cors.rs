@@ -4,37 +4,22 @@
 //! (<https://fetch.spec.whatwg.org/#origin-header>). Without this rule any page on the web could have its visitors join.
 //! Programs that are no browsers send none, and are let in: they could name any.
 
-use std::{str::FromStr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request::Parts},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 
 use super::state::AppState;
-use crate::api::{Code, Problem};
+use crate::{
+    api::{Code, Problem},
+    server::config::Origin,
+};
 
 /// How long a browser may remember that it may call, in seconds; browsers hold it to two hours at most.
 const PREFLIGHT_AGE: u64 = 7200;
-
-/// An origin as settings name it: `https://partner.example`, `null` for sandboxed frames, or `*` for every origin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin(String);
-
-impl FromStr for Origin {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let text = text.trim().trim_end_matches('/').to_ascii_lowercase();
-        let is_site = |uri: &Uri| uri.scheme().is_some() && uri.host().is_some() && uri.path() == "/";
-        if text == "*" || text == "null" || text.parse::<Uri>().is_ok_and(|uri| is_site(&uri)) {
-            Ok(Self(text))
-        } else {
-            Err("not an origin such as https://partner.example".to_owned())
-        }
-    }
-}
 
 /// The origins of others that may do what ours may. Cloning is cheap.
 #[derive(Debug, Clone, Default)]
@@ -74,8 +59,7 @@ impl Origins {
     }
 
     fn lists(&self, origin: &HeaderValue) -> bool {
-        let origin = origin.as_bytes();
-        self.0.iter().any(|Origin(listed)| listed == "*" || listed.as_bytes().eq_ignore_ascii_case(origin))
+        self.0.iter().any(|listed| listed.matches(origin.as_bytes()))
     }
 }
 

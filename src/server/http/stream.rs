@@ -18,11 +18,13 @@ use http_body::Frame;
 use uuid::Uuid;
 
 use super::{
+    counts::{channel_in_path, channels_in_query},
+    state::AppState,
+};
+use crate::server::{
     fanout::{Subscription, frame},
     limits::{Seat, streams::Full},
     listen::Link,
-    reads::{channel_in_path, channels_in_query},
-    state::AppState,
 };
 use crate::{
     api::{Code, Problem},

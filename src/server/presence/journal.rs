@@ -13,7 +13,7 @@ use std::{
 use dashmap::DashMap;
 use tokio::time::Instant;
 
-use super::roll::{Completeness, Roll};
+use super::roll_call::{Completeness, Roll};
 use crate::{
     domain::{
         Act, ChannelId, Count, LeaseRules, Ledger, Op, Session, Timestamp,

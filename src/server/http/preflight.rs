@@ -7,8 +7,8 @@ use axum::{
     http::{HeaderMap, Version, header},
 };
 
-use super::listen::Unreadable;
 use crate::api::{Code, Problem};
+use crate::server::listen::Unreadable;
 
 /// Refuses what no route should see.
 ///

@@ -14,11 +14,11 @@ use redis::{
 
 use super::{
     Runner,
-    link::{CALL_LIMIT, Damage, Link},
-    redis::{address, run_id, run_on},
+    reconnect::{CALL_LIMIT, Damage, Link},
     script::Script,
+    single::{address, run_id, run_on},
 };
-use crate::server::store::StoreError;
+use crate::server::store_error::StoreError;
 
 /// How long one server may take. Shorter than a call may: while the client looks for a server that is away, calls to the
 /// others wait for it.

@@ -1,0 +1,253 @@
+//! Turns flags into a [`Config`]. Every problem is reported at once, so that an operator fixes all of them in one go.
+
+use std::{error::Error, ffi::OsString, time::Duration};
+
+use clap::{
+    Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Parser,
+    builder::{OsStringValueParser, Resettable},
+    error::ErrorKind,
+    parser::ValueSource,
+};
+
+use super::{Config, Flags, Secret, StoreConfig, TlsFiles};
+use crate::{
+    domain::Policy,
+    server::{
+        limits::PerAddress,
+        listen::Tls,
+        redis::{ClusterRunner, RedisRunner, UpstashRunner},
+    },
+};
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// Help or the version was asked for, or a flag is unknown. clap knows how to end the program.
+    #[error(transparent)]
+    Usage(#[from] clap::Error),
+    /// Values are invalid, alone or together.
+    #[error(transparent)]
+    Invalid(#[from] InvalidConfig),
+}
+
+/// Every problem of a configuration, a sentence each. No sentence holds a secret.
+#[derive(Debug, thiserror::Error)]
+#[error("invalid configuration; server not started:{}", .0.iter().map(|problem| format!("\n  - {problem}")).collect::<String>())]
+pub struct InvalidConfig(pub Vec<String>);
+
+/// Reads the configuration from the environment and `args`; the first of `args` is the program.
+///
+/// # Errors
+/// All problems at once.
+pub fn read<T: Into<OsString>>(args: impl IntoIterator<Item = T>) -> Result<Config, SettingsError> {
+    let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let (flags, mut problems) = match Flags::try_parse_from(&args) {
+        Ok(flags) => (flags, Problems::default()),
+        Err(error) => one_by_one(&args, error)?,
+    };
+    let config = Config::try_from(flags).and_then(|config| match &config.tls {
+        Some(TlsFiles { certificate, key }) => match Tls::load(certificate, key) {
+            Ok(_) => Ok(config),
+            Err(error) => Err(InvalidConfig(vec![format!("TLS_CERT, TLS_KEY: {error}")])),
+        },
+        None => Ok(config),
+    });
+    match config {
+        Ok(config) if problems.sentences.is_empty() => Ok(config),
+        Ok(_) => Err(InvalidConfig(problems.sentences).into()),
+        Err(InvalidConfig(sentences)) => {
+            sentences.into_iter().for_each(|sentence| problems.add_if_of_good_values(sentence));
+            Err(InvalidConfig(problems.sentences).into())
+        }
+    }
+}
+
+impl TryFrom<Flags> for Config {
+    type Error = InvalidConfig;
+
+    fn try_from(flags: Flags) -> Result<Self, InvalidConfig> {
+        let mut problems = Vec::new();
+        let policy = Policy {
+            heartbeat_interval: Duration::from_millis(flags.heartbeat_interval.into()),
+            timeout: Duration::from_secs(flags.timeout.into()),
+            hidden_timeout: Duration::from_secs(flags.hidden_timeout.into()),
+            update_interval: Duration::from_millis(flags.count_update_interval.into()),
+            write_interval: Duration::from_millis(flags.write_interval.into()),
+            cleanup_interval: Duration::from_secs(flags.cleanup_interval.into()),
+        };
+        problems.extend(policy.problems());
+        let mut missing = |one, other| problems.push(format!("{one} is set and {other} is not; set both"));
+        let tls = match (flags.tls_cert, flags.tls_key) {
+            (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
+            (Some(_), None) => {
+                missing("TLS_CERT", "TLS_KEY");
+                None
+            }
+            (None, Some(_)) => {
+                missing("TLS_KEY", "TLS_CERT");
+                None
+            }
+            (None, None) => None,
+        };
+        let upstash = (flags.upstash_redis_rest_url, flags.upstash_redis_rest_token);
+        let store = store(flags.redis_url, upstash, &mut problems);
+        if !problems.is_empty() {
+            return Err(InvalidConfig(problems));
+        }
+        Ok(Self {
+            site_addr: flags.site_addr,
+            site_root: flags.site_root,
+            tls,
+            stream_url_template: flags.stream_url_template,
+            policy,
+            store,
+            redis_key_prefix: flags.redis_key_prefix,
+            data_dir: flags.data_dir,
+            per_address: PerAddress {
+                joins_burst: flags.limit_joins_burst,
+                joins_per_second: flags.limit_joins_per_second,
+                sessions_per_channel: flags.limit_sessions_per_channel,
+                new_channels_per_minute: flags.limit_new_channels_per_minute,
+            },
+            limit_follows_per_minute: flags.limit_follows_per_minute,
+            limit_connections_per_address: flags.limit_connections_per_address,
+            limit_streams_per_address: flags.limit_streams_per_address,
+            limit_streams: flags.limit_streams,
+            body_limit: usize::try_from(flags.limit_body_bytes).ok().filter(|bytes| *bytes > 0),
+            trusted_proxies: flags.trusted_proxies,
+            allowed_origins: flags.allowed_origins,
+            embed_frame_ancestors: flags.embed_frame_ancestors,
+            shutdown_delay: Duration::from_millis(flags.shutdown_delay.into()),
+            log_format: flags.log_format,
+            log: flags.log,
+        })
+    }
+}
+
+/// The store that the settings name. Problems are added; nothing is connected to.
+fn store(
+    redis: Option<Secret>,
+    upstash: (Option<Secret>, Option<Secret>),
+    problems: &mut Vec<String>,
+) -> StoreConfig {
+    if redis.is_some() && (upstash.0.is_some() || upstash.1.is_some()) {
+        problems.push("REDIS_URL and UPSTASH_REDIS_REST_URL are both set; set one of them".to_owned());
+    }
+    if upstash.0.is_some() != upstash.1.is_some() {
+        let both = "UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN";
+        problems.push(format!("{both}: one is set and the other is not; set both"));
+    }
+    if let Some(Err(error)) = upstash.0.as_deref().map(UpstashRunner::check) {
+        problems.push(error.to_string());
+    }
+    match (redis, upstash) {
+        (Some(urls), _) if urls.contains(',') => {
+            let urls: Vec<&str> = urls.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
+            problems.extend(ClusterRunner::check(&urls).err().map(redis_url));
+            StoreConfig::Cluster(urls.into_iter().map(|url| url.to_owned().into()).collect())
+        }
+        (Some(url), _) => {
+            problems.extend(RedisRunner::check(&url).err().map(redis_url));
+            StoreConfig::Redis(url)
+        }
+        (None, (Some(url), Some(token))) => StoreConfig::Upstash { url, token },
+        (None, _) => StoreConfig::Memory,
+    }
+}
+
+/// Says what is wrong with `REDIS_URL`. What follows the dash in the library's message may hold a part of the address, and
+/// with it a password.
+fn redis_url(error: redis::RedisError) -> String {
+    let message = error.to_string();
+    let reason = message.split(" - ").next().unwrap_or_default();
+    format!(
+        "REDIS_URL is invalid ({reason}); expected redis://, rediss:// or unix:, or several addresses with commas"
+    )
+}
+
+/// The problems found so far.
+#[derive(Default)]
+struct Problems {
+    /// The settings whose own values are no good.
+    settings: Vec<String>,
+    sentences: Vec<String>,
+}
+
+impl Problems {
+    /// Adds what is wrong with several settings together, unless it comes of a value that was not understood.
+    fn add_if_of_good_values(&mut self, sentence: String) {
+        if !self.settings.iter().any(|setting| sentence.contains(setting)) {
+            self.sentences.push(sentence);
+        }
+    }
+}
+
+/// Tries every setting alone, where clap would stop at the first that is wrong. The settings that are left, with deproblems
+/// for the others.
+fn one_by_one(args: &[OsString], error: clap::Error) -> Result<(Flags, Problems), clap::Error> {
+    // With every value taken as it is, only flags can be wrong.
+    let any_value = Flags::command().mut_args(|arg| arg.value_parser(OsStringValueParser::new()));
+    let given = match any_value.try_get_matches_from(args) {
+        Ok(given) => given,
+        Err(other) => return Err(if other.kind() == error.kind() { error } else { other }),
+    };
+    let mut problems = Problems::default();
+    let mut good = vec![OsString::from("aforo")];
+    for arg in Flags::command().get_arguments() {
+        let values = values(arg, &given);
+        let wrong: Vec<_> = values.iter().filter_map(|value| problem(arg, value, &given)).collect();
+        if wrong.is_empty() {
+            if !values.is_empty() {
+                good.push(flag(arg, &values.join(&OsString::from(","))));
+            }
+        } else {
+            problems.settings.push(name(arg));
+            problems.sentences.extend(wrong);
+        }
+    }
+    let without_environment = Flags::command().mut_args(|arg| arg.env(Resettable::Reset));
+    let flags = Flags::from_arg_matches(&without_environment.try_get_matches_from(good)?)?;
+    Ok((flags, problems))
+}
+
+/// What a setting was given, in pieces if it is a list. Empty if nothing was.
+fn values(arg: &Arg, given: &ArgMatches) -> Vec<OsString> {
+    match given.value_source(arg.get_id().as_str()) {
+        None | Some(ValueSource::DefaultValue) => Vec::new(),
+        Some(_) => {
+            let values = given.get_raw(arg.get_id().as_str()).into_iter().flatten();
+            values.map(ToOwned::to_owned).collect()
+        }
+    }
+}
+
+/// What is wrong with one value, as a sentence that names the setting and says what is expected.
+fn problem(arg: &Arg, value: &OsString, given: &ArgMatches) -> Option<String> {
+    let alone = Command::new("aforo").arg(arg.clone().env(Resettable::Reset));
+    let error = alone.try_get_matches_from(["aforo".into(), flag(arg, value)]).err()?;
+    let expected = match (error.kind(), error.source()) {
+        (ErrorKind::InvalidUtf8, _) => "not text in UTF-8".to_owned(),
+        (_, Some(reason)) => reason.to_string(),
+        (_, None) => {
+            let known: Vec<_> =
+                arg.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
+            format!("not one of {}", known.join(", "))
+        }
+    };
+    let by = match given.value_source(arg.get_id().as_str()) {
+        Some(ValueSource::CommandLine) => format!(" (--{})", arg.get_long().unwrap_or_default()),
+        _ => String::new(),
+    };
+    let shown = if arg.is_hide_env_values_set() { String::new() } else { format!(" is {value:?},") };
+    Some(format!("{}{by}{shown} {expected}", name(arg)))
+}
+
+fn name(arg: &Arg) -> String {
+    arg.get_env().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn flag(arg: &Arg, value: &OsString) -> OsString {
+    let mut flag = OsString::from(format!("--{}=", arg.get_long().unwrap_or_default()));
+    flag.push(value);
+    flag
+}
