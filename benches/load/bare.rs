@@ -46,7 +46,7 @@ struct Call {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Joined {
+struct JoinResponse {
     viewer_id: String,
     session_id: String,
     count: usize,
@@ -85,10 +85,10 @@ pub async fn serve(addr: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-async fn beat(Json(call): Json<Call>) -> Json<Joined> {
+async fn beat(Json(call): Json<Call>) -> Json<JoinResponse> {
     let Call { channel_id, viewer_id, session_id } = call;
     let count = channel_id.len();
-    Json(Joined { viewer_id, session_id, count, stale: false, heartbeat_interval_ms: 30_000 })
+    Json(JoinResponse { viewer_id, session_id, count, stale: false, heartbeat_interval_ms: 30_000 })
 }
 
 async fn count(Path(channel_id): Path<String>) -> Json<Count> {

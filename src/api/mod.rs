@@ -24,6 +24,6 @@ pub mod viewers;
 pub use follows::{FOLLOW_PATH, Followed, FollowerCount, followers};
 pub use problem::{Code, Problem};
 pub use viewers::{
-    Beat, HEARTBEAT_PATH, JOIN_PATH, Joined, LEAVE_PATH, Left, LiveChannels, count, heartbeat, join, leave,
-    live,
+    HEARTBEAT_PATH, HeartbeatResponse, JOIN_PATH, JoinResponse, LEAVE_PATH, LeaveResponse, LiveChannels,
+    count, heartbeat, join, leave, live,
 };

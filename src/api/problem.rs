@@ -10,7 +10,7 @@ use leptos::server_fn::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{channel::InvalidChannel, viewer::InvalidWho};
+use crate::domain::{channel::InvalidChannel, viewer::InvalidSessionKey};
 
 /// Why a call failed. Callers may rely on these words; each has one HTTP status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,11 +172,11 @@ impl From<InvalidChannel> for Problem {
     }
 }
 
-impl From<InvalidWho> for Problem {
-    fn from(error: InvalidWho) -> Self {
+impl From<InvalidSessionKey> for Problem {
+    fn from(error: InvalidSessionKey) -> Self {
         match error {
-            InvalidWho::Channel(error) => error.into(),
-            InvalidWho::Id(error) => Self::new(Code::InvalidViewer).detail(error.to_string()),
+            InvalidSessionKey::Channel(error) => error.into(),
+            InvalidSessionKey::Id(error) => Self::new(Code::InvalidViewer).detail(error.to_string()),
         }
     }
 }

@@ -24,7 +24,7 @@ pub const LEAVE_PATH: &str = <Leave as ServerFn>::PATH;
 /// The answer to a join.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Joined {
+pub struct JoinResponse {
     /// Who joined: as asked, or a new id if the caller had none.
     pub viewer_id: String,
     /// Which page of the viewer; the viewer's own id for callers that know no sessions.
@@ -40,7 +40,7 @@ pub struct Joined {
 /// The answer to a heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Beat {
+pub struct HeartbeatResponse {
     /// Viewers of the channel; `null` when unknown.
     pub count: Option<u32>,
     /// Whether the count is the last good one instead of a current one.
@@ -51,7 +51,7 @@ pub struct Beat {
 
 /// The answer to a leave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Left {
+pub struct LeaveResponse {
     /// Always true: leaving what is unknown succeeds too.
     pub ok: bool,
 }
@@ -80,16 +80,16 @@ pub async fn join(
     session_id: Option<String>,
     /// Whether the page is out of sight, so that its timers are slow and its lease has to be longer.
     hidden: Option<bool>,
-) -> Result<Joined, Problem> {
+) -> Result<JoinResponse, Problem> {
     use crate::{
-        domain::Who,
-        server::{http::caller::Visitor, presence::Presence},
+        domain::SessionKey,
+        server::{http::caller::Caller, presence::Presence},
     };
-    let visitor = expect_context::<Visitor>();
+    let visitor = expect_context::<Caller>();
     let viewer_id = viewer_id.unwrap_or_else(Presence::new_viewer_id);
-    let who = Who::parse(&channel_id, &viewer_id, session_id.as_deref())?;
+    let who = SessionKey::parse(&channel_id, &viewer_id, session_id.as_deref())?;
     let beat = visitor.join(&who, hidden.unwrap_or_default()).await?;
-    Ok(Joined {
+    Ok(JoinResponse {
         viewer_id: who.viewer.to_string(),
         session_id: who.session.to_string(),
         count: beat.count.value,
@@ -115,11 +115,11 @@ pub async fn heartbeat(
     session_id: Option<String>,
     /// Whether the page is out of sight, so that its timers are slow and its lease has to be longer.
     hidden: Option<bool>,
-) -> Result<Beat, Problem> {
-    use crate::{domain::Who, server::http::caller::Visitor};
-    let who = Who::parse(&channel_id, &viewer_id, session_id.as_deref())?;
-    let beat = expect_context::<Visitor>().heartbeat(&who, hidden.unwrap_or_default()).await?;
-    Ok(Beat { count: beat.count.value, stale: beat.count.stale, active: beat.active })
+) -> Result<HeartbeatResponse, Problem> {
+    use crate::{domain::SessionKey, server::http::caller::Caller};
+    let who = SessionKey::parse(&channel_id, &viewer_id, session_id.as_deref())?;
+    let beat = expect_context::<Caller>().heartbeat(&who, hidden.unwrap_or_default()).await?;
+    Ok(HeartbeatResponse { count: beat.count.value, stale: beat.count.stale, active: beat.active })
 }
 
 /// Ends a session; the viewer is gone with the last one.
@@ -137,11 +137,11 @@ pub async fn leave(
     /// Which page of the viewer; without one, the viewer's id is taken for it.
     #[server(rename = "sessionId")]
     session_id: Option<String>,
-) -> Result<Left, Problem> {
-    use crate::{domain::Who, server::http::caller::Visitor};
-    let who = Who::parse(&channel_id, &viewer_id, session_id.as_deref())?;
-    expect_context::<Visitor>().leave(&who).await?;
-    Ok(Left { ok: true })
+) -> Result<LeaveResponse, Problem> {
+    use crate::{domain::SessionKey, server::http::caller::Caller};
+    let who = SessionKey::parse(&channel_id, &viewer_id, session_id.as_deref())?;
+    expect_context::<Caller>().leave(&who).await?;
+    Ok(LeaveResponse { ok: true })
 }
 
 /// The count of a channel. Asking counts nobody.

@@ -40,4 +40,4 @@ pub use session::{LeaseRules, Session};
 pub use stream_template::StreamTemplate;
 pub use timestamp::Timestamp;
 pub use tracker::Tracker;
-pub use viewer::{SessionId, ViewerId, Who};
+pub use viewer::{SessionId, SessionKey, ViewerId};

@@ -80,7 +80,7 @@ impl From<ViewerId> for SessionId {
 
 /// One session of a viewer in a channel: what every call is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Who {
+pub struct SessionKey {
     /// The channel watched.
     pub channel: ChannelId,
     /// The viewer watching.
@@ -89,9 +89,9 @@ pub struct Who {
     pub session: SessionId,
 }
 
-/// A part of a [`Who`] is not what it should be.
+/// A part of a [`SessionKey`] is not what it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidWho {
+pub enum InvalidSessionKey {
     /// The channel.
     #[error(transparent)]
     Channel(#[from] InvalidChannel),
@@ -100,12 +100,12 @@ pub enum InvalidWho {
     Id(#[from] InvalidId),
 }
 
-impl Who {
+impl SessionKey {
     /// Reads the three; without a session, the viewer's id is taken for it.
     ///
     /// # Errors
     /// The first part that is wrong.
-    pub fn parse(channel: &str, viewer: &str, session: Option<&str>) -> Result<Self, InvalidWho> {
+    pub fn parse(channel: &str, viewer: &str, session: Option<&str>) -> Result<Self, InvalidSessionKey> {
         let channel = ChannelId::parse(channel)?;
         let viewer = ViewerId::parse(viewer)?;
         let session = session.map_or(Ok(viewer.into()), SessionId::parse)?;
@@ -120,10 +120,10 @@ mod tests {
     #[test]
     fn without_a_session_the_viewer_is_taken_for_it() {
         let id = "6fa1c0de-94a1-4b1e-8a53-0c6f2f6f7a10";
-        let who = Who::parse("ana", id, None).unwrap();
+        let who = SessionKey::parse("ana", id, None).unwrap();
         assert_eq!(who.session, SessionId::parse(id).unwrap());
-        assert_eq!(Who::parse("ana", id, Some("")), Err(InvalidWho::Id(InvalidId)));
-        assert_eq!(Who::parse("", id, None), Err(InvalidWho::Channel(InvalidChannel)));
+        assert_eq!(SessionKey::parse("ana", id, Some("")), Err(InvalidSessionKey::Id(InvalidId)));
+        assert_eq!(SessionKey::parse("", id, None), Err(InvalidSessionKey::Channel(InvalidChannel)));
     }
 
     #[test]

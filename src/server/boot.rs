@@ -23,14 +23,14 @@ use crate::server::{
     http::pages,
     http::router::{busy, crowded, panicked, router},
     http::state::{AppState, Parts},
-    limits::{self, Beats, Connections, Rate, Streams},
+    limits::{self, Connections, Rate, SessionLimiter, Streams},
     listen::{Apps, Listener, Tls, TlsError},
     metrics::Metrics,
     presence::Presence,
     redis::OpenError,
     shutdown::{ShutdownFlag, shutdown_signal},
     store::{self, Measured, Opened, Store},
-    supervisor::Background,
+    supervisor::Supervisor,
     telemetry,
 };
 
@@ -119,7 +119,7 @@ pub struct Server {
     state: AppState,
     /// How long to serve on after the end was asked for.
     delay: Duration,
-    background: Background,
+    background: Supervisor,
 }
 
 impl Server {
@@ -167,26 +167,26 @@ impl Server {
             embed_frame_ancestors: config.embed_frame_ancestors.clone(),
             stream_url_template: config.stream_url_template.clone(),
             body_limit: config.body_limit,
-            beats: Beats::new(config.per_address),
+            sessions: SessionLimiter::new(config.per_address),
             follow_rate: Rate::per_minute(config.limit_follows_per_minute),
             streams: Streams::new(config.limit_streams_per_address, config.limit_streams),
             metrics: metrics.clone(),
             ending: ShutdownFlag::default(),
         });
 
-        let mut background = Background::new(metrics);
+        let mut background = Supervisor::new(metrics);
         let (watched, source) = (Arc::clone(&hub), Arc::new(presence.clone()));
-        background.keep("reader", move || reader::run(Arc::clone(&watched), source.clone()));
+        background.spawn("reader", move || reader::run(Arc::clone(&watched), source.clone()));
         let swept = state.clone();
-        background.keep("sweep", move || sweep(swept.clone(), policy.cleanup_interval));
+        background.spawn("sweep", move || sweep(swept.clone(), policy.cleanup_interval));
         let own = presence.clone();
-        background.keep("recovery", move || {
+        background.spawn("recovery", move || {
             let own = own.clone();
-            async move { own.look_after_store().await }
+            async move { own.run_recovery().await }
         });
         // A terminal that is closed ends what runs in it; elsewhere it is a wish to read things again, and ends nothing.
         if tls.is_some() || !io::stdin().is_terminal() {
-            background.keep("certificate", move || reload(tls.clone()));
+            background.spawn("certificate", move || reload(tls.clone()));
         }
         let connections = Connections::new(config.limit_connections_per_address, state.proxies.clone());
         let router = router(&config.site_root, state.clone()).map_err(site_error)?;
@@ -215,7 +215,7 @@ impl Server {
             sleep(self.delay).await;
             tracing::info!("ending: streams are closed, requests are finished");
             self.hub.close();
-            self.state.presence.hurry();
+            self.state.presence.flush();
             ending.cancel();
         };
         let metrics = &self.state.metrics;
@@ -227,7 +227,7 @@ impl Server {
             connections: self.connections,
         };
         tokio::join!(stop, self.listener.serve(apps, ending.clone()));
-        self.state.presence.finish().await;
+        self.state.presence.drain().await;
         drop(self.background);
     }
 }
@@ -238,7 +238,7 @@ async fn sweep(state: AppState, every: Duration) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        state.beats.sweep();
+        state.sessions.sweep();
         state.follow_rate.sweep();
         if let Err(error) = state.presence.sweep().await {
             tracing::warn!(%error, "expired viewers were not cleaned up; trying again later");

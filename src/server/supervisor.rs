@@ -11,12 +11,12 @@ use crate::server::metrics::Metrics;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The loops of a server. They end when it is dropped.
-pub struct Background {
+pub struct Supervisor {
     loops: JoinSet<()>,
     metrics: Metrics,
 }
 
-impl Background {
+impl Supervisor {
     /// None yet.
     #[must_use]
     pub fn new(metrics: Metrics) -> Self {
@@ -24,7 +24,7 @@ impl Background {
     }
 
     /// Runs a loop to its end, again and again if it ends in a panic.
-    pub fn keep<L: Future<Output = ()> + Send>(
+    pub fn spawn<L: Future<Output = ()> + Send>(
         &mut self,
         name: &'static str,
         start: impl Fn() -> L + Send + 'static,
@@ -53,10 +53,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_loop_that_panics_is_started_anew() {
         let metrics = Metrics::new();
-        let mut background = Background::new(metrics.clone());
+        let mut background = Supervisor::new(metrics.clone());
         let turns = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&turns);
-        background.keep("test", move || {
+        background.spawn("test", move || {
             let counted = Arc::clone(&counted);
             async move {
                 assert!(counted.fetch_add(1, SeqCst) >= 2, "twice it panics");

@@ -7,7 +7,7 @@ use std::{
 };
 
 use aforo::{
-    domain::{ChannelId, Locale, SessionId, ViewerId, Who},
+    domain::{ChannelId, Locale, SessionId, SessionKey, ViewerId},
     server::{
         config::Origin,
         limits::{Address, Proxies, address::Network},
@@ -294,7 +294,7 @@ fn bodies_are_taken_if_every_part_is_right() {
         let body = json!({"channelId": channel, "viewerId": viewer, "sessionId": session, "more": 1});
         let who = channel.as_str().zip(viewer.as_str()).and_then(|(channel, viewer)| {
             let session = if session.is_null() { Some(None) } else { session.as_str().map(Some) };
-            Who::parse(channel, viewer, session?).ok()
+            SessionKey::parse(channel, viewer, session?).ok()
         });
         let expected = if who.is_some() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
         let statuses = post(app, body.to_string().as_bytes()).await;

@@ -28,7 +28,7 @@ pub enum Kind {
     /// Ever new sessions of one viewer.
     OneViewer,
     /// Ever new viewers that beat without a join.
-    Beats,
+    SessionLimiter,
     /// Leaves of who was never there, in channels that never were.
     UnknownLeaves,
     /// Leaves with ever new sessions of one viewer.
@@ -42,7 +42,7 @@ pub enum Kind {
 const KINDS: [Kind; 7] = [
     Kind::OneSession,
     Kind::OneViewer,
-    Kind::Beats,
+    Kind::SessionLimiter,
     Kind::UnknownLeaves,
     Kind::Leaves,
     Kind::NewChannels,
@@ -56,7 +56,7 @@ impl Flood {
         let (channel, viewer, session, act) = match self.kind {
             Kind::OneSession => (self.channel, nth, 0, Act::Join { hidden: false }),
             Kind::OneViewer => (self.channel, 0, nth, Act::Join { hidden: false }),
-            Kind::Beats => (self.channel, nth, nth, Act::Beat { hidden: nth.is_multiple_of(2) }),
+            Kind::SessionLimiter => (self.channel, nth, nth, Act::Beat { hidden: nth.is_multiple_of(2) }),
             Kind::UnknownLeaves => (CHANNELS + base + nth, nth, nth, Act::Leave),
             Kind::Leaves => (self.channel, 0, nth, Act::Leave),
             Kind::NewChannels => (CHANNELS + base + nth, nth, nth, Act::Join { hidden: false }),

@@ -7,12 +7,12 @@ use std::{
 };
 
 use aforo::{
-    domain::{ChannelId, Timestamp, Who},
+    domain::{ChannelId, SessionKey, Timestamp},
     server::{
         clock::Clock,
         fanout::{Counts, Hub, reader},
-        http::caller::Visitor,
-        limits::Beats,
+        http::caller::Caller,
+        limits::SessionLimiter,
         metrics::Metrics,
         presence::Presence,
     },
@@ -34,7 +34,7 @@ use crate::{
 pub struct Node {
     pub presence: Presence,
     pub hub: Arc<Hub>,
-    pub beats: Beats,
+    pub sessions: SessionLimiter,
     metrics: Metrics,
     is_up: Arc<AtomicBool>,
     _tasks: JoinSet<()>,
@@ -66,21 +66,21 @@ impl Node {
         let hub = Arc::new(Hub::new(policy.update_interval));
         let clock = WrongClock { start: plan.clock, since: Instant::now() };
         let presence = Presence::new(Arc::new(link), Arc::clone(&hub), policy, Arc::new(clock));
-        let beats = Beats::new(rules.limits);
+        let sessions = SessionLimiter::new(rules.limits);
         let mut tasks = JoinSet::new();
         let source: Arc<dyn Counts> = Arc::new(presence.clone());
         tasks.spawn(reader::run(Arc::clone(&hub), source));
         let own = presence.clone();
-        tasks.spawn(async move { own.look_after_store().await });
-        tasks.spawn(sweep(presence.clone(), beats.clone(), policy.cleanup_interval));
-        Self { presence, hub, beats, metrics: Metrics::new(), is_up, _tasks: tasks }
+        tasks.spawn(async move { own.run_recovery().await });
+        tasks.spawn(sweep(presence.clone(), sessions.clone(), policy.cleanup_interval));
+        Self { presence, hub, sessions, metrics: Metrics::new(), is_up, _tasks: tasks }
     }
 
     /// Makes a page's call, as the handlers of HTTP do.
     pub fn call(&self, call: Call) -> impl Future<Output = Answer> + use<> {
-        let visitor = Visitor {
+        let visitor = Caller {
             presence: self.presence.clone(),
-            beats: self.beats.clone(),
+            sessions: self.sessions.clone(),
             metrics: self.metrics.clone(),
             address: std::net::IpAddr::from(Ipv4Addr::from_bits(call.address)).into(),
             is_robot: false,
@@ -109,16 +109,16 @@ impl Drop for Node {
 }
 
 /// As the server does it.
-async fn sweep(presence: Presence, beats: Beats, every: Duration) {
+async fn sweep(presence: Presence, sessions: SessionLimiter, every: Duration) {
     loop {
-        beats.sweep();
+        sessions.sweep();
         let _away = presence.sweep().await;
         sleep(every).await;
     }
 }
 
-fn who(call: Call) -> Who {
-    Who::parse(&channel(call.channel), &id(call.viewer), Some(&id(call.session))).unwrap()
+fn who(call: Call) -> SessionKey {
+    SessionKey::parse(&channel(call.channel), &id(call.viewer), Some(&id(call.session))).unwrap()
 }
 
 /// The channel that has the name.

@@ -201,8 +201,8 @@ impl World {
         history.kept.push(Kept { at, node: None, sessions, admitted: 0, channels });
         for (index, slot) in self.nodes.iter().enumerate() {
             if let Some(node) = slot.node.lock().as_ref() {
-                let (sessions, channels) = (node.presence.remembered(), node.presence.remembered_channels());
-                let admitted = node.beats.remembered();
+                let (sessions, channels) = (node.presence.journaled_sessions(), node.presence.journaled_channels());
+                let admitted = node.sessions.remembered();
                 history.kept.push(Kept { at, node: Some(index), sessions, admitted, channels });
             }
         }
@@ -242,15 +242,15 @@ impl World {
             if node.hub.watched() > 0 {
                 note(format!("the hub of node {index} has {} channels", node.hub.watched()));
             }
-            if node.beats.remembered() > 0 {
-                note(format!("the limits of node {index} remember {} sessions", node.beats.remembered()));
+            if node.sessions.remembered() > 0 {
+                note(format!("the limits of node {index} remember {} sessions", node.sessions.remembered()));
             }
-            if node.presence.remembered_channels() > 0 {
-                let channels = node.presence.remembered_channels();
+            if node.presence.journaled_channels() > 0 {
+                let channels = node.presence.journaled_channels();
                 note(format!("node {index} remembers something of {channels} channels"));
             }
-            if node.presence.remembered() > 0 {
-                note(format!("node {index} remembers {} sessions", node.presence.remembered()));
+            if node.presence.journaled_sessions() > 0 {
+                note(format!("node {index} remembers {} sessions", node.presence.journaled_sessions()));
             }
         }
     }

@@ -158,7 +158,7 @@ impl Ledger {
     }
 
     /// The store did not take an operation that this node has accepted.
-    pub fn missed(&mut self, op: &Op) {
+    pub fn mark_unwritten(&mut self, op: &Op) {
         if let Some(entry) = self.sessions.get_mut(&(op.viewer, op.session))
             && entry.written_after == self.losses
         {

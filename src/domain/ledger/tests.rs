@@ -62,7 +62,7 @@ fn after_an_outage_only_what_came_since_is_written_again() {
     accept(&mut ledger, &of(1, JOIN), at(0));
     for (n, act) in [(2, JOIN), (3, BEAT), (4, Act::Leave)] {
         accept(&mut ledger, &of(n, act), at(10));
-        ledger.missed(&of(n, act));
+        ledger.mark_unwritten(&of(n, act));
     }
     assert_eq!(write_all(&mut ledger, &mut store, at(30)), 3, "a leave is told however long it takes");
     assert_eq!(count(&mut store, at(30)), 2);
@@ -203,7 +203,7 @@ fn write_pending(ledger: &mut Ledger, store: &mut Roster, now: Timestamp) -> Vec
 fn a_leave_is_repeated_for_a_store_that_learns_of_the_join_long_after_it() {
     let (mut cut_off, mut other, mut store) = (Ledger::default(), Ledger::default(), Roster::default());
     accept(&mut cut_off, &of(1, JOIN), at(0));
-    cut_off.missed(&of(1, JOIN));
+    cut_off.mark_unwritten(&of(1, JOIN));
     accept(&mut other, &of(1, Act::Leave), at(2));
     store.apply(&of(1, Act::Leave), at(2), &RULES);
     // The store has forgotten the leave by then.

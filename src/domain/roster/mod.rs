@@ -29,7 +29,7 @@ pub struct Roster {
     viewers: BTreeMap<ViewerId, Viewer>,
     /// When to look at which viewer again, one entry for each. Beats that only move a lease's end further away don't touch
     /// it: the entry is moved when its time has come.
-    agenda: BTreeSet<(Timestamp, ViewerId)>,
+    expiry_queue: BTreeSet<(Timestamp, ViewerId)>,
     /// How many of the viewers have a lease that has not been found to be over.
     counted: u32,
 }
@@ -39,7 +39,7 @@ struct Viewer {
     /// Nearly always one, so it is kept in place.
     sessions: SmallVec<[(SessionId, Session); 1]>,
     /// The viewer's entry in the agenda: never after the next instant at which anything of it is over.
-    look_again: Timestamp,
+    next_check: Timestamp,
     is_counted: bool,
 }
 
@@ -101,13 +101,13 @@ impl Roster {
     /// Drops what is over, `most` viewers at a time. Returns whether that was all.
     pub fn expire(&mut self, now: Timestamp, most: usize, rules: &LeaseRules) -> bool {
         for _ in 0..most {
-            let Some(&(at, id)) = self.agenda.first() else { return true };
+            let Some(&(at, id)) = self.expiry_queue.first() else { return true };
             if at > now {
                 return true;
             }
             self.reschedule(id, now, rules);
         }
-        self.agenda.first().is_none_or(|(at, _)| *at > now)
+        self.expiry_queue.first().is_none_or(|(at, _)| *at > now)
     }
 
     /// Whether nothing is left.
@@ -117,11 +117,11 @@ impl Roster {
     }
 
     fn insert(&mut self, op: &Op, session: Session, now: Timestamp, rules: &LeaseRules) {
-        let agenda = &mut self.agenda;
+        let expiry_queue = &mut self.expiry_queue;
         let viewer = self.viewers.entry(op.viewer).or_insert_with(|| {
-            let look_again = session.useless_from(rules);
-            agenda.insert((look_again, op.viewer));
-            Viewer { sessions: SmallVec::new(), look_again, is_counted: false }
+            let next_check = session.useless_from(rules);
+            expiry_queue.insert((next_check, op.viewer));
+            Viewer { sessions: SmallVec::new(), next_check, is_counted: false }
         });
         viewer.sessions.retain(|(id, _)| *id != op.session);
         viewer.make_room(session.parts().phase != Phase::Beating, now, rules);
@@ -131,7 +131,7 @@ impl Roster {
     /// Brings a viewer's place in the agenda, and in the count, up to date.
     fn reschedule(&mut self, id: ViewerId, now: Timestamp, rules: &LeaseRules) {
         let Some(viewer) = self.viewers.get_mut(&id) else { return };
-        if viewer.look_again <= now {
+        if viewer.next_check <= now {
             viewer.sessions.retain(|(_, session)| session.useless_from(rules) > now);
         }
         let is_counted = viewer.lease_end() > now;
@@ -141,12 +141,12 @@ impl Roster {
         }
         let next = viewer.next_change(rules);
         if viewer.sessions.is_empty() {
-            self.agenda.remove(&(viewer.look_again, id));
+            self.expiry_queue.remove(&(viewer.next_check, id));
             self.viewers.remove(&id);
-        } else if next < viewer.look_again || viewer.look_again <= now {
-            self.agenda.remove(&(viewer.look_again, id));
-            viewer.look_again = next;
-            self.agenda.insert((next, id));
+        } else if next < viewer.next_check || viewer.next_check <= now {
+            self.expiry_queue.remove(&(viewer.next_check, id));
+            viewer.next_check = next;
+            self.expiry_queue.insert((next, id));
         }
     }
 }

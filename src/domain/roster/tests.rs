@@ -173,7 +173,7 @@ fn what_has_expired_takes_no_memory() {
     assert_eq!(roster.count(at(60)), 0);
     assert_eq!(roster.0.viewers.len(), 100, "other nodes may still know the beats of those that left");
     assert_eq!(roster.count(at(151)), 0);
-    assert!(roster.0.is_empty() && roster.0.agenda.is_empty());
+    assert!(roster.0.is_empty() && roster.0.expiry_queue.is_empty());
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn a_viewer_has_sixteen_sessions_and_the_oldest_goes() {
     }
     assert_eq!(roster.count(at(1)), 1);
     assert_eq!(roster.0.viewers[&viewer(1)].sessions.len(), 2 * MAX_SESSIONS);
-    assert_eq!(roster.0.agenda.len(), 1);
+    assert_eq!(roster.0.expiry_queue.len(), 1);
     let renew = Act::Renew { lease: LEASE };
     let mut mixed = Counter::default();
     for n in 0..20 {
@@ -208,7 +208,7 @@ fn a_browser_that_reloads_all_day_holds_only_what_is_live() {
         roster.count(at(second));
     }
     assert!(roster.0.viewers[&viewer(1)].sessions.len() <= MAX_SESSIONS);
-    assert_eq!(roster.0.agenda.len(), 1);
+    assert_eq!(roster.0.expiry_queue.len(), 1);
 }
 
 /// The rules again: everything that happened, gone through in order for every answer.

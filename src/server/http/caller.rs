@@ -5,22 +5,22 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::server::{
-    limits::{Address, Beats, beats::Over},
+    limits::{Address, SessionLimiter, sessions::LimitExceeded},
     metrics::Metrics,
-    presence::{Beaten, Presence},
+    presence::{BeatOutcome, Presence},
 };
 use crate::{
     api::{Code, Problem},
-    domain::Who,
+    domain::SessionKey,
 };
 
 /// A caller. What it may is decided here, what comes of it by [`Presence`].
 #[derive(Clone)]
-pub struct Visitor {
+pub struct Caller {
     /// The service.
     pub presence: Presence,
     /// What its address has brought in already.
-    pub beats: Beats,
+    pub sessions: SessionLimiter,
     /// What monitoring is told.
     pub metrics: Metrics,
     /// Its address.
@@ -32,12 +32,12 @@ pub struct Visitor {
 /// When to come back with one more session of a channel: some of those that are there will have gone.
 const SESSIONS_RETRY: Duration = Duration::from_secs(30);
 
-impl Visitor {
+impl Caller {
     /// Starts a session.
     ///
     /// # Errors
     /// `limit-reached`, `unavailable`.
-    pub async fn join(&self, who: &Who, hidden: bool) -> Result<Beaten, Problem> {
+    pub async fn join(&self, who: &SessionKey, hidden: bool) -> Result<BeatOutcome, Problem> {
         let arrived = Instant::now();
         match self.admit(who, hidden, arrived, Metrics::join).await? {
             Some(beaten) => Ok(beaten),
@@ -49,7 +49,7 @@ impl Visitor {
     ///
     /// # Errors
     /// `limit-reached`, `unavailable`.
-    pub async fn heartbeat(&self, who: &Who, hidden: bool) -> Result<Beaten, Problem> {
+    pub async fn heartbeat(&self, who: &SessionKey, hidden: bool) -> Result<BeatOutcome, Problem> {
         let arrived = Instant::now();
         match self.admit(who, hidden, arrived, Metrics::heartbeat).await? {
             Some(beaten) => Ok(beaten),
@@ -62,8 +62,8 @@ impl Visitor {
     ///
     /// # Errors
     /// `limit-reached`, `unavailable`.
-    pub async fn leave(&self, who: &Who) -> Result<(), Problem> {
-        if self.beats.leave(self.address, who) {
+    pub async fn leave(&self, who: &SessionKey) -> Result<(), Problem> {
+        if self.sessions.leave(self.address, who) {
             self.metrics.leave();
             return Ok(self.presence.leave(who).await?);
         }
@@ -74,10 +74,10 @@ impl Visitor {
 
     /// Takes one question to the store from what an address has when a limit stands against it.
     fn try_store(&self) -> Result<(), Problem> {
-        self.beats.try_store(self.address).map_err(|over| self.refused(over))
+        self.sessions.try_store(self.address).map_err(|over| self.refused(over))
     }
 
-    fn refused(&self, over: Over) -> Problem {
+    fn refused(&self, over: LimitExceeded) -> Problem {
         self.metrics.refused(over.name());
         refusal(over)
     }
@@ -86,25 +86,28 @@ impl Visitor {
     /// has been done.
     async fn admit(
         &self,
-        who: &Who,
+        who: &SessionKey,
         hidden: bool,
         arrived: Instant,
         accepted: fn(&Metrics),
-    ) -> Result<Option<Beaten>, Problem> {
+    ) -> Result<Option<BeatOutcome>, Problem> {
         if self.is_robot {
             self.try_store()?;
             self.metrics.robot();
-            return Ok(Some(Beaten { count: self.presence.count_of(&who.channel).await, active: false }));
+            return Ok(Some(BeatOutcome {
+                count: self.presence.count_of(&who.channel).await,
+                active: false,
+            }));
         }
         let lease = self.presence.lease(hidden);
-        let mut admitted = self.beats.admit(self.address, who, lease, true);
+        let mut admitted = self.sessions.admit(self.address, who, lease, true);
         if admitted.is_err() {
             self.try_store()?;
         }
-        if let Err(Over::Channels(_)) = admitted
+        if let Err(LimitExceeded::Channels(_)) = admitted
             && self.presence.count_of(&who.channel).await.value.is_some_and(|count| count > 0)
         {
-            admitted = self.beats.admit(self.address, who, lease, false);
+            admitted = self.sessions.admit(self.address, who, lease, false);
         }
         let Err(over) = admitted else {
             accepted(&self.metrics);
@@ -113,7 +116,7 @@ impl Visitor {
         // Who is counted already is never refused: this node may have been started a moment ago.
         match self.presence.renew(who, hidden, arrived).await? {
             Some(beaten) => {
-                self.beats.note(self.address, who, lease);
+                self.sessions.note(self.address, who, lease);
                 accepted(&self.metrics);
                 Ok(Some(beaten))
             }
@@ -122,12 +125,14 @@ impl Visitor {
     }
 }
 
-fn refusal(over: Over) -> Problem {
+fn refusal(over: LimitExceeded) -> Problem {
     let (what, wait) = match over {
-        Over::Joins(wait) => ("too many new viewers come from this address", wait),
-        Over::Sessions => ("too many viewers of this channel come from this address", SESSIONS_RETRY),
-        Over::Tries(wait) => ("too many calls of this address are refused", wait),
-        Over::Channels(wait) => ("too many new channels are opened from this address", wait),
+        LimitExceeded::Joins(wait) => ("too many new viewers come from this address", wait),
+        LimitExceeded::Sessions => {
+            ("too many viewers of this channel come from this address", SESSIONS_RETRY)
+        }
+        LimitExceeded::Tries(wait) => ("too many calls of this address are refused", wait),
+        LimitExceeded::Channels(wait) => ("too many new channels are opened from this address", wait),
     };
     Problem::new(Code::LimitReached).detail(what).retry_once_over(wait)
 }

@@ -21,10 +21,10 @@ use super::{
     state::AppState,
     viewers::{check_media_type, essence, parse, read},
 };
-use crate::server::{follows::Followed, listen::Link};
+use crate::server::{follows::Followed, listen::ConnectionInfo};
 use crate::{
     api::{Code, Problem, follows},
-    domain::{ChannelId, ViewerId, viewer::InvalidWho},
+    domain::{ChannelId, ViewerId, viewer::InvalidSessionKey},
 };
 
 /// The cookie's name.
@@ -51,7 +51,7 @@ async fn ask(State(state): State<AppState>, Path(channel): Path<String>, headers
 async fn is_following(state: &AppState, channel: &str, headers: &HeaderMap) -> Result<Response, Problem> {
     let channel = ChannelId::parse(channel)?;
     let viewer = headers.get(VIEWER_HEADER).map(|id| ViewerId::parse(id.to_str().unwrap_or_default()));
-    let viewer = viewer.transpose().map_err(InvalidWho::from)?;
+    let viewer = viewer.transpose().map_err(InvalidSessionKey::from)?;
     let ids = [viewer, viewer_of_cookie(headers)].into_iter().flatten();
     let Followed { following, followers } = state.follows.of(&channel, ids).await?;
     let answer = Json(follows::Followed { channel_id: channel, following, followers });
@@ -77,13 +77,17 @@ struct Form {
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-async fn call(State(state): State<AppState>, Extension(link): Extension<Link>, request: Request) -> Response {
+async fn call(
+    State(state): State<AppState>,
+    Extension(link): Extension<ConnectionInfo>,
+    request: Request,
+) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
     let response = follow(&state, &link, request).await.into_response();
     state.origins.let_read(origin, response)
 }
 
-async fn follow(state: &AppState, link: &Link, request: Request) -> Result<Response, Problem> {
+async fn follow(state: &AppState, link: &ConnectionInfo, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     state.origins.check(&parts)?;
     check_media_type(&parts.headers, &["application/json", FORM])?;
@@ -97,7 +101,7 @@ async fn follow(state: &AppState, link: &Link, request: Request) -> Result<Respo
         (ChannelId::parse(&form.channel_id)?, viewer, form.follow)
     } else {
         let call: Call = parse(&body)?;
-        let viewer = ViewerId::parse(&call.viewer_id).map_err(InvalidWho::from)?;
+        let viewer = ViewerId::parse(&call.viewer_id).map_err(InvalidSessionKey::from)?;
         (ChannelId::parse(&call.channel_id)?, viewer, call.follow)
     };
 

@@ -29,7 +29,7 @@ use tower_http::{
 };
 
 use super::{html, state::AppState, static_files};
-use crate::server::listen::Link;
+use crate::server::listen::ConnectionInfo;
 use crate::{
     app::{App, SiteOrigin, shell},
     domain::{ChannelId, StreamTemplate},
@@ -83,7 +83,7 @@ pub fn compression() -> CompressionLayer<SizeAbove> {
 /// none it is the page that says so, with 404.
 pub async fn page(
     State(state): State<AppState>,
-    Extension(link): Extension<Link>,
+    Extension(link): Extension<ConnectionInfo>,
     request: Request,
 ) -> Response {
     if let Some(channel) = asked_for(request.uri()) {
@@ -126,7 +126,7 @@ pub async fn page(
     (headers, html).into_response()
 }
 
-async fn render(state: &AppState, link: &Link, nonce: Nonce, request: Request) -> Response<Body> {
+async fn render(state: &AppState, link: &ConnectionInfo, nonce: Nonce, request: Request) -> Response<Body> {
     let (presence, follows, leptos) = (state.presence.clone(), state.follows.clone(), state.leptos.clone());
     let template = state.stream_url_template.clone();
     let origin = origin(state, link, &request);
@@ -145,7 +145,7 @@ async fn render(state: &AppState, link: &Link, nonce: Nonce, request: Request) -
 }
 
 /// Where the visitor has found this site. A proxy of ours says whether that was by TLS.
-fn origin(state: &AppState, link: &Link, request: &Request) -> Option<SiteOrigin> {
+fn origin(state: &AppState, link: &ConnectionInfo, request: &Request) -> Option<SiteOrigin> {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let host = host.or_else(|| request.uri().authority().map(axum::http::uri::Authority::as_str))?;
     let is_proxied = state.proxies.include(link.peer().ip());

@@ -17,7 +17,7 @@ use super::{
     badge, counts, follows, health, openapi, pages, preflight, request_id, state::AppState, stream, viewers,
 };
 use crate::api::{Code, Problem};
-use crate::server::{listen::Link, metrics::Metrics};
+use crate::server::{listen::ConnectionInfo, metrics::Metrics};
 
 const NOTHING: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
@@ -118,7 +118,7 @@ fn last(router: Router, metrics: Metrics) -> Router {
 }
 
 /// Programs get a problem, people a page.
-async fn not_found(state: State<AppState>, link: Extension<Link>, request: Request) -> Response {
+async fn not_found(state: State<AppState>, link: Extension<ConnectionInfo>, request: Request) -> Response {
     if request.uri().path().starts_with("/api/") {
         Problem::new(Code::NotFound).into_response()
     } else {

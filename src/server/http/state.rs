@@ -10,7 +10,7 @@ use crate::domain::StreamTemplate;
 use crate::server::{
     config::FrameAncestors,
     follows::Follows,
-    limits::{Beats, Proxies, Rate, Streams},
+    limits::{Proxies, Rate, SessionLimiter, Streams},
     metrics::Metrics,
     presence::Presence,
     shutdown::ShutdownFlag,
@@ -41,7 +41,7 @@ pub struct Parts {
     /// The most bytes of a body, if there is a limit.
     pub body_limit: Option<usize>,
     /// What each address has brought in.
-    pub beats: Beats,
+    pub sessions: SessionLimiter,
     /// How often each address may follow.
     pub follow_rate: Rate,
     /// What monitoring is told.

@@ -23,8 +23,8 @@ use super::{
 };
 use crate::server::{
     fanout::{Subscription, frame},
-    limits::{Seat, streams::Full},
-    listen::Link,
+    limits::{StreamPermit, streams::StreamLimit},
+    listen::ConnectionInfo,
 };
 use crate::{
     api::{Code, Problem},
@@ -48,7 +48,7 @@ pub fn routes() -> Router<AppState> {
 
 async fn one(
     State(state): State<AppState>,
-    Extension(link): Extension<Link>,
+    Extension(link): Extension<ConnectionInfo>,
     headers: HeaderMap,
     channel: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
@@ -57,7 +57,7 @@ async fn one(
 
 async fn many(
     State(state): State<AppState>,
-    Extension(link): Extension<Link>,
+    Extension(link): Extension<ConnectionInfo>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
@@ -66,18 +66,18 @@ async fn many(
 
 fn stream(
     state: &AppState,
-    link: &Link,
+    link: &ConnectionInfo,
     headers: &HeaderMap,
     channels: &[ChannelId],
 ) -> Result<Response, Problem> {
     let address = state.proxies.client(link.peer(), headers);
-    let seat = state.streams.seat(address, channels.len()).map_err(|full| {
+    let permit = state.streams.permit(address, channels.len()).map_err(|full| {
         state.metrics.refused(full.name());
         let problem = match full {
-            Full::Address => {
+            StreamLimit::Address => {
                 Problem::new(Code::LimitReached).detail("too many streams are open from this address")
             }
-            Full::Node => Problem::new(Code::Overloaded),
+            StreamLimit::Node => Problem::new(Code::Overloaded),
         };
         problem.retry_after(FULL_RETRY)
     })?;
@@ -91,7 +91,7 @@ fn stream(
     let body = EventStream {
         greeting: Some(frame::retry(retry)),
         subscription: state.presence.watch(channels),
-        _seat: seat,
+        _seat: permit,
     };
     Ok((headers, link.long_body(Box::pin(body))).into_response())
 }
@@ -100,7 +100,7 @@ fn stream(
 struct EventStream {
     greeting: Option<Bytes>,
     subscription: Subscription,
-    _seat: Seat,
+    _seat: StreamPermit,
 }
 
 impl http_body::Body for EventStream {

@@ -23,8 +23,8 @@ use leptos::{
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::timeout;
 
-use super::{bots, caller::Visitor, cors, state::AppState};
-use crate::server::{listen::Link, presence::Presence};
+use super::{bots, caller::Caller, cors, state::AppState};
+use crate::server::{listen::ConnectionInfo, presence::Presence};
 use crate::{
     api::{Code, Problem, viewers},
     domain::CountUpdate,
@@ -48,20 +48,22 @@ fn posted<F>(media_types: &'static [&'static str]) -> Router<AppState>
 where
     F: ServerFn<Error = Problem, Output: Serialize> + DeserializeOwned + 'static,
 {
-    let answer = async move |state: &AppState, link: &Link, request: Request| -> Result<Response, Problem> {
-        let (parts, body) = request.into_parts();
-        state.origins.check(&parts)?;
-        check_media_type(&parts.headers, media_types)?;
-        let arguments: F = parse(&read(body, state.body_limit).await?)?;
-        let visitor = visitor(state, link, &parts.headers);
-        Ok(Json(run(visitor, arguments).await?).into_response())
-    };
-    let call =
-        async move |State(state): State<AppState>, Extension(link): Extension<Link>, request: Request| {
-            let origin = request.headers().get(header::ORIGIN).cloned();
-            let response = answer(&state, &link, request).await.into_response();
-            state.origins.let_read(origin, response)
+    let answer =
+        async move |state: &AppState, link: &ConnectionInfo, request: Request| -> Result<Response, Problem> {
+            let (parts, body) = request.into_parts();
+            state.origins.check(&parts)?;
+            check_media_type(&parts.headers, media_types)?;
+            let arguments: F = parse(&read(body, state.body_limit).await?)?;
+            let visitor = visitor(state, link, &parts.headers);
+            Ok(Json(run(visitor, arguments).await?).into_response())
         };
+    let call = async move |State(state): State<AppState>,
+                           Extension(link): Extension<ConnectionInfo>,
+                           request: Request| {
+        let origin = request.headers().get(header::ORIGIN).cloned();
+        let response = answer(&state, &link, request).await.into_response();
+        state.origins.let_read(origin, response)
+    };
     Router::new().route(F::PATH, post(call).options(cors::preflight))
 }
 
@@ -108,13 +110,13 @@ pub(super) async fn run<F: ServerFn<Error = Problem>>(
 }
 
 /// Who calls.
-fn visitor(state: &AppState, link: &Link, headers: &HeaderMap) -> Visitor {
+fn visitor(state: &AppState, link: &ConnectionInfo, headers: &HeaderMap) -> Caller {
     let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-    Visitor {
+    Caller {
         address: state.proxies.client(link.peer(), headers),
         is_robot: agent.is_some_and(bots::announces_itself),
         presence: state.presence.clone(),
-        beats: state.beats.clone(),
+        sessions: state.sessions.clone(),
         metrics: state.metrics.clone(),
     }
 }

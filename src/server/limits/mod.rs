@@ -3,10 +3,10 @@
 //! An IPv6 address is held to a limit twice: its /64 to the limit itself, and its /48 to [`SITE_FACTOR`] times as much.
 
 pub mod address;
-pub mod beats;
 pub mod connections;
 mod crowds;
 pub mod rate;
+pub mod sessions;
 pub mod streams;
 
 /// How many times the limit of a /64 its /48 has: a site with many networks is welcome, one that makes up networks is not.
@@ -30,8 +30,8 @@ pub const NAMES: [&str; 8] = [
 
 pub use self::{
     address::{Address, Proxies},
-    beats::{Beats, PerAddress},
     connections::{Connections, Place},
     rate::Rate,
-    streams::{Seat, Streams},
+    sessions::{PerAddress, SessionLimiter},
+    streams::{StreamPermit, Streams},
 };

@@ -58,14 +58,14 @@ fn weight(channels: usize) -> u32 {
 
 /// Which limit was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Full {
+pub enum StreamLimit {
     /// That of the client's address.
     Address,
     /// That of the node.
     Node,
 }
 
-impl Full {
+impl StreamLimit {
     /// Which limit it is, in a word.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -92,19 +92,19 @@ impl Streams {
     ///
     /// # Errors
     /// The limit that leaves none.
-    pub fn seat(&self, address: Address, channels: usize) -> Result<Seat, Full> {
+    pub fn permit(&self, address: Address, channels: usize) -> Result<StreamPermit, StreamLimit> {
         let (inner, weight) = (&self.0, weight(channels));
         if !inner.by_address.take(address, weight) {
-            return Err(Full::Address);
+            return Err(StreamLimit::Address);
         }
         if address.site().is_some_and(|site| !inner.by_site.take(site, weight)) {
             inner.by_address.give_back(address, weight);
-            return Err(Full::Address);
+            return Err(StreamLimit::Address);
         }
         // From here on dropping the seat gives back what was taken, also when there is no place in the node.
-        let seat = Seat { streams: self.clone(), address, weight };
+        let permit = StreamPermit { streams: self.clone(), address, weight };
         let open = inner.open.fetch_add(1, SeqCst);
-        if inner.in_all == 0 || open < inner.in_all { Ok(seat) } else { Err(Full::Node) }
+        if inner.in_all == 0 || open < inner.in_all { Ok(permit) } else { Err(StreamLimit::Node) }
     }
 
     /// The streams that are open.
@@ -115,13 +115,13 @@ impl Streams {
 }
 
 /// The place of one stream; dropping it frees it.
-pub struct Seat {
+pub struct StreamPermit {
     streams: Streams,
     address: Address,
     weight: u32,
 }
 
-impl Drop for Seat {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         let inner = &self.streams.0;
         inner.open.fetch_sub(1, SeqCst);
@@ -145,10 +145,11 @@ mod tests {
     #[test]
     fn one_address_cannot_take_the_places_of_others() {
         let streams = Streams::new(2, 3);
-        let seats = [streams.seat(address(1), 1).ok().unwrap(), streams.seat(address(1), 1).ok().unwrap()];
-        assert_eq!(streams.seat(address(1), 1).err(), Some(Full::Address));
-        let other = streams.seat(address(2), 1).ok().unwrap();
-        assert_eq!(streams.seat(address(3), 1).err(), Some(Full::Node));
+        let seats =
+            [streams.permit(address(1), 1).ok().unwrap(), streams.permit(address(1), 1).ok().unwrap()];
+        assert_eq!(streams.permit(address(1), 1).err(), Some(StreamLimit::Address));
+        let other = streams.permit(address(2), 1).ok().unwrap();
+        assert_eq!(streams.permit(address(3), 1).err(), Some(StreamLimit::Node));
         assert_eq!(streams.open(), 3);
         drop((seats, other));
         assert_eq!(streams.open(), 0);
@@ -159,8 +160,9 @@ mod tests {
     fn a_stream_of_fifty_channels_weighs_more_than_one_of_one() {
         assert_eq!([1, 10, 11, 50].map(weight), [1, 1, 2, 5]);
         let streams = Streams::new(10, 0);
-        let seats = [streams.seat(address(1), 50).ok().unwrap(), streams.seat(address(1), 50).ok().unwrap()];
-        assert_eq!(streams.seat(address(1), 1).err(), Some(Full::Address));
+        let seats =
+            [streams.permit(address(1), 50).ok().unwrap(), streams.permit(address(1), 50).ok().unwrap()];
+        assert_eq!(streams.permit(address(1), 1).err(), Some(StreamLimit::Address));
         assert_eq!(streams.open(), 2);
         drop(seats);
         assert!(streams.0.by_address.taken.is_empty(), "all of it is given back");
@@ -170,7 +172,7 @@ mod tests {
     fn the_networks_of_a_site_share_eight_times_the_places() {
         let streams = Streams::new(2, 0);
         let network = |number: u16| Address::from(IpAddr::from([0x2001, 0xdb8, 1, number, 0, 0, 0, 1]));
-        let seats: Vec<_> = (0..100).filter_map(|number| streams.seat(network(number), 1).ok()).collect();
+        let seats: Vec<_> = (0..100).filter_map(|number| streams.permit(network(number), 1).ok()).collect();
         assert_eq!(seats.len(), 16);
         drop(seats);
         assert!(streams.0.by_address.taken.is_empty() && streams.0.by_site.taken.is_empty());
@@ -179,7 +181,7 @@ mod tests {
     #[test]
     fn zero_is_no_limit() {
         let streams = Streams::new(0, 0);
-        let seats: Vec<_> = (0..1000).map(|_| streams.seat(address(1), 1).ok().unwrap()).collect();
+        let seats: Vec<_> = (0..1000).map(|_| streams.permit(address(1), 1).ok().unwrap()).collect();
         assert_eq!(streams.open(), 1000);
         drop(seats);
     }

@@ -36,8 +36,8 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::{
-    link::{Link, UnderWay},
-    park::{LongBody, Parked},
+    connection_info::{ConnectionInfo, UnderWay},
+    detach::{DetachedStream, LongBody},
     preface,
     refusal::{self, Unreadable},
     watched::Watched,
@@ -120,7 +120,7 @@ async fn http1<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let link = Link::new(peer, true);
+    let link = ConnectionInfo::new(peer, true);
     let leaving = Arc::new(Mutex::new(None));
     let service = service_fn(|request: Request<Incoming>| {
         let (link, leaving, wants_body) = (link.clone(), Arc::clone(&leaving), request.method() != "HEAD");
@@ -160,7 +160,7 @@ where
     };
     let mut socket = connection.into_parts().io.into_inner().into_inner();
     if let Some((head, body)) = stream {
-        return Some(Box::pin(Parked::new(socket, &head, body)));
+        return Some(Box::pin(DetachedStream::new(socket, &head, body)));
     }
     if let Some(status) = link.refused() {
         let mut request = Request::new(Body::empty());
@@ -177,7 +177,7 @@ async fn http2<S>(socket: S, start: Vec<u8>, peer: SocketAddr, serve: &Serve)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let link = Link::new(peer, false);
+    let link = ConnectionInfo::new(peer, false);
     let service = service_fn(|request: Request<Incoming>| {
         let response = respond(serve, &link, request);
         async move {
@@ -221,7 +221,7 @@ fn look() -> Interval {
 /// and nothing else.
 fn respond<B>(
     serve: &Serve,
-    link: &Link,
+    link: &ConnectionInfo,
     mut request: Request<B>,
 ) -> impl Future<Output = (Response<Body>, UnderWay)> + Send + use<B>
 where

@@ -10,8 +10,8 @@
 //! - When it ends, connections finish the request they are in, and no more.
 
 pub mod connection;
-pub mod link;
-pub mod park;
+pub mod connection_info;
+pub mod detach;
 mod preface;
 pub mod refusal;
 pub mod socket;
@@ -37,8 +37,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
     connection::Serve,
-    link::Link,
-    park::LongBody,
+    connection_info::ConnectionInfo,
+    detach::LongBody,
     refusal::Unreadable,
     tls::{Tls, TlsError},
 };
@@ -133,9 +133,9 @@ impl Listener {
                         if let Some(place) = apps.connections.place(peer) {
                             connections
                                 .spawn(holding(place, connection::run(socket, peer, Arc::clone(&app))));
-                        } else if let Ok(seat) = Arc::clone(&crowded_seats).try_acquire_owned() {
+                        } else if let Ok(permit) = Arc::clone(&crowded_seats).try_acquire_owned() {
                             connections
-                                .spawn(holding(seat, connection::run(socket, peer, Arc::clone(&crowded))));
+                                .spawn(holding(permit, connection::run(socket, peer, Arc::clone(&crowded))));
                         }
                     } else if open < self.capacity + BUSY_SEATS {
                         connections.spawn(connection::run(socket, peer, Arc::clone(&busy)));

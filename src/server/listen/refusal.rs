@@ -5,7 +5,7 @@ use axum::{body::Body, http::Response};
 use http_body_util::BodyExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::park::encode;
+use super::detach::encode;
 
 /// Why a request could not be read; an extension of the request that stands for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -97,7 +97,7 @@ impl http_body::Body for Said {
 async fn a_stream_has_no_age_and_an_idle_connection_has() {
     let (say, said) = mpsc::unbounded_channel();
     let said = Arc::new(parking_lot::Mutex::new(Some(said)));
-    let stream = async move |Extension(link): Extension<Link>| {
+    let stream = async move |Extension(link): Extension<ConnectionInfo>| {
         let said = said.lock().take().unwrap();
         link.long_body(Box::pin(Said(said)))
     };

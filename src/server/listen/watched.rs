@@ -9,19 +9,19 @@ use std::{
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 
-use super::link::Link;
+use super::connection_info::ConnectionInfo;
 
 /// The socket.
 pub struct Watched<T> {
     io: T,
     /// What is still to be read of the bytes that were read before; without an allocation once it is.
     start: Vec<u8>,
-    link: Link,
+    link: ConnectionInfo,
 }
 
 impl<T> Watched<T> {
     /// Watches a socket of which `start` was read already.
-    pub fn new(io: T, start: Vec<u8>, link: Link) -> Self {
+    pub fn new(io: T, start: Vec<u8>, link: ConnectionInfo) -> Self {
         Self { io, start, link }
     }
 

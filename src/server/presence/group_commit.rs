@@ -44,7 +44,7 @@ pub struct GroupCommit {
     /// as long as a write is.
     lanes: Mutex<HashMap<Option<ChannelId>, Vec<Waiting>>>,
     /// The server is ending: no write waits for its interval any more.
-    hurry: CancellationToken,
+    flush: CancellationToken,
 }
 
 /// Where the answer to an operation goes.
@@ -76,13 +76,13 @@ impl GroupCommit {
         interval: Duration,
         backdate: impl Fn(Op, Duration) -> Op + Send + Sync + 'static,
     ) -> Self {
-        let (lanes, hurry) = (Mutex::default(), CancellationToken::new());
-        Self { store, interval, backdate: Box::new(backdate), lanes, hurry }
+        let (lanes, flush) = (Mutex::default(), CancellationToken::new());
+        Self { store, interval, backdate: Box::new(backdate), lanes, flush }
     }
 
     /// From now on no write waits for its interval.
-    pub fn hurry(&self) {
-        self.hurry.cancel();
+    pub fn flush(&self) {
+        self.flush.cancel();
     }
 
     /// Whether all that was to be written has been.
@@ -127,7 +127,7 @@ impl GroupCommit {
             if !self.interval.is_zero() {
                 tokio::select! {
                     () = sleep(self.interval) => {}
-                    () = self.hurry.cancelled() => {}
+                    () = self.flush.cancelled() => {}
                 }
             }
             let mut lanes = self.lanes.lock();

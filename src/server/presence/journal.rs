@@ -36,8 +36,8 @@ const MARK_TELLS_FOR: Duration = Duration::from_secs(10);
 const SWEEP_STEP: usize = 500;
 
 /// A node's memory of all channels.
-pub struct Memory {
-    channels: DashMap<ChannelId, Remembered>,
+pub struct Journal {
+    channels: DashMap<ChannelId, ChannelEntry>,
     rules: LeaseRules,
     /// How long a channel that was lost is not believed, where no roll call tells.
     settle: Duration,
@@ -51,7 +51,7 @@ pub struct Memory {
 }
 
 #[derive(Default)]
-struct Remembered {
+struct ChannelEntry {
     ledger: Ledger,
     /// The store's mark of the channel; another one means that it was lost in between.
     mark: Option<Mark>,
@@ -62,7 +62,7 @@ struct Remembered {
     /// When the channel was found to be lost, until it is whole again: by the store's clock, and here.
     lost: Option<(Timestamp, Instant)>,
     /// It is written again for no other reason than that it may have been lost.
-    is_doubted: bool,
+    is_suspect: bool,
 }
 
 /// A piece of what is to be written again of one channel.
@@ -85,14 +85,14 @@ pub enum Loss {
     /// It has not, as far as is known.
     None,
     /// It has, and that is news.
-    Found,
+    Detected,
     /// It has, and it is being mended.
-    Known,
+    Recovering,
     /// The store may have lost everything: the next roll call tells.
     Unverified,
 }
 
-impl Memory {
+impl Journal {
     /// An empty memory. `update_interval` is the time within which every node notices a loss.
     #[must_use]
     pub fn new(rules: LeaseRules, update_interval: Duration, roll: Arc<Roll>) -> Self {
@@ -111,15 +111,15 @@ impl Memory {
     pub fn accept(&self, channel: &ChannelId, op: &Op, happened: Timestamp, now: Timestamp) -> bool {
         if matches!(op.act, Act::Renew { .. } | Act::LeaveKnown) {
             // These bring nothing into being, here neither.
-            let remembered = self.channels.get_mut(channel);
-            return remembered.is_some_and(|mut known| known.ledger.accept(op, happened, now, &self.rules));
+            let entry = self.channels.get_mut(channel);
+            return entry.is_some_and(|mut known| known.ledger.accept(op, happened, now, &self.rules));
         }
-        let mut remembered = self.channels.entry(channel.clone()).or_default();
-        if remembered.ledger.useful_until() <= now {
+        let mut entry = self.channels.entry(channel.clone()).or_default();
+        if entry.ledger.useful_until() <= now {
             // What was in the store may have expired by itself.
-            remembered.mark = None;
+            entry.mark = None;
         }
-        remembered.ledger.accept(op, happened, now, &self.rules)
+        entry.ledger.accept(op, happened, now, &self.rules)
     }
 
     /// The store has taken an operation: it was asked and heard at these instants of the node's clock. `happened` is when it
@@ -135,9 +135,9 @@ impl Memory {
         if let Some(as_of) = happened {
             self.skew.observe(accepted, heard, as_of);
         }
-        if let Some(mut remembered) = self.channels.get_mut(channel) {
+        if let Some(mut entry) = self.channels.get_mut(channel) {
             let happened = happened.map_or(accepted, |as_of| self.skew.to_node(as_of));
-            remembered.ledger.confirm(op, accepted, happened, is_active, &self.rules);
+            entry.ledger.confirm(op, accepted, happened, is_active, &self.rules);
         }
     }
 
@@ -160,7 +160,7 @@ impl Memory {
 
     /// Takes in what the store has said of a channel, by a read or a write, and says what to show, and whether that says that
     /// the channel was lost. `asked` is when the node began to read or write, by its clock.
-    pub fn take_in(
+    pub fn observe(
         &self,
         channel: &ChannelId,
         reading: &Result<Reading, StoreError>,
@@ -169,7 +169,7 @@ impl Memory {
         let now = Instant::now();
         let reading = match reading {
             Ok(reading) => reading,
-            Err(StoreError::Damaged) => return (self.lost(channel, now), Loss::Found),
+            Err(StoreError::Damaged) => return (self.lost(channel, now), Loss::Detected),
             Err(error) => {
                 self.note_error(error);
                 return (self.last_good(channel, now), Loss::None);
@@ -180,44 +180,44 @@ impl Memory {
             // Something was restored and nobody has asked the nodes to look: this node does.
             self.has_found_loss.store(true, Relaxed);
         }
-        let Some(mut remembered) = self.channels.get_mut(channel) else {
+        let Some(mut entry) = self.channels.get_mut(channel) else {
             // Nothing was accepted here, so there is nothing to lose, and nothing to remember but the count and its mark.
             return match completeness {
                 Completeness::Complete => {
                     if reading.count > 0 {
-                        let mut remembered = self.channels.entry(channel.clone()).or_default();
-                        remembered.good = Some((Count::from(*reading), now));
-                        remembered.take_mark(reading, now);
+                        let mut entry = self.channels.entry(channel.clone()).or_default();
+                        entry.good = Some((Count::from(*reading), now));
+                        entry.take_mark(reading, now);
                     }
                     (Count::from(*reading), Loss::None)
                 }
-                Completeness::Incomplete => (incomplete(reading), Loss::Known),
+                Completeness::Incomplete => (incomplete(reading), Loss::Recovering),
                 Completeness::Unverified => (incomplete(reading), Loss::Unverified),
             };
         };
         if completeness == Completeness::Unverified {
-            return (remembered.stale(now), Loss::Unverified);
+            return (entry.stale(now), Loss::Unverified);
         }
-        let is_lately_read = remembered.mark_read.is_some_and(|(at, _)| now < at + MARK_TELLS_FOR);
-        let lost = remembered.take_mark(reading, now)
-            && !remembered.has_ended(asked, now, self.rules.longest_lease)
-            && (!remembered.ledger.is_empty() || is_lately_read);
+        let is_lately_read = entry.mark_read.is_some_and(|(at, _)| now < at + MARK_TELLS_FOR);
+        let lost = entry.take_mark(reading, now)
+            && !entry.has_ended(asked, now, self.rules.longest_lease)
+            && (!entry.ledger.is_empty() || is_lately_read);
         if lost {
-            self.note_loss(&mut remembered, reading.as_of);
+            self.note_loss(&mut entry, reading.as_of);
         }
-        let is_written = remembered.is_doubted || !remembered.ledger.is_lacking();
+        let is_written = entry.is_suspect || !entry.ledger.is_lacking();
         let is_over = |(at, here): (Timestamp, Instant)| match self.roll.sure_since() {
             Some(sure) => sure >= at,
             None => now >= here + self.settle,
         };
         let is_complete = completeness == Completeness::Complete;
-        if !(is_complete && is_written && remembered.lost.is_none_or(is_over)) {
-            return (remembered.stale(now), if lost { Loss::Found } else { Loss::Known });
+        if !(is_complete && is_written && entry.lost.is_none_or(is_over)) {
+            return (entry.stale(now), if lost { Loss::Detected } else { Loss::Recovering });
         }
-        remembered.lost = None;
+        entry.lost = None;
         let count = Count::from(*reading);
-        if remembered.good.is_none_or(|(good, _)| good.as_of <= count.as_of) {
-            remembered.good = Some((count, now));
+        if entry.good.is_none_or(|(good, _)| good.as_of <= count.as_of) {
+            entry.good = Some((count, now));
         }
         (count, Loss::None)
     }
@@ -235,29 +235,29 @@ impl Memory {
     }
 
     /// The store has not taken an operation. What to show.
-    pub fn missed(&self, channel: &ChannelId, op: &Op) -> Count {
+    pub fn mark_unwritten(&self, channel: &ChannelId, op: &Op) -> Count {
         let now = Instant::now();
-        let Some(mut remembered) = self.channels.get_mut(channel) else {
+        let Some(mut entry) = self.channels.get_mut(channel) else {
             return Count::unknown(Timestamp::default());
         };
-        remembered.ledger.missed(op);
-        remembered.is_doubted = false;
-        remembered.stale(now)
+        entry.ledger.mark_unwritten(op);
+        entry.is_suspect = false;
+        entry.stale(now)
     }
 
     /// Servers of the store are not those that they were: any channel may have been lost in part. Everything is written
     /// again to be sure; which channels are incomplete, their marks tell.
-    pub fn doubt_all(&self) {
-        for mut remembered in self.channels.iter_mut() {
-            remembered.is_doubted |= !remembered.ledger.is_lacking();
-            remembered.ledger.lost();
+    pub fn mark_all_suspect(&self) {
+        for mut entry in self.channels.iter_mut() {
+            entry.is_suspect |= !entry.ledger.is_lacking();
+            entry.ledger.lost();
         }
     }
 
     /// Leaves that the store may have forgotten are to be written once more; see [`Ledger::repeat_leaves`].
     pub fn repeat_leaves(&self) {
-        for mut remembered in self.channels.iter_mut() {
-            remembered.ledger.repeat_leaves();
+        for mut entry in self.channels.iter_mut() {
+            entry.ledger.repeat_leaves();
         }
     }
 
@@ -310,10 +310,10 @@ impl Memory {
     pub fn next_piece(&self, channel: &ChannelId, now: Timestamp, most: usize) -> Option<Piece> {
         let (skew, there) = (self.skew.millis()?, self.skew.to_store(now)?);
         loop {
-            let mut remembered = self.channels.get_mut(channel)?;
-            let sessions = remembered.ledger.pending(most, now, &self.rules);
+            let mut entry = self.channels.get_mut(channel)?;
+            let sessions = entry.ledger.pending(most, now, &self.rules);
             if sessions.is_empty() {
-                if remembered.ledger.is_at_end() {
+                if entry.ledger.is_at_end() {
                     return None;
                 }
                 continue;
@@ -333,13 +333,13 @@ impl Memory {
     }
 
     /// A piece has been written again. What the store says of the channel may show that it was lost since it was last read.
-    pub fn rewritten(&self, piece: &Piece, reading: &Reading) {
-        if let Some(mut remembered) = self.channels.get_mut(&piece.batch.channel) {
-            remembered.ledger.written(&piece.sessions);
-            remembered.is_doubted &= remembered.ledger.is_unwritten();
+    pub fn mark_written(&self, piece: &Piece, reading: &Reading) {
+        if let Some(mut entry) = self.channels.get_mut(&piece.batch.channel) {
+            entry.ledger.written(&piece.sessions);
+            entry.is_suspect &= entry.ledger.is_unwritten();
             // A write of nothing but repeated leaves makes no channel, so it may have no mark.
-            if reading.mark.is_some() && remembered.take_mark(reading, Instant::now()) {
-                self.note_loss(&mut remembered, reading.as_of);
+            if reading.mark.is_some() && entry.take_mark(reading, Instant::now()) {
+                self.note_loss(&mut entry, reading.as_of);
             }
         }
     }
@@ -349,42 +349,42 @@ impl Memory {
         let channels: Vec<_> = self.channels.iter().map(|entry| entry.key().clone()).collect();
         for channel in channels {
             loop {
-                let Some(mut remembered) = self.channels.get_mut(&channel) else { break };
-                let is_end = remembered.ledger.sweep(now, SWEEP_STEP, &self.rules);
-                drop(remembered);
+                let Some(mut entry) = self.channels.get_mut(&channel) else { break };
+                let is_end = entry.ledger.sweep(now, SWEEP_STEP, &self.rules);
+                drop(entry);
                 tokio::task::yield_now().await;
                 if is_end {
                     break;
                 }
             }
             let old = |(_, at): &(Count, Instant)| at.elapsed() >= STALE_FOR;
-            self.channels.remove_if(&channel, |_, remembered| {
-                remembered.ledger.is_empty() && remembered.good.as_ref().is_none_or(old)
+            self.channels.remove_if(&channel, |_, entry| {
+                entry.ledger.is_empty() && entry.good.as_ref().is_none_or(old)
             });
         }
     }
 
     /// The store has lost a channel: everything of it is to be written again, and no count of it is believed until then.
-    fn note_loss(&self, remembered: &mut Remembered, as_of: Timestamp) {
+    fn note_loss(&self, entry: &mut ChannelEntry, as_of: Timestamp) {
         self.has_found_loss.store(true, Relaxed);
-        remembered.ledger.lost();
-        remembered.lost = Some((as_of, Instant::now()));
-        remembered.is_doubted = false;
+        entry.ledger.lost();
+        entry.lost = Some((as_of, Instant::now()));
+        entry.is_suspect = false;
     }
 
     fn lost(&self, channel: &ChannelId, now: Instant) -> Count {
-        let Some(mut remembered) = self.channels.get_mut(channel) else {
+        let Some(mut entry) = self.channels.get_mut(channel) else {
             return Count::unknown(Timestamp::default());
         };
         self.has_found_loss.store(true, Relaxed);
-        remembered.ledger.lost();
-        remembered.is_doubted = false;
-        remembered.stale(now)
+        entry.ledger.lost();
+        entry.is_suspect = false;
+        entry.stale(now)
     }
 
     fn last_good(&self, channel: &ChannelId, now: Instant) -> Count {
-        let remembered = self.channels.get(channel);
-        remembered.map_or(Count::unknown(Timestamp::default()), |remembered| remembered.stale(now))
+        let entry = self.channels.get(channel);
+        entry.map_or(Count::unknown(Timestamp::default()), |entry| entry.stale(now))
     }
 }
 
@@ -393,7 +393,7 @@ fn incomplete(reading: &Reading) -> Count {
     Count { stale: true, ..Count::from(*reading) }
 }
 
-impl Remembered {
+impl ChannelEntry {
     /// Takes in the mark of a reading. Whether it is another one than before. Readings may come in another order than they
     /// were made; one that is older than the mark tells nothing.
     fn take_mark(&mut self, reading: &Reading, now: Instant) -> bool {
@@ -446,7 +446,7 @@ mod tests {
     #[test]
     fn nodes_are_asked_to_look_when_something_was_restored_and_nobody_has_asked() {
         let (policy, roll) = (Policy::default(), Arc::new(Roll::default()));
-        let memory = Memory::new(policy.lease_rules(), policy.update_interval, Arc::clone(&roll));
+        let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::clone(&roll));
         let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
         let at = Timestamp::from_millis;
         let call = |asked, sure_since| RollCall {
@@ -460,53 +460,53 @@ mod tests {
         };
         let restored = Reading { restored: at(5_000), ..reading(7, 9_000) };
         roll.set(call(at(4_000), at(4_500)));
-        assert_eq!(memory.take_in(&channel, &Ok(restored), now).1, Loss::Known);
-        assert!(memory.take_found_loss());
+        assert_eq!(journal.observe(&channel, &Ok(restored), now).1, Loss::Recovering);
+        assert!(journal.take_found_loss());
         roll.set(call(at(6_000), at(4_500)));
-        assert_eq!(memory.take_in(&channel, &Ok(restored), now).1, Loss::Known);
-        assert!(!memory.take_found_loss(), "they have been asked");
+        assert_eq!(journal.observe(&channel, &Ok(restored), now).1, Loss::Recovering);
+        assert!(!journal.take_found_loss(), "they have been asked");
         roll.set(call(at(6_000), at(6_500)));
-        assert_eq!(memory.take_in(&channel, &Ok(restored), now).1, Loss::None);
+        assert_eq!(journal.observe(&channel, &Ok(restored), now).1, Loss::None);
     }
 
     #[test]
     fn a_channel_that_was_only_read_here_is_noticed_to_be_lost() {
         let policy = Policy::default();
-        let memory = Memory::new(policy.lease_rules(), policy.update_interval, Arc::default());
+        let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::default());
         let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
-        assert_eq!(memory.take_in(&channel, &Ok(reading(7, 1_000)), now).1, Loss::None);
+        assert_eq!(journal.observe(&channel, &Ok(reading(7, 1_000)), now).1, Loss::None);
         let empty = Reading { mark: None, ..Reading::certain(0, Timestamp::from_millis(3_000)) };
-        let (count, loss) = memory.take_in(&channel, &Ok(empty), now);
-        assert_eq!((count.value, count.stale, loss), (Some(1), true, Loss::Found));
+        let (count, loss) = journal.observe(&channel, &Ok(empty), now);
+        assert_eq!((count.value, count.stale, loss), (Some(1), true, Loss::Detected));
     }
 
     #[test]
     fn a_reading_that_comes_late_tells_of_no_loss() {
         let policy = Policy::default();
-        let memory = Memory::new(policy.lease_rules(), policy.update_interval, Arc::default());
+        let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::default());
         let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
-        memory.accept(&channel, &join(1), now, now);
-        assert_eq!(memory.take_in(&channel, &Ok(reading(7, 1_002)), now).1, Loss::None);
+        journal.accept(&channel, &join(1), now, now);
+        assert_eq!(journal.observe(&channel, &Ok(reading(7, 1_002)), now).1, Loss::None);
         // It was read before the join was written.
         for as_of in [1_001, 1_002] {
             let before = Reading { mark: None, ..Reading::certain(0, Timestamp::from_millis(as_of)) };
-            assert_eq!(memory.take_in(&channel, &Ok(before), now).1, Loss::None);
+            assert_eq!(journal.observe(&channel, &Ok(before), now).1, Loss::None);
         }
         let after = Reading { mark: None, ..Reading::certain(0, Timestamp::from_millis(1_003)) };
-        assert_eq!(memory.take_in(&channel, &Ok(after), now).1, Loss::Found);
+        assert_eq!(journal.observe(&channel, &Ok(after), now).1, Loss::Detected);
     }
 
     #[test]
     fn nothing_is_written_again_before_the_time_of_the_store_is_known() {
         let policy = Policy::default();
-        let memory = Memory::new(policy.lease_rules(), policy.update_interval, Arc::default());
+        let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::default());
         let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
-        memory.accept(&channel, &join(1), now, now);
-        memory.missed(&channel, &join(1));
-        assert!(!memory.knows_time());
-        assert!(memory.next_piece(&channel, now, 100).is_none());
-        memory.learn_time(now, now, Timestamp::from_millis(7_001_000));
-        let piece = memory.next_piece(&channel, now, 100).unwrap();
+        journal.accept(&channel, &join(1), now, now);
+        journal.mark_unwritten(&channel, &join(1));
+        assert!(!journal.knows_time());
+        assert!(journal.next_piece(&channel, now, 100).is_none());
+        journal.learn_time(now, now, Timestamp::from_millis(7_001_000));
+        let piece = journal.next_piece(&channel, now, 100).unwrap();
         let Act::Late(session) = piece.batch.ops[0].act else { panic!("it comes late") };
         assert_eq!(session.at(), Timestamp::from_millis(7_001_000));
     }
@@ -514,21 +514,21 @@ mod tests {
     #[test]
     fn a_loss_is_noticed_by_what_a_late_write_says() {
         let policy = Policy::default();
-        let memory = Memory::new(policy.lease_rules(), policy.update_interval, Arc::default());
+        let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::default());
         let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
-        memory.accept(&channel, &join(1), now, now);
-        assert_eq!(memory.take_in(&channel, &Ok(reading(7, 1_000)), now).1, Loss::None);
+        journal.accept(&channel, &join(1), now, now);
+        assert_eq!(journal.observe(&channel, &Ok(reading(7, 1_000)), now).1, Loss::None);
         // The store is away for a while, and comes back without the channel.
-        memory.accept(&channel, &join(2), now, now);
-        memory.missed(&channel, &join(2));
-        memory.learn_time(now, now, now);
-        let piece = memory.next_piece(&channel, now, 100).unwrap();
+        journal.accept(&channel, &join(2), now, now);
+        journal.mark_unwritten(&channel, &join(2));
+        journal.learn_time(now, now, now);
+        let piece = journal.next_piece(&channel, now, 100).unwrap();
         assert_eq!(piece.batch.ops.len(), 1);
-        memory.rewritten(&piece, &reading(8, 2_000));
-        assert!(memory.take_found_loss());
-        let piece = memory.next_piece(&channel, now, 100).unwrap();
+        journal.mark_written(&piece, &reading(8, 2_000));
+        assert!(journal.take_found_loss());
+        let piece = journal.next_piece(&channel, now, 100).unwrap();
         assert_eq!(piece.batch.ops.len(), 2, "both are written again");
-        memory.rewritten(&piece, &reading(8, 3_000));
-        assert!(memory.unwritten().is_empty());
+        journal.mark_written(&piece, &reading(8, 3_000));
+        assert!(journal.unwritten().is_empty());
     }
 }

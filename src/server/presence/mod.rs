@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use self::{
     group_commit::{Committed, GroupCommit, PROMPT},
-    journal::{Loss, Memory},
+    journal::{Journal, Loss},
     live::{LiveList, Source},
     read_batch::Reads,
     recovery::Recovery,
@@ -36,7 +36,7 @@ use super::{
     fanout::{Counts, Hub, Subscription},
     store::{Batch, Listed, Reading, RollCall, Store, StoreError},
 };
-use crate::domain::{Act, ChannelId, Count, CountUpdate, Op, Policy, Timestamp, Who};
+use crate::domain::{Act, ChannelId, Count, CountUpdate, Op, Policy, SessionKey, Timestamp};
 
 /// How long an ending server tries to write what the store has not taken yet.
 const LAST_WRITES: Duration = Duration::from_secs(2);
@@ -65,14 +65,14 @@ struct Inner {
 
 struct Remote {
     commit: Arc<GroupCommit>,
-    memory: Arc<Memory>,
+    journal: Arc<Journal>,
     recovery: Arc<Recovery>,
     roll: Arc<Roll>,
 }
 
 /// What a beat led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Beaten {
+pub struct BeatOutcome {
     /// The channel's count after it.
     pub count: Count,
     /// Whether the session is counted.
@@ -85,11 +85,11 @@ impl Presence {
     pub fn new(store: Arc<dyn Store>, hub: Arc<Hub>, policy: Policy, clock: Arc<dyn Clock>) -> Self {
         let remote = store.is_shared().then(|| {
             let roll = Arc::new(Roll::default());
-            let memory = Memory::new(policy.lease_rules(), policy.update_interval, Arc::clone(&roll));
-            let memory = Arc::new(memory);
-            let (own, clock) = (Arc::clone(&memory), Arc::clone(&clock));
+            let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::clone(&roll));
+            let journal = Arc::new(journal);
+            let (own, clock) = (Arc::clone(&journal), Arc::clone(&clock));
             let interval = policy.update_interval;
-            let (skewed, now) = (Arc::clone(&memory), Arc::clone(&clock));
+            let (skewed, now) = (Arc::clone(&journal), Arc::clone(&clock));
             let backdate = move |op, waited: Duration| skewed.backdated(op, waited, now.now());
             Remote {
                 commit: Arc::new(GroupCommit::new(Arc::clone(&store), policy.write_interval, backdate)),
@@ -100,7 +100,7 @@ impl Presence {
                     clock,
                     interval,
                 )),
-                memory,
+                journal,
                 roll,
             }
         });
@@ -111,7 +111,7 @@ impl Presence {
     }
 
     /// Looks after a store outside of this process, for as long as the server runs. Without one there is nothing to do.
-    pub async fn look_after_store(&self) {
+    pub async fn run_recovery(&self) {
         if let Some(remote) = &self.0.remote {
             Arc::clone(&remote.recovery).run().await;
         }
@@ -129,23 +129,23 @@ impl Presence {
     }
 
     /// The server is about to end: what waits for its turn to be written goes at once.
-    pub fn hurry(&self) {
+    pub fn flush(&self) {
         if let Some(remote) = &self.0.remote {
-            remote.commit.hurry();
+            remote.commit.flush();
         }
     }
 
     /// Waits until all that was accepted is written, or as long as an ending server may.
-    pub async fn finish(&self) {
+    pub async fn drain(&self) {
         let Some(remote) = &self.0.remote else { return };
         let written = async {
-            while !remote.commit.is_idle() || !remote.memory.unwritten().is_empty() {
-                remote.recovery.call();
+            while !remote.commit.is_idle() || !remote.journal.unwritten().is_empty() {
+                remote.recovery.trigger();
                 sleep(Duration::from_millis(20)).await;
             }
         };
         if timeout(LAST_WRITES, written).await.is_err() {
-            let channels = remote.memory.unwritten().len();
+            let channels = remote.journal.unwritten().len();
             tracing::warn!(channels, "the store is away: their viewers count again with their next beats");
         }
         // The others need not wait for this node any more.
@@ -162,7 +162,12 @@ impl Presence {
     ///
     /// # Errors
     /// When a store that nothing stands in for can't take it.
-    pub async fn join(&self, who: &Who, hidden: bool, since: Instant) -> Result<Beaten, StoreError> {
+    pub async fn join(
+        &self,
+        who: &SessionKey,
+        hidden: bool,
+        since: Instant,
+    ) -> Result<BeatOutcome, StoreError> {
         self.write(who, Act::Join { lease: self.lease(hidden) }, since).await
     }
 
@@ -170,7 +175,12 @@ impl Presence {
     ///
     /// # Errors
     /// When a store that nothing stands in for can't take it.
-    pub async fn heartbeat(&self, who: &Who, hidden: bool, since: Instant) -> Result<Beaten, StoreError> {
+    pub async fn heartbeat(
+        &self,
+        who: &SessionKey,
+        hidden: bool,
+        since: Instant,
+    ) -> Result<BeatOutcome, StoreError> {
         self.write(who, Act::Heartbeat { lease: self.lease(hidden) }, since).await
     }
 
@@ -178,7 +188,12 @@ impl Presence {
     ///
     /// # Errors
     /// When a store that nothing stands in for can't take it.
-    pub async fn renew(&self, who: &Who, hidden: bool, since: Instant) -> Result<Option<Beaten>, StoreError> {
+    pub async fn renew(
+        &self,
+        who: &SessionKey,
+        hidden: bool,
+        since: Instant,
+    ) -> Result<Option<BeatOutcome>, StoreError> {
         let beaten = self.write(who, Act::Renew { lease: self.lease(hidden) }, since).await?;
         Ok(beaten.active.then_some(beaten))
     }
@@ -193,7 +208,7 @@ impl Presence {
     ///
     /// # Errors
     /// When a store that nothing stands in for can't take it.
-    pub async fn leave(&self, who: &Who) -> Result<(), StoreError> {
+    pub async fn leave(&self, who: &SessionKey) -> Result<(), StoreError> {
         self.write(who, Act::Leave, Instant::now()).await.map(|_| ())
     }
 
@@ -201,20 +216,20 @@ impl Presence {
     ///
     /// # Errors
     /// When a store that nothing stands in for can't take it.
-    pub async fn leave_known(&self, who: &Who) -> Result<(), StoreError> {
+    pub async fn leave_known(&self, who: &SessionKey) -> Result<(), StoreError> {
         self.write(who, Act::LeaveKnown, Instant::now()).await.map(|_| ())
     }
 
     /// How many sessions this node remembers, those that have left included, in case the store loses them.
     #[must_use]
-    pub fn remembered(&self) -> usize {
-        self.0.remote.as_ref().map_or(0, |remote| remote.memory.len())
+    pub fn journaled_sessions(&self) -> usize {
+        self.0.remote.as_ref().map_or(0, |remote| remote.journal.len())
     }
 
     /// Of how many channels this node remembers anything.
     #[must_use]
-    pub fn remembered_channels(&self) -> usize {
-        self.0.remote.as_ref().map_or(0, |remote| remote.memory.known())
+    pub fn journaled_channels(&self) -> usize {
+        self.0.remote.as_ref().map_or(0, |remote| remote.journal.known())
     }
 
     /// The count of a channel.
@@ -275,85 +290,90 @@ impl Presence {
     /// When the store can't do it now.
     pub async fn sweep(&self) -> Result<(), StoreError> {
         if let Some(remote) = &self.0.remote {
-            remote.memory.sweep(self.0.clock.now()).await;
+            remote.journal.sweep(self.0.clock.now()).await;
         }
         self.0.store.sweep().await
     }
 
-    async fn write(&self, who: &Who, act: Act, since: Instant) -> Result<Beaten, StoreError> {
+    async fn write(&self, who: &SessionKey, act: Act, since: Instant) -> Result<BeatOutcome, StoreError> {
         let op = Op { viewer: who.viewer, session: who.session, act };
         let beaten = match &self.0.remote {
             None => self.write_here(&who.channel, op).await?,
             Some(remote) => self.write_there(remote, &who.channel, op, since).await,
         };
         if let Some(count) = beaten.count.value.filter(|_| !beaten.count.stale) {
-            self.0.hub.touch(&who.channel, count);
+            self.0.hub.notify_write(&who.channel, count);
             self.0.live.note(&who.channel, count, beaten.count.as_of);
         }
         tracing::debug!(channel = %who.channel, viewer = %who.viewer, count = ?beaten.count.value, "[VIEWER] {}", verb(act));
         Ok(beaten)
     }
 
-    async fn write_here(&self, channel: &ChannelId, op: Op) -> Result<Beaten, StoreError> {
+    async fn write_here(&self, channel: &ChannelId, op: Op) -> Result<BeatOutcome, StoreError> {
         let batch = Batch { channel: channel.clone(), ops: smallvec![op] };
         let written = self.0.store.write(&[batch]).await.pop();
         let written = written.unwrap_or_else(|| Err(StoreError::unexpected()))?;
         let active = written.active.first().copied().unwrap_or_default();
-        Ok(Beaten { count: written.reading.into(), active })
+        Ok(BeatOutcome { count: written.reading.into(), active })
     }
 
     /// Writes to a store that may be away. Once the node remembers the operation it is accepted. A limit may have had to ask
     /// the store about it before, and a leave may have overtaken it meanwhile.
-    async fn write_there(&self, remote: &Remote, channel: &ChannelId, op: Op, since: Instant) -> Beaten {
+    async fn write_there(&self, remote: &Remote, channel: &ChannelId, op: Op, since: Instant) -> BeatOutcome {
         let now = self.0.clock.now();
         let happened = match since.elapsed() {
             waited if waited > PROMPT => now - waited,
             _ => now,
         };
-        let accepted = remote.memory.accept(channel, &op, happened, now);
+        let accepted = remote.journal.accept(channel, &op, happened, now);
         match remote.commit.write(channel, op, since).await {
             Ok(Committed { active, is_backdated, reading }) => {
                 let heard = self.0.clock.now();
                 let written = if is_backdated { None } else { Some(reading.as_of) };
-                remote.memory.confirm(channel, &op, (happened, heard), written, active);
+                remote.journal.confirm(channel, &op, (happened, heard), written, active);
                 if let (Act::Renew { lease }, true, false) = (op.act, active, accepted) {
                     // Another node has known the session until now.
-                    remote.memory.accept(channel, &Op { act: Act::Heartbeat { lease }, ..op }, happened, now);
+                    remote.journal.accept(
+                        channel,
+                        &Op { act: Act::Heartbeat { lease }, ..op },
+                        happened,
+                        now,
+                    );
                 }
-                let count = self.observe(remote, channel, Ok(reading), now).await;
-                Beaten { count, active }
+                let count = self.verified(remote, channel, Ok(reading), now).await;
+                BeatOutcome { count, active }
             }
             Err(error) => {
                 tracing::debug!(%error, %channel, "[VIEWER] not written yet");
-                remote.memory.note_error(&error);
-                let count = remote.memory.missed(channel, &op);
-                remote.recovery.call();
-                Beaten { count, active: accepted }
+                remote.journal.note_error(&error);
+                let count = remote.journal.mark_unwritten(channel, &op);
+                remote.recovery.trigger();
+                BeatOutcome { count, active: accepted }
             }
         }
     }
 
     /// What to show, given what the store has said to a call that began at `asked`. Where the store may not be what it was,
     /// that is found out first.
-    async fn observe(
+    async fn verified(
         &self,
         remote: &Remote,
         channel: &ChannelId,
         reading: Result<Reading, StoreError>,
         asked: Timestamp,
     ) -> Count {
-        let (count, loss) = remote.memory.take_in(channel, &reading, asked);
+        let (count, loss) = remote.journal.observe(channel, &reading, asked);
         match loss {
             Loss::None => return count,
-            Loss::Found | Loss::Known => {
-                remote.recovery.call();
+            Loss::Detected | Loss::Recovering => {
+                remote.recovery.trigger();
                 return count;
             }
             Loss::Unverified => {}
         }
         let is_first = remote.roll.last().is_none();
         let mut verified = remote.roll.next();
-        remote.recovery.call();
+        remote.recovery.trigger();
         if timeout(VERIFY_LIMIT, verified.changed()).await.is_err() {
             return count;
         }
@@ -366,9 +386,9 @@ impl Presence {
                 again.unwrap_or_else(|| Err(StoreError::unexpected()))
             }
         };
-        let (count, loss) = remote.memory.take_in(channel, &again, asked);
+        let (count, loss) = remote.journal.observe(channel, &again, asked);
         if loss != Loss::None {
-            remote.recovery.call();
+            remote.recovery.trigger();
         }
         count
     }
@@ -389,7 +409,7 @@ impl Counts for Presence {
             return Vec::new();
         };
         let epoch = reading.as_ref().ok().and_then(|reading| reading.epoch);
-        let mut counts = vec![self.observe(remote, first, reading, now).await];
+        let mut counts = vec![self.verified(remote, first, reading, now).await];
         let rest = &channels[1..];
         let is_other = |roll: RollCall| epoch.is_some() && roll.epoch != epoch;
         let (now, readings) = if !rest.is_empty() && remote.roll.last().is_some_and(is_other) {
@@ -398,9 +418,9 @@ impl Counts for Presence {
             (now, readings.into_iter().skip(1).collect())
         };
         for (channel, reading) in rest.iter().zip(readings) {
-            let (count, loss) = remote.memory.take_in(channel, &reading, now);
+            let (count, loss) = remote.journal.observe(channel, &reading, now);
             if loss != Loss::None {
-                remote.recovery.call();
+                remote.recovery.trigger();
             }
             counts.push(count);
         }
@@ -428,9 +448,9 @@ impl Source for Everywhere {
         let is_fresh = count.is_some_and(|count| count.value.is_some() && !count.stale);
         let restored = live.iter().map(|live| live.restored).max().unwrap_or_default();
         let is_complete = remote.roll.last().is_none_or(|roll| roll.is_complete(restored));
-        let is_whole = listed.is_whole && is_fresh && is_complete && remote.memory.is_written();
+        let is_whole = listed.is_whole && is_fresh && is_complete && remote.journal.is_written();
         if !is_whole {
-            remote.recovery.call();
+            remote.recovery.trigger();
         }
         Ok(Listed { live, is_whole })
     }

@@ -15,7 +15,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    journal::{Loss, Memory, Piece},
+    journal::{Journal, Loss, Piece},
     roll_call::Roll,
 };
 use crate::{
@@ -54,7 +54,7 @@ const LOOK_AROUND: usize = 250;
 /// Looks after a store on behalf of a node's memory.
 pub struct Recovery {
     store: Arc<dyn Store>,
-    memory: Arc<Memory>,
+    journal: Arc<Journal>,
     roll: Arc<Roll>,
     clock: Arc<dyn Clock>,
     /// The pause between two roll calls.
@@ -82,7 +82,7 @@ impl Recovery {
     /// Looks after `store`, a few times per `update_interval` and whenever it is called.
     pub fn new(
         store: Arc<dyn Store>,
-        memory: Arc<Memory>,
+        journal: Arc<Journal>,
         roll: Arc<Roll>,
         clock: Arc<dyn Clock>,
         update_interval: Duration,
@@ -90,11 +90,11 @@ impl Recovery {
         let often = (update_interval / 2).clamp(Duration::from_millis(50), Duration::from_secs(1));
         let interval = often.max(store.roll_call_pause());
         let node = Uuid::new_v4().as_u64_pair().0;
-        Self { store, memory, roll, clock, interval, wanted: Notify::new(), node, state: Mutex::default() }
+        Self { store, journal, roll, clock, interval, wanted: Notify::new(), node, state: Mutex::default() }
     }
 
     /// Something has to be written again, or found out.
-    pub fn call(&self) {
+    pub fn trigger(&self) {
         self.wanted.notify_one();
     }
 
@@ -141,7 +141,7 @@ impl Recovery {
     /// One look at the store. Whether it is whole.
     async fn round(&self, was_called: bool) -> Result<bool, StoreError> {
         let mut state = self.state.lock().await;
-        let channels = self.memory.channels();
+        let channels = self.journal.channels();
         let was_whole = self.roll.last().is_none_or(|roll| roll.is_complete(roll.asked));
         let expected_for = self.interval * 3 + WAIT_FOR_NODES;
         if channels.is_empty() && was_whole && !was_called && !self.roll.is_used(expected_for) {
@@ -159,13 +159,13 @@ impl Recovery {
         let roll = self.roll.last();
         let is_asked =
             roll.as_ref().is_some_and(|roll| roll.asked > state.sure_since && !channels.is_empty());
-        if !is_asked && self.memory.unwritten().is_empty() {
+        if !is_asked && self.journal.unwritten().is_empty() {
             self.look_around(&mut state, &channels).await;
             result?;
             return Ok(roll.is_none_or(|roll| roll.is_complete(roll.asked)));
         }
         if is_asked {
-            self.memory.repeat_leaves();
+            self.journal.repeat_leaves();
         }
         // Where one channel was lost, others may have been: their marks tell.
         for channels in channels.chunks(LOOK_AT) {
@@ -190,7 +190,7 @@ impl Recovery {
         let current = self.store.incarnation().await?;
         if state.incarnation.as_ref().is_some_and(|before| *before != current) {
             tracing::warn!("the store was restarted or replaced; writing again what this node remembers");
-            self.memory.doubt_all();
+            self.journal.mark_all_suspect();
             state.has_found_loss = true;
         }
         state.incarnation = Some(current);
@@ -217,19 +217,19 @@ impl Recovery {
     async fn ask(&self, state: &mut State, expected_for: Duration) -> Result<Option<RollCall>, StoreError> {
         let last = self.roll.last();
         state.peers.retain(|_, seen| seen.elapsed() < REMEMBER_NODES);
-        state.has_found_loss |= self.memory.take_found_loss();
+        state.has_found_loss |= self.journal.take_found_loss();
         let attendance = Attendance {
             node: self.node,
             expected_for,
             sure_since: Some(state.sure_since).filter(|since| *since > Timestamp::default()),
             known: last.as_ref().map(|roll| roll.number),
             has_found_loss: state.has_found_loss,
-            is_locked_out: self.memory.take_locked_out(),
+            is_locked_out: self.journal.take_locked_out(),
             peers: state.peers.keys().copied().collect(),
         };
         let asked = self.clock.now();
         let Some(roll) = self.store.attend(&attendance).await? else { return Ok(None) };
-        self.memory.learn_time(asked, self.clock.now(), roll.now);
+        self.journal.learn_time(asked, self.clock.now(), roll.now);
         state.has_found_loss = false;
         let others = roll.nodes.iter().filter(|node| **node != self.node);
         state.peers.extend(others.map(|node| (*node, Instant::now())));
@@ -244,8 +244,8 @@ impl Recovery {
         let from = if state.looked_at < channels.len() { state.looked_at } else { 0 };
         let next = &channels[from..channels.len().min(from + LOOK_AROUND)];
         state.looked_at = from + next.len();
-        if !next.is_empty() && self.look_at(next).await.is_ok() && !self.memory.unwritten().is_empty() {
-            self.call();
+        if !next.is_empty() && self.look_at(next).await.is_ok() && !self.journal.unwritten().is_empty() {
+            self.trigger();
         }
     }
 
@@ -254,10 +254,10 @@ impl Recovery {
         let mut result = Ok(());
         let readings = self.store.counts(channels).await;
         if let Some(reading) = readings.iter().find_map(|reading| reading.as_ref().ok()) {
-            self.memory.learn_time(now, self.clock.now(), reading.as_of);
+            self.journal.learn_time(now, self.clock.now(), reading.as_of);
         }
         for (channel, reading) in channels.iter().zip(readings) {
-            if self.memory.take_in(channel, &reading, now).1 == Loss::Found {
+            if self.journal.observe(channel, &reading, now).1 == Loss::Detected {
                 tracing::debug!(%channel, "[VIEWER] lost by the store");
             }
             match reading {
@@ -272,8 +272,8 @@ impl Recovery {
     /// that the other nodes have to know of.
     /// A channel that fails is left for the next round.
     async fn write_all_again(&self) -> Result<bool, StoreError> {
-        let unwritten = self.memory.unwritten();
-        if !unwritten.is_empty() && !self.memory.knows_time() {
+        let unwritten = self.journal.unwritten();
+        if !unwritten.is_empty() && !self.journal.knows_time() {
             return Err(StoreError::Unreachable("the store's time is not known yet".to_owned()));
         }
         let mut channels = unwritten.into_iter();
@@ -284,7 +284,7 @@ impl Recovery {
             while let Some(channel) = &current
                 && ops < MAX_OPS
             {
-                match self.memory.next_piece(channel, self.clock.now(), MAX_OPS - ops) {
+                match self.journal.next_piece(channel, self.clock.now(), MAX_OPS - ops) {
                     Some(piece) => {
                         ops += piece.batch.ops.len();
                         pieces.push(piece);
@@ -298,10 +298,10 @@ impl Recovery {
                 match written {
                     Ok(written) => {
                         has_written |= piece.is_news();
-                        self.memory.rewritten(piece, &written.reading);
+                        self.journal.mark_written(piece, &written.reading);
                     }
                     Err(error) => {
-                        self.memory.note_error(&error);
+                        self.journal.note_error(&error);
                         if current.as_ref() == Some(&piece.batch.channel) {
                             current = channels.next();
                         }

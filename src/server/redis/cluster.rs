@@ -14,7 +14,7 @@ use redis::{
 
 use super::{
     Runner,
-    reconnect::{CALL_LIMIT, Damage, Link},
+    reconnect::{CALL_LIMIT, Damage, ReconnectingClient},
     script::Script,
     single::{address, run_id, run_on},
 };
@@ -29,7 +29,7 @@ const SERVER_CONNECT_LIMIT: Duration = Duration::from_millis(250);
 
 /// One multiplexed connection to each server of a cluster.
 pub struct ClusterRunner {
-    link: Link<ClusterConnection>,
+    link: ReconnectingClient<ClusterConnection>,
 }
 
 impl ClusterRunner {
@@ -40,7 +40,7 @@ impl ClusterRunner {
     /// When an address is none.
     pub fn open(urls: &[&str]) -> RedisResult<Self> {
         let client = client(urls)?;
-        let link = Link::keep("redis cluster".to_owned(), damage, move |_| {
+        let link = ReconnectingClient::keep("redis cluster".to_owned(), damage, move |_| {
             let client = client.clone();
             Box::pin(async move { client.get_async_connection().await })
         });

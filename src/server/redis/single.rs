@@ -10,14 +10,14 @@ use redis::{
 
 use super::{
     Runner, prepare_tls,
-    reconnect::{CONNECT_LIMIT, CallError, Damage, Link},
+    reconnect::{CONNECT_LIMIT, CallError, Damage, ReconnectingClient},
     script::Script,
 };
 use crate::server::store_error::StoreError;
 
 /// One multiplexed connection to one server.
 pub struct RedisRunner {
-    link: Link<MultiplexedConnection>,
+    link: ReconnectingClient<MultiplexedConnection>,
 }
 
 impl RedisRunner {
@@ -29,7 +29,7 @@ impl RedisRunner {
         let client = client(url)?;
         // The address without user and password.
         let name = format!("redis at {}", client.get_connection_info().addr());
-        let link = Link::keep(name, damage, move |hangup| {
+        let link = ReconnectingClient::keep(name, damage, move |hangup| {
             let client = client.clone();
             let on_push = move |push: PushInfo| {
                 if push.kind == PushKind::Disconnection {
@@ -122,7 +122,7 @@ pub(super) fn run_id(info: &str) -> Option<String> {
 
 /// Runs a script by its hash, or whole on a server that doesn't have it yet (a new one, one that was restarted).
 pub(super) async fn run_on<C: ConnectionLike + Clone + Send + Sync + 'static>(
-    link: &Link<C>,
+    link: &ReconnectingClient<C>,
     script: &Script,
     keys: &[Vec<u8>],
     args: &[Vec<u8>],

@@ -1,6 +1,6 @@
 //! The channels that someone watches, each with its newest frame and those who wait for the next.
 
-mod cell;
+mod feed;
 mod schedule;
 
 use std::{
@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use tokio::{sync::Notify, time::Instant};
 
 use self::{
-    cell::{Cell, CellState},
+    feed::{ChannelFeed, FeedState},
     schedule::Schedule,
 };
 use super::frame;
@@ -30,16 +30,16 @@ pub const TICK_AFTER: Duration = Duration::from_secs(25);
 
 /// All channels that are watched on this node.
 ///
-/// Locks are taken in this order: a shard of `cells`, the state of a cell, the schedule. No waker is called under one.
+/// Locks are taken in this order: a shard of `feeds`, the state of a cell, the schedule. No waker is called under one.
 pub struct Hub {
-    cells: DashMap<ChannelId, Arc<Cell>>,
+    feeds: DashMap<ChannelId, Arc<ChannelFeed>>,
     schedule: Schedule,
     /// How many cells there have been.
     numbers: AtomicU64,
     /// One update per channel per this interval.
     interval: Duration,
     /// Calls the reader to what can't wait for its next round.
-    hurry: Notify,
+    due_now: Notify,
     closed: AtomicBool,
 }
 
@@ -48,11 +48,11 @@ impl Hub {
     #[must_use]
     pub fn new(interval: Duration) -> Self {
         Self {
-            cells: DashMap::new(),
+            feeds: DashMap::new(),
             schedule: Schedule::default(),
             numbers: AtomicU64::new(0),
             interval,
-            hurry: Notify::new(),
+            due_now: Notify::new(),
             closed: AtomicBool::new(false),
         }
     }
@@ -61,59 +61,60 @@ impl Hub {
     #[must_use]
     pub fn subscribe(self: &Arc<Self>, channels: &[ChannelId]) -> Subscription {
         let watches = channels.iter().map(|channel| self.watch(channel)).collect();
-        Subscription { hub: Arc::clone(self), watches, spoke: None }
+        Subscription { hub: Arc::clone(self), watches, last_sent: None }
     }
 
     fn watch(&self, channel: &ChannelId) -> Watch {
         // The entry's lock is held until the stream is in, so that the channel isn't dropped in between.
-        let cell = self.cells.entry(channel.clone()).or_insert_with(|| {
+        let feed = self.feeds.entry(channel.clone()).or_insert_with(|| {
             let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-            Arc::new(Cell::new(channel.clone(), number))
+            Arc::new(ChannelFeed::new(channel.clone(), number))
         });
-        let mut state = cell.state.lock();
+        let mut state = feed.state.lock();
         let is_first = state.streams.is_empty();
         let key = state.streams.insert(None);
         if is_first {
-            self.plan(&cell, &mut state, Instant::now());
-            self.hurry.notify_one();
+            self.plan(&feed, &mut state, Instant::now());
+            self.due_now.notify_one();
         }
-        Watch { cell: Arc::clone(&cell), key, edition: 0, ticks: 0 }
+        Watch { feed: Arc::clone(&feed), key, version: 0, ticks: 0 }
     }
 
     /// Takes note of a count that a write on this node has given. If it may be news, the channel is read: at once if it
     /// was quiet, else when its interval is over.
     ///
     /// The count itself is not published: writes are answered in any order, and the reader alone keeps them straight.
-    pub fn touch(&self, channel: &ChannelId, count: u32) {
-        let Some(cell) = self.cells.get(channel) else { return };
-        let mut state = cell.state.lock();
-        let news = state.asking || state.shown.is_none_or(|shown| shown.value != Some(count));
-        if state.touched || !news {
+    pub fn notify_write(&self, channel: &ChannelId, count: u32) {
+        let Some(feed) = self.feeds.get(channel) else { return };
+        let mut state = feed.state.lock();
+        let news =
+            state.read_in_flight || state.published.is_none_or(|published| published.value != Some(count));
+        if state.was_written || !news {
             return;
         }
-        state.touched = true;
+        state.was_written = true;
         let now = Instant::now();
-        self.plan(&cell, &mut state, now);
+        self.plan(&feed, &mut state, now);
         if state.is_to_be_read(now, self.interval) {
-            self.hurry.notify_one();
+            self.due_now.notify_one();
         }
     }
 
     /// How many channels are watched.
     #[must_use]
     pub fn watched(&self) -> usize {
-        self.cells.len()
+        self.feeds.len()
     }
 
     /// Whether anybody watches anything.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.cells.is_empty()
+        self.feeds.is_empty()
     }
 
     /// Waits until there are channels that have to be read at once; [`Hub::round`] has them.
     pub async fn called(&self) {
-        self.hurry.notified().await;
+        self.due_now.notified().await;
     }
 
     /// Looks at what is due by `now` and at nothing else: sends a tick to channels that have been silent for
@@ -121,19 +122,19 @@ impl Hub {
     #[must_use]
     pub fn round(self: &Arc<Self>, now: Instant) -> Vec<Ask> {
         let (mut asks, mut waiting) = (Vec::new(), Vec::new());
-        for cell in self.schedule.due(now) {
-            let mut state = cell.state.lock();
+        for feed in self.schedule.due(now) {
+            let mut state = feed.state.lock();
             if state.tick(now) {
                 waiting.append(&mut state.take_waiting());
             }
-            let is_asked = !state.streams.is_empty() && state.is_to_be_read(now, self.interval);
-            if is_asked {
-                state.start_asking();
+            let is_due = !state.streams.is_empty() && state.is_to_be_read(now, self.interval);
+            if is_due {
+                state.start_read();
             }
-            self.plan(&cell, &mut state, now);
+            self.plan(&feed, &mut state, now);
             drop(state);
-            if is_asked {
-                asks.push(Ask { hub: Arc::clone(self), cell, is_answered: false });
+            if is_due {
+                asks.push(Ask { hub: Arc::clone(self), feed, is_answered: false });
             }
         }
         waiting.into_iter().for_each(Waker::wake);
@@ -144,9 +145,9 @@ impl Hub {
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         let waiting: Vec<Waker> =
-            self.cells.iter().flat_map(|cell| cell.state.lock().take_waiting()).collect();
+            self.feeds.iter().flat_map(|feed| feed.state.lock().take_waiting()).collect();
         waiting.into_iter().for_each(Waker::wake);
-        self.hurry.notify_one();
+        self.due_now.notify_one();
     }
 
     /// Whether [`Hub::close`] was called.
@@ -155,8 +156,8 @@ impl Hub {
         self.closed.load(Ordering::SeqCst)
     }
 
-    fn plan(&self, cell: &Arc<Cell>, state: &mut CellState, now: Instant) {
-        cell.plan(state, &self.schedule, now, self.interval);
+    fn plan(&self, feed: &Arc<ChannelFeed>, state: &mut FeedState, now: Instant) {
+        feed.plan(state, &self.schedule, now, self.interval);
     }
 }
 
@@ -165,7 +166,7 @@ impl Hub {
 #[must_use]
 pub struct Ask {
     hub: Arc<Hub>,
-    cell: Arc<Cell>,
+    feed: Arc<ChannelFeed>,
     is_answered: bool,
 }
 
@@ -173,7 +174,7 @@ impl Ask {
     /// The channel.
     #[must_use]
     pub fn channel(&self) -> &ChannelId {
-        &self.cell.channel
+        &self.feed.channel
     }
 
     /// Takes in the count as it was read. Streams hear of it if it is news.
@@ -183,11 +184,11 @@ impl Ask {
     }
 
     fn end(&self, count: Option<Count>, now: Instant) {
-        let mut state = self.cell.state.lock();
-        state.stop_asking(now);
-        let is_news = count.is_some_and(|count| state.show(&self.cell.channel, count, now));
+        let mut state = self.feed.state.lock();
+        state.end_read(now);
+        let is_news = count.is_some_and(|count| state.set_published(&self.feed.channel, count, now));
         let waiting = if is_news { state.take_waiting() } else { Vec::new() };
-        self.hub.plan(&self.cell, &mut state, now);
+        self.hub.plan(&self.feed, &mut state, now);
         drop(state);
         waiting.into_iter().for_each(Waker::wake);
     }
@@ -206,13 +207,13 @@ pub struct Subscription {
     hub: Arc<Hub>,
     watches: SmallVec<[Watch; 1]>,
     /// When the channel spoke that has spoken last.
-    spoke: Option<Instant>,
+    last_sent: Option<Instant>,
 }
 
 struct Watch {
-    cell: Arc<Cell>,
+    feed: Arc<ChannelFeed>,
     key: usize,
-    edition: u32,
+    version: u32,
     ticks: u32,
 }
 
@@ -220,17 +221,17 @@ impl Subscription {
     /// The next frame to send; `None` when the hub is closed.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         for watch in &mut self.watches {
-            let mut state = watch.cell.state.lock();
-            let ticked = watch.edition > 0 && watch.ticks != state.ticks;
+            let mut state = watch.feed.state.lock();
+            let ticked = watch.version > 0 && watch.ticks != state.ticks;
             watch.ticks = state.ticks;
-            if watch.edition != state.edition {
-                watch.edition = state.edition;
-                self.spoke = self.spoke.max(Some(state.sent));
+            if watch.version != state.version {
+                watch.version = state.version;
+                self.last_sent = self.last_sent.max(Some(state.sent));
                 return Poll::Ready(Some(state.frame.clone()));
             }
             // Where there are many channels, another may have spoken meanwhile.
-            if ticked && self.spoke.is_none_or(|at| at + TICK_AFTER <= state.sent) {
-                self.spoke = Some(state.sent);
+            if ticked && self.last_sent.is_none_or(|at| at + TICK_AFTER <= state.sent) {
+                self.last_sent = Some(state.sent);
                 return Poll::Ready(Some(frame::tick()));
             }
             match &mut state.streams[watch.key] {
@@ -246,14 +247,14 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         let now = Instant::now();
-        for Watch { cell, key, .. } in &self.watches {
+        for Watch { feed, key, .. } in &self.watches {
             // Under the shard's lock, as when it came: a channel is there if and only if it has streams.
-            self.hub.cells.remove_if(&cell.channel, |_, _| {
-                let mut state = cell.state.lock();
+            self.hub.feeds.remove_if(&feed.channel, |_, _| {
+                let mut state = feed.state.lock();
                 state.streams.remove(*key);
                 let was_last = state.streams.is_empty();
                 if was_last {
-                    self.hub.plan(cell, &mut state, now);
+                    self.hub.plan(feed, &mut state, now);
                 }
                 was_last
             });

@@ -77,12 +77,12 @@ async fn a_change_after_a_quiet_interval_is_read_at_once_and_later_ones_are_gath
     answer(&hub, 0);
 
     advance(Duration::from_millis(500)).await;
-    hub.touch(&channel("ana"), 1);
+    hub.notify_write(&channel("ana"), 1);
     hub.called().await;
     assert_eq!(answer(&hub, 1), 1, "quiet: at once");
     assert!(shows(take(&mut stream), "1"));
 
-    hub.touch(&channel("ana"), 2);
+    hub.notify_write(&channel("ana"), 2);
     advance(INTERVAL - Duration::from_millis(1)).await;
     assert_eq!(answer(&hub, 2), 0, "gathered until the interval is over");
     advance(Duration::from_millis(1)).await;
@@ -99,7 +99,7 @@ async fn a_write_during_a_read_is_not_lost() {
     advance(INTERVAL).await;
     let asked = hub.round(Instant::now()).pop().unwrap();
     // The store reads 0; then someone joins, which gives the count that is shown anyway; then the 0 arrives.
-    hub.touch(&channel("ana"), 1);
+    hub.notify_write(&channel("ana"), 1);
     asked.publish(Count::fresh(0, Timestamp::default()), Instant::now());
     assert!(shows(take(&mut stream), "0"));
     advance(INTERVAL).await;
@@ -191,7 +191,7 @@ async fn a_channel_is_asked_for_once_at_a_time_so_that_no_reading_overtakes_anot
     let asked = hub.round(Instant::now());
     for count in 0..10 {
         advance(INTERVAL).await;
-        hub.touch(&channel("ana"), count);
+        hub.notify_write(&channel("ana"), count);
         let _another = hub.subscribe(&[channel("ana")]);
         assert!(hub.round(Instant::now()).is_empty());
     }

@@ -217,7 +217,7 @@ async fn whatever_happens_every_page_comes_to_show_what_is_true() {
                     // A write on this node; what it has given may be old when it is told.
                     let count = u32::try_from(random.below(5)).unwrap();
                     model.set(one, count);
-                    hub.touch(one, if random.below(4) == 0 { count / 2 } else { count });
+                    hub.notify_write(one, if random.below(4) == 0 { count / 2 } else { count });
                 }
                 _ => sleep(Duration::from_millis(random.below(150))).await,
             }

@@ -84,7 +84,7 @@ impl From<CallError> for StoreError {
 }
 
 /// A kept connection.
-pub struct Link<C> {
+pub struct ReconnectingClient<C> {
     shared: Arc<Shared<C>>,
     keeper: JoinHandle<()>,
     damage: fn(&RedisError) -> Damage,
@@ -106,7 +106,7 @@ enum State<C> {
     Down(Instant),
 }
 
-/// Tells a [`Link`] that its connection has ended, before a call finds out.
+/// Tells a [`ReconnectingClient`] that its connection has ended, before a call finds out.
 #[derive(Clone, Default)]
 pub struct Hangup(Arc<Notify>);
 
@@ -117,7 +117,7 @@ impl Hangup {
     }
 }
 
-impl<C: ConnectionLike + Clone + Send + Sync + 'static> Link<C> {
+impl<C: ConnectionLike + Clone + Send + Sync + 'static> ReconnectingClient<C> {
     /// Starts connecting, and goes on until it is dropped. `name` is for the log.
     /// `damage` tells what an error says of the connection.
     pub fn keep(
@@ -240,7 +240,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Link<C> {
     }
 }
 
-impl<C> Drop for Link<C> {
+impl<C> Drop for ReconnectingClient<C> {
     fn drop(&mut self) {
         self.keeper.abort();
     }

@@ -99,10 +99,10 @@ impl ConnectionLike for Slow {
 }
 
 /// A link to a server whose first connection is slow (those after it are not), and the number of connections made.
-async fn slow_link(answers_at: Option<Instant>) -> (Arc<Link<Slow>>, Arc<Mutex<u32>>) {
+async fn slow_link(answers_at: Option<Instant>) -> (Arc<ReconnectingClient<Slow>>, Arc<Mutex<u32>>) {
     let made = Arc::new(Mutex::new(0_u32));
     let counted = Arc::clone(&made);
-    let link = Link::keep(
+    let link = ReconnectingClient::keep(
         "redis".to_owned(),
         |_| Damage::Broken,
         move |_| {

@@ -22,9 +22,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub type LongBody = Pin<Box<dyn Body<Data = Bytes, Error = Infallible> + Send>>;
 
 /// Stands for a body that is sent by other ways. Its length is not known.
-pub struct Elsewhere;
+pub struct DetachedBody;
 
-impl Body for Elsewhere {
+impl Body for DetachedBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -37,21 +37,21 @@ impl Body for Elsewhere {
 }
 
 /// A bare socket and what is to be sent on it. It ends with the body, or with the peer.
-pub struct Parked<S> {
+pub struct DetachedStream<S> {
     io: S,
     body: LongBody,
     unsent: Bytes,
     is_over: bool,
 }
 
-impl<S> Parked<S> {
+impl<S> DetachedStream<S> {
     /// Goes on with a response whose head has not been sent yet.
     pub fn new(io: S, head: &Parts, body: LongBody) -> Self {
         Self { io, body, unsent: encode(head), is_over: false }
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Parked<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> DetachedStream<S> {
     /// Whether the peer is still there. What it sends after its request is not asked for, and dropped.
     fn poll_peer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut dropped = [0; 256];
@@ -92,7 +92,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Parked<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Future for Parked<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for DetachedStream<S> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

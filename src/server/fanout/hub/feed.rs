@@ -21,32 +21,32 @@ use crate::{
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// One watched channel. It is in the hub for exactly as long as it has streams.
-pub struct Cell {
+pub struct ChannelFeed {
     pub(super) channel: ChannelId,
     number: u64,
-    pub(super) state: Mutex<CellState>,
+    pub(super) state: Mutex<FeedState>,
 }
 
 /// What is known of it, and who waits.
-pub(super) struct CellState {
+pub(super) struct FeedState {
     /// What the streams show.
-    pub shown: Option<Count>,
-    /// `shown`, encoded once for all.
+    pub published: Option<Count>,
+    /// `published`, encoded once for all.
     pub frame: Bytes,
     /// Counts the frames, so that a stream knows whether it has sent the newest. 0: there is none yet.
-    pub edition: u32,
+    pub version: u32,
     /// Counts the ticks, likewise.
     pub ticks: u32,
     /// The last time that the store was done with being asked.
     asked: Option<Instant>,
-    /// The last time that `shown` changed.
+    /// The last time that `published` changed.
     changed: Option<Instant>,
     /// The last time that anything was sent to all.
     pub sent: Instant,
     /// A write on this node may have made what is shown old.
-    pub touched: bool,
+    pub was_written: bool,
     /// The store is being asked; its answer may be from before a write that has been answered meanwhile.
-    pub asking: bool,
+    pub read_in_flight: bool,
     /// It was written to while the store was asked.
     is_overtaken: bool,
     /// Its place in the schedule.
@@ -55,19 +55,19 @@ pub(super) struct CellState {
     pub streams: Slab<Option<Waker>>,
 }
 
-impl Cell {
+impl ChannelFeed {
     /// A channel of which nothing is known. `number` is no other cell's.
     pub(super) fn new(channel: ChannelId, number: u64) -> Self {
-        let state = CellState {
-            shown: None,
+        let state = FeedState {
+            published: None,
             frame: Bytes::new(),
-            edition: 0,
+            version: 0,
             ticks: 0,
             asked: None,
             changed: None,
             sent: Instant::now(),
-            touched: false,
-            asking: false,
+            was_written: false,
+            read_in_flight: false,
             is_overtaken: false,
             visit: None,
             streams: Slab::new(),
@@ -78,7 +78,7 @@ impl Cell {
     /// Gives the cell the place in the schedule that its state asks for; none if nobody watches it any more.
     pub(super) fn plan(
         self: &Arc<Self>,
-        state: &mut CellState,
+        state: &mut FeedState,
         schedule: &Schedule,
         now: Instant,
         interval: Duration,
@@ -90,17 +90,17 @@ impl Cell {
     }
 }
 
-impl CellState {
+impl FeedState {
     /// When the store is to be asked, unless it is being asked: a while ago if it never was.
     fn read_at(&self, now: Instant, interval: Duration) -> Option<Instant> {
-        if self.asking {
+        if self.read_in_flight {
             return None;
         }
         let (Some(asked), Some(changed)) = (self.asked, self.changed.or(self.asked)) else {
             return Some(now);
         };
         let regular = asked + interval;
-        Some(match (self.touched, self.is_overtaken) {
+        Some(match (self.was_written, self.is_overtaken) {
             (false, _) => regular,
             (true, false) => regular.min(changed + interval),
             (true, true) => regular.min((changed + interval).max(asked + AGAIN_AFTER)),
@@ -109,7 +109,7 @@ impl CellState {
 
     /// When the streams are to hear a tick, once they have heard anything.
     fn tick_at(&self) -> Option<Instant> {
-        (self.edition > 0).then(|| self.sent + TICK_AFTER)
+        (self.version > 0).then(|| self.sent + TICK_AFTER)
     }
 
     /// When there is something to do, as far as is known; `None` while the first answer is awaited.
@@ -133,26 +133,29 @@ impl CellState {
     }
 
     /// The store is to be asked.
-    pub fn start_asking(&mut self) {
-        self.asking = true;
-        self.touched = false;
+    pub fn start_read(&mut self) {
+        self.read_in_flight = true;
+        self.was_written = false;
     }
 
     /// The store has answered, or nobody waits for its answer any more.
-    pub fn stop_asking(&mut self, now: Instant) {
-        self.asking = false;
+    pub fn end_read(&mut self, now: Instant) {
+        self.read_in_flight = false;
         self.asked = Some(now);
-        self.is_overtaken = self.touched;
+        self.is_overtaken = self.was_written;
     }
 
     /// Takes in what was read. Whether it is news.
-    pub fn show(&mut self, channel: &ChannelId, count: Count, now: Instant) -> bool {
-        if self.shown.is_some_and(|shown| (shown.value, shown.stale) == (count.value, count.stale)) {
+    pub fn set_published(&mut self, channel: &ChannelId, count: Count, now: Instant) -> bool {
+        if self
+            .published
+            .is_some_and(|published| (published.value, published.stale) == (count.value, count.stale))
+        {
             return false;
         }
-        self.shown = Some(count);
+        self.published = Some(count);
         self.frame = frame::count(&CountUpdate::new(channel.clone(), count));
-        self.edition = self.edition.wrapping_add(1).max(1);
+        self.version = self.version.wrapping_add(1).max(1);
         self.changed = Some(now);
         self.sent = now;
         true

@@ -11,7 +11,7 @@ use super::{
     Address, Rate, SITE_FACTOR,
     crowds::{Crowds, Session},
 };
-use crate::domain::Who;
+use crate::domain::SessionKey;
 
 /// How often the store is asked about those whom a limit stands against: so many at once, and so many per second from then
 /// on. A crowd of thousands behind one address beats within half a minute once a node was restarted, and is known to the
@@ -33,7 +33,7 @@ pub struct PerAddress {
 
 /// Which limit stands against a beat, and when to come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Over {
+pub enum LimitExceeded {
     /// Too many new sessions.
     Joins(Duration),
     /// Too many sessions in the channel.
@@ -44,7 +44,7 @@ pub enum Over {
     Tries(Duration),
 }
 
-impl Over {
+impl LimitExceeded {
     /// Which limit it is, in a word.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -59,7 +59,7 @@ impl Over {
 
 /// The sessions that each address has brought in. Cloning is cheap.
 #[derive(Clone)]
-pub struct Beats(Arc<Inner>);
+pub struct SessionLimiter(Arc<Inner>);
 
 struct Inner {
     joins: Rate,
@@ -73,7 +73,7 @@ struct Inner {
     tells_sessions: bool,
 }
 
-impl Beats {
+impl SessionLimiter {
     /// Holds every address to these limits.
     #[must_use]
     pub fn new(limits: PerAddress) -> Self {
@@ -94,7 +94,13 @@ impl Beats {
     ///
     /// # Errors
     /// The limit that stands against it.
-    pub fn admit(&self, address: Address, who: &Who, lease: Duration, is_new: bool) -> Result<(), Over> {
+    pub fn admit(
+        &self,
+        address: Address,
+        who: &SessionKey,
+        lease: Duration,
+        is_new: bool,
+    ) -> Result<(), LimitExceeded> {
         let inner = &self.0;
         if !inner.remembers() {
             return Ok(());
@@ -107,16 +113,16 @@ impl Beats {
             return Ok(());
         }
         if !inner.near.has_room(&key, now) {
-            return Err(Over::Sessions);
+            return Err(LimitExceeded::Sessions);
         }
         let site = address.site().map(|site| (site, who.channel.clone()));
         if site.as_ref().is_some_and(|site| !inner.sites.has_room(site, now)) {
-            return Err(Over::Sessions);
+            return Err(LimitExceeded::Sessions);
         }
         if is_new && !inner.near.has_any(&key) {
-            inner.channels.take(address).map_err(Over::Channels)?;
+            inner.channels.take(address).map_err(LimitExceeded::Channels)?;
         }
-        inner.joins.take(address).map_err(Over::Joins)?;
+        inner.joins.take(address).map_err(LimitExceeded::Joins)?;
         inner.near.note(&key, session, now, lease);
         if let Some(site) = site {
             inner.sites.note(&site, session, now, lease);
@@ -125,7 +131,7 @@ impl Beats {
     }
 
     /// A session counts although this node has not let it in: another has.
-    pub fn note(&self, address: Address, who: &Who, lease: Duration) {
+    pub fn note(&self, address: Address, who: &SessionKey, lease: Duration) {
         let inner = &self.0;
         if inner.remembers() {
             let (now, session) = (Instant::now(), inner.session(who));
@@ -139,7 +145,7 @@ impl Beats {
     /// A session leaves. Whether it may do so as any: one that was let in here always, others as often as sessions may
     /// join.
     #[must_use]
-    pub fn leave(&self, address: Address, who: &Who) -> bool {
+    pub fn leave(&self, address: Address, who: &SessionKey) -> bool {
         let inner = &self.0;
         if !inner.tells_sessions {
             return true;
@@ -156,8 +162,8 @@ impl Beats {
     ///
     /// # Errors
     /// When it was asked too often.
-    pub fn try_store(&self, address: Address) -> Result<(), Over> {
-        self.0.tries.take(address).map_err(Over::Tries)
+    pub fn try_store(&self, address: Address) -> Result<(), LimitExceeded> {
+        self.0.tries.take(address).map_err(LimitExceeded::Tries)
     }
 
     /// How many sessions are remembered.
@@ -183,7 +189,7 @@ impl Inner {
         self.tells_sessions || self.channels.is_limit()
     }
 
-    fn session(&self, who: &Who) -> Option<Session> {
+    fn session(&self, who: &SessionKey) -> Option<Session> {
         self.tells_sessions.then_some((who.viewer, who.session))
     }
 }
@@ -208,29 +214,32 @@ mod tests {
         IpAddr::from([192, 0, 2, last]).into()
     }
 
-    fn who(channel: &str, viewer: u128) -> Who {
-        Who::parse(channel, &Uuid::from_u128(viewer + 1).to_string(), None).unwrap()
+    fn who(channel: &str, viewer: u128) -> SessionKey {
+        SessionKey::parse(channel, &Uuid::from_u128(viewer + 1).to_string(), None).unwrap()
     }
 
     #[test]
     fn beats_of_who_is_in_are_free_and_new_ones_are_held_to_the_burst() {
-        let beats = Beats::new(PerAddress { sessions_per_channel: 0, ..LIMITS });
+        let beats = SessionLimiter::new(PerAddress { sessions_per_channel: 0, ..LIMITS });
         for round in 0..100 {
             for viewer in 0..5 {
                 assert_eq!(beats.admit(address(1), &who("ana", viewer), LEASE, round == 0), Ok(()));
             }
         }
-        assert!(matches!(beats.admit(address(1), &who("ana", 6), LEASE, false), Err(Over::Joins(_))));
+        assert!(matches!(
+            beats.admit(address(1), &who("ana", 6), LEASE, false),
+            Err(LimitExceeded::Joins(_))
+        ));
         assert_eq!(beats.admit(address(2), &who("ana", 6), LEASE, false), Ok(()), "others are unharmed");
     }
 
     #[test]
     fn a_channel_takes_so_many_sessions_of_one_address_until_some_leave() {
-        let beats = Beats::new(PerAddress { joins_burst: 0, ..LIMITS });
+        let beats = SessionLimiter::new(PerAddress { joins_burst: 0, ..LIMITS });
         for viewer in 0..3 {
             beats.admit(address(1), &who("ana", viewer), LEASE, false).unwrap();
         }
-        assert_eq!(beats.admit(address(1), &who("ana", 3), LEASE, false), Err(Over::Sessions));
+        assert_eq!(beats.admit(address(1), &who("ana", 3), LEASE, false), Err(LimitExceeded::Sessions));
         assert!(beats.leave(address(1), &who("ana", 0)));
         assert_eq!(beats.admit(address(1), &who("ana", 3), LEASE, false), Ok(()));
         // One whose lease has ended makes room too.
@@ -242,18 +251,21 @@ mod tests {
 
     #[test]
     fn new_channels_are_held_to_a_rate_and_those_with_viewers_are_not() {
-        let beats = Beats::new(PerAddress { joins_burst: 0, ..LIMITS });
+        let beats = SessionLimiter::new(PerAddress { joins_burst: 0, ..LIMITS });
         for channel in ["a", "b"] {
             assert_eq!(beats.admit(address(1), &who(channel, 0), LEASE, true), Ok(()));
         }
-        assert!(matches!(beats.admit(address(1), &who("c", 0), LEASE, true), Err(Over::Channels(_))));
+        assert!(matches!(
+            beats.admit(address(1), &who("c", 0), LEASE, true),
+            Err(LimitExceeded::Channels(_))
+        ));
         assert_eq!(beats.admit(address(1), &who("d", 0), LEASE, false), Ok(()));
         assert_eq!(beats.admit(address(1), &who("a", 1), LEASE, true), Ok(()), "it is not new any more");
     }
 
     #[test]
     fn what_was_refused_or_is_over_takes_no_memory() {
-        let beats = Beats::new(LIMITS);
+        let beats = SessionLimiter::new(LIMITS);
         for number in 0..10_000 {
             let _refused = beats.admit(address(1), &who(&format!("c{number}"), number), Duration::ZERO, true);
         }
@@ -266,13 +278,13 @@ mod tests {
     fn viewers_with_one_session_id_are_as_many_as_they_are() {
         let mix = |viewer: u128, session: u128| {
             let id = |number: u128| Uuid::from_u128(number + 1).to_string();
-            Who::parse("ana", &id(viewer), Some(&id(session))).unwrap()
+            SessionKey::parse("ana", &id(viewer), Some(&id(session))).unwrap()
         };
-        let beats = Beats::new(PerAddress { sessions_per_channel: 0, ..LIMITS });
+        let beats = SessionLimiter::new(PerAddress { sessions_per_channel: 0, ..LIMITS });
         let admitted =
             (0..100).filter(|nth| beats.admit(address(1), &mix(*nth, 7), LEASE, false).is_ok()).count();
         assert!((5..10).contains(&admitted), "{admitted}");
-        let beats = Beats::new(PerAddress { joins_burst: 0, ..LIMITS });
+        let beats = SessionLimiter::new(PerAddress { joins_burst: 0, ..LIMITS });
         let admitted =
             (0..100).filter(|nth| beats.admit(address(1), &mix(*nth, 7), LEASE, false).is_ok()).count();
         assert_eq!(admitted, 3);
@@ -280,7 +292,7 @@ mod tests {
 
     #[test]
     fn leaves_of_who_was_let_in_are_free_and_others_are_held_to_the_rate() {
-        let beats = Beats::new(PerAddress { sessions_per_channel: 0, ..LIMITS });
+        let beats = SessionLimiter::new(PerAddress { sessions_per_channel: 0, ..LIMITS });
         for viewer in 0..5 {
             beats.admit(address(1), &who("ana", viewer), LEASE, false).unwrap();
         }
@@ -292,7 +304,7 @@ mod tests {
 
     #[test]
     fn the_store_is_not_asked_without_end() {
-        let beats = Beats::new(LIMITS);
+        let beats = SessionLimiter::new(LIMITS);
         let asked = (0..20_000).filter(|_| beats.try_store(address(1)).is_ok()).count();
         assert!((4_000..10_000).contains(&asked), "{asked}");
         assert!(beats.try_store(address(2)).is_ok());
@@ -300,7 +312,7 @@ mod tests {
 
     #[test]
     fn the_networks_of_a_site_share_eight_times_the_sessions() {
-        let beats = Beats::new(PerAddress { joins_burst: 0, ..LIMITS });
+        let beats = SessionLimiter::new(PerAddress { joins_burst: 0, ..LIMITS });
         let network = |number: u16| Address::from(IpAddr::from([0x2001, 0xdb8, 1, number, 0, 0, 0, 1]));
         let admitted = (0..100_u16)
             .filter(|nth| beats.admit(network(*nth), &who("ana", u128::from(*nth)), LEASE, false).is_ok());
@@ -315,13 +327,13 @@ mod tests {
             sessions_per_channel: 0,
             new_channels_per_minute: 0,
         };
-        let beats = Beats::new(none);
+        let beats = SessionLimiter::new(none);
         for viewer in 0..1_000 {
             beats.admit(address(1), &who("ana", viewer), LEASE, true).unwrap();
             assert!(beats.leave(address(1), &who("bob", viewer)));
         }
         assert_eq!(beats.0.near.len(), 0);
-        let beats = Beats::new(PerAddress { new_channels_per_minute: 2, ..none });
+        let beats = SessionLimiter::new(PerAddress { new_channels_per_minute: 2, ..none });
         for viewer in 0..1_000 {
             beats.admit(address(1), &who("ana", viewer), LEASE, true).unwrap();
         }

@@ -15,14 +15,14 @@ use tokio::time::Instant;
 
 use super::{
     connection::{HEAD_LIMIT, IDLE_LIMIT},
-    park::{Elsewhere, LongBody},
+    detach::{DetachedBody, LongBody},
 };
 
 /// What a handler may know of the connection that its request came by; an extension of every request.
 #[derive(Clone)]
-pub struct Link(Arc<LinkState>);
+pub struct ConnectionInfo(Arc<InfoState>);
 
-struct LinkState {
+struct InfoState {
     peer: SocketAddr,
     /// One request at a time has the connection to itself, so that its response can leave the HTTP machinery.
     is_http1: bool,
@@ -42,9 +42,9 @@ struct LinkState {
     head_at: AtomicU64,
 }
 
-impl Link {
+impl ConnectionInfo {
     pub(super) fn new(peer: SocketAddr, is_http1: bool) -> Self {
-        Self(Arc::new(LinkState {
+        Self(Arc::new(InfoState {
             peer,
             is_http1,
             parked: Mutex::default(),
@@ -68,7 +68,7 @@ impl Link {
     pub fn long_body(&self, body: LongBody) -> Body {
         if self.0.is_http1 && !self.0.is_blocked.load(Relaxed) {
             *self.0.parked.lock() = Some(body);
-            Body::new(Elsewhere)
+            Body::new(DetachedBody)
         } else {
             Body::new(body)
         }
@@ -143,7 +143,7 @@ impl Link {
 }
 
 /// A request that is being answered: over HTTP/1.1 until there is a response, over HTTP/2 until its body has ended.
-pub(super) struct UnderWay(Link);
+pub(super) struct UnderWay(ConnectionInfo);
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
