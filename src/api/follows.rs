@@ -1,4 +1,4 @@
-//! How many follow a channel. (Following is no server function: it also is a plain form.)
+//! The number of followers of a channel. (Following is not a server function, because it also takes a form.)
 
 use leptos::{prelude::*, server_fn::codec::GetUrl};
 use serde::{Deserialize, Serialize};
@@ -6,38 +6,38 @@ use serde::{Deserialize, Serialize};
 use super::Problem;
 use crate::domain::ChannelId;
 
-/// Where following is.
+/// The path of the call that follows a channel.
 pub const FOLLOW_PATH: &str = "/api/channel/follow";
 
-/// How many follow a channel.
+/// The number of followers of a channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FollowerCount {
-    /// Which channel.
+    /// The channel.
     pub channel_id: ChannelId,
-    /// How many browsers follow it.
+    /// The number of browsers that follow it.
     pub followers: u32,
 }
 
-/// The answer to a follow.
+/// The response to a follow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Followed {
-    /// Which channel.
+    /// The channel.
     pub channel_id: ChannelId,
     /// Whether the viewer follows it now.
     pub following: bool,
-    /// How many do.
+    /// The number of browsers that follow it.
     pub followers: u32,
 }
 
-/// How many follow a channel.
+/// Returns the number of followers of a channel.
 ///
 /// # Errors
-/// `invalid-channel`; `unavailable` when the store can't tell.
+/// `invalid-channel`; `unavailable` when the store cannot respond.
 #[server(prefix = "/api/channel", endpoint = "followers", input = GetUrl)]
 pub async fn followers(
-    /// The channel asked for.
+    /// The channel.
     #[server(rename = "channelId")]
     channel_id: String,
 ) -> Result<FollowerCount, Problem> {

@@ -1,4 +1,4 @@
-//! The calls that a page makes, as Leptos server functions with stable endpoints.
+//! The API that pages call: Leptos server functions with stable endpoints.
 //!
 //! | function | call |
 //! |---|---|
@@ -9,11 +9,11 @@
 //! | [`live`] | `GET /api/viewer/live?limit=` |
 //! | [`followers`] | `GET /api/channel/followers?channelId=` |
 //!
-//! The browser half sends its beats and leaves itself, without the clients that Leptos makes for these functions: the
-//! readers and writers of JSON in them would be the larger part of what browsers load.
+//! The browser half sends joins, heartbeats and leaves without the clients that Leptos generates, because their JSON
+//! code would be the larger part of the WebAssembly.
 //!
-//! The endpoints are written out, so that pages loaded before a deployment go on working after it. On the server a body
-//! parses its arguments, makes one call of the service, and lets `?` turn the error into a [`Problem`].
+//! The endpoints are explicit, so that pages loaded before a deployment keep working after it. On the server, the body
+//! of a function parses its arguments, calls the service, and returns errors as a [`Problem`].
 
 #![warn(missing_docs)]
 

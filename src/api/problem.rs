@@ -1,6 +1,6 @@
-//! What a caller is told when a call fails: a problem document (RFC 9457) with a stable code.
+//! Errors of the API: problem documents (RFC 9457) with stable codes.
 //!
-//! Nothing of the inside shows in one: no type name, no message of Redis.
+//! A problem reveals no internals, such as type names or messages of Redis.
 
 use std::{fmt, time::Duration};
 
@@ -12,42 +12,42 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{channel::InvalidChannel, viewer::InvalidSessionKey};
 
-/// Why a call failed. Callers may rely on these words; each has one HTTP status.
+/// Why a call failed. Codes are stable, and each has one HTTP status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Code {
-    /// 400: the body or query is not what the call takes.
+    /// 400: the request is not valid HTTP, or its body or query does not match the call.
     Malformed,
-    /// 400: not a channel name.
+    /// 400: the text is not a channel name.
     InvalidChannel,
-    /// 400: a viewer or session id that is no UUID, or nil.
+    /// 400: a viewer or session id is not a UUID, or is nil.
     InvalidViewer,
-    /// 403: the request comes from the scripts of a site that may not count viewers here.
+    /// 403: the request comes from a script of a site that may not change anything here.
     OriginNotAllowed,
-    /// 404: there is no such call.
+    /// 404: the endpoint does not exist.
     NotFound,
-    /// 405: the call exists with another method, named in `Allow`.
+    /// 405: the endpoint takes other methods, which `Allow` names.
     MethodNotAllowed,
     /// 408: the body did not arrive in time.
     RequestTimeout,
-    /// 413: the body is over the limit.
+    /// 413: the body is larger than the limit.
     BodyTooLarge,
-    /// 415: the body is not declared as JSON.
+    /// 415: the endpoint does not take the `Content-Type` of the body.
     UnsupportedMediaType,
-    /// 429: more than one address may have; `Retry-After` says when to come back.
+    /// 429: the address has reached a limit. `Retry-After` says when to retry.
     LimitReached,
-    /// 431: the request line and headers are over the limit.
+    /// 431: the request line and headers are larger than the limit.
     HeadTooLarge,
-    /// 500: a fault of ours.
+    /// 500: a fault in the server.
     Internal,
-    /// 503: this node has as much as it may have; `Retry-After` says when to come back.
+    /// 503: this node has reached a limit. `Retry-After` says when to retry.
     Overloaded,
-    /// 503: the store can't answer, or the server is going down; try again.
+    /// 503: the store cannot respond, the count is unknown, or the server is shutting down. Retry.
     Unavailable,
 }
 
 impl Code {
-    /// Every code, in the order of their statuses.
+    /// All codes, ordered by status.
     pub const ALL: [Self; 14] = [
         Self::Malformed,
         Self::InvalidChannel,
@@ -65,7 +65,7 @@ impl Code {
         Self::Unavailable,
     ];
 
-    /// Its HTTP status.
+    /// The HTTP status.
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
@@ -83,23 +83,23 @@ impl Code {
         }
     }
 
-    /// A sentence for people.
+    /// A short text for people.
     const fn title(self) -> &'static str {
         match self {
-            Self::Malformed => "The request is not what this call takes",
-            Self::InvalidChannel => "That is no channel name",
-            Self::InvalidViewer => "That is no viewer or session id",
-            Self::OriginNotAllowed => "That site may not do this",
-            Self::NotFound => "There is no such call",
-            Self::MethodNotAllowed => "This call takes another method",
-            Self::RequestTimeout => "The body did not arrive in time",
-            Self::BodyTooLarge => "The body is too large",
-            Self::UnsupportedMediaType => "This call takes JSON",
-            Self::LimitReached => "That is more than one address may have",
-            Self::HeadTooLarge => "The request line and headers are too large",
-            Self::Internal => "Something failed here",
-            Self::Overloaded => "This server has all that it can take",
-            Self::Unavailable => "Not available just now",
+            Self::Malformed => "Malformed request",
+            Self::InvalidChannel => "Invalid channel name",
+            Self::InvalidViewer => "Invalid viewer or session id",
+            Self::OriginNotAllowed => "Origin not allowed",
+            Self::NotFound => "Unknown endpoint",
+            Self::MethodNotAllowed => "Method not allowed",
+            Self::RequestTimeout => "Request body timed out",
+            Self::BodyTooLarge => "Request body too large",
+            Self::UnsupportedMediaType => "Unsupported media type",
+            Self::LimitReached => "Limit reached for this address",
+            Self::HeadTooLarge => "Request line and headers too large",
+            Self::Internal => "Internal server error",
+            Self::Overloaded => "Server overloaded",
+            Self::Unavailable => "Temporarily unavailable",
         }
     }
 }
@@ -107,17 +107,17 @@ impl Code {
 /// A problem document: `{"type","title","status","code","detail"?}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// Always `about:blank`: the code says it all.
+    /// Always `about:blank`: the code identifies the problem.
     #[serde(rename = "type")]
     kind: String,
     title: String,
     status: u16,
-    /// What went wrong, for programs.
+    /// The cause, for programs.
     pub code: Code,
-    /// What went wrong, for whoever debugs the caller.
+    /// The cause, for developers of clients.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
-    /// Seconds to wait before the next try; also in `Retry-After`.
+    /// Seconds to wait before a retry, as in `Retry-After`.
     #[serde(skip_serializing_if = "Option::is_none", rename = "retryAfter")]
     pub retry_after: Option<u32>,
 }
@@ -126,7 +126,7 @@ impl Problem {
     /// The media type of problem documents.
     pub const MEDIA_TYPE: &str = "application/problem+json";
 
-    /// The problem with this code.
+    /// A problem with this code.
     #[must_use]
     pub fn new(code: Code) -> Self {
         Self {
@@ -139,19 +139,19 @@ impl Problem {
         }
     }
 
-    /// Adds what a caller's developer wants to know.
+    /// Adds a detail for developers of clients.
     #[must_use]
     pub fn detail(self, detail: impl Into<String>) -> Self {
         Self { detail: Some(detail.into()), ..self }
     }
 
-    /// Asks for a pause before the next try.
+    /// Asks the client to wait before a retry.
     #[must_use]
     pub fn retry_after(self, seconds: u32) -> Self {
         Self { retry_after: Some(seconds), ..self }
     }
 
-    /// Asks for a pause that is over once `wait` has passed.
+    /// Asks the client to wait for at least `wait`, in whole seconds, before a retry.
     #[must_use]
     pub fn retry_once_over(self, wait: Duration) -> Self {
         self.retry_after(u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1))
@@ -195,7 +195,7 @@ impl FromServerFnError for Problem {
     }
 }
 
-/// How problems are written: as JSON.
+/// The encoding of problems in server functions: JSON.
 #[derive(Debug)]
 pub struct ProblemJson;
 
@@ -232,7 +232,7 @@ mod tests {
         let problem = Problem::new(Code::InvalidChannel);
         assert_eq!(
             serde_json::to_string(&problem).unwrap(),
-            r#"{"type":"about:blank","title":"That is no channel name","status":400,"code":"invalid-channel"}"#
+            r#"{"type":"about:blank","title":"Invalid channel name","status":400,"code":"invalid-channel"}"#
         );
         let problem = Problem::new(Code::Unavailable).detail("why").retry_after(2);
         let json = serde_json::to_string(&problem).unwrap();

@@ -1,4 +1,4 @@
-//! Join, heartbeat, leave and count.
+//! Server functions of viewers: join, heartbeat, leave, count and live channels.
 
 use leptos::{
     prelude::*,
@@ -12,108 +12,108 @@ use serde::{Deserialize, Serialize};
 use super::Problem;
 use crate::domain::CountUpdate;
 
-/// Where [`join`] is.
+/// The path of [`join`].
 pub const JOIN_PATH: &str = <Join as ServerFn>::PATH;
 
-/// Where [`heartbeat`] is.
+/// The path of [`heartbeat`].
 pub const HEARTBEAT_PATH: &str = <Heartbeat as ServerFn>::PATH;
 
-/// Where [`leave`] is.
+/// The path of [`leave`].
 pub const LEAVE_PATH: &str = <Leave as ServerFn>::PATH;
 
-/// The answer to a join.
+/// The response to a join.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JoinResponse {
-    /// Who joined: as asked, or a new id if the caller had none.
+    /// The id of the request, or a new id if it had none.
     pub viewer_id: String,
-    /// Which page of the viewer; the viewer's own id for callers that know no sessions.
+    /// The session id of the request, or the viewer's id if it had none.
     pub session_id: String,
-    /// Viewers of the channel, this one included; `null` when unknown.
+    /// Viewers of the channel, this one included. `null`: unknown.
     pub count: Option<u32>,
-    /// Whether the count is the last good one instead of a current one.
+    /// Whether the count is the last good one, or unknown.
     pub stale: bool,
-    /// How often to beat, at most, in milliseconds.
+    /// The longest time between two heartbeats, in milliseconds.
     pub heartbeat_interval_ms: u32,
 }
 
-/// The answer to a heartbeat.
+/// The response to a heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HeartbeatResponse {
-    /// Viewers of the channel; `null` when unknown.
+    /// Viewers of the channel. `null`: unknown.
     pub count: Option<u32>,
-    /// Whether the count is the last good one instead of a current one.
+    /// Whether the count is the last good one, or unknown.
     pub stale: bool,
-    /// Whether the session is counted; it is not if it left within the last 10 s and has not joined again.
+    /// Whether the session is counted. False if it left within the last 10 s and has not joined again, and for robots.
     pub active: bool,
 }
 
-/// The answer to a leave.
+/// The response to a leave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaveResponse {
-    /// Always true: leaving what is unknown succeeds too.
+    /// Always true: leaving an unknown session succeeds.
     pub ok: bool,
 }
 
 /// The channels that have viewers now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveChannels {
-    /// Most viewers first; those with as many by name.
+    /// Most viewers first, then by name.
     pub channels: Vec<CountUpdate>,
 }
 
-/// Starts a session of a viewer in a channel. Repeating it changes nothing.
+/// Starts a session of a viewer in a channel. Idempotent.
 ///
 /// # Errors
-/// `invalid-channel`, `invalid-viewer`, `limit-reached`; `unavailable` when the server is going down.
+/// `invalid-channel`, `invalid-viewer`, `limit-reached`; `unavailable` when the server is shutting down.
 #[server(prefix = "/api/viewer", endpoint = "join", input = Json)]
 pub async fn join(
-    /// The channel watched.
+    /// The watched channel.
     #[server(rename = "channelId")]
     channel_id: String,
-    /// Who watches; a new id is made for whom comes without.
+    /// The viewer. Default: a new id.
     #[server(rename = "viewerId")]
     viewer_id: Option<String>,
-    /// Which page of the viewer; without one, the viewer's id is taken for it.
+    /// The page of the viewer. Default: the viewer's id.
     #[server(rename = "sessionId")]
     session_id: Option<String>,
-    /// Whether the page is out of sight, so that its timers are slow and its lease has to be longer.
+    /// Whether the page is hidden. Browsers slow down the timers of hidden pages, so their lease is longer.
     hidden: Option<bool>,
 ) -> Result<JoinResponse, Problem> {
     use crate::{
         domain::SessionKey,
         server::{http::caller::Caller, presence::Presence},
     };
-    let visitor = expect_context::<Caller>();
+    let caller = expect_context::<Caller>();
     let viewer_id = viewer_id.unwrap_or_else(Presence::new_viewer_id);
     let who = SessionKey::parse(&channel_id, &viewer_id, session_id.as_deref())?;
-    let beat = visitor.join(&who, hidden.unwrap_or_default()).await?;
+    let beat = caller.join(&who, hidden.unwrap_or_default()).await?;
     Ok(JoinResponse {
         viewer_id: who.viewer.to_string(),
         session_id: who.session.to_string(),
         count: beat.count.value,
         stale: beat.count.stale,
-        heartbeat_interval_ms: visitor.presence.heartbeat_interval_ms(),
+        heartbeat_interval_ms: caller.presence.heartbeat_interval_ms(),
     })
 }
 
-/// Keeps a session counted. One that the store does not know is created.
+/// Keeps a session counted. An unknown session is created.
 ///
 /// # Errors
-/// `invalid-channel`, `invalid-viewer`, `limit-reached`; `unavailable` when the server is going down.
+/// `invalid-channel`, `invalid-viewer`, `limit-reached`; `unavailable` when the server is shutting down.
 #[server(prefix = "/api/viewer", endpoint = "heartbeat", input = Json)]
 pub async fn heartbeat(
-    /// The channel watched.
+    /// The watched channel.
     #[server(rename = "channelId")]
     channel_id: String,
-    /// Who watches.
+    /// The viewer.
     #[server(rename = "viewerId")]
     viewer_id: String,
-    /// Which page of the viewer; without one, the viewer's id is taken for it.
+    /// The page of the viewer. Default: the viewer's id.
     #[server(rename = "sessionId")]
     session_id: Option<String>,
-    /// Whether the page is out of sight, so that its timers are slow and its lease has to be longer.
+    /// Whether the page is hidden. Browsers slow down the timers of hidden pages, so their lease is longer.
     hidden: Option<bool>,
 ) -> Result<HeartbeatResponse, Problem> {
     use crate::{domain::SessionKey, server::http::caller::Caller};
@@ -122,19 +122,19 @@ pub async fn heartbeat(
     Ok(HeartbeatResponse { count: beat.count.value, stale: beat.count.stale, active: beat.active })
 }
 
-/// Ends a session; the viewer is gone with the last one.
+/// Ends a session. The viewer is no longer counted after its last session has ended.
 ///
 /// # Errors
-/// `invalid-channel`, `invalid-viewer`; `unavailable` when the server is going down.
+/// `invalid-channel`, `invalid-viewer`, `limit-reached`; `unavailable` when the server is shutting down.
 #[server(prefix = "/api/viewer", endpoint = "leave", input = Json)]
 pub async fn leave(
-    /// The channel watched.
+    /// The watched channel.
     #[server(rename = "channelId")]
     channel_id: String,
-    /// Who watches.
+    /// The viewer.
     #[server(rename = "viewerId")]
     viewer_id: String,
-    /// Which page of the viewer; without one, the viewer's id is taken for it.
+    /// The page of the viewer. Default: the viewer's id.
     #[server(rename = "sessionId")]
     session_id: Option<String>,
 ) -> Result<LeaveResponse, Problem> {
@@ -144,13 +144,13 @@ pub async fn leave(
     Ok(LeaveResponse { ok: true })
 }
 
-/// The count of a channel. Asking counts nobody.
+/// Returns the count of a channel. Counts nobody.
 ///
 /// # Errors
-/// `invalid-channel`. Over HTTP an unknown count is answered with 503 `unavailable`.
+/// `invalid-channel`. Over HTTP, `unavailable` for an unknown count.
 #[server(prefix = "/api/viewer", endpoint = "count", input = GetUrl)]
 pub async fn count(
-    /// The channel asked for.
+    /// The channel.
     #[server(rename = "channelId")]
     channel_id: String,
 ) -> Result<CountUpdate, Problem> {
@@ -158,21 +158,21 @@ pub async fn count(
     Ok(expect_context::<Presence>().count(&ChannelId::parse(&channel_id)?).await)
 }
 
-/// The channels that have viewers now, most viewers first; 50 unless asked otherwise, and 1,000 at most.
+/// Returns the channels that have viewers now, most viewers first.
 ///
 /// # Errors
-/// `malformed` for another limit; `unavailable` when the store can't tell.
+/// `malformed` for a limit outside of 1 to 1,000; `unavailable` when the store cannot respond.
 #[server(prefix = "/api/viewer", endpoint = "live", input = GetUrl)]
 pub async fn live(
-    /// How many, at most.
+    /// The most channels to return. Default: 50.
     limit: Option<usize>,
 ) -> Result<LiveChannels, Problem> {
     use super::Code;
     use crate::server::presence::Presence;
-    const MOST: usize = 1_000;
+    const MAX_LIMIT: usize = 1_000;
     let limit = limit.unwrap_or(50);
-    if !(1..=MOST).contains(&limit) {
-        return Err(Problem::new(Code::Malformed).detail(format!("limit is 1 to {MOST}")));
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(Problem::new(Code::Malformed).detail(format!("limit must be 1 to {MAX_LIMIT}")));
     }
     Ok(LiveChannels { channels: expect_context::<Presence>().live(limit).await? })
 }

@@ -1,4 +1,5 @@
-//! The count as an image and as JSON for shields.io, for wherever there is no script: READMEs, forums, OBS.
+//! Badges: the count as an SVG image and as JSON for shields.io, for places without scripts such as READMEs, forums and
+//! OBS.
 
 use axum::{
     Json, Router,
@@ -16,17 +17,17 @@ use crate::{
     domain::{ChannelId, Count, Locale, channel::InvalidChannel, count::CountState},
 };
 
-/// For how many seconds a badge may be kept, and shown for longer while a new one is fetched: a crowd that looks at one
-/// README asks the store once in a while.
+/// Caches keep a badge for 5 s and may show it for 30 s more while they fetch a new one, so a popular README causes few
+/// reads of the store.
 const CACHING: &str = "public, max-age=5, s-maxage=5, stale-while-revalidate=30";
 
-/// `/badge/{channel}.svg` and `/badge/{channel}.json`.
+/// The routes `/badge/{channel}.svg` and `/badge/{channel}.json`.
 pub fn routes() -> Router<AppState> {
     Router::new().route("/badge/{file}", get(badge))
 }
 
 #[derive(Deserialize)]
-struct Asked {
+struct BadgeQuery {
     locale: Option<String>,
 }
 
@@ -37,36 +38,37 @@ async fn badge(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Path(file) = file.map_err(|_| InvalidChannel)?;
-    // A name may have dots in it: the last one is ours.
-    let no_badge = || Problem::new(Code::NotFound).detail("a badge is /badge/{channel}.svg or .json");
-    let (name, format) = file.rsplit_once('.').ok_or_else(no_badge)?;
-    let draw = match format {
+    let not_found =
+        || Problem::new(Code::NotFound).detail("expected /badge/{channel}.svg or /badge/{channel}.json");
+    // Channel names may contain dots; the extension follows the last one.
+    let (name, format) = file.rsplit_once('.').ok_or_else(not_found)?;
+    let render = match format {
         "svg" => svg,
         "json" => json,
-        _ => return Err(no_badge()),
+        _ => return Err(not_found()),
     };
     let channel = ChannelId::parse(name)?;
-    let asked = Query::<Asked>::try_from_uri(&uri).ok().and_then(|Query(asked)| asked.locale);
-    let wished = asked.as_deref().and_then(Locale::from_tag);
-    let locale = wished.unwrap_or_else(|| accepted(&headers));
+    let requested = Query::<BadgeQuery>::try_from_uri(&uri).ok().and_then(|Query(query)| query.locale);
+    let requested = requested.as_deref().and_then(Locale::from_tag);
+    let locale = requested.unwrap_or_else(|| preferred_locale(&headers));
 
     let count = presence.count(&channel).await.count();
-    let mut response = draw(&channel, count, locale);
+    let mut response = render(&channel, count, locale);
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(CACHING));
     headers.insert("cross-origin-resource-policy", HeaderValue::from_static("cross-origin"));
-    if wished.is_none() {
+    if requested.is_none() {
         headers.insert(header::VARY, HeaderValue::from_static("accept-language"));
     }
     Ok(response)
 }
 
-fn accepted(headers: &HeaderMap) -> Locale {
+fn preferred_locale(headers: &HeaderMap) -> Locale {
     let header = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
     Locale::from_accept_language(header.unwrap_or_default())
 }
 
-/// The colours of the page's badge.
+/// The colors of the badge on channel pages.
 const fn color(state: CountState) -> &'static str {
     match state {
         CountState::Live => "#dc2626",
@@ -74,7 +76,7 @@ const fn color(state: CountState) -> &'static str {
     }
 }
 
-/// What <https://shields.io/badges/endpoint-badge> takes.
+/// The JSON that <https://shields.io/badges/endpoint-badge> reads.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Shield {
@@ -97,12 +99,13 @@ fn json(_channel: &ChannelId, count: Count, locale: Locale) -> Response {
     Json(shield).into_response()
 }
 
-/// The page's badge with its words: dot, eye, "5 espectadores". Without styles, which policies may refuse.
+/// The badge of channel pages as an image: dot, eye, "5 espectadores". It uses attributes instead of styles, because a
+/// content security policy may block styles.
 fn svg(channel: &ChannelId, count: Count, locale: Locale) -> Response {
     let text = count.value.map_or_else(|| "—".to_owned(), |viewers| locale.viewers(Some(viewers)));
     let label = locale.viewers(count.value);
     let (state, color) = (count.state().as_str(), color(count.state()));
-    // The text is fitted into its place, whatever font there is.
+    // `textLength` fits the text into its space in any font.
     let length = text_length(&text);
     let width = 58 + length;
     let dot = match count.state() {
@@ -115,8 +118,8 @@ fn svg(channel: &ChannelId, count: Count, locale: Locale) -> Response {
     ([(header::CONTENT_TYPE, "image/svg+xml; charset=utf-8")], image).into_response()
 }
 
-/// How long a text is at 14 px in Helvetica, of which other fonts are near: the advance widths of what badges say, in
-/// thousandths of the size.
+/// The width of a text in Helvetica at 14 px, rounded up to whole pixels. The table holds the advance widths of the
+/// characters in badges, in thousandths of the font size.
 fn text_length(text: &str) -> u32 {
     let advance = |c: char| match c {
         'i' => 222,

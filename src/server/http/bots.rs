@@ -1,20 +1,20 @@
-//! Robots that say what they are.
+//! Detection of robots that announce themselves in `User-Agent`.
 
-/// Words of which every announced robot has at least one in its `User-Agent`.
+/// Words that mark a robot's `User-Agent`.
 const WORDS: [&str; 8] =
     ["bot", "crawl", "spider", "slurp", "facebookexternalhit", "mediapartners", "preview", "archiver"];
 
-/// Makers of phones whose names hold such a word.
+/// Phone brands whose names contain one of these words.
 const PHONES: [&str; 1] = ["cubot"];
 
 /// Whether a `User-Agent` announces a robot.
 #[must_use]
 pub fn announces_itself(user_agent: &str) -> bool {
-    let mut name = user_agent.to_ascii_lowercase();
+    let mut user_agent = user_agent.to_ascii_lowercase();
     for phone in PHONES {
-        name = name.replace(phone, "");
+        user_agent = user_agent.replace(phone, "");
     }
-    WORDS.iter().any(|word| name.contains(word))
+    WORDS.iter().any(|word| user_agent.contains(word))
 }
 
 #[cfg(test)]
@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn robots_are_told_from_people() {
+    fn robots_are_distinguished_from_browsers() {
         for robot in [
             "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
             "Mozilla/5.0 AppleWebKit/537.36 (KHTML, like Gecko; compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)",
@@ -37,7 +37,7 @@ mod tests {
         ] {
             assert!(announces_itself(robot), "{robot}");
         }
-        for person in [
+        for browser in [
             "",
             "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36",
             "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/126.0.0.0 Safari/537.36",
@@ -45,7 +45,7 @@ mod tests {
             "Mozilla/5.0 (Linux; Android 10; CUBOT_X30) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Mobile Safari/537.36",
             "curl/8.5.0",
         ] {
-            assert!(!announces_itself(person), "{person}");
+            assert!(!announces_itself(browser), "{browser}");
         }
     }
 }

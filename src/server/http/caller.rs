@@ -1,4 +1,4 @@
-//! One caller of the calls that count: the service, behind the limits of the caller's address.
+//! The caller of a join, heartbeat or leave: applies the limits of its address before the service counts anything.
 
 use std::time::Duration;
 
@@ -14,22 +14,22 @@ use crate::{
     domain::SessionKey,
 };
 
-/// A caller. What it may is decided here, what comes of it by [`Presence`].
+/// A caller. This type decides whether a call is admitted; [`Presence`] carries it out.
 #[derive(Clone)]
 pub struct Caller {
-    /// The service.
+    /// The service that counts viewers.
     pub presence: Presence,
-    /// What its address has brought in already.
+    /// The sessions of its address, and their limits.
     pub sessions: SessionLimiter,
-    /// What monitoring is told.
+    /// The metrics of this node.
     pub metrics: Metrics,
     /// Its address.
     pub address: Address,
-    /// It says itself that it is a robot. Robots read, and are not counted.
+    /// Whether its `User-Agent` announces a robot. Robots get the count but are not counted.
     pub is_robot: bool,
 }
 
-/// When to come back with one more session of a channel: some of those that are there will have gone.
+/// `Retry-After` of the limit of sessions per channel. Within this time some sessions usually end.
 const SESSIONS_RETRY: Duration = Duration::from_secs(30);
 
 impl Caller {
@@ -40,7 +40,7 @@ impl Caller {
     pub async fn join(&self, who: &SessionKey, hidden: bool) -> Result<BeatOutcome, Problem> {
         let arrived = Instant::now();
         match self.admit(who, hidden, arrived, Metrics::join).await? {
-            Some(beaten) => Ok(beaten),
+            Some(outcome) => Ok(outcome),
             None => Ok(self.presence.join(who, hidden, arrived).await?),
         }
     }
@@ -52,13 +52,13 @@ impl Caller {
     pub async fn heartbeat(&self, who: &SessionKey, hidden: bool) -> Result<BeatOutcome, Problem> {
         let arrived = Instant::now();
         match self.admit(who, hidden, arrived, Metrics::heartbeat).await? {
-            Some(beaten) => Ok(beaten),
+            Some(outcome) => Ok(outcome),
             None => Ok(self.presence.heartbeat(who, hidden, arrived).await?),
         }
     }
 
-    /// Ends a session. An address that ends more sessions than it brought in ends none but those that the
-    /// store knows.
+    /// Ends a session. If the session was not admitted here and the address has reached its rate of leaves, only a
+    /// session that the store knows is ended.
     ///
     /// # Errors
     /// `limit-reached`, `unavailable`.
@@ -67,32 +67,33 @@ impl Caller {
             self.metrics.leave();
             return Ok(self.presence.leave(who).await?);
         }
-        self.try_store()?;
+        self.take_lookup()?;
         self.metrics.leave();
         Ok(self.presence.leave_known(who).await?)
     }
 
-    /// Takes one question to the store from what an address has when a limit stands against it.
-    fn try_store(&self) -> Result<(), Problem> {
-        self.sessions.try_store(self.address).map_err(|over| self.refused(over))
+    /// Takes one of the store lookups that an address may make for calls over a limit.
+    fn take_lookup(&self) -> Result<(), Problem> {
+        self.sessions.take_lookup(self.address).map_err(|limit| self.refused(limit))
     }
 
-    fn refused(&self, over: LimitExceeded) -> Problem {
-        self.metrics.refused(over.name());
-        refusal(over)
+    /// Counts a rejection and returns its problem.
+    fn refused(&self, limit: LimitExceeded) -> Problem {
+        self.metrics.refused(limit.name());
+        problem(limit)
     }
 
-    /// Decides on a beat, and has it counted if it is accepted. `None`: it goes on as it is. `Some`: all that was to be done
-    /// has been done.
+    /// Applies the limits to a beat. Returns `None` if the beat is admitted and must still be counted. Returns its outcome
+    /// if the beat is complete: a robot's beat, or the renewal of a counted session over a limit.
     async fn admit(
         &self,
         who: &SessionKey,
         hidden: bool,
         arrived: Instant,
-        accepted: fn(&Metrics),
+        count_accepted: fn(&Metrics),
     ) -> Result<Option<BeatOutcome>, Problem> {
         if self.is_robot {
-            self.try_store()?;
+            self.take_lookup()?;
             self.metrics.robot();
             return Ok(Some(BeatOutcome {
                 count: self.presence.count_of(&who.channel).await,
@@ -102,37 +103,35 @@ impl Caller {
         let lease = self.presence.lease(hidden);
         let mut admitted = self.sessions.admit(self.address, who, lease, true);
         if admitted.is_err() {
-            self.try_store()?;
+            self.take_lookup()?;
         }
         if let Err(LimitExceeded::Channels(_)) = admitted
             && self.presence.count_of(&who.channel).await.value.is_some_and(|count| count > 0)
         {
             admitted = self.sessions.admit(self.address, who, lease, false);
         }
-        let Err(over) = admitted else {
-            accepted(&self.metrics);
+        let Err(limit) = admitted else {
+            count_accepted(&self.metrics);
             return Ok(None);
         };
-        // Who is counted already is never refused: this node may have been started a moment ago.
+        // A session that the store counts is never refused: this node may have started a moment ago and not know it.
         match self.presence.renew(who, hidden, arrived).await? {
-            Some(beaten) => {
+            Some(outcome) => {
                 self.sessions.note(self.address, who, lease);
-                accepted(&self.metrics);
-                Ok(Some(beaten))
+                count_accepted(&self.metrics);
+                Ok(Some(outcome))
             }
-            None => Err(self.refused(over)),
+            None => Err(self.refused(limit)),
         }
     }
 }
 
-fn refusal(over: LimitExceeded) -> Problem {
-    let (what, wait) = match over {
-        LimitExceeded::Joins(wait) => ("too many new viewers come from this address", wait),
-        LimitExceeded::Sessions => {
-            ("too many viewers of this channel come from this address", SESSIONS_RETRY)
-        }
-        LimitExceeded::Tries(wait) => ("too many calls of this address are refused", wait),
-        LimitExceeded::Channels(wait) => ("too many new channels are opened from this address", wait),
+fn problem(limit: LimitExceeded) -> Problem {
+    let (detail, wait) = match limit {
+        LimitExceeded::Joins(wait) => ("too many new sessions from this address", wait),
+        LimitExceeded::Sessions => ("too many sessions in this channel from this address", SESSIONS_RETRY),
+        LimitExceeded::Lookups(wait) => ("too many calls over a limit from this address", wait),
+        LimitExceeded::Channels(wait) => ("too many new channels from this address", wait),
     };
-    Problem::new(Code::LimitReached).detail(what).retry_once_over(wait)
+    Problem::new(Code::LimitReached).detail(detail).retry_once_over(wait)
 }

@@ -1,8 +1,9 @@
-//! Which sites' scripts may count viewers, and otherwise change something.
+//! Origin checks: which sites' scripts may count viewers and follow channels.
 //!
-//! A browser names the site that a POST comes from in `Origin`, and scripts can't change that
-//! (<https://fetch.spec.whatwg.org/#origin-header>). Without this rule any page on the web could have its visitors join.
-//! Programs that are no browsers send none, and are let in: they could name any.
+//! A browser names the site that sends a POST in `Origin`, and scripts cannot change that header
+//! (<https://fetch.spec.whatwg.org/#origin-header>). Without this check any page on the web could make its visitors
+//! join. Requests without `Origin` are allowed unless `Sec-Fetch-Site` is `cross-site`: they come from programs, which
+//! could send any value.
 
 use std::sync::Arc;
 
@@ -18,10 +19,10 @@ use crate::{
     server::config::Origin,
 };
 
-/// How long a browser may remember that it may call, in seconds; browsers hold it to two hours at most.
+/// How long browsers may cache a preflight response, in seconds. Chrome caps it at two hours.
 const PREFLIGHT_AGE: u64 = 7200;
 
-/// The origins of others that may do what ours may. Cloning is cheap.
+/// Other origins whose scripts may call what this site's own scripts may call. Cloning is cheap.
 #[derive(Debug, Clone, Default)]
 pub struct Origins(Arc<[Origin]>);
 
@@ -32,25 +33,25 @@ impl FromIterator<Origin> for Origins {
 }
 
 impl Origins {
-    /// Refuses a request that comes from a site which may not change anything.
+    /// Rejects a request that comes from a site whose scripts may not change anything.
     ///
     /// # Errors
     /// `origin-not-allowed`.
     pub fn check(&self, request: &Parts) -> Result<(), Problem> {
         let site = request.headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
         let is_allowed = match request.headers.get(header::ORIGIN) {
-            // What the browser itself says; it holds also where a proxy has rewritten `Host`.
+            // The browser sets this header, so it is right even if a proxy has rewritten `Host`.
             Some(_) if site == Some(b"same-origin") => true,
-            Some(origin) => is_own(origin, request) || self.lists(origin),
+            Some(origin) => is_own(origin, request) || self.contains(origin),
             None => site != Some(b"cross-site"),
         };
         if is_allowed { Ok(()) } else { Err(Problem::new(Code::OriginNotAllowed)) }
     }
 
-    /// Lets the scripts of a listed site read an answer (CORS, <https://fetch.spec.whatwg.org/#http-cors-protocol>).
+    /// Lets the scripts of a listed site read the response (CORS, <https://fetch.spec.whatwg.org/#http-cors-protocol>).
     #[must_use]
-    pub fn let_read(&self, origin: Option<HeaderValue>, mut response: Response) -> Response {
-        if let Some(origin) = origin.filter(|origin| self.lists(origin)) {
+    pub fn allow_reading(&self, origin: Option<HeaderValue>, mut response: Response) -> Response {
+        if let Some(origin) = origin.filter(|origin| self.contains(origin)) {
             let headers = response.headers_mut();
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             headers.insert(header::VARY, HeaderValue::from_static("origin"));
@@ -58,27 +59,27 @@ impl Origins {
         response
     }
 
-    fn lists(&self, origin: &HeaderValue) -> bool {
+    fn contains(&self, origin: &HeaderValue) -> bool {
         self.0.iter().any(|listed| listed.matches(origin.as_bytes()))
     }
 }
 
-/// Whether an origin is the host that the request was sent to. The scheme is left out: behind a proxy it is not known.
+/// Whether an origin has the host and port that the request was sent to. The scheme is not compared: behind a proxy the
+/// server does not know it.
 fn is_own(origin: &HeaderValue, request: &Parts) -> bool {
     let host = request.headers.get(header::HOST).map(HeaderValue::as_bytes);
     let host = host.or_else(|| request.uri.authority().map(|authority| authority.as_str().as_bytes()));
-    let site = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, site)| site);
-    host.zip(site).is_some_and(|(host, site)| host.eq_ignore_ascii_case(site.as_bytes()))
+    let origin_host = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    host.zip(origin_host).is_some_and(|(host, origin)| host.eq_ignore_ascii_case(origin.as_bytes()))
 }
 
-/// What a browser asks before the script of another site may send JSON: whether it may.
+/// Responds to the preflight that a browser sends before a script of another site may send JSON.
 pub async fn preflight(State(state): State<AppState>, headers: HeaderMap) -> Response {
-    let allowed = [
+    let response_headers = [
         (header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST")),
         (header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("content-type")),
         (header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_AGE.into()),
     ];
-    state
-        .origins
-        .let_read(headers.get(header::ORIGIN).cloned(), (StatusCode::NO_CONTENT, allowed).into_response())
+    let response = (StatusCode::NO_CONTENT, response_headers).into_response();
+    state.origins.allow_reading(headers.get(header::ORIGIN).cloned(), response)
 }

@@ -1,4 +1,4 @@
-//! Reads: server functions that are answered without their framing, and some that are none.
+//! The calls that read counts: one channel, many channels, the live channels, and followers. They count nobody.
 
 use std::collections::HashSet;
 
@@ -13,8 +13,8 @@ use leptos::server_fn::ServerFn;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
+    server_fn::{check_media_type, media_type, parse_json, read_body, run},
     state::AppState,
-    viewers::{answer_count, check_media_type, essence, parse, read, run},
 };
 use crate::server::{follows::Follows, presence::Presence};
 use crate::{
@@ -22,16 +22,16 @@ use crate::{
     domain::{ChannelId, CountUpdate, channel::InvalidChannel},
 };
 
-/// The most channels that one call may ask for.
-const MAX_COUNTS: usize = 1_000;
+/// The most channels of one request.
+const MAX_CHANNELS: usize = 1_000;
 
-/// The largest body with so many names of the longest kind, in bytes; `%2C` for each comma takes 67 KB.
-const MAX_LIST: usize = 128 * 1024;
+/// The largest body of a channel list, in bytes. The longest list takes 67 KB as a form with `%2C` for each comma.
+const MAX_LIST_BYTES: usize = 128 * 1024;
 
-/// How the list may be written in a body. A form needs no preflight from other origins.
-const MEDIA_TYPES: [&str; 2] = ["application/x-www-form-urlencoded", "application/json"];
+/// The media types of a channel list. A form needs no preflight from other origins.
+const LIST_MEDIA_TYPES: [&str; 2] = ["application/x-www-form-urlencoded", "application/json"];
 
-/// All of them.
+/// The routes of these calls.
 pub fn routes() -> Router<AppState> {
     Router::new()
         .route("/api/viewer/count/{channelId}", get(count))
@@ -40,9 +40,9 @@ pub fn routes() -> Router<AppState> {
         .route(follows::Followers::PATH, get(followers))
 }
 
-/// The counts of many channels, in the order asked for; unknown ones are null.
+/// The counts of many channels, in the order of the request. An unknown count is null.
 #[derive(Serialize)]
-struct CountsAnswer {
+struct CountsResponse {
     counts: Vec<CountUpdate>,
 }
 
@@ -60,68 +60,77 @@ async fn count(
     State(presence): State<Presence>,
     channel: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
-    answer_count(presence.count(&channel_in_path(channel)?).await)
+    count_response(presence.count(&channel_in_path(channel)?).await)
+}
+
+/// The response to a request for one count: the count, or 503 if it is unknown. A client that reads only the number
+/// must not mistake null for one.
+pub(super) fn count_response(update: CountUpdate) -> Result<Response, Problem> {
+    match update.count {
+        Some(_) => Ok(([(header::CACHE_CONTROL, "no-store")], Json(update)).into_response()),
+        None => Err(Problem::new(Code::Unavailable).detail("the count is currently unknown").retry_after(2)),
+    }
 }
 
 async fn counts(State(presence): State<Presence>, uri: Uri) -> Result<Response, Problem> {
-    let channels = channels_in_query(&uri, MAX_COUNTS)?;
-    Ok(answer_counts(&presence, &channels).await)
+    let channels = channels_in_query(&uri, MAX_CHANNELS)?;
+    Ok(counts_response(&presence, &channels).await)
 }
 
-/// The same for more channels than an address has room for.
+/// Takes the channels from the body: a long list does not fit into a URL.
 async fn counts_of_list(State(presence): State<Presence>, request: Request) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
-    check_media_type(&head.headers, &MEDIA_TYPES)?;
-    let is_json = essence(&head.headers).eq_ignore_ascii_case("application/json");
-    let body = read(body, Some(MAX_LIST)).await?;
+    check_media_type(&head.headers, &LIST_MEDIA_TYPES)?;
+    let is_json = media_type(&head.headers).eq_ignore_ascii_case("application/json");
+    let body = read_body(body, Some(MAX_LIST_BYTES)).await?;
     let channels = if is_json {
-        let ChannelNames { channels } = parse(&body)?;
-        distinct(channels.iter().map(String::as_str), MAX_COUNTS)?
+        let ChannelNames { channels } = parse_json(&body)?;
+        distinct(channels.iter().map(String::as_str), MAX_CHANNELS)?
     } else {
         let ChannelList { channels } = serde_urlencoded::from_bytes(&body)
-            .map_err(|_| Problem::new(Code::Malformed).detail("the body has no channels=a,b,…"))?;
-        distinct(channels.split(','), MAX_COUNTS)?
+            .map_err(|_| Problem::new(Code::Malformed).detail("the body must have channels=a,b,…"))?;
+        distinct(channels.split(','), MAX_CHANNELS)?
     };
-    Ok(answer_counts(&presence, &channels).await)
+    Ok(counts_response(&presence, &channels).await)
 }
 
-async fn answer_counts(presence: &Presence, channels: &[ChannelId]) -> Response {
+async fn counts_response(presence: &Presence, channels: &[ChannelId]) -> Response {
     let counts = presence.count_all(channels).await;
-    ([(header::CACHE_CONTROL, "no-store")], Json(CountsAnswer { counts })).into_response()
+    ([(header::CACHE_CONTROL, "no-store")], Json(CountsResponse { counts })).into_response()
 }
 
 async fn live(State(presence): State<Presence>, uri: Uri) -> Result<Response, Problem> {
-    let arguments = query::<viewers::Live>(&uri, "limit is a whole number")?;
-    let answer = run(presence, arguments).await?;
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+    let arguments = query::<viewers::Live>(&uri, "limit must be a whole number")?;
+    let response = run(presence, arguments).await?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(response)).into_response())
 }
 
 async fn followers(State(follows): State<Follows>, uri: Uri) -> Result<Response, Problem> {
-    let arguments = query::<follows::Followers>(&uri, "the query has no channelId, or more than one")?;
-    let answer = run(follows, arguments).await?;
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+    let arguments = query::<follows::Followers>(&uri, "the query must have exactly one channelId")?;
+    let response = run(follows, arguments).await?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(response)).into_response())
 }
 
-/// The channel in a path. What can't even be decoded is no channel either.
+/// The channel in a path. A path that cannot be decoded has no valid channel.
 pub(super) fn channel_in_path(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<ChannelId, InvalidChannel> {
     ChannelId::parse(&path.map_err(|_| InvalidChannel)?.0)
 }
 
-/// The channels in `?channels=a,b,…`, each once, in the order of their first mention.
+/// The channels in `?channels=a,b,…`: each once, in the order of first occurrence.
 pub(super) fn channels_in_query(uri: &Uri, most: usize) -> Result<Vec<ChannelId>, Problem> {
-    let ChannelList { channels } = query(uri, "the query has no channels=a,b,…")?;
+    let ChannelList { channels } = query(uri, "the query must have channels=a,b,…")?;
     distinct(channels.split(','), most)
 }
 
-/// These channels, each once, in the order of their first mention.
+/// Parses channel names. Returns each channel once, in the order of first occurrence.
 fn distinct<'a>(
     names: impl Iterator<Item = &'a str> + Clone,
     most: usize,
 ) -> Result<Vec<ChannelId>, Problem> {
     if names.clone().take(most + 1).count() > most {
-        return Err(Problem::new(Code::Malformed).detail(format!("{most} channels at most")));
+        return Err(Problem::new(Code::Malformed).detail(format!("at most {most} channels are allowed")));
     }
     let mut seen = HashSet::new();
     let mut parsed = names.map(ChannelId::parse).collect::<Result<Vec<_>, _>>()?;
@@ -129,8 +138,7 @@ fn distinct<'a>(
     Ok(parsed)
 }
 
-fn query<T: DeserializeOwned>(uri: &Uri, otherwise: &str) -> Result<T, Problem> {
-    let Query(query) =
-        Query::try_from_uri(uri).map_err(|_| Problem::new(Code::Malformed).detail(otherwise))?;
+fn query<T: DeserializeOwned>(uri: &Uri, detail: &str) -> Result<T, Problem> {
+    let Query(query) = Query::try_from_uri(uri).map_err(|_| Problem::new(Code::Malformed).detail(detail))?;
     Ok(query)
 }

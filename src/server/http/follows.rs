@@ -1,10 +1,12 @@
-//! `POST /api/channel/follow`: from a page's script as JSON, and as the plain form that the button is without one.
-//! `GET /api/channel/follow/{channelId}` tells a script whether its browser follows. The viewer's id comes in a header there,
-//! since addresses are kept in logs.
+//! The calls that follow a channel and that tell whether a browser follows it.
 //!
-//! Who follows: a script says it (`viewerId`). A form can't, since no page of the server holds an id; there a cookie tells,
-//! which scripts can't read and which is sent to this call alone. The last follow of a browser, of either kind, has set
-//! it, so that a browser is one follower, however it follows.
+//! - `POST /api/channel/follow` takes JSON from scripts, and a form from the button of pages without scripts.
+//! - `GET /api/channel/follow/{channelId}` tells a script whether its browser follows. The viewer id is in a header,
+//!   because URLs end up in logs.
+//!
+//! A script names the follower with `viewerId`. A form cannot, since the server's pages contain no viewer id; the
+//! cookie `aforo_follower` names it instead. Scripts cannot read the cookie, and browsers send it to these paths only.
+//! After every follow the cookie holds the follower's id, so a browser is one follower whichever way it follows.
 
 use axum::{
     Extension, Json, Router,
@@ -18,8 +20,8 @@ use uuid::Uuid;
 
 use super::{
     cors,
+    server_fn::{check_media_type, media_type, parse_json, read_body},
     state::AppState,
-    viewers::{check_media_type, essence, parse, read},
 };
 use crate::server::{follows::Followed, listen::ConnectionInfo};
 use crate::{
@@ -27,93 +29,97 @@ use crate::{
     domain::{ChannelId, ViewerId, viewer::InvalidSessionKey},
 };
 
-/// The cookie's name.
+/// The name of the cookie.
 const COOKIE: &str = "aforo_follower";
 
-/// For how long a browser keeps it, in seconds: 400 days, the longest that browsers allow.
+/// `Max-Age` of the cookie in seconds: 400 days, the most that browsers allow.
 const COOKIE_AGE: u32 = 34_560_000;
 
-/// Whose following is asked for.
+/// The header with the viewer id.
 const VIEWER_HEADER: HeaderName = HeaderName::from_static("aforo-viewer");
 
-/// The calls.
+/// The routes of these calls.
 pub fn routes() -> Router<AppState> {
     Router::new()
-        .route(follows::FOLLOW_PATH, post(call).options(cors::preflight))
-        .route("/api/channel/follow/{channelId}", get(ask))
+        .route(follows::FOLLOW_PATH, post(follow).options(cors::preflight))
+        .route("/api/channel/follow/{channelId}", get(is_following))
 }
 
-/// Whether this browser follows a channel, by either of the ids that it may have followed by.
-async fn ask(State(state): State<AppState>, Path(channel): Path<String>, headers: HeaderMap) -> Response {
-    is_following(&state, &channel, &headers).await.into_response()
-}
-
-async fn is_following(state: &AppState, channel: &str, headers: &HeaderMap) -> Result<Response, Problem> {
-    let channel = ChannelId::parse(channel)?;
+/// Tells whether this browser follows a channel with the id in the header or the id in the cookie.
+async fn is_following(
+    State(state): State<AppState>,
+    Path(channel): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let channel = ChannelId::parse(&channel)?;
     let viewer = headers.get(VIEWER_HEADER).map(|id| ViewerId::parse(id.to_str().unwrap_or_default()));
     let viewer = viewer.transpose().map_err(InvalidSessionKey::from)?;
-    let ids = [viewer, viewer_of_cookie(headers)].into_iter().flatten();
+    let ids = [viewer, viewer_of_cookie(&headers)].into_iter().flatten();
     let Followed { following, followers } = state.follows.of(&channel, ids).await?;
-    let answer = Json(follows::Followed { channel_id: channel, following, followers });
-    Ok(([(header::CACHE_CONTROL, "no-store")], answer).into_response())
+    let response = Json(follows::Followed { channel_id: channel, following, followers });
+    Ok(([(header::CACHE_CONTROL, "no-store")], response).into_response())
 }
 
-/// What a script sends. `follow` is what is wished; without it, the opposite of what was.
+/// The JSON that a script sends. `follow` is the wanted state; without it, the call toggles.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Call {
+struct FollowRequest {
     channel_id: String,
     viewer_id: String,
     follow: Option<bool>,
 }
 
-/// What the form sends.
+/// The fields of the form.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Form {
+struct FollowForm {
     channel_id: String,
     follow: Option<bool>,
 }
 
-const FORM: &str = "application/x-www-form-urlencoded";
+const FORM_TYPE: &str = "application/x-www-form-urlencoded";
 
-async fn call(
+async fn follow(
     State(state): State<AppState>,
-    Extension(link): Extension<ConnectionInfo>,
+    Extension(connection): Extension<ConnectionInfo>,
     request: Request,
 ) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let response = follow(&state, &link, request).await.into_response();
-    state.origins.let_read(origin, response)
+    let response = try_follow(&state, &connection, request).await.into_response();
+    state.origins.allow_reading(origin, response)
 }
 
-async fn follow(state: &AppState, link: &ConnectionInfo, request: Request) -> Result<Response, Problem> {
+async fn try_follow(
+    state: &AppState,
+    connection: &ConnectionInfo,
+    request: Request,
+) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     state.origins.check(&parts)?;
-    check_media_type(&parts.headers, &["application/json", FORM])?;
-    let is_form = essence(&parts.headers).eq_ignore_ascii_case(FORM);
-    let (body, earlier) = (read(body, state.body_limit).await?, viewer_of_cookie(&parts.headers));
+    check_media_type(&parts.headers, &["application/json", FORM_TYPE])?;
+    let is_form = media_type(&parts.headers).eq_ignore_ascii_case(FORM_TYPE);
+    let (body, earlier) = (read_body(body, state.body_limit).await?, viewer_of_cookie(&parts.headers));
 
-    let (channel, viewer, wish) = if is_form {
-        let form: Form = serde_urlencoded::from_bytes(&body)
+    let (channel, viewer, wanted) = if is_form {
+        let form: FollowForm = serde_urlencoded::from_bytes(&body)
             .map_err(|error| Problem::new(Code::Malformed).detail(error.to_string()))?;
         let viewer = earlier.or_else(|| ViewerId::new(Uuid::new_v4())).ok_or(Problem::new(Code::Internal))?;
         (ChannelId::parse(&form.channel_id)?, viewer, form.follow)
     } else {
-        let call: Call = parse(&body)?;
+        let call: FollowRequest = parse_json(&body)?;
         let viewer = ViewerId::parse(&call.viewer_id).map_err(InvalidSessionKey::from)?;
         (ChannelId::parse(&call.channel_id)?, viewer, call.follow)
     };
 
-    state.follow_rate.take(state.proxies.client(link.peer(), &parts.headers)).map_err(|wait| {
+    state.follow_rate.take(state.proxies.client(connection.peer(), &parts.headers)).map_err(|wait| {
         state.metrics.refused("follows");
-        let what = "too many follows come from this address";
-        Problem::new(Code::LimitReached).detail(what).retry_once_over(wait)
+        let detail = "too many follows from this address";
+        Problem::new(Code::LimitReached).detail(detail).retry_once_over(wait)
     })?;
-    let followed = state.follows.follow(&channel, viewer, wish, earlier).await?;
+    let followed = state.follows.follow(&channel, viewer, wanted, earlier).await?;
     let mut response = if is_form {
-        // The channel's page is where the button is; no address is taken from the request. The fragment is for the styles:
-        // it shows that it worked, in a page that is the same for all.
+        // Redirect to the channel's page, never to a URL from the request. The page is the same for every visitor; its
+        // styles use the fragment to show that the channel is followed.
         let fragment = if followed.following { "#following" } else { "" };
         Redirect::to(&format!("/{channel}{fragment}")).into_response()
     } else {
@@ -127,7 +133,7 @@ async fn follow(state: &AppState, link: &ConnectionInfo, request: Request) -> Re
     Ok(response)
 }
 
-/// Who followed last from this browser.
+/// The id of this browser's last follow.
 fn viewer_of_cookie(headers: &HeaderMap) -> Option<ViewerId> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs =
@@ -136,7 +142,7 @@ fn viewer_of_cookie(headers: &HeaderMap) -> Option<ViewerId> {
 }
 
 fn cookie(viewer: ViewerId, headers: &HeaderMap) -> Result<HeaderValue, Problem> {
-    // Behind a proxy only the browser knows whether it speaks TLS.
+    // Behind a proxy the scheme of the page is known from the browser's `Origin` only.
     let is_secure =
         headers.get(header::ORIGIN).is_some_and(|origin| origin.as_bytes().starts_with(b"https://"));
     let secure = if is_secure { "; Secure" } else { "" };

@@ -1,4 +1,4 @@
-//! Whether the process lives, whether it should get traffic, and its metrics.
+//! Liveness, readiness and metrics.
 
 use std::time::Duration;
 
@@ -15,22 +15,22 @@ use tokio::{runtime::Handle, time::timeout};
 use super::state::AppState;
 use crate::server::presence::Presence;
 
-/// How long the store has to show that it is there.
-const STORE_LIMIT: Duration = Duration::from_secs(1);
+/// How long the store may take to respond to a check.
+const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// `GET /healthz`: answers as long as the process does. It asks nothing of the store.
+/// `GET /healthz`: 200 while the process runs. It does not call the store.
 pub fn liveness<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new().route("/healthz", get(async || "ok\n"))
 }
 
-/// `GET /api/viewer/ping`: the same for pages, which reach what is under `/api/viewer/` through every proxy. It is open to
-/// every origin.
+/// `GET /api/viewer/ping`: the same for pages. It is under `/api/viewer/` because every proxy forwards that path.
+/// Scripts of every origin may call it.
 pub fn ping<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    let answer = (StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-store")]);
-    Router::new().route("/api/viewer/ping", get(async move || answer))
+    let response = (StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-store")]);
+    Router::new().route("/api/viewer/ping", get(async move || response))
 }
 
-/// `GET /readyz` and `GET /metrics`, beside liveness.
+/// `GET /healthz`, `GET /readyz` and `GET /metrics`.
 pub fn routes() -> Router<AppState> {
     liveness().route("/readyz", get(ready)).route("/metrics", get(metrics))
 }
@@ -38,28 +38,28 @@ pub fn routes() -> Router<AppState> {
 #[derive(Serialize)]
 struct Readiness {
     status: &'static str,
-    /// Which part is concerned.
+    /// The cause of a status other than `ok`.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'static str>,
 }
 
-/// 200 when all is well. 503 says why not: a degraded server still takes beats and shows stale counts, so a balancer that
-/// has no better one may go on using it; one that is ending should get nothing new.
+/// `GET /readyz`: 200, or 503 with the reason. A `degraded` node still accepts beats and shows stale counts, so a
+/// balancer without a better node may keep using it. An `ending` node must get no new requests.
 async fn ready(State(state): State<AppState>) -> Response {
-    let readiness = if state.ending.is_set() {
+    let readiness = if state.shutdown.is_set() {
         Readiness { status: "ending", reason: Some("shutdown"), detail: Some("the server is shutting down") }
     } else if is_store_up(&state.presence).await {
         Readiness { status: "ok", reason: None, detail: None }
     } else {
         Readiness { status: "degraded", reason: Some("store"), detail: Some("the store does not answer") }
     };
-    let code = if readiness.reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (code, [(header::CACHE_CONTROL, "no-store")], Json(readiness)).into_response()
+    let status = if readiness.reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, [(header::CACHE_CONTROL, "no-store")], Json(readiness)).into_response()
 }
 
-/// The store is asked here too, so that an outage shows although nobody watches.
+/// `GET /metrics`. It also checks the store, so that `aforo_store_up` is current when no other request calls the store.
 async fn metrics(State(state): State<AppState>, State(presence): State<Presence>) -> Response {
     let is_store_up = is_store_up(&presence).await;
     let tasks = Handle::current().metrics().num_alive_tasks();
@@ -68,5 +68,5 @@ async fn metrics(State(state): State<AppState>, State(presence): State<Presence>
 }
 
 async fn is_store_up(presence: &Presence) -> bool {
-    timeout(STORE_LIMIT, presence.reaches_store()).await == Ok(true)
+    timeout(STORE_TIMEOUT, presence.reaches_store()).await == Ok(true)
 }

@@ -1,18 +1,17 @@
-//! The last touches to the HTML that Leptos renders. They change nothing in the document that a browser makes of it.
+//! Makes the HTML that Leptos renders valid. The document that a browser parses from it stays the same.
 
-/// What Leptos puts between nodes, so that the browser's half finds them. By the HTML standard it is a parse error that
-/// gives an empty comment.
+/// The marker that Leptos writes between nodes for hydration. To an HTML parser it is an error that yields an empty
+/// comment.
 const MARKER: &str = "<!>";
 
-/// An empty comment without the parse error.
+/// A valid empty comment.
 const COMMENT: &str = "<!---->";
 
 const END: &str = "</html>";
 
-/// Makes valid HTML of what Leptos renders.
+/// Replaces Leptos's markers with comments, and removes everything after `</html>`.
 ///
-/// Leptos puts a script with the data of its resources behind the end of the document. Our pages have no resources, so it
-/// is left out.
+/// Leptos writes a script with the data of resources after the end of the document. Aforo's pages use no resources.
 pub fn valid(rendered: &str) -> String {
     let document = rendered.find(END).map_or(rendered, |at| &rendered[..at + END.len()]);
     document.replace(MARKER, COMMENT)

@@ -1,8 +1,11 @@
-//! Everything that is reached by HTTP: the routes, what each call takes and answers, and the pages.
+//! The HTTP interface: routes, calls and pages.
 //!
-//! [`preflight`], [`request_id`], [`bots`], [`cors`] look at every request; [`caller`] is who calls; [`viewers`], [`counts`],
-//! [`follows`], [`stream`], [`badge`], [`health`], [`openapi`] are calls; [`pages`], [`html`], [`static_files`] are what browsers
-//! load; [`router`] puts them together.
+//! - Checks of every request: [`preflight`], [`request_id`].
+//! - Checks of the calls that change something: [`cors`], [`bots`], [`caller`].
+//! - Calls: [`viewers`], [`counts`], [`follows`], [`stream`], [`badge`], [`health`], [`openapi`]. [`server_fn`] reads
+//!   the arguments of server functions and runs them; [`problem`] turns errors into responses.
+//! - Pages and files: [`pages`], [`html`], [`static_files`].
+//! - [`router`] assembles the application; [`state`] holds the state of its handlers.
 
 pub mod badge;
 pub mod bots;
@@ -18,6 +21,7 @@ pub mod preflight;
 pub mod problem;
 pub mod request_id;
 pub mod router;
+pub mod server_fn;
 pub mod state;
 pub mod static_files;
 pub mod stream;

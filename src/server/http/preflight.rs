@@ -1,6 +1,6 @@
-//! What holds for every request, before any route is looked for: that it names a path and a host, each once and well.
+//! Checks every request before routing: the target must be a path, and the request must have exactly one valid host.
 //!
-//! Routes and pages rely on the path; a proxy in front that understood another host than we do would be misled.
+//! Routes and pages rely on the path. An ambiguous host could be read differently by a proxy in front of this server.
 
 use axum::{
     extract::Request,
@@ -8,44 +8,44 @@ use axum::{
 };
 
 use crate::api::{Code, Problem};
-use crate::server::listen::Unreadable;
+use crate::server::listen::UnreadableRequest;
 
-/// Refuses what no route should see.
+/// Rejects requests that no route may see.
 ///
 /// # Errors
 /// `malformed`, or `head-too-large`.
 pub fn check(request: &Request) -> Result<(), Problem> {
-    match request.extensions().get::<Unreadable>() {
-        Some(Unreadable::Malformed) => return Err(malformed("the request is not valid HTTP")),
-        Some(Unreadable::TooLarge) => return Err(Problem::new(Code::HeadTooLarge)),
+    match request.extensions().get::<UnreadableRequest>() {
+        Some(UnreadableRequest::Malformed) => return Err(malformed("the request is not valid HTTP")),
+        Some(UnreadableRequest::TooLarge) => return Err(Problem::new(Code::HeadTooLarge)),
         None => {}
     }
-    // `CONNECT host:port` and `GET word` have none; `OPTIONS *` has one that begins otherwise (RFC 9112, section 3.2).
+    // `CONNECT host:port` and `GET word` have no path; the path of `OPTIONS *` is `*` (RFC 9112, section 3.2).
     if !request.uri().path_and_query().is_some_and(|target| target.path().starts_with('/')) {
-        return Err(malformed("the target of the request is not a path"));
+        return Err(malformed("the request target is not a path"));
     }
-    let is_named = request.version() < Version::HTTP_11
+    let may_be_missing = request.version() < Version::HTTP_11
         || (request.version() > Version::HTTP_11 && request.uri().authority().is_some());
-    check_host(request.headers(), is_named)
+    check_host(request.headers(), may_be_missing)
 }
 
 fn malformed(detail: &str) -> Problem {
     Problem::new(Code::Malformed).detail(detail)
 }
 
-/// One `Host`, or none where that may be; and it is one.
+/// Requires exactly one `Host`, and that it is valid. HTTP/1.0 may omit it, and HTTP/2 if it has `:authority`.
 fn check_host(headers: &HeaderMap, may_be_missing: bool) -> Result<(), Problem> {
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (None, _) if may_be_missing => Ok(()),
-        (None, _) => Err(malformed("the request has no Host")),
+        (None, _) => Err(malformed("the Host header is missing")),
         (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
-        (Some(_), None) => Err(malformed("the Host is not valid")),
-        (Some(_), Some(_)) => Err(malformed("the request has more than one Host")),
+        (Some(_), None) => Err(malformed("the Host header is not valid")),
+        (Some(_), Some(_)) => Err(malformed("the request has more than one Host header")),
     }
 }
 
-/// `uri-host [ ":" port ]` (RFC 9110, section 7.2), and not empty.
+/// Whether this is a non-empty `uri-host [ ":" port ]` (RFC 9110, section 7.2).
 fn is_host(text: &[u8]) -> bool {
     let is_name = |c: &u8| c.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(c);
     let is_literal = |c: &u8| c.is_ascii_hexdigit() || b":.".contains(c);

@@ -1,4 +1,4 @@
-//! Problems as HTTP answers.
+//! Turns problems into HTTP responses, and store errors into problems.
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
@@ -23,9 +23,9 @@ impl IntoResponse for Problem {
 }
 
 impl From<StoreError> for Problem {
-    /// What went wrong in the store is for the log, not for the caller.
+    /// The cause goes into the log; the caller gets `unavailable` without it.
     fn from(error: StoreError) -> Self {
-        tracing::warn!(%error, "a call failed");
+        tracing::warn!(%error, "store call failed");
         Self::new(Code::Unavailable).retry_after(1)
     }
 }

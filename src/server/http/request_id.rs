@@ -1,5 +1,5 @@
-//! A name for every request. It is in the answer and in each line of the log that the request leads to, so that the two
-//! can be brought together, through proxies as well.
+//! Request ids. The id is in the response's `X-Request-Id` and in every log line of the request, so that logs of Aforo
+//! and of proxies can be matched with responses.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -16,22 +16,22 @@ use axum::{
 };
 use tracing::Instrument;
 
-/// Where the name is, in requests and answers.
+/// The header of the id in requests and responses.
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The longest name that is taken from a caller; a UUID has 36.
+/// The longest id that is accepted from a request. A UUID has 36 characters.
 const MAX_LEN: usize = 64;
 
-/// Answers a request by the name that its caller or a proxy gave it, or by a new one.
-pub async fn named<A: Future<Output = Response>>(
+/// Runs `respond` in a log span with the id of the request, or with a new id if the request has none.
+pub async fn with_id<F: Future<Output = Response>>(
     request: Request,
-    answer: impl FnOnce(Request) -> A,
+    respond: impl FnOnce(Request) -> F,
 ) -> Response {
-    let id = given(request.headers()).unwrap_or_else(fresh);
+    let id = accepted_id(request.headers()).unwrap_or_else(new_id);
     let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let mut response = span.in_scope(|| answer(request)).instrument(span.clone()).await;
+    let mut response = span.in_scope(|| respond(request)).instrument(span.clone()).await;
     span.in_scope(|| {
         let (route, status) =
             (route.as_ref().map_or("(none)", MatchedPath::as_str), response.status().as_u16());
@@ -41,25 +41,26 @@ pub async fn named<A: Future<Output = Response>>(
     response
 }
 
-/// Names an answer whose request is lost.
-pub fn name(response: &mut Response) {
-    response.headers_mut().insert(HEADER, fresh());
+/// Adds a new id to a response whose request is no longer available.
+pub fn assign(response: &mut Response) {
+    response.headers_mut().insert(HEADER, new_id());
 }
 
-/// The caller's own name, if it is one: it goes into logs, so it has to be short and plain.
-fn given(headers: &HeaderMap) -> Option<HeaderValue> {
-    let plain = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
+/// The id in the request, if it is valid. It is written to logs, so it must be short and must not contain special
+/// characters.
+fn accepted_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let is_allowed = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
     let id = headers.get(HEADER)?;
-    ((1..=MAX_LEN).contains(&id.len()) && id.as_bytes().iter().all(plain)).then(|| id.clone())
+    ((1..=MAX_LEN).contains(&id.len()) && id.as_bytes().iter().all(is_allowed)).then(|| id.clone())
 }
 
-/// A name that no other request has: the hash of a running number, by a key that is drawn at the start. It tells nobody
-/// how many there were, and asks nothing of the system.
-fn fresh() -> HeaderValue {
+/// A unique id: a counter hashed with a key that is random for each process. It does not reveal the number of requests
+/// and needs no system call.
+fn new_id() -> HeaderValue {
     static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let name = format!("{:016x}", KEY.hash_one(NUMBER.fetch_add(1, Relaxed)));
-    HeaderValue::try_from(name).unwrap_or(HeaderValue::from_static("-"))
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let id = format!("{:016x}", KEY.hash_one(COUNTER.fetch_add(1, Relaxed)));
+    HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("-"))
 }
 
 #[cfg(test)]
@@ -67,24 +68,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_names_are_taken_and_nothing_else() {
-        let given = |id: &[u8]| {
+    fn only_valid_ids_are_accepted() {
+        let accepted = |id: &[u8]| {
             let mut headers = HeaderMap::new();
             headers.insert(HEADER, HeaderValue::from_bytes(id).unwrap());
-            given(&headers)
+            accepted_id(&headers)
         };
         for id in ["a", "6fa1c0de-94a1-4b1e-8a53-0c6f2f6f7a10", "edge_7.2", &"x".repeat(64)] {
-            assert_eq!(given(id.as_bytes()).unwrap(), id);
+            assert_eq!(accepted(id.as_bytes()).unwrap(), id);
         }
         for id in [&b""[..], b"a b", b"a\tb", b"a=b", b"\"", b"{}", b"\xff", b"10.0.0.1:80", &[b'x'; 65]] {
-            assert_eq!(given(id), None, "{id:?}");
+            assert_eq!(accepted(id), None, "{id:?}");
         }
-        assert_eq!(super::given(&HeaderMap::new()), None);
+        assert_eq!(accepted_id(&HeaderMap::new()), None);
     }
 
     #[test]
-    fn new_names_differ() {
-        let names: std::collections::HashSet<_> = (0..10_000).map(|_| fresh()).collect();
-        assert_eq!(names.len(), 10_000);
+    fn new_ids_differ() {
+        let ids: std::collections::HashSet<_> = (0..10_000).map(|_| new_id()).collect();
+        assert_eq!(ids.len(), 10_000);
     }
 }

@@ -1,4 +1,4 @@
-//! Every route, in one place.
+//! The routes of the application, and the middleware around them.
 
 use std::{io, panic::AssertUnwindSafe, path::Path};
 
@@ -19,7 +19,7 @@ use super::{
 use crate::api::{Code, Problem};
 use crate::server::{listen::ConnectionInfo, metrics::Metrics};
 
-const NOTHING: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+const LOAD_NOTHING: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const ORIGIN_ONLY: HeaderValue = HeaderValue::from_static("strict-origin-when-cross-origin");
@@ -27,9 +27,9 @@ const ORIGIN_ONLY: HeaderValue = HeaderValue::from_static("strict-origin-when-cr
 /// The whole application.
 ///
 /// # Errors
-/// When the files of the site can't be read.
+/// When the site root cannot be read.
 pub fn router(site_root: &Path, state: AppState) -> io::Result<Router> {
-    // Numbers are public: every site may read them. (Calls that change something are not in here.)
+    // Counts are public, so scripts of every site may read them. Calls that change something must not get this header.
     let any_origin = SetResponseHeaderLayer::overriding(
         header::ACCESS_CONTROL_ALLOW_ORIGIN,
         HeaderValue::from_static("*"),
@@ -46,16 +46,18 @@ pub fn router(site_root: &Path, state: AppState) -> io::Result<Router> {
         .merge(pages::routes(site_root)?)
         .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed))
         .fallback(not_found.layer(pages::compression()))
-        // One layer for all that every answer has: each costs every request a copy of what it is laid round.
-        .layer(from_fn_with_state(state.metrics.clone(), answer))
+        // A single layer: each layer clones the service that it wraps on every request.
+        .layer(from_fn_with_state(state.metrics.clone(), respond))
         .with_state(state))
 }
 
-/// Names the request, refuses what no route should see, and gives the answer what every answer has. A panic is an answer.
-async fn answer(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
-    // Beside a declared length it would win, by what RFC 9112, section 6.1, says; and then the connection has to end.
+/// The middleware of every request: assigns a request id, rejects invalid requests, turns panics into 500, counts the
+/// response and adds the common headers.
+async fn respond(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
+    // If a request has both Transfer-Encoding and Content-Length, Transfer-Encoding wins and the connection must be
+    // closed after the response (RFC 9112, section 6.1).
     let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
-    let mut response = request_id::named(request, async |request: Request| {
+    let mut response = request_id::with_id(request, async |request: Request| {
         if let Err(problem) = preflight::check(&request) {
             return problem.into_response();
         }
@@ -72,56 +74,61 @@ async fn answer(State(metrics): State<Metrics>, request: Request, next: Next) ->
     response
 }
 
-/// Counts an answer, and gives it the headers that every answer has.
+/// Counts the response and adds the common headers.
 fn finish(metrics: &Metrics, response: &mut Response) {
-    metrics.answer(response.status().as_u16());
+    metrics.response(response.status().as_u16());
     let headers = response.headers_mut();
-    // What is no page loads nothing and is framed by nobody; pages have a policy of their own.
-    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(NOTHING);
+    // Pages set their own policy.
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(LOAD_NOTHING);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
     headers.insert(header::REFERRER_POLICY, ORIGIN_ONLY);
 }
 
-/// What answers a request when the layer above has panicked itself.
-pub fn panicked(metrics: Metrics) -> impl Fn() -> Response {
+/// The response to a request whose middleware panicked.
+pub fn panic_response(metrics: Metrics) -> impl Fn() -> Response {
     move || {
         metrics.panic();
         let mut response = Problem::new(Code::Internal).into_response();
-        request_id::name(&mut response);
+        request_id::assign(&mut response);
         finish(&metrics, &mut response);
         response
     }
 }
 
-/// What answers when the server has no place for another connection: that it lives, and that others should come back.
-pub fn busy(metrics: Metrics) -> Router {
+/// The application for connections over the node's limit: serves `/healthz` and `/api/viewer/ping`, and responds to all
+/// other requests with `overloaded`.
+pub fn overloaded(metrics: Metrics) -> Router {
     let overloaded = async || Problem::new(Code::Overloaded).retry_after(5);
-    last(health::liveness().merge(health::ping()).fallback(overloaded), metrics)
+    one_request(health::liveness().merge(health::ping()).fallback(overloaded), metrics)
 }
 
-/// What answers an address that has too many connections: the same to everything.
-pub fn crowded(metrics: Metrics) -> Router {
-    let refused = metrics.clone();
+/// The application for connections over the limit of their address: responds to every request with `limit-reached`.
+pub fn limit_reached(metrics: Metrics) -> Router {
+    let rejections = metrics.clone();
     let limit_reached = async move || {
-        refused.refused("connections-per-address");
-        let what = "too many connections from this address are open";
-        Problem::new(Code::LimitReached).detail(what).retry_after(5)
+        rejections.refused("connections-per-address");
+        let detail = "too many open connections from this address";
+        Problem::new(Code::LimitReached).detail(detail).retry_after(5)
     };
-    last(Router::new().fallback(limit_reached), metrics)
+    one_request(Router::new().fallback(limit_reached), metrics)
 }
 
-/// Answers once by connection.
-fn last(router: Router, metrics: Metrics) -> Router {
+/// Closes the connection after one response.
+fn one_request(router: Router, metrics: Metrics) -> Router {
     router
         .layer(SetResponseHeaderLayer::overriding(header::CONNECTION, CLOSE))
-        .layer(from_fn_with_state(metrics, answer))
+        .layer(from_fn_with_state(metrics, respond))
 }
 
-/// Programs get a problem, people a page.
-async fn not_found(state: State<AppState>, link: Extension<ConnectionInfo>, request: Request) -> Response {
+/// Responds with a problem under `/api/`, and with a page elsewhere.
+async fn not_found(
+    state: State<AppState>,
+    connection: Extension<ConnectionInfo>,
+    request: Request,
+) -> Response {
     if request.uri().path().starts_with("/api/") {
         Problem::new(Code::NotFound).into_response()
     } else {
-        pages::page(state, link, request).await
+        pages::page(state, connection, request).await
     }
 }

@@ -1,4 +1,4 @@
-//! What handlers are given.
+//! The state that handlers share.
 
 use std::{ops::Deref, sync::Arc};
 
@@ -16,39 +16,39 @@ use crate::server::{
     shutdown::ShutdownFlag,
 };
 
-/// The parts that handlers may ask for. Cloning is cheap, and done for every request.
+/// The shared state. Cloning is cheap; axum clones it for every request.
 #[derive(Clone)]
 pub struct AppState(Arc<Parts>);
 
-/// The parts themselves.
+/// The parts of the state.
 pub struct Parts {
-    /// The service.
+    /// The service that counts viewers.
     pub presence: Presence,
-    /// Who follows which channel.
+    /// The service that keeps followers.
     pub follows: Follows,
-    /// Where the pages find their script, WebAssembly and styles.
+    /// The paths of the script, WebAssembly and styles that pages load.
     pub leptos: LeptosOptions,
-    /// Whether browsers speak TLS with the server itself.
+    /// Whether this server terminates TLS.
     pub speaks_tls: bool,
-    /// Whose word on a client's address is taken.
+    /// The proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted.
     pub proxies: Proxies,
-    /// The policy of the embed page on who may frame it.
+    /// The sites that may frame the embed page.
     pub embed_frame_ancestors: FrameAncestors,
-    /// Which sites may count viewers.
+    /// Other origins whose scripts may count viewers.
     pub origins: Origins,
-    /// Where the streams of channels are.
+    /// The address of a channel's HLS stream.
     pub stream_url_template: Option<StreamTemplate>,
-    /// The most bytes of a body, if there is a limit.
+    /// The largest request body in bytes, if there is a limit.
     pub body_limit: Option<usize>,
-    /// What each address has brought in.
+    /// Limits the sessions of each address.
     pub sessions: SessionLimiter,
-    /// How often each address may follow.
+    /// Limits the follows of each address.
     pub follow_rate: Rate,
-    /// What monitoring is told.
+    /// The metrics of this node.
     pub metrics: Metrics,
-    /// Whether the server is about to end.
-    pub ending: ShutdownFlag,
-    /// The open streams.
+    /// Whether the server is shutting down.
+    pub shutdown: ShutdownFlag,
+    /// Limits and counts the open streams.
     pub streams: Streams,
 }
 

@@ -1,13 +1,12 @@
-//! The files that browsers load.
+//! The static files that browsers load.
 //!
-//! - `/pkg/{build}/{file}` gives the bytes of that build or a 404, never those of another build. The bytes may be kept for
-//!   good. The 404 may not be kept, since another node may have the file.
-//! - A file at the root of the site has the same address in every build. Browsers ask for it again each time, and get it
-//!   only if it has changed.
+//! - `/pkg/{build}/{file}` serves the file of that build, or 404. It never serves a file of another build. Caches may
+//!   keep the file forever. They must not keep the 404, because another node may have the file.
+//! - A file at the root of the site has the same path in every build. Browsers must revalidate it before each use.
 //!
-//! `make site` puts each build into a folder of its own under `pkg`, named by a hash of its content, and writes the name
-//! of the current one into `build.txt`. Older builds stay beside it for pages that are open. What cargo-leptos builds lies
-//! in `pkg` itself, and has a hash of its content for a name.
+//! `make site` puts each build into its own folder under `pkg`, named by a hash of the content, and writes the name of
+//! the current build to `build.txt`. Older builds stay for pages that are still open. cargo-leptos builds into `pkg`
+//! itself; the hash of that folder is used as the name of the build.
 
 use std::{
     fs,
@@ -25,21 +24,21 @@ use axum::{
 };
 use tower_http::services::{ServeDir, ServeFile};
 
-/// The folder of builds under the site root; cargo-leptos has the same name for it.
+/// The folder of builds under the site root. cargo-leptos uses the same name.
 pub const PACKAGE: &str = "pkg";
 
 /// The file under the site root that names the current build.
-const BUILD: &str = "build.txt";
+const BUILD_FILE: &str = "build.txt";
 
-/// A file that every build has.
+/// A file that every build contains.
 const SCRIPT: &str = "aforo.js";
 
-/// For what an address gives always.
-const FOR_GOOD: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
-/// For what has to be asked for again before each use.
+/// `Cache-Control` of files that never change.
+const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+/// `Cache-Control` of files that must be revalidated before each use.
 const REVALIDATED: HeaderValue = HeaderValue::from_static("public, no-cache");
-/// For what must not be kept.
-pub const NOT_KEPT: HeaderValue = HeaderValue::from_static("no-store");
+/// `Cache-Control` of responses that must not be cached.
+pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 const ANY_ORIGIN: (HeaderName, HeaderValue) =
     (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
@@ -47,29 +46,29 @@ const ANY_ORIGIN: (HeaderName, HeaderValue) =
 /// The name of the build whose files the pages load.
 ///
 /// # Errors
-/// When the site root is not what `make site` or cargo-leptos builds.
+/// When the site root holds no build by `make site` or cargo-leptos.
 pub fn current_build(site_root: &Path) -> io::Result<String> {
     let package = site_root.join(PACKAGE);
     if package.join(SCRIPT).is_file() {
-        return version_of(&package);
+        return hash_of(&package);
     }
-    let name = fs::read_to_string(site_root.join(BUILD))?.trim().to_owned();
+    let name = fs::read_to_string(site_root.join(BUILD_FILE))?.trim().to_owned();
     let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if is_name && package.join(&name).join(SCRIPT).is_file() {
         Ok(name)
     } else {
-        Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no build {name:?} in {PACKAGE}")))
+        Err(io::Error::new(io::ErrorKind::NotFound, format!("build {name:?} not found in {PACKAGE}")))
     }
 }
 
-/// A hash over the names and contents of a folder's files.
-fn version_of(folder: &Path) -> io::Result<String> {
+/// A hash of the names and contents of a folder's files.
+fn hash_of(folder: &Path) -> io::Result<String> {
     let mut hasher = DefaultHasher::new();
     hash_files(folder, &mut hasher)?;
     Ok(format!("{:016x}", hasher.finish()))
 }
 
-/// Also of those in folders within it: cargo-leptos puts pieces of JavaScript there.
+/// Hashes the files of a folder and its subfolders; cargo-leptos puts JavaScript snippets into subfolders.
 fn hash_files(folder: &Path, hasher: &mut impl Hasher) -> io::Result<()> {
     let mut paths: Vec<_> =
         fs::read_dir(folder)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
@@ -85,19 +84,19 @@ fn hash_files(folder: &Path, hasher: &mut impl Hasher) -> io::Result<()> {
     Ok(())
 }
 
-/// All of them. A file at the root wins over a channel of the same name.
+/// The routes of all static files. A file at the root takes precedence over a channel of the same name.
 ///
 /// # Errors
-/// When the site root can't be read.
+/// When the site root cannot be read.
 pub fn routes<S: Clone + Send + Sync + 'static>(site_root: &Path) -> io::Result<Router<S>> {
     Ok(builds(site_root)?.merge(root_files(site_root)?))
 }
 
-/// Builds are looked for on disk at each request, so that one can be put beside another while the server runs.
+/// The routes of builds. They are read from disk on each request, so that a build can be added while the server runs.
 fn builds<S: Clone + Send + Sync + 'static>(site_root: &Path) -> io::Result<Router<S>> {
     let package = site_root.join(PACKAGE);
-    let at = if package.join(SCRIPT).is_file() {
-        format!("/{PACKAGE}/{}", version_of(&package)?)
+    let path = if package.join(SCRIPT).is_file() {
+        format!("/{PACKAGE}/{}", hash_of(&package)?)
     } else {
         format!("/{PACKAGE}")
     };
@@ -106,10 +105,11 @@ fn builds<S: Clone + Send + Sync + 'static>(site_root: &Path) -> io::Result<Rout
         .ignore_multi_range_requests(true)
         .precompressed_br()
         .precompressed_gzip();
-    let finish = async |response| finish(response, FOR_GOOD);
-    Ok(Router::new().nest_service(&at, files).layer(map_response(finish)))
+    let finish = async |response| finish(response, IMMUTABLE);
+    Ok(Router::new().nest_service(&path, files).layer(map_response(finish)))
 }
 
+/// The routes of the files at the root of the site.
 fn root_files<S: Clone + Send + Sync + 'static>(site_root: &Path) -> io::Result<Router<S>> {
     let mut router = Router::new();
     for entry in fs::read_dir(site_root)? {
@@ -128,12 +128,12 @@ fn root_files<S: Clone + Send + Sync + 'static>(site_root: &Path) -> io::Result<
     Ok(router.layer(map_response(finish)))
 }
 
-/// Says how long the answer may be kept, and lets every site read it: others load the widget, a sandboxed frame has an
-/// origin of its own, and module scripts are fetched by the rules for foreign ones.
-fn finish(mut response: Response, caching: HeaderValue) -> Response {
+/// Adds `Cache-Control`, and lets scripts of every origin read the response: other sites load the widget, a sandboxed
+/// frame has an opaque origin, and module scripts are fetched with CORS.
+fn finish(mut response: Response, cache_control: HeaderValue) -> Response {
     let is_found = response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED;
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, if is_found { caching } else { NOT_KEPT });
+    headers.insert(header::CACHE_CONTROL, if is_found { cache_control } else { NO_STORE });
     headers.insert(ANY_ORIGIN.0, ANY_ORIGIN.1);
     response
 }

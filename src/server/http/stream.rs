@@ -1,4 +1,4 @@
-//! The event stream: the count of one or many channels, now and at every change.
+//! Event streams: the present counts of one or many channels, then an event for every change.
 
 use std::{
     convert::Infallible,
@@ -34,73 +34,74 @@ use crate::{
 /// The most channels of one stream.
 const MAX_CHANNELS: usize = 50;
 
-/// How long browsers wait before they reconnect, in milliseconds: the shortest, and how much is added at random so that
-/// they don't all come back together.
-const RETRY: (u32, u32) = (1_000, 4_000);
+/// How long browsers wait before they reconnect, in milliseconds: at least `MIN_RETRY`, plus a random part below
+/// `RETRY_JITTER` so that they do not all reconnect at once.
+const MIN_RETRY: u32 = 1_000;
+const RETRY_JITTER: u32 = 4_000;
 
-/// When to try again where there are too many streams, in seconds.
-const FULL_RETRY: u32 = 5;
+/// `Retry-After` of a stream that was refused by a limit, in seconds.
+const REFUSED_RETRY: u32 = 5;
 
-/// Both forms of the stream.
+/// The routes of streams: one channel by path, or many by query.
 pub fn routes() -> Router<AppState> {
     Router::new().route("/api/viewer/sse/{channelId}", get(one)).route("/api/viewer/sse", get(many))
 }
 
 async fn one(
     State(state): State<AppState>,
-    Extension(link): Extension<ConnectionInfo>,
+    Extension(connection): Extension<ConnectionInfo>,
     headers: HeaderMap,
     channel: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
-    stream(&state, &link, &headers, &[channel_in_path(channel)?])
+    stream(&state, &connection, &headers, &[channel_in_path(channel)?])
 }
 
 async fn many(
     State(state): State<AppState>,
-    Extension(link): Extension<ConnectionInfo>,
+    Extension(connection): Extension<ConnectionInfo>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    stream(&state, &link, &headers, &channels_in_query(&uri, MAX_CHANNELS)?)
+    stream(&state, &connection, &headers, &channels_in_query(&uri, MAX_CHANNELS)?)
 }
 
 fn stream(
     state: &AppState,
-    link: &ConnectionInfo,
+    connection: &ConnectionInfo,
     headers: &HeaderMap,
     channels: &[ChannelId],
 ) -> Result<Response, Problem> {
-    let address = state.proxies.client(link.peer(), headers);
-    let permit = state.streams.permit(address, channels.len()).map_err(|full| {
-        state.metrics.refused(full.name());
-        let problem = match full {
+    let address = state.proxies.client(connection.peer(), headers);
+    let permit = state.streams.permit(address, channels.len()).map_err(|limit| {
+        state.metrics.refused(limit.name());
+        let problem = match limit {
             StreamLimit::Address => {
-                Problem::new(Code::LimitReached).detail("too many streams are open from this address")
+                Problem::new(Code::LimitReached).detail("too many open streams from this address")
             }
             StreamLimit::Node => Problem::new(Code::Overloaded),
         };
-        problem.retry_after(FULL_RETRY)
+        problem.retry_after(REFUSED_RETRY)
     })?;
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
-        // Intermediaries must neither keep nor compress it; nginx must not buffer it.
+        // Proxies must neither cache nor compress the stream, and nginx must not buffer it.
         (header::CACHE_CONTROL, "no-store, no-transform"),
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    let retry = RETRY.0 + Uuid::new_v4().as_fields().0 % RETRY.1;
+    let retry = MIN_RETRY + Uuid::new_v4().as_fields().0 % RETRY_JITTER;
     let body = EventStream {
-        greeting: Some(frame::retry(retry)),
+        retry: Some(frame::retry(retry)),
         subscription: state.presence.watch(channels),
-        _seat: permit,
+        _permit: permit,
     };
-    Ok((headers, link.long_body(Box::pin(body))).into_response())
+    Ok((headers, connection.long_body(Box::pin(body))).into_response())
 }
 
-/// The body: nothing but a view of the hub, polled when the hub has news.
+/// The response body: a `retry` field, then the frames of a subscription.
 struct EventStream {
-    greeting: Option<Bytes>,
+    retry: Option<Bytes>,
     subscription: Subscription,
-    _seat: StreamPermit,
+    _permit: StreamPermit,
 }
 
 impl http_body::Body for EventStream {
@@ -111,8 +112,8 @@ impl http_body::Body for EventStream {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if let Some(greeting) = self.greeting.take() {
-            return Poll::Ready(Some(Ok(Frame::data(greeting))));
+        if let Some(retry) = self.retry.take() {
+            return Poll::Ready(Some(Ok(Frame::data(retry))));
         }
         self.subscription.poll_frame(cx).map(|frame| frame.map(|bytes| Ok(Frame::data(bytes))))
     }
