@@ -1,4 +1,4 @@
-//! Whose request it is, as far as limits are concerned.
+//! The client address that limits apply to, and the proxies that may name it.
 
 use std::{
     fmt,
@@ -10,11 +10,10 @@ use std::{
 use axum::http::HeaderMap;
 use ipnet::IpNet;
 
-/// What proxies write the addresses into that a request came from.
+/// The header in which each proxy appends the address that it received the request from.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// One client, as limits see it: an IPv4 address, or the 64 bits of an IPv6 address that name a customer's network. It is
-/// used for limits and nothing else, and written nowhere.
+/// A client, for limits: an IPv4 address, or the /64 network of an IPv6 address. It is never logged or stored.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Address(IpAddr);
 
@@ -28,8 +27,7 @@ impl From<IpAddr> for Address {
 }
 
 impl Address {
-    /// The 48 bits of an IPv6 address that name a site, which may hold 65,536 of the networks above. An IPv4 address has
-    /// none.
+    /// The /48 network of an IPv6 address, which contains 65,536 /64 networks. `None` for IPv4.
     #[must_use]
     pub fn site(self) -> Option<Self> {
         match self.0 {
@@ -45,33 +43,31 @@ impl fmt::Debug for Address {
     }
 }
 
-/// The networks of our own proxies, whose word on where a request came from is taken.
+/// The networks of trusted proxies, whose `X-Forwarded-For` is believed.
 #[derive(Debug, Clone, Default)]
 pub struct Proxies(Arc<[IpNet]>);
 
 impl Proxies {
-    /// The address of a request that came in by a connection from `peer`.
+    /// The client address of a request on a connection from `peer`.
     ///
-    /// `X-Forwarded-For` is believed if the peer is a proxy of ours, and read from the right: each of our proxies has added
-    /// whom it got the request from, and the first that is no proxy of ours is the client. What stands left of it the
-    /// client may have written itself: it is not read, and may be any bytes.
+    /// If the peer is a trusted proxy, `X-Forwarded-For` is read from the right: each trusted proxy has appended the
+    /// address that it received the request from, so the first address that is not a trusted proxy is the client.
+    /// Entries to the left of it may be forged by the client. They are not read and may be any bytes.
     #[must_use]
     pub fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> Address {
         let mut client = peer.ip().to_canonical();
         let values = headers.get_all(FORWARDED_FOR).iter().rev();
         let mut hops = values.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
         while self.0.iter().any(|network| network.contains(&client)) {
-            match hops.next().and_then(hop) {
+            match hops.next().and_then(parse_hop) {
                 Some(next) => client = next,
                 None => break,
             }
         }
         client.into()
     }
-}
 
-impl Proxies {
-    /// Whether this is the address of one of them.
+    /// Whether an address belongs to a trusted proxy.
     #[must_use]
     pub fn include(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
@@ -85,14 +81,14 @@ impl FromIterator<Network> for Proxies {
     }
 }
 
-/// One entry of `X-Forwarded-For`; some proxies add the port.
-fn hop(bytes: &[u8]) -> Option<IpAddr> {
+/// Parses one entry of `X-Forwarded-For`. Some proxies add the port.
+fn parse_hop(bytes: &[u8]) -> Option<IpAddr> {
     let text = str::from_utf8(bytes).ok()?.trim();
     let ip = text.parse().ok().or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()));
     ip.or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok()).map(|ip: IpAddr| ip.to_canonical())
 }
 
-/// A network as settings name it: `10.0.0.0/8`, `fd00::/8`, or a single address.
+/// A network in the settings: `10.0.0.0/8`, `fd00::/8`, or a single address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network(IpNet);
 
@@ -102,7 +98,7 @@ impl FromStr for Network {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.trim();
         let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        network.map(Self).map_err(|_| "not a network such as 10.0.0.0/8, nor an address".to_owned())
+        network.map(Self).map_err(|_| "not a network such as 10.0.0.0/8 or an address".to_owned())
     }
 }
 
@@ -113,13 +109,13 @@ mod tests {
     use super::*;
 
     fn client(peer: &str, forwarded: &[&'static str]) -> IpAddr {
-        let ours: Proxies =
+        let trusted: Proxies =
             ["10.0.0.0/8", "127.0.0.1", "fd00::/8"].map(|text| text.parse().unwrap()).into_iter().collect();
         let mut headers = HeaderMap::new();
         for value in forwarded {
             headers.append(FORWARDED_FOR, HeaderValue::from_static(value));
         }
-        ours.client(format!("{peer}:4711").parse().unwrap(), &headers).0
+        trusted.client(format!("{peer}:4711").parse().unwrap(), &headers).0
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -127,12 +123,12 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_not_believed() {
+    fn x_forwarded_for_of_untrusted_peers_is_ignored() {
         assert_eq!(client("198.51.100.7", &["203.0.113.9"]), ip("198.51.100.7"));
     }
 
     #[test]
-    fn our_proxies_are_believed_from_the_right() {
+    fn x_forwarded_for_of_trusted_proxies_is_read_from_the_right() {
         assert_eq!(client("10.1.2.3", &["6.6.6.6, 203.0.113.9"]), ip("203.0.113.9"));
         assert_eq!(client("10.1.2.3", &["6.6.6.6, 203.0.113.9, 10.9.9.9"]), ip("203.0.113.9"));
         assert_eq!(client("10.1.2.3", &["6.6.6.6", "203.0.113.9", "10.9.9.9"]), ip("203.0.113.9"));
@@ -140,26 +136,26 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_ends_the_chain() {
+    fn an_entry_that_is_not_an_address_ends_the_chain() {
         assert_eq!(client("10.1.2.3", &[]), ip("10.1.2.3"));
         assert_eq!(client("10.1.2.3", &["203.0.113.9, unknown"]), ip("10.1.2.3"));
         assert_eq!(client("10.1.2.3", &["10.4.4.4"]), ip("10.4.4.4"));
     }
 
     #[test]
-    fn odd_bytes_left_of_the_client_move_nobody() {
-        let ours: Proxies = ["10.0.0.0/8"].map(|text| text.parse().unwrap()).into_iter().collect();
+    fn invalid_bytes_left_of_the_client_are_ignored() {
+        let trusted: Proxies = ["10.0.0.0/8"].map(|text| text.parse().unwrap()).into_iter().collect();
         for value in
             [&b"\xff\xfe, 203.0.113.9"[..], b"\xc3(, x y, 203.0.113.9, 10.9.9.9", b"\xff,203.0.113.9 "]
         {
             let mut headers = HeaderMap::new();
             headers.append(FORWARDED_FOR, HeaderValue::from_bytes(value).unwrap());
-            assert_eq!(ours.client("10.1.2.3:4711".parse().unwrap(), &headers).0, ip("203.0.113.9"));
+            assert_eq!(trusted.client("10.1.2.3:4711".parse().unwrap(), &headers).0, ip("203.0.113.9"));
         }
     }
 
     #[test]
-    fn an_ipv6_site_holds_many_networks() {
+    fn networks_of_one_48_share_a_site() {
         let of = |text: &str| Address::from(ip(text)).site();
         assert!(of("2001:db8:1:2::1").is_some() && of("2001:db8:1:2::1") == of("2001:db8:1:3::1"));
         assert!(of("2001:db8:1:2::1") != of("2001:db8:2:2::1"));
@@ -167,14 +163,14 @@ mod tests {
     }
 
     #[test]
-    fn ports_are_taken_off() {
+    fn ports_are_removed() {
         assert_eq!(client("127.0.0.1", &["203.0.113.9:1234"]), ip("203.0.113.9"));
         assert_eq!(client("127.0.0.1", &["[2001:db8::1]:1234"]), ip("2001:db8::"));
         assert_eq!(client("127.0.0.1", &["[2001:db8::1]"]), ip("2001:db8::"));
     }
 
     #[test]
-    fn an_ipv6_network_is_one_client() {
+    fn a_64_is_one_client() {
         let of = |text: &str| Address::from(ip(text));
         assert!(of("2001:db8:1:2:3::1") == of("2001:db8:1:2:ffff::9"));
         assert!(of("2001:db8:1:2::1") != of("2001:db8:1:3::1"));

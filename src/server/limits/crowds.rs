@@ -1,6 +1,8 @@
-//! Who came in by each address, channel by channel, and until when each counts without another beat.
+//! The sessions that each address has in each channel, with the end of their leases.
 //!
-//! Memory is at most twice what counts, and nothing is looked through for a call that is refused more than once a second.
+//! The sessions of an address in a channel form a crowd. A crowd is searched for ended sessions on each sweep, and when
+//! its number of entries has doubled since the last search. A crowd at its limit is searched at most once a second, so
+//! that refused calls stay cheap.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -10,39 +12,41 @@ use tokio::time::Instant;
 use super::{Address, SHARDS};
 use crate::domain::{ChannelId, SessionId, ViewerId};
 
-/// One session of one viewer.
+/// A session of a viewer.
 pub type Session = (ViewerId, SessionId);
 
-/// How often a full crowd is looked through for sessions whose lease has ended.
+/// The shortest time between two searches of a full crowd for ended sessions.
 const PRUNE_EVERY: Duration = Duration::from_secs(1);
 
-/// Crowds smaller than this are not worth looking through.
-const SMALL: usize = 16;
+/// Crowds with fewer entries are searched for ended sessions only when they are at their limit.
+const PRUNE_MIN: usize = 16;
 
 /// The sessions of each address in each channel.
 pub struct Crowds {
-    /// The most sessions of a crowd; 0 is any number.
-    most: usize,
+    /// The most sessions of a crowd. 0: no limit.
+    capacity: usize,
     by_address: DashMap<(Address, ChannelId), Crowd>,
 }
 
 struct Crowd {
+    /// The end of each session's lease.
     until: HashMap<Option<Session>, Instant>,
     /// The latest end of a lease.
     last: Instant,
+    /// The last search for ended sessions.
     pruned: Option<Instant>,
-    /// With as many it is looked through again.
+    /// The number of entries at which the next search is due.
     prune_at: usize,
 }
 
 impl Crowds {
-    /// Crowds of `most` sessions; 0 is any number.
-    pub fn of(most: u32) -> Self {
+    /// Allows `capacity` sessions in each crowd. 0: no limit.
+    pub fn new(capacity: u32) -> Self {
         let by_address = DashMap::with_shard_amount(SHARDS);
-        Self { most: usize::try_from(most).unwrap_or(usize::MAX), by_address }
+        Self { capacity: usize::try_from(capacity).unwrap_or(usize::MAX), by_address }
     }
 
-    /// Renews a session that counts; whether it does.
+    /// Extends the lease of a session. Returns false if the session is unknown or its lease has ended.
     pub fn renew(
         &self,
         key: &(Address, ChannelId),
@@ -57,25 +61,31 @@ impl Crowds {
         true
     }
 
-    /// Whether one more session has room.
+    /// Whether the crowd has room for one more session.
     pub fn has_room(&self, key: &(Address, ChannelId), now: Instant) -> bool {
-        if self.most == 0 {
+        if self.capacity == 0 {
             return true;
         }
         let Some(mut crowd) = self.by_address.get_mut(key) else { return true };
-        if crowd.until.len() >= self.most && crowd.pruned.is_none_or(|at| now >= at + PRUNE_EVERY) {
+        if crowd.until.len() >= self.capacity && crowd.pruned.is_none_or(|at| now >= at + PRUNE_EVERY) {
             crowd.prune(now);
         }
-        crowd.until.len() < self.most
+        crowd.until.len() < self.capacity
     }
 
-    /// Whether anybody of the address is in the channel.
+    /// Whether the address has an entry for the channel.
     pub fn has_any(&self, key: &(Address, ChannelId)) -> bool {
         self.by_address.contains_key(key)
     }
 
-    /// A session counts from now on.
-    pub fn note(&self, key: &(Address, ChannelId), session: Option<Session>, now: Instant, lease: Duration) {
+    /// Adds a session, or extends its lease.
+    pub fn insert(
+        &self,
+        key: &(Address, ChannelId),
+        session: Option<Session>,
+        now: Instant,
+        lease: Duration,
+    ) {
         let mut crowd = self.by_address.entry(key.clone()).or_insert_with(|| Crowd::new(now));
         if crowd.until.len() >= crowd.prune_at {
             crowd.prune(now);
@@ -84,20 +94,21 @@ impl Crowds {
         crowd.last = crowd.last.max(now + lease);
     }
 
-    /// A session has left; whether it was here.
+    /// Removes a session. Returns whether it was known.
     pub fn remove(&self, key: &(Address, ChannelId), session: Option<Session>) -> bool {
-        let was_here =
+        let was_known =
             self.by_address.get_mut(key).is_some_and(|mut crowd| crowd.until.remove(&session).is_some());
-        if was_here {
+        if was_known {
             self.by_address.remove_if(key, |_, crowd| crowd.until.is_empty());
         }
-        was_here
+        was_known
     }
 
-    /// Forgets what has ended. A part of the map is locked for a look at each of its crowds, and then for one crowd at a time.
+    /// Removes ended sessions. A shard of the map is locked while its crowds are checked, then once for each large
+    /// crowd.
     pub fn sweep(&self, now: Instant) {
         self.by_address.retain(|_, crowd| crowd.last > now);
-        let large = self.by_address.iter().filter(|crowd| crowd.until.len() >= SMALL);
+        let large = self.by_address.iter().filter(|crowd| crowd.until.len() >= PRUNE_MIN);
         let large: Vec<_> = large.map(|crowd| crowd.key().clone()).collect();
         for key in large {
             if let Some(mut crowd) = self.by_address.get_mut(&key) {
@@ -107,13 +118,13 @@ impl Crowds {
         }
     }
 
-    /// How many crowds there are.
+    /// The number of crowds.
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.by_address.len()
     }
 
-    /// How many sessions there are.
+    /// The number of sessions.
     pub fn sessions(&self) -> usize {
         self.by_address.iter().map(|crowd| crowd.until.len()).sum()
     }
@@ -121,12 +132,12 @@ impl Crowds {
 
 impl Crowd {
     fn new(now: Instant) -> Self {
-        Self { until: HashMap::new(), last: now, pruned: None, prune_at: SMALL }
+        Self { until: HashMap::new(), last: now, pruned: None, prune_at: PRUNE_MIN }
     }
 
     fn prune(&mut self, now: Instant) {
         self.until.retain(|_, until| *until > now);
         self.pruned = Some(now);
-        self.prune_at = (2 * self.until.len()).max(SMALL);
+        self.prune_at = (2 * self.until.len()).max(PRUNE_MIN);
     }
 }

@@ -1,6 +1,7 @@
-//! What one address, and all together, may take of the server. A limit of 0 is none.
+//! Limits of one address and of this node. A limit of 0 is off.
 //!
-//! An IPv6 address is held to a limit twice: its /64 to the limit itself, and its /48 to [`SITE_FACTOR`] times as much.
+//! Most limits apply to an IPv6 address twice: to its /64, and [`SITE_FACTOR`] times the limit to its /48. The limit of
+//! connections applies to the /64 only.
 
 pub mod address;
 pub mod connections;
@@ -9,14 +10,15 @@ pub mod rate;
 pub mod sessions;
 pub mod streams;
 
-/// How many times the limit of a /64 its /48 has: a site with many networks is welcome, one that makes up networks is not.
+/// The limit of a /48 as a multiple of the limit of a /64. It leaves room for sites with several networks, and stops a
+/// client that uses a new /64 for each request.
 pub const SITE_FACTOR: u32 = 8;
 
-/// In how many parts the maps by address are locked. With a million entries a part has some thousand, so that cleaning it
-/// up holds its lock for well under a millisecond.
+/// The number of shards of the maps by address. With a million entries a shard has about 4,000, so a sweep holds the
+/// lock of a shard for well under a millisecond.
 const SHARDS: usize = 256;
 
-/// The names of all limits, as metrics tell them.
+/// The names of all limits: values of the label `limit` in metrics.
 pub const NAMES: [&str; 8] = [
     "connections-per-address",
     "follows",
@@ -30,7 +32,7 @@ pub const NAMES: [&str; 8] = [
 
 pub use self::{
     address::{Address, Proxies},
-    connections::{Connections, Place},
+    connections::{ConnectionPermit, Connections},
     rate::Rate,
     sessions::{PerAddress, SessionLimiter},
     streams::{StreamPermit, Streams},

@@ -1,4 +1,4 @@
-//! How often one address may do something: so many times at once, and so many in a time from then on.
+//! Rate limits per address: a burst, and a rate at which the burst refills.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -11,14 +11,15 @@ use tokio::time::Instant;
 
 use super::{Address, SHARDS, SITE_FACTOR};
 
-/// A rate that each address is held to, or none. Cloning is cheap.
+/// A rate limit that applies to each address, or no limit. Cloning is cheap.
 #[derive(Clone)]
 pub struct Rate(Option<Arc<Limiters>>);
 
 struct Limiters {
-    near: Limiter,
-    /// The same for the sites of IPv6 addresses.
-    site: Limiter,
+    /// By IPv4 address or IPv6 /64.
+    by_address: Limiter,
+    /// By IPv6 /48.
+    by_site: Limiter,
 }
 
 impl Rate {
@@ -28,92 +29,92 @@ impl Rate {
         Self(None)
     }
 
-    /// So many at once, and so many per second from then on; 0 of either is no limit.
+    /// Allows `burst` at once and `rate` per second after that. 0 of either: no limit.
     #[must_use]
     pub fn per_second(burst: u32, rate: u32) -> Self {
-        Self::of(rate, burst, Quota::per_second)
+        Self::new(rate, burst, Quota::per_second)
     }
 
-    /// So many per minute, and at once; 0 is no limit.
+    /// Allows `rate` at once and `rate` per minute after that. 0: no limit.
     #[must_use]
     pub fn per_minute(rate: u32) -> Self {
-        Self::of(rate, rate, Quota::per_minute)
+        Self::new(rate, rate, Quota::per_minute)
     }
 
-    fn of(rate: u32, burst: u32, quota: fn(NonZeroU32) -> Quota) -> Self {
-        let limiter = |times: u32| {
-            let whole = |number: u32| NonZeroU32::new(number.saturating_mul(times));
-            Some(Limiter::new(quota(whole(rate)?), whole(burst)?))
+    fn new(rate: u32, burst: u32, quota: fn(NonZeroU32) -> Quota) -> Self {
+        let limiter = |factor: u32| {
+            let scaled = |number: u32| NonZeroU32::new(number.saturating_mul(factor));
+            Some(Limiter::new(quota(scaled(rate)?), scaled(burst)?))
         };
         let limiters = limiter(1).zip(limiter(SITE_FACTOR));
-        Self(limiters.map(|(near, site)| Arc::new(Limiters { near, site })))
+        Self(limiters.map(|(by_address, by_site)| Arc::new(Limiters { by_address, by_site })))
     }
 
-    /// Whether it holds anybody to anything.
+    /// Whether there is a limit.
     #[must_use]
     pub const fn is_limit(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Takes one of what an address may.
+    /// Takes one permit of an address.
     ///
     /// # Errors
-    /// How long until there is another.
+    /// The time until one is available.
     pub fn take(&self, address: Address) -> Result<(), Duration> {
         self.take_many(address, 1)
     }
 
-    /// Takes several at once, all or none; more than the burst counts as the burst, as it would never be given otherwise.
+    /// Takes `n` permits of an address, all or none. More than the burst counts as the burst: more are never available.
     ///
     /// # Errors
-    /// How long until there are as many.
+    /// The time until enough are available.
     pub fn take_many(&self, address: Address, n: u32) -> Result<(), Duration> {
         let (Some(limiters), Some(n)) = (&self.0, NonZeroU32::new(n)) else { return Ok(()) };
-        limiters.near.take(address, n)?;
-        address.site().map_or(Ok(()), |site| limiters.site.take(site, n))
+        limiters.by_address.take(address, n)?;
+        address.site().map_or(Ok(()), |site| limiters.by_site.take(site, n))
     }
 
-    /// Forgets addresses that may do as much again as any.
+    /// Removes addresses whose burst has refilled.
     pub fn sweep(&self) {
         if let Some(limiters) = &self.0 {
-            limiters.near.sweep();
-            limiters.site.sweep();
+            limiters.by_address.sweep();
+            limiters.by_site.sweep();
         }
     }
 
-    /// The addresses that are remembered.
+    /// The number of addresses in memory.
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.0.as_ref().map_or(0, |limiters| limiters.near.by_address.len())
+        self.0.as_ref().map_or(0, |limiters| limiters.by_address.state.len())
     }
 }
 
-/// The rate of addresses of one width.
+/// The rate limiter of networks of one size.
 struct Limiter {
-    by_address: RateLimiter<Address, DefaultKeyedStateStore<Address>, Elapsed, NoOpMiddleware<Nanos>>,
+    state: RateLimiter<Address, DefaultKeyedStateStore<Address>, Elapsed, NoOpMiddleware<Nanos>>,
     burst: NonZeroU32,
 }
 
 impl Limiter {
     fn new(quota: Quota, burst: NonZeroU32) -> Self {
-        let state = DashMap::with_hasher_and_shard_amount(Default::default(), SHARDS);
-        Self { by_address: RateLimiter::new(quota.allow_burst(burst), state, Elapsed(Instant::now())), burst }
+        let store = DashMap::with_hasher_and_shard_amount(Default::default(), SHARDS);
+        Self { state: RateLimiter::new(quota.allow_burst(burst), store, Elapsed(Instant::now())), burst }
     }
 
     fn take(&self, address: Address, n: NonZeroU32) -> Result<(), Duration> {
-        let taken = self.by_address.check_key_n(&address, n.min(self.burst));
-        // It never asks for more than there can be.
-        let wait = |until: governor::NotUntil<_>| until.wait_time_from(self.by_address.clock().now());
+        // An error of `check_key_n` itself means that `n` is over the burst, which is not possible here.
+        let taken = self.state.check_key_n(&address, n.min(self.burst));
+        let wait = |until: governor::NotUntil<_>| until.wait_time_from(self.state.clock().now());
         taken.map_or(Ok(()), |taken| taken.map_err(wait))
     }
 
     fn sweep(&self) {
-        self.by_address.retain_recent();
-        self.by_address.shrink_to_fit();
+        self.state.retain_recent();
+        self.state.shrink_to_fit();
     }
 }
 
-/// The time since then, by the runtime's clock: that of the machine, or a test's.
+/// The time since an instant by tokio's clock, which tests can pause.
 #[derive(Clone, Copy)]
 struct Elapsed(Instant);
 
@@ -136,26 +137,26 @@ mod tests {
     }
 
     #[test]
-    fn one_address_is_held_to_the_rate_and_others_are_unharmed() {
+    fn one_address_is_limited_and_others_are_not_affected() {
         let rate = Rate::per_minute(60);
         for _ in 0..60 {
             assert_eq!(rate.take(address(1)), Ok(()));
         }
         let refused = (0..60).filter_map(|_| rate.take(address(1)).err()).collect::<Vec<_>>();
-        assert!(refused.len() >= 30, "one comes back per second: {}", refused.len());
+        assert!(refused.len() >= 30, "one permit per second: {}", refused.len());
         assert!(refused.iter().all(|wait| *wait <= Duration::from_secs(1)), "{refused:?}");
         assert_eq!(rate.take(address(2)), Ok(()));
     }
 
     #[test]
-    fn several_are_taken_at_once_and_the_networks_of_a_site_share_a_wider_rate() {
+    fn several_permits_are_taken_at_once_and_a_site_shares_a_higher_rate() {
         let rate = Rate::per_second(10, 1);
         assert_eq!(rate.take_many(address(1), 8), Ok(()));
         assert!(rate.take_many(address(1), 8).is_err());
-        assert_eq!(rate.take_many(address(2), 1_000), Ok(()), "more than the burst is the burst");
+        assert_eq!(rate.take_many(address(2), 1_000), Ok(()), "more than the burst counts as the burst");
         let network = |number: u16| Address::from(IpAddr::from([0x2001, 0xdb8, 1, number, 0, 0, 0, 1]));
         let taken = (0..1_000).filter(|number| rate.take(network(*number)).is_ok()).count();
-        assert!((80..200).contains(&taken), "{taken}: eight times the rate, whatever the networks");
+        assert!((80..200).contains(&taken), "{taken}: eight times the rate for all networks together");
     }
 
     #[test]
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_forgotten_once_they_may_do_as_much_as_any() {
+    fn addresses_are_removed_once_their_burst_has_refilled() {
         let rate = Rate::per_second(1, 100);
         for number in 0..10_000 {
             assert_eq!(rate.take(address(number)), Ok(()));

@@ -1,4 +1,4 @@
-//! One connection: finds out what it speaks, serves its requests, and lets go of streams.
+//! Serves one connection: detects the protocol, handles the requests, and hands streams over to [`DetachedStream`].
 
 use std::{
     convert::Infallible,
@@ -36,64 +36,68 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::{
-    connection_info::{ConnectionInfo, UnderWay},
+    connection_info::{ConnectionInfo, InFlight},
     detach::{DetachedStream, LongBody},
     preface,
-    refusal::{self, Unreadable},
+    refusal::{self, UnreadableRequest},
     watched::Watched,
 };
 
-/// How long a request's head may take, from its first byte to its last; and a TLS handshake.
-pub const HEAD_LIMIT: Duration = Duration::from_secs(10);
+/// How long a request head may take from its first byte to its last, and how long a TLS handshake may take.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a connection may stay open without a request. Longer than proxies keep theirs (nginx: 60 s, Caddy: 120 s), so
-/// that none of them sends a request into a connection that is just being closed.
-pub const IDLE_LIMIT: Duration = Duration::from_secs(150);
+/// How long a connection may stay open without a request. Longer than proxies keep idle connections (nginx: 60 s,
+/// Caddy: 120 s), so that no proxy sends a request on a connection that is being closed.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(150);
 
-/// How often a connection is looked at for the two limits above.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often a connection is checked for these two timeouts.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The largest head of a request. Browsers' are about 1 KB.
-pub const MAX_HEAD: usize = 16 * 1024;
+/// The largest request head, in bytes. Heads of browsers have about 1 KB.
+pub const MAX_HEAD_BYTES: usize = 16 * 1024;
 
-/// How often HTTP/2 connections are probed, and how long the answer may take.
-const PING: Duration = Duration::from_secs(20);
+/// How often HTTP/2 connections are pinged, and how long the response to a ping may take.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
 
-/// Requests of one HTTP/2 connection at a time.
-const MAX_CONCURRENT: u32 = 250;
+/// The most concurrent requests of an HTTP/2 connection.
+const MAX_CONCURRENT_REQUESTS: u32 = 250;
 
-/// What all connections are served with.
+/// What all connections of an application share.
 pub struct Serve {
     /// The application.
     pub app: Router,
-    /// What is answered to a request whose handler has panicked.
-    pub panicked: Arc<dyn Fn() -> Response<Body> + Send + Sync>,
-    /// Whether, and how, to speak TLS.
+    /// The response to a request whose handler panicked.
+    pub on_panic: Arc<dyn Fn() -> Response<Body> + Send + Sync>,
+    /// TLS, if this server terminates it.
     pub tls: Option<TlsAcceptor>,
-    /// When to come to an end.
-    pub end: CancellationToken,
+    /// Canceled at shutdown.
+    pub shutdown: CancellationToken,
 }
 
-/// Serves a connection to its end.
+/// Serves a connection until it ends.
 pub async fn run(socket: TcpStream, peer: SocketAddr, serve: Arc<Serve>) {
-    // What a conversation needs is freed before a stream goes on for hours.
-    if let Some(stream) = Box::pin(converse(socket, peer, serve)).await {
+    // A stream may stay open for hours. Everything that requests needed is freed before it is awaited.
+    if let Some(stream) = Box::pin(serve_requests(socket, peer, serve)).await {
         stream.await;
     }
 }
 
-/// Serves requests. If one of them is answered by a stream that has the connection to itself, returns what is left to do.
-async fn converse(socket: TcpStream, peer: SocketAddr, serve: Arc<Serve>) -> Option<BoxFuture<'static, ()>> {
+/// Serves requests. Returns the rest of the connection if the response to one of them is a detached stream.
+async fn serve_requests(
+    socket: TcpStream,
+    peer: SocketAddr,
+    serve: Arc<Serve>,
+) -> Option<BoxFuture<'static, ()>> {
     let Some(tls) = &serve.tls else {
         let mut socket = socket;
-        let (start, is_http2) = serve.soon(preface::read(&mut socket)).await?.ok()?;
+        let (start, is_http2) = serve.within_head_timeout(preface::read(&mut socket)).await?.ok()?;
         if is_http2 {
             http2(socket, start, peer, &serve).await;
             return None;
         }
         return http1(socket, start, peer, &serve).await;
     };
-    let socket = serve.soon(tls.accept(socket)).await?.ok()?;
+    let socket = serve.within_head_timeout(tls.accept(socket)).await?.ok()?;
     if socket.get_ref().1.alpn_protocol() == Some(b"h2") {
         http2(socket, Vec::new(), peer, &serve).await;
         return None;
@@ -102,11 +106,11 @@ async fn converse(socket: TcpStream, peer: SocketAddr, serve: Arc<Serve>) -> Opt
 }
 
 impl Serve {
-    /// What a client has to do before it can ask for anything; `None` if it takes too long.
-    async fn soon<T>(&self, first: impl Future<Output = T>) -> Option<T> {
+    /// Waits for a step of connection setup. Returns `None` on timeout and at shutdown.
+    async fn within_head_timeout<T>(&self, step: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
-            first = timeout(HEAD_LIMIT, first) => first.ok(),
-            () = self.end.cancelled() => None,
+            done = timeout(HEAD_TIMEOUT, step) => done.ok(),
+            () = self.shutdown.cancelled() => None,
         }
     }
 }
@@ -120,56 +124,58 @@ async fn http1<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let link = ConnectionInfo::new(peer, true);
-    let leaving = Arc::new(Mutex::new(None));
+    let info = ConnectionInfo::new(peer, true);
+    let detached = Arc::new(Mutex::new(None));
     let service = service_fn(|request: Request<Incoming>| {
-        let (link, leaving, wants_body) = (link.clone(), Arc::clone(&leaving), request.method() != "HEAD");
-        let response = respond(serve, &link, request);
+        let (info, detached, wants_body) = (info.clone(), Arc::clone(&detached), request.method() != "HEAD");
+        let response = respond(serve, &info, request);
         Box::pin(async move {
-            // The request is over with its response.
+            // Dropping the guard ends the request: in HTTP/1 it ends with the response head.
             let (response, _) = response.await;
-            match link.parked() {
-                Some(body) if wants_body => *leaving.lock() = Some((response.into_parts().0, body)),
+            match info.take_detached() {
+                Some(body) if wants_body => *detached.lock() = Some((response.into_parts().0, body)),
                 _ => return Ok::<_, Infallible>(response),
             }
-            // From here on the connection is not hyper's any more; see below.
+            // The loop below takes the socket from hyper, so hyper must not get a response.
             std::future::pending().await
         })
     });
-    let io = Watched::new(TokioIo::new(socket), start, link.clone());
-    let mut connection =
-        http1::Builder::new().max_buf_size(MAX_HEAD).header_read_timeout(None).serve_connection(io, service);
-    let mut look = look();
-    let mut is_ending = false;
+    let io = Watched::new(TokioIo::new(socket), start, info.clone());
+    let mut connection = http1::Builder::new()
+        .max_buf_size(MAX_HEAD_BYTES)
+        .header_read_timeout(None)
+        .serve_connection(io, service);
+    let mut check = check_interval();
+    let mut is_shutting_down = false;
     let stream: Option<(Parts, LongBody)> = loop {
         tokio::select! {
             biased;
             stream = poll_fn(|cx| {
                 let is_over = connection.poll_without_shutdown(cx).is_ready();
-                match leaving.lock().take() {
+                match detached.lock().take() {
                     None if !is_over => Poll::Pending,
                     stream => Poll::Ready(stream),
                 }
             }) => break stream,
-            () = serve.end.cancelled(), if !is_ending => {
-                is_ending = true;
+            () = serve.shutdown.cancelled(), if !is_shutting_down => {
+                is_shutting_down = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
-            _ = look.tick() => if link.is_overdue() { break None },
+            _ = check.tick() => if info.is_overdue() { break None },
         }
     };
     let mut socket = connection.into_parts().io.into_inner().into_inner();
     if let Some((head, body)) = stream {
         return Some(Box::pin(DetachedStream::new(socket, &head, body)));
     }
-    if let Some(status) = link.refused() {
+    if let Some(status) = info.refused() {
         let mut request = Request::new(Body::empty());
-        request.extensions_mut().insert(Unreadable::from_status(status));
-        let (answer, _) = respond(serve, &link, request).await;
-        let _gone = timeout(HEAD_LIMIT, refusal::send(&mut socket, answer)).await;
+        request.extensions_mut().insert(UnreadableRequest::from_status(status));
+        let (response, _) = respond(serve, &info, request).await;
+        let _closed = timeout(HEAD_TIMEOUT, refusal::send(&mut socket, response)).await;
         return None;
     }
-    let _gone = timeout(HEAD_LIMIT, socket.shutdown()).await;
+    let _closed = timeout(HEAD_TIMEOUT, socket.shutdown()).await;
     None
 }
 
@@ -177,76 +183,76 @@ async fn http2<S>(socket: S, start: Vec<u8>, peer: SocketAddr, serve: &Serve)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let link = ConnectionInfo::new(peer, false);
+    let info = ConnectionInfo::new(peer, false);
     let service = service_fn(|request: Request<Incoming>| {
-        let response = respond(serve, &link, request);
+        let response = respond(serve, &info, request);
         async move {
-            let (response, under_way) = response.await;
-            Ok::<_, Infallible>(response.map(|body| Counted { body, _under_way: under_way }))
+            let (response, in_flight) = response.await;
+            Ok::<_, Infallible>(response.map(|body| TrackedBody { body, _in_flight: in_flight }))
         }
     });
-    let io = Watched::new(TokioIo::new(socket), start, link.clone());
+    let io = Watched::new(TokioIo::new(socket), start, info.clone());
     let mut connection = pin!(
         http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            .max_concurrent_streams(MAX_CONCURRENT)
-            .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
-            .keep_alive_interval(PING)
-            .keep_alive_timeout(PING)
+            .max_concurrent_streams(MAX_CONCURRENT_REQUESTS)
+            .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX))
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_INTERVAL)
             .serve_connection(io, service)
     );
-    let mut look = look();
-    let mut is_ending = false;
+    let mut check = check_interval();
+    let mut is_shutting_down = false;
     loop {
         tokio::select! {
-            _over = &mut connection => return,
-            () = serve.end.cancelled(), if !is_ending => {}
-            _ = look.tick() => match link.is_overdue() {
+            _ended = &mut connection => return,
+            () = serve.shutdown.cancelled(), if !is_shutting_down => {}
+            _ = check.tick() => match info.is_overdue() {
                 false => continue,
-                true if is_ending => return, // it was told so and has not gone
+                true if is_shutting_down => return, // the client has ignored GOAWAY
                 true => {}
             },
         }
-        is_ending = true;
+        is_shutting_down = true;
         connection.as_mut().graceful_shutdown();
     }
 }
 
-/// When to look whether a connection is overdue.
-fn look() -> Interval {
-    interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY)
+/// The interval at which a connection is checked for its timeouts.
+fn check_interval() -> Interval {
+    interval_at(Instant::now() + CHECK_INTERVAL, CHECK_INTERVAL)
 }
 
-/// The application's answer to a request, which is under way as long as the second part is held. A panic ends that request
-/// and nothing else.
+/// Runs the application for a request. The request is in flight while the returned guard is held. A panic ends this
+/// request only.
 fn respond<B>(
     serve: &Serve,
-    link: &ConnectionInfo,
+    info: &ConnectionInfo,
     mut request: Request<B>,
-) -> impl Future<Output = (Response<Body>, UnderWay)> + Send + use<B>
+) -> impl Future<Output = (Response<Body>, InFlight)> + Send + use<B>
 where
     B: HttpBody<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static,
 {
-    let under_way = link.begins();
-    request.extensions_mut().insert(link.clone());
+    let in_flight = info.start_request();
+    request.extensions_mut().insert(info.clone());
     let response = AssertUnwindSafe(serve.app.clone().call(request)).catch_unwind();
-    let panicked = Arc::clone(&serve.panicked);
+    let on_panic = Arc::clone(&serve.on_panic);
     async move {
         let response = match response.await {
             Ok(Ok(response)) => response,
-            Err(_panic) => panicked(),
+            Err(_panic) => on_panic(),
         };
-        (response, under_way)
+        (response, in_flight)
     }
 }
 
-/// A body that keeps its request under way.
-struct Counted {
+/// A response body that keeps its request in flight until it is dropped.
+struct TrackedBody {
     body: Body,
-    _under_way: UnderWay,
+    _in_flight: InFlight,
 }
 
-impl HttpBody for Counted {
+impl HttpBody for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -1,4 +1,4 @@
-//! What is known of one connection: whose it is, which requests are under way, and since when it has been silent.
+//! The state of one connection: its peer, its requests in flight, and the times for its timeouts.
 
 use std::{
     net::SocketAddr,
@@ -14,31 +14,32 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
-    connection::{HEAD_LIMIT, IDLE_LIMIT},
+    connection::{HEAD_TIMEOUT, IDLE_TIMEOUT},
     detach::{DetachedBody, LongBody},
 };
 
-/// What a handler may know of the connection that its request came by; an extension of every request.
+/// The connection of a request. An extension of every request. Cloning is cheap.
 #[derive(Clone)]
 pub struct ConnectionInfo(Arc<InfoState>);
 
 struct InfoState {
     peer: SocketAddr,
-    /// One request at a time has the connection to itself, so that its response can leave the HTTP machinery.
+    /// HTTP/1 serves one request at a time, so a response body can be detached from hyper.
     is_http1: bool,
-    parked: Mutex<Option<LongBody>>,
-    /// Requests that are being answered.
-    under_way: AtomicU32,
-    /// What was to be written last did not fit into the socket.
+    /// The body that is to be detached from hyper.
+    detached: Mutex<Option<LongBody>>,
+    in_flight: AtomicU32,
+    /// Whether the socket did not accept the last write.
     is_blocked: AtomicBool,
-    /// The application has answered, and the head of its answer is still to be written.
-    is_owed: AtomicBool,
-    /// The status by which the HTTP machinery has refused what it could not read, or 0.
+    /// HTTP/1: whether the application has responded and hyper has not yet written the head.
+    has_pending_head: AtomicBool,
+    /// The status of hyper's own response to an unreadable request, or 0.
     refused: AtomicU16,
     opened: Instant,
-    /// Milliseconds from `opened` to the last byte in or out (HTTP/2: to the last begin or end of a request), and to the
-    /// first byte of a head that is not complete (or 0).
+    /// Milliseconds from `opened` to the last activity: for HTTP/1 the last byte in or out, for HTTP/2 the last start
+    /// or end of a request.
     active_at: AtomicU64,
+    /// Milliseconds from `opened` to the first byte of an incomplete request head, or 0.
     head_at: AtomicU64,
 }
 
@@ -47,10 +48,10 @@ impl ConnectionInfo {
         Self(Arc::new(InfoState {
             peer,
             is_http1,
-            parked: Mutex::default(),
-            under_way: AtomicU32::new(0),
+            detached: Mutex::default(),
+            in_flight: AtomicU32::new(0),
             is_blocked: AtomicBool::new(false),
-            is_owed: AtomicBool::new(false),
+            has_pending_head: AtomicBool::new(false),
             refused: AtomicU16::new(0),
             opened: Instant::now(),
             active_at: AtomicU64::new(0),
@@ -58,101 +59,105 @@ impl ConnectionInfo {
         }))
     }
 
-    /// Whose connection it is: a browser's, or a proxy's.
+    /// The address of the peer: a browser or a proxy.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
         self.0.peer
     }
 
-    /// The body of a response that may go on for hours: taken out of the HTTP machinery if that can be, else as it is.
+    /// The response body for a stream that may stay open for hours. Over HTTP/1 it is detached from hyper if the socket
+    /// is not blocked; otherwise hyper sends it.
     pub fn long_body(&self, body: LongBody) -> Body {
         if self.0.is_http1 && !self.0.is_blocked.load(Relaxed) {
-            *self.0.parked.lock() = Some(body);
+            *self.0.detached.lock() = Some(body);
             Body::new(DetachedBody)
         } else {
             Body::new(body)
         }
     }
 
-    /// The body that is to leave the HTTP machinery.
-    pub(super) fn parked(&self) -> Option<LongBody> {
-        self.0.parked.lock().take()
+    /// Takes the body that is to be detached from hyper.
+    pub(super) fn take_detached(&self) -> Option<LongBody> {
+        self.0.detached.lock().take()
     }
 
+    /// Milliseconds since `opened`, at least 1: 0 means unset in `head_at`.
     fn now(&self) -> u64 {
         u64::try_from(self.0.opened.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
     }
 
-    /// Bytes came in. Over HTTP/2 they say little: pings are answered for ever.
-    pub(super) fn received(&self) {
+    /// Notes that bytes were received. Over HTTP/2 received bytes are no sign of activity: idle clients respond to
+    /// pings.
+    pub(super) fn note_received(&self) {
         if !self.0.is_http1 {
             return;
         }
         let now = self.now();
         self.0.active_at.store(now, Relaxed);
-        if self.0.under_way.load(Relaxed) == 0 && self.0.head_at.load(Relaxed) == 0 {
+        if self.0.in_flight.load(Relaxed) == 0 && self.0.head_at.load(Relaxed) == 0 {
             self.0.head_at.store(now, Relaxed);
         }
     }
 
-    /// Bytes went out, or found no place.
-    pub(super) fn sent(&self, is_blocked: bool) {
+    /// Notes that bytes were sent, or that the socket accepted none.
+    pub(super) fn note_sent(&self, is_blocked: bool) {
         self.0.is_blocked.store(is_blocked, Relaxed);
         if self.0.is_http1 && !is_blocked {
             self.0.active_at.store(self.now(), Relaxed);
         }
     }
 
-    /// A request is being answered, until what this returns is dropped.
-    pub(super) fn begins(&self) -> UnderWay {
-        self.0.under_way.fetch_add(1, Relaxed);
+    /// Starts a request. It is in flight until the guard is dropped.
+    pub(super) fn start_request(&self) -> InFlight {
+        self.0.in_flight.fetch_add(1, Relaxed);
         self.0.head_at.store(0, Relaxed);
-        UnderWay(self.clone())
+        InFlight(self.clone())
     }
 
-    /// Whether the application has an answer on its way.
-    pub(super) fn is_owed(&self) -> bool {
-        self.0.is_owed.load(Relaxed)
+    /// Whether the application has responded and hyper has not yet written the head.
+    pub(super) fn has_pending_head(&self) -> bool {
+        self.0.has_pending_head.load(Relaxed)
     }
 
-    /// The head of the application's answer is written.
-    pub(super) fn paid(&self) {
-        self.0.is_owed.store(false, Relaxed);
+    /// Notes that the head of the application's response has been written.
+    pub(super) fn note_head_sent(&self) {
+        self.0.has_pending_head.store(false, Relaxed);
     }
 
-    /// The HTTP machinery has refused what it could not read.
-    pub(super) fn refuse(&self, status: u16) {
+    /// Notes that hyper has refused an unreadable request.
+    pub(super) fn note_refused(&self, status: u16) {
         self.0.refused.store(status, Relaxed);
     }
 
-    /// The status of that refusal.
+    /// The status of hyper's refusal, if there was one.
     pub(super) fn refused(&self) -> Option<u16> {
         Some(self.0.refused.load(Relaxed)).filter(|status| *status > 0)
     }
 
-    /// Whether the peer has kept the connection waiting for too long.
+    /// Whether the connection has exceeded [`HEAD_TIMEOUT`] or [`IDLE_TIMEOUT`].
     pub(super) fn is_overdue(&self) -> bool {
         let over =
             |since: u64, limit: Duration| u128::from(self.now().saturating_sub(since)) >= limit.as_millis();
         match self.0.head_at.load(Relaxed) {
-            _ if self.0.under_way.load(Relaxed) > 0 => false,
-            0 => over(self.0.active_at.load(Relaxed), IDLE_LIMIT),
-            since => over(since, HEAD_LIMIT),
+            _ if self.0.in_flight.load(Relaxed) > 0 => false,
+            0 => over(self.0.active_at.load(Relaxed), IDLE_TIMEOUT),
+            since => over(since, HEAD_TIMEOUT),
         }
     }
 }
 
-/// A request that is being answered: over HTTP/1.1 until there is a response, over HTTP/2 until its body has ended.
-pub(super) struct UnderWay(ConnectionInfo);
+/// The guard of a request in flight. It is dropped when the application has responded (HTTP/1), or when the response
+/// body has ended (HTTP/2).
+pub(super) struct InFlight(ConnectionInfo);
 
-impl Drop for UnderWay {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        let link = &self.0;
-        if link.0.is_http1 {
-            link.0.is_owed.store(true, Relaxed);
+        let info = &self.0;
+        if info.0.is_http1 {
+            info.0.has_pending_head.store(true, Relaxed);
         } else {
-            link.0.active_at.store(link.now(), Relaxed);
+            info.0.active_at.store(info.now(), Relaxed);
         }
-        link.0.under_way.fetch_sub(1, Relaxed);
+        info.0.in_flight.fetch_sub(1, Relaxed);
     }
 }

@@ -1,10 +1,10 @@
-//! Streams that have left the HTTP machinery.
+//! Detached streams: long responses that are sent without hyper.
 //!
-//! A stream is open for hours and says something now and then. Hyper keeps buffers, a parser and a dispatcher for it, some
-//! 20 KB; once the head is sent none of that is needed any more. What remains is a socket, and a body to copy to it.
+//! A stream is open for hours and rarely sends anything. hyper would hold about 20 KB for it: buffers, a parser and a
+//! dispatcher. A detached stream needs only the socket and the body.
 //!
-//! The body has no length and is not chunked: it ends with the connection (RFC 9112, section 6.3), so that a frame goes to
-//! the socket as it is, shared by all.
+//! The body has no length and is not chunked: it ends with the connection (RFC 9112, section 6.3). All streams of a
+//! channel can therefore send the same bytes of a frame.
 
 use std::{
     convert::Infallible,
@@ -18,10 +18,10 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The body of a response that may go on for hours.
+/// The body of a stream.
 pub type LongBody = Pin<Box<dyn Body<Data = Bytes, Error = Infallible> + Send>>;
 
-/// Stands for a body that is sent by other ways. Its length is not known.
+/// Placeholder for a detached body, which hyper never sends. Its length is unknown, so hyper adds no `Content-Length`.
 pub struct DetachedBody;
 
 impl Body for DetachedBody {
@@ -36,7 +36,7 @@ impl Body for DetachedBody {
     }
 }
 
-/// A bare socket and what is to be sent on it. It ends with the body, or with the peer.
+/// A future that sends a response on a bare socket. It ends with the body or when the peer closes the connection.
 pub struct DetachedStream<S> {
     io: S,
     body: LongBody,
@@ -45,26 +45,26 @@ pub struct DetachedStream<S> {
 }
 
 impl<S> DetachedStream<S> {
-    /// Goes on with a response whose head has not been sent yet.
+    /// A response whose head has not been sent.
     pub fn new(io: S, head: &Parts, body: LongBody) -> Self {
         Self { io, body, unsent: encode(head), is_over: false }
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> DetachedStream<S> {
-    /// Whether the peer is still there. What it sends after its request is not asked for, and dropped.
+    /// Ready when the peer has closed the connection. Bytes after the request are discarded.
     fn poll_peer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut dropped = [0; 256];
+        let mut discarded = [0; 256];
         loop {
-            let mut dropped = ReadBuf::new(&mut dropped);
-            let read = ready!(Pin::new(&mut self.io).poll_read(cx, &mut dropped));
-            if read.is_err() || dropped.filled().is_empty() {
+            let mut discarded = ReadBuf::new(&mut discarded);
+            let read = ready!(Pin::new(&mut self.io).poll_read(cx, &mut discarded));
+            if read.is_err() || discarded.filled().is_empty() {
                 return Poll::Ready(());
             }
         }
     }
 
-    /// Sends what there is to send; ready when there will be no more.
+    /// Sends pending frames. Ready when the body has ended or the socket has failed.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             while !self.unsent.is_empty() {
@@ -80,7 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DetachedStream<S> {
                         continue;
                     }
                     Poll::Ready(None) => self.is_over = true,
-                    // Over TLS, what was written may be waiting in a buffer.
+                    // TLS buffers what was written.
                     Poll::Pending => {
                         let flushed = ready!(Pin::new(&mut self.io).poll_flush(cx));
                         return if flushed.is_err() { Poll::Ready(()) } else { Poll::Pending };
@@ -103,11 +103,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for DetachedStream<S> {
     }
 }
 
-/// The head of a response, as it stands on the wire.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the date of an answer is the wall clock's, whatever leases go by"
-)]
+/// Encodes the head of a response.
+#[expect(clippy::disallowed_methods, reason = "the Date header is wall-clock time; leases use another clock")]
 pub(super) fn encode(head: &Parts) -> Bytes {
     let mut text = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
     for (name, value) in &head.headers {

@@ -1,13 +1,14 @@
-//! The server's door: accepts connections and sees each to its end.
+//! The listener: accepts connections and serves each until it ends.
 //!
 //! Promises:
-//! - Nobody holds a connection by being slow: a request's head has [`connection::HEAD_LIMIT`] to arrive, an idle connection
-//!   is closed, and a peer that has vanished or stopped reading is found out by the kernel ([`socket`]).
-//! - Accepting goes on through every error. When connections or file descriptors run out, who comes is told so with a 503,
-//!   and health is still answered.
-//! - One address holds no more connections than it may; who comes beyond is told so, or closed at once.
-//! - An open stream costs a socket and a few hundred bytes: it leaves the HTTP machinery once its head is sent ([`park`]).
-//! - When it ends, connections finish the request they are in, and no more.
+//! - A slow client cannot hold a connection: a request head must arrive within [`connection::HEAD_TIMEOUT`], an idle
+//!   connection is closed after [`connection::IDLE_TIMEOUT`], and the kernel closes the connection of a peer that has
+//!   vanished or stopped reading ([`socket`]).
+//! - The listener keeps accepting after errors. When connections run out, up to 32 more at a time get a 503; when file
+//!   descriptors run out, one at a time. `/healthz` still works on them. Further connections are closed at once.
+//! - Connections over the limit of their address get a 429, up to 32 at a time. Further ones are closed at once.
+//! - An open stream costs a socket and a few hundred bytes: it is detached from hyper ([`detach`]).
+//! - At shutdown, connections finish the requests in flight and accept no more.
 
 pub mod connection;
 pub mod connection_info;
@@ -39,115 +40,116 @@ pub use self::{
     connection::Serve,
     connection_info::ConnectionInfo,
     detach::LongBody,
-    refusal::Unreadable,
+    refusal::UnreadableRequest,
     tls::{Tls, TlsError},
 };
 use super::limits::Connections;
 
-/// Descriptors that are kept for other things than connections: the store, files, logs.
+/// File descriptors reserved for everything except connections: the store, files, logs.
 const RESERVED_FILES: usize = 64;
 
-/// Connections that are taken beyond each limit, to be told that it is reached. Others are closed at once.
-const BUSY_SEATS: usize = 32;
+/// Connections over each limit that are accepted to get an error response. Further connections are closed at once.
+const MAX_REFUSALS: usize = 32;
 
 /// The pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a connection may take when there is no descriptor left but this one.
-const LAST_DESCRIPTOR_LIMIT: Duration = Duration::from_millis(500);
+/// How long a connection on the spare descriptor may take.
+const SPARE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long connections have to finish when the server ends.
-const GRACE: Duration = Duration::from_secs(7);
+/// How long connections may take to finish at shutdown.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(7);
 
-/// What is served.
+/// The applications for connections within and over the limits.
 pub struct Apps {
     /// The application.
     pub app: Router,
-    /// What those get who come when there is no place left.
-    pub busy: Router,
-    /// What those get whose address has too many connections.
-    pub crowded: Router,
-    /// What those get whose request ended in a panic that the application has not caught.
-    pub panicked: Arc<dyn Fn() -> Response + Send + Sync>,
-    /// How many connections each address may have.
+    /// The application for connections over the node's limit.
+    pub overloaded: Router,
+    /// The application for connections over the limit of their address.
+    pub limit_reached: Router,
+    /// The response to a request whose panic the application did not catch.
+    pub on_panic: Arc<dyn Fn() -> Response + Send + Sync>,
+    /// The limit of connections per address.
     pub connections: Connections,
 }
 
-/// An address that is listened on.
+/// A bound listening socket.
 pub struct Listener {
     tcp: TcpListener,
     tls: Option<TlsAcceptor>,
-    /// The most connections at a time.
+    /// The most open connections.
     capacity: usize,
 }
 
 impl Listener {
-    /// Listens, and raises the limit of open files as far as the system lets it. Port 0 takes a free port.
+    /// Binds the address, and raises the limit of open files as far as the system allows. Port 0 takes a free port.
     ///
     /// # Errors
-    /// When the address can't be listened on.
+    /// When the address cannot be bound, or the limit of open files cannot be read.
     pub fn bind(addr: SocketAddr, tls: Option<TlsAcceptor>) -> io::Result<Self> {
         let files = rlimit::increase_nofile_limit(u64::MAX)?;
         let files = usize::try_from(files).unwrap_or(usize::MAX);
-        let capacity = files.saturating_sub(RESERVED_FILES + BUSY_SEATS).max(1);
+        let capacity = files.saturating_sub(RESERVED_FILES + MAX_REFUSALS).max(1);
         Ok(Self { tcp: socket::listen(addr)?, tls, capacity })
     }
 
-    /// Where it listens.
+    /// The bound address.
     ///
     /// # Errors
-    /// When the system can't tell.
+    /// When the system does not return it.
     pub fn addr(&self) -> io::Result<SocketAddr> {
         self.tcp.local_addr()
     }
 
-    /// The most connections that it holds at a time.
+    /// The most open connections.
     #[must_use]
     pub const fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// Serves until `end`. Returns when the last connection has ended, or the grace is over.
-    pub async fn serve(self, apps: Apps, end: CancellationToken) {
+    /// Serves until `shutdown` is canceled. Returns when all connections have ended, or 7 s later.
+    pub async fn serve(self, apps: Apps, shutdown: CancellationToken) {
         let connections = TaskTracker::new();
         let serve = |app| {
             Arc::new(Serve {
                 app,
-                panicked: Arc::clone(&apps.panicked),
+                on_panic: Arc::clone(&apps.on_panic),
                 tls: self.tls.clone(),
-                end: end.clone(),
+                shutdown: shutdown.clone(),
             })
         };
-        let (app, busy, crowded) = (serve(apps.app), serve(apps.busy), serve(apps.crowded));
-        let crowded_seats = Arc::new(Semaphore::new(BUSY_SEATS));
+        let (app, overloaded) = (serve(apps.app), serve(apps.overloaded));
+        let limit_reached = serve(apps.limit_reached);
+        let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
         let mut spare = Spare::new();
         loop {
             let accepted = tokio::select! {
                 accepted = self.tcp.accept() => accepted,
-                () = end.cancelled() => break,
+                () = shutdown.cancelled() => break,
             };
             match accepted {
                 Ok((socket, peer)) => {
                     let open = connections.len();
                     if open < self.capacity {
-                        if let Some(place) = apps.connections.place(peer) {
-                            connections
-                                .spawn(holding(place, connection::run(socket, peer, Arc::clone(&app))));
-                        } else if let Ok(permit) = Arc::clone(&crowded_seats).try_acquire_owned() {
-                            connections
-                                .spawn(holding(permit, connection::run(socket, peer, Arc::clone(&crowded))));
+                        if let Some(permit) = apps.connections.permit(peer) {
+                            let connection = connection::run(socket, peer, Arc::clone(&app));
+                            connections.spawn(holding(permit, connection));
+                        } else if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
+                            let connection = connection::run(socket, peer, Arc::clone(&limit_reached));
+                            connections.spawn(holding(permit, connection));
                         }
-                    } else if open < self.capacity + BUSY_SEATS {
-                        connections.spawn(connection::run(socket, peer, Arc::clone(&busy)));
+                    } else if open < self.capacity + MAX_REFUSALS {
+                        connections.spawn(connection::run(socket, peer, Arc::clone(&overloaded)));
                     }
                 }
-                Err(error) if is_of_the_peer(&error) => {}
+                Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
-                    spare.complain(&error);
+                    spare.log(&error);
                     if let Some((socket, peer)) = spare.accept(&self.tcp).await {
-                        let told = connection::run(socket, peer, Arc::clone(&busy));
-                        let _too_slow = timeout(LAST_DESCRIPTOR_LIMIT, told).await;
-                        spare.keep();
+                        let connection = connection::run(socket, peer, Arc::clone(&overloaded));
+                        let _timed_out = timeout(SPARE_TIMEOUT, connection).await;
+                        spare.reserve();
                     } else {
                         sleep(ACCEPT_PAUSE).await;
                     }
@@ -156,57 +158,57 @@ impl Listener {
         }
         drop(self.tcp);
         connections.close();
-        if timeout(GRACE, connections.wait()).await.is_err() {
-            tracing::warn!(open = connections.len(), "connections that did not finish in time were cut off");
+        if timeout(SHUTDOWN_GRACE, connections.wait()).await.is_err() {
+            tracing::warn!(open = connections.len(), "closing connections that did not finish in time");
         }
     }
 }
 
-/// A connection that holds its place to its end.
-async fn holding(place: impl Send, connection: impl Future<Output = ()>) {
+/// Runs a connection, and releases its permit when it ends.
+async fn holding(permit: impl Send, connection: impl Future<Output = ()>) {
     connection.await;
-    drop(place);
+    drop(permit);
 }
 
-/// An error of one connection, gone before it was accepted; the next may be well.
-fn is_of_the_peer(error: &io::Error) -> bool {
+/// Whether an error of `accept` concerns one connection only, which ended before it was accepted.
+fn is_connection_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-/// A descriptor kept for the day on which there is none left: given up, it lets one more connection in, which would
-/// otherwise wait in the kernel's queue without an answer.
+/// A spare file descriptor. When descriptors run out, it is closed to accept one more connection, which would otherwise
+/// wait in the kernel's queue without a response.
 struct Spare {
     file: Option<File>,
-    complained: Option<Instant>,
+    logged: Option<Instant>,
 }
 
 impl Spare {
     fn new() -> Self {
-        let mut spare = Self { file: None, complained: None };
-        spare.keep();
+        let mut spare = Self { file: None, logged: None };
+        spare.reserve();
         spare
     }
 
-    /// Accepts one connection with the descriptor that was kept, if there is one to accept.
+    /// Accepts a connection with the spare descriptor, if a connection is waiting.
     async fn accept(&mut self, tcp: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
         self.file.take();
         let accepted = timeout(ACCEPT_PAUSE, tcp.accept()).await.ok().and_then(Result::ok);
         if accepted.is_none() {
-            self.keep();
+            self.reserve();
         }
         accepted
     }
 
-    fn keep(&mut self) {
+    fn reserve(&mut self) {
         self.file = File::open("/dev/null").ok();
     }
 
-    /// Logs the error, once a second at most.
-    fn complain(&mut self, error: &io::Error) {
-        if self.complained.is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) {
-            tracing::warn!(%error, "a connection could not be accepted");
-            self.complained = Some(Instant::now());
+    /// Logs an error, at most once a second.
+    fn log(&mut self, error: &io::Error) {
+        if self.logged.is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) {
+            tracing::warn!(%error, "accept failed");
+            self.logged = Some(Instant::now());
         }
     }
 }

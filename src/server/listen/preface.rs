@@ -1,17 +1,17 @@
-//! Which HTTP a client begins with. What had to be read to know it is handed on.
+//! Detects the HTTP version of a connection without TLS from its first bytes.
 
 use std::io::Result;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// How a client begins that speaks HTTP/2 without having asked (prior knowledge, RFC 9113, section 3.3), as proxies do.
+/// The first bytes of an HTTP/2 connection with prior knowledge (RFC 9113, section 3.3), as proxies open them.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0";
 
-/// Reads until it is clear: the bytes that were read, and whether they begin HTTP/2. It waits for bytes and for nothing
-/// else, and reads no more than it has to.
+/// Reads until the version is known. Returns the bytes that were read, and whether they start HTTP/2. Reads no more
+/// bytes than necessary.
 ///
 /// # Errors
-/// Those of the socket.
+/// Errors of the socket.
 pub async fn read(socket: &mut (impl AsyncRead + Unpin)) -> Result<(Vec<u8>, bool)> {
     let (mut start, mut length) = ([0; PREFACE.len()], 0);
     while length < PREFACE.len() && start[..length] == PREFACE[..length] {
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_is_recognised_in_any_pieces_and_handed_on() {
+    async fn the_preface_is_recognized_in_any_pieces_and_returned() {
         for (sent, is_http2) in [
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", true),
             ("PRI * HTTP/1.1\r\n", false),
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_sends_a_byte_and_waits_is_not_looked_at_again() {
+    async fn a_client_that_sends_one_byte_and_waits_is_not_polled_again() {
         let (mut client, mut server) = duplex(64);
         client.write_all(b"P").await.unwrap();
         let (mut reading, mut polls) = (pin!(read(&mut server)), 0);
@@ -72,10 +72,10 @@ mod tests {
             reading.as_mut().poll(cx)
         });
         tokio::select! {
-            _ = counted => unreachable!("it waits"),
+            _ = counted => unreachable!("the read waits"),
             () = sleep(Duration::from_secs(3600)) => {}
         }
-        // Once at the start, and once beside the timer.
+        // Once at the start, and once when the timer fires.
         assert!(polls <= 2, "{polls} polls");
     }
 }

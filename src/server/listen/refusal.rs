@@ -1,5 +1,5 @@
-//! What is said to a client whose request could not be read. The HTTP machinery would say a bare status by itself; the
-//! application says it in its own form, and counts and names it as every answer.
+//! Responses to requests that hyper cannot read. hyper itself would send a bare status. Instead the application
+//! responds with a problem, which is counted and gets a request id like every response.
 
 use axum::{body::Body, http::Response};
 use http_body_util::BodyExt;
@@ -7,37 +7,37 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::detach::encode;
 
-/// Why a request could not be read; an extension of the request that stands for it.
+/// Why a request could not be read. An extension of the empty request that replaces it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unreadable {
-    /// It is no HTTP.
+pub enum UnreadableRequest {
+    /// The request is not valid HTTP.
     Malformed,
-    /// Its head is larger than [`super::connection::MAX_HEAD`].
+    /// The request head is larger than [`super::connection::MAX_HEAD_BYTES`].
     TooLarge,
 }
 
-impl Unreadable {
-    /// What the HTTP machinery means by its status.
+impl UnreadableRequest {
+    /// The reason for hyper's status.
     pub(super) fn from_status(status: u16) -> Self {
         if matches!(status, 414 | 431) { Self::TooLarge } else { Self::Malformed }
     }
 }
 
-/// What is read at most of a client that goes on sending what was refused.
-const LINGER_BYTES: usize = 1 << 20;
+/// The most bytes that are read from a client that keeps sending after the refusal.
+const MAX_LINGER_BYTES: usize = 1 << 20;
 
-/// Sends an answer, and reads on for a while: a socket that is closed with bytes unread takes back what it has sent. How
-/// long it may take is the caller's to say.
-pub async fn send(socket: &mut (impl AsyncRead + AsyncWrite + Unpin), answer: Response<Body>) {
-    let (head, body) = answer.into_parts();
+/// Sends a response, then reads and discards until the client closes. Closing a socket with unread bytes resets the
+/// connection, and the client may lose the response. The caller sets the timeout.
+pub async fn send(socket: &mut (impl AsyncRead + AsyncWrite + Unpin), response: Response<Body>) {
+    let (head, body) = response.into_parts();
     let Ok(body) = body.collect().await else { return };
     let bytes = [&encode(&head)[..], &body.to_bytes()].concat();
     if socket.write_all(&bytes).await.is_err() || socket.shutdown().await.is_err() {
         return;
     }
-    let (mut dropped, mut read) = ([0; 4096], 0);
-    while read < LINGER_BYTES {
-        match socket.read(&mut dropped).await {
+    let (mut discarded, mut read) = ([0; 4096], 0);
+    while read < MAX_LINGER_BYTES {
+        match socket.read(&mut discarded).await {
             Ok(more) if more > 0 => read += more,
             _ => return,
         }

@@ -1,33 +1,35 @@
-//! How the kernel is to treat the connections. What is set on a listening socket holds for all that it accepts.
+//! The listening socket and its options. On Linux, accepted connections inherit them.
 
 use std::{io, net::SocketAddr, time::Duration};
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::TcpListener;
 
-/// Connections that may wait to be accepted: all pages come back at once after a restart.
+/// Connections that may wait to be accepted. After a restart all pages reconnect at once.
 const BACKLOG: i32 = 4096;
 
-/// A peer that acknowledges nothing, or reads nothing, for this long is given up (`TCP_USER_TIMEOUT`; tcp(7)). Without it
-/// the kernel goes on for a quarter of an hour.
-const UNACKNOWLEDGED_LIMIT: Duration = Duration::from_secs(30);
+/// The kernel closes the connection of a peer that acknowledges or reads nothing for this long (`TCP_USER_TIMEOUT`;
+/// tcp(7)). The default is about 15 minutes.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A silent connection is probed after this long, and then this often, so that a peer that vanished is noticed also when
-/// nothing is sent to it.
-const PROBE_AFTER: Duration = Duration::from_secs(30);
-const PROBE_EVERY: Duration = Duration::from_secs(10);
+/// TCP keepalive: the idle time before the first probe, and the time between probes. Probes detect a vanished peer on a
+/// connection that sends nothing.
+const KEEPALIVE_TIME: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Listens on an address.
+/// Binds an address and listens on it.
 ///
 /// # Errors
-/// When it is taken, or not ours.
+/// When the address is in use or does not belong to this machine.
 pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_LIMIT))?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY))?;
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL),
+    )?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
@@ -41,14 +43,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn accepted_connections_find_out_that_their_peer_has_vanished() {
+    async fn accepted_connections_inherit_the_socket_options() {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
         let socket = SockRef::from(&accepted);
         assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
-        assert_eq!(socket.tcp_keepalive_time().unwrap(), PROBE_AFTER);
-        assert_eq!(socket.tcp_keepalive_interval().unwrap(), PROBE_EVERY);
-        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNACKNOWLEDGED_LIMIT));
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_TIME);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
     }
 }

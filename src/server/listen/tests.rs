@@ -17,51 +17,54 @@ use tokio::{
 use super::*;
 use crate::server::limits::Proxies;
 
-/// Far more than it takes.
+/// The longest wait for anything: far more than it takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A listener of so many places, until its token is cancelled.
+/// Serves with a limit of connections until the token is canceled.
 fn serve(capacity: usize, app: Router) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
     let tcp = socket::listen("127.0.0.1:0".parse().unwrap()).unwrap();
-    let (addr, end) = (tcp.local_addr().unwrap(), CancellationToken::new());
-    let busy = Router::new().fallback(async || StatusCode::SERVICE_UNAVAILABLE);
+    let (addr, shutdown) = (tcp.local_addr().unwrap(), CancellationToken::new());
+    let overloaded = Router::new().fallback(async || StatusCode::SERVICE_UNAVAILABLE);
     let apps = Apps {
         app,
-        crowded: busy.clone(),
-        busy,
-        panicked: Arc::new(|| Response::new(Body::empty())),
+        limit_reached: overloaded.clone(),
+        overloaded,
+        on_panic: Arc::new(|| Response::new(Body::empty())),
         connections: Connections::new(0, Proxies::default()),
     };
-    let serving = tokio::spawn(Listener { tcp, tls: None, capacity }.serve(apps, end.clone()));
-    (addr, end, serving)
+    let serving = tokio::spawn(Listener { tcp, tls: None, capacity }.serve(apps, shutdown.clone()));
+    (addr, shutdown, serving)
 }
 
-/// Sends a request, and reads until the answer holds this.
-async fn ask(connection: &mut TcpStream, path: &str, expected: &str) {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n");
-    connection.write_all(request.as_bytes()).await.unwrap();
-    reads(connection, expected).await;
+/// Sends a request, and reads until the response contains `expected`.
+async fn request(connection: &mut TcpStream, path: &str, expected: &str) {
+    let head = format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    connection.write_all(head.as_bytes()).await.unwrap();
+    read_until(connection, expected).await;
 }
 
-async fn reads(connection: &mut TcpStream, expected: &str) {
+async fn read_until(connection: &mut TcpStream, expected: &str) {
     let mut text = Vec::new();
     while !String::from_utf8_lossy(&text).contains(expected) {
-        assert!(timeout(PATIENCE, connection.read_buf(&mut text)).await.unwrap().unwrap() > 0, "no end");
+        assert!(
+            timeout(PATIENCE, connection.read_buf(&mut text)).await.unwrap().unwrap() > 0,
+            "the connection stays open"
+        );
     }
 }
 
 #[tokio::test]
-async fn who_comes_when_all_places_are_taken_is_told_so_and_gets_one_when_it_is_free() {
-    let (addr, end, serving) = serve(2, Router::new().route("/", get(async || "here")));
+async fn a_connection_over_the_limit_gets_503_and_succeeds_after_another_ends() {
+    let (addr, shutdown, serving) = serve(2, Router::new().route("/", get(async || "here")));
     let connect = async || TcpStream::connect(addr).await.unwrap();
     let (mut one, mut two) = (connect().await, connect().await);
-    ask(&mut one, "/", "here").await;
-    ask(&mut two, "/", "here").await;
-    ask(&mut connect().await, "/", "503").await;
-    // Those who are in are served on.
-    ask(&mut one, "/", "here").await;
+    request(&mut one, "/", "here").await;
+    request(&mut two, "/", "here").await;
+    request(&mut connect().await, "/", "503").await;
+    // Open connections are still served.
+    request(&mut one, "/", "here").await;
     drop(two);
-    let free = async {
+    let succeeds = async {
         loop {
             let mut connection = connect().await;
             connection.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.unwrap();
@@ -72,16 +75,16 @@ async fn who_comes_when_all_places_are_taken_is_told_so_and_gets_one_when_it_is_
             }
         }
     };
-    timeout(PATIENCE, free).await.expect("there is a place");
-    end.cancel();
+    timeout(PATIENCE, succeeds).await.expect("a new connection is served");
+    shutdown.cancel();
     drop(one);
-    timeout(PATIENCE, serving).await.expect("it ends").unwrap();
+    timeout(PATIENCE, serving).await.expect("the listener stops").unwrap();
 }
 
-/// A body of what the test says.
-struct Said(mpsc::UnboundedReceiver<Bytes>);
+/// A body whose frames the test sends.
+struct TestBody(mpsc::UnboundedReceiver<Bytes>);
 
-impl http_body::Body for Said {
+impl http_body::Body for TestBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -89,25 +92,25 @@ impl http_body::Body for Said {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(cx).map(|said| said.map(|bytes| Ok(Frame::data(bytes))))
+        self.0.poll_recv(cx).map(|frame| frame.map(|bytes| Ok(Frame::data(bytes))))
     }
 }
 
 #[tokio::test]
-async fn a_stream_has_no_age_and_an_idle_connection_has() {
-    let (say, said) = mpsc::unbounded_channel();
-    let said = Arc::new(parking_lot::Mutex::new(Some(said)));
-    let stream = async move |Extension(link): Extension<ConnectionInfo>| {
-        let said = said.lock().take().unwrap();
-        link.long_body(Box::pin(Said(said)))
+async fn a_stream_has_no_timeout_and_an_idle_connection_has() {
+    let (frames, body) = mpsc::unbounded_channel();
+    let body = Arc::new(parking_lot::Mutex::new(Some(body)));
+    let stream = async move |Extension(connection): Extension<ConnectionInfo>| {
+        let body = body.lock().take().unwrap();
+        connection.long_body(Box::pin(TestBody(body)))
     };
     let app = Router::new().route("/stream", get(stream)).route("/", get(async || "here"));
-    let (addr, end, serving) = serve(10, app);
+    let (addr, shutdown, serving) = serve(10, app);
     let mut stream = TcpStream::connect(addr).await.unwrap();
-    say.send(Bytes::from_static(b"first")).unwrap();
-    ask(&mut stream, "/stream", "first").await;
+    frames.send(Bytes::from_static(b"first")).unwrap();
+    request(&mut stream, "/stream", "first").await;
     let mut idle = TcpStream::connect(addr).await.unwrap();
-    ask(&mut idle, "/", "here").await;
+    request(&mut idle, "/", "here").await;
 
     pause();
     for _ in 0..48 {
@@ -117,23 +120,26 @@ async fn a_stream_has_no_age_and_an_idle_connection_has() {
     resume();
     let mut rest = Vec::new();
     let closed = timeout(PATIENCE, idle.read_to_end(&mut rest)).await;
-    assert_eq!(closed.expect("the idle one is closed").unwrap(), 0);
-    say.send(Bytes::from_static(b"a day later")).unwrap();
-    reads(&mut stream, "a day later").await;
-    drop(say);
-    assert_eq!(timeout(PATIENCE, stream.read(&mut [0])).await.expect("it ends with its body").unwrap(), 0);
-    end.cancel();
-    timeout(PATIENCE, serving).await.expect("it ends").unwrap();
+    assert_eq!(closed.expect("the idle connection is closed").unwrap(), 0);
+    frames.send(Bytes::from_static(b"a day later")).unwrap();
+    read_until(&mut stream, "a day later").await;
+    drop(frames);
+    assert_eq!(
+        timeout(PATIENCE, stream.read(&mut [0])).await.expect("the stream ends with its body").unwrap(),
+        0
+    );
+    shutdown.cancel();
+    timeout(PATIENCE, serving).await.expect("the listener stops").unwrap();
 }
 
-/// An HTTP/2 client that answers pings, and counts how long it is kept.
-async fn kept(addr: SocketAddr, request: &[u8], patience: Duration) -> Option<Duration> {
+/// Opens an HTTP/2 connection, responds to pings, and returns how long the connection stays open.
+async fn time_open(addr: SocketAddr, request: &[u8], patience: Duration) -> Option<Duration> {
     let mut connection = TcpStream::connect(addr).await.unwrap();
     let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     let start = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..], request].concat();
     connection.write_all(&start).await.unwrap();
     let began = tokio::time::Instant::now();
-    let stays = async {
+    let until_closed = async {
         let mut head = [0; 9];
         while connection.read_exact(&mut head).await.is_ok() {
             let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
@@ -145,23 +151,23 @@ async fn kept(addr: SocketAddr, request: &[u8], patience: Duration) -> Option<Du
             }
         }
     };
-    timeout(patience, stays).await.ok().map(|()| began.elapsed())
+    timeout(patience, until_closed).await.ok().map(|()| began.elapsed())
 }
 
 #[tokio::test]
-async fn an_http2_connection_is_closed_when_it_is_idle_and_not_while_a_request_is_under_way() {
+async fn an_http2_connection_is_closed_when_idle_and_not_while_a_request_is_in_flight() {
     let forever = async || -> StatusCode { std::future::pending().await };
     let app = Router::new().route("/", get(forever));
-    let (addr, end, serving) = serve(10, app);
+    let (addr, shutdown, serving) = serve(10, app);
     pause();
-    let long = connection::IDLE_LIMIT * 4;
-    let idle = kept(addr, &[], long).await.expect("it is closed");
-    assert!(idle >= connection::IDLE_LIMIT, "{idle:?}");
+    let long = connection::IDLE_TIMEOUT * 4;
+    let idle = time_open(addr, &[], long).await.expect("the connection is closed");
+    assert!(idle >= connection::IDLE_TIMEOUT, "{idle:?}");
     // HEADERS of stream 1: GET, http, /, and a.test.
     let block = [&[0x82, 0x86, 0x84, 0x41, 6], &b"a.test"[..]].concat();
     let get = [&[0, 0, 11, 1, 5, 0, 0, 0, 1], &block[..]].concat();
-    assert_eq!(kept(addr, &get, long).await, None, "a request is under way");
+    assert_eq!(time_open(addr, &get, long).await, None, "a request is in flight");
     resume();
-    end.cancel();
-    timeout(PATIENCE, serving).await.expect("it ends").unwrap();
+    shutdown.cancel();
+    timeout(PATIENCE, serving).await.expect("the listener stops").unwrap();
 }

@@ -1,4 +1,4 @@
-//! TLS by the server itself, for those who have no proxy in front of it.
+//! TLS for servers without a proxy in front.
 
 use std::{
     io,
@@ -16,23 +16,23 @@ use rustls::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// Why a certificate can't be used.
+/// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file is not there, or not what it should be.
+    /// A file is missing or invalid.
     #[error("{path}: {reason}")]
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         reason: String,
     },
-    /// The certificate and the key can't be used together.
-    #[error("the certificate and the key can't be used: {0}")]
+    /// The certificate and the key cannot be used together.
+    #[error("the certificate and the key cannot be used together: {0}")]
     Pair(#[from] rustls::Error),
 }
 
-/// A certificate with its key, which can be replaced while connections are open. Cloning is cheap.
+/// A certificate and its key. Both can be replaced while connections are open. Cloning is cheap.
 #[derive(Clone)]
 pub struct Tls(Arc<Files>);
 
@@ -44,16 +44,16 @@ struct Files {
 }
 
 impl Tls {
-    /// Reads the certificate (with those that lead to its root) and its key, both PEM.
+    /// Reads the certificate with its chain, and the key. Both files are PEM.
     ///
     /// # Errors
-    /// When they can't be read or don't belong together.
+    /// When a file cannot be read, or the certificate and the key do not match.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let current = RwLock::new(Arc::new(read(certificate, key)?));
         Ok(Self(Arc::new(Files { certificate: certificate.into(), key: key.into(), current })))
     }
 
-    /// Reads both files again; new connections get what they hold now. After an error, what was there before.
+    /// Reads both files again for new connections. After an error the old certificate stays in use.
     ///
     /// # Errors
     /// As for [`Tls::load`].
@@ -62,10 +62,10 @@ impl Tls {
         Ok(())
     }
 
-    /// What shakes hands with clients, offering HTTP/2 and HTTP/1.1.
+    /// The acceptor for TLS handshakes. It offers HTTP/2 and HTTP/1.1.
     ///
     /// # Errors
-    /// Never, for protocol versions that this build has.
+    /// Never: this build supports the default protocol versions.
     pub fn acceptor(&self) -> Result<TlsAcceptor, TlsError> {
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
@@ -83,15 +83,16 @@ impl ResolvesServerCert for Files {
 }
 
 fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
-    let fault = |path: &Path, reason: String| TlsError::File { path: path.into(), reason };
-    let text = |path: &Path| std::fs::read(path).map_err(|error: io::Error| fault(path, error.to_string()));
+    let file_error = |path: &Path, reason: String| TlsError::File { path: path.into(), reason };
+    let text =
+        |path: &Path| std::fs::read(path).map_err(|error: io::Error| file_error(path, error.to_string()));
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&text(certificate)?)
         .collect::<Result<_, _>>()
-        .map_err(|error| fault(certificate, error.to_string()))?;
+        .map_err(|error| file_error(certificate, error.to_string()))?;
     if chain.is_empty() {
-        return Err(fault(certificate, "holds no certificate".to_owned()));
+        return Err(file_error(certificate, "contains no certificate".to_owned()));
     }
     let private =
-        PrivateKeyDer::from_pem_slice(&text(key)?).map_err(|error| fault(key, error.to_string()))?;
+        PrivateKeyDer::from_pem_slice(&text(key)?).map_err(|error| file_error(key, error.to_string()))?;
     Ok(CertifiedKey::from_der(chain, private, &ring::default_provider())?)
 }

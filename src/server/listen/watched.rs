@@ -1,5 +1,7 @@
-//! A socket whose traffic is taken note of. What was read before the HTTP machinery began comes first; and what that
-//! machinery says by itself to a head that it can't read is held back, so that the application can say it.
+//! The socket that hyper reads from and writes to.
+//!
+//! It first returns the bytes that were read before hyper started, and notes activity in [`ConnectionInfo`]. It
+//! withholds hyper's own response to an unreadable request, so that the application can respond instead.
 
 use std::{
     io::{IoSlice, Result},
@@ -11,44 +13,44 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 
 use super::connection_info::ConnectionInfo;
 
-/// The socket.
+/// A socket that notes its activity.
 pub struct Watched<T> {
     io: T,
-    /// What is still to be read of the bytes that were read before; without an allocation once it is.
+    /// The bytes that were read before hyper started and that hyper has not read yet. Deallocated when empty.
     start: Vec<u8>,
-    link: ConnectionInfo,
+    info: ConnectionInfo,
 }
 
 impl<T> Watched<T> {
-    /// Watches a socket of which `start` was read already.
-    pub fn new(io: T, start: Vec<u8>, link: ConnectionInfo) -> Self {
-        Self { io, start, link }
+    /// Wraps a socket from which `start` has already been read.
+    pub fn new(io: T, start: Vec<u8>, info: ConnectionInfo) -> Self {
+        Self { io, start, info }
     }
 
-    /// The socket alone.
+    /// Unwraps the socket.
     pub fn into_inner(self) -> T {
         self.io
     }
 
-    /// Whether these bytes are to be held back: the head of a refusal that the application knows nothing of.
-    fn holds_back(&self, bytes: &[u8]) -> bool {
+    /// Whether to withhold these bytes: the head of a 4xx response that hyper sends itself.
+    fn withholds(&self, bytes: &[u8]) -> bool {
         let Some(status) = status(bytes).filter(|status| (400..500).contains(status)) else { return false };
-        let is_foreign = !self.link.is_owed();
-        if is_foreign {
-            self.link.refuse(status);
+        let is_from_hyper = !self.info.has_pending_head();
+        if is_from_hyper {
+            self.info.note_refused(status);
         }
-        is_foreign
+        is_from_hyper
     }
 
-    fn sent(&self, first: &[u8], sent: &Poll<Result<usize>>) {
-        self.link.sent(sent.is_pending());
+    fn note_sent(&self, first: &[u8], sent: &Poll<Result<usize>>) {
+        self.info.note_sent(sent.is_pending());
         if sent.is_ready() && status(first).is_some_and(|status| status >= 200) {
-            self.link.paid();
+            self.info.note_head_sent();
         }
     }
 }
 
-/// The status of an answer that begins here.
+/// The status of a response that starts with these bytes.
 fn status(bytes: &[u8]) -> Option<u16> {
     let digits = bytes.strip_prefix(b"HTTP/1.")?.get(2..5)?;
     str::from_utf8(digits).ok()?.parse().ok()
@@ -67,12 +69,12 @@ impl<T: Read + Unpin> Read for Watched<T> {
             if self.start.is_empty() {
                 self.start = Vec::new();
             }
-            self.link.received();
+            self.info.note_received();
             return Poll::Ready(Ok(()));
         }
         let read = Pin::new(&mut self.io).poll_read(cx, buffer);
         if read.is_ready() {
-            self.link.received();
+            self.info.note_received();
         }
         read
     }
@@ -80,11 +82,11 @@ impl<T: Read + Unpin> Read for Watched<T> {
 
 impl<T: Write + Unpin> Write for Watched<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
-        if self.holds_back(bytes) {
+        if self.withholds(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
         let sent = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.sent(bytes, &sent);
+        self.note_sent(bytes, &sent);
         sent
     }
 
@@ -98,11 +100,11 @@ impl<T: Write + Unpin> Write for Watched<T> {
         bytes: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
         let first = bytes.iter().find(|bytes| !bytes.is_empty()).map_or(&[][..], |bytes| bytes);
-        if self.holds_back(first) {
+        if self.withholds(first) {
             return Poll::Ready(Ok(bytes.iter().map(|bytes| bytes.len()).sum()));
         }
         let sent = Pin::new(&mut self.io).poll_write_vectored(cx, bytes);
-        self.sent(first, &sent);
+        self.note_sent(first, &sent);
         sent
     }
 
