@@ -188,7 +188,7 @@ async fn what_is_no_address_is_refused_at_the_start_without_the_secret_in_it() {
         let (status, log) = Program::fail(&[("REDIS_URL", url)]).await;
         assert_eq!(status.code(), Some(2), "{url}: {log}");
         let is_one_sentence = log.trim().lines().count() == 2;
-        assert!(is_one_sentence && log.contains("  - REDIS_URL is not understood"), "{url}: {log}");
+        assert!(is_one_sentence && log.contains("  - REDIS_URL is invalid"), "{url}: {log}");
         assert!(!log.contains(SECRET), "{log}");
     }
 }

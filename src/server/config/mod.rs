@@ -1,7 +1,7 @@
-//! The configuration: read once at the start, complete and free of contradictions.
+//! The configuration: read once at startup, then complete and consistent.
 //!
-//! [`Flags`] are what clap reads from environment variables and flags. [`read`] turns them into a [`Config`], or reports
-//! every problem at once.
+//! clap reads environment variables and flags into [`Flags`]. [`read`] turns them into a [`Config`], or reports all
+//! problems at once.
 
 mod flags;
 mod origin;
@@ -26,41 +26,41 @@ pub struct Config {
     pub site_addr: SocketAddr,
     /// Folder with the files for browsers.
     pub site_root: PathBuf,
-    /// The certificate, if the server speaks TLS itself.
+    /// The certificate, if the server terminates TLS.
     pub tls: Option<TlsFiles>,
-    /// Where the stream of a channel is played from.
+    /// The address of a channel's HLS stream.
     pub stream_url_template: Option<StreamTemplate>,
-    /// The intervals of counting.
+    /// The leases and intervals of counting.
     pub policy: Policy,
-    /// Where leases are kept.
+    /// The store of leases.
     pub store: StoreConfig,
-    /// The start of the names of keys in Redis.
+    /// The prefix of all keys in Redis.
     pub redis_key_prefix: String,
-    /// Folder for data that this node keeps.
+    /// Folder for followers, used when neither Redis nor Upstash is configured.
     pub data_dir: PathBuf,
-    /// How many viewers one address may add.
+    /// The limits of sessions per address.
     pub per_address: PerAddress,
-    /// Follows of one address per minute; 0: no limit.
+    /// Follows of one address per minute. 0: no limit.
     pub limit_follows_per_minute: u32,
-    /// Connections of one address; 0: no limit.
+    /// Open connections of one address. 0: no limit.
     pub limit_connections_per_address: u32,
-    /// Streams of one address; 0: no limit.
+    /// Open streams of one address. 0: no limit.
     pub limit_streams_per_address: u32,
-    /// Streams of this node; 0: no limit.
+    /// Open streams of this node. 0: no limit.
     pub limit_streams: u32,
-    /// The largest body of a request in bytes, if there is a limit.
+    /// The largest request body in bytes, if there is a limit.
     pub body_limit: Option<usize>,
-    /// Networks whose `X-Forwarded-For` is believed.
+    /// Networks of trusted proxies, whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
     /// Other sites whose scripts may count viewers.
     pub allowed_origins: Vec<Origin>,
     /// Sites that may frame the embed page.
     pub embed_frame_ancestors: FrameAncestors,
-    /// How long to go on serving after SIGTERM.
+    /// How long to keep serving after SIGTERM.
     pub shutdown_delay: Duration,
-    /// How logs are written.
+    /// The format of the log.
     pub log_format: LogFormat,
-    /// Which logs are written.
+    /// The filter of the log.
     pub log: String,
 }
 
@@ -69,20 +69,20 @@ pub struct Config {
 pub struct TlsFiles {
     /// The certificate and its chain (PEM).
     pub certificate: PathBuf,
-    /// Its key (PEM).
+    /// The key (PEM).
     pub key: PathBuf,
 }
 
-/// Where leases are kept. The addresses have been checked.
+/// The store of leases. Its addresses are valid.
 #[derive(Debug, Clone)]
 pub enum StoreConfig {
-    /// In this process.
+    /// The memory of this process.
     Memory,
-    /// In one Redis.
+    /// A Redis server.
     Redis(Secret),
-    /// In a Redis Cluster, by the addresses of some of its servers.
+    /// A Redis Cluster: the addresses of some of its servers.
     Cluster(Vec<Secret>),
-    /// At Upstash.
+    /// An Upstash database.
     Upstash {
         /// The REST address.
         url: Secret,

@@ -1,15 +1,15 @@
-//! Origins of other sites, as settings name them.
+//! Origins in the settings.
 
 use std::str::FromStr;
 
 use axum::http::Uri;
 
-/// An origin as settings name it: `https://partner.example`, `null` for sandboxed frames, or `*` for every origin.
+/// An origin in the settings: `https://partner.example`, `null` for sandboxed frames, or `*` for every origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin(String);
 
 impl Origin {
-    /// Whether a value of the header `Origin` is this one.
+    /// Whether the value of an `Origin` header matches.
     #[must_use]
     pub fn matches(&self, header: &[u8]) -> bool {
         self.0 == "*" || self.0.as_bytes().eq_ignore_ascii_case(header)

@@ -1,4 +1,4 @@
-//! Turns flags into a [`Config`]. Every problem is reported at once, so that an operator fixes all of them in one go.
+//! Turns flags into a [`Config`]. All problems are reported at once, so that an operator can fix them together.
 
 use std::{error::Error, ffi::OsString, time::Duration};
 
@@ -22,28 +22,28 @@ use crate::{
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// Help or the version was asked for, or a flag is unknown. clap knows how to end the program.
+    /// Help or the version was requested, or a flag is unknown. clap has the output and the exit status.
     #[error(transparent)]
     Usage(#[from] clap::Error),
-    /// Values are invalid, alone or together.
+    /// Settings are invalid, alone or in combination.
     #[error(transparent)]
     Invalid(#[from] InvalidConfig),
 }
 
-/// Every problem of a configuration, a sentence each. No sentence holds a secret.
+/// All problems of a configuration, one sentence each. No sentence contains a secret.
 #[derive(Debug, thiserror::Error)]
 #[error("invalid configuration; server not started:{}", .0.iter().map(|problem| format!("\n  - {problem}")).collect::<String>())]
 pub struct InvalidConfig(pub Vec<String>);
 
-/// Reads the configuration from the environment and `args`; the first of `args` is the program.
+/// Reads the configuration from the environment and `args`. The first of `args` is the program.
 ///
 /// # Errors
-/// All problems at once.
+/// All problems of the configuration.
 pub fn read<T: Into<OsString>>(args: impl IntoIterator<Item = T>) -> Result<Config, SettingsError> {
     let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
     let (flags, mut problems) = match Flags::try_parse_from(&args) {
         Ok(flags) => (flags, Problems::default()),
-        Err(error) => one_by_one(&args, error)?,
+        Err(error) => parse_one_by_one(&args, error)?,
     };
     let config = Config::try_from(flags).and_then(|config| match &config.tls {
         Some(TlsFiles { certificate, key }) => match Tls::load(certificate, key) {
@@ -56,7 +56,7 @@ pub fn read<T: Into<OsString>>(args: impl IntoIterator<Item = T>) -> Result<Conf
         Ok(config) if problems.sentences.is_empty() => Ok(config),
         Ok(_) => Err(InvalidConfig(problems.sentences).into()),
         Err(InvalidConfig(sentences)) => {
-            sentences.into_iter().for_each(|sentence| problems.add_if_of_good_values(sentence));
+            sentences.into_iter().for_each(|sentence| problems.add_unless_derived(sentence));
             Err(InvalidConfig(problems.sentences).into())
         }
     }
@@ -76,7 +76,7 @@ impl TryFrom<Flags> for Config {
             cleanup_interval: Duration::from_secs(flags.cleanup_interval.into()),
         };
         problems.extend(policy.problems());
-        let mut missing = |one, other| problems.push(format!("{one} is set and {other} is not; set both"));
+        let mut missing = |one, other| problems.push(format!("{one} is set but {other} is not; set both"));
         let tls = match (flags.tls_cert, flags.tls_key) {
             (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
             (Some(_), None) => {
@@ -124,7 +124,7 @@ impl TryFrom<Flags> for Config {
     }
 }
 
-/// The store that the settings name. Problems are added; nothing is connected to.
+/// The configured store. Adds problems to `problems`; does not connect.
 fn store(
     redis: Option<Secret>,
     upstash: (Option<Secret>, Option<Secret>),
@@ -135,7 +135,7 @@ fn store(
     }
     if upstash.0.is_some() != upstash.1.is_some() {
         let both = "UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN";
-        problems.push(format!("{both}: one is set and the other is not; set both"));
+        problems.push(format!("only one of {both} is set; set both"));
     }
     if let Some(Err(error)) = upstash.0.as_deref().map(UpstashRunner::check) {
         problems.push(error.to_string());
@@ -143,11 +143,11 @@ fn store(
     match (redis, upstash) {
         (Some(urls), _) if urls.contains(',') => {
             let urls: Vec<&str> = urls.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
-            problems.extend(ClusterRunner::check(&urls).err().map(redis_url));
+            problems.extend(ClusterRunner::check(&urls).err().map(redis_url_problem));
             StoreConfig::Cluster(urls.into_iter().map(|url| url.to_owned().into()).collect())
         }
         (Some(url), _) => {
-            problems.extend(RedisRunner::check(&url).err().map(redis_url));
+            problems.extend(RedisRunner::check(&url).err().map(redis_url_problem));
             StoreConfig::Redis(url)
         }
         (None, (Some(url), Some(token))) => StoreConfig::Upstash { url, token },
@@ -155,62 +155,64 @@ fn store(
     }
 }
 
-/// Says what is wrong with `REDIS_URL`. What follows the dash in the library's message may hold a part of the address, and
-/// with it a password.
-fn redis_url(error: redis::RedisError) -> String {
+/// The problem of `REDIS_URL`. The text after the dash in the library's message is dropped: it may contain a part of
+/// the address, and so a password.
+fn redis_url_problem(error: redis::RedisError) -> String {
     let message = error.to_string();
     let reason = message.split(" - ").next().unwrap_or_default();
     format!(
-        "REDIS_URL is invalid ({reason}); expected redis://, rediss:// or unix:, or several addresses with commas"
+        "REDIS_URL is invalid ({reason}); expected redis://, rediss:// or unix:, or several addresses separated by \
+         commas"
     )
 }
 
 /// The problems found so far.
 #[derive(Default)]
 struct Problems {
-    /// The settings whose own values are no good.
+    /// The settings with invalid values.
     settings: Vec<String>,
     sentences: Vec<String>,
 }
 
 impl Problems {
-    /// Adds what is wrong with several settings together, unless it comes of a value that was not understood.
-    fn add_if_of_good_values(&mut self, sentence: String) {
+    /// Adds a problem of several settings, unless one of them has an invalid value: the default that replaces it could
+    /// be the cause.
+    fn add_unless_derived(&mut self, sentence: String) {
         if !self.settings.iter().any(|setting| sentence.contains(setting)) {
             self.sentences.push(sentence);
         }
     }
 }
 
-/// Tries every setting alone, where clap would stop at the first that is wrong. The settings that are left, with deproblems
-/// for the others.
-fn one_by_one(args: &[OsString], error: clap::Error) -> Result<(Flags, Problems), clap::Error> {
-    // With every value taken as it is, only flags can be wrong.
+/// Parses each setting alone, because clap stops at the first invalid one. Returns the flags with defaults in place of
+/// invalid values, and the problems of those values.
+fn parse_one_by_one(args: &[OsString], error: clap::Error) -> Result<(Flags, Problems), clap::Error> {
+    // This parser accepts any value, so it fails only for invalid flags.
     let any_value = Flags::command().mut_args(|arg| arg.value_parser(OsStringValueParser::new()));
     let given = match any_value.try_get_matches_from(args) {
         Ok(given) => given,
         Err(other) => return Err(if other.kind() == error.kind() { error } else { other }),
     };
     let mut problems = Problems::default();
-    let mut good = vec![OsString::from("aforo")];
+    let mut valid = vec![OsString::from("aforo")];
     for arg in Flags::command().get_arguments() {
         let values = values(arg, &given);
-        let wrong: Vec<_> = values.iter().filter_map(|value| problem(arg, value, &given)).collect();
-        if wrong.is_empty() {
+        let invalid: Vec<_> = values.iter().filter_map(|value| problem(arg, value, &given)).collect();
+        if invalid.is_empty() {
             if !values.is_empty() {
-                good.push(flag(arg, &values.join(&OsString::from(","))));
+                valid.push(flag(arg, &values.join(&OsString::from(","))));
             }
         } else {
             problems.settings.push(name(arg));
-            problems.sentences.extend(wrong);
+            problems.sentences.extend(invalid);
         }
     }
     let without_environment = Flags::command().mut_args(|arg| arg.env(Resettable::Reset));
-    let flags = Flags::from_arg_matches(&without_environment.try_get_matches_from(good)?)?;
+    let flags = Flags::from_arg_matches(&without_environment.try_get_matches_from(valid)?)?;
     Ok((flags, problems))
 }
 
-/// What a setting was given, in pieces if it is a list. Empty if nothing was.
+/// The given values of a setting: several for a list, none if only the default applies.
 fn values(arg: &Arg, given: &ArgMatches) -> Vec<OsString> {
     match given.value_source(arg.get_id().as_str()) {
         None | Some(ValueSource::DefaultValue) => Vec::new(),
@@ -221,25 +223,25 @@ fn values(arg: &Arg, given: &ArgMatches) -> Vec<OsString> {
     }
 }
 
-/// What is wrong with one value, as a sentence that names the setting and says what is expected.
+/// The problem of one value, if it is invalid: a sentence with the setting and the expected value.
 fn problem(arg: &Arg, value: &OsString, given: &ArgMatches) -> Option<String> {
-    let alone = Command::new("aforo").arg(arg.clone().env(Resettable::Reset));
-    let error = alone.try_get_matches_from(["aforo".into(), flag(arg, value)]).err()?;
+    let parser = Command::new("aforo").arg(arg.clone().env(Resettable::Reset));
+    let error = parser.try_get_matches_from(["aforo".into(), flag(arg, value)]).err()?;
     let expected = match (error.kind(), error.source()) {
         (ErrorKind::InvalidUtf8, _) => "not text in UTF-8".to_owned(),
         (_, Some(reason)) => reason.to_string(),
         (_, None) => {
-            let known: Vec<_> =
+            let possible: Vec<_> =
                 arg.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
-            format!("not one of {}", known.join(", "))
+            format!("not one of {}", possible.join(", "))
         }
     };
-    let by = match given.value_source(arg.get_id().as_str()) {
+    let source = match given.value_source(arg.get_id().as_str()) {
         Some(ValueSource::CommandLine) => format!(" (--{})", arg.get_long().unwrap_or_default()),
         _ => String::new(),
     };
     let shown = if arg.is_hide_env_values_set() { String::new() } else { format!(" is {value:?},") };
-    Some(format!("{}{by}{shown} {expected}", name(arg)))
+    Some(format!("{}{source}{shown} {expected}", name(arg)))
 }
 
 fn name(arg: &Arg) -> String {

@@ -1,20 +1,20 @@
-//! What single settings may be. Each parser says what is expected; Rust's own words for what is wrong would help nobody.
+//! Parsers of single settings. Their errors name the expected value, which Rust's own parse errors do not.
 
 use std::{fmt, net::SocketAddr, ops::Deref};
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
-/// How logs are written.
+/// The format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Lines for people.
     Text,
-    /// For programs: an object per line.
+    /// One JSON object per line.
     Json,
 }
 
-/// A setting that may hold a password. It is written nowhere.
+/// A setting that may contain a password. It is never printed.
 #[derive(Clone)]
 pub struct Secret(String);
 
@@ -42,36 +42,37 @@ pub(super) fn listen_addr(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| "not an address with a port, such as 0.0.0.0:3000 or [::]:3000")
 }
 
-pub(super) fn whole(text: &str) -> Result<u32, &'static str> {
+pub(super) fn whole_number(text: &str) -> Result<u32, &'static str> {
     text.parse().map_err(|_| "not a whole number from 0 to 4294967295")
 }
 
-/// Braces would decide which part of a key a cluster goes by; the others stand for many keys in the rules of a user.
+/// Braces are rejected because Redis Cluster uses them for hash tags. The other excluded characters are special in the
+/// key patterns of ACL rules.
 pub(super) fn key_prefix(text: &str) -> Result<String, &'static str> {
-    let fits = |c: char| c.is_ascii_graphic() && !"{}*?[]\\\"'".contains(c);
-    if (1..=64).contains(&text.len()) && text.chars().all(fits) {
+    let is_allowed = |c: char| c.is_ascii_graphic() && !"{}*?[]\\\"'".contains(c);
+    if (1..=64).contains(&text.len()) && text.chars().all(is_allowed) {
         Ok(text.to_owned())
     } else {
-        Err("not 1 to 64 characters of ASCII without spaces, quotes, braces, brackets, *, ? and \\")
+        Err("not 1 to 64 ASCII characters without spaces, quotes, braces, brackets, *, ? and \\")
     }
 }
 
 pub(super) fn log_filter(text: &str) -> Result<String, &'static str> {
     match EnvFilter::try_new(text) {
         Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err("not a filter such as info, or aforo=debug,warn"),
+        Err(_) => Err("not a filter such as info or aforo=debug,warn"),
     }
 }
 
-/// Sources of the `frame-ancestors` directive (CSP 3, section 6.4.2).
+/// The sources of the `frame-ancestors` directive (CSP 3, section 6.4.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FrameAncestors(String);
 
 impl FrameAncestors {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let fits = |c: char| c.is_ascii_graphic() && !matches!(c, ';' | ',');
+        let is_allowed = |c: char| c.is_ascii_graphic() && !matches!(c, ';' | ',');
         let sources: Vec<_> = text.split_whitespace().collect();
-        if sources.is_empty() || !sources.iter().all(|source| source.chars().all(fits)) {
+        if sources.is_empty() || !sources.iter().all(|source| source.chars().all(is_allowed)) {
             return Err(
                 "not a list of sources separated by spaces, such as 'self' https://partner.example".into()
             );
@@ -79,7 +80,7 @@ impl FrameAncestors {
         Ok(Self(sources.join(" ")))
     }
 
-    /// As it stands in the policy.
+    /// The sources as text for the policy.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -91,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_prefix_of_keys_is_no_pattern_and_no_hash_tag() {
+    fn the_key_prefix_is_not_a_pattern_or_hash_tag() {
         for text in ["a", "site-a", "site:b", &"x".repeat(64)] {
             assert_eq!(key_prefix(text).as_deref(), Ok(text));
         }
