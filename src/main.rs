@@ -1,4 +1,4 @@
-//! The server program; see [`aforo::server::boot`].
+//! The `aforo` program. See [`aforo::server::boot`].
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! From settings to a server that answers, and from a signal to its end.
+//! Startup and shutdown: assembles the server from its configuration, serves until a signal, and drains.
 
 use std::{
     future::Future,
@@ -21,7 +21,7 @@ use crate::server::{
     fanout::{Hub, reader},
     follows::{self, Followers, Follows},
     http::pages,
-    http::router::{busy, crowded, panicked, router},
+    http::router::{limit_reached, overloaded, panic_response, router},
     http::state::{AppState, Parts},
     limits::{self, Connections, Rate, SessionLimiter, Streams},
     listen::{Apps, Listener, Tls, TlsError},
@@ -40,46 +40,44 @@ pub enum BootError {
     /// The configuration is invalid.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// An address of Redis is invalid.
-    #[error("an address of Redis is invalid")]
+    /// A Redis address is invalid. The message does not contain it, because it may hold a password.
+    #[error("invalid Redis address")]
     Store(#[from] OpenError),
-    /// Followers can't be kept.
+    /// The storage of followers cannot be opened.
     #[error(transparent)]
     Follow(#[from] follows::OpenError),
-    /// The site root is not what `make site` builds.
-    #[error(
-        "the files for browsers can't be read from {path}: {source}. `make site` builds them; LEPTOS_SITE_ROOT says where they are"
-    )]
+    /// The site root cannot be read, or holds no build.
+    #[error("cannot read the site files from {path}: {source}; run `make site`, or set LEPTOS_SITE_ROOT")]
     Site {
-        /// Where they were looked for.
+        /// The site root.
         path: String,
-        /// What reading them said.
+        /// The error of reading it.
         source: io::Error,
     },
-    /// The address can't be listened on.
-    #[error("can't listen on {addr}: {source}")]
+    /// The address cannot be bound.
+    #[error("cannot listen on {addr}: {source}")]
     Listen {
-        /// The address that was asked for.
+        /// The configured address.
         addr: SocketAddr,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The certificate can't be used.
+    /// The certificate cannot be used.
     #[error("TLS_CERT, TLS_KEY: {0}")]
     Tls(#[from] TlsError),
-    /// The system refuses what every server needs.
-    #[error("the system refuses: {0}")]
+    /// A call to the system failed.
+    #[error("system error: {0}")]
     System(#[from] io::Error),
 }
 
 impl BootError {
-    /// Tells it where it is looked for, and how the program ends: with 2 for what is wrong with settings and flags, with 1 for
-    /// what the machine refuses.
+    /// Prints the error and returns the exit status: 2 for invalid settings and flags, 1 for other errors. Help and
+    /// version go to standard output with status 0.
     #[must_use]
     pub fn report(&self) -> u8 {
         match self {
             Self::Settings(SettingsError::Usage(usage)) => {
-                // Help goes to standard output; if that is closed, nobody wants it.
+                // A closed output is not an error.
                 let _closed = usage.print();
                 u8::try_from(usage.exit_code()).unwrap_or(2)
             }
@@ -91,10 +89,10 @@ impl BootError {
     }
 }
 
-/// The program: reads the settings, serves, and ends well on SIGTERM and SIGINT.
+/// Runs the program: reads the settings, serves, and shuts down on SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When it can't start.
+/// When the server cannot start.
 pub fn main() -> Result<(), BootError> {
     let config = config::read(std::env::args_os())?;
     telemetry::init(config.log_format, &config.log);
@@ -102,14 +100,14 @@ pub fn main() -> Result<(), BootError> {
     runtime.block_on(async {
         let server = Server::bind(&config).await?;
         let scheme = if config.tls.is_some() { "https" } else { "http" };
-        tracing::info!("up to {} connections at a time", server.listener.capacity());
+        tracing::info!("accepting up to {} connections", server.listener.capacity());
         tracing::info!("serving {scheme}://{}", server.addr());
         server.serve(shutdown_signal()?).await;
         Ok(())
     })
 }
 
-/// A server that has its port and its parts, and is about to serve.
+/// A server that is bound to its port and ready to serve.
 pub struct Server {
     listener: Listener,
     connections: Connections,
@@ -117,13 +115,13 @@ pub struct Server {
     router: Router,
     hub: Arc<Hub>,
     state: AppState,
-    /// How long to serve on after the end was asked for.
-    delay: Duration,
+    /// How long to keep serving after the shutdown signal.
+    shutdown_delay: Duration,
     background: Supervisor,
 }
 
 impl Server {
-    /// Opens the store that the settings name, and puts the server together over it.
+    /// Opens the configured store and assembles the server.
     ///
     /// # Errors
     /// See [`BootError`].
@@ -133,7 +131,7 @@ impl Server {
         Self::over(store, follows::open(config, runner)?, clock, config).await
     }
 
-    /// Puts the parts together over the places for leases and for followers, and takes the port. Port 0 takes a free one.
+    /// Assembles the server over a store and a storage of followers, and binds the port. Port 0 takes a free port.
     ///
     /// # Errors
     /// See [`BootError`].
@@ -171,68 +169,77 @@ impl Server {
             follow_rate: Rate::per_minute(config.limit_follows_per_minute),
             streams: Streams::new(config.limit_streams_per_address, config.limit_streams),
             metrics: metrics.clone(),
-            ending: ShutdownFlag::default(),
+            shutdown: ShutdownFlag::default(),
         });
 
         let mut background = Supervisor::new(metrics);
-        let (watched, source) = (Arc::clone(&hub), Arc::new(presence.clone()));
-        background.spawn("reader", move || reader::run(Arc::clone(&watched), source.clone()));
-        let swept = state.clone();
-        background.spawn("sweep", move || sweep(swept.clone(), policy.cleanup_interval));
-        let own = presence.clone();
+        let (reader_hub, source) = (Arc::clone(&hub), Arc::new(presence.clone()));
+        background.spawn("reader", move || reader::run(Arc::clone(&reader_hub), source.clone()));
+        let sweep_state = state.clone();
+        background.spawn("sweep", move || sweep(sweep_state.clone(), policy.cleanup_interval));
         background.spawn("recovery", move || {
-            let own = own.clone();
-            async move { own.run_recovery().await }
+            let presence = presence.clone();
+            async move { presence.run_recovery().await }
         });
-        // A terminal that is closed ends what runs in it; elsewhere it is a wish to read things again, and ends nothing.
+        // Without TLS, SIGHUP is ignored, except in a terminal: there it must end the process when the terminal closes.
         if tls.is_some() || !io::stdin().is_terminal() {
-            background.spawn("certificate", move || reload(tls.clone()));
+            background.spawn("certificate", move || reload_on_sighup(tls.clone()));
         }
         let connections = Connections::new(config.limit_connections_per_address, state.proxies.clone());
         let router = router(&config.site_root, state.clone()).map_err(site_error)?;
-        Ok(Self { listener, connections, addr, router, hub, state, delay: config.shutdown_delay, background })
+        Ok(Self {
+            listener,
+            connections,
+            addr,
+            router,
+            hub,
+            state,
+            shutdown_delay: config.shutdown_delay,
+            background,
+        })
     }
 
-    /// Where it listens.
+    /// The bound address.
     #[must_use]
     pub const fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// The streams that it has open.
+    /// The open streams.
     #[must_use]
     pub fn streams(&self) -> &Streams {
         &self.state.streams
     }
 
-    /// Serves until `end`, then ends every stream and finishes what is under way.
-    pub async fn serve(self, end: impl Future<Output = ()>) {
-        let ending = CancellationToken::new();
+    /// Serves until `shutdown` resolves, then ends all streams, finishes the requests in flight and tries to write
+    /// what the store has not accepted yet.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) {
+        let stop_listening = CancellationToken::new();
         let stop = async {
-            end.await;
-            // Balancers see that it is not ready, and stop sending.
-            self.state.ending.set();
-            sleep(self.delay).await;
-            tracing::info!("ending: streams are closed, requests are finished");
+            shutdown.await;
+            // `/readyz` says `ending` now, so load balancers stop sending requests.
+            self.state.shutdown.set();
+            sleep(self.shutdown_delay).await;
+            tracing::info!("shutting down: closing streams, finishing requests");
             self.hub.close();
             self.state.presence.flush();
-            ending.cancel();
+            stop_listening.cancel();
         };
         let metrics = &self.state.metrics;
         let apps = Apps {
             app: self.router,
-            busy: busy(metrics.clone()),
-            crowded: crowded(metrics.clone()),
-            panicked: Arc::new(panicked(metrics.clone())),
+            overloaded: overloaded(metrics.clone()),
+            limit_reached: limit_reached(metrics.clone()),
+            on_panic: Arc::new(panic_response(metrics.clone())),
             connections: self.connections,
         };
-        tokio::join!(stop, self.listener.serve(apps, ending.clone()));
+        tokio::join!(stop, self.listener.serve(apps, stop_listening.clone()));
         self.state.presence.drain().await;
         drop(self.background);
     }
 }
 
-/// Frees memory of what has expired, again and again.
+/// Frees the memory of expired entries at an interval, forever.
 async fn sweep(state: AppState, every: Duration) {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -241,19 +248,19 @@ async fn sweep(state: AppState, every: Duration) {
         state.sessions.sweep();
         state.follow_rate.sweep();
         if let Err(error) = state.presence.sweep().await {
-            tracing::warn!(%error, "expired viewers were not cleaned up; trying again later");
+            tracing::warn!(%error, "sweep of expired viewers failed; retrying later");
         }
     }
 }
 
-/// Reads the certificate again at every SIGHUP; what renews certificates sends it.
-async fn reload(tls: Option<Tls>) {
+/// Reloads the certificate at every SIGHUP. Tools that renew certificates send this signal.
+async fn reload_on_sighup(tls: Option<Tls>) {
     let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
     while hangup.recv().await.is_some() {
         match tls.as_ref().map(Tls::reload) {
-            None => tracing::info!("SIGHUP: there is no certificate to read again"),
-            Some(Ok(())) => tracing::info!("the certificate was read again"),
-            Some(Err(error)) => tracing::error!(%error, "the certificate stays as it was"),
+            None => tracing::info!("SIGHUP ignored: no certificate is configured"),
+            Some(Ok(())) => tracing::info!("certificate reloaded"),
+            Some(Err(error)) => tracing::error!(%error, "certificate not reloaded; keeping the old one"),
         }
     }
 }

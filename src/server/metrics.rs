@@ -1,6 +1,6 @@
-//! What the server tells monitoring, in Prometheus's text format.
+//! The metrics of this node, in the Prometheus text format.
 //!
-//! No metric has a label for a channel, a viewer or an address: the number of series is fixed.
+//! No metric has a label for channels, viewers or addresses, so the number of time series is fixed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,20 +9,20 @@ use prometheus::{
     core::Collector, process_collector::ProcessCollector,
 };
 
-/// Beats in one write to the store.
-const BATCH_BUCKETS: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 32.0, 128.0, 512.0, 2048.0];
+/// Buckets of the number of operations in a write to the store.
+const OPS_BUCKETS: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 32.0, 128.0, 512.0, 2048.0];
 
-/// Seconds that a call of the store takes.
-const TIME_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0, 10.0];
+/// Buckets of the duration of a store call, in seconds.
+const SECONDS_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0, 10.0];
 
-/// Every metric. Cloning is cheap.
+/// All metrics. Cloning is cheap; clones share their values.
 #[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
 
 struct Inner {
     registry: Registry,
-    /// By the first digit of the status, from 1.
-    answers: [IntCounter; 5],
+    /// By the class of the status, from 1xx to 5xx.
+    responses: [IntCounter; 5],
     joins: IntCounter,
     heartbeats: IntCounter,
     leaves: IntCounter,
@@ -47,106 +47,121 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All at zero.
+    /// Metrics with all values at zero.
     ///
     /// # Panics
-    /// Never: the names are constants, each used once.
+    /// Never: the names are valid and unique.
     #[must_use]
     pub fn new() -> Self {
         let registry = Registry::new();
-        let answers = counters(&registry, "http_responses_total", "Requests answered", &["status"]);
-        let beats = counters(&registry, "beats_total", "Joins, heartbeats and leaves accepted", &["act"]);
+        let responses = counters(&registry, "http_responses_total", "HTTP responses", &["status"]);
+        let beats = counters(&registry, "beats_total", "Accepted joins, heartbeats and leaves", &["act"]);
         Self(Arc::new(Inner {
-            answers: ["1xx", "2xx", "3xx", "4xx", "5xx"].map(|status| answers.with_label_values(&[status])),
+            responses: ["1xx", "2xx", "3xx", "4xx", "5xx"]
+                .map(|status| responses.with_label_values(&[status])),
             joins: beats.with_label_values(&["join"]),
             heartbeats: beats.with_label_values(&["heartbeat"]),
             leaves: beats.with_label_values(&["leave"]),
             refused: counters(
                 &registry,
                 "limit_rejections_total",
-                "Calls that a limit has refused",
+                "Calls and connections refused by a limit",
                 &["limit"],
             ),
-            robots: counter(&registry, "robots_total", "Beats of robots, which are not counted"),
+            robots: counter(
+                &registry,
+                "robots_total",
+                "Joins and heartbeats of robots, which are not counted",
+            ),
             panics: counter(&registry, "panics_total", "Requests that ended in a panic"),
-            restarts: counters(&registry, "loop_restarts_total", "Background loops started anew", &["loop"]),
-            write_ops: histogram(&registry, "store_write_ops", "Operations in one write", &BATCH_BUCKETS),
+            restarts: counters(
+                &registry,
+                "loop_restarts_total",
+                "Restarts of background loops after a panic",
+                &["loop"],
+            ),
+            write_ops: histogram(
+                &registry,
+                "store_write_ops",
+                "Operations in a write to the store",
+                &OPS_BUCKETS,
+            ),
             store_seconds: histogram(
                 &registry,
                 "store_call_duration_seconds",
-                "Time of a call that the store has answered",
-                &TIME_BUCKETS,
+                "Duration of successful store calls",
+                &SECONDS_BUCKETS,
             ),
-            store_errors: counter(&registry, "store_errors_total", "Calls that the store did not answer"),
-            store_up: gauge(&registry, "store_up", "1 if the store answers, 0 if it does not"),
+            store_errors: counter(&registry, "store_errors_total", "Failed store calls"),
+            store_up: gauge(&registry, "store_up", "1 if the store responds, otherwise 0"),
             restored: counter(
                 &registry,
                 "restored_total",
-                "Sessions written again to a store that lost them",
+                "Sessions written again after the store lost them",
             ),
             streams: gauge(&registry, "streams_open", "Open streams"),
-            watched: gauge(&registry, "channels_watched", "Channels with at least one stream"),
-            tasks: gauge(&registry, "tasks", "Tasks under way: loops, and connections with a request"),
+            watched: gauge(&registry, "channels_watched", "Channels with at least one open stream"),
+            tasks: gauge(&registry, "tasks", "Live tasks of the runtime"),
             registry: with_process(registry),
         }))
     }
 
-    /// A request was answered.
-    pub fn answer(&self, status: u16) {
-        if let Some(answers) = self.0.answers.get(usize::from(status / 100).wrapping_sub(1)) {
-            answers.inc();
+    /// Counts a response.
+    pub fn response(&self, status: u16) {
+        if let Some(responses) = self.0.responses.get(usize::from(status / 100).wrapping_sub(1)) {
+            responses.inc();
         }
     }
 
-    /// A join was accepted.
+    /// Counts an accepted join.
     pub fn join(&self) {
         self.0.joins.inc();
     }
 
-    /// A heartbeat was accepted.
+    /// Counts an accepted heartbeat.
     pub fn heartbeat(&self) {
         self.0.heartbeats.inc();
     }
 
-    /// A leave was accepted.
+    /// Counts an accepted leave.
     pub fn leave(&self) {
         self.0.leaves.inc();
     }
 
-    /// Tells monitoring of limits before they refuse anything: a rate needs a first value.
+    /// Exports the limits with the value 0 before they refuse anything: Prometheus's `rate` needs a first value.
     pub fn limits(&self, names: &[&str]) {
         for name in names {
             self.0.refused.with_label_values(&[name]).inc_by(0);
         }
     }
 
-    /// A limit has refused something.
+    /// Counts a refusal by a limit.
     pub fn refused(&self, limit: &str) {
         self.0.refused.with_label_values(&[limit]).inc();
     }
 
-    /// A robot was answered.
+    /// Counts a join or heartbeat of a robot.
     pub fn robot(&self) {
         self.0.robots.inc();
     }
 
-    /// A handler has panicked.
+    /// Counts a request that ended in a panic.
     pub fn panic(&self) {
         self.0.panics.inc();
     }
 
-    /// A background loop runs: from now on monitoring is told how often it was started anew, which is never so far.
+    /// Exports a background loop with 0 restarts.
     pub fn runs(&self, name: &str) {
         self.0.restarts.with_label_values(&[name]).inc_by(0);
     }
 
-    /// A background loop had to be started anew.
+    /// Counts a restart of a background loop.
     pub fn restart(&self, name: &str) {
         self.0.restarts.with_label_values(&[name]).inc();
     }
 
-    /// The store was called: how long it took, and how many of the answers were errors. The time of a call that failed is
-    /// left out: it says nothing about the speed of the store.
+    /// Records a store call: its duration and the number of errors among its results. The duration of a failed call is
+    /// not recorded, because it says nothing about the speed of the store.
     pub fn store_call(&self, took: Duration, errors: usize) {
         if errors == 0 {
             self.0.store_seconds.observe(took.as_secs_f64());
@@ -154,18 +169,18 @@ impl Metrics {
         self.store_failed(errors);
     }
 
-    /// So many calls were not answered by the store.
+    /// Counts failed store calls.
     pub fn store_failed(&self, errors: usize) {
         self.0.store_errors.inc_by(u64::try_from(errors).unwrap_or(u64::MAX));
     }
 
-    /// The store was given so many operations, so many of them to restore what it had lost.
+    /// Records a write to the store: the number of operations, and how many of them restore lost sessions.
     pub fn store_write(&self, ops: usize, restored: usize) {
         self.0.write_ops.observe(f64::from(u32::try_from(ops).unwrap_or(u32::MAX)));
         self.0.restored.inc_by(u64::try_from(restored).unwrap_or(u64::MAX));
     }
 
-    /// All of them, as Prometheus reads them.
+    /// All metrics in the Prometheus text format. Sets the gauges to the given values first.
     #[must_use]
     pub fn text(&self, streams: u32, watched: usize, tasks: usize, is_store_up: bool) -> String {
         self.0.store_up.set(is_store_up.into());
@@ -173,7 +188,7 @@ impl Metrics {
         self.0.watched.set(i64::try_from(watched).unwrap_or(i64::MAX));
         self.0.tasks.set(i64::try_from(tasks).unwrap_or(i64::MAX));
         let mut text = Vec::new();
-        // It fails for metrics without samples only, which are left out then.
+        // Encoding fails only at a metric without samples.
         let _incomplete = TextEncoder::new().encode(&self.0.registry.gather(), &mut text);
         String::from_utf8(text).unwrap_or_default()
     }
@@ -185,28 +200,28 @@ fn with_process(registry: Registry) -> Registry {
     registry
 }
 
-fn name(name: &str) -> String {
-    format!("aforo_{name}")
+fn name(metric: &str) -> String {
+    format!("aforo_{metric}")
 }
 
-fn register<M: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<M>) -> M {
-    let metric = made.expect("a constant name");
-    registry.register(Box::new(metric.clone())).expect("a name of its own");
+fn register<M: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<M>) -> M {
+    let metric = metric.expect("the name is valid");
+    registry.register(Box::new(metric.clone())).expect("the name is unique");
     metric
 }
 
-fn counter(registry: &Registry, of: &str, help: &str) -> IntCounter {
-    register(registry, IntCounter::new(name(of), help))
+fn counter(registry: &Registry, metric: &str, help: &str) -> IntCounter {
+    register(registry, IntCounter::new(name(metric), help))
 }
 
-fn counters(registry: &Registry, of: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-    register(registry, IntCounterVec::new(Opts::new(name(of), help), labels))
+fn counters(registry: &Registry, metric: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    register(registry, IntCounterVec::new(Opts::new(name(metric), help), labels))
 }
 
-fn gauge(registry: &Registry, of: &str, help: &str) -> IntGauge {
-    register(registry, IntGauge::new(name(of), help))
+fn gauge(registry: &Registry, metric: &str, help: &str) -> IntGauge {
+    register(registry, IntGauge::new(name(metric), help))
 }
 
-fn histogram(registry: &Registry, of: &str, help: &str, buckets: &[f64]) -> Histogram {
-    register(registry, Histogram::with_opts(HistogramOpts::new(name(of), help).buckets(buckets.to_vec())))
+fn histogram(registry: &Registry, metric: &str, help: &str, buckets: &[f64]) -> Histogram {
+    register(registry, Histogram::with_opts(HistogramOpts::new(name(metric), help).buckets(buckets.to_vec())))
 }

@@ -1,7 +1,12 @@
-//! The server half. Modules in the order in which they stand on each other:
+//! The server half. Each module depends only on modules in the lines above it:
 //!
-//! [`clock`], [`metrics`], [`supervisor`], [`shutdown`], [`store_error`], [`limits`], [`listen`] → [`config`], [`telemetry`] →
-//! [`redis`] → [`store`], [`follows`] → [`fanout`] → [`presence`] → [`http`] → [`boot`].
+//! - [`clock`], [`metrics`], [`shutdown`], [`store_error`], [`limits`], [`fanout`];
+//! - [`supervisor`], [`listen`], [`redis`];
+//! - [`config`];
+//! - [`telemetry`], [`store`], [`follows`];
+//! - [`presence`];
+//! - [`http`];
+//! - [`boot`].
 
 #![warn(missing_docs)]
 

@@ -1,4 +1,4 @@
-//! Whether the server is shutting down, and the signals that ask for it.
+//! The shutdown flag, and the signals that start a shutdown.
 
 use std::{
     io,
@@ -27,10 +27,10 @@ impl ShutdownFlag {
     }
 }
 
-/// Resolves on SIGTERM or SIGINT. From the call on, neither ends the process by itself.
+/// Resolves on SIGTERM or SIGINT. After this call neither signal ends the process by itself.
 ///
 /// # Errors
-/// When the signals can't be listened to.
+/// When the signal handlers cannot be installed.
 pub fn shutdown_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {

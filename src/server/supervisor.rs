@@ -1,4 +1,4 @@
-//! What runs beside the requests, and goes on whatever happens to it.
+//! Runs background loops, and restarts them after a panic.
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
@@ -7,23 +7,23 @@ use tokio::{task::JoinSet, time::sleep};
 
 use crate::server::metrics::Metrics;
 
-/// The pause before a loop that has panicked is started anew.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The pause before a loop that has panicked is restarted.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
-/// The loops of a server. They end when it is dropped.
+/// The background loops of a server. Dropping it ends them.
 pub struct Supervisor {
     loops: JoinSet<()>,
     metrics: Metrics,
 }
 
 impl Supervisor {
-    /// None yet.
+    /// A supervisor without loops.
     #[must_use]
     pub fn new(metrics: Metrics) -> Self {
         Self { loops: JoinSet::new(), metrics }
     }
 
-    /// Runs a loop to its end, again and again if it ends in a panic.
+    /// Spawns a loop. It is restarted after a panic, and not after it returns.
     pub fn spawn<L: Future<Output = ()> + Send>(
         &mut self,
         name: &'static str,
@@ -33,9 +33,9 @@ impl Supervisor {
         metrics.runs(name);
         self.loops.spawn(async move {
             while AssertUnwindSafe(start()).catch_unwind().await.is_err() {
-                tracing::error!(name, "a background loop has panicked and is started anew");
+                tracing::error!(name, "background loop panicked; restarting");
                 metrics.restart(name);
-                sleep(PAUSE).await;
+                sleep(RESTART_PAUSE).await;
             }
         });
     }
@@ -51,20 +51,20 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_loop_that_panics_is_started_anew() {
+    async fn a_loop_that_panics_is_restarted() {
         let metrics = Metrics::new();
         let mut background = Supervisor::new(metrics.clone());
-        let turns = Arc::new(AtomicU32::new(0));
-        let counted = Arc::clone(&turns);
+        let runs = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&runs);
         background.spawn("test", move || {
-            let counted = Arc::clone(&counted);
+            let counter = Arc::clone(&counter);
             async move {
-                assert!(counted.fetch_add(1, SeqCst) >= 2, "twice it panics");
+                assert!(counter.fetch_add(1, SeqCst) >= 2, "the first two runs panic");
                 std::future::pending::<()>().await;
             }
         });
-        while turns.load(SeqCst) < 3 {
-            sleep(PAUSE).await;
+        while runs.load(SeqCst) < 3 {
+            sleep(RESTART_PAUSE).await;
         }
         assert!(metrics.text(0, 0, 0, true).contains("aforo_loop_restarts_total{loop=\"test\"} 2"));
     }

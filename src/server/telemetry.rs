@@ -1,4 +1,4 @@
-//! Logs. No address of anyone is ever written; viewers and channels only at debug.
+//! Logging. Client addresses are never logged; viewers and channels only at `debug`.
 
 use std::panic::{self, PanicHookInfo};
 
@@ -6,14 +6,14 @@ use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::server::config::LogFormat;
 
-/// Starts writing logs to standard error, panics among them. A second call changes nothing.
+/// Starts logging to standard error, panics included. A second call has no effect.
 pub fn init(format: LogFormat, filter: &str) {
     let subscriber = fmt()
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(std::io::stderr)
-        // A log that can't be written is no reason to panic, least of all about a panic.
+        // A failed write must not cause a panic.
         .log_internal_errors(false);
-    // It fails when there is a subscriber already, as in tests.
+    // Fails if there is already a subscriber, as in tests.
     let started = match format {
         LogFormat::Text => subscriber.try_init(),
         LogFormat::Json => subscriber.json().try_init(),
@@ -23,7 +23,7 @@ pub fn init(format: LogFormat, filter: &str) {
     }
 }
 
-/// Logs a panic as everything else is logged.
+/// Logs a panic in the configured format.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
     let message = panic.payload_as_str().unwrap_or("(no message)");
@@ -41,9 +41,9 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Written {
+    impl io::Write for Buffer {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -55,16 +55,16 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_a_line_of_the_log_in_its_format() {
-        let written = Written::default();
-        let writer = written.clone();
+    fn a_panic_is_logged_in_the_configured_format() {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
         let subscriber = fmt().json().with_writer(move || writer.clone()).finish();
         panic::set_hook(Box::new(log_panic));
         let result = with_default(subscriber, || panic::catch_unwind(|| panic!("a {}", "fault")));
         drop(panic::take_hook());
         assert!(result.is_err());
-        let log = String::from_utf8(written.0.lock().clone()).unwrap();
-        let line: Value = serde_json::from_str(&log).expect("one object");
+        let log = String::from_utf8(buffer.0.lock().clone()).unwrap();
+        let line: Value = serde_json::from_str(&log).expect("the log is one JSON object");
         assert_eq!(line["level"], "ERROR");
         assert!(log.contains("a fault") && log.contains("telemetry.rs:"), "{log}");
     }

@@ -124,7 +124,7 @@ async fn ids_are_shown_to_nobody_and_logged_at_debug_alone() {
     assert!(seen.contains("viewer-counter") && seen.contains("aforo_beats_total"), "the search sees it all");
     assert_hides(&ids, &seen, "what the server has said");
     server.signal("TERM");
-    server.logged("ending").await;
+    server.logged("shutting down").await;
     let log = server.log();
     assert!(log.contains("INFO") && log.contains("WARN"), "{log}");
     assert_hides(&ids, &log, "the log");

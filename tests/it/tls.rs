@@ -73,7 +73,7 @@ async fn a_renewed_certificate_is_taken_on_sighup_and_a_broken_one_is_not() {
 
     fs::write(folder.path().join("cert.pem"), "not a certificate").unwrap();
     server.signal("HUP");
-    server.logged("the certificate stays as it was").await;
+    server.logged("certificate not reloaded").await;
     count(&client(&second), &base).await.unwrap();
 }
 
@@ -84,9 +84,9 @@ async fn what_cannot_be_used_is_told_at_the_start() {
     let cert = folder.path().join("cert.pem").display().to_string();
     let key = folder.path().join("key.pem").display().to_string();
     for (settings, expected) in [
-        (vec![("TLS_CERT", cert.as_str())], "TLS_KEY is not: they belong together"),
+        (vec![("TLS_CERT", cert.as_str())], "TLS_KEY is not; set both"),
         (vec![("TLS_CERT", "/nowhere.pem"), ("TLS_KEY", &key)], "/nowhere.pem"),
-        (vec![("TLS_CERT", &key), ("TLS_KEY", &key)], "holds no certificate"),
+        (vec![("TLS_CERT", &key), ("TLS_KEY", &key)], "contains no certificate"),
         (vec![("TLS_CERT", &cert), ("TLS_KEY", &cert)], "cert.pem"),
     ] {
         let (status, log) = Program::fail(&settings).await;
