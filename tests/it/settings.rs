@@ -28,7 +28,7 @@ fn faults(settings: &[(&str, &str)], flags: &[&str]) -> Vec<String> {
     assert_eq!(code, Some(2), "{settings:?}: {stderr}");
     assert_eq!(stdout, "");
     let mut lines = stderr.lines();
-    assert!(lines.next().is_some_and(|line| line.starts_with("aforo: nothing was started")), "{stderr}");
+    assert!(lines.next().is_some_and(|line| line.starts_with("aforo: invalid configuration; server not started")), "{stderr}");
     assert!(!stderr.contains(SECRET), "{stderr}");
     lines.map(|line| line.strip_prefix("  - ").unwrap_or_else(|| panic!("{stderr}")).to_owned()).collect()
 }

@@ -84,7 +84,7 @@ async fn what_cannot_be_used_is_told_at_the_start() {
     let cert = folder.path().join("cert.pem").display().to_string();
     let key = folder.path().join("key.pem").display().to_string();
     for (settings, expected) in [
-        (vec![("TLS_CERT", cert.as_str())], "TLS_KEY is not: they belong together"),
+        (vec![("TLS_CERT", cert.as_str())], "TLS_KEY is not; set both"),
         (vec![("TLS_CERT", "/nowhere.pem"), ("TLS_KEY", &key)], "/nowhere.pem"),
         (vec![("TLS_CERT", &key), ("TLS_KEY", &key)], "holds no certificate"),
         (vec![("TLS_CERT", &cert), ("TLS_KEY", &cert)], "cert.pem"),
