@@ -27,9 +27,11 @@ impl Locale {
         for range in header.split(',') {
             let mut parts = range.split(';');
             let tag = parts.next().unwrap_or_default().trim();
-            let weight = parts
-                .find_map(|part| part.trim().strip_prefix("q="))
-                .map_or(1.0, |q| q.trim().parse::<f32>().unwrap_or(0.0));
+            let weight = parts.find_map(|part| {
+                let (name, value) = part.split_once('=')?;
+                name.trim().eq_ignore_ascii_case("q").then(|| value.trim().parse::<f32>().unwrap_or(0.0))
+            });
+            let weight = weight.map_or(1.0, |weight| if (0.0..=1.0).contains(&weight) { weight } else { 0.0 });
             if let Some(locale) = Self::from_tag(tag)
                 && weight > best.0
             {
@@ -137,6 +139,8 @@ mod tests {
             ("de, pt-BR;q=0.8, en;q=0.9", Locale::En),
             ("es-MX,es;q=0.9,en;q=0.8", Locale::Es),
             ("pt;q=0, en;q=0", Locale::Es),
+            ("pt;Q=0.2, en;q=0.9", Locale::En),
+            ("pt;q=7, en;q=inf, es;q=0.1", Locale::Es),
             ("en;q=oops, pt", Locale::Pt),
             (";;;,,,q=", Locale::Es),
         ] {

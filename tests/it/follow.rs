@@ -85,7 +85,7 @@ async fn redis_keeps_its_promises_in_a_set_that_does_not_expire() {
     assert_eq!(server.request::<i64>(&["SCARD", "test:{eva.tv}:followers"]), 40);
     assert_eq!(server.request::<i64>(&["TTL", "test:{eva.tv}:followers"]), -1);
 
-    // As the user that the README names, who may do no more than is needed.
+    // As the user that `docs/settings.md` names, who may do no more than is needed.
     server.add_user("a-password", &[]);
     let url = format!("redis://aforo:a-password@127.0.0.1:{}", server.port);
     let node = || RemoteFollowers::new(Arc::new(RedisRunner::open(&url).unwrap()), "aforo");

@@ -10,6 +10,7 @@
 //! - `contract`: what every store promises, run on every store.
 //! - `counting`: ways in which counters elsewhere have gone wrong.
 //! - `deploy`: what operators copy, held to the program.
+//! - `documents`: what they promise, held to the code; their links and commands.
 //! - `faults`: real Redis servers that are killed, emptied, paused, filled and demoted.
 //! - `files`: what browsers load, and of which build.
 //! - `fuzz`: every parser of what strangers send, given whatever there is.
@@ -20,7 +21,6 @@
 //! - `openapi`: the description of the calls, held to the code.
 //! - `pages`: what the server renders.
 //! - `raw`: requests as bytes.
-//! - `readme`: its tables, held to the code.
 //! - `settings`: those that are wrong, and the program's word on them.
 //! - `scale`: what many viewers, channels and streams cost.
 //! - `requests`: their names, and the log.
@@ -41,6 +41,7 @@ mod cluster;
 mod contract;
 mod counting_regressions;
 mod deploy;
+mod documents;
 mod faults;
 mod files;
 mod follow;
@@ -58,7 +59,6 @@ mod openapi;
 mod origins;
 mod pages;
 mod raw;
-mod readme;
 mod redis_connections;
 mod request_log;
 mod scale;

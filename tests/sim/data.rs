@@ -150,18 +150,19 @@ impl Data {
             let (epoch, server) = (new_epoch, self.incarnation);
             Roll { epoch, server, lost: never, asked: never, nodes: BTreeMap::new(), expires: now }
         });
-        if own.known.is_some_and(|known| known != roll.epoch) {
-            (roll.asked, roll.lost) = (now, now);
-            // Whoever was there is waited for.
+        let is_other = own.known.is_some_and(|known| known != roll.epoch) || roll.server != self.incarnation;
+        if is_other {
+            (roll.asked, roll.lost, roll.server) = (now, now, self.incarnation);
+            // The nodes that were there are waited for.
             for peer in &own.peers {
-                roll.nodes.entry(*peer).or_insert((until, never));
+                let (expected, _) = roll.nodes.entry(*peer).or_insert((until, never));
+                if *expected <= now {
+                    *expected = until;
+                }
             }
         }
         if roll.epoch != new_epoch && own.has_found_loss {
             roll.asked = now;
-        }
-        if roll.server != self.incarnation {
-            (roll.asked, roll.lost, roll.server) = (now, now, self.incarnation);
         }
         if roll.nodes.values().all(|(expected, _)| *expected <= now) {
             // Nobody could attend for a while.

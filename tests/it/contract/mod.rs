@@ -42,7 +42,7 @@ async fn redis() -> Subject {
     Subject { nodes: [node(), node()], _server: Box::new(server) }
 }
 
-/// As the user that the README names, who may do no more than is needed.
+/// As the user that `docs/settings.md` names, who may do no more than is needed.
 async fn redis_as_a_user() -> Subject {
     let server = RedisServer::start().await;
     server.add_user("a-password", &[]);

@@ -15,12 +15,12 @@ use tokio::time::{sleep, timeout};
 
 use super::PATIENCE;
 
-const README: &str = include_str!("../../../README.md");
+const SETTINGS: &str = include_str!("../../../docs/settings.md");
 
-/// The words of the README's line that makes a user for us, with a password of the test.
+/// The words of the line in `docs/settings.md` that makes a user for us, with a password of the test.
 pub fn acl_line(password: &str) -> Vec<String> {
     let start = "ACL SETUSER aforo ";
-    let line = README.lines().find(|line| line.starts_with(start)).expect("the README has the line");
+    let line = SETTINGS.lines().find(|line| line.starts_with(start)).expect("docs/settings.md has the line");
     line.split(' ')
         .map(|word| if word == ">password" { format!(">{password}") } else { word.to_owned() })
         .collect()
@@ -71,7 +71,7 @@ impl RedisServer {
         timeout(PATIENCE, up).await.expect("redis-server comes up");
     }
 
-    /// Makes the user that the README names.
+    /// Makes the user that `docs/settings.md` names.
     pub fn add_user(&self, password: &str, more: &[&str]) {
         let words = acl_line(password);
         let words: Vec<_> = words.iter().map(String::as_str).chain(more.iter().copied()).collect();

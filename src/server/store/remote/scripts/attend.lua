@@ -28,6 +28,17 @@ local span, sure = tonumber(ARGV[2]), ARGV[3] == 'now' and text(now) or ARGV[3]
 
 local epoch, server, lost, asked = unpack(redis.call('HMGET', key, 'epoch', 'server', 'lost', 'asked'))
 lost, asked = tonumber(lost or 0), tonumber(asked or 0)
+-- All may have been lost. The nodes that were there are waited for.
+local function note_loss()
+  asked = now
+  lost = ARGV[8] == '1' and now or lost
+  for i = 10, #ARGV do
+    local expected, since = string.match(redis.call('HGET', key, ARGV[i]) or '', '^(%d+) (%d+)$')
+    if not expected or tonumber(expected) <= now then
+      redis.call('HSET', key, ARGV[i], text(now + span) .. ' ' .. (since or '0'))
+    end
+  end
+end
 if not epoch then
   epoch = ARGV[5]
 elseif ARGV[7] == '1' then
@@ -37,16 +48,10 @@ if ARGV[9] == '1' then
   lost = now
 end
 if ARGV[4] ~= '' and ARGV[4] ~= epoch then
-  asked = now
-  lost = ARGV[8] == '1' and now or lost
-  -- Whoever was there is waited for.
-  for i = 10, #ARGV do
-    redis.call('HSETNX', key, ARGV[i], text(now + span) .. ' 0')
-  end
+  note_loss()
 end
 if ARGV[6] ~= '' and server and server ~= ARGV[6] then
-  asked = now
-  lost = ARGV[8] == '1' and now or lost
+  note_loss()
 end
 -- The nodes of the roll call: until when each is expected, and since when it knows.
 local function nodes()

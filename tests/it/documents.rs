@@ -1,0 +1,233 @@
+//! What the documents promise, held to the code: settings, error codes, links, commands and versions.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use aforo::{
+    api::{Code, Problem},
+    server::config::Flags,
+};
+use clap::CommandFactory;
+
+const README: &str = include_str!("../../README.md");
+const README_ES: &str = include_str!("../../README.es.md");
+const SETTINGS: &str = include_str!("../../docs/settings.md");
+const HTTP_API: &str = include_str!("../../docs/http-api.md");
+const MAKEFILE: &str = include_str!("../../Makefile");
+const WORKFLOW: &str = include_str!("../../.github/workflows/ci.yml");
+
+/// The most words of the README.
+const README_WORDS: usize = 1_000;
+
+/// The cells of a table's row, by what is in the first one.
+fn row(document: &str, first: &str) -> Option<Vec<String>> {
+    let start = format!("| `{first}` |");
+    let line = document.lines().find(|line| line.starts_with(&start))?;
+    Some(line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect())
+}
+
+/// Every setting with its default; an empty one for those that have none.
+fn settings() -> Vec<(String, String)> {
+    let command = Flags::command();
+    let settings = command.get_arguments().filter_map(|arg| {
+        let name = arg.get_env()?.to_string_lossy().into_owned();
+        let default = arg.get_default_values().first();
+        Some((name, default.map_or_else(String::new, |value| value.to_string_lossy().into_owned())))
+    });
+    settings.collect()
+}
+
+#[test]
+fn every_setting_is_explained_with_its_default() {
+    let settings = settings();
+    assert!(settings.len() >= 9);
+    for (name, default) in settings {
+        let row = row(SETTINGS, &name).unwrap_or_else(|| panic!("{name} is not in docs/settings.md"));
+        assert_eq!(row[1].trim_matches('`'), default, "{name}");
+    }
+}
+
+#[test]
+fn no_setting_is_explained_that_does_not_exist() {
+    let known: BTreeSet<_> = settings().into_iter().map(|(name, _)| name).collect();
+    let is_name = |text: &str| text.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    for line in SETTINGS.lines().filter_map(|line| line.strip_prefix("| `")) {
+        let name = line.split('`').next().unwrap();
+        assert!(!is_name(name) || known.contains(name), "{name} is in docs/settings.md and is no setting");
+    }
+}
+
+#[test]
+fn every_limit_is_in_the_readme_with_its_default() {
+    let limits: Vec<_> = settings().into_iter().filter(|(name, _)| name.starts_with("LIMIT_")).collect();
+    assert!(limits.len() >= 9);
+    for (name, default) in limits {
+        for (file, text) in [("README.md", README), ("README.es.md", README_ES)] {
+            let row = row(text, &name).unwrap_or_else(|| panic!("{name} is not in {file}"));
+            assert_eq!(row[1].trim_matches('`'), default, "{name} in {file}");
+        }
+    }
+}
+
+#[test]
+fn every_error_code_is_described_with_its_status() {
+    for code in Code::ALL {
+        let problem = serde_json::to_value(Problem::new(code)).unwrap();
+        let (name, status) = (problem["code"].as_str().unwrap(), problem["status"].to_string());
+        let described = row(HTTP_API, name).unwrap_or_else(|| panic!("{name} is not in docs/http-api.md"));
+        assert_eq!(described[1], status, "{name}");
+        for (file, text) in [("README.md", README), ("README.es.md", README_ES)] {
+            let is_named = |line: &str| {
+                let cells: Vec<_> = line.split('|').collect();
+                cells.len() == 4 && cells[1].contains(&status) && cells[2].contains(&format!("`{name}`"))
+            };
+            assert!(text.lines().any(is_named), "{name} is not in the table of {file}");
+        }
+    }
+}
+
+#[test]
+fn the_readme_is_short() {
+    let words = README.split_whitespace().count();
+    assert!(words <= README_WORDS, "{words} words");
+}
+
+#[test]
+fn the_versions_of_redis_and_valkey_that_the_readme_names_are_tested() {
+    let versions = |text: &str| -> BTreeSet<String> {
+        let mut words =
+            text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '.')).filter(|w| !w.is_empty());
+        let mut found = BTreeSet::new();
+        while let Some(word) = words.next() {
+            let server = word.to_ascii_lowercase();
+            if server == "redis" || server == "valkey" {
+                // In the workflow the word for it stands between.
+                let next = words.clone().find(|word| *word != "version").unwrap_or_default();
+                let version = next.trim_end_matches('.');
+                if version.starts_with(|c: char| c.is_ascii_digit()) {
+                    found.insert(format!("{server} {version}"));
+                }
+            }
+        }
+        found
+    };
+    let tested: String = WORKFLOW.lines().filter(|line| line.contains("server:")).collect();
+    let tested = versions(&tested);
+    assert!(tested.len() >= 3, "{tested:?}");
+    for (file, text) in [("README.md", README), ("README.es.md", README_ES)] {
+        let named: String =
+            text.lines().filter(|line| !line.starts_with('|')).map(|line| format!("{line} ")).collect();
+        assert_eq!(versions(&named), tested, "{file}");
+    }
+}
+
+/// The documents: those at the root, those in `docs`, and that of the faults.
+fn documents() -> Vec<PathBuf> {
+    let mut found = vec![PathBuf::from("tests/mutants/README.md")];
+    let mut folders = vec![(PathBuf::from("."), false), (PathBuf::from("docs"), true)];
+    while let Some((folder, is_deep)) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && is_deep {
+                folders.push((path, true));
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// A document's text without its blocks of code, and those blocks.
+fn prose_and_code(text: &str) -> (String, String) {
+    let (mut prose, mut code, mut is_code) = (String::new(), String::new(), false);
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            is_code = !is_code;
+        } else {
+            let part = if is_code { &mut code } else { &mut prose };
+            part.push_str(line);
+            part.push('\n');
+        }
+    }
+    (prose, code)
+}
+
+/// Where a text links to, within the repository: by Markdown, and by the images of HTML.
+fn links(prose: &str) -> Vec<String> {
+    let after = |start: &str, end: char| -> Vec<String> {
+        prose.split(start).skip(1).filter_map(|rest| rest.split(end).next()).map(str::to_owned).collect()
+    };
+    let all = [after("](", ')'), after("src=\"", '"'), after("srcset=\"", '"')].concat();
+    all.into_iter().filter(|link| !link.contains("://") && !link.starts_with("mailto:")).collect()
+}
+
+/// The anchors that GitHub gives a document's headings.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let (prose, _) = prose_and_code(text);
+    let headings = prose.lines().filter(|line| line.starts_with('#'));
+    let anchor = |heading: &str| -> String {
+        let title = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    headings.map(anchor).collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut faults = Vec::new();
+    let mut looked_at = 0;
+    for document in documents() {
+        let text = fs::read_to_string(&document).unwrap();
+        for link in links(&prose_and_code(&text).0) {
+            looked_at += 1;
+            let (file, anchor) = link.split_once('#').unwrap_or((&link, ""));
+            let folder = document.parent().unwrap_or(Path::new("."));
+            let target = if file.is_empty() { document.clone() } else { folder.join(file) };
+            if !target.exists() {
+                faults.push(format!("{}: there is no {link}", document.display()));
+            } else if !anchor.is_empty() && !anchors(&fs::read_to_string(&target).unwrap()).contains(anchor) {
+                faults.push(format!("{}: {link} has no such heading", document.display()));
+            }
+        }
+    }
+    assert!(looked_at > 50, "the search finds {looked_at} links");
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// The targets of `make` that a text names: at the start of a line of code, or of `code` in a sentence.
+fn make_targets(text: &str) -> BTreeSet<String> {
+    let (prose, code) = prose_and_code(text);
+    let in_code = code.lines().filter_map(|line| line.trim_start().strip_prefix("make "));
+    let in_prose = prose.split('`').skip(1).step_by(2).filter_map(|quoted| quoted.strip_prefix("make "));
+    let word = |rest: &str| {
+        rest.split(|c: char| !(c.is_ascii_lowercase() || c == '-')).next().unwrap_or_default().to_owned()
+    };
+    in_code.chain(in_prose).map(word).filter(|target| !target.is_empty()).collect()
+}
+
+#[test]
+fn every_make_command_exists() {
+    let exists = |target: &str| MAKEFILE.lines().any(|line| line.starts_with(&format!("{target}:")));
+    let mut named = BTreeSet::new();
+    for document in documents() {
+        for target in make_targets(&fs::read_to_string(&document).unwrap()) {
+            assert!(exists(&target), "{} names `make {target}`", document.display());
+            named.insert(target);
+        }
+    }
+    assert!(named.len() > 5, "the search finds {named:?}");
+}
+
+#[test]
+fn the_searches_would_find_a_fault() {
+    let text =
+        "# A *b* c\n[x](docs/y.md#z) `make one`\n```sh\nmake two # [no](link)\n```\n<img src=\"p.png\" />\n";
+    assert_eq!(links(&prose_and_code(text).0), ["docs/y.md#z", "p.png"]);
+    assert_eq!(anchors(text), BTreeSet::from(["a-b-c".to_owned()]));
+    assert_eq!(make_targets(text), BTreeSet::from(["one".to_owned(), "two".to_owned()]));
+}
