@@ -31,7 +31,8 @@ impl Locale {
                 let (name, value) = part.split_once('=')?;
                 name.trim().eq_ignore_ascii_case("q").then(|| value.trim().parse::<f32>().unwrap_or(0.0))
             });
-            let weight = weight.map_or(1.0, |weight| if (0.0..=1.0).contains(&weight) { weight } else { 0.0 });
+            let weight =
+                weight.map_or(1.0, |weight| if (0.0..=1.0).contains(&weight) { weight } else { 0.0 });
             if let Some(locale) = Self::from_tag(tag)
                 && weight > best.0
             {

@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
     core::Collector, process_collector::ProcessCollector,
 };
 
@@ -187,10 +187,10 @@ impl Metrics {
         self.0.streams.set(streams.into());
         self.0.watched.set(i64::try_from(watched).unwrap_or(i64::MAX));
         self.0.tasks.set(i64::try_from(tasks).unwrap_or(i64::MAX));
-        let mut text = Vec::new();
-        // Encoding fails only at a metric without samples.
-        let _incomplete = TextEncoder::new().encode(&self.0.registry.gather(), &mut text);
-        String::from_utf8(text).unwrap_or_default()
+        let mut text = String::new();
+        // Encoding fails only at a metric without samples. What was encoded before stays.
+        let _incomplete = TextEncoder::new().encode_utf8(&self.0.registry.gather(), &mut text);
+        text
     }
 }
 

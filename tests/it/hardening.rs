@@ -135,9 +135,9 @@ async fn what_is_no_channel_name_is_refused_everywhere() {
         let response = app.client.get(query).query(&[("channelId", channel)]).send().await.unwrap();
         assert_problem(response, 400, "invalid-channel", &format!("count {channel:?}")).await;
     }
-    for path in ["count", "sse"] {
+    for path in ["viewer/count", "viewer/sse", "channel/follow"] {
         for channel in ["a%20b", "a%0Ab", "a%0D%0Ab", "%00", "%ff", "%E2%80%AE", "ana%2Fbob", &too_long] {
-            let response = app.get(&format!("/api/viewer/{path}/{channel}")).await;
+            let response = app.get(&format!("/api/{path}/{channel}")).await;
             assert_problem(response, 400, "invalid-channel", &format!("{path}/{channel}")).await;
         }
     }

@@ -65,6 +65,29 @@ async fn other_sites_count_nobody_whatever_they_send() {
 }
 
 #[tokio::test]
+async fn scripts_of_every_site_may_read_counts() {
+    let app = TestApp::start().await;
+    app.join("ana", viewer()).await;
+    for path in [
+        "viewer/count/ana",
+        "viewer/count?channelId=ana",
+        "viewer/counts?channels=ana",
+        "viewer/live",
+        "channel/followers?channelId=ana",
+    ] {
+        let response = app.get(&format!("/api/{path}")).await;
+        assert_eq!(response.headers()["access-control-allow-origin"], "*", "{path}");
+    }
+    let url = format!("{}/api/viewer/counts", app.base);
+    let preflight =
+        app.client.request(reqwest::Method::OPTIONS, url).header("Origin", "https://other.example");
+    let response = preflight.header("Access-Control-Request-Method", "POST").send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::NO_CONTENT);
+    assert_eq!(response.headers()["access-control-allow-origin"], "*");
+    assert_eq!(response.headers()["access-control-allow-headers"], "content-type");
+}
+
+#[tokio::test]
 async fn scripts_of_listed_sites_may_ask_and_read_the_answer() {
     let app = TestApp::with(&["--allowed-origins=https://partner.example"]).await;
     let preflight = async |origin: &str| {

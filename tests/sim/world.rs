@@ -201,7 +201,8 @@ impl World {
         history.kept.push(Kept { at, node: None, sessions, admitted: 0, channels });
         for (index, slot) in self.nodes.iter().enumerate() {
             if let Some(node) = slot.node.lock().as_ref() {
-                let (sessions, channels) = (node.presence.journaled_sessions(), node.presence.journaled_channels());
+                let (sessions, channels) =
+                    (node.presence.journaled_sessions(), node.presence.journaled_channels());
                 let admitted = node.sessions.remembered();
                 history.kept.push(Kept { at, node: Some(index), sessions, admitted, channels });
             }

@@ -13,6 +13,7 @@ use leptos::server_fn::ServerFn;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
+    cors,
     server_fn::{check_media_type, media_type, parse_json, read_body, run},
     state::AppState,
 };
@@ -35,7 +36,8 @@ const LIST_MEDIA_TYPES: [&str; 2] = ["application/x-www-form-urlencoded", "appli
 pub fn routes() -> Router<AppState> {
     Router::new()
         .route("/api/viewer/count/{channelId}", get(count))
-        .route("/api/viewer/counts", get(counts).post(counts_of_list))
+        .route(viewers::Count::PATH, get(count_by_query))
+        .route("/api/viewer/counts", get(counts).post(counts_of_list).options(cors::preflight_of_reads))
         .route(viewers::Live::PATH, get(live))
         .route(follows::Followers::PATH, get(followers))
 }
@@ -63,9 +65,14 @@ async fn count(
     count_response(presence.count(&channel_in_path(channel)?).await)
 }
 
+async fn count_by_query(State(presence): State<Presence>, uri: Uri) -> Result<Response, Problem> {
+    let arguments = query::<viewers::Count>(&uri, "the query must have exactly one channelId")?;
+    count_response(run(presence, arguments).await?)
+}
+
 /// The response to a request for one count: the count, or 503 if it is unknown. A client that reads only the number
 /// must not mistake null for one.
-pub(super) fn count_response(update: CountUpdate) -> Result<Response, Problem> {
+fn count_response(update: CountUpdate) -> Result<Response, Problem> {
     match update.count {
         Some(_) => Ok(([(header::CACHE_CONTROL, "no-store")], Json(update)).into_response()),
         None => Err(Problem::new(Code::Unavailable).detail("the count is currently unknown").retry_after(2)),

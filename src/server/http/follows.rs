@@ -10,7 +10,7 @@
 
 use axum::{
     Extension, Json, Router,
-    extract::{Path, Request, State},
+    extract::{Path, Request, State, rejection::PathRejection},
     http::{HeaderMap, HeaderName, HeaderValue, header},
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::{
     cors,
+    counts::channel_in_path,
     server_fn::{check_media_type, media_type, parse_json, read_body},
     state::AppState,
 };
@@ -48,10 +49,10 @@ pub fn routes() -> Router<AppState> {
 /// Tells whether this browser follows a channel with the id in the header or the id in the cookie.
 async fn is_following(
     State(state): State<AppState>,
-    Path(channel): Path<String>,
+    channel: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let channel = ChannelId::parse(&channel)?;
+    let channel = channel_in_path(channel)?;
     let viewer = headers.get(VIEWER_HEADER).map(|id| ViewerId::parse(id.to_str().unwrap_or_default()));
     let viewer = viewer.transpose().map_err(InvalidSessionKey::from)?;
     let ids = [viewer, viewer_of_cookie(&headers)].into_iter().flatten();

@@ -64,7 +64,7 @@ async fn metrics(State(state): State<AppState>, State(presence): State<Presence>
     let is_store_up = is_store_up(&presence).await;
     let tasks = Handle::current().metrics().num_alive_tasks();
     let text = state.metrics.text(state.streams.open(), presence.watched(), tasks, is_store_up);
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+    ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response()
 }
 
 async fn is_store_up(presence: &Presence) -> bool {

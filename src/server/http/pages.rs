@@ -198,8 +198,11 @@ fn etag(html: &str) -> String {
     format!("W/\"{:016x}\"", hasher.finish())
 }
 
-/// Whether `If-None-Match` contains the page's tag (RFC 9110, section 13.1.2).
+/// Whether `If-None-Match` contains the page's tag. The comparison is weak (RFC 9110, section 13.1.2).
 fn matches_etag(if_none_match: &[HeaderValue], tag: &HeaderValue) -> bool {
+    let opaque = |tag: &'_ [u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
     let mut tags = if_none_match.iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    tags.any(|known| matches!(known.trim_ascii(), known if known == b"*" || known == tag.as_bytes()))
+    tags.any(|known| {
+        matches!(known.trim_ascii(), b"*") || opaque(known.trim_ascii()) == opaque(tag.as_bytes())
+    })
 }

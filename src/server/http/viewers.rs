@@ -1,11 +1,11 @@
-//! The calls that count viewers (join, heartbeat, leave), and the count of one channel by query.
+//! The calls that count viewers: join, heartbeat and leave.
 
 use axum::{
     Extension, Json, Router,
-    extract::{Query, Request, State},
+    extract::{Request, State},
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::post,
 };
 use leptos::server_fn::ServerFn;
 use serde::{Serialize, de::DeserializeOwned};
@@ -14,12 +14,13 @@ use super::{
     bots,
     caller::Caller,
     cors,
-    counts::count_response,
     server_fn::{check_media_type, parse_json, read_body, run},
     state::AppState,
 };
-use crate::api::{Code, Problem, viewers};
-use crate::server::{listen::ConnectionInfo, presence::Presence};
+use crate::{
+    api::{Problem, viewers},
+    server::listen::ConnectionInfo,
+};
 
 /// The routes of these calls.
 pub fn routes() -> Router<AppState> {
@@ -28,7 +29,6 @@ pub fn routes() -> Router<AppState> {
         .merge(post_route::<viewers::Heartbeat>(&["application/json"]))
         // `navigator.sendBeacon` sends a string as text/plain, which needs no preflight from other origins.
         .merge(post_route::<viewers::Leave>(&["application/json", "text/plain"]))
-        .route(viewers::Count::PATH, get(count))
 }
 
 /// The route of a server function that takes its arguments as JSON in the body of a POST.
@@ -67,10 +67,4 @@ fn caller(state: &AppState, connection: &ConnectionInfo, headers: &HeaderMap) ->
         sessions: state.sessions.clone(),
         metrics: state.metrics.clone(),
     }
-}
-
-async fn count(State(presence): State<Presence>, request: Request) -> Result<Response, Problem> {
-    let Query(arguments) = Query::<viewers::Count>::try_from_uri(request.uri())
-        .map_err(|_| Problem::new(Code::Malformed).detail("the query must have exactly one channelId"))?;
-    count_response(run(presence, arguments).await?)
 }

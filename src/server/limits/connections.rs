@@ -1,14 +1,9 @@
 //! The limit of open connections per address. Connections of streams count too. Trusted proxies are exempt, because
 //! each of them carries many clients.
-//!
-//! The map has an entry only for addresses with open connections, so it never has more entries than there are
-//! connections.
 
 use std::{net::SocketAddr, sync::Arc};
 
-use dashmap::{DashMap, Entry};
-
-use super::{Address, Proxies};
+use super::{Address, Proxies, weights::Weights};
 
 /// Counts the open connections of each address. Cloning is cheap.
 #[derive(Clone)]
@@ -17,14 +12,14 @@ pub struct Connections(Arc<Inner>);
 struct Inner {
     per_address: u32,
     exempt: Proxies,
-    by_address: DashMap<Address, u32>,
+    by_address: Weights,
 }
 
 impl Connections {
     /// Allows `per_address` open connections of one address (0: no limit), and any number of `exempt` proxies.
     #[must_use]
     pub fn new(per_address: u32, exempt: Proxies) -> Self {
-        Self(Arc::new(Inner { per_address, exempt, by_address: DashMap::new() }))
+        Self(Arc::new(Inner { per_address, exempt, by_address: Weights::new(per_address) }))
     }
 
     /// A permit for one more connection of a peer, or `None` if its address has reached the limit.
@@ -35,12 +30,8 @@ impl Connections {
             return Some(ConnectionPermit(None));
         }
         let address = peer.ip().into();
-        let mut open = inner.by_address.entry(address).or_insert(0);
-        if *open >= inner.per_address {
-            return None;
-        }
-        *open += 1;
-        Some(ConnectionPermit(Some((self.clone(), address))))
+        let permit = || ConnectionPermit(Some((self.clone(), address)));
+        inner.by_address.take(address, 1).then(permit)
     }
 }
 
@@ -50,12 +41,7 @@ pub struct ConnectionPermit(Option<(Connections, Address)>);
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let Some((connections, address)) = self.0.take() else { return };
-        if let Entry::Occupied(mut open) = connections.0.by_address.entry(address) {
-            *open.get_mut() -= 1;
-            if *open.get() == 0 {
-                open.remove();
-            }
-        }
+        connections.0.by_address.release(address, 1);
     }
 }
 
@@ -85,6 +71,16 @@ mod tests {
         let _permit = connections.permit(peer("[2001:db8:1:2:3::1]:1")).unwrap();
         assert!(connections.permit(peer("[2001:db8:1:2:ffff::9]:1")).is_none());
         assert!(connections.permit(peer("[2001:db8:1:3::1]:1")).is_some());
+    }
+
+    #[test]
+    fn a_site_shares_eight_times_the_limit() {
+        let connections = Connections::new(2, Proxies::default());
+        let peers = (0..100).map(|network| peer(&format!("[2001:db8:1:{network:x}::1]:1")));
+        let permits: Vec<_> = peers.filter_map(|peer| connections.permit(peer)).collect();
+        assert_eq!(permits.len(), 16);
+        drop(permits);
+        assert!(connections.0.by_address.is_empty());
     }
 
     #[test]

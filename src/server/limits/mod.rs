@@ -1,7 +1,6 @@
 //! Limits of one address and of this node. A limit of 0 is off.
 //!
-//! Most limits apply to an IPv6 address twice: to its /64, and [`SITE_FACTOR`] times the limit to its /48. The limit of
-//! connections applies to the /64 only.
+//! Limits apply to an IPv6 address twice: to its /64, and [`SITE_FACTOR`] times the limit to its /48.
 
 pub mod address;
 pub mod connections;
@@ -9,6 +8,7 @@ mod crowds;
 pub mod rate;
 pub mod sessions;
 pub mod streams;
+mod weights;
 
 /// The limit of a /48 as a multiple of the limit of a /64. It leaves room for sites with several networks, and stops a
 /// client that uses a new /64 for each request.

@@ -5,9 +5,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering::SeqCst},
 };
 
-use dashmap::{DashMap, Entry};
-
-use super::{Address, SITE_FACTOR};
+use super::{Address, weights::Weights};
 
 /// Counts the open streams of this node. Cloning is cheap.
 #[derive(Clone)]
@@ -16,42 +14,7 @@ pub struct Streams(Arc<Inner>);
 struct Inner {
     node_limit: u32,
     open: AtomicU32,
-    /// By IPv4 address or IPv6 /64.
     by_address: Weights,
-    /// By IPv6 /48.
-    by_site: Weights,
-}
-
-/// The weight of the open streams of each network of one size.
-struct Weights {
-    /// 0: no limit.
-    limit: u32,
-    taken: DashMap<Address, u32>,
-}
-
-impl Weights {
-    fn new(limit: u32) -> Self {
-        Self { limit, taken: DashMap::new() }
-    }
-
-    /// Adds the weight of a stream unless the limit has been reached. The last stream below the limit may exceed it.
-    fn take(&self, address: Address, weight: u32) -> bool {
-        let mut taken = self.taken.entry(address).or_insert(0);
-        let fits = self.limit == 0 || *taken < self.limit;
-        if fits {
-            *taken = taken.saturating_add(weight);
-        }
-        fits
-    }
-
-    fn release(&self, address: Address, weight: u32) {
-        if let Entry::Occupied(mut taken) = self.taken.entry(address) {
-            *taken.get_mut() = taken.get().saturating_sub(weight);
-            if *taken.get() == 0 {
-                taken.remove();
-            }
-        }
-    }
 }
 
 /// The weight of a stream in the limit of its address: 1 for up to ten channels, and 1 more for every ten channels
@@ -85,12 +48,7 @@ impl Streams {
     /// total. 0: no limit.
     #[must_use]
     pub fn new(per_address: u32, node_limit: u32) -> Self {
-        Self(Arc::new(Inner {
-            node_limit,
-            open: AtomicU32::new(0),
-            by_address: Weights::new(per_address),
-            by_site: Weights::new(per_address.saturating_mul(SITE_FACTOR)),
-        }))
+        Self(Arc::new(Inner { node_limit, open: AtomicU32::new(0), by_address: Weights::new(per_address) }))
     }
 
     /// A permit for one more stream of an address with this number of channels. Many channels weigh more.
@@ -100,10 +58,6 @@ impl Streams {
     pub fn permit(&self, address: Address, channels: usize) -> Result<StreamPermit, StreamLimit> {
         let (inner, weight) = (&self.0, weight(channels));
         if !inner.by_address.take(address, weight) {
-            return Err(StreamLimit::Address);
-        }
-        if address.site().is_some_and(|site| !inner.by_site.take(site, weight)) {
-            inner.by_address.release(address, weight);
             return Err(StreamLimit::Address);
         }
         // From here on, dropping the permit releases everything, also if the node's limit refuses the stream.
@@ -131,9 +85,6 @@ impl Drop for StreamPermit {
         let inner = &self.streams.0;
         inner.open.fetch_sub(1, SeqCst);
         inner.by_address.release(self.address, self.weight);
-        if let Some(site) = self.address.site() {
-            inner.by_site.release(site, self.weight);
-        }
     }
 }
 
@@ -158,7 +109,7 @@ mod tests {
         assert_eq!(streams.open(), 3);
         drop((permits, other));
         assert_eq!(streams.open(), 0);
-        assert!(streams.0.by_address.taken.is_empty(), "addresses without streams are removed");
+        assert!(streams.0.by_address.is_empty(), "addresses without streams are removed");
     }
 
     #[test]
@@ -170,7 +121,7 @@ mod tests {
         assert_eq!(streams.permit(address(1), 1).err(), Some(StreamLimit::Address));
         assert_eq!(streams.open(), 2);
         drop(permits);
-        assert!(streams.0.by_address.taken.is_empty(), "the whole weight is released");
+        assert!(streams.0.by_address.is_empty(), "the whole weight is released");
     }
 
     #[test]
@@ -180,7 +131,7 @@ mod tests {
         let permits: Vec<_> = (0..100).filter_map(|number| streams.permit(network(number), 1).ok()).collect();
         assert_eq!(permits.len(), 16);
         drop(permits);
-        assert!(streams.0.by_address.taken.is_empty() && streams.0.by_site.taken.is_empty());
+        assert!(streams.0.by_address.is_empty());
     }
 
     #[test]
