@@ -136,7 +136,7 @@ impl Presence {
         }
     }
 
-    /// Waits until all accepted operations are written, but no longer than [`DRAIN_LIMIT`]. Then takes the node off the
+    /// Waits until all accepted operations are written, but no longer than `DRAIN_LIMIT`. Then takes the node off the
     /// roll call.
     pub async fn drain(&self) {
         let Some(remote) = &self.0.remote else { return };
