@@ -130,7 +130,7 @@ pub struct Reading {
     pub count: u32,
     /// The time of the count, by the store's clock.
     pub as_of: Timestamp,
-    /// The mark of the channel. A changed or missing mark means that the store has lost the channel.
+    /// The mark of the channel. A changed or missing mark means that the channel was lost, unless it has expired.
     pub mark: Option<Mark>,
     /// When a node last replayed something that the store lacked; the Unix epoch if never. The count may be incomplete
     /// until every node has checked its journal after this time (see [`RollCall`]).

@@ -155,7 +155,7 @@ impl<R: Runner> RemoteStore<R> {
     fn keys_of<'a>(&self, channels: impl IntoIterator<Item = &'a ChannelId>) -> (Vec<u8>, Vec<Vec<u8>>) {
         let roll_call = self.runner.takes_many_channels().then(|| self.keys.roll_call());
         let first = if roll_call.is_some() { b"2" } else { b"1" };
-        let channel_keys = channels.into_iter().flat_map(|channel| self.keys.all(channel));
+        let channel_keys = channels.into_iter().flat_map(|channel| self.keys.of_channel(channel));
         (first.to_vec(), roll_call.into_iter().chain(channel_keys).collect())
     }
 
@@ -321,7 +321,7 @@ impl<R: Runner> Store for RemoteStore<R> {
         for channel in channels {
             // Short steps, so that other calls run between them.
             loop {
-                let response = self.runner.run(&self.sweep, &self.keys.all(&channel), &args).await?;
+                let response = self.runner.run(&self.sweep, &self.keys.of_channel(&channel), &args).await?;
                 let (checked, left) = parse::<(usize, usize)>(response)?;
                 if left == 0 {
                     // An empty channel needs no sweep until a viewer joins, which lists the channel again.
