@@ -514,7 +514,7 @@ mod tests {
         assert!(journal.next_piece(&channel, now, 100).is_none());
         journal.learn_time(now, now, Timestamp::from_millis(7_001_000));
         let piece = journal.next_piece(&channel, now, 100).unwrap();
-        let Act::Late(session) = piece.batch.ops[0].act else { panic!("not written late") };
+        let Act::Late(session) = piece.batch.ops[0].act else { panic!("expected a late write") };
         assert_eq!(session.at(), Timestamp::from_millis(7_001_000));
     }
 
