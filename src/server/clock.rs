@@ -50,10 +50,11 @@ pub struct Skew(Mutex<Option<i64>>);
 const TOLERANCE: i64 = 100;
 
 impl Skew {
-    /// Records a response: the store's time was `as_of` at some point between `asked` and `heard`, by the node's clock.
-    pub fn observe(&self, asked: Timestamp, heard: Timestamp, as_of: Timestamp) {
+    /// Records a response: the store's time was `as_of` at some point between `sent` and `received`, by the node's
+    /// clock.
+    pub fn observe(&self, sent: Timestamp, received: Timestamp, as_of: Timestamp) {
         let ahead_of = |at: Timestamp| millis(as_of) - millis(at);
-        let (least, most) = (ahead_of(heard), ahead_of(asked));
+        let (least, most) = (ahead_of(received), ahead_of(sent));
         let mut skew = self.0.lock();
         if skew.is_none_or(|skew| skew < least - TOLERANCE || skew > most + TOLERANCE) {
             *skew = Some(least.midpoint(most));
@@ -120,8 +121,8 @@ mod tests {
         assert_eq!(skew.to_store(at(5)), None);
         skew.observe(at(1_000), at(1_010), at(3_601_004));
         let converted = skew.to_node(at(3_601_004));
-        for (asked, heard) in [(2_000, 2_900), (3_000, 3_001), (4_000, 4_080)] {
-            skew.observe(at(asked), at(heard), at(asked + 3_600_000));
+        for (sent, received) in [(2_000, 2_900), (3_000, 3_001), (4_000, 4_080)] {
+            skew.observe(at(sent), at(received), at(sent + 3_600_000));
         }
         assert_eq!(skew.to_store(converted), Some(at(3_601_004)));
     }

@@ -1,7 +1,7 @@
 //! Followers in a file of this node, for use with the embedded store of leases: a redb database in `DATA_DIR`. A change
 //! is on disk when its call returns, and a power failure does not damage the file.
 //!
-//! A thread of its own writes, so that writes waiting for the disk do not occupy the blocking threads that serve files.
+//! A dedicated thread writes, so that writes waiting for the disk do not occupy the blocking threads that serve files.
 //! The changes that arrive during a transaction form the next transaction. Reads do not wait for writes.
 
 use std::{fs, path::Path, sync::Arc, thread};

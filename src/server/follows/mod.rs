@@ -82,7 +82,8 @@ impl Follows {
     /// previous id of the same browser. It is removed from the followers, since a browser counts as one follower.
     ///
     /// # Errors
-    /// When the store fails. The change may have been made in part. A repeated call with `Some(following)` completes it.
+    /// When the store fails. The change may have been made in part. A repeated call with `Some(following)` completes
+    /// it.
     pub async fn follow(
         &self,
         channel: &ChannelId,

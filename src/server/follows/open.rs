@@ -8,7 +8,7 @@ use crate::server::{config::Config, redis::Runner};
 /// The file of followers can't be opened.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "followers can't be stored in {folder}: {source}. Set DATA_DIR to a writable folder that no other process uses"
+    "followers can't be stored in {folder}: {source}. Set DATA_DIR to a writable folder; only one process may use a folder"
 )]
 pub struct OpenError {
     folder: PathBuf,

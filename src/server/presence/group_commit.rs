@@ -114,7 +114,7 @@ impl GroupCommit {
             }
         };
         if let Some(first) = first {
-            // The write is a task of its own, so it goes on if the first request is canceled.
+            // The write runs in its own task, so it continues if the first request is canceled.
             tokio::spawn(Arc::clone(self).drain(lane, vec![first]));
         }
         received.await.unwrap_or_else(|_| Err(StoreError::Unreachable("the write was abandoned".to_owned())))

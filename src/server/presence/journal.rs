@@ -123,18 +123,19 @@ impl Journal {
         entry.ledger.accept(op, happened, now, &self.rules)
     }
 
-    /// Records that the store has taken an operation. `accepted` and `heard` are when the call began and ended, by the
-    /// node's clock. `happened` is the time of the operation by the store's clock; `None` means the time of acceptance.
+    /// Records that the store has taken an operation. `accepted` and `received` are when the call began and ended, by
+    /// the node's clock. `happened` is the time of the operation by the store's clock; `None` means the time of
+    /// acceptance.
     pub fn confirm(
         &self,
         channel: &ChannelId,
         op: &Op,
-        (accepted, heard): (Timestamp, Timestamp),
+        (accepted, received): (Timestamp, Timestamp),
         happened: Option<Timestamp>,
         is_active: bool,
     ) {
         if let Some(as_of) = happened {
-            self.skew.observe(accepted, heard, as_of);
+            self.skew.observe(accepted, received, as_of);
         }
         if let Some(mut entry) = self.channels.get_mut(channel) {
             let happened = happened.map_or(accepted, |as_of| self.skew.to_node(as_of));
@@ -155,18 +156,18 @@ impl Journal {
         Op { act, ..op }
     }
 
-    /// Records the store's time `as_of` from a call that lasted from `asked` to `heard` by the node's clock.
-    pub fn learn_time(&self, asked: Timestamp, heard: Timestamp, as_of: Timestamp) {
-        self.skew.observe(asked, heard, as_of);
+    /// Records the store's time `as_of` from a call that lasted from `sent` to `received` by the node's clock.
+    pub fn learn_time(&self, sent: Timestamp, received: Timestamp, as_of: Timestamp) {
+        self.skew.observe(sent, received, as_of);
     }
 
     /// Records the result of a read or write of a channel. Returns the count to report, and whether the store has lost
-    /// the channel. `asked` is when the call began, by the node's clock.
+    /// the channel. `began` is when the call began, by the node's clock.
     pub fn observe(
         &self,
         channel: &ChannelId,
         reading: &Result<Reading, StoreError>,
-        asked: Timestamp,
+        began: Timestamp,
     ) -> (Count, Loss) {
         let now = Instant::now();
         let reading = match reading {
@@ -202,7 +203,7 @@ impl Journal {
         }
         let is_recently_read = entry.mark_read.is_some_and(|(at, _)| now < at + MARK_VALID_FOR);
         let is_lost = entry.update_mark(reading, now)
-            && !entry.has_ended(asked, now, self.rules.longest_lease)
+            && !entry.has_ended(began, now, self.rules.longest_lease)
             && (!entry.ledger.is_empty() || is_recently_read);
         if is_lost {
             self.record_loss(&mut entry, reading.as_of);
@@ -247,7 +248,7 @@ impl Journal {
         entry.stale(now)
     }
 
-    /// Marks everything to be replayed, since servers of the store were restarted or replaced and any channel may have
+    /// Marks everything for replay, since servers of the store were restarted or replaced and any channel may have
     /// lost sessions. The mark of a channel still decides whether its counts are stale.
     pub fn mark_all_suspect(&self) {
         for mut entry in self.channels.iter_mut() {
@@ -256,7 +257,7 @@ impl Journal {
         }
     }
 
-    /// Marks leaves that the store may have forgotten to be replayed; see [`Ledger::repeat_leaves`].
+    /// Marks leaves for replay that the store may have forgotten; see [`Ledger::repeat_leaves`].
     pub fn repeat_leaves(&self) {
         for mut entry in self.channels.iter_mut() {
             entry.ledger.repeat_leaves();
@@ -369,7 +370,7 @@ impl Journal {
         }
     }
 
-    /// Marks a lost channel to be replayed. Its counts are stale until then.
+    /// Marks a lost channel for replay. Its counts are stale until then.
     fn record_loss(&self, entry: &mut ChannelEntry, as_of: Timestamp) {
         self.has_found_loss.store(true, Relaxed);
         entry.ledger.lost();
@@ -377,7 +378,7 @@ impl Journal {
         entry.is_suspect = false;
     }
 
-    /// Marks a channel whose data is damaged to be replayed. Returns the count to report.
+    /// Marks a channel with damaged data for replay. Returns the count to report.
     fn mark_damaged(&self, channel: &ChannelId, now: Instant) -> Count {
         let Some(mut entry) = self.channels.get_mut(channel) else {
             return Count::unknown(Timestamp::default());
@@ -415,9 +416,9 @@ impl ChannelEntry {
     }
 
     /// Whether all known viewers are gone. The channel may then have expired, which is no loss.
-    fn has_ended(&self, asked: Timestamp, now: Instant, longest_lease: Duration) -> bool {
+    fn has_ended(&self, began: Timestamp, now: Instant, longest_lease: Duration) -> bool {
         let are_gone = |(count, at): (Count, Instant)| count.value == Some(0) || now >= at + longest_lease;
-        self.ledger.useful_until() <= asked && self.good.is_none_or(are_gone)
+        self.ledger.useful_until() <= began && self.good.is_none_or(are_gone)
     }
 
     /// The last good count as stale, or unknown if it is older than [`STALE_FOR`].

@@ -340,9 +340,9 @@ impl Presence {
         let accepted = remote.journal.accept(channel, &op, happened, now);
         match remote.commit.write(channel, op, since).await {
             Ok(Committed { active, is_backdated, reading }) => {
-                let heard = self.0.clock.now();
+                let received = self.0.clock.now();
                 let written = if is_backdated { None } else { Some(reading.as_of) };
-                remote.journal.confirm(channel, &op, (happened, heard), written, active);
+                remote.journal.confirm(channel, &op, (happened, received), written, active);
                 if let (Act::Renew { lease }, true, false) = (op.act, active, accepted) {
                     // Until now only another node knew the session.
                     remote.journal.accept(
@@ -365,16 +365,16 @@ impl Presence {
         }
     }
 
-    /// The count to report for a reading of a call that began at `asked`. If the store may have lost data, waits for
+    /// The count to report for a reading of a call that began at `began`. If the store may have lost data, waits for
     /// the next roll call first.
     async fn verified(
         &self,
         remote: &Remote,
         channel: &ChannelId,
         reading: Result<Reading, StoreError>,
-        asked: Timestamp,
+        began: Timestamp,
     ) -> Count {
-        let (count, loss) = remote.journal.observe(channel, &reading, asked);
+        let (count, loss) = remote.journal.observe(channel, &reading, began);
         match loss {
             Loss::None => return count,
             Loss::Detected | Loss::Recovering => {
@@ -389,7 +389,7 @@ impl Presence {
         if timeout(VERIFY_LIMIT, verified.changed()).await.is_err() {
             return count;
         }
-        let asked = if is_first { asked } else { self.0.clock.now() };
+        let began = if is_first { began } else { self.0.clock.now() };
         let reading = match (reading, remote.roll.last()) {
             // Before the first roll call no epoch was known, so the reading can be judged by this one.
             (Ok(reading), Some(roll)) if is_first => Ok(Reading { epoch: roll.epoch, ..reading }),
@@ -398,7 +398,7 @@ impl Presence {
                 reading.unwrap_or_else(|| Err(StoreError::unexpected()))
             }
         };
-        let (count, loss) = remote.journal.observe(channel, &reading, asked);
+        let (count, loss) = remote.journal.observe(channel, &reading, began);
         if loss != Loss::None {
             remote.recovery.trigger();
         }
@@ -423,8 +423,8 @@ impl Counts for Presence {
         let epoch = reading.as_ref().ok().and_then(|reading| reading.epoch);
         let mut counts = vec![self.verified(remote, first, reading, now).await];
         let rest = &channels[1..];
-        let is_other = |roll: RollCall| epoch.is_some() && roll.epoch != epoch;
-        let (now, readings) = if !rest.is_empty() && remote.roll.last().is_some_and(is_other) {
+        let is_new_epoch = |roll: RollCall| epoch.is_some() && roll.epoch != epoch;
+        let (now, readings) = if !rest.is_empty() && remote.roll.last().is_some_and(is_new_epoch) {
             (self.0.clock.now(), self.0.store.counts(rest).await)
         } else {
             (now, readings.into_iter().skip(1).collect())

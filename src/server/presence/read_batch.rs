@@ -5,7 +5,8 @@
 //! Promises:
 //! - Every request gets the result of a read that began after the request, so a completed join is in it.
 //! - If each channel is its own store call, a slow channel does not delay the others.
-//! - Memory is bounded by the open requests: a request's channels are kept until its response, a lane while it is read.
+//! - Memory is bounded by the open requests: a request's channels are kept until its response, a lane only
+//!   during its reads.
 //! - If a read panics, each of its requests is read on its own. No request waits forever.
 
 use std::{
@@ -70,7 +71,7 @@ impl ReadBatcher {
             }
         };
         if let Some(first) = first {
-            // The read is a task of its own, so it goes on if the first request is canceled.
+            // The read runs in its own task, so it continues if the first request is canceled.
             tokio::spawn(self.clone().drain(source.clone(), lane, vec![first]));
         }
         match received.await {

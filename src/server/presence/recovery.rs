@@ -244,9 +244,9 @@ impl Recovery {
             is_locked_out: self.journal.take_locked_out(),
             peers: state.peers.keys().copied().collect(),
         };
-        let asked = self.clock.now();
+        let sent = self.clock.now();
         let Some(roll) = self.store.attend(&attendance).await? else { return Ok(None) };
-        self.journal.learn_time(asked, self.clock.now(), roll.now);
+        self.journal.learn_time(sent, self.clock.now(), roll.now);
         state.has_found_loss = false;
         let others = roll.nodes.iter().filter(|node| **node != self.node);
         state.peers.extend(others.map(|node| (*node, Instant::now())));

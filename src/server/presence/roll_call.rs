@@ -39,7 +39,7 @@ impl LastRollCall {
         self.updated.send_replace(());
     }
 
-    /// Forgets the roll call. A node that no longer attends does so, since the roll call in the store then expires too
+    /// Forgets the roll call, when this node stops attending. The roll call in the store then expires too,
     /// and its expiry must not be taken for a loss.
     pub fn forget(&self) {
         *self.last.lock() = None;
@@ -68,7 +68,7 @@ impl LastRollCall {
         let last = self.last.lock();
         match &*last {
             None if reading.epoch.is_some() => Completeness::Unverified,
-            // The store keeps no roll call, or it has not answered yet.
+            // The store keeps no roll call, or it has not responded yet.
             None => Completeness::Complete,
             Some(last) if reading.epoch.is_some() && reading.epoch != last.epoch => Completeness::Unverified,
             Some(last) if last.is_complete(reading.restored) => Completeness::Complete,

@@ -2,7 +2,7 @@
 //!
 //! Promises:
 //! - At most one listing is in flight, and at most [`MAX_LISTINGS`] start per interval. A listing that succeeds and is
-//!   not empty is the only one of its interval. It goes on if the request that started it is canceled.
+//!   not empty is the only one of its interval. It continues if the request that started it is canceled.
 //! - Writes of this node are in the list at once. Writes of other nodes are in the list within an interval.
 //! - A list that may lack viewers is stale: a part of the store is unavailable, or nodes are replaying a loss.
 //! - While a listing fails or takes longer than [`WAIT_LIMIT`], the last list is returned as stale for up to
@@ -139,7 +139,7 @@ impl LiveList {
                 return None;
             }
             state.window = Some((since, listings + 1));
-            // The listing is a task of its own, so it goes on if the request is canceled.
+            // The listing runs in its own task, so it continues if the request is canceled.
             let listing = tokio::spawn(self.clone().list(now));
             state.in_flight = Some((now, listing.map(|_| ()).boxed().shared()));
         }

@@ -84,7 +84,7 @@ impl From<CallError> for StoreError {
     }
 }
 
-/// A client with one connection, which a task of its own replaces when it breaks.
+/// A client with one connection, which a background task replaces when it breaks.
 pub struct ReconnectingClient<C> {
     shared: Arc<Shared<C>>,
     task: JoinHandle<()>,
