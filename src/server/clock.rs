@@ -1,4 +1,4 @@
-//! The time of day, injected so that tests can set it.
+//! Clocks. The time of day is injected, so that tests can set it.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -9,13 +9,14 @@ use parking_lot::Mutex;
 
 use crate::domain::Timestamp;
 
-/// Tells the time to a store that has no clock of its own.
+/// The clock of this node. Stores without a clock of their own use it too.
 pub trait Clock: Send + Sync {
-    /// This instant. It never goes back.
+    /// The current time. It never goes back.
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's clock: what it showed at the start plus what has passed since, so that setting it moves no lease.
+/// The system clock at the start of the server plus the time since. Later changes of the system clock do not affect
+/// leases.
 #[derive(Debug)]
 pub struct SystemClock {
     start: Timestamp,
@@ -23,9 +24,9 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
-    /// Starts it.
+    /// Starts the clock.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is where the time of day comes in")]
+    #[expect(clippy::disallowed_methods, reason = "the only place that reads the time of day")]
     pub fn start() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { start: Timestamp::default() + since_epoch, since: Instant::now() }
@@ -38,40 +39,41 @@ impl Clock for SystemClock {
     }
 }
 
-/// How far a store's clock is ahead of a node's, in milliseconds.
+/// How far a store's clock is ahead of the node's clock, in milliseconds.
 ///
-/// Once known it stays the same for as long as answers agree with it, so that an instant which is moved to the node's clock
-/// and back is the same instant. When the store's clock jumps (another server, a clock that was set), it follows.
+/// The value stays the same while responses agree with it, so a time that is converted to the node's clock and back
+/// does not change. It is updated when the store's clock jumps, because of another server or a clock that was set.
 #[derive(Debug, Default)]
 pub struct Skew(Mutex<Option<i64>>);
 
-/// Answers may contradict what is known by this much (ms) before it is given up: clocks drift.
+/// How far (ms) a response may deviate from the known skew before the skew is updated. It allows for clock drift.
 const TOLERANCE: i64 = 100;
 
 impl Skew {
-    /// Takes in what an answer tells: the store's time was `as_of` at some point between asking and hearing.
-    pub fn observe(&self, asked: Timestamp, heard: Timestamp, as_of: Timestamp) {
+    /// Records a response: the store's time was `as_of` at some point between `sent` and `received`, by the node's
+    /// clock.
+    pub fn observe(&self, sent: Timestamp, received: Timestamp, as_of: Timestamp) {
         let ahead_of = |at: Timestamp| millis(as_of) - millis(at);
-        let (least, most) = (ahead_of(heard), ahead_of(asked));
+        let (least, most) = (ahead_of(received), ahead_of(sent));
         let mut skew = self.0.lock();
         if skew.is_none_or(|skew| skew < least - TOLERANCE || skew > most + TOLERANCE) {
             *skew = Some(least.midpoint(most));
         }
     }
 
-    /// By how many milliseconds the store's clock is ahead, if that is known.
+    /// The skew, if it is known.
     #[must_use]
     pub fn millis(&self) -> Option<i64> {
         *self.0.lock()
     }
 
-    /// What the store's clock shows at an instant of the node's, if that is known.
+    /// Converts a time of the node's clock to the store's clock, if the skew is known.
     #[must_use]
     pub fn to_store(&self, at: Timestamp) -> Option<Timestamp> {
         self.millis().map(|skew| Timestamp::from_millis(at.as_millis().saturating_add_signed(skew)))
     }
 
-    /// What the node's clock shows at an instant of the store's; the same as long as the difference is not known.
+    /// Converts a time of the store's clock to the node's clock. Returns `at` itself if the skew is not known.
     #[must_use]
     pub fn to_node(&self, at: Timestamp) -> Timestamp {
         Timestamp::from_millis(at.as_millis().saturating_add_signed(-self.millis().unwrap_or_default()))
@@ -82,18 +84,18 @@ fn millis(at: Timestamp) -> i64 {
     i64::try_from(at.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A clock that stands still until a test moves it.
+/// A clock that stands still until a test advances it.
 #[derive(Debug)]
 pub struct ManualClock(AtomicU64);
 
 impl ManualClock {
-    /// A clock that shows `now`.
+    /// Creates a clock that shows `now`.
     #[must_use]
     pub const fn new(now: Timestamp) -> Self {
         Self(AtomicU64::new(now.as_millis()))
     }
 
-    /// Moves it forward.
+    /// Advances the clock.
     pub fn advance(&self, by: Duration) {
         self.0.store((self.now() + by).as_millis(), Ordering::SeqCst);
     }
@@ -114,19 +116,19 @@ mod tests {
     }
 
     #[test]
-    fn an_instant_that_is_moved_there_and_back_stays_the_same_while_answers_agree() {
+    fn a_time_survives_conversion_there_and_back_while_responses_agree() {
         let skew = Skew::default();
         assert_eq!(skew.to_store(at(5)), None);
         skew.observe(at(1_000), at(1_010), at(3_601_004));
-        let moved = skew.to_node(at(3_601_004));
-        for (asked, heard) in [(2_000, 2_900), (3_000, 3_001), (4_000, 4_080)] {
-            skew.observe(at(asked), at(heard), at(asked + 3_600_000));
+        let converted = skew.to_node(at(3_601_004));
+        for (sent, received) in [(2_000, 2_900), (3_000, 3_001), (4_000, 4_080)] {
+            skew.observe(at(sent), at(received), at(sent + 3_600_000));
         }
-        assert_eq!(skew.to_store(moved), Some(at(3_601_004)));
+        assert_eq!(skew.to_store(converted), Some(at(3_601_004)));
     }
 
     #[test]
-    fn it_follows_a_clock_that_jumps_either_way() {
+    fn the_skew_follows_a_clock_that_jumps_either_way() {
         let skew = Skew::default();
         for jump in [3_600_000, 0, 7_200_000] {
             skew.observe(at(1_000), at(1_002), at(1_001 + jump));

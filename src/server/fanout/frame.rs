@@ -1,10 +1,10 @@
-//! Events as they stand on the stream (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
+//! Frames of the event stream (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 
 use bytes::Bytes;
 
 use crate::domain::CountUpdate;
 
-/// A new count: an event of the default type, so that a plain `onmessage` gets it. Its id is the instant of the count.
+/// A new count, as an event of the default type for `onmessage`. Its id is the time of the count in milliseconds.
 #[must_use]
 pub fn count(update: &CountUpdate) -> Bytes {
     let id = update.as_of.as_millis();
@@ -12,13 +12,13 @@ pub fn count(update: &CountUpdate) -> Bytes {
     Bytes::from(format!("id: {id}\ndata: {data}\n\n"))
 }
 
-/// A sign of life after a silence: a real event, because pages never see comments.
+/// A keep-alive. It is an event because pages can't see comments.
 #[must_use]
 pub const fn tick() -> Bytes {
     Bytes::from_static(b"event: tick\ndata: {}\n\n")
 }
 
-/// How long the browser should wait before it comes back, in milliseconds.
+/// The delay before the browser reconnects, in milliseconds.
 #[must_use]
 pub fn retry(millis: u32) -> Bytes {
     Bytes::from(format!("retry: {millis}\n\n"))
@@ -30,7 +30,7 @@ mod tests {
     use crate::domain::{ChannelId, Count, Timestamp};
 
     #[test]
-    fn a_count_is_a_plain_message_with_an_id() {
+    fn a_count_is_a_message_of_the_default_type_with_an_id() {
         let update =
             CountUpdate::new(ChannelId::parse("ana").unwrap(), Count::fresh(5, Timestamp::from_millis(12)));
         assert_eq!(

@@ -1,13 +1,13 @@
-//! How a change of a count reaches the open streams.
+//! Fan-out of count changes to the open streams.
 //!
-//! One [`reader`] per node reads the counts of all channels that someone watches and publishes what has changed to the
-//! [`hub`], which holds one encoded frame per channel for all of its streams.
+//! One [`reader`] per node reads the counts of all watched channels and publishes changes to the [`hub`]. The hub keeps
+//! one encoded frame per channel for all streams.
 //!
 //! Promises:
-//! - A stream gets the newest count, never a backlog: what a slow reader has missed is skipped.
-//! - A channel gets one update per interval at most. The first change after a quiet interval is published at once, later
-//!   ones are gathered until the interval is over.
-//! - Per stream there is no task, no timer, no queue and no copy of a frame. Channels that nobody watches cost nothing.
+//! - A stream gets the newest count and no backlog. A slow stream skips the counts that it has missed.
+//! - A channel is published at most once per interval. The first change after a quiet interval is published at once;
+//!   later changes are published when the interval is over.
+//! - A stream needs no task, timer, queue or copy of a frame of its own. Channels without streams cost nothing.
 
 use async_trait::async_trait;
 
@@ -19,12 +19,12 @@ pub mod reader;
 
 pub use hub::{Hub, Subscription};
 
-/// Where the reader gets counts from.
+/// A source of counts.
 #[async_trait]
 pub trait Counts: Send + Sync {
-    /// The counts of channels in the order given; stale or unknown where the store can't tell.
+    /// The counts of channels in the order given. A count is stale or unknown if the store is unavailable.
     async fn counts(&self, channels: &[ChannelId]) -> Vec<Count>;
 
-    /// Whether many channels are asked for in one call; otherwise each is a call of its own.
+    /// Whether one call reads many channels. Otherwise each channel is a call of its own.
     fn takes_many_channels(&self) -> bool;
 }

@@ -1,8 +1,8 @@
-//! Followers in a file of this node, beside the embedded store of leases: a redb database in `DATA_DIR`. What was
-//! answered is on the disk, and a power cut leaves the file whole.
+//! Followers in a file of this node, for use with the embedded store of leases: a redb database in `DATA_DIR`. A change
+//! is on disk when its call returns, and a power failure does not damage the file.
 //!
-//! One thread writes, so that however many follow at once, the threads that serve files are not taken by those who wait
-//! for the disk: what has gathered while a transaction was written is the next one. Reads wait for no write.
+//! A dedicated thread writes, so that writes waiting for the disk do not occupy the blocking threads that serve files.
+//! The changes that arrive during a transaction form the next transaction. Reads do not wait for writes.
 
 use std::{fs, path::Path, sync::Arc, thread};
 
@@ -21,67 +21,66 @@ use crate::{
     server::store_error::StoreError,
 };
 
-/// The file's name.
+/// The name of the file.
 const FILE: &str = "followers.redb";
 
 /// Channel → the ids of its followers.
 const FOLLOWERS: MultimapTableDefinition<'_, &str, &[u8; 16]> = MultimapTableDefinition::new("followers");
 
-/// The most that waits to be written, and the most of a transaction. What is over it is refused.
-const MOST: usize = 1_024;
+/// The most queued changes, and the most changes in a transaction. Further changes are refused.
+const MAX_QUEUED: usize = 1_024;
 
 /// Followers in a file.
 pub struct FileFollowers {
     database: Arc<Database>,
-    /// The thread that writes, and the way to it. Both are taken at the end.
-    writer: Option<(mpsc::Sender<Wish>, thread::JoinHandle<()>)>,
+    /// The queue of changes and the thread that writes them. Taken on drop.
+    writer: Option<(mpsc::Sender<Change>, thread::JoinHandle<()>)>,
 }
 
-/// Who is to be a follower or none, and who wants to know how many there are then.
-struct Wish {
+/// A change of one follower, with the channel for its result.
+struct Change {
     channel: ChannelId,
     viewer: ViewerId,
     follows: bool,
-    answer: oneshot::Sender<Result<u32, StoreError>>,
+    response: oneshot::Sender<Result<u32, StoreError>>,
 }
 
 impl FileFollowers {
-    /// Opens the file in a folder; both are made if they aren't there.
+    /// Opens the file in a folder. Creates both if they do not exist.
     ///
     /// # Errors
-    /// What the system says: the folder can't be written, or another process has the file open.
+    /// When the folder can't be written, or another process has the file open.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         fs::create_dir_all(folder)?;
         let database = Arc::new(Database::create(folder.join(FILE))?);
-        // Reading needs a table that is there.
+        // Reads require that the table exists.
         let transaction = database.begin_write()?;
         transaction.open_multimap_table(FOLLOWERS)?;
         transaction.commit()?;
-        let (wishes, waiting) = mpsc::channel(MOST);
+        let (changes, queue) = mpsc::channel(MAX_QUEUED);
         let own = Arc::clone(&database);
-        let thread =
-            thread::Builder::new().name("followers".to_owned()).spawn(move || write(&own, waiting))?;
-        Ok(Self { database, writer: Some((wishes, thread)) })
+        let thread = thread::Builder::new().name("followers".to_owned()).spawn(move || write(&own, queue))?;
+        Ok(Self { database, writer: Some((changes, thread)) })
     }
 
-    /// Reads the database where it may block.
+    /// Reads the database on a blocking thread.
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, StoreError> {
         let database = Arc::clone(&self.database);
-        let done = spawn_blocking(move || work(&database)).await;
-        done.map_err(refused)?.map_err(refused)
+        let result = spawn_blocking(move || work(&database)).await;
+        result.map_err(refused)?.map_err(refused)
     }
 }
 
-/// What was asked for is written, and the file is free for the next who opens it.
+/// Writes the queued changes and closes the file.
 impl Drop for FileFollowers {
     fn drop(&mut self) {
-        if let Some((wishes, thread)) = self.writer.take() {
-            drop(wishes);
+        if let Some((changes, thread)) = self.writer.take() {
+            drop(changes);
             if thread.join().is_err() {
-                tracing::error!("the writer of followers has panicked");
+                tracing::error!("the writer of followers panicked");
             }
         }
     }
@@ -90,12 +89,12 @@ impl Drop for FileFollowers {
 #[async_trait]
 impl Followers for FileFollowers {
     async fn set(&self, channel: &ChannelId, viewer: ViewerId, follows: bool) -> Result<u32, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        let wish = Wish { channel: channel.clone(), viewer, follows, answer };
-        let gone = || StoreError::Unreachable("the writer of followers has ended".to_owned());
-        let (wishes, _) = self.writer.as_ref().ok_or_else(gone)?;
-        wishes.try_send(wish).map_err(|error| StoreError::Unreachable(error.to_string()))?;
-        answered.await.map_err(|_| gone())?
+        let (response, received) = oneshot::channel();
+        let change = Change { channel: channel.clone(), viewer, follows, response };
+        let ended = || StoreError::Unreachable("the writer of followers has ended".to_owned());
+        let (changes, _) = self.writer.as_ref().ok_or_else(ended)?;
+        changes.try_send(change).map_err(|error| StoreError::Unreachable(error.to_string()))?;
+        received.await.map_err(|_| ended())?
     }
 
     async fn has(&self, channel: &ChannelId, viewer: ViewerId) -> Result<bool, StoreError> {
@@ -104,7 +103,7 @@ impl Followers for FileFollowers {
             let table = database.begin_read()?.open_multimap_table(FOLLOWERS)?;
             let viewer = viewer.uuid();
             let wanted = viewer.as_bytes();
-            // A set of values has no look-up. They are in order, so that half of them are looked at.
+            // redb has no lookup in a set of values. They are sorted, so the search ends at the first larger value.
             for follower in table.get(channel.as_str())? {
                 let follower = follower?;
                 if follower.value() >= wanted {
@@ -126,29 +125,29 @@ impl Followers for FileFollowers {
     }
 }
 
-/// Writes until nobody can wish any more.
-fn write(database: &Database, mut waiting: mpsc::Receiver<Wish>) {
-    let mut wishes = Vec::new();
-    while waiting.blocking_recv_many(&mut wishes, MOST) > 0 {
-        let counts = write_all(database, &wishes).map_err(refused);
-        for (nth, Wish { answer, .. }) in wishes.drain(..).enumerate() {
+/// Writes changes until the queue is closed.
+fn write(database: &Database, mut queue: mpsc::Receiver<Change>) {
+    let mut changes = Vec::new();
+    while queue.blocking_recv_many(&mut changes, MAX_QUEUED) > 0 {
+        let counts = write_all(database, &changes).map_err(refused);
+        for (nth, Change { response, .. }) in changes.drain(..).enumerate() {
             let count = counts.as_ref().map(|counts| counts[nth]).map_err(Clone::clone);
-            // Whoever asked may be gone; it has been done all the same.
-            let _gone = answer.send(count);
+            // The request may have been canceled. The change is written regardless.
+            let _canceled = response.send(count);
         }
     }
 }
 
-/// Writes all of them in one transaction; how many followers there are after each.
-fn write_all(database: &Database, wishes: &[Wish]) -> Result<Vec<u32>, Error> {
+/// Writes changes in one transaction. Returns the number of followers after each change.
+fn write_all(database: &Database, changes: &[Change]) -> Result<Vec<u32>, Error> {
     let transaction = database.begin_write()?;
-    let (mut is_changed, mut counts) = (false, Vec::with_capacity(wishes.len()));
-    for Wish { channel, viewer, follows, .. } in wishes {
+    let (mut is_changed, mut counts) = (false, Vec::with_capacity(changes.len()));
+    for Change { channel, viewer, follows, .. } in changes {
         let (changed, count) = set(&transaction, channel.as_str(), viewer.uuid().as_bytes(), *follows)?;
         is_changed |= changed;
         counts.push(count);
     }
-    // What changes nothing needs no disk.
+    // Without a change there is nothing to write to disk.
     if is_changed {
         transaction.commit()?;
     } else {
@@ -191,10 +190,10 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const TIMEOUT: Duration = Duration::from_secs(30);
 
     #[test]
-    fn those_who_wait_for_the_disk_are_bounded_and_keep_nobody_else_waiting() {
+    fn changes_that_wait_for_the_disk_are_bounded_and_do_not_block_reads() {
         let folder = tempfile::tempdir().unwrap();
         let runtime = Builder::new_multi_thread().enable_all().max_blocking_threads(2).build().unwrap();
         runtime.block_on(async {
@@ -203,26 +202,26 @@ mod tests {
             let someone = || ViewerId::new(Uuid::new_v4()).unwrap();
             let first = someone();
             file.set(&ana, first, true).await.unwrap();
-            // As a disk does that takes its time.
+            // An open write transaction simulates a slow disk.
             let slow = file.database.begin_write().unwrap();
-            let many = join_all((0..3 * MOST).map(|_| file.set(&ana, someone(), true)));
+            let changes = join_all((0..3 * MAX_QUEUED).map(|_| file.set(&ana, someone(), true)));
             let meanwhile = async {
                 tokio::task::yield_now().await;
-                let others = async {
+                let reads = async {
                     spawn_blocking(|| ()).await.unwrap();
                     (file.has(&ana, first).await.unwrap(), file.count(&ana).await.unwrap())
                 };
-                let others = timeout(PATIENCE, others).await;
+                let reads = timeout(TIMEOUT, reads).await;
                 slow.abort().unwrap();
-                others
+                reads
             };
-            let (many, others) = tokio::join!(many, meanwhile);
-            assert_eq!(others.expect("reads and files don't wait"), (true, 1));
-            let mut counts: Vec<u32> = many.into_iter().filter_map(Result::ok).collect();
+            let (changes, reads) = tokio::join!(changes, meanwhile);
+            assert_eq!(reads.expect("reads do not wait"), (true, 1));
+            let mut counts: Vec<u32> = changes.into_iter().filter_map(Result::ok).collect();
             counts.sort_unstable();
-            assert!((MOST..=2 * MOST).contains(&counts.len()), "{} were accepted", counts.len());
+            assert!((MAX_QUEUED..=2 * MAX_QUEUED).contains(&counts.len()), "{} were accepted", counts.len());
             let last = u32::try_from(counts.len()).unwrap() + 1;
-            assert_eq!(counts, (2..=last).collect::<Vec<_>>(), "each is told its own count");
+            assert_eq!(counts, (2..=last).collect::<Vec<_>>(), "each call returns its own count");
             assert_eq!(file.count(&ana).await.unwrap(), last);
         });
     }

@@ -1,10 +1,9 @@
-//! Who follows which channel: data, kept across restarts. In Redis where that keeps the leases, in a file of this node
-//! otherwise.
+//! The followers of channels, kept across restarts: in Redis together with the leases, or in a file of this node.
 //!
-//! What every place promises:
-//! - **A wish, not a flip**: a viewer is made a follower or no follower, so that repeating a call changes nothing.
-//! - **Counting** is by what is kept; it is no number of its own that could drift.
-//! - **Nothing expires**, and what was answered is kept.
+//! Promises of every [`Followers`] store:
+//! - **Idempotency**: a call states whether a viewer follows a channel, so repeating it changes nothing.
+//! - **Counting**: a count is computed from the stored followers, so it can't drift.
+//! - **Durability**: nothing expires, and a change is stored before the call returns.
 
 mod file;
 pub mod open;
@@ -22,51 +21,51 @@ pub use self::{
 use super::store_error::StoreError;
 use crate::domain::{ChannelId, ViewerId};
 
-/// A place that keeps followers. See the module for what it promises.
+/// A store of followers, with the promises of [this module](self).
 #[async_trait]
 pub trait Followers: Send + Sync {
-    /// Has a viewer follow a channel, or not any more; how many follow it then.
+    /// Sets whether a viewer follows a channel. Returns the number of followers afterwards.
     async fn set(&self, channel: &ChannelId, viewer: ViewerId, follows: bool) -> Result<u32, StoreError>;
 
     /// Whether a viewer follows a channel.
     async fn has(&self, channel: &ChannelId, viewer: ViewerId) -> Result<bool, StoreError>;
 
-    /// How many follow a channel.
+    /// The number of followers of a channel.
     async fn count(&self, channel: &ChannelId) -> Result<u32, StoreError>;
 }
 
-/// The service behind the calls. Cloning is cheap.
+/// The follow service. Cloning is cheap.
 #[derive(Clone)]
 pub struct Follows(Arc<dyn Followers>);
 
-/// What a call led to.
+/// The result of a follow call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Followed {
     /// Whether the viewer follows the channel now.
     pub following: bool,
-    /// How many do.
+    /// The number of followers of the channel.
     pub followers: u32,
 }
 
 impl Follows {
-    /// The service over a place.
+    /// Creates the service over a store of followers.
     #[must_use]
     pub fn new(followers: Arc<dyn Followers>) -> Self {
         Self(followers)
     }
 
-    /// How many follow a channel.
+    /// The number of followers of a channel.
     ///
     /// # Errors
-    /// When the place can't tell.
+    /// When the store fails.
     pub async fn count(&self, channel: &ChannelId) -> Result<u32, StoreError> {
         self.0.count(channel).await
     }
 
-    /// Whether a browser follows a channel by any of its ids, and how many do.
+    /// Whether a browser follows a channel by any of its ids, and the number of followers.
     ///
     /// # Errors
-    /// When the place can't tell.
+    /// When the store fails.
     pub async fn of(
         &self,
         channel: &ChannelId,
@@ -79,21 +78,22 @@ impl Follows {
         Ok(Followed { following, followers: self.0.count(channel).await? })
     }
 
-    /// Does what `wish` says, or the opposite of what was where nothing is wished. `earlier` is the id by which the same
-    /// browser followed before, if it had another: the new one takes its place, since a browser is one follower.
+    /// Sets whether a viewer follows a channel to `wanted`, or toggles it if `wanted` is `None`. `earlier` is a
+    /// previous id of the same browser. It is removed from the followers, since a browser counts as one follower.
     ///
     /// # Errors
-    /// When the place can't do it. It may have been done in part; asking again for the same completes it.
+    /// When the store fails. The change may have been made in part. A repeated call with `Some(following)` completes
+    /// it.
     pub async fn follow(
         &self,
         channel: &ChannelId,
         viewer: ViewerId,
-        wish: Option<bool>,
+        wanted: Option<bool>,
         earlier: Option<ViewerId>,
     ) -> Result<Followed, StoreError> {
         let earlier = earlier.filter(|earlier| *earlier != viewer);
-        let following = match wish {
-            Some(wish) => wish,
+        let following = match wanted {
+            Some(wanted) => wanted,
             None => !self.is_following(channel, viewer, earlier).await?,
         };
         let mut followers = self.0.set(channel, viewer, following).await?;

@@ -1,4 +1,4 @@
-//! Followers where the leases are: a set per channel in Redis, Redis Cluster or at Upstash, which never expires.
+//! Followers in Redis, a Redis Cluster or Upstash: one set per channel, which never expires.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// Followers where a [`Runner`] takes scripts.
+/// A store of followers in the Redis of a [`Runner`].
 pub struct RemoteFollowers {
     runner: Arc<dyn Runner>,
     keys: Keys,
@@ -24,7 +24,7 @@ pub struct RemoteFollowers {
 }
 
 impl RemoteFollowers {
-    /// Followers under keys that start with `prefix`.
+    /// Creates a store whose keys start with `prefix`.
     #[must_use]
     pub fn new(runner: Arc<dyn Runner>, prefix: &str) -> Self {
         Self {
@@ -37,16 +37,16 @@ impl RemoteFollowers {
     }
 
     async fn run(&self, script: &Script, channel: &ChannelId, args: &[Vec<u8>]) -> Result<u32, StoreError> {
-        let answer: Value = self.runner.run(script, &[self.keys.followers(channel)], args).await?;
-        from_redis_value(answer).map_err(|_| StoreError::unexpected())
+        let response: Value = self.runner.run(script, &[self.keys.followers(channel)], args).await?;
+        from_redis_value(response).map_err(|_| StoreError::unexpected())
     }
 }
 
 #[async_trait]
 impl Followers for RemoteFollowers {
     async fn set(&self, channel: &ChannelId, viewer: ViewerId, follows: bool) -> Result<u32, StoreError> {
-        let wish = if follows { b"1" } else { b"0" };
-        self.run(&self.set, channel, &[id(viewer), wish.to_vec()]).await
+        let flag = if follows { b"1" } else { b"0" };
+        self.run(&self.set, channel, &[id(viewer), flag.to_vec()]).await
     }
 
     async fn has(&self, channel: &ChannelId, viewer: ViewerId) -> Result<bool, StoreError> {

@@ -1,11 +1,11 @@
-//! Group commit: while a write is under way, operations gather; the next write takes them all. Alone, an operation waits
-//! for nothing; under load, writes get fewer and larger by themselves.
+//! Group commit: operations that arrive during a write are queued, and the next write takes all of them. A single
+//! operation is written at once; under load, writes become fewer and larger.
 //!
-//! An operation that had to wait for longer than [`PROMPT`] is written as what happened when it was accepted, so that no
-//! lease is longer because the store was slow.
+//! An operation that has waited longer than [`BACKDATE_AFTER`] is written with the time at which it arrived, so a slow
+//! store does not lengthen a lease.
 //!
-//! Every operation is answered by the write that held it. Stores that take many channels in one call have one write under
-//! way; where each channel has its own call, each has its own, so that one that is slow keeps no other waiting.
+//! Every operation gets the result of the write that contained it. A store that takes many channels in one call has one
+//! write in flight. Otherwise each channel has its own write, so a slow channel does not delay the others.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -28,48 +28,48 @@ use crate::{
     server::store::{Batch, MAX_OPS, Reading, Store, StoreError, Written},
 };
 
-/// How long an operation may wait and still count as happening when it is written.
-pub const PROMPT: Duration = Duration::from_millis(250);
+/// An operation that has waited longer than this is written with the time at which it arrived.
+pub const BACKDATE_AFTER: Duration = Duration::from_millis(250);
 
-/// Says what an operation is after it has waited: it happened so long ago.
+/// Sets the time of an operation to the given duration ago.
 type Backdate = dyn Fn(Op, Duration) -> Op + Send + Sync;
 
-/// Writes to a store.
+/// Batches the writes to a store.
 pub struct GroupCommit {
     store: Arc<dyn Store>,
     /// The shortest time between two writes.
     interval: Duration,
     backdate: Box<Backdate>,
-    /// What has gathered behind the write that is under way, by channel or, under `None`, for all. A lane is there for
-    /// as long as a write is.
+    /// The operations that wait for the next write: by channel, or under `None` for all channels. A lane exists while
+    /// it has a write in flight.
     lanes: Mutex<HashMap<Option<ChannelId>, Vec<Waiting>>>,
-    /// The server is ending: no write waits for its interval any more.
+    /// Canceled when the server shuts down. Writes then no longer wait for the interval.
     flush: CancellationToken,
 }
 
-/// Where the answer to an operation goes.
-type Answer = oneshot::Sender<Result<Committed, StoreError>>;
+/// Receives the result of an operation.
+type Response = oneshot::Sender<Result<Committed, StoreError>>;
 
 struct Waiting {
     channel: ChannelId,
     op: Op,
     since: Instant,
-    answer: Answer,
+    response: Response,
 }
 
-/// What an operation led to.
+/// The result of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {
     /// Whether its session is counted.
     pub active: bool,
-    /// It was written as having happened when it was accepted.
+    /// Whether it was written with the time at which it arrived.
     pub is_backdated: bool,
     /// The channel's count after the write.
     pub reading: Reading,
 }
 
 impl GroupCommit {
-    /// Writes to `store`, once per `interval` at most. `backdate` turns an operation into one that happened so long ago.
+    /// Writes to `store`, at most once per `interval`. `backdate` sets an operation's time to the given duration ago.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
@@ -80,32 +80,32 @@ impl GroupCommit {
         Self { store, interval, backdate: Box::new(backdate), lanes, flush }
     }
 
-    /// From now on no write waits for its interval.
+    /// Ends the wait between two writes, from now on.
     pub fn flush(&self) {
         self.flush.cancel();
     }
 
-    /// Whether all that was to be written has been.
+    /// Whether no operation waits to be written.
     pub fn is_idle(&self) -> bool {
         self.lanes.lock().is_empty()
     }
 
-    /// Writes an operation that has waited since `since`.
+    /// Writes an operation whose request arrived at `since`.
     ///
     /// # Errors
-    /// When the store could not take the write that held it.
+    /// When the write that contained the operation fails.
     pub async fn write(
         self: &Arc<Self>,
         channel: &ChannelId,
         op: Op,
         since: Instant,
     ) -> Result<Committed, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        let waiting = Waiting { channel: channel.clone(), op, since, answer };
+        let (response, received) = oneshot::channel();
+        let waiting = Waiting { channel: channel.clone(), op, since, response };
         let lane = (!self.store.takes_many_channels()).then(|| channel.clone());
         let first = match self.lanes.lock().entry(lane.clone()) {
-            Entry::Occupied(mut gathered) => {
-                gathered.get_mut().push(waiting);
+            Entry::Occupied(mut queue) => {
+                queue.get_mut().push(waiting);
                 None
             }
             Entry::Vacant(vacant) => {
@@ -114,13 +114,13 @@ impl GroupCommit {
             }
         };
         if let Some(first) = first {
-            // A task of its own: whoever came first may go away, the others still want their answers.
+            // The write runs in its own task, so it continues if the first request is canceled.
             tokio::spawn(Arc::clone(self).drain(lane, vec![first]));
         }
-        answered.await.unwrap_or_else(|_| Err(StoreError::Unreachable("the write was given up".to_owned())))
+        received.await.unwrap_or_else(|_| Err(StoreError::Unreachable("the write was abandoned".to_owned())))
     }
 
-    /// Writes until nothing has gathered any more.
+    /// Writes a lane until no operation waits in it.
     async fn drain(self: Arc<Self>, lane: Option<ChannelId>, mut work: Vec<Waiting>) {
         while !work.is_empty() {
             self.write_all(work).await;
@@ -139,34 +139,34 @@ impl GroupCommit {
     }
 
     async fn write_all(&self, work: Vec<Waiting>) {
-        let mut groups: Vec<(Batch, Vec<(Answer, bool)>)> = Vec::new();
+        let mut groups: Vec<(Batch, Vec<(Response, bool)>)> = Vec::new();
         let mut open: HashMap<ChannelId, usize> = HashMap::new();
-        for Waiting { channel, op: accepted, since, answer } in work {
+        for Waiting { channel, op: accepted, since, response } in work {
             let waited = since.elapsed();
-            let op = if waited > PROMPT { (self.backdate)(accepted, waited) } else { accepted };
-            let answer = (answer, op != accepted);
+            let op = if waited > BACKDATE_AFTER { (self.backdate)(accepted, waited) } else { accepted };
+            let response = (response, op != accepted);
             match open.get(&channel).map(|at| &mut groups[*at]).filter(|(batch, _)| batch.ops.len() < MAX_OPS)
             {
-                Some((batch, answers)) => {
+                Some((batch, responses)) => {
                     batch.ops.push(op);
-                    answers.push(answer);
+                    responses.push(response);
                 }
                 None => {
                     open.insert(channel.clone(), groups.len());
-                    groups.push((Batch { channel, ops: SmallVec::from_slice(&[op]) }, vec![answer]));
+                    groups.push((Batch { channel, ops: SmallVec::from_slice(&[op]) }, vec![response]));
                 }
             }
         }
-        let (batches, answers): (Vec<_>, Vec<_>) = groups.into_iter().unzip();
-        // A panic in a store must not leave the lane behind, with everyone waiting in it.
+        let (batches, responses): (Vec<_>, Vec<_>) = groups.into_iter().unzip();
+        // After a panic in the store the lane must go on for its waiting operations.
         let written = AssertUnwindSafe(self.store.write(&batches)).catch_unwind().await;
         let written = written.unwrap_or_else(|_| {
             vec![Err(StoreError::Refused("the store panicked".to_owned())); batches.len()]
         });
-        for (answers, written) in answers.into_iter().zip(written) {
-            for (nth, (answer, is_backdated)) in answers.into_iter().enumerate() {
-                // Whoever asked may be gone; the write has been done all the same.
-                let _gone = answer.send(committed(&written, nth, is_backdated));
+        for (responses, written) in responses.into_iter().zip(written) {
+            for (nth, (response, is_backdated)) in responses.into_iter().enumerate() {
+                // The request may have been canceled. The operation is written regardless.
+                let _canceled = response.send(committed(&written, nth, is_backdated));
             }
         }
     }

@@ -1,6 +1,7 @@
-//! What a node remembers beside a store that can be away or lose its data: each channel's ledger, and its last good count.
+//! The journal of a node beside a store that can be unavailable or lose data: each channel's ledger of accepted
+//! operations, and its last good count.
 //!
-//! No lock is held for longer than it takes to look at some hundred sessions.
+//! Sweeps and replays lock a channel for a bounded number of sessions at a time.
 
 use std::{
     sync::{
@@ -13,7 +14,7 @@ use std::{
 use dashmap::DashMap;
 use tokio::time::Instant;
 
-use super::roll_call::{Completeness, Roll};
+use super::roll_call::{Completeness, LastRollCall};
 use crate::{
     domain::{
         Act, ChannelId, Count, LeaseRules, Ledger, Op, Session, Timestamp,
@@ -25,56 +26,56 @@ use crate::{
     },
 };
 
-/// For how long the last good count is shown as stale before it becomes unknown.
+/// How long the last good count is reported as stale before the count becomes unknown.
 pub const STALE_FOR: Duration = Duration::from_secs(60);
 
-/// For how long a mark tells a node of a loss although the node remembers no session of the channel. Nodes that do remember
-/// some notice a loss within this time.
-const MARK_TELLS_FOR: Duration = Duration::from_secs(10);
+/// How long after reading a mark a changed mark counts as a loss on a node that has no session of the channel. Nodes
+/// that have sessions of the channel notice a loss within this time.
+const MARK_VALID_FOR: Duration = Duration::from_secs(10);
 
-/// How many sessions are swept before others get at their channel.
+/// The number of sessions that are swept while the channel is locked.
 const SWEEP_STEP: usize = 500;
 
-/// A node's memory of all channels.
+/// The journal of all channels.
 pub struct Journal {
     channels: DashMap<ChannelId, ChannelEntry>,
     rules: LeaseRules,
-    /// How long a channel that was lost is not believed, where no roll call tells.
-    settle: Duration,
-    roll: Arc<Roll>,
-    /// From the node's clock to the store's.
+    /// How long counts of a lost channel stay stale if the store keeps no roll call.
+    settle_time: Duration,
+    roll: Arc<LastRollCall>,
+    /// The difference between the node's clock and the store's.
     skew: Skew,
-    /// A channel was found to be lost since that was last asked for.
+    /// Set when the loss of a channel is found; cleared by [`Journal::take_found_loss`].
     has_found_loss: AtomicBool,
-    /// A later version was found to keep a channel since that was last asked for.
+    /// Set when a later version keeps a channel; cleared by [`Journal::take_locked_out`].
     is_locked_out: AtomicBool,
 }
 
 #[derive(Default)]
 struct ChannelEntry {
     ledger: Ledger,
-    /// The store's mark of the channel; another one means that it was lost in between.
+    /// The store's mark of the channel. A changed mark means that the store has lost the channel.
     mark: Option<Mark>,
-    /// When the mark was read: here, and by the store's clock.
+    /// When the mark was read: by this node's clock, and by the store's.
     mark_read: Option<(Instant, Timestamp)>,
-    /// The last good count, and when it came.
+    /// The last good count, and when it was read.
     good: Option<(Count, Instant)>,
-    /// When the channel was found to be lost, until it is whole again: by the store's clock, and here.
+    /// When the loss was found: by the store's clock, and by this node's. `None` once the channel is complete.
     lost: Option<(Timestamp, Instant)>,
-    /// It is written again for no other reason than that it may have been lost.
+    /// Whether the channel is replayed only because the store may have lost it.
     is_suspect: bool,
 }
 
-/// A piece of what is to be written again of one channel.
+/// A part of the replay of one channel.
 pub struct Piece {
-    /// As the store takes it.
+    /// The operations for the store.
     pub batch: Batch,
     sessions: Vec<Pending>,
 }
 
 impl Piece {
-    /// Whether it may change what other nodes have to write: it holds more than repeated leaves.
-    pub fn is_news(&self) -> bool {
+    /// Whether other nodes have to check their journals after this piece, which contains more than repeated leaves.
+    pub fn concerns_other_nodes(&self) -> bool {
         self.sessions.iter().any(|pending| pending.why != Why::Repeated)
     }
 }
@@ -82,24 +83,24 @@ impl Piece {
 /// Whether a reading shows that the store has lost the channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// It has not, as far as is known.
+    /// No loss is known.
     None,
-    /// It has, and that is news.
+    /// The reading shows a new loss.
     Detected,
-    /// It has, and it is being mended.
+    /// A known loss is being repaired.
     Recovering,
-    /// The store may have lost everything: the next roll call tells.
+    /// The store may have lost everything. The next roll call decides.
     Unverified,
 }
 
 impl Journal {
-    /// An empty memory. `update_interval` is the time within which every node notices a loss.
+    /// Creates an empty journal. `update_interval` is the time within which every node notices a loss.
     #[must_use]
-    pub fn new(rules: LeaseRules, update_interval: Duration, roll: Arc<Roll>) -> Self {
+    pub fn new(rules: LeaseRules, update_interval: Duration, roll: Arc<LastRollCall>) -> Self {
         Self {
             channels: DashMap::new(),
             rules,
-            settle: update_interval,
+            settle_time: update_interval,
             roll,
             skew: Skew::default(),
             has_found_loss: AtomicBool::new(false),
@@ -107,33 +108,34 @@ impl Journal {
         }
     }
 
-    /// Takes in an operation before it is written; see [`Ledger::accept`].
+    /// Records an operation before it is written; see [`Ledger::accept`].
     pub fn accept(&self, channel: &ChannelId, op: &Op, happened: Timestamp, now: Timestamp) -> bool {
         if matches!(op.act, Act::Renew { .. } | Act::LeaveKnown) {
-            // These bring nothing into being, here neither.
+            // These operations create no session, so they create no entry either.
             let entry = self.channels.get_mut(channel);
             return entry.is_some_and(|mut known| known.ledger.accept(op, happened, now, &self.rules));
         }
         let mut entry = self.channels.entry(channel.clone()).or_default();
         if entry.ledger.useful_until() <= now {
-            // What was in the store may have expired by itself.
+            // The channel may have expired in the store, which is no loss.
             entry.mark = None;
         }
         entry.ledger.accept(op, happened, now, &self.rules)
     }
 
-    /// The store has taken an operation: it was asked and heard at these instants of the node's clock. `happened` is when it
-    /// happened by the store's clock; `None`: when it was accepted here.
+    /// Records that the store has taken an operation. `accepted` and `received` are when the call began and ended, by
+    /// the node's clock. `happened` is the time of the operation by the store's clock; `None` means the time of
+    /// acceptance.
     pub fn confirm(
         &self,
         channel: &ChannelId,
         op: &Op,
-        (accepted, heard): (Timestamp, Timestamp),
+        (accepted, received): (Timestamp, Timestamp),
         happened: Option<Timestamp>,
         is_active: bool,
     ) {
         if let Some(as_of) = happened {
-            self.skew.observe(accepted, heard, as_of);
+            self.skew.observe(accepted, received, as_of);
         }
         if let Some(mut entry) = self.channels.get_mut(channel) {
             let happened = happened.map_or(accepted, |as_of| self.skew.to_node(as_of));
@@ -141,7 +143,8 @@ impl Journal {
         }
     }
 
-    /// An operation that happened `waited` ago, as the store takes it; unchanged if the store's clock is not known yet.
+    /// The operation with its time set to `waited` ago, by the store's clock. Unchanged if the store's clock is not
+    /// known yet.
     pub fn backdated(&self, op: Op, waited: Duration, now: Timestamp) -> Op {
         let Some(at) = self.skew.to_store(now - waited) else { return op };
         let act = match op.act {
@@ -153,23 +156,23 @@ impl Journal {
         Op { act, ..op }
     }
 
-    /// The store's clock showed `as_of` between these instants of the node's.
-    pub fn learn_time(&self, asked: Timestamp, heard: Timestamp, as_of: Timestamp) {
-        self.skew.observe(asked, heard, as_of);
+    /// Records the store's time `as_of` from a call that lasted from `sent` to `received` by the node's clock.
+    pub fn learn_time(&self, sent: Timestamp, received: Timestamp, as_of: Timestamp) {
+        self.skew.observe(sent, received, as_of);
     }
 
-    /// Takes in what the store has said of a channel, by a read or a write, and says what to show, and whether that says that
-    /// the channel was lost. `asked` is when the node began to read or write, by its clock.
+    /// Records the result of a read or write of a channel. Returns the count to report, and whether the store has lost
+    /// the channel. `began` is when the call began, by the node's clock.
     pub fn observe(
         &self,
         channel: &ChannelId,
         reading: &Result<Reading, StoreError>,
-        asked: Timestamp,
+        began: Timestamp,
     ) -> (Count, Loss) {
         let now = Instant::now();
         let reading = match reading {
             Ok(reading) => reading,
-            Err(StoreError::Damaged) => return (self.lost(channel, now), Loss::Detected),
+            Err(StoreError::Damaged) => return (self.mark_damaged(channel, now), Loss::Detected),
             Err(error) => {
                 self.note_error(error);
                 return (self.last_good(channel, now), Loss::None);
@@ -177,17 +180,17 @@ impl Journal {
         };
         let completeness = self.roll.judge(reading);
         if completeness == Completeness::Incomplete && !self.roll.was_asked_since(reading.restored) {
-            // Something was restored and nobody has asked the nodes to look: this node does.
+            // The channel was restored, but the nodes were not asked to check their journals. This node asks them.
             self.has_found_loss.store(true, Relaxed);
         }
         let Some(mut entry) = self.channels.get_mut(channel) else {
-            // Nothing was accepted here, so there is nothing to lose, and nothing to remember but the count and its mark.
+            // The journal has no session of this channel to replay. Only the count and the mark are recorded.
             return match completeness {
                 Completeness::Complete => {
                     if reading.count > 0 {
                         let mut entry = self.channels.entry(channel.clone()).or_default();
                         entry.good = Some((Count::from(*reading), now));
-                        entry.take_mark(reading, now);
+                        entry.update_mark(reading, now);
                     }
                     (Count::from(*reading), Loss::None)
                 }
@@ -198,21 +201,21 @@ impl Journal {
         if completeness == Completeness::Unverified {
             return (entry.stale(now), Loss::Unverified);
         }
-        let is_lately_read = entry.mark_read.is_some_and(|(at, _)| now < at + MARK_TELLS_FOR);
-        let lost = entry.take_mark(reading, now)
-            && !entry.has_ended(asked, now, self.rules.longest_lease)
-            && (!entry.ledger.is_empty() || is_lately_read);
-        if lost {
-            self.note_loss(&mut entry, reading.as_of);
+        let is_recently_read = entry.mark_read.is_some_and(|(at, _)| now < at + MARK_VALID_FOR);
+        let is_lost = entry.update_mark(reading, now)
+            && !entry.has_ended(began, now, self.rules.longest_lease)
+            && (!entry.ledger.is_empty() || is_recently_read);
+        if is_lost {
+            self.record_loss(&mut entry, reading.as_of);
         }
         let is_written = entry.is_suspect || !entry.ledger.is_lacking();
-        let is_over = |(at, here): (Timestamp, Instant)| match self.roll.sure_since() {
+        let is_repaired = |(at, found): (Timestamp, Instant)| match self.roll.sure_since() {
             Some(sure) => sure >= at,
-            None => now >= here + self.settle,
+            None => now >= found + self.settle_time,
         };
         let is_complete = completeness == Completeness::Complete;
-        if !(is_complete && is_written && entry.lost.is_none_or(is_over)) {
-            return (entry.stale(now), if lost { Loss::Detected } else { Loss::Recovering });
+        if !(is_complete && is_written && entry.lost.is_none_or(is_repaired)) {
+            return (entry.stale(now), if is_lost { Loss::Detected } else { Loss::Recovering });
         }
         entry.lost = None;
         let count = Count::from(*reading);
@@ -222,19 +225,19 @@ impl Journal {
         (count, Loss::None)
     }
 
-    /// A call has failed.
+    /// Records the error of a failed call.
     pub fn note_error(&self, error: &StoreError) {
         if matches!(error, StoreError::Newer) {
             self.is_locked_out.store(true, Relaxed);
         }
     }
 
-    /// Whether a later version was found to keep a channel since this was last asked.
+    /// Whether a later version was found to keep a channel since the last call of this method.
     pub fn take_locked_out(&self) -> bool {
         self.is_locked_out.swap(false, Relaxed)
     }
 
-    /// The store has not taken an operation. What to show.
+    /// Records that the write of an operation failed. Returns the count to report.
     pub fn mark_unwritten(&self, channel: &ChannelId, op: &Op) -> Count {
         let now = Instant::now();
         let Some(mut entry) = self.channels.get_mut(channel) else {
@@ -245,8 +248,8 @@ impl Journal {
         entry.stale(now)
     }
 
-    /// Servers of the store are not those that they were: any channel may have been lost in part. Everything is written
-    /// again to be sure; which channels are incomplete, their marks tell.
+    /// Marks everything for replay, since servers of the store were restarted or replaced and any channel may have
+    /// lost sessions. The mark of a channel still decides whether its counts are stale.
     pub fn mark_all_suspect(&self) {
         for mut entry in self.channels.iter_mut() {
             entry.is_suspect |= !entry.ledger.is_lacking();
@@ -254,97 +257,100 @@ impl Journal {
         }
     }
 
-    /// Leaves that the store may have forgotten are to be written once more; see [`Ledger::repeat_leaves`].
+    /// Marks leaves for replay that the store may have forgotten; see [`Ledger::repeat_leaves`].
     pub fn repeat_leaves(&self) {
         for mut entry in self.channels.iter_mut() {
             entry.ledger.repeat_leaves();
         }
     }
 
-    /// Whether a channel was found to be lost since this was last asked.
+    /// Whether the loss of a channel was found since the last call of this method.
     pub fn take_found_loss(&self) -> bool {
         self.has_found_loss.swap(false, Relaxed)
     }
 
-    /// All channels of which something could be written again.
+    /// All channels that have sessions in the journal.
     #[must_use]
     pub fn channels(&self) -> Vec<ChannelId> {
-        let matters = |ledger: &Ledger| !ledger.is_empty();
-        self.channels.iter().filter(|entry| matters(&entry.ledger)).map(|entry| entry.key().clone()).collect()
+        self.channels
+            .iter()
+            .filter(|entry| !entry.ledger.is_empty())
+            .map(|entry| entry.key().clone())
+            .collect()
     }
 
-    /// The channels of which something is to be written again.
+    /// The channels that have operations to replay.
     #[must_use]
     pub fn unwritten(&self) -> Vec<ChannelId> {
         let unwritten = self.channels.iter().filter(|entry| entry.ledger.is_unwritten());
         unwritten.map(|entry| entry.key().clone()).collect()
     }
 
-    /// Whether the store has all that was accepted here.
+    /// Whether the store has every accepted operation.
     #[must_use]
     pub fn is_written(&self) -> bool {
         !self.channels.iter().any(|entry| entry.ledger.is_lacking())
     }
 
-    /// The sessions that are remembered.
+    /// The number of sessions.
     #[must_use]
     pub fn len(&self) -> usize {
         self.channels.iter().map(|entry| entry.ledger.len()).sum()
     }
 
-    /// The channels of which anything is remembered, be it only their last count.
+    /// The number of channels, including those that have only a last count.
     #[must_use]
-    pub fn known(&self) -> usize {
+    pub fn channel_count(&self) -> usize {
         self.channels.len()
     }
 
-    /// Whether the store's time is known. Before that, nothing can be written again: instants are of the node's clock.
+    /// Whether the store's time is known. Replay needs it to convert times from the node's clock.
     #[must_use]
     pub fn knows_time(&self) -> bool {
         self.skew.millis().is_some()
     }
 
-    /// The next piece of what is to be written again of a channel, of `most` sessions. `None`: there is no more, or all that
-    /// is left was handed out since the last `None`, or the store's time is not known.
+    /// The next piece of a channel's replay, at most `max_sessions` long. `None` if nothing is left, or everything left
+    /// has been returned since the last `None`, or the store's time is not known.
     #[must_use]
-    pub fn next_piece(&self, channel: &ChannelId, now: Timestamp, most: usize) -> Option<Piece> {
-        let (skew, there) = (self.skew.millis()?, self.skew.to_store(now)?);
+    pub fn next_piece(&self, channel: &ChannelId, now: Timestamp, max_sessions: usize) -> Option<Piece> {
+        let (skew, store_now) = (self.skew.millis()?, self.skew.to_store(now)?);
         loop {
             let mut entry = self.channels.get_mut(channel)?;
-            let sessions = entry.ledger.pending(most, now, &self.rules);
+            let sessions = entry.ledger.pending(max_sessions, now, &self.rules);
             if sessions.is_empty() {
                 if entry.ledger.is_at_end() {
                     return None;
                 }
                 continue;
             }
-            let restore = |pending: &Pending| Op {
+            let replay = |pending: &Pending| Op {
                 viewer: pending.viewer,
                 session: pending.session,
                 act: match pending.why {
                     Why::Lost => Act::Restore,
                     Why::Late => Act::Late,
                     Why::Repeated => Act::Withdraw,
-                }(pending.state.moved(skew, there)),
+                }(pending.state.moved(skew, store_now)),
             };
-            let batch = Batch { channel: channel.clone(), ops: sessions.iter().map(restore).collect() };
+            let batch = Batch { channel: channel.clone(), ops: sessions.iter().map(replay).collect() };
             return Some(Piece { batch, sessions });
         }
     }
 
-    /// A piece has been written again. What the store says of the channel may show that it was lost since it was last read.
+    /// Records that a piece was replayed. The reading may show that the channel was lost since the last reading.
     pub fn mark_written(&self, piece: &Piece, reading: &Reading) {
         if let Some(mut entry) = self.channels.get_mut(&piece.batch.channel) {
             entry.ledger.written(&piece.sessions);
             entry.is_suspect &= entry.ledger.is_unwritten();
-            // A write of nothing but repeated leaves makes no channel, so it may have no mark.
-            if reading.mark.is_some() && entry.take_mark(reading, Instant::now()) {
-                self.note_loss(&mut entry, reading.as_of);
+            // A write of repeated leaves alone creates no channel, so it may return no mark.
+            if reading.mark.is_some() && entry.update_mark(reading, Instant::now()) {
+                self.record_loss(&mut entry, reading.as_of);
             }
         }
     }
 
-    /// Forgets what no longer matters, a little at a time.
+    /// Removes expired sessions and counts, in short steps.
     pub async fn sweep(&self, now: Timestamp) {
         let channels: Vec<_> = self.channels.iter().map(|entry| entry.key().clone()).collect();
         for channel in channels {
@@ -357,22 +363,23 @@ impl Journal {
                     break;
                 }
             }
-            let old = |(_, at): &(Count, Instant)| at.elapsed() >= STALE_FOR;
+            let is_old = |(_, at): &(Count, Instant)| at.elapsed() >= STALE_FOR;
             self.channels.remove_if(&channel, |_, entry| {
-                entry.ledger.is_empty() && entry.good.as_ref().is_none_or(old)
+                entry.ledger.is_empty() && entry.good.as_ref().is_none_or(is_old)
             });
         }
     }
 
-    /// The store has lost a channel: everything of it is to be written again, and no count of it is believed until then.
-    fn note_loss(&self, entry: &mut ChannelEntry, as_of: Timestamp) {
+    /// Marks a lost channel for replay. Its counts are stale until then.
+    fn record_loss(&self, entry: &mut ChannelEntry, as_of: Timestamp) {
         self.has_found_loss.store(true, Relaxed);
         entry.ledger.lost();
         entry.lost = Some((as_of, Instant::now()));
         entry.is_suspect = false;
     }
 
-    fn lost(&self, channel: &ChannelId, now: Instant) -> Count {
+    /// Marks a channel with damaged data for replay. Returns the count to report.
+    fn mark_damaged(&self, channel: &ChannelId, now: Instant) -> Count {
         let Some(mut entry) = self.channels.get_mut(channel) else {
             return Count::unknown(Timestamp::default());
         };
@@ -382,38 +389,39 @@ impl Journal {
         entry.stale(now)
     }
 
+    /// The last good count of a channel as stale, or unknown.
     fn last_good(&self, channel: &ChannelId, now: Instant) -> Count {
         let entry = self.channels.get(channel);
         entry.map_or(Count::unknown(Timestamp::default()), |entry| entry.stale(now))
     }
 }
 
-/// A count that others are still adding to.
+/// The count of a reading that lacks viewers which other nodes still have to replay.
 fn incomplete(reading: &Reading) -> Count {
     Count { stale: true, ..Count::from(*reading) }
 }
 
 impl ChannelEntry {
-    /// Takes in the mark of a reading. Whether it is another one than before. Readings may come in another order than they
-    /// were made; one that is older than the mark tells nothing.
-    fn take_mark(&mut self, reading: &Reading, now: Instant) -> bool {
-        let is_other = self.mark != reading.mark;
-        let is_old = |(_, as_of)| reading.as_of < as_of || is_other && reading.as_of == as_of;
+    /// Updates the mark from a reading and returns whether it has changed. Readings can arrive out of order: a reading
+    /// older than the known mark is ignored.
+    fn update_mark(&mut self, reading: &Reading, now: Instant) -> bool {
+        let is_changed = self.mark != reading.mark;
+        let is_old = |(_, as_of)| reading.as_of < as_of || is_changed && reading.as_of == as_of;
         if self.mark.is_some() && self.mark_read.is_some_and(is_old) {
             return false;
         }
         let was_known = self.mark.is_some();
         (self.mark, self.mark_read) = (reading.mark, Some((now, reading.as_of)));
-        was_known && is_other
+        was_known && is_changed
     }
 
-    /// Whether all viewers that were known of are gone, so that their channel may have ended by itself.
-    fn has_ended(&self, asked: Timestamp, now: Instant, longest_lease: Duration) -> bool {
+    /// Whether all known viewers are gone. The channel may then have expired, which is no loss.
+    fn has_ended(&self, began: Timestamp, now: Instant, longest_lease: Duration) -> bool {
         let are_gone = |(count, at): (Count, Instant)| count.value == Some(0) || now >= at + longest_lease;
-        self.ledger.useful_until() <= asked && self.good.is_none_or(are_gone)
+        self.ledger.useful_until() <= began && self.good.is_none_or(are_gone)
     }
 
-    /// The last good count as stale, or unknown if it is too old.
+    /// The last good count as stale, or unknown if it is older than [`STALE_FOR`].
     fn stale(&self, now: Instant) -> Count {
         match self.good {
             Some((good, at)) if now < at + STALE_FOR => Count { stale: true, ..good },
@@ -444,8 +452,8 @@ mod tests {
     }
 
     #[test]
-    fn nodes_are_asked_to_look_when_something_was_restored_and_nobody_has_asked() {
-        let (policy, roll) = (Policy::default(), Arc::new(Roll::default()));
+    fn nodes_are_asked_to_check_after_a_restore_that_no_node_has_announced() {
+        let (policy, roll) = (Policy::default(), Arc::new(LastRollCall::default()));
         let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::clone(&roll));
         let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
         let at = Timestamp::from_millis;
@@ -464,13 +472,13 @@ mod tests {
         assert!(journal.take_found_loss());
         roll.set(call(at(6_000), at(4_500)));
         assert_eq!(journal.observe(&channel, &Ok(restored), now).1, Loss::Recovering);
-        assert!(!journal.take_found_loss(), "they have been asked");
+        assert!(!journal.take_found_loss(), "the nodes have been asked already");
         roll.set(call(at(6_000), at(6_500)));
         assert_eq!(journal.observe(&channel, &Ok(restored), now).1, Loss::None);
     }
 
     #[test]
-    fn a_channel_that_was_only_read_here_is_noticed_to_be_lost() {
+    fn a_node_that_only_reads_a_channel_notices_its_loss() {
         let policy = Policy::default();
         let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::default());
         let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
@@ -481,13 +489,13 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_that_comes_late_tells_of_no_loss() {
+    fn an_older_reading_that_arrives_late_shows_no_loss() {
         let policy = Policy::default();
         let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::default());
         let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
         journal.accept(&channel, &join(1), now, now);
         assert_eq!(journal.observe(&channel, &Ok(reading(7, 1_002)), now).1, Loss::None);
-        // It was read before the join was written.
+        // These readings were made before the join was written.
         for as_of in [1_001, 1_002] {
             let before = Reading { mark: None, ..Reading::certain(0, Timestamp::from_millis(as_of)) };
             assert_eq!(journal.observe(&channel, &Ok(before), now).1, Loss::None);
@@ -497,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_written_again_before_the_time_of_the_store_is_known() {
+    fn nothing_is_replayed_before_the_time_of_the_store_is_known() {
         let policy = Policy::default();
         let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::default());
         let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
@@ -507,18 +515,18 @@ mod tests {
         assert!(journal.next_piece(&channel, now, 100).is_none());
         journal.learn_time(now, now, Timestamp::from_millis(7_001_000));
         let piece = journal.next_piece(&channel, now, 100).unwrap();
-        let Act::Late(session) = piece.batch.ops[0].act else { panic!("it comes late") };
+        let Act::Late(session) = piece.batch.ops[0].act else { panic!("expected a late write") };
         assert_eq!(session.at(), Timestamp::from_millis(7_001_000));
     }
 
     #[test]
-    fn a_loss_is_noticed_by_what_a_late_write_says() {
+    fn a_late_write_shows_a_loss() {
         let policy = Policy::default();
         let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::default());
         let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
         journal.accept(&channel, &join(1), now, now);
         assert_eq!(journal.observe(&channel, &Ok(reading(7, 1_000)), now).1, Loss::None);
-        // The store is away for a while, and comes back without the channel.
+        // The store is unavailable for a while and comes back without the channel.
         journal.accept(&channel, &join(2), now, now);
         journal.mark_unwritten(&channel, &join(2));
         journal.learn_time(now, now, now);
@@ -527,7 +535,7 @@ mod tests {
         journal.mark_written(&piece, &reading(8, 2_000));
         assert!(journal.take_found_loss());
         let piece = journal.next_piece(&channel, now, 100).unwrap();
-        assert_eq!(piece.batch.ops.len(), 2, "both are written again");
+        assert_eq!(piece.batch.ops.len(), 2, "both are replayed");
         journal.mark_written(&piece, &reading(8, 3_000));
         assert!(journal.unwritten().is_empty());
     }

@@ -1,10 +1,10 @@
-//! The service behind every call: who joins, beats and leaves, and how many are there.
+//! The presence service: records joins, heartbeats and leaves, and reads the counts of channels.
 //!
 //! Promises:
-//! - A beat or leave that was answered is not lost, whatever happens to the store: the node remembers it and writes it
-//!   (again) when the store is back.
-//! - What is told of a channel is the store's count, or the last good one, marked as stale, or that it is unknown. It is
-//!   never a count that is known to be incomplete.
+//! - An acknowledged beat or leave survives a store outage: the node keeps the operation in its journal and replays it
+//!   when the store is back.
+//! - A reported count is the store's current count, or the last good count marked as stale, or unknown. It is never a
+//!   fresh count that is known to be incomplete.
 
 mod group_commit;
 mod journal;
@@ -24,12 +24,12 @@ use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use self::{
-    group_commit::{Committed, GroupCommit, PROMPT},
+    group_commit::{BACKDATE_AFTER, Committed, GroupCommit},
     journal::{Journal, Loss},
     live::{LiveList, Source},
-    read_batch::Reads,
+    read_batch::ReadBatcher,
     recovery::Recovery,
-    roll_call::Roll,
+    roll_call::LastRollCall,
 };
 use super::{
     clock::Clock,
@@ -38,16 +38,16 @@ use super::{
 };
 use crate::domain::{Act, ChannelId, Count, CountUpdate, Op, Policy, SessionKey, Timestamp};
 
-/// How long an ending server tries to write what the store has not taken yet.
-const LAST_WRITES: Duration = Duration::from_secs(2);
+/// How long a shutdown waits for accepted operations to be written.
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long an ending server tries to say that it goes.
-const LAST_WORD: Duration = Duration::from_millis(500);
+/// How long a shutdown tries to remove the node from the roll call.
+const RESIGN_LIMIT: Duration = Duration::from_millis(500);
 
-/// How long an answer waits until the node knows whether the store is still what it was.
+/// How long a response waits for the roll call that shows whether the store has lost data.
 const VERIFY_LIMIT: Duration = Duration::from_millis(400);
 
-/// Counts viewers: the store's leases, and the streams that show them. Cloning is cheap.
+/// The presence service of a node, over a store of leases and the streams of the node. Cloning is cheap.
 #[derive(Clone)]
 pub struct Presence(Arc<Inner>);
 
@@ -57,9 +57,9 @@ struct Inner {
     policy: Policy,
     clock: Arc<dyn Clock>,
     live: LiveList,
-    /// The reads of calls and pages; streams have the hub's reader.
-    reads: Reads,
-    /// What it takes to keep the promises over a store that is outside of this process.
+    /// Batches the reads of requests and pages. Streams use the hub's reader.
+    reads: ReadBatcher,
+    /// Used only with a store outside of this process.
     remote: Option<Remote>,
 }
 
@@ -67,30 +67,30 @@ struct Remote {
     commit: Arc<GroupCommit>,
     journal: Arc<Journal>,
     recovery: Arc<Recovery>,
-    roll: Arc<Roll>,
+    roll: Arc<LastRollCall>,
 }
 
-/// What a beat led to.
+/// The result of a beat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BeatOutcome {
-    /// The channel's count after it.
+    /// The channel's count after the beat.
     pub count: Count,
     /// Whether the session is counted.
     pub active: bool,
 }
 
 impl Presence {
-    /// The service over a store and the streams of this node.
+    /// Creates the service over a store and the streams of this node.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, hub: Arc<Hub>, policy: Policy, clock: Arc<dyn Clock>) -> Self {
         let remote = store.is_shared().then(|| {
-            let roll = Arc::new(Roll::default());
+            let roll = Arc::new(LastRollCall::default());
             let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::clone(&roll));
             let journal = Arc::new(journal);
             let (own, clock) = (Arc::clone(&journal), Arc::clone(&clock));
             let interval = policy.update_interval;
-            let (skewed, now) = (Arc::clone(&journal), Arc::clone(&clock));
-            let backdate = move |op, waited: Duration| skewed.backdated(op, waited, now.now());
+            let (own_journal, own_clock) = (Arc::clone(&journal), Arc::clone(&clock));
+            let backdate = move |op, waited: Duration| own_journal.backdated(op, waited, own_clock.now());
             Remote {
                 commit: Arc::new(GroupCommit::new(Arc::clone(&store), policy.write_interval, backdate)),
                 recovery: Arc::new(Recovery::new(
@@ -105,37 +105,39 @@ impl Presence {
             }
         });
         Self(Arc::new_cyclic(|inner| {
-            let live = LiveList::new(Arc::new(Everywhere(Weak::clone(inner))), policy.update_interval);
-            Inner { store, hub, policy, clock, live, reads: Reads::default(), remote }
+            let live = LiveList::new(Arc::new(LiveSource(Weak::clone(inner))), policy.update_interval);
+            Inner { store, hub, policy, clock, live, reads: ReadBatcher::default(), remote }
         }))
     }
 
-    /// Looks after a store outside of this process, for as long as the server runs. Without one there is nothing to do.
+    /// Runs the recovery of a store outside of this process, until the server ends. Returns at once for the embedded
+    /// store.
     pub async fn run_recovery(&self) {
         if let Some(remote) = &self.0.remote {
             Arc::clone(&remote.recovery).run().await;
         }
     }
 
-    /// Whether the store answers.
+    /// Whether the store is available.
     pub async fn reaches_store(&self) -> bool {
         self.0.store.is_available().await
     }
 
-    /// How many channels are watched on this node.
+    /// The number of channels that are watched on this node.
     #[must_use]
     pub fn watched(&self) -> usize {
         self.0.hub.watched()
     }
 
-    /// The server is about to end: what waits for its turn to be written goes at once.
+    /// Writes queued operations at once, from now on. Called at the start of a shutdown.
     pub fn flush(&self) {
         if let Some(remote) = &self.0.remote {
             remote.commit.flush();
         }
     }
 
-    /// Waits until all that was accepted is written, or as long as an ending server may.
+    /// Waits until all accepted operations are written, but no longer than `DRAIN_LIMIT`. Then takes the node off the
+    /// roll call.
     pub async fn drain(&self) {
         let Some(remote) = &self.0.remote else { return };
         let written = async {
@@ -144,61 +146,65 @@ impl Presence {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        if timeout(LAST_WRITES, written).await.is_err() {
+        if timeout(DRAIN_LIMIT, written).await.is_err() {
             let channels = remote.journal.unwritten().len();
-            tracing::warn!(channels, "the store is away: their viewers count again with their next beats");
+            tracing::warn!(
+                channels,
+                "store unavailable at shutdown; viewers are counted again after their next beat"
+            );
         }
-        // The others need not wait for this node any more.
-        let _away = timeout(LAST_WORD, remote.recovery.resign()).await;
+        // The other nodes stop waiting for this node.
+        let _ignored = timeout(RESIGN_LIMIT, remote.recovery.resign()).await;
     }
 
-    /// An id for a viewer that came without one.
+    /// Creates an id for a viewer that has none.
     #[must_use]
     pub fn new_viewer_id() -> String {
         Uuid::new_v4().to_string()
     }
 
-    /// Starts a session, by a call that arrived at `since`.
+    /// Starts a session. `since` is when the request arrived.
     ///
     /// # Errors
-    /// When a store that nothing stands in for can't take it.
+    /// When the embedded store fails. Failed writes to a store outside of this process are replayed later.
     pub async fn join(
         &self,
-        who: &SessionKey,
+        key: &SessionKey,
         hidden: bool,
         since: Instant,
     ) -> Result<BeatOutcome, StoreError> {
-        self.write(who, Act::Join { lease: self.lease(hidden) }, since).await
+        self.write(key, Act::Join { lease: self.lease(hidden) }, since).await
     }
 
-    /// Keeps a session counted, by a call that arrived at `since`.
+    /// Renews the lease of a session, and creates the session if it is unknown. `since` is when the request arrived.
     ///
     /// # Errors
-    /// When a store that nothing stands in for can't take it.
+    /// When the embedded store fails. Failed writes to a store outside of this process are replayed later.
     pub async fn heartbeat(
         &self,
-        who: &SessionKey,
+        key: &SessionKey,
         hidden: bool,
         since: Instant,
     ) -> Result<BeatOutcome, StoreError> {
-        self.write(who, Act::Heartbeat { lease: self.lease(hidden) }, since).await
+        self.write(key, Act::Heartbeat { lease: self.lease(hidden) }, since).await
     }
 
-    /// Keeps a session counted if it is, by a call that arrived at `since`; nothing comes into being. `None` if it is not.
+    /// Renews the lease of a session that is counted. Returns `None` if it is not counted; never creates a session.
+    /// `since` is when the request arrived.
     ///
     /// # Errors
-    /// When a store that nothing stands in for can't take it.
+    /// When the embedded store fails. Failed writes to a store outside of this process are replayed later.
     pub async fn renew(
         &self,
-        who: &SessionKey,
+        key: &SessionKey,
         hidden: bool,
         since: Instant,
     ) -> Result<Option<BeatOutcome>, StoreError> {
-        let beaten = self.write(who, Act::Renew { lease: self.lease(hidden) }, since).await?;
-        Ok(beaten.active.then_some(beaten))
+        let outcome = self.write(key, Act::Renew { lease: self.lease(hidden) }, since).await?;
+        Ok(outcome.active.then_some(outcome))
     }
 
-    /// For how long a beat counts.
+    /// The lease that a beat of a visible or `hidden` page gives.
     #[must_use]
     pub fn lease(&self, hidden: bool) -> Duration {
         self.0.policy.lease(hidden)
@@ -207,45 +213,45 @@ impl Presence {
     /// Ends a session.
     ///
     /// # Errors
-    /// When a store that nothing stands in for can't take it.
-    pub async fn leave(&self, who: &SessionKey) -> Result<(), StoreError> {
-        self.write(who, Act::Leave, Instant::now()).await.map(|_| ())
+    /// When the embedded store fails. Failed writes to a store outside of this process are replayed later.
+    pub async fn leave(&self, key: &SessionKey) -> Result<(), StoreError> {
+        self.write(key, Act::Leave, Instant::now()).await.map(|_| ())
     }
 
-    /// Ends a session if it is known; nothing comes into being.
+    /// Ends a session if it is known. Records nothing for an unknown session.
     ///
     /// # Errors
-    /// When a store that nothing stands in for can't take it.
-    pub async fn leave_known(&self, who: &SessionKey) -> Result<(), StoreError> {
-        self.write(who, Act::LeaveKnown, Instant::now()).await.map(|_| ())
+    /// When the embedded store fails. Failed writes to a store outside of this process are replayed later.
+    pub async fn leave_known(&self, key: &SessionKey) -> Result<(), StoreError> {
+        self.write(key, Act::LeaveKnown, Instant::now()).await.map(|_| ())
     }
 
-    /// How many sessions this node remembers, those that have left included, in case the store loses them.
+    /// The number of sessions in this node's journal, including sessions that have left.
     #[must_use]
     pub fn journaled_sessions(&self) -> usize {
         self.0.remote.as_ref().map_or(0, |remote| remote.journal.len())
     }
 
-    /// Of how many channels this node remembers anything.
+    /// The number of channels in this node's journal.
     #[must_use]
     pub fn journaled_channels(&self) -> usize {
-        self.0.remote.as_ref().map_or(0, |remote| remote.journal.known())
+        self.0.remote.as_ref().map_or(0, |remote| remote.journal.channel_count())
     }
 
     /// The count of a channel.
     pub async fn count_of(&self, channel: &ChannelId) -> Count {
-        let count = self.gathered(std::slice::from_ref(channel)).await.pop();
+        let count = self.batched_counts(std::slice::from_ref(channel)).await.pop();
         count.unwrap_or(Count::unknown(self.0.clock.now()))
     }
 
-    /// The count of a channel, as callers get it.
+    /// The count of a channel, as the API returns it.
     pub async fn count(&self, channel: &ChannelId) -> CountUpdate {
         CountUpdate::new(channel.clone(), self.count_of(channel).await)
     }
 
     /// The counts of channels, in the order given, in one round trip.
     pub async fn count_all(&self, channels: &[ChannelId]) -> Vec<CountUpdate> {
-        let counts = self.gathered(channels).await;
+        let counts = self.batched_counts(channels).await;
         channels
             .iter()
             .cloned()
@@ -254,40 +260,39 @@ impl Presence {
             .collect()
     }
 
-    /// The counts of channels, in the order given. What many ask for at once is one read of a store outside of this
-    /// process.
-    async fn gathered(&self, channels: &[ChannelId]) -> Vec<Count> {
+    /// The counts of channels, in the order given. Concurrent reads of a store outside of this process are batched.
+    async fn batched_counts(&self, channels: &[ChannelId]) -> Vec<Count> {
         match &self.0.remote {
             None => self.counts(channels).await,
             Some(_) => self.0.reads.counts(self, channels).await,
         }
     }
 
-    /// The channels that have viewers now, most first, those with as many by name: `most` of them. The list is an update
-    /// interval old at most, or says that it is stale.
+    /// The first `limit` channels that have viewers, most viewers first, ties by name. The list is at most one update
+    /// interval old, or marked as stale.
     ///
     /// # Errors
-    /// When the store can't tell, and could not lately.
-    pub async fn live(&self, most: usize) -> Result<Vec<CountUpdate>, StoreError> {
-        self.0.live.first(most).await
+    /// When the store can't list its channels and no recent list exists.
+    pub async fn live(&self, limit: usize) -> Result<Vec<CountUpdate>, StoreError> {
+        self.0.live.first(limit).await
     }
 
-    /// Watches channels: their counts now, and every change.
+    /// Subscribes to channels: to their current counts and to every change.
     #[must_use]
     pub fn watch(&self, channels: &[ChannelId]) -> Subscription {
         self.0.hub.subscribe(channels)
     }
 
-    /// How often a page is to beat, at most, in milliseconds.
+    /// The interval between a page's heartbeats, in milliseconds.
     #[must_use]
     pub fn heartbeat_interval_ms(&self) -> u32 {
         u32::try_from(self.0.policy.heartbeat_interval.as_millis()).unwrap_or(u32::MAX)
     }
 
-    /// Frees memory of what has expired, in the store and in this node.
+    /// Frees the memory of expired entries in the store and in this node's journal.
     ///
     /// # Errors
-    /// When the store can't do it now.
+    /// When the store fails.
     pub async fn sweep(&self) -> Result<(), StoreError> {
         if let Some(remote) = &self.0.remote {
             remote.journal.sweep(self.0.clock.now()).await;
@@ -295,21 +300,21 @@ impl Presence {
         self.0.store.sweep().await
     }
 
-    async fn write(&self, who: &SessionKey, act: Act, since: Instant) -> Result<BeatOutcome, StoreError> {
-        let op = Op { viewer: who.viewer, session: who.session, act };
-        let beaten = match &self.0.remote {
-            None => self.write_here(&who.channel, op).await?,
-            Some(remote) => self.write_there(remote, &who.channel, op, since).await,
+    async fn write(&self, key: &SessionKey, act: Act, since: Instant) -> Result<BeatOutcome, StoreError> {
+        let op = Op { viewer: key.viewer, session: key.session, act };
+        let outcome = match &self.0.remote {
+            None => self.write_embedded(&key.channel, op).await?,
+            Some(remote) => self.write_remote(remote, &key.channel, op, since).await,
         };
-        if let Some(count) = beaten.count.value.filter(|_| !beaten.count.stale) {
-            self.0.hub.notify_write(&who.channel, count);
-            self.0.live.note(&who.channel, count, beaten.count.as_of);
+        if let Some(count) = outcome.count.value.filter(|_| !outcome.count.stale) {
+            self.0.hub.notify_write(&key.channel, count);
+            self.0.live.record(&key.channel, count, outcome.count.as_of);
         }
-        tracing::debug!(channel = %who.channel, viewer = %who.viewer, count = ?beaten.count.value, "[VIEWER] {}", verb(act));
-        Ok(beaten)
+        tracing::debug!(channel = %key.channel, viewer = %key.viewer, count = ?outcome.count.value, "[VIEWER] {}", act_name(act));
+        Ok(outcome)
     }
 
-    async fn write_here(&self, channel: &ChannelId, op: Op) -> Result<BeatOutcome, StoreError> {
+    async fn write_embedded(&self, channel: &ChannelId, op: Op) -> Result<BeatOutcome, StoreError> {
         let batch = Batch { channel: channel.clone(), ops: smallvec![op] };
         let written = self.0.store.write(&[batch]).await.pop();
         let written = written.unwrap_or_else(|| Err(StoreError::unexpected()))?;
@@ -317,22 +322,29 @@ impl Presence {
         Ok(BeatOutcome { count: written.reading.into(), active })
     }
 
-    /// Writes to a store that may be away. Once the node remembers the operation it is accepted. A limit may have had to ask
-    /// the store about it before, and a leave may have overtaken it meanwhile.
-    async fn write_there(&self, remote: &Remote, channel: &ChannelId, op: Op, since: Instant) -> BeatOutcome {
+    /// Writes to a store that may be unavailable. The operation is accepted once it is in the journal. If it has waited
+    /// longer than [`BACKDATE_AFTER`], it is recorded as of its arrival: a limit may have waited for the store, and a
+    /// leave may have overtaken the operation.
+    async fn write_remote(
+        &self,
+        remote: &Remote,
+        channel: &ChannelId,
+        op: Op,
+        since: Instant,
+    ) -> BeatOutcome {
         let now = self.0.clock.now();
         let happened = match since.elapsed() {
-            waited if waited > PROMPT => now - waited,
+            waited if waited > BACKDATE_AFTER => now - waited,
             _ => now,
         };
         let accepted = remote.journal.accept(channel, &op, happened, now);
         match remote.commit.write(channel, op, since).await {
             Ok(Committed { active, is_backdated, reading }) => {
-                let heard = self.0.clock.now();
+                let received = self.0.clock.now();
                 let written = if is_backdated { None } else { Some(reading.as_of) };
-                remote.journal.confirm(channel, &op, (happened, heard), written, active);
+                remote.journal.confirm(channel, &op, (happened, received), written, active);
                 if let (Act::Renew { lease }, true, false) = (op.act, active, accepted) {
-                    // Another node has known the session until now.
+                    // Until now only another node knew the session.
                     remote.journal.accept(
                         channel,
                         &Op { act: Act::Heartbeat { lease }, ..op },
@@ -344,7 +356,7 @@ impl Presence {
                 BeatOutcome { count, active }
             }
             Err(error) => {
-                tracing::debug!(%error, %channel, "[VIEWER] not written yet");
+                tracing::debug!(%error, %channel, "write failed; replaying later");
                 remote.journal.note_error(&error);
                 let count = remote.journal.mark_unwritten(channel, &op);
                 remote.recovery.trigger();
@@ -353,16 +365,16 @@ impl Presence {
         }
     }
 
-    /// What to show, given what the store has said to a call that began at `asked`. Where the store may not be what it was,
-    /// that is found out first.
+    /// The count to report for a reading of a call that began at `began`. If the store may have lost data, waits for
+    /// the next roll call first.
     async fn verified(
         &self,
         remote: &Remote,
         channel: &ChannelId,
         reading: Result<Reading, StoreError>,
-        asked: Timestamp,
+        began: Timestamp,
     ) -> Count {
-        let (count, loss) = remote.journal.observe(channel, &reading, asked);
+        let (count, loss) = remote.journal.observe(channel, &reading, began);
         match loss {
             Loss::None => return count,
             Loss::Detected | Loss::Recovering => {
@@ -372,21 +384,21 @@ impl Presence {
             Loss::Unverified => {}
         }
         let is_first = remote.roll.last().is_none();
-        let mut verified = remote.roll.next();
+        let mut verified = remote.roll.subscribe();
         remote.recovery.trigger();
         if timeout(VERIFY_LIMIT, verified.changed()).await.is_err() {
             return count;
         }
-        let asked = if is_first { asked } else { self.0.clock.now() };
-        let again = match (reading, remote.roll.last()) {
-            // There was no roll call to know before.
+        let began = if is_first { began } else { self.0.clock.now() };
+        let reading = match (reading, remote.roll.last()) {
+            // Before the first roll call no epoch was known, so the reading can be judged by this one.
             (Ok(reading), Some(roll)) if is_first => Ok(Reading { epoch: roll.epoch, ..reading }),
             _ => {
-                let again = self.0.store.counts(std::slice::from_ref(channel)).await.pop();
-                again.unwrap_or_else(|| Err(StoreError::unexpected()))
+                let reading = self.0.store.counts(std::slice::from_ref(channel)).await.pop();
+                reading.unwrap_or_else(|| Err(StoreError::unexpected()))
             }
         };
-        let (count, loss) = remote.journal.observe(channel, &again, asked);
+        let (count, loss) = remote.journal.observe(channel, &reading, began);
         if loss != Loss::None {
             remote.recovery.trigger();
         }
@@ -403,16 +415,16 @@ impl Counts for Presence {
         let Some(remote) = &self.0.remote else {
             return readings.into_iter().map(|reading| reading.map_or(unknown, Count::from)).collect();
         };
-        // Whether the store is what it was is found out once, by the first channel, for all of them. What was read of the
-        // others before that is read again.
+        // The first channel shows for all channels whether the store may have lost data. If the epoch has changed, the
+        // other channels are read again.
         let (Some(first), Some(reading)) = (channels.first(), readings.first().cloned()) else {
             return Vec::new();
         };
         let epoch = reading.as_ref().ok().and_then(|reading| reading.epoch);
         let mut counts = vec![self.verified(remote, first, reading, now).await];
         let rest = &channels[1..];
-        let is_other = |roll: RollCall| epoch.is_some() && roll.epoch != epoch;
-        let (now, readings) = if !rest.is_empty() && remote.roll.last().is_some_and(is_other) {
+        let is_new_epoch = |roll: RollCall| epoch.is_some() && roll.epoch != epoch;
+        let (now, readings) = if !rest.is_empty() && remote.roll.last().is_some_and(is_new_epoch) {
             (self.0.clock.now(), self.0.store.counts(rest).await)
         } else {
             (now, readings.into_iter().skip(1).collect())
@@ -432,17 +444,17 @@ impl Counts for Presence {
     }
 }
 
-/// What is live in the store of a service.
-struct Everywhere(Weak<Inner>);
+/// The live channels in the store of a [`Presence`].
+struct LiveSource(Weak<Inner>);
 
 #[async_trait]
-impl Source for Everywhere {
+impl Source for LiveSource {
     async fn list(&self) -> Result<Listed, StoreError> {
         let presence = Presence(self.0.upgrade().ok_or_else(StoreError::unexpected)?);
         let listed = presence.0.store.live().await?;
         let Some(remote) = &presence.0.remote else { return Ok(listed) };
         let live = listed.live;
-        // A count that is read after the listing tells whether anything was lost before; that of any channel does.
+        // A count read after the listing shows whether the store lost data before. Any channel will do.
         let channel = live.first().map(|live| live.channel.clone()).or_else(|| ChannelId::parse("any").ok());
         let count = presence.counts(channel.as_slice()).await.pop();
         let is_fresh = count.is_some_and(|count| count.value.is_some() && !count.stale);
@@ -456,7 +468,7 @@ impl Source for Everywhere {
     }
 }
 
-const fn verb(act: Act) -> &'static str {
+const fn act_name(act: Act) -> &'static str {
     match act {
         Act::Join { .. } => "join",
         Act::Heartbeat { .. } => "heartbeat",

@@ -1,11 +1,13 @@
-//! Gathers reads as the group commit gathers writes: while a read is under way, those who ask gather, and the next read has
-//! each of their channels once. Alone, whoever asks waits for nothing; however many ask, the store hears of it once.
+//! Read batching, the counterpart of group commit: requests that arrive during a read wait for the next read, which
+//! reads each of their channels once. A single request is read at once; many concurrent requests cost the store one
+//! read.
 //!
 //! Promises:
-//! - Every answer is from a read that was begun after it was asked for, so that who has joined is in it.
-//! - Where each channel is a call of its own, one that is slow keeps no other waiting.
-//! - What is kept is what is being asked for: a request's channels until it is answered, and a lane while it is read for.
-//! - A read that panics lets nobody wait: everyone who was in it reads alone.
+//! - Every request gets the result of a read that began after the request, so a completed join is in it.
+//! - If each channel is its own store call, a slow channel does not delay the others.
+//! - Memory is bounded by the open requests: a request's channels are kept until its response, a lane only
+//!   during its reads.
+//! - If a read panics, each of its requests is read on its own. No request waits forever.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -22,90 +24,93 @@ use crate::{
     server::fanout::Counts,
 };
 
-/// What has gathered behind the reads that are under way, by channel or, under `None`, for all. Cloning is cheap.
+/// The requests that wait for the next read. Cloning is cheap.
 #[derive(Clone, Default)]
-pub struct Reads(Arc<Mutex<Lanes>>);
+pub struct ReadBatcher(Arc<Mutex<Lanes>>);
 
+/// A queue with at most one read in flight: one for each channel, or one (`None`) for all channels.
 type Lane = Option<ChannelId>;
-type Lanes = HashMap<Lane, Vec<Asked>>;
 
-struct Asked {
+/// The waiting requests of each lane. A lane exists while it is read.
+type Lanes = HashMap<Lane, Vec<Request>>;
+
+struct Request {
     channels: Vec<ChannelId>,
-    answer: oneshot::Sender<Vec<Count>>,
+    response: oneshot::Sender<Vec<Count>>,
 }
 
-impl Reads {
+impl ReadBatcher {
     /// The counts of channels in the order given.
     pub async fn counts<S>(&self, source: &S, channels: &[ChannelId]) -> Vec<Count>
     where
         S: Counts + Clone + 'static,
     {
         if source.takes_many_channels() {
-            return self.gather(source, None, channels).await;
+            return self.read_in(None, source, channels).await;
         }
         let each = channels
             .iter()
-            .map(|channel| self.gather(source, Some(channel.clone()), std::slice::from_ref(channel)));
+            .map(|channel| self.read_in(Some(channel.clone()), source, std::slice::from_ref(channel)));
         join_all(each).await.concat()
     }
 
-    async fn gather<S>(&self, source: &S, lane: Lane, channels: &[ChannelId]) -> Vec<Count>
+    async fn read_in<S>(&self, lane: Lane, source: &S, channels: &[ChannelId]) -> Vec<Count>
     where
         S: Counts + Clone + 'static,
     {
-        let (answer, answered) = oneshot::channel();
-        let asked = Asked { channels: channels.to_vec(), answer };
+        let (response, received) = oneshot::channel();
+        let request = Request { channels: channels.to_vec(), response };
         let first = match self.0.lock().entry(lane.clone()) {
-            Entry::Occupied(mut gathered) => {
-                gathered.get_mut().push(asked);
+            Entry::Occupied(mut waiting) => {
+                waiting.get_mut().push(request);
                 None
             }
             Entry::Vacant(vacant) => {
                 vacant.insert(Vec::new());
-                Some(asked)
+                Some(request)
             }
         };
         if let Some(first) = first {
-            // A task of its own: whoever came first may go away, the others still want their answers.
+            // The read runs in its own task, so it continues if the first request is canceled.
             tokio::spawn(self.clone().drain(source.clone(), lane, vec![first]));
         }
-        match answered.await {
+        match received.await {
             Ok(counts) => counts,
             Err(_panicked) => source.counts(channels).await,
         }
     }
 
-    /// Reads until nothing has gathered any more.
-    async fn drain<S: Counts>(self, source: S, lane: Lane, mut work: Vec<Asked>) {
-        while !work.is_empty() {
-            // A panic must not leave the lane behind, with everyone waiting in it. Those in the read are let go.
-            let _panicked = AssertUnwindSafe(read(&source, work)).catch_unwind().await;
+    /// Reads a lane until no request waits in it.
+    async fn drain<S: Counts>(self, source: S, lane: Lane, mut requests: Vec<Request>) {
+        while !requests.is_empty() {
+            // After a panic the lane must go on for its waiting requests. The requests of the failed read are dropped.
+            let _panicked = AssertUnwindSafe(read(&source, requests)).catch_unwind().await;
             let mut lanes = self.0.lock();
-            work = lanes.get_mut(&lane).map(std::mem::take).unwrap_or_default();
-            // Nobody reads for those who have gone.
-            work.retain(|asked| !asked.answer.is_closed());
-            if work.is_empty() {
+            requests = lanes.get_mut(&lane).map(std::mem::take).unwrap_or_default();
+            // Canceled requests are not read.
+            requests.retain(|request| !request.response.is_closed());
+            if requests.is_empty() {
                 lanes.remove(&lane);
             }
         }
     }
 }
 
-/// Answers all of them by one read.
-async fn read(source: &impl Counts, work: Vec<Asked>) {
+/// Answers all requests with one read.
+async fn read(source: &impl Counts, requests: Vec<Request>) {
     let mut channels = Vec::new();
-    let mut places = HashMap::new();
-    for channel in work.iter().flat_map(|asked| &asked.channels) {
-        places.entry(channel.clone()).or_insert_with(|| {
+    let mut positions = HashMap::new();
+    for channel in requests.iter().flat_map(|request| &request.channels) {
+        positions.entry(channel.clone()).or_insert_with(|| {
             channels.push(channel.clone());
             channels.len() - 1
         });
     }
     let counts = source.counts(&channels).await;
-    for Asked { channels, answer } in work {
-        let own = channels.iter().filter_map(|channel| counts.get(*places.get(channel)?).copied());
-        // Whoever asked may be gone.
-        let _gone = answer.send(own.collect());
+    for Request { channels, response } in requests {
+        let own = channels.iter().filter_map(|channel| counts.get(*positions.get(channel)?).copied());
+        // The request may have been canceled.
+        let _canceled = response.send(own.collect());
     }
 }
 
@@ -122,7 +127,7 @@ mod tests {
     use super::*;
     use crate::domain::Timestamp;
 
-    /// Takes 5 ms for a read, and for ever where `slow` is in it. The count is what it was when the read began.
+    /// A read takes 5 ms; a read with the channel `slow` never ends. Counts are those at the start of the read.
     #[derive(Default)]
     struct Source {
         many: bool,
@@ -149,7 +154,7 @@ mod tests {
             if channels.iter().any(|channel| channel.as_str() == "slow") {
                 std::future::pending::<()>().await;
             }
-            assert!(!self.0.panics.swap(false, SeqCst), "as the test has asked for");
+            assert!(!self.0.panics.swap(false, SeqCst), "requested by the test");
             let length = |channel: &ChannelId| u32::try_from(channel.as_str().len()).unwrap();
             channels.iter().map(|name| Count::fresh(count + length(name), Timestamp::default())).collect()
         }
@@ -168,20 +173,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_thousand_who_ask_at_once_are_a_handful_of_reads() {
+    async fn a_thousand_concurrent_requests_cost_two_reads() {
         for many in [true, false] {
-            let (reads, source) = (Reads::default(), Handle::new(many));
+            let (reads, source) = (ReadBatcher::default(), Handle::new(many));
             let hot = channels("hot");
-            let asked = (0..1_000).map(|_| reads.counts(&source, &hot));
-            assert!(join_all(asked).await.iter().all(|counts| values(counts) == [3]));
+            let requests = (0..1_000).map(|_| reads.counts(&source, &hot));
+            assert!(join_all(requests).await.iter().all(|counts| values(counts) == [3]));
             assert_eq!(source.0.reads.load(SeqCst), 2);
             assert!(reads.0.lock().is_empty());
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn everyone_gets_what_they_asked_for_in_their_order() {
-        let (reads, source) = (Reads::default(), Handle::new(true));
+    async fn every_request_gets_its_channels_in_order() {
+        let (reads, source) = (ReadBatcher::default(), Handle::new(true));
         let lists = ["a", "aa,a", "aaa,aaaa,a", "aa"].map(channels);
         let answers = join_all(lists.iter().map(|list| reads.counts(&source, list))).await;
         let answers: Vec<_> = answers.iter().map(|counts| values(counts)).collect();
@@ -190,8 +195,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_is_from_a_read_that_was_begun_after_it_was_asked_for() {
-        let (reads, source) = (Reads::default(), Handle::new(true));
+    async fn a_response_comes_from_a_read_that_began_after_the_request() {
+        let (reads, source) = (ReadBatcher::default(), Handle::new(true));
         let name = channels("a");
         let early = async { reads.counts(&source, &name).await };
         let late = async {
@@ -204,19 +209,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_goes_away_takes_nobody_along() {
-        let (reads, source) = (Reads::default(), Handle::new(true));
+    async fn a_canceled_request_does_not_cancel_others() {
+        let (reads, source) = (ReadBatcher::default(), Handle::new(true));
         let name = channels("a");
-        let gone = timeout(Duration::from_millis(1), reads.counts(&source, &name));
-        let stays = reads.counts(&source, &name);
-        let (gone, stays) = tokio::join!(gone, stays);
-        assert!(gone.is_err());
-        assert_eq!(values(&stays), [1]);
+        let canceled = timeout(Duration::from_millis(1), reads.counts(&source, &name));
+        let other = reads.counts(&source, &name);
+        let (canceled, other) = tokio::join!(canceled, other);
+        assert!(canceled.is_err());
+        assert_eq!(values(&other), [1]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_channel_keeps_no_other_waiting_where_each_is_a_call() {
-        let (reads, source) = (Reads::default(), Handle::new(false));
+    async fn a_slow_channel_delays_no_other_when_each_is_its_own_call() {
+        let (reads, source) = (ReadBatcher::default(), Handle::new(false));
         let (slow, quick) = (channels("slow"), channels("quick"));
         let slow = timeout(Duration::from_secs(60), reads.counts(&source, &slow));
         let (slow, quick) = tokio::join!(slow, reads.counts(&source, &quick));
@@ -225,8 +230,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_panic_leaves_nobody_waiting() {
-        let (reads, source) = (Reads::default(), Handle::new(true));
+    async fn a_panic_leaves_no_request_waiting() {
+        let (reads, source) = (ReadBatcher::default(), Handle::new(true));
         source.0.panics.store(true, SeqCst);
         let name = channels("a");
         let answers = join_all((0..10).map(|_| reads.counts(&source, &name))).await;

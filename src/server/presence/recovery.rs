@@ -1,10 +1,10 @@
-//! Makes the store whole again, after it was away and when it has lost what it had; and keeps the roll call, by which every
-//! node knows whether others have something to write again.
+//! Recovery: replays the journal after a store outage or a loss of data, and attends the roll call, by which every node
+//! knows whether other nodes still have operations to replay.
 //!
 //! Promises:
-//! - What the store has taken is not written twice, whatever fails after it.
-//! - Pauses after failures grow and are jittered, so that nodes don't come together.
-//! - While nothing is remembered and nobody asks, nothing is asked of the store.
+//! - An operation that the store has taken is not replayed again because a later write fails.
+//! - Retries use exponential backoff with jitter, so nodes do not retry in step.
+//! - A node with an empty journal and no recent readings sends no commands to the store.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{
     journal::{Journal, Loss, Piece},
-    roll_call::Roll,
+    roll_call::LastRollCall,
 };
 use crate::{
     domain::{ChannelId, Timestamp},
@@ -26,130 +26,142 @@ use crate::{
     },
 };
 
-/// The pauses before another attempt while the store is away: the first, and the longest.
+/// The first and the longest pause before a retry while the store is unavailable.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
-/// The pause between two roll calls while a loss is being made good.
-const CLOSE_PAUSE: Duration = Duration::from_millis(100);
+/// The pause between two roll calls while a loss is being repaired.
+const REPAIR_PAUSE: Duration = Duration::from_millis(100);
 
-/// The shortest pause between two looks at the store.
-const LEAST_PAUSE: Duration = Duration::from_millis(20);
+/// The shortest pause between two rounds.
+const MIN_PAUSE: Duration = Duration::from_millis(20);
 
-/// For how long after a loss a node that is not heard of is waited for, beside three roll calls. It may be cut off and have
-/// viewers to write again, or it is dead.
+/// How long after a loss the nodes wait for a silent node, in addition to three roll calls. The silent node may be cut
+/// off and have viewers to replay, or it may be dead.
 const WAIT_FOR_NODES: Duration = Duration::from_secs(7);
 
-/// For how long a node that has missed its roll calls is still waited for if a loss follows.
+/// How long a node that misses its roll calls is remembered, so that the others wait for it after a loss.
 const REMEMBER_NODES: Duration = Duration::from_secs(60);
 
-/// How many epochs of the store one roll call may go through.
-const MOST_EPOCHS: usize = 4;
+/// How often the epoch may change while a node attends one roll call.
+const MAX_EPOCHS: usize = 4;
 
-/// How many channels are looked at in one call.
-const LOOK_AT: usize = 1_000;
+/// The most channels that are checked in one call.
+const CHECK_BATCH: usize = 1_000;
 
-/// How many channels are looked at between two roll calls while all is well.
-const LOOK_AROUND: usize = 250;
+/// The number of channels that are checked between two roll calls while no loss is known.
+const CHECK_PER_ROUND: usize = 250;
 
-/// Looks after a store on behalf of a node's memory.
+/// Keeps a store complete from the journal of a node.
 pub struct Recovery {
     store: Arc<dyn Store>,
     journal: Arc<Journal>,
-    roll: Arc<Roll>,
+    roll: Arc<LastRollCall>,
     clock: Arc<dyn Clock>,
     /// The pause between two roll calls.
     interval: Duration,
-    wanted: Notify,
+    triggered: Notify,
     node: u64,
     state: Mutex<State>,
 }
 
-/// What is known from one round to the next.
+/// The state that is kept between rounds.
 #[derive(Default)]
 struct State {
     incarnation: Option<Option<String>>,
-    /// Since when all that this node remembers is known to be in the store, by the store's clock.
+    /// The time since which the whole journal is known to be in the store, by the store's clock.
     sure_since: Timestamp,
-    /// Something was lost, or has been written again: the others are to look too.
+    /// Whether this node has found a loss or replayed operations, so that the other nodes have to check their journals
+    /// too.
     has_found_loss: bool,
-    /// The other nodes, and when each was last there.
+    /// The other nodes, and when each last attended.
     peers: HashMap<u64, Instant>,
-    /// How many channels were looked at in this turn round all of them.
-    looked_at: usize,
+    /// The index of the next channel to check while no loss is known.
+    next_check: usize,
 }
 
 impl Recovery {
-    /// Looks after `store`, a few times per `update_interval` and whenever it is called.
+    /// Creates the recovery of `store`. A round starts every half `update_interval`, but no sooner than 50 ms and no
+    /// later than 1 s, or at the store's own pause between roll calls if that is longer.
     pub fn new(
         store: Arc<dyn Store>,
         journal: Arc<Journal>,
-        roll: Arc<Roll>,
+        roll: Arc<LastRollCall>,
         clock: Arc<dyn Clock>,
         update_interval: Duration,
     ) -> Self {
-        let often = (update_interval / 2).clamp(Duration::from_millis(50), Duration::from_secs(1));
-        let interval = often.max(store.roll_call_pause());
+        let pause = (update_interval / 2).clamp(Duration::from_millis(50), Duration::from_secs(1));
+        let interval = pause.max(store.roll_call_pause());
         let node = Uuid::new_v4().as_u64_pair().0;
-        Self { store, journal, roll, clock, interval, wanted: Notify::new(), node, state: Mutex::default() }
+        Self {
+            store,
+            journal,
+            roll,
+            clock,
+            interval,
+            triggered: Notify::new(),
+            node,
+            state: Mutex::default(),
+        }
     }
 
-    /// Something has to be written again, or found out.
+    /// Starts a round soon, to replay operations or to check for a loss.
     pub fn trigger(&self) {
-        self.wanted.notify_one();
+        self.triggered.notify_one();
     }
 
-    /// Goes on for ever; no error ends it.
+    /// Runs forever. Errors are retried.
     pub async fn run(self: Arc<Self>) {
         let mut pause = PAUSES.0;
-        let mut was_called = true;
+        let mut was_triggered = true;
         loop {
-            let retry_after = match self.round(was_called).await {
-                Ok(is_whole) => {
+            let retry_after = match self.round(was_triggered).await {
+                Ok(is_complete) => {
                     pause = PAUSES.0;
-                    (!is_whole).then_some(CLOSE_PAUSE)
+                    (!is_complete).then_some(REPAIR_PAUSE)
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "the store is not whole yet; trying again");
+                    tracing::debug!(%error, "store not recovered yet; retrying");
                     pause = (pause * 2).min(PAUSES.1);
                     Some(pause)
                 }
             };
-            // Calls don't shorten these pauses: while the store is away, every beat calls.
+            // Triggers do not shorten this pause: while the store is unavailable, every beat triggers.
             if let Some(pause) = retry_after {
                 sleep(jittered(pause)).await;
-                was_called = true;
+                was_triggered = true;
                 continue;
             }
-            // However many call.
-            sleep(LEAST_PAUSE).await;
+            // Limits the rate of rounds under many triggers.
+            sleep(MIN_PAUSE).await;
             tokio::select! {
                 biased;
-                () = self.wanted.notified() => was_called = true,
-                () = sleep(self.interval) => was_called = false,
+                () = self.triggered.notified() => was_triggered = true,
+                () = sleep(self.interval) => was_triggered = false,
             }
         }
     }
 
-    /// Says to the others that this node goes.
+    /// Takes this node off the roll call, before it shuts down.
     pub async fn resign(&self) {
         let mut state = self.state.lock().await;
         if self.roll.last().is_some() {
-            let _away = self.ask(&mut state, Duration::ZERO).await;
+            let _ignored = self.call_roll(&mut state, Duration::ZERO).await;
         }
     }
 
-    /// One look at the store. Whether it is whole.
-    async fn round(&self, was_called: bool) -> Result<bool, StoreError> {
+    /// One round: checks the servers, attends the roll call, and replays operations. Returns whether the store is
+    /// complete.
+    async fn round(&self, was_triggered: bool) -> Result<bool, StoreError> {
         let mut state = self.state.lock().await;
         let channels = self.journal.channels();
-        let was_whole = self.roll.last().is_none_or(|roll| roll.is_complete(roll.asked));
+        let was_complete = self.roll.last().is_none_or(|roll| roll.is_complete(roll.asked));
         let expected_for = self.interval * 3 + WAIT_FOR_NODES;
-        if channels.is_empty() && was_whole && !was_called && !self.roll.is_used(expected_for) {
+        if channels.is_empty() && was_complete && !was_triggered && !self.roll.was_used_within(expected_for) {
             self.roll.forget();
             return Ok(true);
         }
-        // Parts of the store may be away while others can be mended, so an error is kept for the end.
-        let mut result = self.look_at_servers(&mut state).await;
+        // Parts of the store may be unavailable while others can be repaired, so errors are returned at the end.
+        let mut result = self.check_incarnation(&mut state).await;
         if channels.is_empty() {
             state.sure_since = Timestamp::default();
         }
@@ -157,39 +169,39 @@ impl Recovery {
             result = Err(error);
         }
         let roll = self.roll.last();
-        let is_asked =
+        let must_check =
             roll.as_ref().is_some_and(|roll| roll.asked > state.sure_since && !channels.is_empty());
-        if !is_asked && self.journal.unwritten().is_empty() {
-            self.look_around(&mut state, &channels).await;
+        if !must_check && self.journal.unwritten().is_empty() {
+            self.check_next(&mut state, &channels).await;
             result?;
             return Ok(roll.is_none_or(|roll| roll.is_complete(roll.asked)));
         }
-        if is_asked {
+        if must_check {
             self.journal.repeat_leaves();
         }
-        // Where one channel was lost, others may have been: their marks tell.
-        for channels in channels.chunks(LOOK_AT) {
-            if let Err(error) = self.look_at(channels).await {
+        // If one channel was lost, others may be lost too. Their marks show it.
+        for channels in channels.chunks(CHECK_BATCH) {
+            if let Err(error) = self.check(channels).await {
                 result = Err(error);
             }
         }
-        match self.write_all_again().await {
-            Ok(written) => state.has_found_loss |= written,
+        match self.replay_all().await {
+            Ok(concerns_others) => state.has_found_loss |= concerns_others,
             Err(error) => result = Err(error),
         }
         result?;
         let Some(roll) = roll else { return Ok(true) };
         state.sure_since = state.sure_since.max(roll.now);
         self.attend(&mut state, expected_for).await?;
-        tracing::info!("all that this node remembers is in the store");
+        tracing::info!("store recovered; all journaled operations are written");
         Ok(self.roll.last().is_none_or(|roll| roll.is_complete(roll.asked)))
     }
 
-    /// Finds out whether servers of the store are others than they were.
-    async fn look_at_servers(&self, state: &mut State) -> Result<(), StoreError> {
+    /// Checks whether servers of the store were restarted or replaced.
+    async fn check_incarnation(&self, state: &mut State) -> Result<(), StoreError> {
         let current = self.store.incarnation().await?;
         if state.incarnation.as_ref().is_some_and(|before| *before != current) {
-            tracing::warn!("the store was restarted or replaced; writing again what this node remembers");
+            tracing::warn!("store restarted or replaced; replaying the journal");
             self.journal.mark_all_suspect();
             state.has_found_loss = true;
         }
@@ -197,24 +209,29 @@ impl Recovery {
         Ok(())
     }
 
-    /// Takes part in the roll call, and takes in its result. A result from another epoch counts only after this node has
-    /// looked whether the servers of the store are others than they were: what was read since is judged by it.
+    /// Attends the roll call and stores the result. A result with a new epoch is used only after a check of the
+    /// servers, since later readings are judged by the result.
     async fn attend(&self, state: &mut State, expected_for: Duration) -> Result<(), StoreError> {
         let mut epoch = self.roll.last().map(|roll| roll.epoch);
-        for _ in 0..MOST_EPOCHS {
-            let Some(roll) = self.ask(state, expected_for).await? else { return Ok(()) };
+        for _ in 0..MAX_EPOCHS {
+            let Some(roll) = self.call_roll(state, expected_for).await? else { return Ok(()) };
             if epoch.replace(roll.epoch) != Some(roll.epoch) {
-                self.look_at_servers(state).await?;
+                self.check_incarnation(state).await?;
             }
             if !state.has_found_loss {
                 self.roll.set(roll);
                 return Ok(());
             }
         }
-        Err(StoreError::Unreachable("the servers change faster than they are looked at".to_owned()))
+        Err(StoreError::Unreachable("the servers of the store keep changing".to_owned()))
     }
 
-    async fn ask(&self, state: &mut State, expected_for: Duration) -> Result<Option<RollCall>, StoreError> {
+    /// Sends this node's attendance and returns the roll call.
+    async fn call_roll(
+        &self,
+        state: &mut State,
+        expected_for: Duration,
+    ) -> Result<Option<RollCall>, StoreError> {
         let last = self.roll.last();
         state.peers.retain(|_, seen| seen.elapsed() < REMEMBER_NODES);
         state.has_found_loss |= self.journal.take_found_loss();
@@ -227,9 +244,9 @@ impl Recovery {
             is_locked_out: self.journal.take_locked_out(),
             peers: state.peers.keys().copied().collect(),
         };
-        let asked = self.clock.now();
+        let sent = self.clock.now();
         let Some(roll) = self.store.attend(&attendance).await? else { return Ok(None) };
-        self.journal.learn_time(asked, self.clock.now(), roll.now);
+        self.journal.learn_time(sent, self.clock.now(), roll.now);
         state.has_found_loss = false;
         let others = roll.nodes.iter().filter(|node| **node != self.node);
         state.peers.extend(others.map(|node| (*node, Instant::now())));
@@ -239,17 +256,18 @@ impl Recovery {
         Ok(Some(roll))
     }
 
-    /// Looks at the next few channels, so that one that was lost alone is noticed although nobody beats or reads there.
-    async fn look_around(&self, state: &mut State, channels: &[ChannelId]) {
-        let from = if state.looked_at < channels.len() { state.looked_at } else { 0 };
-        let next = &channels[from..channels.len().min(from + LOOK_AROUND)];
-        state.looked_at = from + next.len();
-        if !next.is_empty() && self.look_at(next).await.is_ok() && !self.journal.unwritten().is_empty() {
+    /// Checks the next few channels, to find the loss of a single channel that has no beats or reads.
+    async fn check_next(&self, state: &mut State, channels: &[ChannelId]) {
+        let from = if state.next_check < channels.len() { state.next_check } else { 0 };
+        let next = &channels[from..channels.len().min(from + CHECK_PER_ROUND)];
+        state.next_check = from + next.len();
+        if !next.is_empty() && self.check(next).await.is_ok() && !self.journal.unwritten().is_empty() {
             self.trigger();
         }
     }
 
-    async fn look_at(&self, channels: &[ChannelId]) -> Result<(), StoreError> {
+    /// Reads channels to compare their marks.
+    async fn check(&self, channels: &[ChannelId]) -> Result<(), StoreError> {
         let now = self.clock.now();
         let mut result = Ok(());
         let readings = self.store.counts(channels).await;
@@ -258,7 +276,7 @@ impl Recovery {
         }
         for (channel, reading) in channels.iter().zip(readings) {
             if self.journal.observe(channel, &reading, now).1 == Loss::Detected {
-                tracing::debug!(%channel, "[VIEWER] lost by the store");
+                tracing::debug!(%channel, "channel lost by the store");
             }
             match reading {
                 Ok(_) | Err(StoreError::Damaged) => {}
@@ -268,17 +286,16 @@ impl Recovery {
         result
     }
 
-    /// Writes again all that is to be written again, as many sessions per call as a store takes. Whether there was anything
-    /// that the other nodes have to know of.
-    /// A channel that fails is left for the next round.
-    async fn write_all_again(&self) -> Result<bool, StoreError> {
+    /// Replays all pending operations, up to [`MAX_OPS`] per call. Returns whether the other nodes have to check their
+    /// journals. A channel that fails is retried in the next round.
+    async fn replay_all(&self) -> Result<bool, StoreError> {
         let unwritten = self.journal.unwritten();
         if !unwritten.is_empty() && !self.journal.knows_time() {
             return Err(StoreError::Unreachable("the store's time is not known yet".to_owned()));
         }
         let mut channels = unwritten.into_iter();
         let mut current = channels.next();
-        let (mut result, mut has_written) = (Ok(()), false);
+        let (mut result, mut concerns_others) = (Ok(()), false);
         while current.is_some() {
             let (mut pieces, mut ops) = (Vec::<Piece>::new(), 0);
             while let Some(channel) = &current
@@ -292,12 +309,12 @@ impl Recovery {
                     None => current = channels.next(),
                 }
             }
-            // One call after another: beats that come in meanwhile get their turn.
+            // Calls are sequential, so that beats are written between them.
             let batches: Vec<Batch> = pieces.iter().map(|piece| piece.batch.clone()).collect();
             for (piece, written) in pieces.iter().zip(self.store.write(&batches).await) {
                 match written {
                     Ok(written) => {
-                        has_written |= piece.is_news();
+                        concerns_others |= piece.concerns_other_nodes();
                         self.journal.mark_written(piece, &written.reading);
                     }
                     Err(error) => {
@@ -310,11 +327,11 @@ impl Recovery {
                 }
             }
         }
-        result.map(|()| has_written)
+        result.map(|()| concerns_others)
     }
 }
 
-/// Between half of it and all of it.
+/// A random duration between half of `pause` and `pause`.
 fn jittered(pause: Duration) -> Duration {
     pause / 2 + pause / 2 * u32::from(Uuid::new_v4().as_bytes()[0]) / 255
 }

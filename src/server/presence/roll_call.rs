@@ -1,4 +1,5 @@
-//! What this node knows of the other nodes, and by that whether a count can be complete: the last roll call.
+//! The last roll call as this node knows it. It shows whether a count is complete or other nodes still have operations
+//! to replay.
 
 use std::time::Duration;
 
@@ -12,47 +13,48 @@ use crate::{
 
 /// The last roll call.
 #[derive(Default)]
-pub struct Roll {
+pub struct LastRollCall {
     last: Mutex<Option<RollCall>>,
-    /// When a reading was last judged by it.
-    used: Mutex<Option<Instant>>,
-    /// Tells of every roll call.
-    called: watch::Sender<()>,
+    /// When a reading was last judged by this roll call.
+    last_used: Mutex<Option<Instant>>,
+    /// Notifies waiting tasks of every roll call.
+    updated: watch::Sender<()>,
 }
 
-/// Whether a reading is complete, as far as losses go.
+/// Whether a reading is complete, or lacks viewers that the store has lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Completeness {
-    /// It is.
+    /// The reading is complete.
     Complete,
-    /// Nodes still have something to write again.
+    /// Nodes still have operations to replay.
     Incomplete,
-    /// The store may not be what it was at the last roll call: another one tells.
+    /// The store may have lost data since the last roll call. The next roll call decides.
     Unverified,
 }
 
-impl Roll {
-    /// Takes in a roll call.
+impl LastRollCall {
+    /// Stores a new roll call and notifies the subscribers.
     pub fn set(&self, roll_call: RollCall) {
         *self.last.lock() = Some(roll_call);
-        self.called.send_replace(());
+        self.updated.send_replace(());
     }
 
-    /// Forgets it: with nobody attending, the store's expires too, and nothing was lost by that.
+    /// Forgets the roll call, when this node stops attending. The roll call in the store then expires too,
+    /// and its expiry must not be taken for a loss.
     pub fn forget(&self) {
         *self.last.lock() = None;
     }
 
-    /// Whether a reading was judged by it within this time, as where a stream is open.
-    pub fn is_used(&self, within: Duration) -> bool {
-        self.used.lock().is_some_and(|at| at.elapsed() < within)
+    /// Whether a reading was judged within this time, for example for an open stream.
+    pub fn was_used_within(&self, within: Duration) -> bool {
+        self.last_used.lock().is_some_and(|at| at.elapsed() < within)
     }
 
-    /// Tells of the next roll call from now on.
-    pub fn next(&self) -> watch::Receiver<()> {
-        let mut called = self.called.subscribe();
-        called.mark_unchanged();
-        called
+    /// A receiver that changes at the next roll call.
+    pub fn subscribe(&self) -> watch::Receiver<()> {
+        let mut updated = self.updated.subscribe();
+        updated.mark_unchanged();
+        updated
     }
 
     /// The last roll call.
@@ -62,11 +64,11 @@ impl Roll {
 
     /// Whether a reading is complete.
     pub fn judge(&self, reading: &Reading) -> Completeness {
-        *self.used.lock() = Some(Instant::now());
+        *self.last_used.lock() = Some(Instant::now());
         let last = self.last.lock();
         match &*last {
             None if reading.epoch.is_some() => Completeness::Unverified,
-            // A store that holds no roll call, or where it has not been reached yet.
+            // The store keeps no roll call, or it has not responded yet.
             None => Completeness::Complete,
             Some(last) if reading.epoch.is_some() && reading.epoch != last.epoch => Completeness::Unverified,
             Some(last) if last.is_complete(reading.restored) => Completeness::Complete,
@@ -74,12 +76,12 @@ impl Roll {
         }
     }
 
-    /// Whether nodes were asked to look after this, as far as is known.
+    /// Whether nodes were asked to check their journals at or after `at`. True if no roll call is known.
     pub fn was_asked_since(&self, at: Timestamp) -> bool {
         self.last.lock().as_ref().is_none_or(|last| last.asked >= at)
     }
 
-    /// Since when all nodes know that what they remember is in the store, if there is a roll call.
+    /// The time since which all nodes know that their journals are in the store. `None` without a roll call.
     pub fn sure_since(&self) -> Option<Timestamp> {
         self.last.lock().as_ref().map(|last| last.sure_since)
     }

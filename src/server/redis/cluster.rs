@@ -1,5 +1,5 @@
-//! A Redis Cluster. Each channel's keys are on one of its servers, so each channel has its own call: those of one that is
-//! away fail, the others' don't notice.
+//! A Redis Cluster. The keys of a channel are on one of its servers, so each channel has its own call. If a server is
+//! unavailable, only the calls to its channels fail.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use redis::{
 
 use super::{
     Runner,
-    reconnect::{CALL_LIMIT, Damage, ReconnectingClient},
+    reconnect::{CALL_LIMIT, ConnectionHealth, ReconnectingClient},
     script::Script,
     single::{address, run_id, run_on},
 };
 use crate::server::store_error::StoreError;
 
-/// How long one server may take. Shorter than a call may: while the client looks for a server that is away, calls to the
-/// others wait for it.
+/// How long one server may take to respond. Shorter than [`CALL_LIMIT`]: while the client looks for an unavailable
+/// server, calls to the other servers wait.
 const SERVER_LIMIT: Duration = Duration::from_millis(500);
 
 /// How long connecting to one server may take.
@@ -29,34 +29,34 @@ const SERVER_CONNECT_LIMIT: Duration = Duration::from_millis(250);
 
 /// One multiplexed connection to each server of a cluster.
 pub struct ClusterRunner {
-    link: ReconnectingClient<ClusterConnection>,
+    client: ReconnectingClient<ClusterConnection>,
 }
 
 impl ClusterRunner {
-    /// Starts connecting to the cluster of which these are some servers. Redirects, new servers and failovers are
-    /// followed from then on.
+    /// Starts to connect to a cluster, by the addresses of some of its servers. The client follows redirects, new
+    /// servers and failovers.
     ///
     /// # Errors
-    /// When an address is none.
+    /// When an address is invalid.
     pub fn open(urls: &[&str]) -> RedisResult<Self> {
-        let client = client(urls)?;
-        let link = ReconnectingClient::keep("redis cluster".to_owned(), damage, move |_| {
-            let client = client.clone();
-            Box::pin(async move { client.get_async_connection().await })
+        let inner = cluster_client(urls)?;
+        let client = ReconnectingClient::start("redis cluster".to_owned(), health_after, move |_| {
+            let inner = inner.clone();
+            Box::pin(async move { inner.get_async_connection().await })
         });
-        Ok(Self { link })
+        Ok(Self { client })
     }
 
-    /// Whether [`ClusterRunner::open`] takes the addresses. Nothing is connected to.
+    /// Checks addresses for [`ClusterRunner::open`] without connecting.
     ///
     /// # Errors
-    /// When an address is none.
+    /// When an address is invalid.
     pub fn check(urls: &[&str]) -> RedisResult<()> {
-        client(urls).map(drop)
+        cluster_client(urls).map(drop)
     }
 }
 
-fn client(urls: &[&str]) -> RedisResult<ClusterClient> {
+fn cluster_client(urls: &[&str]) -> RedisResult<ClusterClient> {
     let addresses = urls.iter().map(|url| address(url)).collect::<RedisResult<Vec<_>>>()?;
     ClusterClient::builder(addresses)
         .use_protocol(ProtocolVersion::RESP3)
@@ -68,22 +68,23 @@ fn client(urls: &[&str]) -> RedisResult<ClusterClient> {
         .build()
 }
 
-/// When a server is away, a new view of the cluster is made beside the old one, by which the others are still reached.
-fn damage(error: &RedisError) -> Damage {
+/// The health of the connections after an error. If a server is unavailable, a new connection replaces the old one,
+/// which still reaches the other servers until then.
+fn health_after(error: &RedisError) -> ConnectionHealth {
     match error.kind() {
-        ErrorKind::ClusterConnectionNotFound => Damage::Broken,
+        ErrorKind::ClusterConnectionNotFound => ConnectionHealth::Broken,
         ErrorKind::Server(
             ServerErrorKind::ClusterDown | ServerErrorKind::MasterDown | ServerErrorKind::ReadOnly,
-        ) => Damage::Renew,
-        _ if error.is_io_error() => Damage::Renew,
-        _ => Damage::None,
+        ) => ConnectionHealth::Degraded,
+        _ if error.is_io_error() => ConnectionHealth::Degraded,
+        _ => ConnectionHealth::Good,
     }
 }
 
 #[async_trait]
 impl Runner for ClusterRunner {
     async fn run(&self, script: &Script, keys: &[Vec<u8>], args: &[Vec<u8>]) -> Result<Value, StoreError> {
-        run_on(&self.link, script, keys, args).await
+        run_on(&self.client, script, keys, args).await
     }
 
     fn takes_many_channels(&self) -> bool {
@@ -91,16 +92,17 @@ impl Runner for ClusterRunner {
     }
 
     async fn incarnation(&self) -> Result<Option<String>, StoreError> {
-        let mut connection = self.link.connection().await?;
+        let mut connection = self.client.connection().await?;
         let mut info = cmd("INFO");
         info.arg("server");
-        let everywhere = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
-        let answers = tokio::time::timeout(CALL_LIMIT, connection.route_command(info, everywhere)).await;
-        let answers = answers.map_err(|_| StoreError::Unreachable("not all primaries answer".to_owned()))?;
-        let answers = answers.map_err(|error| StoreError::Unreachable(error.to_string()))?;
-        let answers: Vec<(String, String)> =
-            from_redis_value(answers).map_err(|_| StoreError::unexpected())?;
-        let mut ids: Vec<_> = answers.iter().filter_map(|(_, info)| run_id(info)).collect();
+        let all_primaries = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+        let response = tokio::time::timeout(CALL_LIMIT, connection.route_command(info, all_primaries)).await;
+        let response =
+            response.map_err(|_| StoreError::Unreachable("not all primaries respond".to_owned()))?;
+        let response = response.map_err(|error| StoreError::Unreachable(error.to_string()))?;
+        let infos: Vec<(String, String)> =
+            from_redis_value(response).map_err(|_| StoreError::unexpected())?;
+        let mut ids: Vec<_> = infos.iter().filter_map(|(_, info)| run_id(info)).collect();
         ids.sort();
         Ok(Some(ids.join(" ")))
     }

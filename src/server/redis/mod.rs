@@ -1,5 +1,5 @@
-//! Ways to Redis: one server, a cluster, or Upstash. Each takes scripts to where the data is ([`Runner`]); stores and
-//! followers are made of scripts.
+//! Runners for Redis scripts: on one server, on a cluster, or at Upstash ([`Runner`]). The remote store and the remote
+//! followers consist of scripts.
 
 mod cluster;
 mod keys;
@@ -23,57 +23,58 @@ use async_trait::async_trait;
 
 use super::store_error::StoreError;
 
-/// An address of Redis is invalid. The message may hold a part of the address; do not log it.
+/// An address of Redis is invalid. Do not log the message: it can contain a part of the address.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// An address of Redis.
+    /// The address of a Redis server.
     #[error(transparent)]
     Redis(#[from] ::redis::RedisError),
-    /// An address of Upstash.
+    /// The address of an Upstash database.
     #[error(transparent)]
     Upstash(#[from] InvalidUrl),
 }
 
-/// Tells TLS whose cryptography to use, which has to be done before the first connection. A second call changes nothing.
+/// Installs the cryptography provider of rustls. Call it before the first TLS connection. Further calls have no effect.
 fn prepare_tls() {
-    let _already_told = rustls::crypto::ring::default_provider().install_default();
+    let _already_installed = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Takes scripts to where the data is.
+/// Runs scripts where the data is.
 #[async_trait]
 pub trait Runner: Send + Sync {
-    /// Makes a script as this runner takes it; once, for all of its runs.
+    /// Prepares a script for this runner. Call it once for each script.
     fn script(&self, source: &'static str) -> Script {
         Script::new(source)
     }
 
-    /// Runs a script. All keys belong to one channel unless [`Runner::takes_many_channels`].
+    /// Runs a script. All keys must belong to one channel unless [`Runner::takes_many_channels`] is true.
     async fn run(&self, script: &Script, keys: &[Vec<u8>], args: &[Vec<u8>]) -> Result<Value, StoreError>;
 
-    /// Whether one call may hold the keys of many channels. On a cluster they are in different places.
+    /// Whether one call may contain the keys of many channels. On a cluster they are on different servers.
     fn takes_many_channels(&self) -> bool;
 
-    /// Counts the connections that were made, where there is one at a time: by another one, another server may answer.
+    /// The number of the current connection, for runners with one connection at a time. A new connection may lead to
+    /// another server.
     fn generation(&self) -> u64 {
         0
     }
 
-    /// Whether every command is paid for.
+    /// Whether the service charges for each command.
     fn is_paid_by_command(&self) -> bool {
         false
     }
 
-    /// What changes when the data may have been lost: the servers were restarted, or others have taken over. `None` if
-    /// that can't be told.
+    /// An identifier that changes when servers were restarted or replaced, so that data may have been lost. `None` if
+    /// the service provides none.
     async fn incarnation(&self) -> Result<Option<String>, StoreError>;
 
-    /// Asks all servers for an answer and nothing else.
+    /// Checks that all servers respond.
     async fn ping(&self) -> Result<(), StoreError> {
         self.incarnation().await.map(drop)
     }
 }
 
-/// Several parts of a node share one.
+/// Lets several parts of a node share a runner.
 #[async_trait]
 impl<R: Runner + ?Sized> Runner for Arc<R> {
     fn script(&self, source: &'static str) -> Script {

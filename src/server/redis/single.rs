@@ -10,94 +10,94 @@ use redis::{
 
 use super::{
     Runner, prepare_tls,
-    reconnect::{CONNECT_LIMIT, CallError, Damage, ReconnectingClient},
+    reconnect::{CONNECT_LIMIT, CallError, ConnectionHealth, ReconnectingClient},
     script::Script,
 };
 use crate::server::store_error::StoreError;
 
 /// One multiplexed connection to one server.
 pub struct RedisRunner {
-    link: ReconnectingClient<MultiplexedConnection>,
+    client: ReconnectingClient<MultiplexedConnection>,
 }
 
 impl RedisRunner {
-    /// Starts connecting to the server at `url`.
+    /// Starts to connect to the server at `url`.
     ///
     /// # Errors
-    /// When the address is none.
+    /// When the address is invalid.
     pub fn open(url: &str) -> RedisResult<Self> {
-        let client = client(url)?;
+        let inner = redis_client(url)?;
         // The address without user and password.
-        let name = format!("redis at {}", client.get_connection_info().addr());
-        let link = ReconnectingClient::keep(name, damage, move |hangup| {
-            let client = client.clone();
+        let name = format!("redis at {}", inner.get_connection_info().addr());
+        let client = ReconnectingClient::start(name, health_after, move |disconnected| {
+            let inner = inner.clone();
             let on_push = move |push: PushInfo| {
                 if push.kind == PushKind::Disconnection {
-                    hangup.tell();
+                    disconnected.notify();
                 }
                 Ok::<(), redis::aio::SendError>(())
             };
             Box::pin(async move {
                 let config = AsyncConnectionConfig::new()
                     .set_connection_timeout(Some(CONNECT_LIMIT))
-                    // The link decides what is late; answers to what it has given up are matched and dropped.
+                    // The reconnecting client has its own timeout. The connection drops responses that arrive later.
                     .set_response_timeout(None)
                     .set_push_sender(on_push);
-                client.get_multiplexed_async_connection_with_config(&config).await
+                inner.get_multiplexed_async_connection_with_config(&config).await
             })
         });
-        Ok(Self { link })
+        Ok(Self { client })
     }
 
-    /// Whether [`RedisRunner::open`] takes the address. Nothing is connected to.
+    /// Checks an address for [`RedisRunner::open`] without connecting.
     ///
     /// # Errors
-    /// When the address is none.
+    /// When the address is invalid.
     pub fn check(url: &str) -> RedisResult<()> {
-        client(url).map(drop)
+        redis_client(url).map(drop)
     }
 }
 
-fn client(url: &str) -> RedisResult<Client> {
+fn redis_client(url: &str) -> RedisResult<Client> {
     let info = address(url)?;
-    // The name of the library would need one more permission, and nobody asks for it.
+    // Setting the library name would require permission for another command (`CLIENT SETINFO`).
     let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
     Client::open(info.set_redis_settings(settings))
 }
 
-/// An address, if it is one that can be connected to, by TLS too.
+/// Parses an address, which may use TLS.
 pub(super) fn address(url: &str) -> RedisResult<ConnectionInfo> {
     prepare_tls();
     let info = url.into_connection_info()?;
     if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
-        // The client would find out at every attempt to connect.
-        return Err((ErrorKind::InvalidClientConfig, "certificates are always checked").into());
+        // Otherwise every attempt to connect would fail.
+        return Err((ErrorKind::InvalidClientConfig, "certificate checks can't be disabled").into());
     }
     Ok(info)
 }
 
-/// A connection is no good when it is broken, and when the server has been demoted or is not ready: its name may stand for
-/// another by now.
-fn damage(error: &RedisError) -> Damage {
-    let sends_away = matches!(
+/// The health of a connection after an error. A connection counts as broken too if its server was demoted or is not
+/// ready, since the host name may by now resolve to another server.
+fn health_after(error: &RedisError) -> ConnectionHealth {
+    let is_unusable = matches!(
         error.kind(),
         ErrorKind::Server(
             ServerErrorKind::ReadOnly | ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown
         )
     );
-    // Before 7.0 it is a script's error: `ERR Error running script (…): … -READONLY You can't write …`.
-    let sends_away = sends_away || error.detail().is_some_and(|detail| detail.contains(": -READONLY "));
-    if sends_away || error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error() {
-        Damage::Broken
+    // Before 7.0 a script's error wraps the code: `ERR Error running script (…): … -READONLY You can't write …`.
+    let is_unusable = is_unusable || error.detail().is_some_and(|detail| detail.contains(": -READONLY "));
+    if is_unusable || error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error() {
+        ConnectionHealth::Broken
     } else {
-        Damage::None
+        ConnectionHealth::Good
     }
 }
 
 #[async_trait]
 impl Runner for RedisRunner {
     async fn run(&self, script: &Script, keys: &[Vec<u8>], args: &[Vec<u8>]) -> Result<Value, StoreError> {
-        run_on(&self.link, script, keys, args).await
+        run_on(&self.client, script, keys, args).await
     }
 
     fn takes_many_channels(&self) -> bool {
@@ -105,30 +105,30 @@ impl Runner for RedisRunner {
     }
 
     fn generation(&self) -> u64 {
-        self.link.generation()
+        self.client.generation()
     }
 
     async fn incarnation(&self) -> Result<Option<String>, StoreError> {
-        let info = self.link.send(cmd("INFO").arg("server")).await?;
+        let info = self.client.send(cmd("INFO").arg("server")).await?;
         let info: String = from_redis_value(info).map_err(|_| StoreError::unexpected())?;
         Ok(run_id(&info))
     }
 }
 
-/// What a server calls itself from its start to its end, in its answer to `INFO server`.
+/// The id of a server process, from the response to `INFO server`.
 pub(super) fn run_id(info: &str) -> Option<String> {
     info.lines().find_map(|line| line.strip_prefix("run_id:")).map(|id| id.trim().to_owned())
 }
 
-/// Runs a script by its hash, or whole on a server that doesn't have it yet (a new one, one that was restarted).
+/// Runs a script by its hash, or by its source if the server has not loaded the script, for example after a restart.
 pub(super) async fn run_on<C: ConnectionLike + Clone + Send + Sync + 'static>(
-    link: &ReconnectingClient<C>,
+    client: &ReconnectingClient<C>,
     script: &Script,
     keys: &[Vec<u8>],
     args: &[Vec<u8>],
 ) -> Result<Value, StoreError> {
-    match link.send(&script.by_hash(keys, args)).await {
-        Err(CallError::NoScript) => Ok(link.send(&script.whole(keys, args)).await?),
-        answer => Ok(answer?),
+    match client.send(&script.by_hash(keys, args)).await {
+        Err(CallError::NoScript) => Ok(client.send(&script.by_source(keys, args)).await?),
+        result => Ok(result?),
     }
 }

@@ -1,5 +1,6 @@
-//! Upstash: Redis by HTTPS (<https://upstash.com/docs/redis/features/restapi>). A command is a JSON array in a POST; the
-//! answer is `{"result": …}` or `{"error": …}`. Every command is paid for, so one call takes many channels.
+//! Upstash: Redis over HTTPS (<https://upstash.com/docs/redis/features/restapi>). A command is a JSON array in a POST
+//! request; the response is `{"result": …}` or `{"error": …}`. Upstash charges for each command, so one call takes many
+//! channels.
 
 use std::time::Duration;
 
@@ -17,13 +18,14 @@ use crate::server::store_error::StoreError;
 /// How long one request may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(2);
 
-/// How often a command is sent, at most, when the service is busy or failing, and the pause before the second time; later
-/// pauses are longer.
-const TRIES: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(150);
+/// The most attempts to send a command while the service is busy or failing.
+const MAX_ATTEMPTS: u32 = 3;
 
-/// JSON has no bytes, so those that are no text are sent as digits, which the script turns back.
-const TO_BYTES: &str = "for i, text in ipairs(ARGV) do
+/// The pause before the second attempt, without jitter. Later pauses are longer.
+const RETRY_PAUSE: Duration = Duration::from_millis(150);
+
+/// Decodes arguments that are not UTF-8. JSON can't contain them, so they are sent as hexadecimal digits.
+const DECODE_HEX: &str = "for i, text in ipairs(ARGV) do
   if string.sub(text, 1, 4) == 'hex:' then
     ARGV[i] = string.gsub(string.sub(text, 5), '..', function(digits) return string.char(tonumber(digits, 16)) end)
   end
@@ -37,32 +39,32 @@ pub struct UpstashRunner {
     token: String,
 }
 
-/// The address of an Upstash database is none, or would send the token in the clear.
+/// The address of an Upstash database is invalid, or would send the token unencrypted.
 #[derive(Debug, thiserror::Error)]
-#[error("UPSTASH_REDIS_REST_URL is not understood; it is https://… (http:// is for this machine alone)")]
+#[error("UPSTASH_REDIS_REST_URL is invalid; use https://… (http:// only for this machine)")]
 pub struct InvalidUrl;
 
 #[derive(Deserialize)]
-struct Answer {
+struct Body {
     result: Option<Json>,
     error: Option<String>,
 }
 
-/// Why a command was not done.
-enum Fault {
-    /// The script is not there: it has to be sent whole.
+/// Why a command failed.
+enum CommandError {
+    /// The server has not loaded the script, so its source has to be sent.
     NoScript,
-    /// It may work in a moment.
-    Passing(String),
-    /// It won't work.
-    Lasting(String),
+    /// A retry may succeed.
+    Transient(String),
+    /// A retry would fail too.
+    Permanent(String),
 }
 
 impl UpstashRunner {
-    /// A database by its REST address and token. Nothing is sent yet.
+    /// Opens a database by its REST address and token, without sending a request.
     ///
     /// # Errors
-    /// When the address is none, or is `http:` and not of this machine.
+    /// When the address is invalid, or is `http:` and not of this machine.
     pub fn open(url: &str, token: &str) -> Result<Self, InvalidUrl> {
         let url = address(url)?;
         prepare_tls();
@@ -70,43 +72,43 @@ impl UpstashRunner {
         Ok(Self { client, url, token: token.to_owned() })
     }
 
-    /// Whether [`UpstashRunner::open`] takes the address.
+    /// Checks an address for [`UpstashRunner::open`].
     ///
     /// # Errors
-    /// When the address is none, or is `http:` and not of this machine.
+    /// When the address is invalid, or is `http:` and not of this machine.
     pub fn check(url: &str) -> Result<(), InvalidUrl> {
         address(url).map(drop)
     }
 
-    /// Sends a command, again if the service is busy or failing. Commands of the store are idempotent.
-    async fn send(&self, command: &Json) -> Result<Value, Fault> {
-        let mut tried = 0;
+    /// Sends a command, with retries while the service is busy or failing. All commands are idempotent.
+    async fn send(&self, command: &Json) -> Result<Value, CommandError> {
+        let mut attempts = 0;
         loop {
-            tried += 1;
+            attempts += 1;
             match self.send_once(command).await {
-                Err(Fault::Passing(_)) if tried < TRIES => {
+                Err(CommandError::Transient(_)) if attempts < MAX_ATTEMPTS => {
                     let jitter = 0.5 + f64::from(Uuid::new_v4().as_bytes()[0]) / 255.0;
-                    sleep(PAUSE.mul_f64(f64::from(tried) * jitter)).await;
+                    sleep(RETRY_PAUSE.mul_f64(f64::from(attempts) * jitter)).await;
                 }
-                answer => return answer,
+                result => return result,
             }
         }
     }
 
-    async fn send_once(&self, command: &Json) -> Result<Value, Fault> {
+    async fn send_once(&self, command: &Json) -> Result<Value, CommandError> {
         let request = self.client.post(self.url.clone()).bearer_auth(&self.token).json(command);
-        // Without the address: it is a part of what has to be kept secret.
-        let passing = |error: reqwest::Error| Fault::Passing(error.without_url().to_string());
-        let response = request.send().await.map_err(passing)?;
+        // The message must not contain the address, which is secret.
+        let transient = |error: reqwest::Error| CommandError::Transient(error.without_url().to_string());
+        let response = request.send().await.map_err(transient)?;
         let status = response.status();
         if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
-            return Err(Fault::Passing(format!("status {status}")));
+            return Err(CommandError::Transient(format!("status {status}")));
         }
-        let answer: Answer = response.json().await.map_err(passing)?;
-        match answer {
-            Answer { error: Some(error), .. } if error.contains("NOSCRIPT") => Err(Fault::NoScript),
-            Answer { error: Some(error), .. } => Err(Fault::Lasting(error)),
-            Answer { result, .. } => Ok(to_value(result.unwrap_or(Json::Null))),
+        let body: Body = response.json().await.map_err(transient)?;
+        match body {
+            Body { error: Some(error), .. } if error.contains("NOSCRIPT") => Err(CommandError::NoScript),
+            Body { error: Some(error), .. } => Err(CommandError::Permanent(error)),
+            Body { result, .. } => Ok(to_value(result.unwrap_or(Json::Null))),
         }
     }
 }
@@ -114,7 +116,7 @@ impl UpstashRunner {
 #[async_trait]
 impl Runner for UpstashRunner {
     fn script(&self, source: &'static str) -> Script {
-        Script::new(format!("{TO_BYTES}{source}"))
+        Script::new(format!("{DECODE_HEX}{source}"))
     }
 
     async fn run(&self, script: &Script, keys: &[Vec<u8>], args: &[Vec<u8>]) -> Result<Value, StoreError> {
@@ -124,11 +126,11 @@ impl Runner for UpstashRunner {
             Json::Array(words)
         };
         let by_hash = command("EVALSHA", script.hash());
-        let answer = match self.send(&by_hash).await {
-            Err(Fault::NoScript) => self.send(&command("EVAL", script.source())).await,
-            answer => answer,
+        let result = match self.send(&by_hash).await {
+            Err(CommandError::NoScript) => self.send(&command("EVAL", script.source())).await,
+            result => result,
         };
-        Ok(answer?)
+        Ok(result?)
     }
 
     fn takes_many_channels(&self) -> bool {
@@ -140,7 +142,7 @@ impl Runner for UpstashRunner {
     }
 
     async fn incarnation(&self) -> Result<Option<String>, StoreError> {
-        // It can't be told, and asking would cost a command.
+        // The service provides no such identifier, and a request would cost a command.
         Ok(None)
     }
 
@@ -149,23 +151,24 @@ impl Runner for UpstashRunner {
     }
 }
 
-impl From<Fault> for StoreError {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::NoScript => Self::unexpected(),
-            Fault::Passing(message) => Self::Unreachable(message),
-            Fault::Lasting(message) => Self::Refused(message),
+impl From<CommandError> for StoreError {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::NoScript => Self::unexpected(),
+            CommandError::Transient(message) => Self::Unreachable(message),
+            CommandError::Permanent(message) => Self::Refused(message),
         }
     }
 }
 
 fn address(url: &str) -> Result<Url, InvalidUrl> {
     let url = Url::parse(url).map_err(|_| InvalidUrl)?;
-    let is_here = url.host_str().is_some_and(|host| ["localhost", "127.0.0.1", "[::1]"].contains(&host));
-    let is_secret_on_its_way = url.scheme() == "https" || (url.scheme() == "http" && is_here);
-    if is_secret_on_its_way { Ok(url) } else { Err(InvalidUrl) }
+    let is_local = url.host_str().is_some_and(|host| ["localhost", "127.0.0.1", "[::1]"].contains(&host));
+    let is_safe = url.scheme() == "https" || (url.scheme() == "http" && is_local);
+    if is_safe { Ok(url) } else { Err(InvalidUrl) }
 }
 
+/// The text of an argument: UTF-8 as it is, other bytes as `hex:` and their digits.
 fn to_text(bytes: &[u8]) -> String {
     use std::fmt::Write;
     if let Ok(text) = str::from_utf8(bytes) {

@@ -1,69 +1,69 @@
-//! Whether a store answers, judged by the outcome of its calls.
+//! The availability of a store, from the outcome of its calls.
 //!
 //! Promises:
-//! - A failed write counts as an outage until a write succeeds or [`WRITE_FAILURE_COUNTS`] has passed, because reads can
+//! - A failed write counts as an outage until a write succeeds or [`WRITE_FAILURE_TTL`] has passed, because reads can
 //!   go on while a store refuses writes.
-//! - A store is asked only when no call has told lately, and by one caller at a time.
+//! - The store is pinged only if no recent call shows its availability, and by one caller at a time.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// How long a failed write counts if no other write follows. A node writes again within this time while anything is
-/// unwritten.
-const WRITE_FAILURE_COUNTS: Duration = Duration::from_secs(10);
+/// How long a failed write counts as an outage if no other write follows. A node with unwritten operations retries
+/// within this time.
+const WRITE_FAILURE_TTL: Duration = Duration::from_secs(10);
 
-/// What the last calls have shown.
+/// The outcome of the last calls.
 #[derive(Default)]
 pub struct Availability {
     outcomes: Mutex<Outcomes>,
-    /// Held while the store is asked for this alone.
-    asking: tokio::sync::Mutex<()>,
+    /// Held during a ping.
+    pinging: tokio::sync::Mutex<()>,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Outcomes {
-    /// The last call: when it ended, and whether it was answered.
+    /// The last call: when it ended, and whether the store responded.
     last: Option<(Instant, bool)>,
     write_failed: Option<Instant>,
 }
 
 impl Availability {
-    /// A call that reads has ended.
-    pub fn read(&self, is_answered: bool) {
-        self.outcomes.lock().last = Some((Instant::now(), is_answered));
+    /// Records the end of a read.
+    pub fn read(&self, has_responded: bool) {
+        self.outcomes.lock().last = Some((Instant::now(), has_responded));
     }
 
-    /// A call that writes has ended.
-    pub fn write(&self, is_answered: bool) {
+    /// Records the end of a write.
+    pub fn write(&self, has_responded: bool) {
         let now = Instant::now();
         let mut outcomes = self.outcomes.lock();
-        outcomes.last = Some((now, is_answered));
-        outcomes.write_failed = (!is_answered).then_some(now);
+        outcomes.last = Some((now, has_responded));
+        outcomes.write_failed = (!has_responded).then_some(now);
     }
 
-    /// Whether the store answers. An outcome that is older than `max_age` is replaced by asking, with `ask`.
-    pub async fn check(&self, max_age: Duration, ask: impl AsyncFnOnce() -> bool) -> bool {
+    /// Whether the store is available. If the last outcome is older than `max_age`, the store is checked with `ping`.
+    pub async fn check(&self, max_age: Duration, ping: impl AsyncFnOnce() -> bool) -> bool {
         if let Some(known) = self.known(max_age) {
             return known;
         }
-        let _asking = self.asking.lock().await;
-        // Somebody else may have asked meanwhile.
+        let _pinging = self.pinging.lock().await;
+        // Another caller may have pinged the store in the meantime.
         if let Some(known) = self.known(max_age) {
             return known;
         }
-        let is_answered = ask().await;
-        self.read(is_answered);
-        is_answered
+        let has_responded = ping().await;
+        self.read(has_responded);
+        has_responded
     }
 
     fn known(&self, max_age: Duration) -> Option<bool> {
         let Outcomes { last, write_failed } = *self.outcomes.lock();
-        if write_failed.is_some_and(|at| at.elapsed() < WRITE_FAILURE_COUNTS) {
+        if write_failed.is_some_and(|at| at.elapsed() < WRITE_FAILURE_TTL) {
             return Some(false);
         }
-        let (at, is_answered) = last?;
-        (at.elapsed() < max_age).then_some(is_answered)
+        let (at, has_responded) = last?;
+        (at.elapsed() < max_age).then_some(has_responded)
     }
 }
 
@@ -76,19 +76,19 @@ mod tests {
     const LONG: Duration = Duration::from_secs(3_600);
 
     #[tokio::test]
-    async fn calls_tell_and_nobody_is_asked() {
+    async fn recent_calls_show_the_availability_without_a_ping() {
         let availability = Availability::default();
-        let ask = async || panic!("a call has told");
+        let ping = async || panic!("the outcome of a call is known");
         availability.read(true);
-        assert!(availability.check(LONG, ask).await);
+        assert!(availability.check(LONG, ping).await);
         availability.read(false);
-        assert!(!availability.check(LONG, ask).await);
+        assert!(!availability.check(LONG, ping).await);
         availability.write(true);
-        assert!(availability.check(LONG, ask).await);
+        assert!(availability.check(LONG, ping).await);
     }
 
     #[tokio::test]
-    async fn a_store_that_refuses_writes_is_not_available_though_it_can_be_read() {
+    async fn a_store_that_refuses_writes_is_unavailable_even_if_reads_succeed() {
         let availability = Availability::default();
         availability.write(false);
         availability.read(true);
@@ -98,20 +98,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn many_callers_ask_once() {
-        let (availability, asked) = (Availability::default(), AtomicU32::new(0));
-        let ask = async || {
+    async fn concurrent_checks_cost_one_ping() {
+        let (availability, pings) = (Availability::default(), AtomicU32::new(0));
+        let ping = async || {
             tokio::task::yield_now().await;
-            asked.fetch_add(1, SeqCst);
+            pings.fetch_add(1, SeqCst);
             true
         };
-        let all = futures::future::join_all((0..100).map(|_| availability.check(LONG, ask))).await;
+        let all = futures::future::join_all((0..100).map(|_| availability.check(LONG, ping))).await;
         assert!(all.into_iter().all(|is_available| is_available));
-        assert_eq!(asked.load(SeqCst), 1);
+        assert_eq!(pings.load(SeqCst), 1);
     }
 
     #[tokio::test]
-    async fn what_was_long_ago_tells_nothing() {
+    async fn an_old_outcome_is_replaced_by_a_ping() {
         let availability = Availability::default();
         availability.read(true);
         assert!(!availability.check(Duration::ZERO, async || false).await);

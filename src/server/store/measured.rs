@@ -1,4 +1,4 @@
-//! A store whose calls are measured.
+//! A store wrapper that records metrics and availability.
 
 use std::{
     sync::Arc,
@@ -17,14 +17,14 @@ use crate::{
     server::metrics::Metrics,
 };
 
-/// How old the outcome of a call may be to answer whether the store is available. A store that is paid for by the command
-/// is pinged as seldom as nodes call the roll there.
+/// How long the outcome of a call shows whether the store is available. A store that charges for each command uses the
+/// pause between roll calls instead, so that it is pinged no more often.
 const OUTCOME_MAX_AGE: Duration = Duration::from_millis(50);
 
 /// How long a ping may take.
 const PING_LIMIT: Duration = Duration::from_millis(900);
 
-/// Another store, and what is told of it.
+/// A store with metrics and availability.
 pub struct Measured {
     store: Arc<dyn Store>,
     metrics: Metrics,
@@ -32,37 +32,37 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Measures a store.
+    /// Wraps a store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, metrics: Metrics) -> Self {
         Self { store, metrics, availability: Availability::default() }
     }
 
-    /// Waits for the answers of a call and measures it. Returns them, and whether the store has answered: a channel whose
-    /// keys are damaged is an answer.
+    /// Measures a call. Returns its results and whether the store has responded. A damaged channel, or one kept by a
+    /// later version, counts as a response.
     async fn timed<T>(
         &self,
         call: impl Future<Output = Vec<Result<T, StoreError>>>,
     ) -> (Vec<Result<T, StoreError>>, bool) {
         let began = Instant::now();
-        let answers = call.await;
-        let errors = answers.iter().filter(|answer| answer.is_err()).count();
+        let results = call.await;
+        let errors = results.iter().filter(|result| result.is_err()).count();
         self.metrics.store_call(began.elapsed(), errors);
-        let is_answer = |answer: &Result<T, StoreError>| {
-            matches!(answer, Ok(_) | Err(StoreError::Damaged | StoreError::Newer))
+        let is_response = |result: &Result<T, StoreError>| {
+            matches!(result, Ok(_) | Err(StoreError::Damaged | StoreError::Newer))
         };
-        let is_answered = answers.iter().all(is_answer);
-        (answers, is_answered)
+        let has_responded = results.iter().all(is_response);
+        (results, has_responded)
     }
 
-    /// The same for a call with one answer, which is not a matter of channels.
-    async fn noted<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        let answer = call.await;
-        if answer.is_err() {
+    /// Measures a call with a single result.
+    async fn recorded<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let result = call.await;
+        if result.is_err() {
             self.metrics.store_failed(1);
         }
-        self.availability.read(answer.is_ok());
-        answer
+        self.availability.read(result.is_ok());
+        result
     }
 }
 
@@ -72,23 +72,23 @@ impl Store for Measured {
         let ops = || batches.iter().flat_map(|batch| &batch.ops);
         let restored = ops().filter(|op| matches!(op.act, Act::Restore(_) | Act::Late(_))).count();
         self.metrics.store_write(ops().count(), restored);
-        let (written, is_answered) = self.timed(self.store.write(batches)).await;
-        self.availability.write(is_answered);
+        let (written, has_responded) = self.timed(self.store.write(batches)).await;
+        self.availability.write(has_responded);
         written
     }
 
     async fn counts(&self, channels: &[ChannelId]) -> Vec<Result<Reading, StoreError>> {
-        let (readings, is_answered) = self.timed(self.store.counts(channels)).await;
-        self.availability.read(is_answered);
+        let (readings, has_responded) = self.timed(self.store.counts(channels)).await;
+        self.availability.read(has_responded);
         readings
     }
 
     async fn live(&self) -> Result<Listed, StoreError> {
-        self.noted(self.store.live()).await
+        self.recorded(self.store.live()).await
     }
 
     async fn sweep(&self) -> Result<(), StoreError> {
-        self.noted(self.store.sweep()).await
+        self.recorded(self.store.sweep()).await
     }
 
     fn is_shared(&self) -> bool {
@@ -100,7 +100,7 @@ impl Store for Measured {
     }
 
     async fn attend(&self, attendance: &Attendance) -> Result<Option<RollCall>, StoreError> {
-        self.noted(self.store.attend(attendance)).await
+        self.recorded(self.store.attend(attendance)).await
     }
 
     fn roll_call_pause(&self) -> Duration {
@@ -108,13 +108,13 @@ impl Store for Measured {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.noted(self.store.ping()).await
+        self.recorded(self.store.ping()).await
     }
 
     async fn is_available(&self) -> bool {
         let max_age = OUTCOME_MAX_AGE.max(self.store.roll_call_pause());
-        let ask = async || timeout(PING_LIMIT, self.ping()).await.is_ok_and(|answer| answer.is_ok());
-        self.availability.check(max_age, ask).await
+        let ping = async || timeout(PING_LIMIT, self.ping()).await.is_ok_and(|result| result.is_ok());
+        self.availability.check(max_age, ping).await
     }
 
     async fn incarnation(&self) -> Result<Option<String>, StoreError> {

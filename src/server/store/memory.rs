@@ -1,4 +1,4 @@
-//! The embedded store: rosters in this process's memory. The default; nothing else is needed to run.
+//! The embedded store: rosters in the memory of this process. It is the default and needs no other service.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use crate::{
     server::clock::Clock,
 };
 
-/// How many viewers are dropped, at most, before others get at their channel.
+/// The most expired viewers that are removed while the channel is locked.
 const STEP: usize = 1_000;
 
-/// Leases of one process. They end with it: pages beat again within an interval.
+/// The leases of one process. They are lost when the process ends; pages beat again within a heartbeat interval.
 pub struct MemoryStore {
     rosters: DashMap<ChannelId, Roster>,
     clock: Arc<dyn Clock>,
@@ -22,7 +22,7 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// An empty store that runs by `clock`.
+    /// Creates an empty store that uses `clock`.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, rules: LeaseRules) -> Self {
         Self { rosters: DashMap::new(), clock, rules }
@@ -32,14 +32,14 @@ impl MemoryStore {
         self.rosters.iter().map(|entry| entry.key().clone()).collect()
     }
 
-    /// The count of a channel. What has expired is dropped before, in steps between which others get at the channel, and
-    /// the channel too if nothing is left of it.
+    /// The count of a channel. Expired viewers are removed first, in steps between which the channel is unlocked. An
+    /// empty channel is removed.
     fn read(&self, channel: &ChannelId) -> Reading {
         loop {
             let Some(mut roster) = self.rosters.get_mut(channel) else {
                 return Reading::certain(0, self.clock.now());
             };
-            // Read under the lock, so that a channel's readings are in the order of its writes.
+            // The time is read under the lock, so a channel's readings are in the order of its writes.
             let now = self.clock.now();
             if !roster.expire(now, STEP, &self.rules) {
                 continue;
@@ -86,7 +86,7 @@ impl Store for MemoryStore {
     async fn sweep(&self) -> Result<(), StoreError> {
         for channel in self.channels() {
             self.read(&channel);
-            // Others' work in between.
+            // Lets other tasks run between two channels.
             tokio::task::yield_now().await;
         }
         Ok(())

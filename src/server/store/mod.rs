@@ -1,12 +1,13 @@
-//! Where leases are kept.
+//! Stores of leases.
 //!
-//! What every store promises:
-//! - **Counting** is by [`crate::domain::roster`]: a session counts from its beat until the end of its lease by the
-//!   store's own clock, and a count is read off the leases. Nothing else, in particular no clean-up, changes a count.
-//! - **Atomicity**: the operations of one channel in one call happen in their order, and nothing comes between.
-//! - **Partial failure**: each channel of a call is answered by itself. An error says that the operations of that
-//!   channel may or may not have happened; as all are idempotent, the caller may send them again.
-//! - **Bounded waiting**: every call is answered within seconds, whatever happens to a server.
+//! Promises of every store:
+//! - **Counting** follows [`crate::domain::roster`]: a session counts from its beat until its lease expires by the
+//!   store's clock, and a count is computed from the leases. Cleanup never changes a count.
+//! - **Atomicity**: the operations of one channel in one call are applied in order, without other operations in
+//!   between.
+//! - **Partial failure**: each channel of a call has its own result. After an error the channel's operations may or may
+//!   not have been applied. All operations are idempotent, so the caller may send them again.
+//! - **Bounded waiting**: every call returns within seconds, whatever happens to a server.
 
 mod availability;
 mod measured;
@@ -27,23 +28,25 @@ pub use open::{Opened, open};
 
 pub use super::store_error::StoreError;
 
-/// A place that keeps leases. See the module for what it promises.
+/// A store of leases, with the promises of [this module](self).
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Does the operations of each channel, and answers each channel in the order given. A channel's operations in one
-    /// batch are [`MAX_OPS`] at most.
+    /// Applies the batches and returns a result for each, in the order given. A batch has at most [`MAX_OPS`]
+    /// operations.
     async fn write(&self, batches: &[Batch]) -> Vec<Result<Written, StoreError>>;
 
-    /// The counts of channels in the order given, in one round trip. Unknown channels have 0. Changes nothing.
+    /// The counts of channels in the order given, in one round trip. An unknown channel has the count 0 and is not
+    /// created.
     async fn counts(&self, channels: &[ChannelId]) -> Vec<Result<Reading, StoreError>>;
 
-    /// The channels that have viewers now. A part of the store that is away takes its own channels off the list alone.
+    /// The channels that have viewers now. If a part of the store is unavailable, only its channels are missing.
     async fn live(&self) -> Result<Listed, StoreError>;
 
-    /// Frees memory of what has expired, a bounded piece of work at a time.
+    /// Frees the memory of expired entries, in bounded steps.
     async fn sweep(&self) -> Result<(), StoreError>;
 
-    /// Whether it is outside of this process: others write to it too, and it can be away or lose what it had.
+    /// Whether the store is outside of this process. Other nodes then write to it too, and it can be unavailable or
+    /// lose data.
     fn is_shared(&self) -> bool {
         false
     }
@@ -53,47 +56,47 @@ pub trait Store: Send + Sync {
         true
     }
 
-    /// Tells the store that a node is there, and what it knows. `None` from a store that has one node.
+    /// Attends the roll call for a node. Returns `None` if the store has only one node.
     async fn attend(&self, _attendance: &Attendance) -> Result<Option<RollCall>, StoreError> {
         Ok(None)
     }
 
-    /// How long at least nodes should wait between two roll calls, where each costs money.
+    /// The shortest pause between two roll calls of a node, for stores that charge for each command.
     fn roll_call_pause(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// Asks for an answer and nothing else.
+    /// Checks that the store responds.
     ///
     /// # Errors
-    /// When there is none.
+    /// When the store does not respond.
     async fn ping(&self) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// Whether the store answers: by the outcome of its last calls, or by a ping.
+    /// Whether the store is available, by the outcome of recent calls or by a ping.
     async fn is_available(&self) -> bool {
         self.ping().await.is_ok()
     }
 
-    /// What changes when all data may have been lost, because servers were restarted or others took over; `None` if that
-    /// can't be told. (What a single channel has lost shows in [`Reading::mark`].)
+    /// An identifier that changes when servers were restarted or replaced, so that all data may have been lost. `None`
+    /// if the store can't provide one. The loss of a single channel shows in [`Reading::mark`].
     async fn incarnation(&self) -> Result<Option<String>, StoreError> {
         Ok(None)
     }
 }
 
-/// The most operations in a batch: a few milliseconds of a server's time, in which it does nothing else.
+/// The most operations in a batch. They block a server for a few milliseconds.
 pub const MAX_OPS: usize = 250;
 
-/// Splits items into runs that weigh `most` together; what weighs more by itself is a run of its own.
-pub(crate) fn split<T>(mut items: &[T], weight: impl Fn(&T) -> usize, most: usize) -> Vec<&[T]> {
+/// Splits items into runs with a total weight of at most `max_weight`. An item above the limit is a run of its own.
+pub(crate) fn split<T>(mut items: &[T], weight: impl Fn(&T) -> usize, max_weight: usize) -> Vec<&[T]> {
     let mut runs = Vec::new();
     while !items.is_empty() {
         let mut sum = 0;
         let fits = items.iter().take_while(|item| {
             sum += weight(item);
-            sum <= most
+            sum <= max_weight
         });
         let (run, rest) = items.split_at(fits.count().max(1));
         runs.push(run);
@@ -107,84 +110,85 @@ pub(crate) fn split<T>(mut items: &[T], weight: impl Fn(&T) -> usize, most: usiz
 pub struct Batch {
     /// The channel.
     pub channel: ChannelId,
-    /// What to do, in order.
+    /// The operations, in order.
     pub ops: SmallVec<[Op; 1]>,
 }
 
-/// What a [`Batch`] led to.
+/// The result of a [`Batch`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
-    /// For each operation, whether its session is counted after it.
+    /// For each operation, whether its session is counted after the operation.
     pub active: SmallVec<[bool; 1]>,
-    /// The channel's count after all of them.
+    /// The channel's count after all operations.
     pub reading: Reading,
 }
 
-/// A count and when it was true.
+/// A count and its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
-    /// Viewers with a live lease.
+    /// The number of viewers with a live lease.
     pub count: u32,
-    /// The instant it holds for.
+    /// The time of the count, by the store's clock.
     pub as_of: Timestamp,
-    /// Another one, or none, than before means that the store has lost what it had of the channel.
+    /// The mark of the channel. A changed or missing mark means that the channel was lost, unless it has expired.
     pub mark: Option<Mark>,
-    /// When a node last wrote something of the channel again that the store did not have; the epoch if none ever has.
-    /// The count may be incomplete until every node has looked after that (see [`RollCall`]).
+    /// When a node last replayed something that the store lacked; the Unix epoch if never. The count may be incomplete
+    /// until every node has checked its journal after this time (see [`RollCall`]).
     pub restored: Timestamp,
-    /// Which roll call the store holds, where every answer tells.
+    /// The roll call that the store holds. `None` from a store whose responses do not name it.
     pub epoch: Option<Epoch>,
 }
 
 impl Reading {
-    /// A reading of a store that can't lose anything.
+    /// A reading of a store that can't lose data.
     #[must_use]
     pub const fn certain(count: u32, as_of: Timestamp) -> Self {
         Self { count, as_of, mark: None, restored: Timestamp::from_millis(0), epoch: None }
     }
 }
 
-/// Names a roll call and the connection by which it is known. Another one means that the store may not be what it was.
+/// Identifies a roll call and the connection that read it. A changed epoch means that the store may have lost data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Epoch(pub u64);
 
-/// What a node says of itself at a roll call.
+/// What a node reports at a roll call.
 #[derive(Debug, Clone)]
 pub struct Attendance {
-    /// Its number, random.
+    /// The node's random number.
     pub node: u64,
-    /// For how long the others should expect it to be there without another word; zero: it goes.
+    /// How long the other nodes should wait for this node's next attendance. Zero: the node shuts down.
     pub expected_for: Duration,
-    /// Since when, by the store's clock, it knows that all it remembers is in the store. `None`: it remembers nothing.
+    /// The time since which the node knows that its whole journal is in the store, by the store's clock. `None`: the
+    /// journal is empty.
     pub sure_since: Option<Timestamp>,
-    /// The number of the roll call that it knows.
+    /// The number of the last roll call that the node knows.
     pub known: Option<u64>,
-    /// It has found that something was lost, or has written something again.
+    /// Whether the node has found a loss or replayed operations.
     pub has_found_loss: bool,
-    /// It can't write what it has accepted, since a later version keeps the channel. All counts may lack viewers until it
-    /// has gone, or can write again.
+    /// Whether the node can't write accepted operations, since a later version keeps a channel. All counts may lack
+    /// viewers until the node has shut down or can write again.
     pub is_locked_out: bool,
-    /// The other nodes that it knows of.
+    /// The other nodes that the node knows.
     pub peers: Vec<u64>,
 }
 
-/// The nodes over a store, and whether the store is being restored: by it every node knows whether others still have
-/// something to write again.
+/// The nodes of a store and the state of a recovery. It shows every node whether other nodes still have operations to
+/// replay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RollCall {
     /// The store's time.
     pub now: Timestamp,
-    /// Its number.
+    /// The random number of the roll call.
     pub number: u64,
-    /// Which roll call it is, by the connection that it came by.
+    /// The epoch: the number together with the connection that read it.
     pub epoch: Option<Epoch>,
-    /// When everything may have been lost; the epoch if never.
+    /// When all data may have been lost; the Unix epoch if never.
     pub lost: Timestamp,
-    /// When nodes were last asked to look whether all that they remember is there; the epoch if never.
+    /// When the nodes were last asked to check their journals against the store; the Unix epoch if never.
     pub asked: Timestamp,
-    /// Since when all nodes know that what they remember is in the store.
+    /// The time since which all nodes know that their journals are in the store.
     pub sure_since: Timestamp,
-    /// The nodes that are expected.
+    /// The nodes that are expected to attend.
     pub nodes: Vec<u64>,
 }
 
@@ -196,16 +200,16 @@ impl RollCall {
     }
 }
 
-/// A random number that a channel gets when it is made.
+/// A random number that a channel gets when it is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark(pub u64);
 
 /// The channels that have viewers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// In no order.
+    /// The channels, in no particular order.
     pub live: Vec<Live>,
-    /// Whether none is missing.
+    /// Whether the list is complete.
     pub is_whole: bool,
 }
 
@@ -214,11 +218,11 @@ pub struct Listed {
 pub struct Live {
     /// The channel.
     pub channel: ChannelId,
-    /// Its viewers; at least one.
+    /// The number of viewers, at least one.
     pub count: u32,
-    /// When that was true.
+    /// The time of the count, by the store's clock.
     pub as_of: Timestamp,
-    /// As in [`Reading`].
+    /// See [`Reading::restored`].
     pub restored: Timestamp,
 }
 

@@ -1,4 +1,4 @@
-//! Opens the store that the configuration names.
+//! Opens the configured store.
 
 use std::sync::Arc;
 
@@ -16,29 +16,29 @@ use crate::{
 pub struct Opened {
     /// The store.
     pub store: Arc<dyn Store>,
-    /// The way to Redis, if leases are kept there. Other data may be kept there as well.
+    /// The runner for Redis, if leases are kept there. Other data may use it too.
     pub runner: Option<Arc<dyn Runner>>,
 }
 
-/// Opens the store that the configuration names. It need not be reachable yet.
+/// Opens the configured store. The store need not be reachable yet.
 ///
 /// # Errors
 /// When an address is invalid.
 pub fn open(config: &Config, rules: LeaseRules, clock: Arc<dyn Clock>) -> Result<Opened, OpenError> {
-    let (kept, opened) = match &config.store {
+    let (kind, opened) = match &config.store {
         StoreConfig::Memory => {
-            ("in this process", Opened { store: Arc::new(MemoryStore::new(clock, rules)), runner: None })
+            ("memory", Opened { store: Arc::new(MemoryStore::new(clock, rules)), runner: None })
         }
-        StoreConfig::Redis(url) => ("in Redis", remote(RedisRunner::open(url)?, config, rules)),
+        StoreConfig::Redis(url) => ("redis", remote(RedisRunner::open(url)?, config, rules)),
         StoreConfig::Cluster(urls) => {
             let urls: Vec<&str> = urls.iter().map(|url| &**url).collect();
-            ("in a Redis Cluster", remote(ClusterRunner::open(&urls)?, config, rules))
+            ("redis cluster", remote(ClusterRunner::open(&urls)?, config, rules))
         }
         StoreConfig::Upstash { url, token } => {
-            ("at Upstash", remote(UpstashRunner::open(url, token)?, config, rules))
+            ("upstash", remote(UpstashRunner::open(url, token)?, config, rules))
         }
     };
-    tracing::info!("leases are kept {kept}");
+    tracing::info!(store = kind, "store configured");
     Ok(opened)
 }
 

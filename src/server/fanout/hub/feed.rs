@@ -1,4 +1,4 @@
-//! One watched channel: what its streams show, who waits for more, and when it has to be looked at next.
+//! The feed of one watched channel: its newest frame, the wakers of its streams, and its place in the schedule.
 
 use std::{sync::Arc, task::Waker, time::Duration};
 
@@ -16,136 +16,136 @@ use crate::{
     server::fanout::frame,
 };
 
-/// How long a channel that was written to while it was read is left alone before it is read again: one that is written to
-/// all the time is not read all the time.
-const AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// The pause before a channel that was written during a read is read again. It limits the reads of a channel with
+/// constant writes.
+const REREAD_PAUSE: Duration = Duration::from_millis(50);
 
-/// One watched channel. It is in the hub for exactly as long as it has streams.
+/// The feed of one watched channel. It is in the hub for exactly as long as it has streams.
 pub struct ChannelFeed {
     pub(super) channel: ChannelId,
-    number: u64,
+    id: u64,
     pub(super) state: Mutex<FeedState>,
 }
 
-/// What is known of it, and who waits.
+/// The state of a feed.
 pub(super) struct FeedState {
-    /// What the streams show.
+    /// The count that was last published.
     pub published: Option<Count>,
-    /// `published`, encoded once for all.
+    /// `published`, encoded once for all streams.
     pub frame: Bytes,
-    /// Counts the frames, so that a stream knows whether it has sent the newest. 0: there is none yet.
+    /// The number of the frame, by which a stream knows whether it has sent it. 0: no frame yet.
     pub version: u32,
-    /// Counts the ticks, likewise.
+    /// The number of ticks, for the same purpose.
     pub ticks: u32,
-    /// The last time that the store was done with being asked.
-    asked: Option<Instant>,
-    /// The last time that `published` changed.
-    changed: Option<Instant>,
-    /// The last time that anything was sent to all.
-    pub sent: Instant,
-    /// A write on this node may have made what is shown old.
+    /// When the last read ended.
+    last_read: Option<Instant>,
+    /// When `published` last changed.
+    last_change: Option<Instant>,
+    /// When a frame or tick was last sent.
+    pub last_sent: Instant,
+    /// Whether a write on this node may have changed the count since the start of the last read.
     pub was_written: bool,
-    /// The store is being asked; its answer may be from before a write that has been answered meanwhile.
+    /// Whether a read is in flight. Its result may be older than a write that has ended since.
     pub read_in_flight: bool,
-    /// It was written to while the store was asked.
-    is_overtaken: bool,
-    /// Its place in the schedule.
+    /// Whether the channel was written during the last read.
+    was_written_during_read: bool,
+    /// The place of the feed in the schedule.
     visit: Option<Visit>,
-    /// The streams, and for those that wait their wakers.
+    /// The streams, with the wakers of those that wait.
     pub streams: Slab<Option<Waker>>,
 }
 
 impl ChannelFeed {
-    /// A channel of which nothing is known. `number` is no other cell's.
-    pub(super) fn new(channel: ChannelId, number: u64) -> Self {
+    /// Creates the feed of a channel. `id` must be unique in the hub.
+    pub(super) fn new(channel: ChannelId, id: u64) -> Self {
         let state = FeedState {
             published: None,
             frame: Bytes::new(),
             version: 0,
             ticks: 0,
-            asked: None,
-            changed: None,
-            sent: Instant::now(),
+            last_read: None,
+            last_change: None,
+            last_sent: Instant::now(),
             was_written: false,
             read_in_flight: false,
-            is_overtaken: false,
+            was_written_during_read: false,
             visit: None,
             streams: Slab::new(),
         };
-        Self { channel, number, state: Mutex::new(state) }
+        Self { channel, id, state: Mutex::new(state) }
     }
 
-    /// Gives the cell the place in the schedule that its state asks for; none if nobody watches it any more.
-    pub(super) fn plan(
+    /// Updates the place of the feed in the schedule from its state. A feed without streams is removed.
+    pub(super) fn reschedule(
         self: &Arc<Self>,
         state: &mut FeedState,
         schedule: &Schedule,
         now: Instant,
         interval: Duration,
     ) {
-        let at = if state.streams.is_empty() { None } else { state.next(now, interval) };
-        let next = at.map(|at| (at, self.number));
+        let at = if state.streams.is_empty() { None } else { state.next_visit(now, interval) };
+        let next = at.map(|at| (at, self.id));
         schedule.set(state.visit, next, self);
         state.visit = next;
     }
 }
 
 impl FeedState {
-    /// When the store is to be asked, unless it is being asked: a while ago if it never was.
+    /// When the next read is due: `now` if the channel was never read, `None` while a read is in flight.
     fn read_at(&self, now: Instant, interval: Duration) -> Option<Instant> {
         if self.read_in_flight {
             return None;
         }
-        let (Some(asked), Some(changed)) = (self.asked, self.changed.or(self.asked)) else {
+        let (Some(read), Some(changed)) = (self.last_read, self.last_change.or(self.last_read)) else {
             return Some(now);
         };
-        let regular = asked + interval;
-        Some(match (self.was_written, self.is_overtaken) {
+        let regular = read + interval;
+        Some(match (self.was_written, self.was_written_during_read) {
             (false, _) => regular,
             (true, false) => regular.min(changed + interval),
-            (true, true) => regular.min((changed + interval).max(asked + AGAIN_AFTER)),
+            (true, true) => regular.min((changed + interval).max(read + REREAD_PAUSE)),
         })
     }
 
-    /// When the streams are to hear a tick, once they have heard anything.
+    /// When the next tick is due. `None` before the first frame.
     fn tick_at(&self) -> Option<Instant> {
-        (self.version > 0).then(|| self.sent + TICK_AFTER)
+        (self.version > 0).then(|| self.last_sent + TICK_AFTER)
     }
 
-    /// When there is something to do, as far as is known; `None` while the first answer is awaited.
-    fn next(&self, now: Instant, interval: Duration) -> Option<Instant> {
+    /// When the next read or tick is due. `None` during the first read.
+    fn next_visit(&self, now: Instant, interval: Duration) -> Option<Instant> {
         [self.read_at(now, interval), self.tick_at()].into_iter().flatten().min()
     }
 
-    /// Whether the store is to be asked now.
-    pub fn is_to_be_read(&self, now: Instant, interval: Duration) -> bool {
+    /// Whether a read is due.
+    pub fn is_read_due(&self, now: Instant, interval: Duration) -> bool {
         self.read_at(now, interval).is_some_and(|at| at <= now)
     }
 
-    /// Takes a tick if one is due.
+    /// Counts a tick if one is due, and returns whether it was.
     pub fn tick(&mut self, now: Instant) -> bool {
-        let due = self.tick_at().is_some_and(|at| at <= now);
-        if due {
+        let is_due = self.tick_at().is_some_and(|at| at <= now);
+        if is_due {
             self.ticks = self.ticks.wrapping_add(1);
-            self.sent = now;
+            self.last_sent = now;
         }
-        due
+        is_due
     }
 
-    /// The store is to be asked.
+    /// Records the start of a read.
     pub fn start_read(&mut self) {
         self.read_in_flight = true;
         self.was_written = false;
     }
 
-    /// The store has answered, or nobody waits for its answer any more.
+    /// Records the end of a read, with or without a result.
     pub fn end_read(&mut self, now: Instant) {
         self.read_in_flight = false;
-        self.asked = Some(now);
-        self.is_overtaken = self.was_written;
+        self.last_read = Some(now);
+        self.was_written_during_read = self.was_written;
     }
 
-    /// Takes in what was read. Whether it is news.
+    /// Publishes a count if it differs from the last one, and returns whether it does.
     pub fn set_published(&mut self, channel: &ChannelId, count: Count, now: Instant) -> bool {
         if self
             .published
@@ -156,13 +156,13 @@ impl FeedState {
         self.published = Some(count);
         self.frame = frame::count(&CountUpdate::new(channel.clone(), count));
         self.version = self.version.wrapping_add(1).max(1);
-        self.changed = Some(now);
-        self.sent = now;
+        self.last_change = Some(now);
+        self.last_sent = now;
         true
     }
 
-    /// Those who wait, taken out so that they are woken without any lock.
-    pub fn take_waiting(&mut self) -> Vec<Waker> {
+    /// Takes the wakers of waiting streams, so that the caller can wake them without a lock.
+    pub fn take_wakers(&mut self) -> Vec<Waker> {
         self.streams.iter_mut().filter_map(|(_, waker)| waker.take()).collect()
     }
 }

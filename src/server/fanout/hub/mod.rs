@@ -1,4 +1,4 @@
-//! The channels that someone watches, each with its newest frame and those who wait for the next.
+//! The hub: the watched channels, each with its newest frame and the wakers of its streams.
 
 mod feed;
 mod schedule;
@@ -24,40 +24,40 @@ use self::{
 use super::frame;
 use crate::domain::{ChannelId, Count};
 
-/// A stream gets a tick after this long without an event: proxies cut what is silent for 60 s or more, and a page takes
-/// a stream that is silent for 60 s for dead.
+/// How long after its last event a stream gets a tick. Proxies close connections that are silent for 60 s or more, and
+/// a page treats a stream that is silent for 60 s as dead.
 pub const TICK_AFTER: Duration = Duration::from_secs(25);
 
 /// All channels that are watched on this node.
 ///
-/// Locks are taken in this order: a shard of `feeds`, the state of a cell, the schedule. No waker is called under one.
+/// Lock order: a shard of `feeds`, the state of a feed, the schedule. No waker is called while a lock is held.
 pub struct Hub {
     feeds: DashMap<ChannelId, Arc<ChannelFeed>>,
     schedule: Schedule,
-    /// How many cells there have been.
-    numbers: AtomicU64,
-    /// One update per channel per this interval.
+    /// The id of the next feed.
+    next_id: AtomicU64,
+    /// The shortest time between two updates of a channel.
     interval: Duration,
-    /// Calls the reader to what can't wait for its next round.
+    /// Wakes the reader for channels that can't wait for its next round.
     due_now: Notify,
     closed: AtomicBool,
 }
 
 impl Hub {
-    /// A hub without streams that publishes a channel once per `interval`, at most.
+    /// Creates a hub without streams that publishes a channel at most once per `interval`.
     #[must_use]
     pub fn new(interval: Duration) -> Self {
         Self {
             feeds: DashMap::new(),
             schedule: Schedule::default(),
-            numbers: AtomicU64::new(0),
+            next_id: AtomicU64::new(0),
             interval,
             due_now: Notify::new(),
             closed: AtomicBool::new(false),
         }
     }
 
-    /// Starts watching channels. The first count of each comes as soon as it is known.
+    /// Subscribes to channels. The first count of each channel is sent as soon as it is known.
     #[must_use]
     pub fn subscribe(self: &Arc<Self>, channels: &[ChannelId]) -> Subscription {
         let watches = channels.iter().map(|channel| self.watch(channel)).collect();
@@ -65,88 +65,87 @@ impl Hub {
     }
 
     fn watch(&self, channel: &ChannelId) -> Watch {
-        // The entry's lock is held until the stream is in, so that the channel isn't dropped in between.
+        // The entry is locked until the stream is added, so that the channel can't be removed in between.
         let feed = self.feeds.entry(channel.clone()).or_insert_with(|| {
-            let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-            Arc::new(ChannelFeed::new(channel.clone(), number))
+            let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+            Arc::new(ChannelFeed::new(channel.clone(), id))
         });
         let mut state = feed.state.lock();
         let is_first = state.streams.is_empty();
         let key = state.streams.insert(None);
         if is_first {
-            self.plan(&feed, &mut state, Instant::now());
+            self.reschedule(&feed, &mut state, Instant::now());
             self.due_now.notify_one();
         }
         Watch { feed: Arc::clone(&feed), key, version: 0, ticks: 0 }
     }
 
-    /// Takes note of a count that a write on this node has given. If it may be news, the channel is read: at once if it
-    /// was quiet, else when its interval is over.
+    /// Records the count that a write on this node has returned. If the count may have changed, the channel is read: at
+    /// once after a quiet interval, otherwise at the end of its interval.
     ///
-    /// The count itself is not published: writes are answered in any order, and the reader alone keeps them straight.
+    /// The count itself is not published, because writes return in any order. Only the reader publishes, in order.
     pub fn notify_write(&self, channel: &ChannelId, count: u32) {
         let Some(feed) = self.feeds.get(channel) else { return };
         let mut state = feed.state.lock();
-        let news =
+        let may_be_news =
             state.read_in_flight || state.published.is_none_or(|published| published.value != Some(count));
-        if state.was_written || !news {
+        if state.was_written || !may_be_news {
             return;
         }
         state.was_written = true;
         let now = Instant::now();
-        self.plan(&feed, &mut state, now);
-        if state.is_to_be_read(now, self.interval) {
+        self.reschedule(&feed, &mut state, now);
+        if state.is_read_due(now, self.interval) {
             self.due_now.notify_one();
         }
     }
 
-    /// How many channels are watched.
+    /// The number of watched channels.
     #[must_use]
     pub fn watched(&self) -> usize {
         self.feeds.len()
     }
 
-    /// Whether anybody watches anything.
+    /// Whether no channel is watched.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.feeds.is_empty()
     }
 
-    /// Waits until there are channels that have to be read at once; [`Hub::round`] has them.
-    pub async fn called(&self) {
+    /// Waits until channels have to be read at once. [`Hub::round`] returns them.
+    pub async fn wait_until_due(&self) {
         self.due_now.notified().await;
     }
 
-    /// Looks at what is due by `now` and at nothing else: sends a tick to channels that have been silent for
-    /// [`TICK_AFTER`], and hands out those whose count is to be read. A channel is handed out once at a time.
+    /// Processes the channels that are due by `now`: sends a tick to channels that were silent for [`TICK_AFTER`], and
+    /// returns the channels whose count has to be read. A channel has at most one pending read.
     #[must_use]
-    pub fn round(self: &Arc<Self>, now: Instant) -> Vec<Ask> {
-        let (mut asks, mut waiting) = (Vec::new(), Vec::new());
+    pub fn round(self: &Arc<Self>, now: Instant) -> Vec<PendingRead> {
+        let (mut reads, mut wakers) = (Vec::new(), Vec::new());
         for feed in self.schedule.due(now) {
             let mut state = feed.state.lock();
             if state.tick(now) {
-                waiting.append(&mut state.take_waiting());
+                wakers.append(&mut state.take_wakers());
             }
-            let is_due = !state.streams.is_empty() && state.is_to_be_read(now, self.interval);
+            let is_due = !state.streams.is_empty() && state.is_read_due(now, self.interval);
             if is_due {
                 state.start_read();
             }
-            self.plan(&feed, &mut state, now);
+            self.reschedule(&feed, &mut state, now);
             drop(state);
             if is_due {
-                asks.push(Ask { hub: Arc::clone(self), feed, is_answered: false });
+                reads.push(PendingRead { hub: Arc::clone(self), feed, is_done: false });
             }
         }
-        waiting.into_iter().for_each(Waker::wake);
-        asks
+        wakers.into_iter().for_each(Waker::wake);
+        reads
     }
 
-    /// Ends every stream, now and from now on.
+    /// Ends all current and future streams.
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        let waiting: Vec<Waker> =
-            self.feeds.iter().flat_map(|feed| feed.state.lock().take_waiting()).collect();
-        waiting.into_iter().for_each(Waker::wake);
+        let wakers: Vec<Waker> = self.feeds.iter().flat_map(|feed| feed.state.lock().take_wakers()).collect();
+        wakers.into_iter().for_each(Waker::wake);
         self.due_now.notify_one();
     }
 
@@ -156,57 +155,57 @@ impl Hub {
         self.closed.load(Ordering::SeqCst)
     }
 
-    fn plan(&self, feed: &Arc<ChannelFeed>, state: &mut FeedState, now: Instant) {
-        feed.plan(state, &self.schedule, now, self.interval);
+    fn reschedule(&self, feed: &Arc<ChannelFeed>, state: &mut FeedState, now: Instant) {
+        feed.reschedule(state, &self.schedule, now, self.interval);
     }
 }
 
-/// A channel whose count is to be read. There is one of it at a time, so that readings are published in the order in
-/// which they were begun. Dropped without an answer, it has the channel read again after an interval.
+/// A channel whose count has to be read. A channel has at most one, so readings are published in the order in which
+/// they began. If it is dropped without a count, the channel is read again after an interval.
 #[must_use]
-pub struct Ask {
+pub struct PendingRead {
     hub: Arc<Hub>,
     feed: Arc<ChannelFeed>,
-    is_answered: bool,
+    is_done: bool,
 }
 
-impl Ask {
+impl PendingRead {
     /// The channel.
     #[must_use]
     pub fn channel(&self) -> &ChannelId {
         &self.feed.channel
     }
 
-    /// Takes in the count as it was read. Streams hear of it if it is news.
+    /// Publishes the count if it has changed.
     pub fn publish(mut self, count: Count, now: Instant) {
-        self.is_answered = true;
-        self.end(Some(count), now);
+        self.is_done = true;
+        self.finish(Some(count), now);
     }
 
-    fn end(&self, count: Option<Count>, now: Instant) {
+    fn finish(&self, count: Option<Count>, now: Instant) {
         let mut state = self.feed.state.lock();
         state.end_read(now);
         let is_news = count.is_some_and(|count| state.set_published(&self.feed.channel, count, now));
-        let waiting = if is_news { state.take_waiting() } else { Vec::new() };
-        self.hub.plan(&self.feed, &mut state, now);
+        let wakers = if is_news { state.take_wakers() } else { Vec::new() };
+        self.hub.reschedule(&self.feed, &mut state, now);
         drop(state);
-        waiting.into_iter().for_each(Waker::wake);
+        wakers.into_iter().for_each(Waker::wake);
     }
 }
 
-impl Drop for Ask {
+impl Drop for PendingRead {
     fn drop(&mut self) {
-        if !self.is_answered {
-            self.end(None, Instant::now());
+        if !self.is_done {
+            self.finish(None, Instant::now());
         }
     }
 }
 
-/// One stream's view of its channels. Dropping it, on whatever path, frees its place.
+/// The subscription of one stream. Dropping it unsubscribes.
 pub struct Subscription {
     hub: Arc<Hub>,
     watches: SmallVec<[Watch; 1]>,
-    /// When the channel spoke that has spoken last.
+    /// The time of the newest event that was sent.
     last_sent: Option<Instant>,
 }
 
@@ -226,20 +225,20 @@ impl Subscription {
             watch.ticks = state.ticks;
             if watch.version != state.version {
                 watch.version = state.version;
-                self.last_sent = self.last_sent.max(Some(state.sent));
+                self.last_sent = self.last_sent.max(Some(state.last_sent));
                 return Poll::Ready(Some(state.frame.clone()));
             }
-            // Where there are many channels, another may have spoken meanwhile.
-            if ticked && self.last_sent.is_none_or(|at| at + TICK_AFTER <= state.sent) {
-                self.last_sent = Some(state.sent);
+            // Another channel of the same stream may have sent an event in the meantime.
+            if ticked && self.last_sent.is_none_or(|at| at + TICK_AFTER <= state.last_sent) {
+                self.last_sent = Some(state.last_sent);
                 return Poll::Ready(Some(frame::tick()));
             }
             match &mut state.streams[watch.key] {
                 Some(waker) => waker.clone_from(cx.waker()),
-                none => *none = Some(cx.waker().clone()),
+                empty => *empty = Some(cx.waker().clone()),
             }
         }
-        // Looked at after the wakers are in place, so that a close in between is not missed.
+        // Checked after the wakers are set, so that a close in between is not missed.
         if self.hub.is_closed() { Poll::Ready(None) } else { Poll::Pending }
     }
 }
@@ -248,13 +247,13 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         let now = Instant::now();
         for Watch { feed, key, .. } in &self.watches {
-            // Under the shard's lock, as when it came: a channel is there if and only if it has streams.
+            // The shard is locked, as in `watch`: a channel is in the hub if and only if it has streams.
             self.hub.feeds.remove_if(&feed.channel, |_, _| {
                 let mut state = feed.state.lock();
                 state.streams.remove(*key);
                 let was_last = state.streams.is_empty();
                 if was_last {
-                    self.hub.plan(feed, &mut state, now);
+                    self.hub.reschedule(feed, &mut state, now);
                 }
                 was_last
             });

@@ -1,5 +1,5 @@
-//! When each watched channel is to be looked at next. It holds one entry per channel, so that it is never larger than
-//! the hub, and a round costs what is due in it and not what is watched.
+//! The schedule of the hub: when each feed is due next. It has at most one entry per feed, and a round visits only the
+//! feeds that are due.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -8,34 +8,34 @@ use tokio::time::Instant;
 
 use super::feed::ChannelFeed;
 
-/// The next visits of all cells. Its lock is taken last, under that of a cell.
+/// The next visits of all feeds. Its lock is taken last, after that of a feed.
 #[derive(Default)]
 pub struct Schedule(Mutex<BTreeMap<Visit, Arc<ChannelFeed>>>);
 
-/// When a cell is to be looked at, and the cell's number.
+/// When a feed is due, and its id.
 pub type Visit = (Instant, u64);
 
 impl Schedule {
-    /// Puts a cell's next visit in the place of the one before; without a next one it is in no place.
-    pub fn set(&self, before: Option<Visit>, next: Option<Visit>, feed: &Arc<ChannelFeed>) {
-        if before == next {
+    /// Replaces a feed's previous visit by its next visit. Without a next visit the feed is removed.
+    pub fn set(&self, previous: Option<Visit>, next: Option<Visit>, feed: &Arc<ChannelFeed>) {
+        if previous == next {
             return;
         }
         let mut visits = self.0.lock();
-        if let Some(before) = before {
-            visits.remove(&before);
+        if let Some(previous) = previous {
+            visits.remove(&previous);
         }
         if let Some(next) = next {
             visits.insert(next, Arc::clone(feed));
         }
     }
 
-    /// The cells that are to be looked at by now, which stay in their places until they are given new ones.
+    /// The feeds that are due by `now`. They stay in the schedule until they are rescheduled.
     pub fn due(&self, now: Instant) -> Vec<Arc<ChannelFeed>> {
         self.0.lock().range(..=(now, u64::MAX)).map(|(_, feed)| Arc::clone(feed)).collect()
     }
 
-    /// How many visits there are.
+    /// The number of visits.
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.0.lock().len()

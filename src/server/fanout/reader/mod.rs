@@ -1,4 +1,4 @@
-//! The one reader of a node: asks for the counts of watched channels and publishes them.
+//! The reader of a node: reads the counts of watched channels and publishes them.
 
 use std::{panic::resume_unwind, sync::Arc, time::Duration};
 
@@ -7,16 +7,16 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use super::{Counts, Hub, hub::Ask};
+use super::{Counts, Hub, hub::PendingRead};
 use crate::domain::ChannelId;
 
-/// The time between two looks at which channels are due. Those that become due in between are read in one call.
+/// The time between two rounds. Channels that become due in between are read in one call.
 const ROUND: Duration = Duration::from_millis(100);
 
-/// Reads and publishes until the hub is closed; rests while nobody watches. An answer that takes long keeps no other
-/// channel, and no tick, waiting: a channel is asked for once at a time, and the next round goes on without it.
+/// Reads and publishes until the hub is closed. Sleeps while no channel is watched. A slow read delays neither other
+/// channels nor ticks: later rounds go on without the channels that have a read in flight.
 ///
-/// A round that is due goes before everything else, and when it is due does not depend on what else wakes the reader.
+/// Rounds have priority over other events, and their interval does not restart when something else wakes the reader.
 pub async fn run(hub: Arc<Hub>, source: Arc<dyn Counts>) {
     let mut reads = JoinSet::new();
     let mut rounds = interval(ROUND);
@@ -25,17 +25,17 @@ pub async fn run(hub: Arc<Hub>, source: Arc<dyn Counts>) {
         tokio::select! {
             biased;
             _ = rounds.tick(), if !hub.is_idle() => {}
-            () = hub.called() => {}
+            () = hub.wait_until_due() => {}
             Some(read) = reads.join_next() => {
-                read.unwrap_or_else(pass_on);
+                read.unwrap_or_else(propagate_panic);
                 continue;
             }
         }
         while let Some(read) = reads.try_join_next() {
-            read.unwrap_or_else(pass_on);
+            read.unwrap_or_else(propagate_panic);
         }
         let due = hub.round(Instant::now());
-        // Where each channel is a call of its own, one that is slow must not hold up what the others have to say.
+        // If each channel is a call of its own, a slow call must not delay the results of others.
         let size = if source.takes_many_channels() { due.len() } else { 1 };
         let mut due = due.into_iter().peekable();
         while due.peek().is_some() {
@@ -44,17 +44,17 @@ pub async fn run(hub: Arc<Hub>, source: Arc<dyn Counts>) {
     }
 }
 
-async fn read(source: Arc<dyn Counts>, asks: Vec<Ask>) {
-    let channels: Vec<ChannelId> = asks.iter().map(|ask| ask.channel().clone()).collect();
+async fn read(source: Arc<dyn Counts>, pending: Vec<PendingRead>) {
+    let channels: Vec<ChannelId> = pending.iter().map(|read| read.channel().clone()).collect();
     let counts = source.counts(&channels).await;
     let now = Instant::now();
-    for (ask, count) in asks.into_iter().zip(counts) {
-        ask.publish(count, now);
+    for (read, count) in pending.into_iter().zip(counts) {
+        read.publish(count, now);
     }
 }
 
-/// A panic of a read is the reader's: whoever started it starts it anew.
-fn pass_on(error: JoinError) {
+/// Propagates the panic of a read to the reader, which its supervisor restarts.
+fn propagate_panic(error: JoinError) {
     if let Ok(panic) = error.try_into_panic() {
         resume_unwind(panic);
     }

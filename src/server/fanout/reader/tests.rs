@@ -1,4 +1,4 @@
-//! Time stands still here but for what the tests wait for: a reader that never comes to its rounds shows nothing.
+//! Tests of the reader with paused time, which advances only while a test waits.
 
 use std::{
     collections::HashMap,
@@ -20,20 +20,20 @@ use crate::{
 
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// What a change may take: an interval, and a round until that is seen, and another for one that fell into a read.
-const PROMISE: Duration = Duration::from_millis(2_200);
+/// The longest delay of a change: an interval and one round, and another round if the change happened during a read.
+const MAX_DELAY: Duration = Duration::from_millis(2_200);
 
 fn channel(name: &str) -> ChannelId {
     ChannelId::parse(name).unwrap()
 }
 
-/// Answers 7 for every channel, and for `slow` not before it is allowed to.
-struct Source {
+/// Returns 7 for every channel, but for `slow` only after a permit.
+struct SlowSource {
     slow: Semaphore,
 }
 
 #[async_trait]
-impl Counts for Source {
+impl Counts for SlowSource {
     async fn counts(&self, channels: &[ChannelId]) -> Vec<Count> {
         if channels.iter().any(|channel| channel.as_str() == "slow") {
             self.slow.acquire().await.unwrap().forget();
@@ -47,9 +47,9 @@ impl Counts for Source {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_channel_that_is_slow_to_read_keeps_no_other_waiting() {
+async fn a_slow_channel_delays_no_other() {
     let hub = Arc::new(Hub::new(Duration::from_secs(2)));
-    let source = Arc::new(Source { slow: Semaphore::new(0) });
+    let source = Arc::new(SlowSource { slow: Semaphore::new(0) });
     let reader = tokio::spawn(run(Arc::clone(&hub), Arc::clone(&source) as Arc<dyn Counts>));
     let channel = |name: &str| ChannelId::parse(name).unwrap();
     let mut slow = hub.subscribe(&[channel("slow")]);
@@ -65,15 +65,15 @@ async fn a_channel_that_is_slow_to_read_keeps_no_other_waiting() {
     reader.await.unwrap();
 }
 
-/// Counts that a test sets, and what was asked of them.
+/// A source whose counts a test sets, and which counts its calls.
 #[derive(Default)]
-struct Model {
+struct TestSource {
     counts: Mutex<HashMap<ChannelId, u32>>,
     calls: AtomicU32,
     panics: AtomicBool,
 }
 
-impl Model {
+impl TestSource {
     fn of(&self, channel: &ChannelId) -> u32 {
         self.counts.lock().get(channel).copied().unwrap_or_default()
     }
@@ -84,11 +84,11 @@ impl Model {
 }
 
 #[async_trait]
-impl Counts for Model {
+impl Counts for TestSource {
     async fn counts(&self, channels: &[ChannelId]) -> Vec<Count> {
         self.calls.fetch_add(1, SeqCst);
-        assert!(!self.panics.load(SeqCst), "as the test has asked for");
-        // What is read may be old when it arrives.
+        assert!(!self.panics.load(SeqCst), "requested by the test");
+        // Counts can be old when the call returns.
         let counts =
             channels.iter().map(|channel| Count::fresh(self.of(channel), Timestamp::default())).collect();
         sleep(Duration::from_millis(3)).await;
@@ -100,7 +100,7 @@ impl Counts for Model {
     }
 }
 
-/// A stream, and what a page would show of it.
+/// A page with a stream, and the counts that it shows.
 struct Page {
     stream: Subscription,
     watched: usize,
@@ -113,10 +113,10 @@ impl Page {
         Self { stream: hub.subscribe(channels), watched: channels.len(), shown: HashMap::new(), ticks: 0 }
     }
 
-    /// Takes in all that there is.
+    /// Reads all available frames.
     async fn read(&mut self) {
         while let std::task::Poll::Ready(frame) = poll!(poll_fn(|cx| self.stream.poll_frame(cx))) {
-            let frame = String::from_utf8(frame.expect("no end").to_vec()).unwrap();
+            let frame = String::from_utf8(frame.expect("the stream is open").to_vec()).unwrap();
             if frame.starts_with("event: tick") {
                 self.ticks += 1;
                 continue;
@@ -129,15 +129,15 @@ impl Page {
     }
 }
 
-fn start() -> (Arc<Hub>, Arc<Model>, tokio::task::JoinHandle<()>) {
-    let (hub, model) = (Arc::new(Hub::new(INTERVAL)), Arc::new(Model::default()));
-    let reader = tokio::spawn(run(Arc::clone(&hub), Arc::clone(&model) as Arc<dyn Counts>));
-    (hub, model, reader)
+fn start() -> (Arc<Hub>, Arc<TestSource>, tokio::task::JoinHandle<()>) {
+    let (hub, source) = (Arc::new(Hub::new(INTERVAL)), Arc::new(TestSource::default()));
+    let reader = tokio::spawn(run(Arc::clone(&hub), Arc::clone(&source) as Arc<dyn Counts>));
+    (hub, source, reader)
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_keeps_its_rhythm_while_channels_come_and_go() {
-    let (hub, model, _reader) = start();
+async fn reads_and_ticks_stay_on_time_while_channels_come_and_go() {
+    let (hub, source, _reader) = start();
     let ana = channel("ana");
     let mut page = Page::open(&hub, std::slice::from_ref(&ana));
     let mut number = 0;
@@ -152,35 +152,35 @@ async fn it_keeps_its_rhythm_while_channels_come_and_go() {
         }
     };
     for count in [10, 0, 7, 8] {
-        // As when other nodes write, or leases end: nothing here says so.
-        model.set(&ana, count);
-        churn(PROMISE, &mut page).await;
+        // A change without a write on this node, as after writes of other nodes or expired leases.
+        source.set(&ana, count);
+        churn(MAX_DELAY, &mut page).await;
         assert_eq!(page.shown["ana"], u64::from(count));
     }
     churn(TICK_AFTER + INTERVAL, &mut page).await;
     assert_eq!(page.ticks, 1);
     assert!(number > 4_000);
-    let calls = model.calls.load(SeqCst);
+    let calls = source.calls.load(SeqCst);
     assert!(calls <= number + 1_000, "{calls} calls for {number} new channels");
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_goes_on_after_a_panic() {
-    let (hub, model, reader) = start();
+async fn a_restarted_reader_continues_after_a_panic() {
+    let (hub, source, reader) = start();
     let ana = channel("ana");
     let mut page = Page::open(&hub, std::slice::from_ref(&ana));
     sleep(INTERVAL).await;
-    model.panics.store(true, SeqCst);
-    assert!(reader.await.unwrap_err().is_panic(), "whoever has started it is told");
-    model.panics.store(false, SeqCst);
-    model.set(&ana, 5);
-    tokio::spawn(run(Arc::clone(&hub), Arc::clone(&model) as Arc<dyn Counts>));
-    sleep(PROMISE).await;
+    source.panics.store(true, SeqCst);
+    assert!(reader.await.unwrap_err().is_panic(), "the panic reaches the supervisor");
+    source.panics.store(false, SeqCst);
+    source.set(&ana, 5);
+    tokio::spawn(run(Arc::clone(&hub), Arc::clone(&source) as Arc<dyn Counts>));
+    sleep(MAX_DELAY).await;
     page.read().await;
     assert_eq!(page.shown["ana"], 5);
 }
 
-/// A plain generator, so that a seed is a history.
+/// A xorshift generator. A seed determines the whole test run.
 struct Random(u64);
 
 impl Random {
@@ -193,10 +193,10 @@ impl Random {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_happens_every_page_comes_to_show_what_is_true() {
+async fn every_page_shows_the_true_counts_after_random_events() {
     for seed in 1..=20 {
         println!("seed {seed}");
-        let (hub, model, _reader) = start();
+        let (hub, source, _reader) = start();
         let mut random = Random(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed));
         let channels: Vec<_> = (0..12).map(|n| channel(&format!("c{n}"))).collect();
         let mut pages: Vec<Page> = Vec::new();
@@ -212,21 +212,21 @@ async fn whatever_happens_every_page_comes_to_show_what_is_true() {
                     let nth = random.below(pages.len() as u64);
                     pages.swap_remove(usize::try_from(nth).unwrap());
                 }
-                6 => model.set(one, u32::try_from(random.below(5)).unwrap()),
+                6 => source.set(one, u32::try_from(random.below(5)).unwrap()),
                 7 | 8 => {
-                    // A write on this node; what it has given may be old when it is told.
+                    // A write on this node. The count that it reports may be old.
                     let count = u32::try_from(random.below(5)).unwrap();
-                    model.set(one, count);
+                    source.set(one, count);
                     hub.notify_write(one, if random.below(4) == 0 { count / 2 } else { count });
                 }
                 _ => sleep(Duration::from_millis(random.below(150))).await,
             }
         }
-        sleep(PROMISE).await;
+        sleep(MAX_DELAY).await;
         for page in &mut pages {
             page.read().await;
             for (name, shown) in &page.shown {
-                assert_eq!(*shown, u64::from(model.of(&channel(name))), "{name}, seed {seed}");
+                assert_eq!(*shown, u64::from(source.of(&channel(name))), "{name}, seed {seed}");
             }
             assert_eq!(page.shown.len(), page.watched);
         }

@@ -1,3 +1,4 @@
--- KEYS[1] the set of a channel's followers
--- answers how many there are
+-- Returns the number of followers of a channel.
+--
+-- KEYS  1  the set of the channel's followers
 return redis.call('SCARD', KEYS[1])

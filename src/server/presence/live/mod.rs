@@ -1,12 +1,12 @@
-//! The channels that are live now, from one listing of the store per update interval, however many callers ask.
+//! The list of live channels, from one listing of the store per update interval for any number of requests.
 //!
 //! Promises:
-//! - One listing is under way at a time, and [`READS`] are begun per interval at most: one, unless it fails or finds nothing.
-//!   A listing goes on when the caller that began it goes away.
-//! - What this node writes is in the list at once. What other nodes write is in it within an interval.
-//! - A list that may lack viewers is given as stale: a part of the store is away, or nodes are writing again what was lost.
-//! - While the store can't tell at all, or takes longer than [`WAIT`], the last list is given as stale for up to
-//!   [`STALE_FOR`]; then the error. An empty list can't be marked as stale, so the error takes its place at once.
+//! - At most one listing is in flight, and at most [`MAX_LISTINGS`] start per interval. A listing that succeeds and is
+//!   not empty is the only one of its interval. It continues if the request that started it is canceled.
+//! - Writes of this node are in the list at once. Writes of other nodes are in the list within an interval.
+//! - A list that may lack viewers is stale: a part of the store is unavailable, or nodes are replaying a loss.
+//! - While a listing fails or takes longer than [`WAIT_LIMIT`], the last list is returned as stale for up to
+//!   [`STALE_FOR`], then the error. An empty list can't be marked as stale, so the error is returned instead.
 
 use std::{
     cmp::Reverse,
@@ -30,26 +30,26 @@ use crate::{
     server::store::{Listed, StoreError},
 };
 
-/// The most listings in an interval.
-const READS: u32 = 4;
+/// The most listings that start in an interval.
+const MAX_LISTINGS: u32 = 4;
 
-/// How long a listing is waited for.
-const WAIT: Duration = Duration::from_secs(1);
+/// How long a request waits for a listing.
+const WAIT_LIMIT: Duration = Duration::from_secs(1);
 
-/// How long a listing may take.
-const LONGEST: Duration = Duration::from_secs(10);
+/// How long a listing may take before it fails.
+const LISTING_LIMIT: Duration = Duration::from_secs(10);
 
-/// Lists what is live.
+/// A source of live channels.
 #[async_trait]
 pub trait Source: Send + Sync {
-    /// What is live now.
+    /// Lists the channels that are live now.
     ///
     /// # Errors
-    /// When nothing of it can be told.
+    /// When no part of the list is available.
     async fn list(&self) -> Result<Listed, StoreError>;
 }
 
-/// The live channels of a node. Cloning is cheap.
+/// The list of live channels of a node. Cloning is cheap.
 #[derive(Clone)]
 pub struct LiveList(Arc<Inner>);
 
@@ -59,44 +59,44 @@ struct Inner {
     state: RwLock<State>,
 }
 
-/// A listing that is under way: when it began, and its end.
-type Reading = (Instant, Shared<BoxFuture<'static, ()>>);
+/// A listing in flight: when it began, and its completion.
+type InFlight = (Instant, Shared<BoxFuture<'static, ()>>);
 
 #[derive(Default)]
 struct State {
-    /// The last listing that succeeded, with what this node has written since.
+    /// The last listing that succeeded, updated by the writes of this node since.
     last: Option<Listing>,
     /// The error of the last listing, if it failed.
     error: Option<StoreError>,
-    reading: Option<Reading>,
-    /// When the first listing of this interval began, and how many there were.
-    period: Option<(Instant, u32)>,
-    /// What this node has written while the listing was under way: it may not be in it.
+    in_flight: Option<InFlight>,
+    /// When the first listing of this interval began, and how many have started since.
+    window: Option<(Instant, u32)>,
+    /// The writes of this node during the listing in flight, which may lack them.
     written: HashMap<ChannelId, (u32, Timestamp)>,
 }
 
 /// Channels with their counts, ranked.
 struct Listing {
-    begun: Instant,
+    began: Instant,
     is_whole: bool,
-    /// When the store's counts were true.
+    /// The newest time of the counts, by the store's clock.
     as_of: Timestamp,
     counts: HashMap<ChannelId, (u32, Timestamp)>,
     ranked: BTreeSet<(Reverse<u32>, ChannelId)>,
 }
 
 impl LiveList {
-    /// Lists what is live by `source`, once per `interval`.
+    /// Creates the list of `source`, which is read once per `interval`.
     pub fn new(source: Arc<dyn Source>, interval: Duration) -> Self {
         Self(Arc::new(Inner { source, interval, state: RwLock::default() }))
     }
 
-    /// Takes note of a channel's count after a write by this node.
-    pub fn note(&self, channel: &ChannelId, count: u32, as_of: Timestamp) {
+    /// Records a channel's count after a write by this node.
+    pub fn record(&self, channel: &ChannelId, count: u32, as_of: Timestamp) {
         let is_known = {
             let state = self.0.state.read();
             let listed = state.last.as_ref().map(|last| last.count(channel));
-            state.reading.is_none() && listed.is_none_or(|listed| listed == count)
+            state.in_flight.is_none() && listed.is_none_or(|listed| listed == count)
         };
         if is_known {
             return;
@@ -105,24 +105,24 @@ impl LiveList {
         if let Some(last) = &mut state.last {
             last.put(channel, count, as_of);
         }
-        if state.reading.is_some() {
+        if state.in_flight.is_some() {
             state.written.insert(channel.clone(), (count, as_of));
         }
     }
 
-    /// The channels that have viewers, most viewers first, those with as many by name: `most` of them.
+    /// The first `limit` channels that have viewers, most viewers first, ties by name.
     ///
     /// # Errors
-    /// When the store can't tell, and could not lately.
-    pub async fn first(&self, most: usize) -> Result<Vec<CountUpdate>, StoreError> {
-        if let Some((begun, reading)) = self.reading() {
-            let _overdue = timeout_at(begun + WAIT, reading).await;
+    /// When the store can't list its channels and no recent list exists.
+    pub async fn first(&self, limit: usize) -> Result<Vec<CountUpdate>, StoreError> {
+        if let Some((began, listing)) = self.in_flight() {
+            let _overdue = timeout_at(began + WAIT_LIMIT, listing).await;
         }
-        self.0.state.read().first(most, self.0.interval, Instant::now())
+        self.0.state.read().first(limit, self.0.interval, Instant::now())
     }
 
-    /// The listing that is under way, or a new one if it is time for one.
-    fn reading(&self) -> Option<Reading> {
+    /// The listing in flight, or a new one if one is due.
+    fn in_flight(&self) -> Option<InFlight> {
         let now = Instant::now();
         if self.0.state.read().is_current(now, self.0.interval) {
             return None;
@@ -131,31 +131,32 @@ impl LiveList {
         if state.is_current(now, self.0.interval) {
             return None;
         }
-        if state.reading.is_none() {
+        if state.in_flight.is_none() {
             let interval = self.0.interval;
-            let (since, reads) =
-                state.period.filter(|(since, _)| now < *since + interval).unwrap_or((now, 0));
-            if reads >= READS {
+            let (since, listings) =
+                state.window.filter(|(since, _)| now < *since + interval).unwrap_or((now, 0));
+            if listings >= MAX_LISTINGS {
                 return None;
             }
-            state.period = Some((since, reads + 1));
-            // A task of its own, which goes on when the caller goes away.
-            let read = tokio::spawn(self.clone().read(now));
-            state.reading = Some((now, read.map(|_| ()).boxed().shared()));
+            state.window = Some((since, listings + 1));
+            // The listing runs in its own task, so it continues if the request is canceled.
+            let listing = tokio::spawn(self.clone().list(now));
+            state.in_flight = Some((now, listing.map(|_| ()).boxed().shared()));
         }
-        state.reading.clone()
+        state.in_flight.clone()
     }
 
-    async fn read(self, begun: Instant) {
-        let listed = match timeout(LONGEST, AssertUnwindSafe(self.0.source.list()).catch_unwind()).await {
-            Ok(Ok(listed)) => listed.map(|listed| Listing::new(begun, listed)),
+    async fn list(self, began: Instant) {
+        let listing = AssertUnwindSafe(self.0.source.list()).catch_unwind();
+        let listed = match timeout(LISTING_LIMIT, listing).await {
+            Ok(Ok(listed)) => listed.map(|listed| Listing::new(began, listed)),
             Ok(Err(_panicked)) => Err(StoreError::Refused("the store panicked".to_owned())),
-            Err(_elapsed) => Err(StoreError::Unreachable("the listing takes too long".to_owned())),
+            Err(_elapsed) => Err(timed_out()),
         };
         let mut state = self.0.state.write();
-        state.reading = None;
+        state.in_flight = None;
         let written = std::mem::take(&mut state.written);
-        let before = match listed {
+        let replaced = match listed {
             Ok(mut listing) => {
                 for (channel, (count, as_of)) in written {
                     listing.put(&channel, count, as_of);
@@ -168,25 +169,25 @@ impl LiveList {
                 None
             }
         };
-        // Freeing a long list takes time, so it is done after the lock.
+        // Freeing a long list takes time, so the lock is released first.
         drop(state);
-        drop(before);
+        drop(replaced);
     }
 }
 
 impl Listing {
-    fn new(begun: Instant, Listed { live, is_whole }: Listed) -> Self {
+    fn new(began: Instant, Listed { live, is_whole }: Listed) -> Self {
         let as_of = live.iter().map(|live| live.as_of).max().unwrap_or_default();
         let ranked = live.iter().map(|live| (Reverse(live.count), live.channel.clone())).collect();
         let counts = live.into_iter().map(|live| (live.channel, (live.count, live.as_of))).collect();
-        Self { begun, is_whole, as_of, counts, ranked }
+        Self { began, is_whole, as_of, counts, ranked }
     }
 
     fn count(&self, channel: &ChannelId) -> u32 {
         self.counts.get(channel).map_or(0, |(count, _)| *count)
     }
 
-    /// Sets a channel's count, unless a newer one is known.
+    /// Sets a channel's count, unless a newer count is known.
     fn put(&mut self, channel: &ChannelId, count: u32, as_of: Timestamp) {
         let known = self.counts.get(channel).copied();
         if known.map_or(self.as_of, |(_, known_at)| known_at) > as_of {
@@ -205,19 +206,18 @@ impl Listing {
 }
 
 impl State {
-    /// Whether the last listing still holds. One that is empty or partial is tried again.
+    /// Whether the last listing is recent enough. An empty or partial listing is always repeated.
     fn is_current(&self, now: Instant, interval: Duration) -> bool {
-        let holds = |last: &Listing| now < last.begun + interval && last.is_whole && !last.ranked.is_empty();
+        let holds = |last: &Listing| now < last.began + interval && last.is_whole && !last.ranked.is_empty();
         self.last.as_ref().is_some_and(holds) && self.error.is_none()
     }
 
-    fn first(&self, most: usize, interval: Duration, now: Instant) -> Result<Vec<CountUpdate>, StoreError> {
-        let no_answer = || StoreError::Unreachable("the listing takes too long".to_owned());
-        let error = || self.error.clone().unwrap_or_else(no_answer);
+    fn first(&self, limit: usize, interval: Duration, now: Instant) -> Result<Vec<CountUpdate>, StoreError> {
+        let error = || self.error.clone().unwrap_or_else(timed_out);
         let last = self.last.as_ref().ok_or_else(error)?;
-        let age = now.saturating_duration_since(last.begun);
-        let is_overdue = self.reading.as_ref().is_some_and(|(begun, _)| now >= *begun + WAIT);
-        let is_stale = self.error.is_some() || !last.is_whole || is_overdue || age >= interval + WAIT;
+        let age = now.saturating_duration_since(last.began);
+        let is_overdue = self.in_flight.as_ref().is_some_and(|(began, _)| now >= *began + WAIT_LIMIT);
+        let is_stale = self.error.is_some() || !last.is_whole || is_overdue || age >= interval + WAIT_LIMIT;
         if is_stale && (last.ranked.is_empty() || age >= STALE_FOR) {
             return Err(error());
         }
@@ -226,8 +226,12 @@ impl State {
             let count = Count { stale: is_stale, ..Count::fresh(*count, as_of) };
             CountUpdate::new(channel.clone(), count)
         };
-        Ok(last.ranked.iter().take(most).map(update).collect())
+        Ok(last.ranked.iter().take(limit).map(update).collect())
     }
+}
+
+fn timed_out() -> StoreError {
+    StoreError::Unreachable("the listing timed out".to_owned())
 }
 
 #[cfg(test)]

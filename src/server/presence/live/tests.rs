@@ -1,4 +1,4 @@
-//! Over a store that counts its listings, and that can be slow, broken or stuck.
+//! Tests of the live list over a source that counts its listings and can be partial, fail, hang or panic.
 
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
@@ -13,17 +13,17 @@ use crate::server::store::Live;
 const INTERVAL: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, PartialEq)]
-enum Mood {
-    Well,
+enum Behavior {
+    Normal,
     Partial,
-    Broken,
-    Stuck,
-    Panics,
+    Failing,
+    Hanging,
+    Panicking,
 }
 
 struct TestSource {
     channels: Mutex<Vec<(&'static str, u32)>>,
-    mood: Mutex<Mood>,
+    behavior: Mutex<Behavior>,
     listings: AtomicU32,
 }
 
@@ -31,7 +31,7 @@ impl TestSource {
     fn new(channels: &[(&'static str, u32)]) -> (Arc<Self>, LiveList) {
         let store = Arc::new(Self {
             channels: Mutex::new(channels.to_vec()),
-            mood: Mutex::new(Mood::Well),
+            behavior: Mutex::new(Behavior::Normal),
             listings: AtomicU32::new(0),
         });
         (Arc::clone(&store), LiveList::new(store, INTERVAL))
@@ -47,18 +47,18 @@ impl Source for TestSource {
     async fn list(&self) -> Result<Listed, StoreError> {
         self.listings.fetch_add(1, SeqCst);
         let channels = self.channels.lock().clone();
-        let mood = *self.mood.lock();
+        let behavior = *self.behavior.lock();
         sleep(Duration::from_millis(20)).await;
-        match mood {
-            Mood::Well | Mood::Partial => {}
-            Mood::Broken => return Err(StoreError::unexpected()),
-            Mood::Stuck => std::future::pending().await,
-            Mood::Panics => panic!("as the test has asked for"),
+        match behavior {
+            Behavior::Normal | Behavior::Partial => {}
+            Behavior::Failing => return Err(StoreError::unexpected()),
+            Behavior::Hanging => std::future::pending().await,
+            Behavior::Panicking => panic!("requested by the test"),
         }
         let never = Timestamp::default();
         let live = |(name, count)| Live { channel: channel(name), count, as_of: never, restored: never };
         let live = channels.into_iter().map(live).collect();
-        Ok(Listed { live, is_whole: mood != Mood::Partial })
+        Ok(Listed { live, is_whole: behavior != Behavior::Partial })
     }
 }
 
@@ -66,8 +66,8 @@ fn channel(name: &str) -> ChannelId {
     ChannelId::parse(name).unwrap()
 }
 
-/// What the list says: names in their order, and whether it is stale.
-async fn told(list: &LiveList) -> Result<(Vec<String>, bool), StoreError> {
+/// The list: names in order, and whether it is stale.
+async fn listed(list: &LiveList) -> Result<(Vec<String>, bool), StoreError> {
     let updates = list.first(100).await?;
     let is_stale = updates.iter().any(|update| update.stale);
     Ok((updates.iter().map(|update| update.channel_id.to_string()).collect(), is_stale))
@@ -78,20 +78,20 @@ fn fresh(names: &str) -> (Vec<String>, bool) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn however_many_ask_the_store_lists_once_per_interval() {
+async fn any_number_of_requests_cost_one_listing_per_interval() {
     let (store, list) = TestSource::new(&[("b", 1), ("a", 1), ("c", 5)]);
     for _ in 0..5 {
-        for answer in join_all((0..1_000).map(|_| told(&list))).await {
+        for answer in join_all((0..1_000).map(|_| listed(&list))).await {
             assert_eq!(answer.unwrap(), fresh("c,a,b"));
         }
-        told(&list).await.unwrap();
+        listed(&list).await.unwrap();
         assert_eq!(list.first(2).await.unwrap().len(), 2);
         assert_eq!(store.listings(), 1);
         advance(INTERVAL).await;
     }
 }
 
-/// As the store's clock shows it.
+/// A time of the store's clock.
 fn at(millis: u64) -> Timestamp {
     Timestamp::from_millis(millis)
 }
@@ -99,109 +99,109 @@ fn at(millis: u64) -> Timestamp {
 #[tokio::test(start_paused = true)]
 async fn writes_of_this_node_are_in_the_list_at_once_without_another_listing() {
     let (store, list) = TestSource::new(&[("a", 1)]);
-    assert_eq!(told(&list).await.unwrap(), fresh("a"));
-    list.note(&channel("b"), 1, at(10));
-    assert_eq!(told(&list).await.unwrap(), fresh("a,b"));
-    list.note(&channel("b"), 2, at(11));
-    assert_eq!(told(&list).await.unwrap(), fresh("b,a"));
-    list.note(&channel("a"), 0, at(12));
-    assert_eq!(told(&list).await.unwrap(), fresh("b"));
-    list.note(&channel("b"), 7, at(5));
+    assert_eq!(listed(&list).await.unwrap(), fresh("a"));
+    list.record(&channel("b"), 1, at(10));
+    assert_eq!(listed(&list).await.unwrap(), fresh("a,b"));
+    list.record(&channel("b"), 2, at(11));
+    assert_eq!(listed(&list).await.unwrap(), fresh("b,a"));
+    list.record(&channel("a"), 0, at(12));
+    assert_eq!(listed(&list).await.unwrap(), fresh("b"));
+    list.record(&channel("b"), 7, at(5));
     assert_eq!(list.first(1).await.unwrap()[0].count, Some(2), "an older count changes nothing");
     assert_eq!(store.listings(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn writes_while_a_listing_is_under_way_are_in_it() {
+async fn writes_during_a_listing_are_in_the_list() {
     let (store, list) = TestSource::new(&[("a", 1), ("b", 5)]);
     let written = async {
         sleep(Duration::from_millis(10)).await;
-        list.note(&channel("c"), 3, at(10));
-        list.note(&channel("b"), 0, at(11));
-        told(&list).await
+        list.record(&channel("c"), 3, at(10));
+        list.record(&channel("b"), 0, at(11));
+        listed(&list).await
     };
-    let (early, late) = tokio::join!(told(&list), written);
+    let (early, late) = tokio::join!(listed(&list), written);
     assert_eq!(early.unwrap(), fresh("c,a"));
     assert_eq!(late.unwrap(), fresh("c,a"));
     assert_eq!(store.listings(), 1);
     advance(INTERVAL).await;
-    assert_eq!(told(&list).await.unwrap(), fresh("b,a"), "what other nodes have written takes an interval");
+    assert_eq!(listed(&list).await.unwrap(), fresh("b,a"), "writes of other nodes appear after an interval");
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_crowd_of_new_channels_makes_it_list_more_often() {
+async fn new_channels_cause_no_extra_listings() {
     let (store, list) = TestSource::new(&[("a", 1)]);
     let end = Instant::now() + 10 * INTERVAL;
     while Instant::now() < end {
-        list.note(&channel("new"), 1, at(1));
-        told(&list).await.unwrap();
+        list.record(&channel("new"), 1, at(1));
+        listed(&list).await.unwrap();
         sleep(Duration::from_millis(5)).await;
     }
     assert!(store.listings() <= 11);
-    // Nor does a store that has nothing to list, or fails.
-    for mood in [Mood::Well, Mood::Broken] {
+    // Listings are limited too while the list is empty or the store fails.
+    for behavior in [Behavior::Normal, Behavior::Failing] {
         let (store, list) = TestSource::new(&[]);
-        *store.mood.lock() = mood;
+        *store.behavior.lock() = behavior;
         let end = Instant::now() + 10 * INTERVAL;
         while Instant::now() < end {
-            assert_eq!(told(&list).await.is_ok(), mood == Mood::Well);
+            assert_eq!(listed(&list).await.is_ok(), behavior == Behavior::Normal);
             sleep(Duration::from_millis(5)).await;
         }
-        assert!(store.listings() <= 11 * READS);
+        assert!(store.listings() <= 11 * MAX_LISTINGS);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_store_is_away_the_last_list_is_stale_and_then_unknown() {
-    for mood in [Mood::Broken, Mood::Stuck, Mood::Panics] {
+async fn during_an_outage_the_last_list_is_stale_and_then_unknown() {
+    for behavior in [Behavior::Failing, Behavior::Hanging, Behavior::Panicking] {
         let (store, list) = TestSource::new(&[("a", 1)]);
-        told(&list).await.unwrap();
-        *store.mood.lock() = mood;
+        listed(&list).await.unwrap();
+        *store.behavior.lock() = behavior;
         advance(INTERVAL).await;
         let started = Instant::now();
-        assert_eq!(told(&list).await.unwrap(), (vec!["a".to_owned()], true));
-        for answer in join_all((0..1_000).map(|_| told(&list))).await {
+        assert_eq!(listed(&list).await.unwrap(), (vec!["a".to_owned()], true));
+        for answer in join_all((0..1_000).map(|_| listed(&list))).await {
             assert_eq!(answer.unwrap(), (vec!["a".to_owned()], true));
         }
-        assert!(started.elapsed() <= 2 * WAIT, "and nobody waits for long");
+        assert!(started.elapsed() <= 2 * WAIT_LIMIT, "no request waits longer");
         advance(STALE_FOR).await;
-        assert!(told(&list).await.is_err());
-        *store.mood.lock() = Mood::Well;
-        sleep(LONGEST + INTERVAL).await;
-        assert_eq!(told(&list).await.unwrap(), fresh("a"));
+        assert!(listed(&list).await.is_err());
+        *store.behavior.lock() = Behavior::Normal;
+        sleep(LISTING_LIMIT + INTERVAL).await;
+        assert_eq!(listed(&list).await.unwrap(), fresh("a"));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_not_unknown() {
+async fn an_empty_list_is_an_error_during_an_outage() {
     let (store, list) = TestSource::new(&[]);
     assert_eq!(list.first(10).await.unwrap(), []);
-    *store.mood.lock() = Mood::Broken;
+    *store.behavior.lock() = Behavior::Failing;
     assert!(list.first(10).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_goes_away_takes_the_list_from_nobody() {
+async fn a_canceled_request_does_not_cancel_the_listing() {
     let (store, list) = TestSource::new(&[("a", 1)]);
-    let gone = timeout(Duration::from_millis(10), told(&list));
-    let (gone, stays) = tokio::join!(gone, told(&list));
-    assert!(gone.is_err());
-    assert_eq!(stays.unwrap(), fresh("a"));
+    let canceled = timeout(Duration::from_millis(10), listed(&list));
+    let (canceled, other) = tokio::join!(canceled, listed(&list));
+    assert!(canceled.is_err());
+    assert_eq!(other.unwrap(), fresh("a"));
     assert_eq!(store.listings(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_partial_list_is_stale_and_lasts_as_long_as_the_outage() {
     let (store, list) = TestSource::new(&[("a", 1)]);
-    *store.mood.lock() = Mood::Partial;
+    *store.behavior.lock() = Behavior::Partial;
     for _ in 0..100 {
-        assert_eq!(told(&list).await.unwrap(), (vec!["a".to_owned()], true));
+        assert_eq!(listed(&list).await.unwrap(), (vec!["a".to_owned()], true));
         sleep(INTERVAL).await;
     }
     *store.channels.lock() = Vec::new();
     sleep(INTERVAL).await;
-    assert!(told(&list).await.is_err(), "an empty list that may be incomplete is unknown");
-    *store.mood.lock() = Mood::Well;
+    assert!(listed(&list).await.is_err(), "an empty list that may be incomplete is unknown");
+    *store.behavior.lock() = Behavior::Normal;
     sleep(INTERVAL).await;
-    assert_eq!(told(&list).await.unwrap(), (Vec::new(), false));
+    assert_eq!(listed(&list).await.unwrap(), (Vec::new(), false));
 }

@@ -1,13 +1,14 @@
-//! A connection that is always being kept: made again for as long as it takes, with growing, jittered pauses.
+//! A client that reconnects until it succeeds, with exponential backoff and jitter.
 //!
 //! Promises:
-//! - Every call is answered within [`CALL_LIMIT`] and a little, whatever the server does.
-//! - While there is no connection, calls fail at once, but for the first moment after it was lost ([`MEND_WAIT`]): then
-//!   they wait for the new one, so that a server which only closed an idle connection is not noticed.
-//! - Slow is not dead: a call that is late fails alone. Whether the connection still lives, a PING on it tells, one at a
-//!   time; only a connection that does not answer it within [`PROBE_LIMIT`] is replaced.
-//! - At most [`MOST_CALLS`] calls wait for their answers; more are refused at once.
-//! - A call whose connection broke is tried once more. All calls of the store are idempotent.
+//! - A call waits at most [`CALL_LIMIT`] for its response, at most [`RECONNECT_WAIT`] for a connection, and is sent at
+//!   most twice.
+//! - Without a connection calls fail at once, except within [`RECONNECT_WAIT`] after the connection was lost. In that
+//!   time they wait for the new connection, so a server that closes idle connections causes no errors.
+//! - A call that times out fails alone. A PING then checks the connection, one at a time. Only a connection that does
+//!   not respond to the PING within [`PROBE_LIMIT`] is replaced.
+//! - At most [`MAX_CALLS`] calls wait for a response. Further calls fail at once.
+//! - A call is retried once if its connection breaks. All calls are idempotent.
 
 use std::{
     future::Future,
@@ -29,48 +30,48 @@ use uuid::Uuid;
 
 use crate::server::store_error::StoreError;
 
-/// How long a call may take.
+/// How long a call waits for its response.
 pub const CALL_LIMIT: Duration = Duration::from_secs(1);
 
-/// How long a connection may take to answer a PING once a call on it was late.
+/// How long a connection may take to respond to the PING after a timeout.
 const PROBE_LIMIT: Duration = Duration::from_secs(3);
 
-/// The most calls that wait for their answers.
-const MOST_CALLS: usize = 2_048;
+/// The most calls that wait for a response.
+const MAX_CALLS: usize = 2_048;
 
-/// How long making a connection may take.
+/// How long an attempt to connect may take.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 
-/// How long a call waits for a connection that was lost just now.
-const MEND_WAIT: Duration = Duration::from_millis(500);
+/// How long after the loss of a connection calls wait for a new one.
+const RECONNECT_WAIT: Duration = Duration::from_millis(500);
 
-/// The pauses between attempts to connect: the first, and the longest.
+/// The first and the longest pause between attempts to connect.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// The pause before a damaged connection is replaced.
-const RENEW_PAUSE: Duration = Duration::from_millis(500);
+/// The pause before a degraded connection is replaced.
+const REPLACE_PAUSE: Duration = Duration::from_millis(500);
 
-/// How often a server that stays away is mentioned in the log.
-const REMIND_EVERY: Duration = Duration::from_secs(30);
+/// The interval between log lines while a server is unreachable.
+const LOG_INTERVAL: Duration = Duration::from_secs(30);
 
-type Connecting<C> = Pin<Box<dyn Future<Output = RedisResult<C>> + Send>>;
+type ConnectFuture<C> = Pin<Box<dyn Future<Output = RedisResult<C>> + Send>>;
 
-/// What an error says of the connection that it came by.
+/// The health of a connection after an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Damage {
-    /// Nothing.
-    None,
-    /// A new one should take its place; until that is there, it still serves in part.
-    Renew,
-    /// It is no good any more.
+pub enum ConnectionHealth {
+    /// The connection is not affected.
+    Good,
+    /// A new connection should replace it. Until then it can still reach a part of the servers.
+    Degraded,
+    /// The connection can't be used any more.
     Broken,
 }
 
-/// Why a command was not done.
+/// Why a call failed.
 pub enum CallError {
-    /// The server does not have the script: it has to be sent whole.
+    /// The server has not loaded the script, so its source has to be sent.
     NoScript,
-    /// Anything else.
+    /// Any other failure.
     Failed(StoreError),
 }
 
@@ -83,108 +84,112 @@ impl From<CallError> for StoreError {
     }
 }
 
-/// A kept connection.
+/// A client with one connection, which a background task replaces when it breaks.
 pub struct ReconnectingClient<C> {
     shared: Arc<Shared<C>>,
-    keeper: JoinHandle<()>,
-    damage: fn(&RedisError) -> Damage,
+    task: JoinHandle<()>,
+    health_after: fn(&RedisError) -> ConnectionHealth,
 }
 
 struct Shared<C> {
-    /// The connection, numbered so that one is not taken for a later one; or since when there is none.
     state: watch::Sender<State<C>>,
-    lost: Notify,
-    /// Places for calls that wait.
-    places: Semaphore,
-    /// A PING is under way.
+    /// Notified when the connection has to be replaced.
+    replace: Notify,
+    /// A permit for each waiting call.
+    permits: Semaphore,
+    /// Whether a PING is in flight.
     is_probing: AtomicBool,
 }
 
 #[derive(Clone)]
 enum State<C> {
+    /// The connection and its number, which distinguishes it from later connections.
     Up(u64, C),
+    /// No connection since this time.
     Down(Instant),
 }
 
-/// Tells a [`ReconnectingClient`] that its connection has ended, before a call finds out.
+/// Reports a disconnection to a [`ReconnectingClient`] before a call fails.
 #[derive(Clone, Default)]
-pub struct Hangup(Arc<Notify>);
+pub struct DisconnectNotifier(Arc<Notify>);
 
-impl Hangup {
-    /// The connection has ended.
-    pub fn tell(&self) {
+impl DisconnectNotifier {
+    /// Reports that the connection has ended.
+    pub fn notify(&self) {
         self.0.notify_one();
     }
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> ReconnectingClient<C> {
-    /// Starts connecting, and goes on until it is dropped. `name` is for the log.
-    /// `damage` tells what an error says of the connection.
-    pub fn keep(
+    /// Starts to connect, and keeps the connection up until the client is dropped. `name` appears in log lines.
+    /// `health_after` classifies the errors of calls.
+    pub fn start(
         name: String,
-        damage: fn(&RedisError) -> Damage,
-        connect: impl Fn(Hangup) -> Connecting<C> + Send + Sync + 'static,
+        health_after: fn(&RedisError) -> ConnectionHealth,
+        connect: impl Fn(DisconnectNotifier) -> ConnectFuture<C> + Send + Sync + 'static,
     ) -> Self {
         let shared = Arc::new(Shared {
             state: watch::Sender::new(State::Down(Instant::now())),
-            lost: Notify::new(),
-            places: Semaphore::new(MOST_CALLS),
+            replace: Notify::new(),
+            permits: Semaphore::new(MAX_CALLS),
             is_probing: AtomicBool::new(false),
         });
-        let keeper = tokio::spawn(keep(Arc::clone(&shared), name, connect));
-        Self { shared, keeper, damage }
+        let task = tokio::spawn(keep_connected(Arc::clone(&shared), name, connect));
+        Self { shared, task, health_after }
     }
 
     /// Sends a command.
     ///
     /// # Errors
-    /// When there is no connection, when too many calls wait, when it takes too long, and what the server says.
+    /// When there is no connection, too many calls wait, the call times out, or the server returns an error.
     pub async fn send(&self, command: &Cmd) -> Result<Value, CallError> {
-        let Ok(_place) = self.shared.places.try_acquire() else {
-            return Err(CallError::Failed(StoreError::Unreachable("too many calls are waiting".to_owned())));
+        let Ok(_permit) = self.shared.permits.try_acquire() else {
+            return Err(CallError::Failed(StoreError::Unreachable("too many calls in flight".to_owned())));
         };
-        let mut tries = 2;
+        let mut attempts_left = 2;
         loop {
-            tries -= 1;
+            attempts_left -= 1;
             let (number, mut connection) = self.connected().await.map_err(CallError::Failed)?;
-            let Ok(answer) = timeout(CALL_LIMIT, connection.req_packed_command(command)).await else {
-                return Err(self.late(number, connection));
+            let Ok(response) = timeout(CALL_LIMIT, connection.req_packed_command(command)).await else {
+                return Err(self.on_timeout(number, connection));
             };
-            match answer {
-                // Some servers answer in time that they can't.
+            match response {
+                // The client returns some errors of the server as a value.
                 Ok(Value::ServerError(error)) => {
                     let error = error.into();
-                    return Err(self.failed(number, (self.damage)(&error), &error));
+                    return Err(self.on_error(number, (self.health_after)(&error), &error));
                 }
-                Ok(answer) => return Ok(answer),
+                Ok(value) => return Ok(value),
                 Err(error) => {
-                    let damage = (self.damage)(&error);
-                    let refused = self.failed(number, damage, &error);
-                    if damage != Damage::Broken || tries == 0 || error.is_timeout() || !error.is_io_error() {
-                        return Err(refused);
+                    let health = (self.health_after)(&error);
+                    let failure = self.on_error(number, health, &error);
+                    let is_cut_off =
+                        health == ConnectionHealth::Broken && error.is_io_error() && !error.is_timeout();
+                    if !is_cut_off || attempts_left == 0 {
+                        return Err(failure);
                     }
                 }
             }
         }
     }
 
-    /// A call was not answered in time. What that says of the connection is found out beside it.
-    fn late(&self, number: u64, mut connection: C) -> CallError {
-        let error = too_slow();
-        let damage = (self.damage)(&error);
-        if damage != Damage::Broken {
-            return self.failed(number, damage, &error);
+    /// Handles a call that timed out. If the connection may be broken, a PING checks it in the background.
+    fn on_timeout(&self, number: u64, mut connection: C) -> CallError {
+        let error = timed_out();
+        let health = (self.health_after)(&error);
+        if health != ConnectionHealth::Broken {
+            return self.on_error(number, health, &error);
         }
         if !self.shared.is_probing.swap(true, SeqCst) {
             let shared = Arc::clone(&self.shared);
             tokio::spawn(async move {
                 let ping = cmd("PING");
-                let answer = timeout(PROBE_LIMIT, connection.req_packed_command(&ping)).await;
-                // An error of the server is an answer too.
-                if answer.is_err()
-                    || answer.is_ok_and(|answer| answer.is_err_and(|error| error.is_io_error()))
+                let response = timeout(PROBE_LIMIT, connection.req_packed_command(&ping)).await;
+                // An error from the server shows that the connection works.
+                if response.is_err()
+                    || response.is_ok_and(|result| result.is_err_and(|error| error.is_io_error()))
                 {
-                    shared.lose(number);
+                    shared.mark_down(number);
                 }
                 shared.is_probing.store(false, SeqCst);
             });
@@ -192,14 +197,15 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> ReconnectingClient<C> {
         CallError::Failed(StoreError::Unreachable(error.to_string()))
     }
 
-    fn failed(&self, number: u64, damage: Damage, error: &RedisError) -> CallError {
+    /// Replaces the connection if its health requires it, and converts the error.
+    fn on_error(&self, number: u64, health: ConnectionHealth, error: &RedisError) -> CallError {
         if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) {
             return CallError::NoScript;
         }
-        match damage {
-            Damage::None => {}
-            Damage::Renew => self.shared.lost.notify_one(),
-            Damage::Broken => self.shared.lose(number),
+        match health {
+            ConnectionHealth::Good => {}
+            ConnectionHealth::Degraded => self.shared.replace.notify_one(),
+            ConnectionHealth::Broken => self.shared.mark_down(number),
         }
         let message = error.to_string();
         CallError::Failed(if error.is_io_error() {
@@ -209,7 +215,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> ReconnectingClient<C> {
         })
     }
 
-    /// The number of the connection; 0 while there is none.
+    /// The number of the connection; 0 without a connection.
     pub fn generation(&self) -> u64 {
         match &*self.shared.state.borrow() {
             State::Up(number, _) => *number,
@@ -217,89 +223,90 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> ReconnectingClient<C> {
         }
     }
 
-    /// The connection itself, for what no single command does.
+    /// The connection itself, for calls that [`ReconnectingClient::send`] does not support.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no connection.
     pub async fn connection(&self) -> Result<C, StoreError> {
         self.connected().await.map(|(_, connection)| connection)
     }
 
     async fn connected(&self) -> Result<(u64, C), StoreError> {
-        let none = || StoreError::Unreachable("not connected".to_owned());
+        let not_connected = || StoreError::Unreachable("not connected".to_owned());
         let mut states = self.shared.state.subscribe();
         let wait = match &*states.borrow() {
             State::Up(number, connection) => return Ok((*number, connection.clone())),
-            State::Down(since) => (*since + MEND_WAIT).saturating_duration_since(Instant::now()),
+            State::Down(since) => (*since + RECONNECT_WAIT).saturating_duration_since(Instant::now()),
         };
         let up = timeout(wait, states.wait_for(|state| matches!(state, State::Up(..)))).await;
-        match up.map_err(|_| none())?.map_err(|_| none())?.clone() {
+        match up.map_err(|_| not_connected())?.map_err(|_| not_connected())?.clone() {
             State::Up(number, connection) => Ok((number, connection)),
-            State::Down(_) => Err(none()),
+            State::Down(_) => Err(not_connected()),
         }
     }
 }
 
 impl<C> Drop for ReconnectingClient<C> {
     fn drop(&mut self) {
-        self.keeper.abort();
+        self.task.abort();
     }
 }
 
 impl<C> Shared<C> {
-    /// Connection `number` is no good any more, if it still is the one.
-    fn lose(&self, number: u64) {
-        let lost = self.state.send_if_modified(|state| {
-            let is_it = matches!(state, State::Up(current, _) if *current == number);
-            if is_it {
+    /// Marks connection `number` as down, unless a later connection has replaced it.
+    fn mark_down(&self, number: u64) {
+        let was_up = self.state.send_if_modified(|state| {
+            let is_current = matches!(state, State::Up(current, _) if *current == number);
+            if is_current {
                 *state = State::Down(Instant::now());
             }
-            is_it
+            is_current
         });
-        if lost {
-            self.lost.notify_one();
+        if was_up {
+            self.replace.notify_one();
         }
     }
 }
 
-async fn keep<C: Clone + Send + Sync + 'static>(
+/// Connects, and replaces the connection whenever it breaks or degrades. Never returns.
+async fn keep_connected<C: Clone + Send + Sync + 'static>(
     shared: Arc<Shared<C>>,
     name: String,
-    connect: impl Fn(Hangup) -> Connecting<C> + Sync,
+    connect: impl Fn(DisconnectNotifier) -> ConnectFuture<C> + Sync,
 ) {
     for number in 1.. {
-        let hangup = Hangup::default();
-        let connection = persist(&name, || connect(hangup.clone())).await;
+        let disconnected = DisconnectNotifier::default();
+        let connection = connect_with_retry(&name, || connect(disconnected.clone())).await;
         shared.state.send_replace(State::Up(number, connection));
         tracing::info!(store = name, "connected");
         tokio::select! {
-            () = shared.lost.notified() => {}
-            () = hangup.0.notified() => {
-                shared.lose(number);
-                shared.lost.notified().await;
+            () = shared.replace.notified() => {}
+            () = disconnected.0.notified() => {
+                shared.mark_down(number);
+                shared.replace.notified().await;
             }
         }
         if matches!(&*shared.state.borrow(), State::Down(_)) {
-            tracing::warn!(store = name, "connection lost; connecting again");
+            tracing::warn!(store = name, "connection lost; reconnecting");
         } else {
-            // It still serves in part, so there is time to let what has happened settle.
-            tracing::debug!(store = name, "connection damaged; making another");
-            sleep(jittered(RENEW_PAUSE)).await;
+            // The connection still works in part, so the servers get time to settle.
+            tracing::debug!(store = name, "connection degraded; replacing it");
+            sleep(jittered(REPLACE_PAUSE)).await;
         }
     }
 }
 
-/// Tries until it works.
-async fn persist<C>(name: &str, attempt: impl Fn() -> Connecting<C>) -> C {
+/// Retries until an attempt succeeds.
+async fn connect_with_retry<C>(name: &str, attempt: impl Fn() -> ConnectFuture<C>) -> C {
     let mut pause = PAUSES.0;
-    let mut mentioned: Option<Instant> = None;
+    let mut last_logged: Option<Instant> = None;
     loop {
-        match timeout(CONNECT_LIMIT, attempt()).await.unwrap_or_else(|_| Err(too_slow())) {
+        match timeout(CONNECT_LIMIT, attempt()).await.unwrap_or_else(|_| Err(timed_out())) {
             Ok(connection) => return connection,
             Err(error) => {
-                if mentioned.is_none_or(|at| at.elapsed() >= REMIND_EVERY) {
-                    tracing::warn!(store = name, %error, "can't connect; trying again until it works");
-                    mentioned = Some(Instant::now());
+                if last_logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+                    tracing::warn!(store = name, %error, "can't connect; retrying");
+                    last_logged = Some(Instant::now());
                 }
             }
         }
@@ -308,13 +315,13 @@ async fn persist<C>(name: &str, attempt: impl Fn() -> Connecting<C>) -> C {
     }
 }
 
-/// Between half of it and all of it, so that nodes don't return together.
+/// A random duration between half of `pause` and `pause`, so that nodes do not reconnect in step.
 fn jittered(pause: Duration) -> Duration {
     pause / 2 + pause / 2 * u32::from(Uuid::new_v4().as_bytes()[0]) / 255
 }
 
-fn too_slow() -> RedisError {
-    RedisError::from(std::io::Error::new(std::io::ErrorKind::TimedOut, "no connection in time"))
+fn timed_out() -> RedisError {
+    RedisError::from(std::io::Error::new(std::io::ErrorKind::TimedOut, "timed out"))
 }
 
 #[cfg(test)]

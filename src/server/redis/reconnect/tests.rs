@@ -1,4 +1,4 @@
-//! Long outages, in time that a test turns.
+//! Long outages in paused time.
 
 use std::{
     io::{self, Write},
@@ -7,7 +7,7 @@ use std::{
 
 use super::*;
 
-/// What has been logged.
+/// Collects log lines.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -28,33 +28,33 @@ impl Write for Log {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_is_away_for_hours_is_looked_for_all_the_time_and_mentioned_now_and_then() {
+async fn an_outage_of_hours_is_retried_every_second_and_logged_every_half_minute() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
     let _logging = tracing::subscriber::set_default(subscriber);
-    let (started, away) = (Instant::now(), Duration::from_secs(3 * 60 * 60));
+    let (started, outage) = (Instant::now(), Duration::from_secs(3 * 60 * 60));
     let attempts = Arc::new(Mutex::new(0_u32));
     let counted = Arc::clone(&attempts);
-    let attempt = move || -> Connecting<()> {
+    let attempt = move || -> ConnectFuture<()> {
         *counted.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         Box::pin(async move {
-            if started.elapsed() < away { Err(io::Error::other("away").into()) } else { Ok(()) }
+            if started.elapsed() < outage { Err(io::Error::other("down").into()) } else { Ok(()) }
         })
     };
-    persist("redis at a host", attempt).await;
+    connect_with_retry("redis at a host", attempt).await;
 
-    assert!(started.elapsed() <= away + PAUSES.1, "found as soon as it is back");
+    assert!(started.elapsed() <= outage + PAUSES.1, "found right after the outage");
     let attempts = *attempts.lock().unwrap_or_else(PoisonError::into_inner);
-    assert!((10_800..=21_700).contains(&attempts), "{attempts} attempts: one or two a second");
+    assert!((10_800..=21_700).contains(&attempts), "{attempts} attempts: one or two per second");
     let lines = log.text().lines().count();
-    assert!((2..=361).contains(&lines), "{lines} lines: one per half a minute");
+    assert!((2..=361).contains(&lines), "{lines} lines: one per half minute");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_hangs_is_given_up() {
+async fn a_hanging_attempt_times_out() {
     let started = Instant::now();
-    let attempt = || -> Connecting<()> {
+    let attempt = || -> ConnectFuture<()> {
         Box::pin(async move {
             if started.elapsed() < Duration::from_secs(60) {
                 std::future::pending::<()>().await;
@@ -62,21 +62,22 @@ async fn an_attempt_that_hangs_is_given_up() {
             Ok(())
         })
     };
-    persist("redis at a host", attempt).await;
+    connect_with_retry("redis at a host", attempt).await;
     assert!(started.elapsed() <= Duration::from_secs(60) + CONNECT_LIMIT + PAUSES.1);
 }
 
-/// A server that is late for a while, or silent from then on; and how often it was connected to.
+/// A connection to a server that responds late, or never.
 #[derive(Clone)]
-struct Slow {
-    answers_at: Option<Instant>,
+struct SlowConnection {
+    /// When the server responds. `None`: never.
+    responds_at: Option<Instant>,
 }
 
-impl ConnectionLike for Slow {
+impl ConnectionLike for SlowConnection {
     fn req_packed_command<'a>(&'a mut self, _command: &'a Cmd) -> redis::RedisFuture<'a, Value> {
-        let answers_at = self.answers_at;
+        let responds_at = self.responds_at;
         Box::pin(async move {
-            match answers_at {
+            match responds_at {
                 Some(at) => tokio::time::sleep_until(at).await,
                 None => std::future::pending().await,
             }
@@ -98,22 +99,24 @@ impl ConnectionLike for Slow {
     }
 }
 
-/// A link to a server whose first connection is slow (those after it are not), and the number of connections made.
-async fn slow_link(answers_at: Option<Instant>) -> (Arc<ReconnectingClient<Slow>>, Arc<Mutex<u32>>) {
+/// A client whose first connection is slow and whose later connections are not, and the number of connections made.
+async fn slow_client(
+    responds_at: Option<Instant>,
+) -> (Arc<ReconnectingClient<SlowConnection>>, Arc<Mutex<u32>>) {
     let made = Arc::new(Mutex::new(0_u32));
     let counted = Arc::clone(&made);
-    let link = ReconnectingClient::keep(
+    let client = ReconnectingClient::start(
         "redis".to_owned(),
-        |_| Damage::Broken,
+        |_| ConnectionHealth::Broken,
         move |_| {
             let mut made = counted.lock().unwrap_or_else(PoisonError::into_inner);
             *made += 1;
-            let answers_at = if *made == 1 { answers_at } else { Some(Instant::now()) };
-            Box::pin(async move { Ok(Slow { answers_at }) })
+            let responds_at = if *made == 1 { responds_at } else { Some(Instant::now()) };
+            Box::pin(async move { Ok(SlowConnection { responds_at }) })
         },
     );
     sleep(Duration::from_millis(1)).await;
-    (Arc::new(link), made)
+    (Arc::new(client), made)
 }
 
 fn number(made: &Mutex<u32>) -> u32 {
@@ -121,40 +124,40 @@ fn number(made: &Mutex<u32>) -> u32 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_late_call_fails_alone_and_the_connection_is_kept() {
-    let (link, made) = slow_link(Some(Instant::now() + Duration::from_millis(2_500))).await;
-    let late = link.send(&cmd("GET")).await;
+async fn a_call_that_times_out_fails_alone_and_the_connection_is_kept() {
+    let (client, made) = slow_client(Some(Instant::now() + Duration::from_millis(2_500))).await;
+    let late = client.send(&cmd("GET")).await;
     assert!(matches!(late, Err(CallError::Failed(StoreError::Unreachable(_)))));
     sleep(Duration::from_millis(600)).await;
-    assert!(link.send(&cmd("GET")).await.is_ok(), "what waits less than the limit is answered");
+    assert!(client.send(&cmd("GET")).await.is_ok(), "a call within the limit succeeds");
     sleep(Duration::from_secs(10)).await;
     assert_eq!(number(&made), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_accepts_and_never_answers_is_left() {
-    let (link, made) = slow_link(None).await;
-    assert!(link.send(&cmd("GET")).await.is_err());
+async fn a_connection_that_never_responds_is_replaced() {
+    let (client, made) = slow_client(None).await;
+    assert!(client.send(&cmd("GET")).await.is_err());
     assert_eq!(number(&made), 1);
     sleep(PROBE_LIMIT + PAUSES.1).await;
     assert_eq!(number(&made), 2);
-    assert!(link.send(&cmd("GET")).await.is_ok());
+    assert!(client.send(&cmd("GET")).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_so_many_calls_wait_and_more_are_refused_at_once() {
-    let (link, _made) = slow_link(Some(Instant::now() + Duration::from_millis(500))).await;
-    let calls = (0..MOST_CALLS).map(|_| {
-        let link = Arc::clone(&link);
-        tokio::spawn(async move { link.send(&cmd("GET")).await.is_ok() })
+async fn calls_over_the_limit_fail_at_once() {
+    let (client, _made) = slow_client(Some(Instant::now() + Duration::from_millis(500))).await;
+    let calls = (0..MAX_CALLS).map(|_| {
+        let client = Arc::clone(&client);
+        tokio::spawn(async move { client.send(&cmd("GET")).await.is_ok() })
     });
     let calls: Vec<_> = calls.collect();
     sleep(Duration::from_millis(1)).await;
     let began = Instant::now();
-    assert!(link.send(&cmd("GET")).await.is_err());
+    assert!(client.send(&cmd("GET")).await.is_err());
     assert_eq!(began.elapsed(), Duration::ZERO);
     for call in calls {
         assert!(call.await.unwrap());
     }
-    assert!(link.send(&cmd("GET")).await.is_ok(), "the places are given back");
+    assert!(client.send(&cmd("GET")).await.is_ok(), "the permits are released");
 }

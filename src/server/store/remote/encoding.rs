@@ -1,14 +1,14 @@
-//! Operations as `write.lua` takes them.
+//! The binary encoding of operations for `write.lua`.
 
 use std::time::Duration;
 
 use crate::domain::{Act, Op, SessionId, ViewerId, session::Phase};
 
-/// What is added to the time of a session that has left, as in `write.lua`.
+/// Flags that are added to the time of a session that has left, as in `write.lua`.
 const LEFT: u64 = 1 << 47;
 const LEFT_UNKNOWN: u64 = 1 << 46;
 
-/// Operations as `write.lua` takes them: 27 bytes each, and 8 more for sessions that are written again.
+/// Encodes operations for `write.lua`: 27 bytes each, and 8 more for a replayed session.
 #[must_use]
 pub fn encode(ops: &[Op]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(ops.len() * 27);
@@ -41,9 +41,9 @@ pub fn encode(ops: &[Op]) -> Vec<u8> {
     bytes
 }
 
-/// A viewer in 14 bytes, which take a fifth less memory in Redis than 16. The two bytes that hold a UUID's version and
-/// variant are folded into those beside them: ids that are random stay as good as distinct (112 bits), and those that
-/// differ in one byte differ still.
+/// Shortens a viewer id to 14 bytes, which take a fifth less memory in Redis than 16. The two bytes that hold a UUID's
+/// version and variant are folded into their neighbors by XOR. Random ids stay practically unique (112 bits), and ids
+/// that differ in one byte stay distinct.
 fn short_viewer(viewer: ViewerId) -> [u8; 14] {
     let id = viewer.uuid().into_bytes();
     let mut short = [0; 14];
@@ -54,15 +54,16 @@ fn short_viewer(viewer: ViewerId) -> [u8; 14] {
     short
 }
 
-/// A session in 8 bytes. It has to be told from the few others of its viewer alone.
+/// Shortens a session id to 8 bytes. It has to be unique only among the few sessions of its viewer.
 fn short_session(session: SessionId) -> [u8; 8] {
-    /// Odd, so that ids which differ in one half only differ still; the golden ratio, as hashes take it.
+    /// The multiplier of Fibonacci hashing (2^64 divided by the golden ratio). It is odd, so ids that differ in one
+    /// half only stay distinct.
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let (high, low) = session.uuid().as_u64_pair();
     (high.wrapping_mul(FACTOR) ^ low).to_be_bytes()
 }
 
-/// Whole milliseconds; settings keep durations under a day.
+/// Whole milliseconds. The configuration limits durations to a day, so the value fits.
 fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_differ_in_one_byte_differ_when_short() {
+    fn ids_that_differ_in_one_byte_stay_distinct() {
         let id = 0x6fa1_c0de_94a1_4b1e_8a53_0c6f_2f6f_7a10;
         for at in 0..16 {
             let others = || (1..=255_u128).map(|change| id ^ (change << (8 * at)));
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_count_up_and_ids_that_are_random_differ_when_short() {
+    fn consecutive_and_random_ids_stay_distinct() {
         let random = (0..10_000).map(|_| Uuid::new_v4().as_u128());
         let ids: Vec<_> = (1..=10_000).chain(random).collect();
         assert_eq!(ids.iter().map(|id| viewer(*id)).collect::<HashSet<_>>().len(), ids.len());

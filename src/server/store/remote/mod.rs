@@ -1,4 +1,4 @@
-//! The store that is made of Lua scripts, which keep leases in Redis, a Redis Cluster or Upstash.
+//! The remote store: Lua scripts that keep leases in Redis, a Redis Cluster or Upstash.
 
 mod encoding;
 mod store;

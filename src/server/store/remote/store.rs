@@ -1,4 +1,4 @@
-//! The store that is made of scripts.
+//! The remote store itself: encodes calls for the scripts and decodes their responses.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,35 +24,35 @@ use crate::{
     },
 };
 
-/// The most channels in one call that reads.
+/// The most channels that one call reads.
 const MAX_READ: usize = 1_000;
 
-/// The pause between roll calls where commands are paid for.
+/// The pause between roll calls on a service that charges for each command.
 const PAID_ROLL_CALL_PAUSE: Duration = Duration::from_secs(30);
 
-/// How much one call sweeps, at most.
+/// The most viewers that one call sweeps.
 const SWEEP_STEP: usize = 250;
 
-/// After how long a channel that still has viewers is entered into the list of live channels again; it stays there for a
-/// lease longer. The list may hold channels that nobody watches any more: their counts tell.
-const LIST_AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// How long after its last entry a channel with viewers is entered into the list of live channels again. An entry
+/// expires after this time plus the longest lease. The list can contain channels without viewers; their counts are 0.
+const RELIST_AFTER: Duration = Duration::from_secs(30);
 
-/// For how long the mark of a channel is taken to be what it was while its count stays the same. Reading a channel then
+/// How long a channel's mark is assumed to be unchanged while its count stays the same. A read that skips the mark
 /// costs Redis half as much.
-const TRUSTED_FOR: Duration = Duration::from_secs(3);
+const MARK_TRUSTED_FOR: Duration = Duration::from_secs(3);
 
-/// After how long a channel that nobody reads or writes any more is forgotten.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+/// How long after its last read or write a channel is removed from the cache.
+const CACHE_TTL: Duration = Duration::from_secs(60);
 
-/// A store whose data is where a [`Runner`] takes scripts.
+/// A store whose data is in the Redis of a [`Runner`].
 pub struct RemoteStore<R> {
     runner: R,
     keys: Keys,
     rules: LeaseRules,
-    /// What the server's clock shows, by the milliseconds since `started`.
+    /// The difference between the server's clock and the time since `started`.
     skew: Skew,
     started: Instant,
-    known: DashMap<ChannelId, Known>,
+    cache: DashMap<ChannelId, CachedChannel>,
     write: Script,
     counts: Script,
     sweep: Script,
@@ -61,20 +61,20 @@ pub struct RemoteStore<R> {
     attend: Script,
 }
 
-/// What was last heard of a channel.
+/// The last known state of a channel.
 #[derive(Clone, Copy)]
-struct Known {
+struct CachedChannel {
     count: u32,
     mark: Option<Mark>,
     restored: Timestamp,
-    /// When the mark was looked at.
-    looked: Instant,
-    /// When this node has entered it into the list of live channels.
+    /// When the mark was last read.
+    mark_read: Instant,
+    /// When this node last entered the channel into the list of live channels.
     listed: Option<Instant>,
 }
 
 impl<R: Runner> RemoteStore<R> {
-    /// A store on keys that start with `prefix`.
+    /// Creates a store whose keys start with `prefix`.
     #[must_use]
     pub fn new(runner: R, prefix: &str, rules: LeaseRules) -> Self {
         Self {
@@ -82,7 +82,7 @@ impl<R: Runner> RemoteStore<R> {
             rules,
             skew: Skew::default(),
             started: Instant::now(),
-            known: DashMap::new(),
+            cache: DashMap::new(),
             write: runner.script(include_str!("scripts/write.lua")),
             counts: runner.script(include_str!("scripts/counts.lua")),
             sweep: runner.script(include_str!("scripts/sweep.lua")),
@@ -97,22 +97,23 @@ impl<R: Runner> RemoteStore<R> {
         let (first, keys) = self.keys_of(batches.iter().map(|batch| &batch.channel));
         let new_mark = Uuid::new_v4().as_u64_pair().0;
         let sent = self.now();
-        let sent_there = self.skew.to_store(sent).unwrap_or_default();
-        let [longest_lease, leave_memory] = self.spans();
+        let sent_by_store_clock = self.skew.to_store(sent).unwrap_or_default();
+        let [longest_lease, leave_memory] = self.rule_args();
         let mut args = vec![first, longest_lease, leave_memory];
         args.push(format!("{new_mark:016x}").into_bytes());
-        args.push(digits(sent_there.as_millis().into()));
+        args.push(digits(sent_by_store_clock.as_millis().into()));
         args.extend(batches.iter().map(|batch| encode(&batch.ops)));
-        let answer = self.runner.run(&self.write, &keys, &args).await?;
-        let (as_of, epoch, answers) = self.timed(sent, answer)?;
-        let written = |(batch, answer): (&Batch, &Value)| {
-            let mut words = readable(answer)?.splitn(4, ' ');
-            let (count, mark, restored) = (number(words.next())?, mark(words.next()), instant(words.next())?);
+        let response = self.runner.run(&self.write, &keys, &args).await?;
+        let (as_of, epoch, results) = self.parse_header(sent, response)?;
+        let written = |(batch, result): (&Batch, &Value)| {
+            let mut words = channel_result(result)?.splitn(4, ' ');
+            let (count, mark) = (parse_count(words.next())?, parse_mark(words.next()));
+            let restored = parse_timestamp(words.next())?;
             let active = words.next().unwrap_or_default().bytes().map(|flag| flag == b'1').collect();
-            self.learn(&batch.channel, count, mark, restored);
+            self.cache_channel(&batch.channel, count, mark, restored);
             Ok(Written { active, reading: Reading { count, as_of, mark, restored, epoch } })
         };
-        Ok(batches.iter().zip(&answers).map(written).collect())
+        Ok(batches.iter().zip(&results).map(written).collect())
     }
 
     async fn counts_call(
@@ -121,47 +122,51 @@ impl<R: Runner> RemoteStore<R> {
     ) -> Result<Vec<Result<Reading, StoreError>>, StoreError> {
         let (first, keys) = self.keys_of(channels);
         let now = Instant::now();
-        let trusted = channels.iter().flat_map(|channel| self.trusted(channel, now).to_be_bytes()).collect();
+        let trusted =
+            channels.iter().flat_map(|channel| self.trusted_count(channel, now).to_be_bytes()).collect();
         let sent = self.now();
-        let answer = self.runner.run(&self.counts, &keys, &[first, trusted]).await?;
-        let (as_of, epoch, counts) = self.timed(sent, answer)?;
-        let reading = |(channel, answer): (&ChannelId, &Value)| {
-            if let Value::Int(count) = answer {
+        let response = self.runner.run(&self.counts, &keys, &[first, trusted]).await?;
+        let (as_of, epoch, results) = self.parse_header(sent, response)?;
+        let reading = |(channel, result): (&ChannelId, &Value)| {
+            if let Value::Int(count) = result {
                 let count = u32::try_from(*count).map_err(|_| StoreError::unexpected())?;
-                let known = self.known.get(channel);
-                let (mark, restored) = known.map(|known| (known.mark, known.restored)).unwrap_or_default();
+                let cached = self.cache.get(channel);
+                let (mark, restored) =
+                    cached.map(|cached| (cached.mark, cached.restored)).unwrap_or_default();
                 return Ok(Reading { count, as_of, mark, restored, epoch });
             }
-            let mut words = readable(answer)?.splitn(3, ' ');
-            let (count, mark) = (number(words.next())?, mark(words.next()));
-            let restored = words.next().map_or(Ok(Timestamp::default()), |word| instant(Some(word)))?;
-            self.learn(channel, count, mark, restored);
+            let mut words = channel_result(result)?.splitn(3, ' ');
+            let (count, mark) = (parse_count(words.next())?, parse_mark(words.next()));
+            let restored =
+                words.next().map_or(Ok(Timestamp::default()), |word| parse_timestamp(Some(word)))?;
+            self.cache_channel(channel, count, mark, restored);
             Ok(Reading { count, as_of, mark, restored, epoch })
         };
-        Ok(channels.iter().zip(&counts).map(reading).collect())
+        Ok(channels.iter().zip(&results).map(reading).collect())
     }
 
-    /// Milliseconds since this store was made, as a clock.
+    /// The time since this store was created, as a timestamp.
     fn now(&self) -> Timestamp {
         Timestamp::default() + self.started.elapsed()
     }
 
-    /// The keys that scripts take for channels, and the index of the first channel's first: the roll call goes before them
-    /// where all keys are in one place.
+    /// The keys of channels for a script, and the index of the first channel's first key. If all keys are on one
+    /// server, the key of the roll call comes first.
     fn keys_of<'a>(&self, channels: impl IntoIterator<Item = &'a ChannelId>) -> (Vec<u8>, Vec<Vec<u8>>) {
         let roll_call = self.runner.takes_many_channels().then(|| self.keys.roll_call());
         let first = if roll_call.is_some() { b"2" } else { b"1" };
-        let of_channels = channels.into_iter().flat_map(|channel| self.keys.all(channel));
-        (first.to_vec(), roll_call.into_iter().chain(of_channels).collect())
+        let channel_keys = channels.into_iter().flat_map(|channel| self.keys.of_channel(channel));
+        (first.to_vec(), roll_call.into_iter().chain(channel_keys).collect())
     }
 
-    /// An answer that begins with the time and the epoch of the roll call. `sent` is when its call was sent.
-    fn timed(
+    /// Splits a response into its time, the epoch of the roll call, and the results of channels. `sent` is when the
+    /// call was sent.
+    fn parse_header(
         &self,
         sent: Timestamp,
-        answer: Value,
+        response: Value,
     ) -> Result<(Timestamp, Option<Epoch>, Vec<Value>), StoreError> {
-        let mut parts = parse::<Vec<Value>>(answer)?.into_iter();
+        let mut parts = parse::<Vec<Value>>(response)?.into_iter();
         let mut next = || parts.next().ok_or_else(StoreError::unexpected);
         let as_of = Timestamp::from_millis(parse(next()?)?);
         self.skew.observe(sent, self.now(), as_of);
@@ -171,34 +176,39 @@ impl<R: Runner> RemoteStore<R> {
     }
 
     fn epoch(&self, value: &Value) -> Epoch {
-        /// Odd, so that connections which are counted up are told apart whatever the number is.
+        /// Odd, so that consecutive connections have distinct epochs for any number.
         const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
         let number = text(value).ok().and_then(|text| u64::from_str_radix(text, 16).ok()).unwrap_or_default();
         Epoch(number ^ self.runner.generation().wrapping_mul(FACTOR))
     }
 
-    fn spans(&self) -> [Vec<u8>; 2] {
+    /// The lease rules as script arguments.
+    fn rule_args(&self) -> [Vec<u8>; 2] {
         [self.rules.longest_lease, self.rules.leave_memory].map(|span| digits(span.as_millis()))
     }
 
-    /// The count with which a channel's mark need not be looked at. A channel that was lost has another count, unless just
-    /// as many have come meanwhile, so that now and then it is looked at all the same.
-    fn trusted(&self, channel: &ChannelId, now: Instant) -> u32 {
-        let known = self.known.get(channel);
-        known.filter(|known| now < known.looked + TRUSTED_FOR).map_or(u32::MAX, |known| known.count)
+    /// The count for which a read may skip the channel's mark; `u32::MAX` for a read that must return the mark. A lost
+    /// channel has a different count, unless as many viewers have joined since. Its mark is therefore read again after
+    /// [`MARK_TRUSTED_FOR`].
+    fn trusted_count(&self, channel: &ChannelId, now: Instant) -> u32 {
+        let cached = self.cache.get(channel);
+        cached
+            .filter(|cached| now < cached.mark_read + MARK_TRUSTED_FOR)
+            .map_or(u32::MAX, |cached| cached.count)
     }
 
-    /// Remembers what was heard of a channel that has something in the store.
-    fn learn(&self, channel: &ChannelId, count: u32, mark: Option<Mark>, restored: Timestamp) {
-        let looked = Instant::now();
-        match self.known.get_mut(channel) {
-            Some(mut known) => {
-                // If it was lost, the list of live channels may be too.
-                let listed = known.listed.filter(|_| known.mark == mark);
-                *known = Known { count, mark, restored, looked, listed };
+    /// Updates the cache from a result. A channel that has no data in the store is not added.
+    fn cache_channel(&self, channel: &ChannelId, count: u32, mark: Option<Mark>, restored: Timestamp) {
+        let mark_read = Instant::now();
+        match self.cache.get_mut(channel) {
+            Some(mut cached) => {
+                // If the channel was lost, the list of live channels may be lost too.
+                let listed = cached.listed.filter(|_| cached.mark == mark);
+                *cached = CachedChannel { count, mark, restored, mark_read, listed };
             }
             None if mark.is_some() => {
-                self.known.insert(channel.clone(), Known { count, mark, restored, looked, listed: None });
+                let cached = CachedChannel { count, mark, restored, mark_read, listed: None };
+                self.cache.insert(channel.clone(), cached);
             }
             None => {}
         }
@@ -208,48 +218,49 @@ impl<R: Runner> RemoteStore<R> {
         parse(self.runner.run(&self.listed_channels, buckets, &[]).await?)
     }
 
-    /// Enters channels that were written into the list of live channels, those that are not in it for long enough anyway.
-    /// If it fails it is tried again with their next write.
-    async fn enter(&self, batches: &[Batch], written: &[Result<Written, StoreError>]) {
+    /// Enters written channels that have viewers into the list of live channels, unless their entry is recent. A
+    /// failure is retried at the next write of the channel.
+    async fn list_channels(&self, batches: &[Batch], written: &[Result<Written, StoreError>]) {
         let at = Instant::now();
         let mut buckets = BTreeMap::<Vec<u8>, BTreeSet<ChannelId>>::new();
         for (Batch { channel, .. }, written) in batches.iter().zip(written) {
-            let listed = self.known.get(channel).and_then(|known| known.listed);
-            let is_listed = listed.is_some_and(|then| at < then + LIST_AGAIN_AFTER);
+            let listed = self.cache.get(channel).and_then(|cached| cached.listed);
+            let is_listed = listed.is_some_and(|then| at < then + RELIST_AFTER);
             let has_viewers = written.as_ref().is_ok_and(|written| written.reading.count > 0);
             if has_viewers && !is_listed {
                 buckets.entry(self.keys.bucket(channel)).or_default().insert(channel.clone());
             }
         }
-        let enter = |(bucket, channels): (Vec<u8>, BTreeSet<ChannelId>)| async move {
-            let mut args = vec![digits((self.rules.longest_lease + LIST_AGAIN_AFTER).as_millis())];
+        let list = |(bucket, channels): (Vec<u8>, BTreeSet<ChannelId>)| async move {
+            let mut args = vec![digits((self.rules.longest_lease + RELIST_AFTER).as_millis())];
             args.extend(channels.iter().map(|channel| channel.as_str().as_bytes().to_vec()));
             if self.runner.run(&self.list, &[bucket], &args).await.is_ok() {
                 for channel in &channels {
-                    if let Some(mut known) = self.known.get_mut(channel) {
-                        known.listed = Some(at);
+                    if let Some(mut cached) = self.cache.get_mut(channel) {
+                        cached.listed = Some(at);
                     }
                 }
             }
         };
-        join_all(buckets.into_iter().map(enter)).await;
+        join_all(buckets.into_iter().map(list)).await;
     }
 
-    /// Splits work into calls that the runner takes: of items that weigh `most` together, or one by one.
-    fn calls<'a, T>(&self, items: &'a [T], weight: impl Fn(&T) -> usize, most: usize) -> Vec<&'a [T]> {
-        split(items, weight, if self.runner.takes_many_channels() { most } else { 0 })
+    /// Splits items into calls for the runner: runs of at most `max_weight`, or single items if the runner takes one
+    /// channel per call.
+    fn calls<'a, T>(&self, items: &'a [T], weight: impl Fn(&T) -> usize, max_weight: usize) -> Vec<&'a [T]> {
+        split(items, weight, if self.runner.takes_many_channels() { max_weight } else { 0 })
     }
 }
 
-/// The answers of calls, one for each of their items.
+/// Flattens the responses of calls into one result for each item.
 fn flatten<T, A>(
     calls: &[&[T]],
-    answers: Vec<Result<Vec<Result<A, StoreError>>, StoreError>>,
+    responses: Vec<Result<Vec<Result<A, StoreError>>, StoreError>>,
 ) -> Vec<Result<A, StoreError>> {
     let mut flat = Vec::new();
-    for (items, answer) in calls.iter().zip(answers) {
-        match answer {
-            Ok(answers) if answers.len() == items.len() => flat.extend(answers),
+    for (items, response) in calls.iter().zip(responses) {
+        match response {
+            Ok(results) if results.len() == items.len() => flat.extend(results),
             Ok(_) => flat.extend(items.iter().map(|_| Err(StoreError::unexpected()))),
             Err(error) => flat.extend(items.iter().map(|_| Err(error.clone()))),
         }
@@ -261,27 +272,27 @@ fn flatten<T, A>(
 impl<R: Runner> Store for RemoteStore<R> {
     async fn write(&self, batches: &[Batch]) -> Vec<Result<Written, StoreError>> {
         let calls = self.calls(batches, |batch| batch.ops.len(), MAX_OPS);
-        let answers = join_all(calls.iter().map(|batches| self.write_call(batches))).await;
-        let written = flatten(&calls, answers);
-        self.enter(batches, &written).await;
+        let responses = join_all(calls.iter().map(|batches| self.write_call(batches))).await;
+        let written = flatten(&calls, responses);
+        self.list_channels(batches, &written).await;
         written
     }
 
     async fn counts(&self, channels: &[ChannelId]) -> Vec<Result<Reading, StoreError>> {
         let calls = self.calls(channels, |_| 1, MAX_READ);
-        let answers = join_all(calls.iter().map(|channels| self.counts_call(channels))).await;
-        flatten(&calls, answers)
+        let responses = join_all(calls.iter().map(|channels| self.counts_call(channels))).await;
+        flatten(&calls, responses)
     }
 
     async fn live(&self) -> Result<Listed, StoreError> {
         let buckets = self.keys.buckets();
         let calls = self.calls(&buckets, |_| 1, MAX_READ);
-        let answers = join_all(calls.iter().map(|buckets| self.listed_call(buckets))).await;
-        let mut is_whole = answers.iter().all(Result::is_ok);
-        if answers.iter().all(Result::is_err) {
-            return Err(answers.into_iter().find_map(Result::err).unwrap_or_else(StoreError::unexpected));
+        let responses = join_all(calls.iter().map(|buckets| self.listed_call(buckets))).await;
+        let mut is_whole = responses.iter().all(Result::is_ok);
+        if responses.iter().all(Result::is_err) {
+            return Err(responses.into_iter().find_map(Result::err).unwrap_or_else(StoreError::unexpected));
         }
-        let names = answers.into_iter().flatten().flatten().flatten();
+        let names = responses.into_iter().flatten().flatten().flatten();
         let channels: Vec<_> = names.filter_map(|name| ChannelId::parse(&name).ok()).collect();
         let mut live = Vec::new();
         let readings = self.counts(&channels).await;
@@ -299,24 +310,24 @@ impl<R: Runner> Store for RemoteStore<R> {
 
     async fn sweep(&self) -> Result<(), StoreError> {
         let now = Instant::now();
-        let listed_for = self.rules.longest_lease + LIST_AGAIN_AFTER;
-        self.known.retain(|_, known| {
-            now < known.looked + FORGOTTEN_AFTER || known.listed.is_some_and(|at| now < at + listed_for)
+        let listed_for = self.rules.longest_lease + RELIST_AFTER;
+        self.cache.retain(|_, cached| {
+            now < cached.mark_read + CACHE_TTL || cached.listed.is_some_and(|at| now < at + listed_for)
         });
-        let listed = self.known.iter().filter(|known| known.listed.is_some());
-        let channels: Vec<ChannelId> = listed.map(|known| known.key().clone()).collect();
-        let [longest_lease, leave_memory] = self.spans();
+        let listed = self.cache.iter().filter(|cached| cached.listed.is_some());
+        let channels: Vec<ChannelId> = listed.map(|cached| cached.key().clone()).collect();
+        let [longest_lease, leave_memory] = self.rule_args();
         let args = [SWEEP_STEP.to_string().into_bytes(), longest_lease, leave_memory];
         for channel in channels {
-            // A step at a time: others' calls get between them.
+            // Short steps, so that other calls run between them.
             loop {
-                let answer = self.runner.run(&self.sweep, &self.keys.all(&channel), &args).await?;
-                let (removed, left) = parse::<(usize, usize)>(answer)?;
+                let response = self.runner.run(&self.sweep, &self.keys.of_channel(&channel), &args).await?;
+                let (checked, left) = parse::<(usize, usize)>(response)?;
                 if left == 0 {
-                    // Nothing is left to sweep until someone comes, and is entered again.
-                    self.known.entry(channel.clone()).and_modify(|known| known.listed = None);
+                    // An empty channel needs no sweep until a viewer joins, which lists the channel again.
+                    self.cache.entry(channel.clone()).and_modify(|cached| cached.listed = None);
                 }
-                if removed < SWEEP_STEP {
+                if checked < SWEEP_STEP {
                     break;
                 }
             }
@@ -344,8 +355,8 @@ impl<R: Runner> Store for RemoteStore<R> {
         args.extend([flag(self.runner.takes_many_channels()), flag(attendance.is_locked_out)]);
         args.extend(attendance.peers.iter().map(|peer| hex(*peer)));
         let sent = self.now();
-        let answer = self.runner.run(&self.attend, &[self.keys.roll_call()], &args).await?;
-        let mut parts = parse::<Vec<Value>>(answer)?.into_iter();
+        let response = self.runner.run(&self.attend, &[self.keys.roll_call()], &args).await?;
+        let mut parts = parse::<Vec<Value>>(response)?.into_iter();
         let mut next = || parts.next().ok_or_else(StoreError::unexpected);
         let time = |value: Value| parse::<u64>(value).map(Timestamp::from_millis);
         let (now, epoch) = (time(next()?)?, next()?);
@@ -370,13 +381,13 @@ impl<R: Runner> Store for RemoteStore<R> {
     }
 }
 
-/// A number as scripts take it.
+/// A number as a script argument.
 fn digits(number: u128) -> Vec<u8> {
     number.to_string().into_bytes()
 }
 
-/// The answer for a channel, unless it says why there is none.
-fn readable(value: &Value) -> Result<&str, StoreError> {
+/// The result for a channel, or the error that it names.
+fn channel_result(value: &Value) -> Result<&str, StoreError> {
     match text(value)? {
         "!damaged" => Err(StoreError::Damaged),
         "!newer" => Err(StoreError::Newer),
@@ -384,12 +395,12 @@ fn readable(value: &Value) -> Result<&str, StoreError> {
     }
 }
 
-fn instant(word: Option<&str>) -> Result<Timestamp, StoreError> {
+fn parse_timestamp(word: Option<&str>) -> Result<Timestamp, StoreError> {
     let millis = word.and_then(|word| word.parse().ok()).ok_or_else(StoreError::unexpected)?;
     Ok(Timestamp::from_millis(millis))
 }
 
-/// A text in an answer.
+/// A string in a response.
 fn text(value: &Value) -> Result<&str, StoreError> {
     match value {
         Value::BulkString(bytes) => str::from_utf8(bytes).map_err(|_| StoreError::unexpected()),
@@ -397,12 +408,12 @@ fn text(value: &Value) -> Result<&str, StoreError> {
     }
 }
 
-fn number(word: Option<&str>) -> Result<u32, StoreError> {
+fn parse_count(word: Option<&str>) -> Result<u32, StoreError> {
     word.and_then(|word| word.parse().ok()).ok_or_else(StoreError::unexpected)
 }
 
-/// A mark, if there is one.
-fn mark(word: Option<&str>) -> Option<Mark> {
+/// A mark, or `None` if the word is missing or empty.
+fn parse_mark(word: Option<&str>) -> Option<Mark> {
     word.and_then(|word| u64::from_str_radix(word, 16).ok()).map(Mark)
 }
 

@@ -1,23 +1,24 @@
--- The roll call of nodes: which are there, and what each has made sure of. By it the store can say that it is being
--- restored: a loss is over when every node that was there has looked, after the loss, whether all that it remembers is in
--- the store.
+-- The roll call: the nodes of a store, and for each the time since which its journal is known to be in the store. A loss
+-- is repaired when every node has checked its journal after the loss.
 --
 -- KEYS  the roll call, a hash:
---   epoch         a random number; another one means that the roll call itself was lost
---   server        what the server called itself, by the node that came last
---   lost          when all may have been lost (ms), or 0
---   asked         when the nodes were last asked to look whether anything was lost (ms), or 0
---   <node>        until when the node is expected (ms), and since when it knows that all it remembers is in the store (ms)
+--   epoch         a random number; it changes if the roll call itself was lost
+--   server        the identifier of the server, as the last node read it
+--   lost          when all data may have been lost (ms), or 0
+--   asked         when the nodes were last asked to check their journals (ms), or 0
+--   <node>        until when the node is expected to attend (ms), and since when its journal is known to be in the
+--                 store (ms)
 -- ARGV
---   1  the node                          2  for how long it is expected (ms); 0: it goes
---   3  since when it knows that all it remembers is in the store (ms); 'now' if it remembers nothing
---   4  the epoch that it knows, or nothing       5  a new epoch
---   6  what the server calls itself, or nothing if that can't be told
---   7  '1' if it has found something lost
---   8  '1' if all counts depend on this roll call: what is lost with it may be everything
---   9  '1' if it can't write what it has accepted, since a later version keeps it: counts may be incomplete
---   10… the other nodes that it knows of
--- Answer: the time (ms), the epoch, `lost`, `asked`, since when all nodes know; then the nodes
+--   1  the node                          2  how long the node is expected to attend (ms); 0: it shuts down
+--   3  since when its journal is known to be in the store (ms); 'now' if its journal is empty
+--   4  the epoch that the node knows, or ''      5  a new epoch
+--   6  the identifier of the server, or '' if it is not known
+--   7  '1' if the node has found a loss
+--   8  '1' if all data is on this server, so the loss of the roll call may mean the loss of everything
+--   9  '1' if the node can't write to a channel that a later version keeps, so counts may be incomplete
+--   10… the other nodes that the node knows
+-- Returns: the time (ms), the epoch, `lost`, `asked`, since when all journals are known to be in the store (ms), and the
+--   nodes
 local key, node = KEYS[1], ARGV[1]
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -53,7 +54,7 @@ end
 if ARGV[6] ~= '' and server and server ~= ARGV[6] then
   note_loss()
 end
--- The nodes of the roll call: until when each is expected, and since when it knows.
+-- The nodes with their two times, and the latest time until which one is expected.
 local function nodes()
   local fields, all, latest = redis.call('HGETALL', key), {}, 0
   for i = 1, #fields, 2 do
@@ -67,7 +68,7 @@ local function nodes()
 end
 local absent, latest = nodes()
 if latest <= now then
-  -- Nobody could attend for a while: nodes that were there are waited for anew.
+  -- No node could attend for a while, so all known nodes get a new waiting time.
   for _, one in ipairs(absent) do
     redis.call('HSET', key, one[1], text(now + span) .. ' ' .. one[3])
   end

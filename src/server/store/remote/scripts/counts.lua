@@ -1,11 +1,11 @@
--- The counts of channels.
+-- Returns the counts of channels.
 --
--- KEYS  the roll call, if ARGV 1 is 2; then two for each channel: viewers and sessions, as in write.lua
+-- KEYS  the roll call if ARGV 1 is 2; then two keys for each channel: viewers and sessions, as in write.lua
 -- ARGV  1  the index of the first channel's first key
---       2  for each channel 4 bytes: the count with which its mark is not asked for; the highest number to ask always
--- Answer: the time (ms), the roll call's epoch, then for each channel its count; and in a text with it, after a blank, its
---   mark and when something was last restored, if they are asked for (nothing, if it has none or is there in part); or '!'
---   and a reason, if it can't be read
+--       2  for each channel 4 bytes: the count for which its mark can be skipped; 2^32 - 1 to never skip it
+-- Returns: the time (ms), the roll call's epoch, then for each channel: its count as a number if the mark is skipped; a
+--   string of the count, the mark and the time of the last restore (ms), separated by blanks, without the last two if
+--   the channel is unknown or incomplete; or '!' and a reason if the channel can't be read
 local FORMAT = 2
 local MARK = 16
 local call, pcall, sub, byte = redis.call, redis.pcall, string.sub, string.byte
@@ -33,7 +33,7 @@ for i = first, #KEYS, 2 do
     elseif meta and (byte(meta) < FORMAT or #meta < 13 + MARK) then
       count = '!damaged'
     elseif not meta or count == 0 and call('HLEN', sessions_key) > 1 and call('EXISTS', viewers_key) == 0 then
-      -- A server that evicts keys takes them one by one.
+      -- A server that evicts keys can remove one of the two.
       count = count .. ' '
     else
       local restored = 0

@@ -1,7 +1,7 @@
--- The channels in buckets of the list of live channels.
+-- Returns the channels in buckets of the list of live channels.
 --
 -- KEYS  the buckets
--- Answer: for each bucket its channels
+-- Returns: for each bucket its channels
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local answer = {}

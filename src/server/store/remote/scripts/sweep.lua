@@ -1,8 +1,8 @@
--- Frees memory of what has expired in one channel; changes no count.
+-- Frees the memory of expired entries of one channel. Never changes a count.
 --
--- KEYS  the two of the channel, as in write.lua
--- ARGV  1  how many viewers to look at, at most; 2  the longest lease (ms); 3  the memory of a leave (ms)
--- Answer: how many were looked at (if it is as many as was allowed, there may be more), and how many are left
+-- KEYS  the two keys of the channel, as in write.lua
+-- ARGV  1  the most viewers to check; 2  the longest lease (ms); 3  the leave memory (ms)
+-- Returns: the number of viewers checked (more may be expired if it equals ARGV 1), and the number of viewers left
 local viewers_key, sessions_key = KEYS[1], KEYS[2]
 local FORMAT = 2
 local LEFT, UNKNOWN, MARK = 2 ^ 47, 2 ^ 46, 16
@@ -11,7 +11,7 @@ local longest_lease, memory = tonumber(ARGV[2]), tonumber(ARGV[3])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
--- Until when a leave is remembered that outlasts its viewer's leases; 0 if there is none.
+-- The expiry of a viewer's longest leave memory (ms); 0 if none is left.
 local function memory_of(sessions)
   local longest, at = 0, 1
   while at + 20 <= #sessions do
@@ -29,13 +29,13 @@ local function memory_of(sessions)
   return longest > now and longest or 0
 end
 
--- What another version keeps is left to its nodes.
+-- The channel of another version is swept by the nodes of that version.
 local meta = redis.call('HGET', sessions_key, '')
 if meta and string.byte(meta) ~= FORMAT then
   return { 0, redis.call('ZCARD', viewers_key) }
 end
 
--- Leases and memories that are over are the scores around zero.
+-- Expired leases have scores from 0 to now; expired leave memories have scores from -now to 0.
 local viewers = redis.call('ZRANGEBYSCORE', viewers_key, -now, now, 'LIMIT', 0, ARGV[1])
 local over = {}
 if #viewers > 0 then
@@ -55,7 +55,7 @@ if #over > 0 then
 end
 local left = redis.call('ZCARD', viewers_key)
 if left == 0 and redis.call('HLEN', sessions_key) == 1 then
-  -- Only what is known of the channel is left. Once large, it would stay for longer than is needed.
+  -- Only the channel's metadata is left. The keys of a channel that was large would expire later than necessary.
   local spare = math.floor(longest_lease / 8)
   if meta and redis.call('PTTL', sessions_key) > spare then
     local expires, text = now + spare, ''

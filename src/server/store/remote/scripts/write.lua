@@ -1,41 +1,40 @@
--- Does the operations of any number of channels and answers with their counts. Each channel's operations happen in their
--- order, with nothing in between. What becomes of a session is decided as in domain/session.rs: what happened later wins.
+-- Applies the operations of any number of channels and returns their counts. The operations of a channel are applied in
+-- order and atomically. Sessions follow the rules of src/domain/session/mod.rs: the later event wins.
 --
--- KEYS  the roll call (see attend.lua), if ARGV 1 is 2; then two for each channel, both under the channel's hash tag:
---   viewers   sorted set: viewer (14 bytes) -> end of its longest lease (ms); for one who has left, until when that is
---             remembered, below zero
---   sessions  hash: viewer -> its sessions. Whoever is in here is in `viewers` too.
---             A session: length of what follows (1, at least 20; what is beyond 20 is another version's, and kept),
---             session (8), time (6, ms: of the last beat, or of the leave and then LEFT or UNKNOWN higher),
---             lease (4, ms), delta (2, ms)
---             Under '' is what is known of the channel: FORMAT (1), mark (16), when the keys expire (6, ms), when something
---             was last restored (6, ms). It keeps the hash alive, so that a channel whose viewers have all left can be
---             told from one that was lost
+-- KEYS  the roll call (see attend.lua) if ARGV 1 is 2; then two keys for each channel, with the channel's hash tag:
+--   viewers   sorted set: viewer (14 bytes) -> expiry of its longest lease (ms). For a viewer that has left: the expiry
+--             of its leave memory (ms), negated
+--   sessions  hash: viewer -> its sessions. Every viewer in this hash is also in `viewers`.
+--             A session: length of the rest (1 byte, at least 20; bytes after 20 are another version's and are kept),
+--             session (8), time (6, ms: of the last beat, or of the leave plus LEFT or UNKNOWN), lease (4, ms),
+--             delta (2, ms)
+--             Field '': the channel's metadata: FORMAT (1), mark (16), expiry of the keys (6, ms), time of the last
+--             restore (6, ms). It keeps the hash alive, so a channel without viewers differs from a lost channel
 -- ARGV
---   1   the index of the first channel's first key: 1, or 2 where the roll call comes first
---   2   the longest lease (ms)           3   the memory of a leave (ms)
---   4   the mark for channels that have none
---   5   when this call was sent, by this server's clock (ms); 0 if the caller can't tell
---   6…  for each channel its operations: act (1), viewer (14), session (8), duration (4, ms: the lease), and for a
---       'R'estored, 'M'issed or 'W'ithdrawn session its time (6) and delta (2): what a node writes again since it was lost,
---       since it could not be written when it happened, or to repeat a leave of a session that is known. 'J'oin, 'H'eartbeat, re'N'ew (of a live session only), 'L'eave,
---       leave of a 'K'nown session only
--- Answer: the time (ms), the roll call's epoch, then for each channel
---   its count, its mark, when something was last restored, and a '1' or '0' for each operation (is its session counted
---   after it?), with blanks between; or '!' and a reason, if the channel can't be written
+--   1   the index of the first channel's first key: 1, or 2 after the roll call
+--   2   the longest lease (ms)           3   the leave memory (ms)
+--   4   the mark for new channels
+--   5   when this call was sent, by this server's clock (ms); 0 if the caller does not know
+--   6…  for each channel its operations: act (1), viewer (14), session (8), lease (4, ms). Acts:
+--       'J'oin, 'H'eartbeat, re'N'ew (of a live session only), 'L'eave, leave of a 'K'nown session only;
+--       'R'estore a session that the store has lost, 'M'issed: a session that could not be written in time, and
+--       'W'ithdraw: repeat the leave of a known session. These three add the session's time (6, ms) and delta (2, ms)
+-- Returns: the time (ms), the roll call's epoch, then a string for each channel: the count, the mark, the time of the
+--   last restore (ms), and for each operation '1' or '0' (is its session counted afterwards?), separated by blanks; or
+--   '!' and a reason if the channel can't be written
 --
--- The first write of a call is one that Redis refuses when it is out of memory, so that nothing is done by halves.
+-- Redis refuses a script for lack of memory only at its first write, so no call is applied in part.
 
 local FORMAT = 2
 local BODY, VIEWER, SESSION, MARK = 20, 14, 8, 16
 local LEFT, UNKNOWN, FAR = 2 ^ 47, 2 ^ 46, 65535
--- The most sessions of a viewer, and the most memories of leaves.
+-- The most sessions of a viewer, and the most leaves that are remembered for it.
 local MOST = 16
--- A server frees an expired key in one step, during which it answers nobody. The keys of a channel with more than LARGE
--- viewers therefore expire SPARE (ms) later, so that sweeps can empty them in small steps before.
+-- Redis frees an expired key in one step that blocks the server. The keys of a channel with more than LARGE viewers
+-- therefore expire SPARE (ms) later, so that sweeps can empty them in small steps first.
 local LARGE, SPARE = 1000, 600000
--- A call that took longer than this to arrive (ms) happened when it was sent. One that took longer than the other was not
--- late: the clocks have been set.
+-- A call that took longer than LATE (ms) to arrive is applied as of the time it was sent. A delay of TOO_LATE (ms) or
+-- more is taken for a clock that was set, not for a late call.
 local LATE, TOO_LATE = 250, 10000
 local call, sub, byte, char = redis.call, string.sub, string.byte, string.char
 local max, min, floor = math.max, math.min, math.floor
@@ -64,8 +63,8 @@ local new_mark, sent = ARGV[4], tonumber(ARGV[5])
 local is_late = sent > 0 and now - sent > LATE and now - sent < TOO_LATE
 local base = is_late and sent or now
 
--- The session at hand: the instant of its last beat or of its leave, its lease, and the distance (see Session in Rust).
--- `left` is 0, UNKNOWN or LEFT. Nothing is known of it while `time` is nil.
+-- The current session: the time of its last beat or of its leave, its lease, and its delta (see Session in Rust). `left`
+-- is 0, UNKNOWN or LEFT. `time` is nil if the session is unknown.
 local time, lease, delta, left
 
 local function beat(at, span, is_join)
@@ -107,7 +106,7 @@ local function leave(at, kind)
   end
 end
 
--- What another node knows of it.
+-- Merges another node's state of the session into the current session.
 local function merge(at, span, distance, kind)
   if kind == 0 then
     if distance < FAR then
@@ -134,7 +133,7 @@ local function kind_of(packed)
   return packed, 0
 end
 
--- Until when a session is of use.
+-- The time at which a session can be forgotten.
 local function end_of(at, span, kind)
   if kind == 0 then
     return at + span
@@ -142,9 +141,10 @@ local function end_of(at, span, kind)
   return at + (kind == LEFT and max(longest_lease, memory) or memory)
 end
 
--- Takes the session at hand out of its viewer's, and what is over. Answers with the others, and when the longest lease and
--- the longest memory among them end. When a new one comes to MOST of its kind, the one heard of least recently goes.
-local function look(sessions, session, own_kind)
+-- Makes a session the current one. Returns the viewer's other sessions that have not expired, and when the longest lease
+-- and the longest leave memory among them expire. If the session is new and MOST others are of its kind, the oldest of
+-- them is dropped.
+local function load_session(sessions, session, own_kind)
   time = nil
   local others, longest, remembered, number = {}, 0, 0, { 0, 0 }
   local at, length = 1, #sessions
@@ -191,8 +191,8 @@ local function look(sessions, session, own_kind)
   return text, longest, remembered
 end
 
--- The viewer has this session and no other: nearly always so.
-local function look_at_one(sessions, session)
+-- The same for a viewer that has only this session, which is the common case.
+local function load_only_session(sessions, session)
   local t, kind = kind_of(read6(sessions, 10))
   local span = read4(sessions, 16)
   time = nil
@@ -202,8 +202,8 @@ local function look_at_one(sessions, session)
   end
 end
 
--- Does a channel's operations. Answers nothing if it turns out that its viewers were lost. `was_lost`: they were, and nodes
--- may have something to write again.
+-- Applies a channel's operations. Returns nil if the channel's viewers turn out to be lost. `was_lost`: they were lost,
+-- so nodes may have operations to replay.
 local function write(viewers_key, sessions_key, ops, was_lost)
   local meta = call('HGET', sessions_key, '')
   local mark, expires, restored = '', 0, 0
@@ -227,14 +227,14 @@ local function write(viewers_key, sessions_key, ops, was_lost)
     if not known then
       time = nil
     elseif #known == BODY + 1 and sub(known, 2, 1 + SESSION) == session then
-      look_at_one(known, session)
+      load_only_session(known, session)
     else
       local is_leave = act == 'L' or act == 'K' or act == 'W' or (act == 'R' or act == 'M') and read6(ops, at + VIEWER + SESSION + 5) >= UNKNOWN
-      others, longest, remembered = look(known, session, is_leave and 2 or 1)
+      others, longest, remembered = load_session(known, session, is_leave and 2 or 1)
     end
     local was_time, was_lease, was_delta, was_left = time, lease, delta, left
 
-    -- An operation that happens now comes after all that is known, also where the clock has gone back.
+    -- A current operation is later than every known event, even if the clock was set back.
     local instant = base
     if time and not is_late and (left == 0 or act == 'J') then
       instant = max(base, time)
@@ -261,11 +261,11 @@ local function write(viewers_key, sessions_key, ops, was_lost)
       local over = end_of(time, lease, left)
       if over > now then
         furthest = max(furthest, over)
-        -- Who counts already has not been lost.
+        -- A session that is counted already was not lost.
         local was_live = was_time and was_left == 0 and was_time + was_lease > now or false
         has_restored = has_restored or act == 'R' and is_live ~= was_live
-        -- A late beat may be from before a leave that has been forgotten here: a node that remembers it says so when the roll
-        -- is called next.
+        -- A late beat may be older than a leave that the store has forgotten. A node that remembers the leave repeats
+        -- it at the next roll call.
         if act == 'M' and is_live and not was_live then
           has_restored = has_restored or (delta == FAR and time or time - delta) < now - memory
         end
@@ -289,7 +289,7 @@ local function write(viewers_key, sessions_key, ops, was_lost)
           return nil
         end
         if opens then
-          -- Until it is told below when they expire.
+          -- The final expiry is set below.
           call('PEXPIRE', viewers_key, memory)
           call('PEXPIRE', sessions_key, memory)
         end
@@ -303,11 +303,11 @@ local function write(viewers_key, sessions_key, ops, was_lost)
   end
   local count = call('ZCOUNT', viewers_key, after_now, '+inf')
   local spare = count > LARGE and SPARE or floor(longest_lease / 8)
-  -- Nodes have to read that nobody is left before the keys are gone, or they take the end of the channel for a loss.
+  -- Nodes have to read the count 0 before the keys expire. Otherwise they take the expiry for a loss.
   local is_too_soon = furthest + spare / 2 > expires
   if mark ~= '' and (is_too_soon or not meta or has_restored) then
     if is_too_soon then
-      -- The expiry is moved once in a while, by more than is needed now.
+      -- The expiry is extended by more than necessary, so that few writes have to set it.
       expires = furthest + spare
     end
     if has_restored then
@@ -320,7 +320,7 @@ local function write(viewers_key, sessions_key, ops, was_lost)
   return count .. ' ' .. mark .. ' ' .. string.format('%d', restored) .. ' ' .. flags
 end
 
--- Whether an error is about what is in a channel's keys. Any other is about the server and ends the call.
+-- Whether an error is about the data of a channel. Any other error is about the server and aborts the call.
 local function is_damage(reason)
   local text = type(reason) == 'table' and (reason.err or '') or tostring(reason)
   return string.find(text, 'WRONGTYPE', 1, true) or string.find(text, 'damaged', 1, true)
@@ -328,8 +328,8 @@ local function is_damage(reason)
     or string.find(text, 'not a valid float', 1, true)
 end
 
--- A server that evicts keys takes them one by one; and what can't be read is no use to anybody. By the new mark that a
--- channel gets then every node knows that it was lost, and writes what it remembers again.
+-- A server that evicts keys can remove one of a channel's two keys. Such a channel, or one with damaged data, is deleted
+-- and gets a new mark. The new mark shows every node the loss, and the nodes replay their journals.
 local answer = { now, first == 2 and call('HGET', KEYS[1], 'epoch') or '' }
 for channel = 1, (#KEYS - first + 1) / 2 do
   local viewers_key, sessions_key = KEYS[first + 2 * channel - 2], KEYS[first + 2 * channel - 1]
