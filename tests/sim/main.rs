@@ -45,7 +45,7 @@ fn rules() -> Rules {
         slack: 300,
         quick: 250,
         jitter: 0,
-        mend: 200,
+        reconnect: 200,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::oracle::plan::{Action, Plan, What};
+use crate::oracle::plan::{Action, Plan, ActionKind};
 
 /// How often a plan is tried, at most, and for how long.
 const TRIES: usize = 300;
@@ -47,9 +47,9 @@ pub fn shrink(mut plan: Plan, fails: impl Fn(&Plan) -> bool) -> Plan {
 fn halved(action: &Action) -> Option<Action> {
     let mut half = action.clone();
     let amount = match &mut half.what {
-        What::Call(_) => return None,
-        What::Watch { lasts, .. } | What::Churn { lasts, .. } | What::Fault { lasts, .. } => lasts,
-        What::Flood(flood) => &mut flood.calls,
+        ActionKind::Call(_) => return None,
+        ActionKind::Watch { lasts, .. } | ActionKind::Churn { lasts, .. } | ActionKind::Fault { lasts, .. } => lasts,
+        ActionKind::Flood(flood) => &mut flood.calls,
     };
     if *amount < 2 {
         return None;

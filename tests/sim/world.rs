@@ -19,7 +19,7 @@ use crate::{
         attackers::Flood,
         faults::Fault,
         history::{Called, Counted, History, Kept, Listed, Shown, Stream, windows},
-        plan::{CHANNELS, Call, Millis, NodePlan, Plan, What, channel},
+        plan::{CHANNELS, Call, Millis, NodePlan, Plan, ActionKind, channel},
         rules::Rules,
     },
     store::{SharedStore, millis},
@@ -88,16 +88,16 @@ impl World {
         sleep(millis(at.saturating_sub(self.now()))).await;
     }
 
-    fn act(self: &Arc<Self>, what: &What) {
+    fn act(self: &Arc<Self>, what: &ActionKind) {
         let world = Arc::clone(self);
         match *what {
-            What::Call(call) => drop(tokio::spawn(world.call(call))),
-            What::Watch { node, channel, lasts } => drop(tokio::spawn(world.watch(node, channel, lasts))),
-            What::Churn { node, per_second, lasts } => {
+            ActionKind::Call(call) => drop(tokio::spawn(world.call(call))),
+            ActionKind::Watch { node, channel, lasts } => drop(tokio::spawn(world.watch(node, channel, lasts))),
+            ActionKind::Churn { node, per_second, lasts } => {
                 drop(tokio::spawn(world.churn(node, per_second, lasts)));
             }
-            What::Flood(ref flood) => drop(tokio::spawn(world.flood(flood.clone()))),
-            What::Fault { fault: Fault::Killed { node }, lasts } => {
+            ActionKind::Flood(ref flood) => drop(tokio::spawn(world.flood(flood.clone()))),
+            ActionKind::Fault { fault: Fault::Killed { node }, lasts } => {
                 // The last node is left alone.
                 if self.nodes.iter().filter(|slot| slot.node.lock().is_some()).count() > 1 {
                     drop(self.nodes[node].node.lock().take());
@@ -109,7 +109,7 @@ impl World {
                     });
                 }
             }
-            What::Fault { fault, .. } => self.store.suffer(fault),
+            ActionKind::Fault { fault, .. } => self.store.suffer(fault),
         }
     }
 

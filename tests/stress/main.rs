@@ -40,7 +40,7 @@ use std::{
 
 use aforo::domain::Policy;
 use oracle::{
-    plan::{Plan, Trouble, What},
+    plan::{Plan, Trouble, ActionKind},
     rules::{LIMITS, Rules},
     verdict::Verdict,
 };
@@ -73,7 +73,7 @@ fn rules() -> Rules {
         slack: 300,
         quick: 250,
         jitter: 300,
-        mend: 700,
+        reconnect: 700,
     }
 }
 
@@ -192,11 +192,11 @@ async fn round(asked: &Asked, seed: u64) -> bool {
 
 /// What a plan has beside the crowd, in words.
 fn told(plan: &Plan) -> String {
-    let word = |what: &What| match what {
-        What::Call(_) | What::Watch { .. } => None,
-        What::Churn { per_second, .. } => Some(format!("churn of {per_second} a second")),
-        What::Flood(flood) => Some(format!("flood of {:?}", flood.kind)),
-        What::Fault { fault, .. } => Some(format!("{fault:?}")),
+    let word = |what: &ActionKind| match what {
+        ActionKind::Call(_) | ActionKind::Watch { .. } => None,
+        ActionKind::Churn { per_second, .. } => Some(format!("churn of {per_second} a second")),
+        ActionKind::Flood(flood) => Some(format!("flood of {:?}", flood.kind)),
+        ActionKind::Fault { fault, .. } => Some(format!("{fault:?}")),
     };
     let words: Vec<_> = plan.actions.iter().filter_map(|action| word(&action.what)).collect();
     if words.is_empty() { "no trouble".to_owned() } else { words.join(", ") }

@@ -10,7 +10,7 @@ use crate::{
     oracle::{
         faults::Fault,
         history::Window,
-        plan::{Action, CHANNELS, Millis, Plan, What, channel},
+        plan::{Action, CHANNELS, Millis, Plan, ActionKind, channel},
         random::Random,
     },
     processes,
@@ -46,7 +46,7 @@ impl Operator {
     pub async fn play(self: Arc<Self>, plan: Plan) {
         let mut tasks = JoinSet::new();
         for Action { at, what } in plan.actions {
-            if let What::Fault { fault, lasts } = what {
+            if let ActionKind::Fault { fault, lasts } = what {
                 tasks.spawn(Arc::clone(&self).one(at, fault, lasts));
             }
         }

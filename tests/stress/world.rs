@@ -17,7 +17,7 @@ use crate::{
         attackers::Flood,
         faults::Fault,
         history::{Called, Counted, History, Stream},
-        plan::{CHANNELS, Call, Millis, Plan, What, channel},
+        plan::{CHANNELS, Call, Millis, Plan, ActionKind, channel},
     },
     pages::{Pages, Trouble},
     stage::{Redis, Stage},
@@ -94,16 +94,16 @@ pub async fn play(plan: &Plan, is_cluster: bool, program: &Path, folder: &Path) 
 }
 
 impl World {
-    fn act(self: &Arc<Self>, what: &What) {
+    fn act(self: &Arc<Self>, what: &ActionKind) {
         let world = Arc::clone(self);
         match *what {
-            What::Call(call) => drop(tokio::spawn(world.call(call))),
-            What::Watch { node, channel, lasts } => drop(tokio::spawn(world.watch(node, channel, lasts))),
-            What::Churn { node, per_second, lasts } => {
+            ActionKind::Call(call) => drop(tokio::spawn(world.call(call))),
+            ActionKind::Watch { node, channel, lasts } => drop(tokio::spawn(world.watch(node, channel, lasts))),
+            ActionKind::Churn { node, per_second, lasts } => {
                 drop(tokio::spawn(world.churn(node, per_second, lasts)));
             }
-            What::Flood(ref flood) => drop(tokio::spawn(world.flood(flood.clone()))),
-            What::Fault { .. } => {}
+            ActionKind::Flood(ref flood) => drop(tokio::spawn(world.flood(flood.clone()))),
+            ActionKind::Fault { .. } => {}
         }
     }
 
