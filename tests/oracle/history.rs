@@ -116,7 +116,8 @@ pub struct Window {
 }
 
 impl Window {
-    pub const fn holds(&self, at: Millis) -> bool {
+    /// Whether the fault is active at an instant.
+    pub const fn contains(&self, at: Millis) -> bool {
         self.from <= at && at < self.to
     }
 }
