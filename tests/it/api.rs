@@ -119,7 +119,7 @@ async fn leaving_what_is_unknown_answers_like_leaving_what_is_known() {
 #[tokio::test]
 async fn silence_ends_a_viewer_after_60_seconds_and_a_hidden_one_after_150() {
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_790_000_000_000)));
-    let app = TestApp::by(Arc::clone(&clock) as Arc<dyn Clock>).await;
+    let app = TestApp::with_clock(Arc::clone(&clock) as Arc<dyn Clock>).await;
     app.join("ana", viewer()).await;
     let hidden = json!({"channelId": "ana", "viewerId": viewer(), "hidden": true});
     app.post("/api/viewer/heartbeat", &hidden).await;
@@ -201,7 +201,7 @@ async fn every_site_may_read_counts() {
 #[tokio::test]
 async fn a_count_that_is_unknown_is_a_503_that_says_when_to_come_back_and_nothing_of_the_inside() {
     let store = FailingStore::new();
-    let app = TestApp::over(store.clone()).await;
+    let app = TestApp::with_store(store.clone()).await;
     store.set_broken(true);
     for path in ["/api/viewer/count/ana", "/api/viewer/count?channelId=ana"] {
         let response = app.get(path).await;
@@ -217,7 +217,7 @@ async fn a_count_that_is_unknown_is_a_503_that_says_when_to_come_back_and_nothin
 #[tokio::test]
 async fn what_is_accepted_while_the_store_is_away_is_in_it_when_it_is_back() {
     let store = FailingStore::new();
-    let app = TestApp::over(store.clone()).await;
+    let app = TestApp::with_store(store.clone()).await;
     let (stays, leaves, comes) = (viewer(), viewer(), viewer());
     app.join("ana", stays).await;
     app.join("ana", leaves).await;
@@ -239,7 +239,7 @@ async fn what_is_accepted_while_the_store_is_away_is_in_it_when_it_is_back() {
 #[tokio::test]
 async fn liveness_does_not_ask_the_store() {
     let store = FailingStore::new();
-    let app = TestApp::over(store.clone()).await;
+    let app = TestApp::with_store(store.clone()).await;
     store.set_broken(true);
     assert_eq!(app.get("/healthz").await.status(), StatusCode::OK);
 }

@@ -78,7 +78,7 @@ async fn the_json_is_what_shields_takes() {
 #[tokio::test]
 async fn unknown_is_a_dash_and_never_zero() {
     let store = FailingStore::new();
-    let app = TestApp::over(store.clone()).await;
+    let app = TestApp::with_store(store.clone()).await;
     store.set_broken(true);
     let image = get(&app, "/badge/ana.svg", "en").await.text().await.unwrap();
     assert!(image.contains(">—</text>") && image.contains(r#"data-state="unknown""#), "{image}");

@@ -15,7 +15,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::support::{PATIENCE, RedisServer, TestApp, builder, free_port, reads, viewer};
+use crate::support::{PATIENCE, RedisServer, TestApp, builder, free_port, read_until, viewer};
 
 const SHIPPED: &str = include_str!("../../docs/deploy/Caddyfile");
 
@@ -128,7 +128,7 @@ async fn the_caddy_that_we_recommend_carries_beats_and_streams_past_the_end_of_a
     };
     let viewers: Vec<_> = (0..20).map(|_| viewer()).collect();
     timeout(PATIENCE, join_all(viewers.iter().map(|id| beat(*id)))).await.expect("beats are taken");
-    reads(&mut streams[0], "\"count\":20").await;
+    read_until(&mut streams[0], "\"count\":20").await;
     assert_eq!(one.streams.open() + two.streams.open(), 5);
 
     one.stop().await;
@@ -136,5 +136,5 @@ async fn the_caddy_that_we_recommend_carries_beats_and_streams_past_the_end_of_a
     for _ in 0..3 {
         timeout(PATIENCE, join_all(viewers.iter().map(|id| beat(*id)))).await.expect("beats are taken");
     }
-    reads(&mut open("c0").await, "\"count\":20").await;
+    read_until(&mut open("c0").await, "\"count\":20").await;
 }

@@ -25,14 +25,14 @@ async fn page(app: &TestApp, call: &str, viewer: Uuid, session: Uuid) -> Value {
 /// The embedded store and Redis, each behind a node.
 async fn nodes() -> (RedisServer, [TestApp; 2]) {
     let redis = RedisServer::start().await;
-    let nodes = [TestApp::start().await, TestApp::on(&redis).await];
+    let nodes = [TestApp::start().await, TestApp::with_redis(&redis).await];
     (redis, nodes)
 }
 
 #[tokio::test]
 async fn beats_decide_who_is_there_and_streams_neither_keep_nor_end_anyone() {
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_790_000_000_000)));
-    let app = TestApp::by(Arc::clone(&clock) as Arc<dyn Clock>).await;
+    let app = TestApp::with_clock(Arc::clone(&clock) as Arc<dyn Clock>).await;
     let one = viewer();
     app.join("ana", one).await;
     for _ in 0..8 {

@@ -113,6 +113,6 @@ async fn the_dashboard_and_the_alerts_name_metrics_that_are_told() {
 async fn a_reload_without_a_certificate_harms_nothing() {
     let server = Program::start(&[]).await;
     server.signal("HUP");
-    server.logged("SIGHUP").await;
+    server.wait_for_log("SIGHUP").await;
     assert_eq!(server.get("/healthz").await.status(), StatusCode::OK);
 }

@@ -19,7 +19,7 @@ use crate::support::{PATIENCE, Program, RedisServer, Sampler, TestApp, viewer};
 
 /// A node with viewers in a channel.
 async fn with_viewers(redis: &RedisServer, number: u64) -> (TestApp, Vec<Uuid>) {
-    let app = TestApp::on(redis).await;
+    let app = TestApp::with_redis(redis).await;
     let viewers: Vec<_> = (0..number).map(|_| viewer()).collect();
     join_all(viewers.iter().map(|viewer| app.join("ana", *viewer))).await;
     assert_eq!(app.count("ana").await, number);
@@ -29,7 +29,7 @@ async fn with_viewers(redis: &RedisServer, number: u64) -> (TestApp, Vec<Uuid>) 
 #[tokio::test]
 async fn it_starts_without_redis_and_heals_when_redis_comes() {
     let mut redis = RedisServer::reserve();
-    let app = TestApp::on(&redis).await;
+    let app = TestApp::with_redis(&redis).await;
     assert_eq!(app.get("/healthz").await.status(), StatusCode::OK);
     assert_eq!(app.get("/ana").await.status(), StatusCode::OK);
     assert_eq!(app.get("/api/viewer/count/ana").await.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -64,7 +64,7 @@ async fn a_redis_that_is_killed_and_comes_back_empty_is_written_again_without_a_
 async fn an_emptied_redis_is_noticed_by_every_node_although_no_connection_broke() {
     let redis = RedisServer::start().await;
     let (one, _) = with_viewers(&redis, 5).await;
-    let two = TestApp::on(&redis).await;
+    let two = TestApp::with_redis(&redis).await;
     for _ in 0..5 {
         two.join("ana", viewer()).await;
     }
@@ -120,7 +120,7 @@ async fn connections_that_are_killed_again_and_again_are_not_seen() {
 #[tokio::test]
 async fn an_idle_connection_that_redis_closed_is_not_noticed() {
     let redis = RedisServer::start().await;
-    let app = TestApp::on(&redis).await;
+    let app = TestApp::with_redis(&redis).await;
     redis.command::<()>("CONFIG SET timeout 1");
     for n in 1..=2 {
         sleep(Duration::from_millis(2_500)).await;
@@ -247,7 +247,7 @@ async fn the_keys_of_a_channel_outlive_the_last_lease_by_a_while() {
 #[tokio::test]
 async fn beats_that_come_together_are_written_together() {
     let redis = RedisServer::start().await;
-    let app = TestApp::on(&redis).await;
+    let app = TestApp::with_redis(&redis).await;
     app.join("warm-up", viewer()).await;
     let before = redis.calls();
     join_all((0..400).map(|n| app.join(["ana", "bob", "eva"][n % 3], viewer()))).await;
@@ -276,7 +276,7 @@ async fn a_write_interval_makes_few_calls_of_many_beats() {
 #[tokio::test]
 async fn a_change_on_one_node_shows_on_the_streams_of_another() {
     let redis = RedisServer::start().await;
-    let (one, two) = (TestApp::on(&redis).await, TestApp::on(&redis).await);
+    let (one, two) = (TestApp::with_redis(&redis).await, TestApp::with_redis(&redis).await);
     let mut stream = two.sse("sse/ana").await;
     stream.until_fresh(0).await;
     let viewer = viewer();
@@ -290,21 +290,21 @@ async fn a_change_on_one_node_shows_on_the_streams_of_another() {
 async fn a_node_that_ends_takes_no_viewer_with_it() {
     let redis = RedisServer::start().await;
     let (one, viewers) = with_viewers(&redis, 10).await;
-    let two = TestApp::on(&redis).await;
+    let two = TestApp::with_redis(&redis).await;
     let mut stream = two.sse("sse/ana").await;
     stream.until_fresh(10).await;
     one.stop().await;
     for viewer in viewers {
         assert_eq!(two.heartbeat("ana", viewer).await, json!({"count": 10, "stale": false, "active": true}));
     }
-    let _starting_clears_nothing = TestApp::on(&redis).await;
+    let _starting_clears_nothing = TestApp::with_redis(&redis).await;
     assert_eq!(two.count("ana").await, 10);
 }
 
 #[tokio::test]
 async fn what_happened_last_counts_after_a_loss_whichever_node_writes_it_again_first() {
     let redis = RedisServer::start().await;
-    let (one, two) = (TestApp::on(&redis).await, TestApp::on(&redis).await);
+    let (one, two) = (TestApp::with_redis(&redis).await, TestApp::with_redis(&redis).await);
     let (there, gone): (Vec<_>, Vec<_>) = (0..12).map(|_| (viewer(), viewer())).unzip();
     for (there, gone) in there.iter().zip(&gone) {
         one.join("ana", *there).await;
@@ -338,7 +338,7 @@ async fn what_happened_last_counts_after_a_loss_whichever_node_writes_it_again_f
 #[tokio::test]
 async fn keys_that_hold_something_else_harm_their_own_channel_alone_and_heal() {
     let redis = RedisServer::start().await;
-    let app = TestApp::on(&redis).await;
+    let app = TestApp::with_redis(&redis).await;
     let viewers = [viewer(), viewer()];
     for channel in ["ana", "bob"] {
         join_all(viewers.iter().map(|viewer| app.join(channel, *viewer))).await;
@@ -369,7 +369,7 @@ async fn nodes_whose_clocks_are_hours_apart_count_the_same() {
         let runner = RedisRunner::open(&redis.url()).unwrap();
         let store = RemoteStore::new(runner, "aforo", Policy::default().lease_rules());
         let clock = ManualClock::new(Timestamp::from_millis(1_790_000_000_000 + hours * 3_600_000));
-        TestApp::assemble(Arc::new(store), Arc::new(clock)).await
+        TestApp::with_store_and_clock(Arc::new(store), Arc::new(clock)).await
     };
     let (one, two) = (node(0).await, node(5).await);
     for app in [&one, &two] {
@@ -425,7 +425,7 @@ async fn a_total_never_collapses_while_connections_are_killed_and_redis_pauses()
 #[tokio::test]
 async fn the_first_call_after_a_quiet_spell_or_a_cut_is_answered_twenty_times_over() {
     let redis = RedisServer::start().await;
-    let nodes = join_all((0..20).map(async |_| TestApp::on(&redis).await)).await;
+    let nodes = join_all((0..20).map(async |_| TestApp::with_redis(&redis).await)).await;
     for (n, node) in nodes.iter().enumerate() {
         node.sse(&format!("sse/channel-{n}")).await.until_fresh(0).await;
     }
@@ -483,7 +483,7 @@ async fn who_left_and_who_came_after_a_dump_was_written_is_known_when_it_is_read
 #[tokio::test]
 async fn a_channel_that_lost_one_of_its_keys_is_noticed_and_made_whole() {
     let redis = RedisServer::start().await;
-    let (one, two) = (TestApp::on(&redis).await, TestApp::on(&redis).await);
+    let (one, two) = (TestApp::with_redis(&redis).await, TestApp::with_redis(&redis).await);
     for node in [&one, &two] {
         join_all((0..5).map(|_| node.join("ana", viewer()))).await;
     }
@@ -513,7 +513,7 @@ async fn a_channel_that_lost_one_of_its_keys_is_noticed_and_made_whole() {
 async fn channels_whose_keys_were_evicted_heal_without_a_beat() {
     const CHANNELS: usize = 20;
     let redis = RedisServer::start().await;
-    let app = TestApp::on(&redis).await;
+    let app = TestApp::with_redis(&redis).await;
     let channels: Vec<_> = (0..CHANNELS).map(|n| format!("channel-{n}")).collect();
     for channel in &channels {
         join_all((0..10).map(|_| app.join(channel, viewer()))).await;

@@ -32,7 +32,7 @@ async fn script(app: &TestApp) -> String {
 async fn an_address_gives_the_bytes_of_its_build_or_a_404_that_is_not_kept() {
     let (site, beside) = (stub_site("new"), TempDir::new().unwrap());
     let package = site.path().join("pkg");
-    let (old, new) = (TestApp::serving(stub_site("old")).await, TestApp::serving(site).await);
+    let (old, new) = (TestApp::with_site(stub_site("old")).await, TestApp::with_site(site).await);
     assert_eq!(
         (script(&old).await, script(&new).await),
         ("/pkg/old/aforo.js".into(), "/pkg/new/aforo.js".into())
@@ -73,7 +73,7 @@ async fn what_cargo_leptos_builds_is_named_by_its_content() {
         stub_build(&site.path().join("pkg"), content);
         site
     };
-    let apps = [TestApp::serving(site("one")).await, TestApp::serving(site("two")).await];
+    let apps = [TestApp::with_site(site("one")).await, TestApp::with_site(site("two")).await];
     let [one, two] = [script(&apps[0]).await, script(&apps[1]).await];
     assert_ne!(one, two);
     for (app, own, other) in [(&apps[0], &one, &two), (&apps[1], &two, &one)] {
@@ -92,7 +92,7 @@ async fn a_file_at_the_root_is_asked_for_again_and_sent_when_it_has_changed() {
     let site = stub_site("one");
     fs::write(site.path().join(".stamp"), "not for the public").unwrap();
     let widget = site.path().join("widget.js");
-    let app = TestApp::serving(site).await;
+    let app = TestApp::with_site(site).await;
     let first = app.get("/widget.js").await;
     assert_eq!(header(&first, "cache-control"), "public, no-cache");
     let tag = header(&first, "etag").to_owned();
@@ -115,7 +115,7 @@ async fn a_file_at_the_root_is_asked_for_again_and_sent_when_it_has_changed() {
 async fn there_is_a_small_icon_for_browsers_that_ask_for_one_by_its_old_name() {
     let site = stub_site("one");
     fs::copy("public/favicon.ico", site.path().join("favicon.ico")).unwrap();
-    let app = TestApp::serving(site).await;
+    let app = TestApp::with_site(site).await;
     let icon = app.get("/favicon.ico").await;
     assert_eq!((icon.status(), header(&icon, "content-type")), (StatusCode::OK, "image/x-icon"));
     let icon = icon.bytes().await.unwrap();

@@ -398,7 +398,7 @@ async fn the_page_has_the_number_and_nothing_of_the_visitor() {
 #[tokio::test]
 async fn while_redis_is_away_the_number_is_unknown_and_a_follow_is_refused() {
     let mut redis = RedisServer::start().await;
-    let app = TestApp::on(&redis).await;
+    let app = TestApp::with_redis(&redis).await;
     let body = json!({"channelId": "ana", "viewerId": viewer(), "follow": true});
     follow(&app, body.clone()).await;
     redis.kill();

@@ -32,7 +32,7 @@ async fn live_channels_are_listed_most_viewers_first() {
 #[tokio::test]
 async fn where_nobody_watches_it_says_how_to_start_and_what_is_unknown_is_said_to_be() {
     let store = FailingStore::new();
-    let app = TestApp::over(store.clone()).await;
+    let app = TestApp::with_store(store.clone()).await;
     assert!(html(&app, "/").await.contains("Nadie está mirando nada todavía."));
     store.set_broken(true);
     let html = html(&app, "/").await;

@@ -288,7 +288,7 @@ async fn on_sigterm_ten_thousand_streams_end_and_the_process_exits_well() {
     }
     let began = Instant::now();
     server.signal("TERM");
-    assert!(server.ended().await.success());
+    assert!(server.wait_for_exit().await.success());
     println!("{} streams ended after {:?}", streams.len(), began.elapsed());
     join_all(streams.iter_mut().map(closed)).await;
 }
@@ -312,8 +312,8 @@ async fn what_was_accepted_is_written_before_the_process_ends() {
     };
     let (statuses, ()) = tokio::join!(beats, end);
     assert!(statuses.iter().all(|status| *status == StatusCode::OK), "{statuses:?}");
-    assert!(server.ended().await.success());
-    assert_eq!(TestApp::on(&redis).await.count("ana").await, 50);
+    assert!(server.wait_for_exit().await.success());
+    assert_eq!(TestApp::with_redis(&redis).await.count("ana").await, 50);
 }
 
 #[tokio::test]
@@ -321,7 +321,7 @@ async fn nodes_are_replaced_one_by_one_and_nobody_is_lost() {
     let redis = RedisServer::start().await;
     let start = async || Program::start(&[("REDIS_URL", &redis.url())]).await;
     let mut nodes = [start().await, start().await];
-    let watcher = TestApp::on(&redis).await;
+    let watcher = TestApp::with_redis(&redis).await;
     let viewers: Vec<_> = (0..50).map(|_| viewer()).collect();
     let client = client();
     // A beat goes to any node that takes it, as behind a balancer.
@@ -340,7 +340,7 @@ async fn nodes_are_replaced_one_by_one_and_nobody_is_lost() {
     for turn in 0..2 {
         nodes[turn].signal("TERM");
         join_all(viewers.iter().map(|id| beat(&nodes, id))).await;
-        assert!(nodes[turn].ended().await.success());
+        assert!(nodes[turn].wait_for_exit().await.success());
         join_all(viewers.iter().map(|id| beat(&nodes, id))).await;
         nodes[turn] = start().await;
         join_all(viewers.iter().map(|id| beat(&nodes, id))).await;

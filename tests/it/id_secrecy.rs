@@ -102,7 +102,7 @@ async fn ids_are_shown_to_nobody_and_logged_at_debug_alone() {
     redis.kill();
     page("heartbeat", ids[0], ids[1]).await;
     page("leave", ids[2], ids[3]).await;
-    server.logged("WARN").await;
+    server.wait_for_log("WARN").await;
     redis.run().await;
     // Redis has come back empty, and who is left is written again.
     stream.until_fresh(1).await;
@@ -124,7 +124,7 @@ async fn ids_are_shown_to_nobody_and_logged_at_debug_alone() {
     assert!(seen.contains("viewer-counter") && seen.contains("aforo_beats_total"), "the search sees it all");
     assert_hides(&ids, &seen, "what the server has said");
     server.signal("TERM");
-    server.logged("ending").await;
+    server.wait_for_log("ending").await;
     let log = server.log();
     assert!(log.contains("INFO") && log.contains("WARN"), "{log}");
     assert_hides(&ids, &log, "the log");

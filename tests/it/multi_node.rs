@@ -64,7 +64,7 @@ async fn the_viewers_of_a_node_that_was_killed_are_gone_when_their_leases_end() 
 async fn a_node_that_was_cut_off_brings_nobody_back_who_has_left_elsewhere() {
     let redis = RedisServer::start().await;
     let way = TestRunner::to(&redis);
-    let (cut_off, other) = (TestApp::by_way_of(way.clone(), &[]).await, TestApp::on(&redis).await);
+    let (cut_off, other) = (TestApp::with_runner(way.clone(), &[]).await, TestApp::with_redis(&redis).await);
     let (stays, leaves) = (viewer(), viewer());
     cut_off.join("ana", stays).await;
     let samplers = [Sampler::on(&cut_off, "sse/ana").await, Sampler::on(&other, "sse/ana").await];
@@ -107,11 +107,11 @@ async fn nodes_of_two_formats_show_no_wrong_number_side_by_side() {
         assert_eq!(samples.iter().find(is_wrong), None, "{samples:?}");
     };
 
-    let present = TestApp::by_way_of(TestRunner::to(&redis), &FLAGS).await;
+    let present = TestApp::with_runner(TestRunner::to(&redis), &FLAGS).await;
     beat(&present, &viewers[..3]).await;
     let on_present = Sampler::on(&present, "sse/ana").await;
     on_present.until_fresh("ana", 3).await;
-    let later = TestApp::by_way_of(TestRunner::of_a_later_version(&redis), &FLAGS).await;
+    let later = TestApp::with_runner(TestRunner::with_later_format(&redis), &FLAGS).await;
     let on_later = Sampler::on(&later, "sse/ana").await;
     for _ in 0..8 {
         beat(&present, &viewers[..3]).await;
@@ -134,7 +134,7 @@ async fn nodes_of_two_formats_show_no_wrong_number_side_by_side() {
     assert_right(&on_later, 5);
 
     // And back.
-    let present = TestApp::by_way_of(TestRunner::to(&redis), &FLAGS).await;
+    let present = TestApp::with_runner(TestRunner::to(&redis), &FLAGS).await;
     let on_present = Sampler::on(&present, "sse/ana").await;
     for _ in 0..4 {
         beat(&present, &viewers[..3]).await;

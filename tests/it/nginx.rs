@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::support::{PATIENCE, RedisServer, TestApp, builder, free_port, reads, viewer};
+use crate::support::{PATIENCE, RedisServer, TestApp, builder, free_port, read_until, viewer};
 
 const SHIPPED: &str = include_str!("../../docs/deploy/nginx.conf");
 
@@ -147,7 +147,7 @@ async fn the_nginx_that_we_recommend_carries_beats_and_streams_past_the_end_of_a
     };
     let viewers: Vec<_> = (0..20).map(|_| viewer()).collect();
     join_all(viewers.iter().map(|id| beat(*id))).await;
-    reads(&mut streams[0], "\"count\":20").await;
+    read_until(&mut streams[0], "\"count\":20").await;
     assert_eq!(one.streams.open() + two.streams.open(), 5);
 
     one.stop().await;
@@ -155,5 +155,5 @@ async fn the_nginx_that_we_recommend_carries_beats_and_streams_past_the_end_of_a
     for _ in 0..3 {
         join_all(viewers.iter().map(|id| beat(*id))).await;
     }
-    reads(&mut open("c0").await, "\"count\":20").await;
+    read_until(&mut open("c0").await, "\"count\":20").await;
 }

@@ -28,7 +28,7 @@ fn value(metrics: &str, name: &str) -> f64 {
 #[tokio::test]
 async fn readiness_says_what_is_wrong_and_liveness_does_not_care() {
     let mut redis = RedisServer::start().await;
-    let app = TestApp::on(&redis).await;
+    let app = TestApp::with_redis(&redis).await;
     assert_eq!(readiness(&app).await.0, StatusCode::OK);
     redis.kill();
     let degraded = async {
@@ -65,7 +65,7 @@ async fn a_server_that_is_to_end_says_so_and_serves_on_until_balancers_have_noti
     timeout(PATIENCE, ending).await.expect("it is not ready any more");
     assert_eq!(readiness(&server).await.1["status"], "ending");
     server.join("ana", viewer()).await;
-    assert!(server.ended().await.success());
+    assert!(server.wait_for_exit().await.success());
 }
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn what_happens_is_counted() {
 #[tokio::test]
 async fn faults_of_the_store_and_what_is_written_again_are_counted() {
     let redis = RedisServer::start().await;
-    let app = TestApp::on(&redis).await;
+    let app = TestApp::with_redis(&redis).await;
     for _ in 0..5 {
         app.join("ana", viewer()).await;
     }
@@ -122,7 +122,7 @@ async fn faults_of_the_store_and_what_is_written_again_are_counted() {
 #[tokio::test]
 async fn a_store_that_refuses_writes_is_degraded_though_it_can_be_read() {
     let redis = RedisServer::start().await;
-    let app = TestApp::on(&redis).await;
+    let app = TestApp::with_redis(&redis).await;
     app.join("ana", viewer()).await;
     redis.command::<()>("CONFIG SET maxmemory 1");
     assert_eq!(app.join("ana", viewer()).await["stale"], true);
@@ -139,7 +139,7 @@ async fn a_store_that_refuses_writes_is_degraded_though_it_can_be_read() {
 #[tokio::test]
 async fn an_outage_shows_in_metrics_although_nobody_watches() {
     let mut redis = RedisServer::start().await;
-    let app = TestApp::on(&redis).await;
+    let app = TestApp::with_redis(&redis).await;
     assert_eq!(value(&metrics(&app).await, "aforo_store_up"), 1.0);
     redis.kill();
     let away = async {
@@ -154,7 +154,7 @@ async fn an_outage_shows_in_metrics_although_nobody_watches() {
 #[tokio::test]
 async fn a_call_that_failed_is_an_error_and_not_a_fast_call() {
     let store = FailingStore::new();
-    let app = TestApp::over(store.clone()).await;
+    let app = TestApp::with_store(store.clone()).await;
     app.join("ana", viewer()).await;
     let before = metrics(&app).await;
     store.set_broken(true);
@@ -201,7 +201,7 @@ async fn the_number_of_series_does_not_grow_with_channels_or_paths() {
 #[tokio::test]
 async fn a_panic_is_a_500_of_that_request_alone() {
     let store = FailingStore::new();
-    let app = TestApp::over(store.clone()).await;
+    let app = TestApp::with_store(store.clone()).await;
     app.join("ana", viewer()).await;
     store.set_panicking(true);
     let response = app.get("/api/viewer/count/ana").await;
@@ -217,7 +217,7 @@ async fn a_panic_is_a_500_of_that_request_alone() {
 #[tokio::test]
 async fn the_reader_of_streams_outlives_a_panic() {
     let store = FailingStore::new();
-    let app = TestApp::over(store.clone()).await;
+    let app = TestApp::with_store(store.clone()).await;
     app.join("ana", viewer()).await;
     let mut stream = app.sse("sse/ana").await;
     stream.until(1).await;

@@ -305,7 +305,7 @@ async fn refusals_and_faults_are_what_is_described() {
     described(&Method::POST, viewers::Join::PATH, refused.expect("a limit")).await;
 
     let store = FailingStore::new();
-    let app = TestApp::over(store.clone()).await;
+    let app = TestApp::with_store(store.clone()).await;
     store.set_broken(true);
     for (path, template) in READS {
         described(&Method::GET, template, app.get(path).await).await;

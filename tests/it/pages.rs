@@ -62,7 +62,7 @@ async fn an_embed_shows_no_badge_unless_asked() {
 #[tokio::test]
 async fn a_count_that_is_unknown_is_a_dash() {
     let store = FailingStore::new();
-    let app = TestApp::over(store.clone()).await;
+    let app = TestApp::with_store(store.clone()).await;
     store.set_broken(true);
     let response = app.get("/ana").await;
     assert_eq!(response.status(), StatusCode::OK);

@@ -110,7 +110,7 @@ async fn heads_that_cannot_be_read_are_answered_as_everything_is() {
 #[tokio::test]
 async fn a_panic_is_an_answer_like_others() {
     let store = FailingStore::new();
-    let app = TestApp::over(store.clone()).await;
+    let app = TestApp::with_store(store.clone()).await;
     store.set_panicking(true);
     let before = counted(&app, "5xx").await;
     let answer =

@@ -15,8 +15,8 @@ async fn is_counted_soon(app: &TestApp) {
 
 /// The store is away for this node: that is told, and nobody is kept waiting.
 async fn is_cut_off(program: &Program, reason: &str) {
-    program.logged("can't connect").await;
-    program.logged(reason).await;
+    program.wait_for_log("can't connect").await;
+    program.wait_for_log(reason).await;
     let joined = program.join("ana", viewer()).await;
     assert_eq!((&joined["count"], &joined["stale"]), (&json!(null), &json!(true)));
     assert_eq!(program.get("/ana").await.status(), 200);

@@ -63,7 +63,7 @@ async fn a_log_for_programs_tells_who_did_what_in_which_request() {
     for call in ["join", "heartbeat", "leave"] {
         let body = json!({"channelId": "ana", "viewerId": one});
         assert_eq!(beat(&server, call, &body).await, StatusCode::OK);
-        server.logged(&format!("[VIEWER] {call}")).await;
+        server.wait_for_log(&format!("[VIEWER] {call}")).await;
     }
     let log = server.log();
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
@@ -84,7 +84,7 @@ async fn a_log_for_people_tells_the_same() {
     let server = Program::start(&settings).await;
     let one = viewer();
     beat(&server, "join", &json!({"channelId": "ana", "viewerId": one})).await;
-    server.logged("route=\"/api/viewer/join\" status=200").await;
+    server.wait_for_log("route=\"/api/viewer/join\" status=200").await;
     let log = server.log();
     let line = log.lines().find(|line| line.contains("[VIEWER] join")).unwrap();
     for part in ["request{id=\"my-join\"}", "channel=ana", &format!("viewer={one}")] {

@@ -51,18 +51,18 @@ async fn when_all_have_gone_nothing_is_asked() {
     let monitor = redis.monitor().await;
     let quiet = async {
         loop {
-            let before = monitor.asked().len();
+            let before = monitor.commands().len();
             // Longer than any interval there is.
             sleep(Duration::from_millis(2_500)).await;
-            if monitor.asked().len() == before {
+            if monitor.commands().len() == before {
                 return;
             }
         }
     };
     timeout(PATIENCE, quiet).await.expect("it gets quiet");
-    let before = monitor.asked();
+    let before = monitor.commands();
     sleep(Duration::from_secs(3)).await;
-    assert_eq!(monitor.asked(), before, "and stays so");
+    assert_eq!(monitor.commands(), before, "and stays so");
 }
 
 /// How long the slow calls took that a server has had since this was asked last, in ms.
@@ -142,7 +142,7 @@ async fn a_channel_of_two_hundred_thousand_stalls_nobody_not_even_by_ending() {
 async fn many_small_channels_are_written_again_in_few_calls() {
     const CHANNELS: u64 = 10_000;
     let redis = RedisServer::start().await;
-    let app = TestApp::on(&redis).await;
+    let app = TestApp::with_redis(&redis).await;
     let join = async |n: u64| app.join(&format!("channel-{n}"), viewer()).await;
     let joined: Vec<_> = stream::iter(0..CHANNELS).map(join).buffer_unordered(200).collect().await;
     assert!(joined.iter().all(|answer| answer["count"] == 1));

@@ -154,7 +154,7 @@ async fn secrets_are_in_no_log_even_at_debug() {
             server.get("/metrics").await,
             server.get("/ana").await,
         ];
-        server.logged("[VIEWER] join").await;
+        server.wait_for_log("[VIEWER] join").await;
         for answer in answers {
             let (headers, body) = (format!("{:?}", answer.headers()), answer.text().await.unwrap());
             assert!(!headers.contains(SECRET) && !body.contains(SECRET), "{settings:?}: {headers} {body}");

@@ -76,7 +76,7 @@ async fn watching_counts_nobody() {
 #[tokio::test]
 async fn a_silent_viewer_disappears_without_anyone_doing_anything() {
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_790_000_000_000)));
-    let app = TestApp::by(Arc::clone(&clock) as Arc<dyn Clock>).await;
+    let app = TestApp::with_clock(Arc::clone(&clock) as Arc<dyn Clock>).await;
     app.join("ana", viewer()).await;
     let mut stream = app.sse("sse/ana").await;
     stream.until(1).await;
@@ -131,7 +131,7 @@ async fn browsers_are_told_different_times_to_come_back() {
 #[tokio::test]
 async fn what_the_store_cannot_tell_is_stale_and_not_zero() {
     let store = FailingStore::new();
-    let app = TestApp::over(store.clone()).await;
+    let app = TestApp::with_store(store.clone()).await;
     app.join("ana", viewer()).await;
     let mut stream = app.sse("sse/ana").await;
     stream.until(1).await;

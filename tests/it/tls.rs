@@ -73,7 +73,7 @@ async fn a_renewed_certificate_is_taken_on_sighup_and_a_broken_one_is_not() {
 
     fs::write(folder.path().join("cert.pem"), "not a certificate").unwrap();
     server.signal("HUP");
-    server.logged("the certificate stays as it was").await;
+    server.wait_for_log("the certificate stays as it was").await;
     count(&client(&second), &base).await.unwrap();
 }
 
