@@ -104,8 +104,14 @@ async fn a_heartbeat_after_its_leave_is_ignored_until_the_leave_is_forgotten(sto
         let (written, earliest, latest) = timed(op(1, 1, HEARTBEAT)).await;
         let is_active = written.active[0];
         assert_eq!(written.reading.count, u32::from(is_active));
-        assert!(!is_active || latest >= earliest_leave + RULES.leave_memory, "the leave is forgotten too early");
-        assert!(is_active || earliest < latest_leave + RULES.leave_memory, "the leave is remembered for too long");
+        assert!(
+            !is_active || latest >= earliest_leave + RULES.leave_memory,
+            "the leave is forgotten too early"
+        );
+        assert!(
+            is_active || earliest < latest_leave + RULES.leave_memory,
+            "the leave is remembered for too long"
+        );
         if is_active {
             break;
         }
@@ -146,7 +152,10 @@ async fn the_later_operation_wins_in_any_order_of_replay(store: &dyn Store, othe
     assert_eq!(written.reading.count, 2, "viewers 1 and 4 count: their last operation is a join");
     if let Some(reading) = store.counts(&[channel(name)]).await.pop() {
         let reading = reading.unwrap();
-        assert!(reading.mark.is_none() || reading.restored >= now, "the reading contains the time of the restoration");
+        assert!(
+            reading.mark.is_none() || reading.restored >= now,
+            "the reading contains the time of the restoration"
+        );
     }
     // Repeated replays in any order lead to the same result.
     let mut backwards = older;
@@ -201,8 +210,14 @@ async fn operations_on_unknown_sessions_store_nothing(store: &dyn Store) {
 }
 
 async fn the_operations_of_a_batch_are_applied_in_order(store: &dyn Store) {
-    let ops =
-        [op(1, 1, JOIN), op(1, 1, LEAVE), op(1, 1, HEARTBEAT), op(1, 1, JOIN), op(1, 2, HEARTBEAT), op(1, 1, LEAVE)];
+    let ops = [
+        op(1, 1, JOIN),
+        op(1, 1, LEAVE),
+        op(1, 1, HEARTBEAT),
+        op(1, 1, JOIN),
+        op(1, 2, HEARTBEAT),
+        op(1, 1, LEAVE),
+    ];
     let written = write(store, "order", &ops).await;
     assert_eq!(written.active.as_slice(), [true, false, false, true, true, false]);
     assert_eq!(written.reading.count, 1);

@@ -29,7 +29,11 @@ impl Program {
         let mut process = Process::start(settings);
         let serving = async {
             loop {
-                assert!(process.child.try_wait().unwrap().is_none(), "the server has exited: {}", process.log());
+                assert!(
+                    process.child.try_wait().unwrap().is_none(),
+                    "the server has exited: {}",
+                    process.log()
+                );
                 let log = process.log();
                 if let Some((_, rest)) = log.split_once("serving ") {
                     // In the JSON log format, the message ends with a quote.

@@ -78,8 +78,8 @@ impl RedisServer {
         self.request::<()>(&words);
     }
 
-    /// Adds a TLS port with a certificate for `localhost` from a new CA. Takes effect at the next start. Returns the port and
-    /// the file of the CA certificate.
+    /// Adds a TLS port with a certificate for `localhost` from a new CA. Takes effect at the next start. Returns the
+    /// port and the file of the CA certificate.
     pub fn add_tls(&mut self) -> (u16, PathBuf) {
         let (port, path) = (free_port(), |name: &str| self.folder.path().join(name));
         let ca_key = KeyPair::generate().unwrap();

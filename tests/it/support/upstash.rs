@@ -1,5 +1,5 @@
-//! A fake Upstash server: its REST protocol over plain HTTP, with a real Redis server behind it. A test with Upstash's own
-//! client (`tests/upstash-client`) checks that it behaves like Upstash.
+//! A fake Upstash server: its REST protocol over plain HTTP, with a real Redis server behind it. A test with Upstash's
+//! own client (`tests/upstash-client`) checks that it behaves like Upstash.
 
 use std::sync::{
     Arc,
