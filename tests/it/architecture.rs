@@ -108,7 +108,7 @@ struct Source {
 
 #[test]
 fn imports_flow_one_way() {
-    let mut faults = Vec::new();
+    let mut violations = Vec::new();
     let mut used = BTreeSet::new();
     for source in sources() {
         let (row, allowed) = most_specific(MAY_NAME, &source.module)
@@ -121,7 +121,7 @@ fn imports_flow_one_way() {
                 Some(module) => {
                     used.insert((row, *module));
                 }
-                None => faults.push(format!("{}: {row} must not name {name}", source.path.display())),
+                None => violations.push(format!("{}: {row} must not name {name}", source.path.display())),
             }
         }
         for name in &source.names {
@@ -131,14 +131,14 @@ fn imports_flow_one_way() {
                 NOT_IN.iter().find(|(not, _)| *not == krate).map_or(&[][..], |(_, modules)| *modules);
             let is_in = |modules: &[&str]| modules.iter().any(|module| is_within(&source.module, module));
             if only_in.is_some_and(|modules| !is_in(modules)) || is_in(not_in) {
-                faults.push(format!("{}: must not name the crate {krate}", source.path.display()));
+                violations.push(format!("{}: must not name the crate {krate}", source.path.display()));
             }
         }
     }
     let rows = MAY_NAME.iter().flat_map(|(row, allowed)| allowed.iter().map(|module| (*row, *module)));
     let unused = rows.filter(|permission| !used.contains(permission));
-    faults.extend(unused.map(|(row, module)| format!("MAY_NAME: {row} may name {module} but does not")));
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    violations.extend(unused.map(|(row, module)| format!("MAY_NAME: {row} may name {module} but does not")));
+    assert!(violations.is_empty(), "{}", violations.join("\n"));
 }
 
 #[test]
