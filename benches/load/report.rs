@@ -149,8 +149,8 @@ fn cell(figures: &[f64]) -> String {
     }
 }
 
-/// Formats a number with three significant digits, and with all digits before the decimal point. Integers below 100
-/// have no decimals.
+/// Formats a number with three significant digits, and with all digits before the decimal point. Integers have no
+/// decimals.
 pub fn number(figure: f64) -> String {
     let size = figure.abs();
     let decimals = if size >= 100.0 || size.fract() == 0.0 {
