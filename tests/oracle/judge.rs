@@ -81,7 +81,7 @@ impl<'a> Judge<'a> {
 pub fn lease(act: Act, rules: &Rules) -> Option<Millis> {
     match act {
         Act::Leave => None,
-        Act::Join { hidden } | Act::Beat { hidden } => Some(rules.lease(hidden)),
+        Act::Join { hidden } | Act::Heartbeat { hidden } => Some(rules.lease(hidden)),
     }
 }
 
