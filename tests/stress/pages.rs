@@ -142,7 +142,7 @@ fn read(act: Act, body: &str) -> Option<Answer> {
     let active = match act {
         Act::Leave => return Some(Answer::Left),
         Act::Join { .. } => true,
-        Act::Beat { .. } => body["active"].as_bool()?,
+        Act::Heartbeat { .. } => body["active"].as_bool()?,
     };
     Some(Answer::Beat { active, shown: shown(&body)? })
 }
