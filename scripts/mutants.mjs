@@ -1,25 +1,23 @@
-// Puts known faults back into the code, one at a time, and fails if the tests don't notice one of them.
+// Puts known faults back into the code, one at a time, and fails if the tests miss one of them.
 //
 //   node scripts/mutants.mjs [name...]
 //
 // Each fault is a patch in tests/mutants, with a header:
 //
-//   Fault: what is wrong with the code, in a sentence or two
-//   Invariant: the name of the invariant in tests/oracle that the fault breaks; several lines if it may be any of these
-//   Trouble: a kind of trouble of the simulation; optional, for a fault that shows in few other worlds
+//   Fault: what the fault does, in one or two sentences
+//   Invariant: the invariant in tests/oracle/invariants.rs that the fault violates; one line for each possible invariant
+//   Trouble: the only kind of trouble in the simulation; optional, for a fault that other kinds rarely reveal
 //
-// A fault that the simulation can't see names the test that does, in place of the invariant:
+// A fault that the simulation cannot detect names a test instead of an invariant:
 //
-//   Test: lib the_full_path_of::a_unit_test          (or: it a_test_of_tests/it)
+//   Test: lib the_full_path_of::a_unit_test          (or: it the_path_of::a_test_in_tests/it)
 //
-// Everything happens in a copy of the tree. What is compiled goes to cargo's usual target folder, so that dependencies are
-// not compiled again; the copy has a version of its own, by which cargo tells it from the tree. First the tree as it is has
-// to pass. Then a fault counts as caught if what breaks is what its header
-// names; a patch that does not apply or does not compile is an error.
+// The script works in a copy of the tree. The build output goes to cargo's usual target folder, so dependencies are not
+// compiled again. The copy has its own package version, by which cargo distinguishes it from the tree. The script first
+// checks that the unchanged tree passes. A fault is caught if the test or an invariant that its header names fails. A patch
+// that does not apply or does not compile is an error. A test that does not finish within five minutes has caught the fault.
 //
-// A test that does not end within five minutes has noticed the fault too.
-//
-// SEEDS (100) is how many worlds the simulation tries for each fault.
+// SEEDS is the number of worlds that the simulation tries for each fault (default: 100).
 import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
@@ -33,19 +31,19 @@ const SEEDS = process.env.SEEDS || "100";
 const TEST_LIMIT_MS = 300_000;
 const env = { ...process.env, CARGO_TARGET_DIR: resolve(ROOT, process.env.CARGO_TARGET_DIR || "target") };
 
-/** A patch and what its header says. */
+/** Reads a patch and its header. */
 function read(name) {
   const text = readFileSync(join(MUTANTS, `${name}.patch`), "utf8");
   const header = text.slice(0, text.indexOf("\n--- ")).replace(/\n +/g, " ").split("\n");
   const field = (key) => header.filter((line) => line.startsWith(`${key}: `)).map((line) => line.slice(key.length + 2));
   const [[fault], invariants, [test], [trouble]] = ["Fault", "Invariant", "Test", "Trouble"].map(field);
   if (!fault || (invariants.length > 0) === Boolean(test)) {
-    throw new Error(`the header of ${name}.patch lacks a Fault, or names not exactly one of Invariant and Test`);
+    throw new Error(`the header of ${name}.patch needs a Fault, and either an Invariant or a Test`);
   }
   return { name, fault, invariants, test, trouble };
 }
 
-/** Makes the copy equal to the tree. Files that are equal are not touched, so that cargo does not compile them again. */
+/** Updates the copy from the tree. Equal files keep their modification time, so cargo does not compile them again. */
 function refresh() {
   const list = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
   const files = git(ROOT, list).split("\0").filter((file) => file && existsSync(join(ROOT, file)));
@@ -63,60 +61,60 @@ function refresh() {
   }
 }
 
-/** The content of a file of the copy. */
+/** Returns the content of a file for the copy: the Cargo files get the copy's package version. */
 function versioned(file, content) {
   if (file !== "Cargo.toml" && file !== "Cargo.lock") return content;
   const text = content.toString();
   const changed = text.replace(/^(name = "aforo"\nversion = ").*(")$/m, "$10.0.0-mutant$2");
-  if (changed === text) throw new Error(`${file} does not name the version of aforo below its name`);
+  if (changed === text) throw new Error(`no version found below the name of aforo in ${file}`);
   return Buffer.from(changed);
 }
 
 function git(cwd, args) {
   const options = { cwd, encoding: "utf8", maxBuffer: 1 << 28, stdio: ["ignore", "pipe", "pipe"] };
-  // The copy lies within the repository, and is none of it.
+  // The copy is inside the repository folder, but not part of the repository.
   return execFileSync("git", args, { ...options, env: { ...env, GIT_CEILING_DIRECTORIES: dirname(TREE) } });
 }
 
-/** Runs a command in the copy, line by line, until it ends, `isEnough` says so, or `timeout` ms are over. Its exit status
- *  and its lines. */
+/** Runs a command in the copy until it exits, a line of its output satisfies `isEnough`, or `timeout` ms have passed.
+ *  Returns the exit status and the lines of output. */
 function run(command, args, more, { isEnough = () => false, timeout = 0 } = {}) {
   return new Promise((done, fail) => {
     const stdio = ["ignore", "pipe", "pipe"];
     const child = spawn(command, args, { cwd: TREE, env: { ...env, ...more }, stdio, timeout, killSignal: "SIGKILL" });
     const lines = [];
-    const hear = (line) => {
+    const onLine = (line) => {
       lines.push(line);
       if (isEnough(line)) child.kill("SIGKILL");
     };
-    for (const output of [child.stdout, child.stderr]) createInterface({ input: output }).on("line", hear);
+    for (const output of [child.stdout, child.stderr]) createInterface({ input: output }).on("line", onLine);
     child.on("error", fail);
     child.on("close", (status) => done({ status, lines }));
   });
 }
 
-/** Compiles a test target in the copy; the path of its program. */
+/** Compiles a test target in the copy. Returns the path of the executable. */
 async function build(target) {
   const args = ["test", ...(target === "lib" ? ["--lib"] : ["--test", target]), "--no-run"];
   const { status, lines } = await run("bash", ["scripts/cargo.sh", ...args, "--message-format", "json"]);
   const messages = lines.filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));
   if (status !== 0) {
     const errors = messages.filter((message) => message.message?.level === "error");
-    throw new Error(`it does not compile: ${errors[0]?.message.rendered ?? lines.at(-1)}`);
+    throw new Error(`the copy does not compile: ${errors[0]?.message.rendered ?? lines.at(-1)}`);
   }
   return messages.find((message) => message.executable && message.target.name === (target === "lib" ? "aforo" : target))
     .executable;
 }
 
-/** What the tests say of the copy: what broke, if anything did, and where. */
+/** Runs the test or the simulation in the copy. Returns what failed and where, or null. */
 async function judge({ test, trouble }, seeds) {
   if (test) {
     const [target, name] = test.split(" ");
     const { status, lines } = await run(await build(target), ["--exact", name], {}, { timeout: TEST_LIMIT_MS });
-    if (!lines.some((line) => line.startsWith("running 1 test"))) throw new Error(`there is no test ${name}`);
+    if (!lines.some((line) => line.startsWith("running 1 test"))) throw new Error(`unknown test: ${name}`);
     return status === 0 ? null : { broken: test, where: "" };
   }
-  const found = /^AFORO_SEED=(\d+): not so: (.*): Finding \{/;
+  const found = /^AFORO_SEED=(\d+): violated: (.*): Finding \{/;
   const more = { AFORO_SIM_SEEDS: seeds, ...(trouble ? { AFORO_SIM_TROUBLE: trouble } : {}) };
   const isEnough = (line) => found.test(line);
   const { status, lines } = await run(await build("sim"), ["--nocapture"], more, { isEnough });
@@ -146,7 +144,7 @@ const all = readdirSync(MUTANTS).filter((file) => file.endsWith(".patch")).map((
 const asked = process.argv.slice(2);
 const unknown = asked.filter((name) => !all.includes(name));
 if (unknown.length > 0) {
-  console.error(`there is no ${unknown.join(", ")} in tests/mutants; there are: ${all.join(", ")}`);
+  console.error(`unknown faults: ${unknown.join(", ")}; known (tests/mutants): ${all.join(", ")}`);
   process.exit(2);
 }
 const mutants = (asked.length > 0 ? asked : all.sort()).map(read);
@@ -157,11 +155,11 @@ const needed = [...new Map(mutants.map((mutant) => [mutant.test ?? `sim ${mutant
 for (const one of needed) {
   const verdict = await judge(one, "12");
   if (verdict) {
-    console.error(`without any fault put back, this fails: ${verdict.broken} ${verdict.where}`);
+    console.error(`the unchanged tree fails: ${verdict.broken} ${verdict.where}`);
     process.exit(1);
   }
 }
-console.log("without any fault put back, all that is looked at passes");
+console.log("the unchanged tree passes");
 
 let missed = 0;
 for (const mutant of mutants) {

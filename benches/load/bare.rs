@@ -1,5 +1,5 @@
-//! The floor: a bare axum server that parses and answers what ours does, and does nothing. Its stream is axum's own over a
-//! watch channel.
+//! The baseline: a bare axum server that parses and answers the same requests without doing anything. Its event stream
+//! is that of axum, over a watch channel.
 
 use std::{
     convert::Infallible,
@@ -26,7 +26,7 @@ use crate::{
     process::{Process, Scratch, ask, free_address},
 };
 
-/// Starts it in a process of its own.
+/// Starts the bare server in a separate process.
 pub fn start(scratch: &Scratch) -> Result<Process> {
     let addr = free_address()?;
     let mut command = Command::new(std::env::current_exe()?);
@@ -69,7 +69,7 @@ struct Shared {
     frames: Arc<watch::Sender<String>>,
 }
 
-/// Serves until it is ended.
+/// Serves until the process is killed.
 #[tokio::main]
 pub async fn serve(addr: SocketAddr) -> Result<()> {
     let frames = Arc::new(watch::Sender::new(frame(0)));

@@ -1,13 +1,13 @@
-//! The requests of viewers, made before they are sent.
+//! The requests of viewers, as bytes.
 
-/// Viewers, numbered, each of whom watches one of so many channels with one page.
+/// Numbered viewers. Each one watches one channel with one page.
 #[derive(Debug, Clone, Copy)]
 pub struct Audience {
     pub viewers: u64,
     pub channels: u64,
 }
 
-/// What a viewer's page calls.
+/// An endpoint that a viewer's page calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
     Join,
@@ -35,7 +35,7 @@ impl Audience {
         channel(viewer % self.channels)
     }
 
-    /// A viewer's request.
+    /// The request of a viewer.
     pub fn request(&self, call: Call, viewer: u64) -> Vec<u8> {
         let channel = self.channel(viewer);
         match call {
@@ -49,7 +49,7 @@ impl Audience {
         }
     }
 
-    /// Everyone's requests, again and again.
+    /// The requests of all viewers, in an endless loop.
     pub fn round(self, call: Call) -> impl FnMut() -> Vec<u8> {
         let requests: Vec<_> = (0..self.viewers).map(|viewer| self.request(call, viewer)).collect();
         let mut next = 0;
@@ -59,7 +59,7 @@ impl Audience {
         }
     }
 
-    /// Everyone's requests, once: made as they are sent, since they may be too many to hold.
+    /// The requests of all viewers, once. They are built on demand, since they may not fit into memory.
     pub fn once(self, call: Call) -> impl FnMut() -> Vec<u8> {
         let mut next = 0;
         move || {
@@ -74,9 +74,9 @@ pub fn channel(number: u64) -> String {
     format!("channel-{number}")
 }
 
-/// An id that depends on its two numbers only.
+/// A deterministic id for two numbers.
 pub fn uuid(kind: u32, number: u64) -> String {
-    // Spread, as random ids are: neighbours must not share what a table sorts by.
+    // Spread like random ids: consecutive numbers must not have similar ids.
     let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let (high, low) = (spread >> 32, spread & 0xffff_ffff);
     format!("{high:08x}-{kind:04x}-4000-8000-{:04x}{low:08x}", number & 0xffff)
@@ -86,7 +86,7 @@ pub fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: load\r\n\r\n").into_bytes()
 }
 
-/// As browsers ask for an event stream; Nchan insists on the header.
+/// A browser's request for an event stream. Nchan requires the `Accept` header.
 pub fn stream(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: load\r\nAccept: text/event-stream\r\n\r\n").into_bytes()
 }
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_as_long_as_it_says() {
+    fn the_content_length_matches_the_body() {
         let request = String::from_utf8(Audience { viewers: 1, channels: 1 }.request(Call::Join, 0)).unwrap();
         let (head, body) = request.split_once("\r\n\r\n").unwrap();
         assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{head}");

@@ -1,4 +1,4 @@
-//! One kept-alive connection for calls, one call under way at a time. Nothing in it waits.
+//! A non-blocking keep-alive connection for calls, one call at a time.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -8,12 +8,12 @@ use std::{
 use mio::{Interest, Registry, Token, net::TcpStream};
 use socket2::{Domain, Socket, Type};
 
-use crate::{Result, wire::Answer};
+use crate::{Result, wire::Response};
 
-/// Connections from one address of this machine; each has some 28,000 ports.
+/// Connections per source address. An address has about 28,000 ports.
 const PER_ADDRESS: u32 = 1_000;
 
-/// A socket for the connection of this number, at one of many addresses of this machine. It is not connected yet.
+/// A socket for connection `number`, bound to a loopback address. It is not connected yet.
 pub fn socket(number: u32) -> std::io::Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     let source = Ipv4Addr::from(0x7f10_0000 + number / PER_ADDRESS);
@@ -30,7 +30,7 @@ pub struct Conn {
 }
 
 impl Conn {
-    /// Connects, and asks to be told under `token`.
+    /// Connects, and registers the connection under `token`.
     pub fn open(addr: SocketAddr, registry: &Registry, token: Token) -> Result<Self> {
         let mut stream = TcpStream::from_std(std::net::TcpStream::connect(addr)?);
         stream_options(&stream)?;
@@ -38,28 +38,28 @@ impl Conn {
         Ok(Self { stream, request: Vec::new(), sent: 0, received: Vec::with_capacity(1024) })
     }
 
-    /// Sends a request, or as much of it as fits; [`Conn::proceed`] sends the rest.
+    /// Sends a request, or as much of it as the socket accepts. [`Conn::proceed`] sends the rest.
     pub fn send(&mut self, request: Vec<u8>) -> Result<()> {
         self.request = request;
         self.sent = 0;
         self.flush()
     }
 
-    /// Goes on with the call under way. Its status, when the answer is whole; the body is given to `look`.
+    /// Continues the current call. Passes the body to `look` and returns the status when the response is complete.
     pub fn proceed(&mut self, scratch: &mut [u8], look: impl FnOnce(&[u8])) -> Result<Option<u16>> {
         self.flush()?;
         loop {
             match self.stream.read(scratch) {
-                Ok(0) => return Err("a connection was closed".into()),
+                Ok(0) => return Err("the server closed a connection".into()),
                 Ok(read) => self.received.extend_from_slice(&scratch[..read]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error.into()),
             }
-            if let Some(answer) = Answer::parse(&self.received)? {
-                look(&self.received[answer.body.0..answer.body.1]);
+            if let Some(response) = Response::parse(&self.received)? {
+                look(&self.received[response.body.0..response.body.1]);
                 self.received.clear();
-                return Ok(Some(answer.status));
+                return Ok(Some(response.status));
             }
         }
     }

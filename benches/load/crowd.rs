@@ -1,4 +1,4 @@
-//! Many open streams, held by as many processes as it takes.
+//! Many open streams, held by one helper process per node.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -13,13 +13,13 @@ use serde_json::Value;
 
 use crate::{Result, hold::micros, process::Process};
 
-/// The most streams of one process, below its limit of open files.
+/// The maximum number of streams of one process, below its limit of open files.
 pub const PER_PROCESS: u32 = 18_000;
 
-/// How long the last stream may take to get what is published.
+/// The timeout for the delivery of an event to the last stream.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// What to hold on each node.
+/// The streams to hold on each node.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
     pub streams: u32,
@@ -27,18 +27,18 @@ pub struct Shape {
     pub per_stream: u64,
 }
 
-/// Open streams. They close when it is dropped.
+/// Open streams. Dropping it closes them.
 pub struct Crowd {
     helpers: Vec<Helper>,
 }
 
 struct Helper {
     child: Child,
-    orders: ChildStdin,
-    answers: Receiver<String>,
+    commands: ChildStdin,
+    responses: Receiver<String>,
 }
 
-/// When the streams of one node got a count, in ms since it was asked for; sorted.
+/// The times at which the streams of one node received a count, in ms since its trigger, sorted.
 #[derive(Debug)]
 pub struct Receipts {
     pub times: Vec<f64>,
@@ -53,41 +53,41 @@ impl Crowd {
             let offset = u32::try_from(node)? * shape.streams;
             crowd.helpers.push(Helper::start(process.addr, shape, offset)?);
         }
-        // One after the other: the nodes share two processors with each other.
+        // One after the other: the nodes share two processors.
         for helper in &mut crowd.helpers {
-            helper.order("open")?;
-            let answer = helper.answer(Duration::from_secs(150))?;
-            let (open, events) = (answer["open"].as_u64(), answer["events"].as_u64());
+            helper.command("open")?;
+            let response = helper.response(Duration::from_secs(150))?;
+            let (open, events) = (response["open"].as_u64(), response["events"].as_u64());
             if open != Some(shape.streams.into()) || open != events {
-                return Err(format!("not all of {} streams are open: {answer}", shape.streams).into());
+                return Err(format!("not all {} streams are open: {response}", shape.streams).into());
             }
         }
         Ok(crowd)
     }
 
-    /// The processes that hold them.
+    /// The ids of the helper processes.
     pub fn pids(&self) -> Vec<u32> {
         self.helpers.iter().map(|helper| helper.child.id()).collect()
     }
 
-    /// Does something that makes the count so many, and waits until every stream has it.
+    /// Calls `trigger`, which changes the count to `count`, and waits until every stream has received it.
     pub fn await_count(&mut self, count: u64, trigger: impl FnOnce() -> Result<()>) -> Result<Vec<Receipts>> {
         for helper in &mut self.helpers {
-            helper.order(&format!("watch {count}"))?;
-            helper.answer(PATIENCE)?;
+            helper.command(&format!("watch {count}"))?;
+            helper.response(PATIENCE)?;
         }
         let start = micros();
         trigger()?;
         let mut receipts = Vec::new();
         for helper in &mut self.helpers {
-            let answer = match helper.answer(PATIENCE) {
-                Ok(answer) => answer,
+            let response = match helper.response(PATIENCE) {
+                Ok(response) => response,
                 Err(_) => {
-                    helper.order("stop")?;
-                    helper.answer(PATIENCE)?
+                    helper.command("stop")?;
+                    helper.response(PATIENCE)?
                 }
             };
-            let at: Vec<u64> = answer.as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
+            let at: Vec<u64> = response.as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
             let mut times: Vec<f64> =
                 at.iter().filter(|at| **at > 0).map(|at| at.saturating_sub(start) as f64 / 1000.0).collect();
             times.sort_by(f64::total_cmp);
@@ -101,7 +101,7 @@ impl Helper {
     fn start(addr: SocketAddr, shape: Shape, offset: u32) -> Result<Self> {
         if shape.streams > PER_PROCESS {
             return Err(format!(
-                "{PER_PROCESS} streams on one node at most: a process may not open more files"
+                "at most {PER_PROCESS} streams on one node: a process may not open more files"
             )
             .into());
         }
@@ -115,10 +115,10 @@ impl Helper {
         ]);
         command.args(["--offset", &offset.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn()?;
-        let (Some(orders), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err("a helper without pipes".into());
+        let (Some(commands), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err("a helper has no pipes".into());
         };
-        let (send, answers) = channel();
+        let (send, responses) = channel();
         thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(std::io::Result::ok) {
                 if send.send(line).is_err() {
@@ -126,23 +126,23 @@ impl Helper {
                 }
             }
         });
-        Ok(Self { child, orders, answers })
+        Ok(Self { child, commands, responses })
     }
 
-    fn order(&mut self, order: &str) -> Result<()> {
-        Ok(writeln!(self.orders, "{order}")?)
+    fn command(&mut self, command: &str) -> Result<()> {
+        Ok(writeln!(self.commands, "{command}")?)
     }
 
-    fn answer(&mut self, patience: Duration) -> Result<Value> {
-        let line = self.answers.recv_timeout(patience).map_err(|_| "streams are silent")?;
+    fn response(&mut self, timeout: Duration) -> Result<Value> {
+        let line = self.responses.recv_timeout(timeout).map_err(|_| "a helper did not respond in time")?;
         Ok(serde_json::from_str(&line)?)
     }
 }
 
 impl Drop for Helper {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _gone = self.child.kill();
-        let _gone = self.child.wait();
+        // Both fail if the process has already exited.
+        let _exited = self.child.kill();
+        let _exited = self.child.wait();
     }
 }

@@ -1,6 +1,6 @@
-//! What this is to reach, on two processors that the server shares with the load.
+//! Performance goals, for a machine with two processors that the server and the load tool share.
 
-/// A figure, and where it should be.
+/// A figure and its bound.
 pub struct Goal {
     pub scenario: &'static str,
     pub row: &'static str,
@@ -8,12 +8,12 @@ pub struct Goal {
     pub bound: Bound,
 }
 
-/// On which side of a figure is good.
+/// The bound of a figure.
 #[derive(Debug, Clone, Copy)]
 pub enum Bound {
     AtLeast(f64),
     AtMost(f64),
-    /// At least this share of what another row has in the same column.
+    /// At least this share of the figure of another row in the same column.
     ShareOf(f64, &'static str),
 }
 
@@ -23,7 +23,7 @@ const fn goal(scenario: &'static str, row: &'static str, column: &'static str, b
     Goal { scenario, row, column, bound }
 }
 
-/// All goals, by the names that scenarios give their figures.
+/// All goals, by the names in the tables of the report.
 pub const GOALS: &[Goal] = &[
     goal("rates", "memory: join", "per CPU-s", AtLeast(100_000.0)),
     goal("rates", "memory: heartbeat", "per CPU-s", AtLeast(100_000.0)),
@@ -49,5 +49,5 @@ pub const GOALS: &[Goal] = &[
     goal("bulk", "10,000 counts in 10 calls", "ms", AtMost(20.0)),
     goal("quiet", "10,000 quiet channels watched", "Redis calls per s", AtMost(20.0)),
     goal("quiet", "10,000 quiet channels watched", "ms of Redis per s", AtMost(10.0)),
-    goal("wipe", "100,000 viewers after FLUSHALL", "ms until whole", AtMost(4_000.0)),
+    goal("wipe", "100,000 viewers after FLUSHALL", "ms until shown", AtMost(4_000.0)),
 ];

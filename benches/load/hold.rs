@@ -1,13 +1,14 @@
-//! A process that holds streams: it opens them, and tells when each got a certain count. A process may open so many files
-//! only, so larger crowds are held by several (see `crowd`).
+//! A helper process that opens streams and reports when each one received a certain count. The number of open files per
+//! process is limited, so larger crowds use several processes (see `crowd`).
 //!
-//! It is told what to do by lines on its standard input, and answers each with a line of JSON:
+//! It reads commands as lines from standard input, and writes responses as lines of JSON:
 //!
-//! | line | answer |
+//! | command | response |
 //! |---|---|
-//! | `open` | how many streams are open and have had a first event, and what has failed |
-//! | `watch N` | at once `true`; then, when every stream had the count N or at `stop`, when each did (µs; 0: it did not) |
-//! | end of input | the process ends |
+//! | `open` | the number of open streams, the number of streams with a first event, and the first error |
+//! | `watch N` | `true` at once; when all streams have received count N, or at `stop`, the times in µs (0: not
+//! received) |
+//! | end of input | the process exits |
 
 use std::{
     io::{BufRead, ErrorKind, Read, Write},
@@ -22,28 +23,28 @@ use serde_json::json;
 
 use crate::{
     Result, calls, conn,
-    wire::{EventStream, News},
+    wire::{EventStream, StreamEvent},
 };
 
-/// Connections under way at once: fewer than servers keep waiting.
+/// The maximum number of pending connections, below the backlog of the servers.
 const OPENING: usize = 256;
 
-/// How long all of the opening may take.
+/// The timeout for opening all streams.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What Linux says when a connection is begun and not yet made (`EINPROGRESS`).
+/// `EINPROGRESS` on Linux: a connection is pending.
 const IN_PROGRESS: i32 = 115;
 
-/// What to hold.
+/// The streams to hold.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Hold {
     pub addr: SocketAddr,
     #[arg(long)]
     pub streams: u32,
-    /// Over so many channels.
+    /// The number of channels that the streams are spread over.
     #[arg(long, default_value_t = 1)]
     pub channels: u64,
-    /// So many of them on each stream.
+    /// The number of channels on each stream.
     #[arg(long, default_value_t = 1)]
     pub per_stream: u64,
     /// The number of the first stream among all processes.
@@ -54,11 +55,11 @@ pub struct Hold {
 struct Held {
     socket: TcpStream,
     reader: EventStream,
-    is_asked: bool,
-    /// Whether its head has come, and its first event.
+    is_requested: bool,
     has_head: bool,
+    /// Whether the first event has arrived.
     has_event: bool,
-    /// When the awaited count came, in µs since the epoch.
+    /// When the awaited count arrived, in µs since the Unix epoch; 0: not yet.
     at: u64,
 }
 
@@ -69,7 +70,7 @@ struct Holder {
     failure: Option<String>,
     with_head: u32,
     with_event: u32,
-    /// The awaited count, and how many streams have not had it.
+    /// The awaited count, and the number of streams that have not received it.
     awaited: Option<(u64, usize)>,
     scratch: Vec<u8>,
 }
@@ -78,14 +79,14 @@ struct Holder {
 pub fn run(hold: Hold) -> Result<()> {
     let poll = Poll::new()?;
     let waker = Waker::new(poll.registry(), Token(usize::MAX))?;
-    let (orders, inbox) = channel();
+    let (commands, inbox) = channel();
     thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(std::io::Result::ok) {
-            if orders.send(line).is_err() || waker.wake().is_err() {
+            if commands.send(line).is_err() || waker.wake().is_err() {
                 return;
             }
         }
-        drop(orders);
+        drop(commands);
         let _ended = waker.wake();
     });
     let mut holder = Holder {
@@ -106,32 +107,32 @@ impl Holder {
         let mut events = Events::with_capacity(4096);
         loop {
             match inbox.try_recv() {
-                Ok(order) => self.obey(&order, &mut events)?,
+                Ok(command) => self.execute(&command, &mut events)?,
                 Err(std::sync::mpsc::TryRecvError::Disconnected) => return Ok(()),
                 Err(std::sync::mpsc::TryRecvError::Empty) => {
-                    self.turn(&mut events, None)?;
+                    self.poll_once(&mut events, None)?;
                     if matches!(self.awaited, Some((_, 0))) {
-                        self.tell_times();
+                        self.report_times();
                     }
                 }
             }
         }
     }
 
-    fn obey(&mut self, order: &str, events: &mut Events) -> Result<()> {
-        match order.split_once(' ') {
-            None if order == "open" => self.open_all(events),
-            None if order == "stop" => {
-                self.tell_times();
+    fn execute(&mut self, command: &str, events: &mut Events) -> Result<()> {
+        match command.split_once(' ') {
+            None if command == "open" => self.open_all(events),
+            None if command == "stop" => {
+                self.report_times();
                 Ok(())
             }
             Some(("watch", count)) => {
                 self.awaited = Some((count.parse()?, self.streams.iter().flatten().count()));
                 self.streams.iter_mut().flatten().for_each(|held| held.at = 0);
-                say("true");
+                print_line("true");
                 Ok(())
             }
-            _ => Err(format!("no order: {order}").into()),
+            _ => Err(format!("unknown command: {command}").into()),
         }
     }
 
@@ -147,13 +148,13 @@ impl Holder {
                 let number = u32::try_from(begun)?;
                 let stream = self.connect(number).map_err(|error| format!("stream {number}: {error}"))?;
                 self.streams.push(Some(stream));
-                self.turn(events, Some(Duration::ZERO))?;
+                self.poll_once(events, Some(Duration::ZERO))?;
             } else {
-                self.turn(events, Some(Duration::from_millis(100)))?;
+                self.poll_once(events, Some(Duration::from_millis(100)))?;
             }
         }
-        let answer = json!({"open": self.with_head, "events": self.with_event, "failure": self.failure});
-        say(&answer.to_string());
+        let response = json!({"open": self.with_head, "events": self.with_event, "failure": self.failure});
+        print_line(&response.to_string());
         Ok(())
     }
 
@@ -170,7 +171,7 @@ impl Holder {
         let token = Token(number as usize);
         self.poll.registry().register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
         let reader = EventStream::default();
-        Ok(Held { socket, reader, is_asked: false, has_head: false, has_event: false, at: 0 })
+        Ok(Held { socket, reader, is_requested: false, has_head: false, has_event: false, at: 0 })
     }
 
     fn path(&self, number: u64) -> String {
@@ -183,19 +184,19 @@ impl Holder {
         format!("/api/viewer/sse?channels={}", names.collect::<Vec<_>>().join(","))
     }
 
-    /// Takes in what has happened on the sockets.
-    fn turn(&mut self, events: &mut Events, patience: Option<Duration>) -> Result<()> {
-        match self.poll.poll(events, patience) {
+    /// Handles the events of the sockets.
+    fn poll_once(&mut self, events: &mut Events, timeout: Option<Duration>) -> Result<()> {
+        match self.poll.poll(events, timeout) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             done => done?,
         }
         for event in events.iter() {
             let number = event.token().0;
             if let Some(held) = self.streams.get(number).and_then(Option::as_ref) {
-                let request =
-                    (!held.is_asked && event.is_writable()).then(|| calls::stream(&self.path(number as u64)));
+                let request = (!held.is_requested && event.is_writable())
+                    .then(|| calls::stream(&self.path(number as u64)));
                 if let Err(error) = self.receive(number, request) {
-                    // A stream that has ended.
+                    // The stream has ended.
                     self.streams[number] = None;
                     self.failure.get_or_insert_with(|| error.to_string());
                     if let Some((_, missing)) = &mut self.awaited {
@@ -213,11 +214,11 @@ impl Holder {
             if let Some(error) = held.socket.take_error()? {
                 return Err(error.into());
             }
-            held.is_asked = held.socket.write(&request)? == request.len();
+            held.is_requested = held.socket.write(&request)? == request.len();
         }
         loop {
             let read = match held.socket.read(&mut self.scratch) {
-                Ok(0) => return Err("the server has closed a stream".into()),
+                Ok(0) => return Err("the server closed a stream".into()),
                 Ok(read) => read,
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
                     return Ok(());
@@ -226,14 +227,14 @@ impl Holder {
                 Err(error) => return Err(error.into()),
             };
             let (mut status, mut counts) = (None, [None; 2]);
-            held.reader.feed(&self.scratch[..read], &mut |news| match news {
-                News::Open(code) => status = Some(code),
-                News::Count(count) => counts = [Some(count), counts[0]],
-                News::Other => {}
+            held.reader.feed(&self.scratch[..read], &mut |event| match event {
+                StreamEvent::Open(code) => status = Some(code),
+                StreamEvent::Count(count) => counts = [Some(count), counts[0]],
+                StreamEvent::Other => {}
             })?;
             if let Some(status) = status {
                 if status != 200 {
-                    return Err(format!("a stream was answered with {status}").into());
+                    return Err(format!("a stream has status {status}").into());
                 }
                 held.has_head = true;
                 self.with_head += 1;
@@ -255,23 +256,23 @@ impl Holder {
         }
     }
 
-    fn tell_times(&mut self) {
+    fn report_times(&mut self) {
         self.awaited = None;
         let times: Vec<u64> =
             self.streams.iter().map(|held| held.as_ref().map_or(0, |held| held.at)).collect();
-        say(&json!(times).to_string());
+        print_line(&json!(times).to_string());
     }
 }
 
-/// µs since the epoch: a clock that all processes share.
-#[expect(clippy::disallowed_methods, reason = "the kit has no injected clock: it measures real time")]
+/// The system time in µs since the Unix epoch. All processes share this clock.
+#[expect(clippy::disallowed_methods, reason = "the kit measures real time and has no injected clock")]
 pub fn micros() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn say(line: &str) {
+fn print_line(line: &str) {
     let mut out = std::io::stdout().lock();
-    // Whoever started this is gone: the end of input ends it too.
-    let _gone = writeln!(out, "{line}").and_then(|()| out.flush());
+    // Fails if the parent has exited. Then the end of input ends this process.
+    let _closed = writeln!(out, "{line}").and_then(|()| out.flush());
 }

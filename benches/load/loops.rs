@@ -1,8 +1,9 @@
-//! The two ways to put load on a server.
+//! Two kinds of load loops.
 //!
-//! - Closed: every connection sends its next call when the last is answered. It finds the rate that a server can do.
-//! - Open: calls come at a given rate, whatever the server does, and are timed from when they were due. So a server that
-//!   stalls is charged with all calls that had to wait, and none is left out.
+//! - Closed: every connection sends its next call after the previous response. It measures the maximum rate of a
+//!   server.
+//! - Open: calls are due at a given rate, regardless of the server, and their times count from when they were due. A
+//!   stall of the server therefore affects the times of all calls that had to wait.
 
 use std::{
     collections::VecDeque,
@@ -15,30 +16,30 @@ use mio::{Events, Poll, Token};
 
 use crate::{Result, conn::Conn, stats::percentile};
 
-/// What is asked of a server, and over how many connections.
+/// The requests, the server and the number of connections.
 pub struct Plan<'a> {
     pub addr: SocketAddr,
     pub connections: usize,
     pub next: &'a mut dyn FnMut() -> Vec<u8>,
 }
 
-/// How long a closed loop goes on.
+/// The end of a closed loop.
 #[derive(Debug, Clone, Copy)]
 pub enum Until {
-    /// So long, after a time that is not measured.
+    /// After a warm-up that is not measured, and a measured window.
     Over { warm_up: Duration, window: Duration },
-    /// So many calls.
+    /// After this number of calls.
     Calls(u64),
 }
 
-/// What came of a loop.
+/// The result of a loop.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// The time that each call took, in µs, sorted.
+    /// The times of all calls in µs, sorted.
     pub times: Vec<u32>,
-    /// How long was measured, in seconds.
+    /// The measured time in seconds.
     pub seconds: f64,
-    /// Answers that were no success.
+    /// The number of responses without a 2xx status.
     pub refused: u64,
 }
 
@@ -48,26 +49,26 @@ impl Outcome {
         self.times.len() as f64 / self.seconds
     }
 
-    /// The time that `share` of the calls did not exceed, in ms.
+    /// A percentile of the times in ms; `share` is from 0 to 1.
     pub fn time(&self, share: f64) -> f64 {
         f64::from(percentile(&self.times, share).unwrap_or(0)) / 1000.0
     }
 
-    /// An error if any call was refused.
-    pub fn all_well(self) -> Result<Self> {
+    /// Fails if any call was refused.
+    pub fn all_ok(self) -> Result<Self> {
         match self.refused {
             0 => Ok(self),
-            refused => Err(format!("{refused} calls were not answered with 2xx").into()),
+            refused => Err(format!("{refused} calls had no 2xx status").into()),
         }
     }
 
-    fn take(&mut self, status: u16, time: Duration) {
+    fn add(&mut self, status: u16, time: Duration) {
         self.times.push(u32::try_from(time.as_micros()).unwrap_or(u32::MAX));
         self.refused += u64::from(!(200..300).contains(&status));
     }
 }
 
-/// Runs a closed loop. `probe` is called at the start and at the end of what is measured.
+/// Runs a closed loop. Calls `probe` at the start and at the end of the measurement.
 pub fn closed<P>(
     plan: Plan<'_>,
     until: Until,
@@ -95,14 +96,14 @@ pub fn closed<P>(
     loop {
         poll.poll(&mut events, Some(Duration::from_secs(10)))?;
         if events.is_empty() {
-            return Err("nothing was answered for 10 s".into());
+            return Err("no response for 10 s".into());
         }
         for event in &events {
             let (conn, at) = &mut conns[event.token().0];
             if let Some(status) = conn.proceed(&mut scratch, |_| ())? {
                 let now = Instant::now();
                 if first.is_some() {
-                    outcome.take(status, now - *at);
+                    outcome.add(status, now - *at);
                 }
                 if sent < most {
                     *at = now;
@@ -125,7 +126,7 @@ pub fn closed<P>(
     Ok((outcome, before, after))
 }
 
-/// Runs an open loop at so many calls per second.
+/// Runs an open loop with `rate` calls per second.
 pub fn open(plan: Plan<'_>, rate: f64, warm_up: Duration, window: Duration) -> Result<Outcome> {
     let Plan { addr, connections, next } = plan;
     let mut poll = Poll::new()?;
@@ -137,21 +138,21 @@ pub fn open(plan: Plan<'_>, rate: f64, warm_up: Duration, window: Duration) -> R
         conns.push(Conn::open(addr, poll.registry(), Token(token))?);
     }
     let mut idle: Vec<usize> = (0..connections).collect();
-    // When the call under way on a connection was due, and the calls that are due but have no connection yet.
+    // The due time of the current call of each connection, and the due calls that wait for a connection.
     let mut due_at = vec![Instant::now(); connections];
     let mut waiting = VecDeque::new();
-    let (start, mut called) = (Instant::now(), 0_u32);
+    let (start, mut scheduled) = (Instant::now(), 0_u32);
     let end = start + warm_up + window;
-    let mut answered_by = end;
+    let mut last_response = end;
     loop {
         let now = Instant::now();
         loop {
-            let due = start + Duration::from_secs_f64(f64::from(called) / rate);
+            let due = start + Duration::from_secs_f64(f64::from(scheduled) / rate);
             if due > now || due >= end {
                 break;
             }
             waiting.push_back(due);
-            called += 1;
+            scheduled += 1;
         }
         while let (Some(due), Some(free)) = (waiting.front().copied(), idle.last().copied()) {
             waiting.pop_front();
@@ -159,15 +160,15 @@ pub fn open(plan: Plan<'_>, rate: f64, warm_up: Duration, window: Duration) -> R
             due_at[free] = due;
             conns[free].send(next())?;
         }
-        // A poll's own time limit has steps of 1 ms; this has far smaller ones. What it adds is in the figures.
+        // The timeout of a poll has a resolution of 1 ms, which is too coarse. The measured times include this sleep.
         sleep(Duration::from_micros(20));
         poll.poll(&mut events, Some(Duration::ZERO))?;
         for event in &events {
             let at = event.token().0;
             if let Some(status) = conns[at].proceed(&mut scratch, |_| ())? {
-                answered_by = Instant::now();
+                last_response = Instant::now();
                 if due_at[at] >= start + warm_up {
-                    outcome.take(status, answered_by - due_at[at]);
+                    outcome.add(status, last_response - due_at[at]);
                 }
                 idle.push(at);
             }
@@ -175,8 +176,8 @@ pub fn open(plan: Plan<'_>, rate: f64, warm_up: Duration, window: Duration) -> R
         if now >= end && waiting.is_empty() && idle.len() == connections {
             break;
         }
-        if now > answered_by.max(end) + Duration::from_secs(10) {
-            return Err("nothing was answered for 10 s".into());
+        if now > last_response.max(end) + Duration::from_secs(10) {
+            return Err("no response for 10 s".into());
         }
     }
     outcome.times.sort_unstable();

@@ -1,11 +1,12 @@
-//! The load kit: what the server can do, in figures. `make bench` runs it; `aforo-load --help` names all of it.
+//! The load kit: measures the performance of the server. `make bench` runs it; `aforo-load --help` lists the scenarios.
 //!
-//! How it stays honest:
-//! - It measures the program that is deployed, from outside: over HTTP, and by what Linux and Redis tell of it.
-//! - The tool and the server share the machine. So what counts is work per second of the server's (and its Redis's)
-//!   processor time, and memory; the tool's own time and that of others is told beside it.
-//! - Peers are measured in the same run. Every round starts fresh processes; figures are medians with their range.
-//! - A call that is not answered with 2xx, and a stream that misses an event, end the run.
+//! Principles:
+//! - It measures the deployed program from outside: over HTTP, and with the statistics of Linux and Redis.
+//! - The tool and the server share the machine. The important figures are therefore memory, and work per second of CPU
+//!   time of the server and its Redis. The report also has the CPU time of the tool and of other processes.
+//! - Comparable servers are measured in the same run. Every round starts new processes; figures are medians with their
+//!   range.
+//! - The run fails if a call has no 2xx status or a stream misses an event.
 
 use std::path::PathBuf;
 
@@ -32,7 +33,7 @@ mod wire;
 
 use self::{process::Scratch, report::Report, target::Starter};
 
-/// Whatever is wrong ends the run, with a sentence.
+/// Every error ends the run with a message.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// Measures the server.
@@ -42,10 +43,10 @@ struct Options {
     /// The program under test
     #[arg(long, global = true, default_value = "target/release/aforo")]
     server: PathBuf,
-    /// Its files for browsers
+    /// The files for browsers
     #[arg(long, global = true, default_value = "target/site")]
     site: PathBuf,
-    /// Appends each round's figures to a file, a line of JSON each
+    /// Appends the figures of each round to a file, as lines of JSON
     #[arg(long, global = true)]
     out: Option<PathBuf>,
     #[command(subcommand)]
@@ -54,13 +55,13 @@ struct Options {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Calls per second and per second of processor time: closed loop
+    /// Calls per second and per second of CPU time: closed loop
     Rates(scenarios::rates::Rates),
-    /// How long a heartbeat takes at a steady rate: open loop
+    /// Latency of heartbeats at a steady rate: open loop
     Latency(scenarios::latency::Latency),
-    /// Memory and processor time of open streams
+    /// Memory and CPU time of open streams
     Streams(scenarios::streams::Streams),
-    /// From a beat to the last of many streams
+    /// Time from a beat to the last of many streams
     Fanout(scenarios::fanout::Fanout),
     /// Memory in Redis per viewer
     Memory(scenarios::memory::Memory),
@@ -68,15 +69,15 @@ enum Command {
     Million(scenarios::million::Million),
     /// The counts of many channels at once
     Bulk(scenarios::bulk::Bulk),
-    /// What a node asks of Redis while nothing happens
+    /// Load on Redis while nothing happens
     Quiet(scenarios::quiet::Quiet),
-    /// How soon counts are whole when Redis is emptied
+    /// Time until counts are restored after Redis is emptied
     Wipe(scenarios::wipe::Wipe),
-    /// What Redis alone can do
+    /// Performance of Redis alone
     Redis(scenarios::redis_alone::RedisAlone),
-    /// Whether everything is given back after many connections of all kinds; fails if not
+    /// Checks that all resources are released after many connections of all kinds
     Soak(scenarios::soak::Soak),
-    /// A bounded run of all that measures; the default
+    /// A bounded run of all scenarios except soak (default)
     All,
     #[command(hide = true)]
     Hold(hold::Hold),
@@ -106,7 +107,7 @@ fn run(options: Options) -> Result<()> {
     eprintln!("{place}");
     let starter = Starter { server, site, scratch: Scratch::make()? };
     let done = scenarios::run(&command, &starter, &mut report);
-    // What was measured before something went wrong is worth telling too.
+    // Prints the figures so far even after an error.
     println!("{place}\n{}", report.text());
     done
 }

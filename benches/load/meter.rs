@@ -1,19 +1,19 @@
-//! Processor time by who used it, so that a busy tool is not taken for a slow server, nor a busy machine for either.
+//! CPU time by process, to distinguish a slow server from a busy load tool or a busy machine.
 
 use crate::{Result, procfs};
 
-/// The processes that are watched.
+/// The measured processes.
 #[derive(Debug, Clone, Default)]
 pub struct Meter {
     /// The program under test.
     pub app: Vec<u32>,
-    /// What it keeps its data in.
+    /// The stores of the program.
     pub store: Vec<u32>,
-    /// The load tool's processes beside this one.
+    /// The helper processes of the load tool.
     pub helpers: Vec<u32>,
 }
 
-/// Where all stood at one moment, in seconds of processor time; or what was used between two moments.
+/// CPU times in seconds: totals at one time, or differences between two times.
 #[derive(Debug, Clone, Copy)]
 pub struct Usage {
     pub app: f64,
@@ -23,7 +23,7 @@ pub struct Usage {
 }
 
 impl Meter {
-    /// Reads the meter.
+    /// Reads the current totals.
     pub fn read(&self) -> Result<Usage> {
         let sum = |pids: &[u32]| pids.iter().map(|pid| procfs::cpu_of(*pid)).sum::<std::io::Result<f64>>();
         Ok(Usage {
@@ -36,7 +36,7 @@ impl Meter {
 }
 
 impl Usage {
-    /// What was used since `before`.
+    /// The CPU time used since `before`.
     pub fn since(&self, before: &Self) -> Self {
         Self {
             app: self.app - before.app,
@@ -46,12 +46,12 @@ impl Usage {
         }
     }
 
-    /// What the program and its store have used.
+    /// The CPU time of the program and its stores.
     pub fn served(&self) -> f64 {
         self.app + self.store
     }
 
-    /// What others on this machine have used, and the kernel on nobody's account.
+    /// The CPU time of all other processes, and of the kernel outside of processes.
     pub fn others(&self) -> f64 {
         (self.machine - self.app - self.store - self.tool).max(0.0)
     }

@@ -1,4 +1,4 @@
-//! A peer: nginx with the Nchan module, which keeps and fans out messages in C.
+//! A server for comparison: nginx with the Nchan module, a pub/sub server in C.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use crate::{
     process::{Process, Scratch, ask, free_address},
 };
 
-/// Where distributions put nginx's modules.
+/// The folders in which distributions install nginx modules.
 const FOLDERS: [&str; 3] = ["/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/etc/nginx/modules"];
 
 /// The module, if it is installed.
@@ -20,7 +20,7 @@ pub fn module() -> Option<PathBuf> {
     FOLDERS.iter().map(|folder| Path::new(folder).join("ngx_nchan_module.so")).find(|file| file.exists())
 }
 
-/// Starts it. A message of each channel is kept for those who come later, as with a count.
+/// Starts nginx with Nchan. Like a count, the last message of a channel is kept for new subscribers.
 pub fn start(scratch: &Scratch, workers: usize) -> Result<Process> {
     let module = module().ok_or("Nchan is not installed (Debian: nginx and libnginx-mod-nchan)")?;
     let addr = free_address()?;
@@ -66,7 +66,7 @@ http {{
     Ok(process)
 }
 
-/// The call that publishes a count.
+/// The request that publishes a count.
 pub fn publication(channel: &str, count: u64) -> Vec<u8> {
     let event = format!(r#"{{"channelId":"{channel}","count":{count},"stale":false,"asOf":1234567890123}}"#);
     post(&format!("/publish/{channel}"), &event)

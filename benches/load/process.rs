@@ -1,4 +1,4 @@
-//! Processes that are started for a measurement, on free ports of this machine. Each ends when it is dropped.
+//! Child processes for a measurement, on free ports of this machine. Dropping a [`Process`] ends it.
 
 use std::{
     ffi::OsStr,
@@ -13,13 +13,13 @@ use std::{
 
 use crate::Result;
 
-/// How long a process may take to come up.
+/// The timeout for the start of a process.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long it may take to end when it is asked to.
+/// The timeout for a graceful exit.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// A running process that listens.
+/// A running server process.
 pub struct Process {
     pub addr: SocketAddr,
     child: Child,
@@ -28,11 +28,11 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a program. What it says goes to `log`.
+    /// Starts a program. Its output is written to `log`.
     pub fn start(name: &str, command: &mut Command, addr: SocketAddr, log: &Path) -> Result<Self> {
         let file = fs::File::create(log)?;
         let child = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn();
-        let child = child.map_err(|error| format!("{name} can't be started: {error}"))?;
+        let child = child.map_err(|error| format!("cannot start {name}: {error}"))?;
         Ok(Self { addr, child, name: name.to_owned(), log: log.to_owned() })
     }
 
@@ -40,16 +40,16 @@ impl Process {
         self.child.id()
     }
 
-    /// Waits until it is up.
+    /// Waits until `is_up` returns true.
     pub fn wait_until(&mut self, is_up: impl Fn(SocketAddr) -> bool) -> Result<()> {
         let since = Instant::now();
         while !is_up(self.addr) {
             if let Some(status) = self.child.try_wait()? {
-                let said = fs::read_to_string(&self.log).unwrap_or_default();
-                return Err(format!("{} has ended: {status}\n{said}", self.name).into());
+                let output = fs::read_to_string(&self.log).unwrap_or_default();
+                return Err(format!("{} has exited: {status}\n{output}", self.name).into());
             }
             if since.elapsed() > PATIENCE {
-                return Err(format!("{} does not come up", self.name).into());
+                return Err(format!("{} did not start in time", self.name).into());
             }
             sleep(Duration::from_millis(20));
         }
@@ -58,41 +58,42 @@ impl Process {
 }
 
 impl Drop for Process {
-    /// Asks it to end, since some have children of their own to end (nginx's would outlive it), and ends it if it doesn't.
+    /// Sends SIGTERM first, since some processes must end their children (the workers of nginx would outlive it), and
+    /// SIGKILL after the timeout.
     fn drop(&mut self) {
-        let asked = Command::new("kill").arg(self.pid().to_string()).status();
+        let sent = Command::new("kill").arg(self.pid().to_string()).status();
         let since = Instant::now();
-        while asked.is_ok() && since.elapsed() < GRACE && matches!(self.child.try_wait(), Ok(None)) {
+        while sent.is_ok() && since.elapsed() < GRACE && matches!(self.child.try_wait(), Ok(None)) {
             sleep(Duration::from_millis(10));
         }
-        // It has ended by itself, as a rule.
-        let _gone = self.child.kill();
-        let _gone = self.child.wait();
+        // Usually the process has already exited.
+        let _exited = self.child.kill();
+        let _exited = self.child.wait();
     }
 }
 
-/// An address of this machine that nobody listens on just now.
+/// An address of this machine that is free at the moment.
 pub fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }
 
-/// Asks once, over a connection of its own. The answer, head and body.
+/// Sends one request over a new connection. Returns the head and the body of the response.
 pub fn ask(addr: SocketAddr, request: &[u8]) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&addr, Duration::from_secs(1))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.write_all(request)?;
-    let mut answer = Vec::new();
+    let mut response = Vec::new();
     let mut piece = [0; 4096];
-    while !matches!(crate::wire::Answer::parse(&answer), Ok(Some(_))) {
+    while !matches!(crate::wire::Response::parse(&response), Ok(Some(_))) {
         match stream.read(&mut piece)? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            read => answer.extend_from_slice(&piece[..read]),
+            read => response.extend_from_slice(&piece[..read]),
         }
     }
-    Ok(answer)
+    Ok(response)
 }
 
-/// A folder for the files of one run. It goes when it is dropped.
+/// A temporary folder for the files of one run. Dropping it deletes the folder.
 pub struct Scratch(PathBuf);
 
 impl Scratch {
@@ -109,13 +110,13 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What can't be removed is left to the system.
-        let _left = fs::remove_dir_all(&self.0);
+        // Files that cannot be removed are left to the system.
+        let _error = fs::remove_dir_all(&self.0);
     }
 }
 
-/// The first line that a program prints, for what is told about versions.
-pub fn says(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
+/// The first line of output of a program, for versions in the report.
+pub fn first_line(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).output().ok().filter(|output| output.status.success())?;
     let text = [output.stdout, output.stderr].concat();
     String::from_utf8_lossy(&text).lines().next().map(|line| line.trim().to_owned())
@@ -125,11 +126,11 @@ pub fn says(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// A process that starts another, and ends it when it is asked to end.
+    /// A shell script that starts a child, and ends it on SIGTERM.
     const PARENT: &str = "sleep 600 & trap 'kill $!; exit' TERM; echo $! > child; wait";
 
     #[test]
-    fn what_a_process_has_started_ends_with_it() {
+    fn children_of_a_process_end_with_it() {
         let scratch = Scratch::make().unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", PARENT]).current_dir(scratch.path(""));
@@ -141,13 +142,13 @@ mod tests {
         drop(parent);
         let since = Instant::now();
         while is_alive(&child()) {
-            assert!(since.elapsed() < PATIENCE, "it has outlived its parent");
+            assert!(since.elapsed() < PATIENCE, "the child outlives its parent");
             sleep(Duration::from_millis(10));
         }
     }
 
     fn is_alive(pid: &str) -> bool {
-        // One that has ended may wait for being looked at.
+        // A process that has ended may still be a zombie.
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.rsplit(')').next().is_some_and(|rest| !rest.trim().is_empty() && !rest.trim().starts_with('Z'))
     }

@@ -1,31 +1,31 @@
-//! What processes cost, as Linux tells it under `/proc`.
+//! Resource usage of processes, from `/proc` of Linux.
 
 use std::{fs, io};
 
-/// How many ticks of processor time `/proc` counts in a second; the same on all of Linux.
+/// Ticks of CPU time per second in `/proc`, the same on every Linux.
 const TICKS: f64 = 100.0;
 
-/// The processor time that a process has used since its start, in seconds.
+/// The CPU time of a process since its start, in seconds.
 pub fn cpu_of(pid: u32) -> io::Result<f64> {
     cpu(&fs::read_to_string(format!("/proc/{pid}/stat"))?).ok_or_else(|| malformed("stat"))
 }
 
-/// The memory of a process that is in RAM, in bytes. The kernel's own for its sockets is not in it.
+/// The resident memory of a process, in bytes. Kernel memory for its sockets is not included.
 pub fn resident(pid: u32) -> io::Result<u64> {
     rss(&fs::read_to_string(format!("/proc/{pid}/status"))?).ok_or_else(|| malformed("status"))
 }
 
-/// How many files and sockets a process has open.
+/// The number of open file descriptors of a process.
 pub fn descriptors(pid: u32) -> io::Result<u64> {
     Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64)
 }
 
-/// The processor time that the whole machine has used, in seconds.
+/// The CPU time of the whole machine, in seconds.
 pub fn cpu_of_machine() -> io::Result<f64> {
     busy(&fs::read_to_string("/proc/stat")?).ok_or_else(|| malformed("stat"))
 }
 
-/// The processes that a process has started.
+/// The child processes of a process.
 pub fn children(pid: u32) -> io::Result<Vec<u32>> {
     let mut children = Vec::new();
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -35,7 +35,7 @@ pub fn children(pid: u32) -> io::Result<Vec<u32>> {
     Ok(children)
 }
 
-/// Processor and memory of this machine, in words.
+/// A description of the processors and the memory of this machine.
 pub fn machine() -> String {
     let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = value(&processors, "model name").unwrap_or("processors");
@@ -46,7 +46,7 @@ pub fn machine() -> String {
 }
 
 fn cpu(stat: &str) -> Option<f64> {
-    // The second field is the program's name in parentheses and may hold anything.
+    // The second field is the name of the program in parentheses, which may contain spaces and parentheses.
     let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace().skip(11);
     let user: u64 = fields.next()?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
@@ -57,7 +57,7 @@ fn rss(status: &str) -> Option<u64> {
     kilobytes(value(status, "VmRSS")?)
 }
 
-/// All but what is spent idle and waiting for disks; what guests of this machine use is in `user` already.
+/// All CPU time except idle and I/O wait. Time of virtual guests is already included in `user`.
 fn busy(stat: &str) -> Option<f64> {
     let fields = stat.lines().next()?.strip_prefix("cpu ")?;
     let ticks: Vec<u64> = fields.split_whitespace().map_while(|field| field.parse().ok()).collect();
@@ -75,7 +75,7 @@ fn kilobytes(text: &str) -> Option<u64> {
 }
 
 fn malformed(file: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("/proc/…/{file} is not as expected"))
+    io::Error::new(io::ErrorKind::InvalidData, format!("unexpected format of /proc/…/{file}"))
 }
 
 #[cfg(test)]
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn processor_time_is_read_whatever_the_program_is_called() {
+    fn cpu_time_is_read_with_any_program_name() {
         let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194560 150 0 0 0 250 50 9 9 20 0 1 0 100 1 2 3";
         assert_eq!(cpu(stat), Some(3.0));
         assert_eq!(cpu("7 (a"), None);
@@ -97,13 +97,13 @@ mod tests {
     }
 
     #[test]
-    fn waiting_is_not_work() {
+    fn idle_and_waiting_times_are_not_counted() {
         assert_eq!(busy("cpu  100 20 30 4000 500 6 44 70 0 0\ncpu0 1 1 1 1\n"), Some(2.0));
         assert_eq!(busy("cpu0 1 2 3"), None);
     }
 
     #[test]
-    fn this_process_is_found() {
+    fn the_current_process_is_measured() {
         let me = std::process::id();
         assert!(resident(me).unwrap() > 100_000);
         assert!(descriptors(me).unwrap() > 3);

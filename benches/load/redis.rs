@@ -1,4 +1,4 @@
-//! Redis servers of the run's own, alone or as a cluster, and what they say of themselves.
+//! Redis servers for a run, single or as a cluster, and their statistics.
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// An empty server that is up.
+    /// Starts an empty server.
     pub fn start(scratch: &Scratch, flags: &[&str]) -> Result<Self> {
         let addr = free_address()?;
         let port = addr.port().to_string();
@@ -48,30 +48,30 @@ impl Redis {
         self.process.pid()
     }
 
-    /// Sends it a command and waits for the answer.
+    /// Sends a command and waits for the response.
     pub fn command<T: FromRedisValue>(&mut self, words: &[&str]) -> Result<T> {
         Ok(redis::cmd(words[0]).arg(&words[1..]).query(&mut self.connection)?)
     }
 
-    /// Runs commands together, for filling it.
+    /// Runs a pipeline of commands.
     pub fn pipeline(&mut self, pipeline: &redis::Pipeline) -> Result<()> {
         pipeline.exec(&mut self.connection)?;
         Ok(())
     }
 
-    /// Where its own account stands.
-    pub fn account(&mut self) -> Result<Account> {
+    /// The statistics since the start of the server.
+    pub fn stats(&mut self) -> Result<Stats> {
         let info: String = self.command(&["INFO", "all"])?;
-        Ok(Account::parse(&info))
+        Ok(Stats::parse(&info))
     }
 
-    /// The bytes that a key takes, all of it counted.
+    /// The memory of a key in bytes, counted without sampling.
     pub fn memory_of(&mut self, key: &[u8]) -> Result<u64> {
         let mut usage = redis::cmd("MEMORY");
         Ok(usage.arg("USAGE").arg(key).arg("SAMPLES").arg(0).query(&mut self.connection)?)
     }
 
-    /// How many members a sorted set has.
+    /// The number of members of a sorted set.
     pub fn size_of(&mut self, key: &[u8]) -> Result<u64> {
         Ok(redis::cmd("ZCARD").arg(key).query(&mut self.connection)?)
     }
@@ -101,13 +101,13 @@ pub fn start_cluster(scratch: &Scratch) -> Result<Vec<Redis>> {
     let mut create = Command::new("redis-cli");
     create.args(["--cluster", "create"]).args(addresses).arg("--cluster-yes").stdout(Stdio::null());
     if !create.status()?.success() {
-        return Err("redis-cli can't make a cluster".into());
+        return Err("redis-cli cannot create a cluster".into());
     }
     let since = Instant::now();
     for server in &mut servers {
         while !server.command::<String>(&["CLUSTER", "INFO"])?.contains("cluster_state:ok") {
             if since.elapsed() > Duration::from_secs(20) {
-                return Err("the cluster does not become whole".into());
+                return Err("the cluster did not become healthy in time".into());
             }
             sleep(Duration::from_millis(50));
         }
@@ -115,26 +115,27 @@ pub fn start_cluster(scratch: &Scratch) -> Result<Vec<Redis>> {
     Ok(servers)
 }
 
-/// What a server has done since its start.
+/// Statistics of a server since its start.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Account {
-    /// Processor time, in seconds.
+pub struct Stats {
+    /// CPU time in seconds.
     pub cpu: f64,
-    /// Scripts that were called, and how long they ran, in seconds.
+    /// The number of script calls.
     pub scripts: u64,
+    /// The time inside scripts in seconds.
     pub script_time: f64,
-    /// Calls of `INFO`; each account is one.
+    /// The number of `INFO` calls. Reading the statistics is one.
     pub infos: u64,
 }
 
-impl Account {
+impl Stats {
     fn parse(info: &str) -> Self {
-        let mut account = Self::default();
+        let mut stats = Self::default();
         for line in info.lines() {
             if let Some(seconds) =
                 line.strip_prefix("used_cpu_user:").or_else(|| line.strip_prefix("used_cpu_sys:"))
             {
-                account.cpu += seconds.trim().parse().unwrap_or(0.0);
+                stats.cpu += seconds.trim().parse().unwrap_or(0.0);
             } else if let Some((command, numbers)) =
                 line.strip_prefix("cmdstat_").and_then(|line| line.split_once(':'))
             {
@@ -143,19 +144,19 @@ impl Account {
                     number.parse::<u64>().ok()
                 };
                 let (calls, micros) = (number("calls=").unwrap_or(0), number("usec=").unwrap_or(0));
-                // What scripts call is counted there as well, but it is no traffic.
+                // The statistics also include the commands inside scripts, which are no network traffic.
                 if command.starts_with("eval") || command.starts_with("fcall") {
-                    account.scripts += calls;
-                    account.script_time += micros as f64 / 1e6;
+                    stats.scripts += calls;
+                    stats.script_time += micros as f64 / 1e6;
                 } else if command == "info" {
-                    account.infos += calls;
+                    stats.infos += calls;
                 }
             }
         }
-        account
+        stats
     }
 
-    /// The calls that others have made since `before`.
+    /// The number of calls since `before`, without the one that read the statistics.
     pub fn calls_since(&self, before: &Self) -> u64 {
         self.scripts - before.scripts + (self.infos - before.infos).saturating_sub(1)
     }
@@ -166,16 +167,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_account_holds_what_came_over_the_wire() {
+    fn statistics_count_network_calls() {
         let before =
-            Account::parse("used_cpu_sys:0.5\r\nused_cpu_user:1.25\r\ncmdstat_info:calls=2,usec=9\r\n");
-        assert_eq!(before, Account { cpu: 1.75, infos: 2, ..Account::default() });
-        let after = Account::parse(
+            Stats::parse("used_cpu_sys:0.5\r\nused_cpu_user:1.25\r\ncmdstat_info:calls=2,usec=9\r\n");
+        assert_eq!(before, Stats { cpu: 1.75, infos: 2, ..Stats::default() });
+        let after = Stats::parse(
             "used_cpu_sys:0.5\r\nused_cpu_sys_children:9.0\r\nused_cpu_user:2.5\r\n\
              cmdstat_evalsha:calls=10,usec=2000000,usec_per_call=1.0\r\ncmdstat_eval:calls=1,usec=500000\r\n\
              cmdstat_time:calls=11,usec=5\r\ncmdstat_info:calls=6,usec=9\r\n",
         );
-        assert_eq!(after, Account { cpu: 3.0, scripts: 11, script_time: 2.5, infos: 6 });
+        assert_eq!(after, Stats { cpu: 3.0, scripts: 11, script_time: 2.5, infos: 6 });
         assert_eq!(after.calls_since(&before), 14);
     }
 }

@@ -1,4 +1,4 @@
-//! What was measured: a table for each scenario, beside its goals, and a line of JSON for each figure's round.
+//! The report: a table for each scenario, the goals, and a line of JSON for each round.
 
 use std::{
     fmt::Write as _,
@@ -12,15 +12,15 @@ use serde_json::{Map, Value, json};
 use crate::{
     Result,
     goals::{self, Bound},
-    process::says,
+    process::first_line,
     procfs,
     stats::Rounds,
 };
 
-/// Figures of one row in one round: what they are (with the unit), and how much.
+/// The figures of one row in one round: column names with units, and values.
 pub type Figures = Vec<(&'static str, f64)>;
 
-/// Gathers figures.
+/// Collects figures.
 pub struct Report {
     tables: Vec<Table>,
     lines: Option<File>,
@@ -33,26 +33,26 @@ struct Table {
 }
 
 impl Report {
-    /// An empty report; its lines of JSON are appended to a file.
+    /// An empty report. Lines of JSON are appended to the file `lines`, if any.
     pub fn new(lines: Option<&Path>) -> Result<Self> {
         let open = |path| OpenOptions::new().create(true).append(true).open(path);
         Ok(Self { tables: Vec::new(), lines: lines.map(open).transpose()? })
     }
 
-    /// Says where this is measured.
+    /// Describes the machine and the versions of the programs.
     pub fn place(&mut self, server: &Path) -> Result<String> {
-        let commit = says("git", &["describe", "--always", "--dirty"]);
-        let version = says(server, &["--version"]);
-        let redis = says("redis-server", &["--version"]);
-        let kernel = says("uname", &["-sr"]);
-        let date = says("date", &["-u", "+%F %R UTC"]);
+        let commit = first_line("git", &["describe", "--always", "--dirty"]);
+        let version = first_line(server, &["--version"]);
+        let redis = first_line("redis-server", &["--version"]);
+        let kernel = first_line("uname", &["-sr"]);
+        let date = first_line("date", &["-u", "+%F %R UTC"]);
         let facts = [Some(procfs::machine()), kernel, version, commit, redis, date];
         let place = facts.map(|fact| fact.unwrap_or_else(|| "unknown".to_owned())).join("; ");
         self.line(&json!({ "place": place }))?;
         Ok(place)
     }
 
-    /// Takes in one round of a row.
+    /// Adds one round of a row.
     pub fn add(&mut self, scenario: &'static str, row: impl Into<String>, figures: Figures) -> Result<()> {
         let row = row.into();
         let numbers: Map<String, Value> =
@@ -149,7 +149,8 @@ fn cell(figures: &[f64]) -> String {
     }
 }
 
-/// A number with three digits that matter, and all of them in front of the point. Whole ones are shown whole.
+/// Formats a number with three significant digits, and with all digits before the decimal point. Integers have no
+/// decimals.
 pub fn number(figure: f64) -> String {
     let size = figure.abs();
     let decimals = if size >= 100.0 || size.fract() == 0.0 {
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn rounds_come_together_in_a_table_beside_the_goal() {
+    fn rounds_are_summarized_in_a_table_with_goals() {
         let mut report = Report::new(None).unwrap();
         let goal = &goals::GOALS[0];
         for figure in [100.0, 120.0, 110.0] {

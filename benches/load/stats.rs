@@ -1,13 +1,13 @@
-//! Percentiles of many measurements, and the median of a few rounds.
+//! Percentiles of many measurements, and medians of a few rounds.
 
-/// The measurement that `share` (0 to 1) of all are not above, by nearest rank. The measurements have to be sorted.
+/// A percentile by nearest rank; `share` is from 0 to 1. The measurements must be sorted.
 pub fn percentile<T: Copy>(sorted: &[T], share: f64) -> Option<T> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and the length")]
     let rank = (share * sorted.len() as f64).ceil().clamp(1.0, sorted.len().max(1) as f64) as usize;
     sorted.get(rank - 1).copied()
 }
 
-/// Rounds of one figure, summed up.
+/// A summary of the rounds of one figure.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rounds {
     pub median: f64,
@@ -16,7 +16,7 @@ pub struct Rounds {
 }
 
 impl Rounds {
-    /// Sums up; `None` of nothing.
+    /// Summarizes rounds; `None` if there are none.
     pub fn of(figures: &[f64]) -> Option<Self> {
         let mut sorted = figures.to_vec();
         sorted.sort_by(f64::total_cmp);
@@ -30,7 +30,7 @@ impl Rounds {
         Some(Self { median, least, most })
     }
 
-    /// How far the rounds are apart, as a share of the median.
+    /// The range of the rounds, as a share of the median.
     pub fn spread(&self) -> f64 {
         if self.median == 0.0 { 0.0 } else { (self.most - self.least) / self.median.abs() }
     }
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn rounds_are_summed_up_in_any_order() {
+    fn rounds_are_summarized_in_any_order() {
         let rounds = Rounds::of(&[3.0, 1.0, 2.0]).unwrap();
         assert_eq!(rounds, Rounds { median: 2.0, least: 1.0, most: 3.0 });
         assert_eq!(rounds.spread(), 1.0);

@@ -1,4 +1,5 @@
-//! What is measured: our server over each of its stores, and its peers. Every start is a fresh set of processes.
+//! The servers to measure: Aforo with each of its stores, and servers for comparison. Every start creates new
+//! processes.
 
 use std::{fs, net::SocketAddr, path::PathBuf, process::Command};
 
@@ -11,7 +12,7 @@ use crate::{
     redis::{Redis, start_cluster},
 };
 
-/// Settings that would refuse what no real audience does: thousands of viewers and streams from one address.
+/// Limits to switch off, since the load comes from few addresses.
 const WITHOUT_LIMITS: [&str; 8] = [
     "LIMIT_JOINS_BURST",
     "LIMIT_JOINS_PER_SECOND",
@@ -23,22 +24,22 @@ const WITHOUT_LIMITS: [&str; 8] = [
     "LIMIT_STREAMS",
 ];
 
-/// What to start.
+/// A server to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
-    /// Our server with its own memory.
+    /// Aforo with the memory store.
     Memory,
-    /// So many of our servers over one Redis.
+    /// Several nodes of Aforo with one Redis.
     Redis { nodes: usize },
-    /// Our server over a cluster of three.
+    /// Aforo with a Redis cluster of three servers.
     Cluster,
-    /// An axum server that answers the same and does nothing: what the framework costs.
+    /// A bare axum server, which shows the cost of the framework.
     Bare,
-    /// nginx with Nchan, with so many workers.
+    /// nginx with Nchan.
     Nchan { workers: usize },
 }
 
-/// What has been started.
+/// The processes of a running target.
 pub struct Running {
     pub target: Target,
     pub nodes: Vec<Process>,
@@ -67,7 +68,7 @@ impl Target {
 }
 
 impl Starter {
-    /// Starts a target. `settings` are for our server.
+    /// Starts a target. `settings` are environment variables of Aforo.
     pub fn start(&self, target: Target, settings: &[(&str, &str)]) -> Result<Running> {
         let stores = match target {
             Target::Redis { .. } => vec![Redis::start(&self.scratch, &[])?],
@@ -98,10 +99,11 @@ impl Starter {
         }
         let log = self.scratch.path(format!("aforo-{}.log", addr.port()));
         let mut node = Process::start("aforo", &mut command, addr, &log)?;
-        // It has to count, not only to listen.
+        // Wait until the node counts viewers; listening is not enough.
         let join = post("/api/viewer/join", r#"{"channelId":"warming-up"}"#);
         let counts = |addr: SocketAddr| {
-            ask(addr, &join).is_ok_and(|answer| String::from_utf8_lossy(&answer).contains("\"stale\":false"))
+            ask(addr, &join)
+                .is_ok_and(|response| String::from_utf8_lossy(&response).contains("\"stale\":false"))
         };
         node.wait_until(counts)?;
         Ok(node)
@@ -113,7 +115,7 @@ impl Running {
         self.nodes[0].addr
     }
 
-    /// The processes whose time counts.
+    /// The processes whose CPU time is measured.
     pub fn meter(&self) -> Result<Meter> {
         let mut app = Vec::new();
         for node in &self.nodes {
@@ -123,13 +125,13 @@ impl Running {
         Ok(Meter { app, store: self.stores.iter().map(Redis::pid).collect(), helpers: Vec::new() })
     }
 
-    /// The memory of the program under test, in bytes.
+    /// The resident memory of the program under test, in bytes.
     pub fn resident(&self) -> Result<u64> {
         let pids = self.meter()?.app;
         Ok(pids.into_iter().map(crate::procfs::resident).sum::<std::io::Result<u64>>()?)
     }
 
-    /// Sees to it that there is a first event on each channel: Nchan has none before something is published.
+    /// Publishes a first event on each channel with Nchan, which has none otherwise.
     pub fn announce(&self, channels: u64) -> Result<()> {
         if matches!(self.target, Target::Nchan { .. }) {
             for number in 0..channels {
@@ -141,6 +143,6 @@ impl Running {
 
     /// The only store.
     pub fn redis(&mut self) -> Result<&mut Redis> {
-        self.stores.first_mut().ok_or_else(|| "there is no Redis behind this".into())
+        self.stores.first_mut().ok_or_else(|| "this target has no Redis".into())
     }
 }

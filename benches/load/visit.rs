@@ -1,5 +1,4 @@
-//! One connection from its start to its end, as browsers, networks and strangers make them. It waits for what it is due,
-//! so many of them run in threads.
+//! One connection of a browser or attacker, from start to end. It uses blocking I/O, so many of them run on threads.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -12,38 +11,38 @@ use crate::{
     Result,
     calls::{Audience, Call, channel, stream},
     conn,
-    wire::{Answer, EventStream, News},
+    wire::{EventStream, Response, StreamEvent},
 };
 
-/// How long anything may take that has to come.
+/// The timeout for every expected event.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a stream is held that is held.
+/// How long a [`Visit::HeldStream`] stays open.
 const HELD: Duration = Duration::from_millis(500);
 
-/// One in so many sends half of a head and then waits until the server hangs up, which takes it 10 s.
+/// One of this many connections is a [`Visit::Stall`], which the server closes after 10 s.
 const STALLS: u32 = 1_000;
 
-/// What becomes of a connection.
+/// A kind of connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Visit {
-    /// A page that stays for some beats: all over one connection that is kept alive.
+    /// A page that sends several calls over one keep-alive connection, including its leave.
     Page,
-    /// A page that joins and is never heard of again.
+    /// A page that joins and sends nothing more.
     Vanishes,
     /// A stream that is closed after its first event.
     Stream,
-    /// A stream of ten channels that is held for a moment and then reset.
+    /// A stream of ten channels that is open for a while and then reset.
     HeldStream,
-    /// A stream that nobody reads from: closed once it is asked for.
+    /// A stream that is closed after its request without reading.
     UnreadStream,
-    /// A head that breaks off.
+    /// An incomplete request head.
     HalfHead,
-    /// A body that breaks off.
+    /// An incomplete body.
     HalfBody,
-    /// Nothing is said at all.
+    /// A connection without any request.
     Silence,
-    /// A head that breaks off, on a connection that stays.
+    /// An incomplete request head on a connection that stays open.
     Stall,
 }
 
@@ -59,7 +58,7 @@ impl Visit {
         Self::Silence,
     ];
 
-    /// What the connection of this number is.
+    /// The kind of connection `number`.
     pub fn of(number: u32) -> Self {
         if number % STALLS == STALLS - 1 {
             Self::Stall
@@ -68,7 +67,7 @@ impl Visit {
         }
     }
 
-    /// Makes the connection of this number, and ends it. Every other of those that break off does so with a reset.
+    /// Opens and ends connection `number`. Half of the aborted connections end with a TCP reset.
     pub fn make(addr: SocketAddr, number: u32, audience: Audience) -> Result<()> {
         let visit = Self::of(number);
         let socket = conn::socket(number)?;
@@ -118,7 +117,7 @@ impl Visit {
                 let mut rest = Vec::new();
                 match connection.read_to_end(&mut rest) {
                     Err(error) if error.kind() != ErrorKind::ConnectionReset => return Err(error.into()),
-                    _hung_up => {}
+                    _closed => {}
                 }
             }
         }
@@ -126,18 +125,18 @@ impl Visit {
     }
 }
 
-/// Sends a call and reads its answer, which has to be a success.
+/// Sends a request and reads the response. Fails if its status is not 2xx.
 fn ask(connection: &mut TcpStream, request: &[u8]) -> Result<()> {
     connection.write_all(request)?;
     let mut received = Vec::new();
     let mut piece = [0; 2048];
     loop {
-        if let Some(answer) = Answer::parse(&received)? {
-            let is_well = (200..300).contains(&answer.status);
-            return if is_well { Ok(()) } else { Err(format!("answered with {}", answer.status).into()) };
+        if let Some(response) = Response::parse(&received)? {
+            let is_ok = (200..300).contains(&response.status);
+            return if is_ok { Ok(()) } else { Err(format!("unexpected status {}", response.status).into()) };
         }
         match connection.read(&mut piece)? {
-            0 => return Err("hung up".into()),
+            0 => return Err("the server closed the connection".into()),
             read => received.extend_from_slice(&piece[..read]),
         }
     }
@@ -152,15 +151,15 @@ fn first_event(connection: &mut TcpStream, of: &str) -> Result<()> {
     while !has_count {
         let read = connection.read(&mut piece)?;
         if read == 0 {
-            return Err("hung up".into());
+            return Err("the server closed the connection".into());
         }
-        events.feed(&piece[..read], &mut |news| match news {
-            News::Open(code) => status = code,
-            News::Count(_) => has_count = true,
-            News::Other => {}
+        events.feed(&piece[..read], &mut |event| match event {
+            StreamEvent::Open(code) => status = code,
+            StreamEvent::Count(_) => has_count = true,
+            StreamEvent::Other => {}
         })?;
         if status != 200 {
-            return Err(format!("a stream was answered with {status}").into());
+            return Err(format!("a stream has status {status}").into());
         }
     }
     Ok(())
@@ -171,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_has_its_turn() {
+    fn every_kind_of_visit_occurs() {
         let count = |visit| (0..8_000).filter(|number| Visit::of(*number) == visit).count();
         assert_eq!(count(Visit::Stall), 8);
         assert!(Visit::TURNS.iter().all(|visit| count(*visit) >= 900));

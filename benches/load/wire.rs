@@ -1,9 +1,9 @@
-//! Just enough of HTTP/1.1 to read answers: of calls, and of event streams as they come in.
+//! A minimal HTTP/1.1 parser for responses of calls and for event streams.
 
-/// The longest head of an answer that is read.
+/// The maximum size of a response head.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// What can't be read.
+/// A malformed response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
 
@@ -15,21 +15,21 @@ impl std::fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-/// The head of an answer.
+/// The head of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
     pub status: u16,
-    /// Where the body starts.
+    /// The offset of the body.
     pub len: usize,
     pub content_length: Option<usize>,
     pub is_chunked: bool,
 }
 
 impl Head {
-    /// The head at the start of `bytes`; `None` while it is not whole.
+    /// Parses the head at the start of `bytes`; `None` if it is incomplete.
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>, Malformed> {
         let Some(end) = find(bytes, b"\r\n\r\n") else {
-            return if bytes.len() > MAX_HEAD { Err(Malformed("a head without an end")) } else { Ok(None) };
+            return if bytes.len() > MAX_HEAD { Err(Malformed("the head is too long")) } else { Ok(None) };
         };
         let mut lines = bytes[..end].split(|byte| *byte == b'\n');
         let first = lines.next().unwrap_or_default();
@@ -45,7 +45,7 @@ impl Head {
             let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
             let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
             if name.eq_ignore_ascii_case(b"content-length") {
-                head.content_length = Some(digits(value).ok_or(Malformed("no length"))?);
+                head.content_length = Some(digits(value).ok_or(Malformed("invalid content length"))?);
             } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
                 head.is_chunked = value.eq_ignore_ascii_case(b"chunked");
             }
@@ -54,64 +54,64 @@ impl Head {
     }
 }
 
-/// An answer to a call, with its length known.
+/// A response to a call, with a known length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
-    /// Where the body starts and where it ends.
+    /// The offsets of the start and the end of the body.
     pub body: (usize, usize),
 }
 
-impl Answer {
-    /// The answer at the start of `bytes`; `None` while it is not whole.
+impl Response {
+    /// Parses the response at the start of `bytes`; `None` if it is incomplete.
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>, Malformed> {
         let Some(head) = Head::parse(bytes)? else { return Ok(None) };
         if head.is_chunked {
-            return Err(Malformed("a call is answered in chunks"));
+            return Err(Malformed("unexpected chunked response"));
         }
         let end = head.len + head.content_length.unwrap_or(0);
         Ok((bytes.len() >= end).then_some(Self { status: head.status, body: (head.len, end) }))
     }
 }
 
-/// What has come in on an event stream.
+/// Something that has arrived on an event stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum News {
-    /// The head, with this status.
+pub enum StreamEvent {
+    /// The response head, with its status.
     Open(u16),
-    /// An event that holds a count.
+    /// An event with a count.
     Count(u64),
     /// Another event.
     Other,
 }
 
-/// Reads an event stream in pieces of any size.
+/// A parser for an event stream that arrives in pieces of any size.
 #[derive(Debug, Default)]
 pub struct EventStream {
     part: Part,
-    /// The bytes of a head or a line that is not whole yet.
+    /// The bytes of an incomplete head or line.
     partial: Vec<u8>,
-    /// What the event under way is.
-    event: Option<News>,
+    /// The current event.
+    event: Option<StreamEvent>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 enum Part {
     #[default]
     Head,
-    /// The line with the size of a chunk, as far as it has come.
+    /// The line with the size of a chunk, with the size read so far.
     Size(usize),
-    /// So many more bytes of a chunk.
+    /// A chunk, with its remaining number of bytes.
     Chunk(usize),
-    /// The line break behind a chunk.
+    /// The line break after a chunk.
     Gap,
-    /// A body without chunks.
+    /// A body that is not chunked.
     Plain,
 }
 
 impl EventStream {
-    /// Takes in what has been received.
-    pub fn feed(&mut self, mut bytes: &[u8], tell: &mut impl FnMut(News)) -> Result<(), Malformed> {
+    /// Parses received bytes. Calls `emit` for everything that has arrived.
+    pub fn feed(&mut self, mut bytes: &[u8], emit: &mut impl FnMut(StreamEvent)) -> Result<(), Malformed> {
         while let Some(first) = bytes.first().copied() {
             match self.part {
                 Part::Head => {
@@ -121,7 +121,7 @@ impl EventStream {
                     bytes = &bytes[head.len - before..];
                     self.partial = Vec::new();
                     self.part = if head.is_chunked { Part::Size(0) } else { Part::Plain };
-                    tell(News::Open(head.status));
+                    emit(StreamEvent::Open(head.status));
                 }
                 Part::Size(size) => {
                     bytes = &bytes[1..];
@@ -130,12 +130,12 @@ impl EventStream {
                         (b'\n', _) if size == 0 => return Err(Malformed("the stream has ended")),
                         (b'\n', _) => Part::Chunk(size),
                         (_, Some(digit)) if size < 1 << 32 => Part::Size(size * 16 + digit as usize),
-                        _ => return Err(Malformed("no chunk size")),
+                        _ => return Err(Malformed("invalid chunk size")),
                     };
                 }
                 Part::Chunk(left) => {
                     let (chunk, rest) = bytes.split_at(left.min(bytes.len()));
-                    self.lines(chunk, tell);
+                    self.lines(chunk, emit);
                     self.part = if chunk.len() == left { Part::Gap } else { Part::Chunk(left - chunk.len()) };
                     bytes = rest;
                 }
@@ -144,7 +144,7 @@ impl EventStream {
                     self.part = if first == b'\n' { Part::Size(0) } else { Part::Gap };
                 }
                 Part::Plain => {
-                    self.lines(bytes, tell);
+                    self.lines(bytes, emit);
                     return Ok(());
                 }
             }
@@ -152,32 +152,32 @@ impl EventStream {
         Ok(())
     }
 
-    fn lines(&mut self, bytes: &[u8], tell: &mut impl FnMut(News)) {
+    fn lines(&mut self, bytes: &[u8], emit: &mut impl FnMut(StreamEvent)) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             if piece.last() != Some(&b'\n') {
                 self.partial.extend_from_slice(piece);
             } else if self.partial.is_empty() {
-                self.line(piece, tell);
+                self.line(piece, emit);
             } else {
                 self.partial.extend_from_slice(piece);
                 let line = std::mem::take(&mut self.partial);
-                self.line(&line, tell);
+                self.line(&line, emit);
             }
         }
     }
 
-    fn line(&mut self, line: &[u8], tell: &mut impl FnMut(News)) {
+    fn line(&mut self, line: &[u8], emit: &mut impl FnMut(StreamEvent)) {
         if let Some(data) = line.strip_prefix(b"data:") {
-            self.event = Some(count(data).map_or(News::Other, News::Count));
+            self.event = Some(count(data).map_or(StreamEvent::Other, StreamEvent::Count));
         } else if matches!(line, b"\n" | b"\r\n")
             && let Some(event) = self.event.take()
         {
-            tell(event);
+            emit(event);
         }
     }
 }
 
-/// The number behind `"count":`.
+/// The number after `"count":`.
 pub fn count(json: &[u8]) -> Option<u64> {
     let value = &json[find(json, b"\"count\":")? + 8..];
     let end = value.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(value.len());
@@ -201,22 +201,22 @@ mod tests {
         e\r\nretry: 1234\n\n\n\r\n\
         1F\r\nid: 7\ndata: {\"a\":1,\"count\":12}\n\r\n1\r\n\n\r\n\
         1b\r\nevent: tick\r\ndata: {}\r\n\r\n\n\r\n";
-    const NEWS: [News; 3] = [News::Open(200), News::Count(12), News::Other];
+    const EVENTS: [StreamEvent; 3] = [StreamEvent::Open(200), StreamEvent::Count(12), StreamEvent::Other];
 
     #[test]
-    fn an_answer_is_read_when_it_is_whole() {
+    fn a_response_is_parsed_when_it_is_complete() {
         let text = b"HTTP/1.1 404 Not Found\r\nX: y\r\nCONTENT-LENGTH:  4\r\n\r\nbodyHTTP";
-        let whole = text.len() - 4;
-        for end in 0..whole {
-            assert_eq!(Answer::parse(&text[..end]), Ok(None), "{end}");
+        let complete = text.len() - 4;
+        for end in 0..complete {
+            assert_eq!(Response::parse(&text[..end]), Ok(None), "{end}");
         }
-        let answer = Answer::parse(text).unwrap().unwrap();
-        assert_eq!(answer, Answer { status: 404, body: (whole - 4, whole) });
-        assert_eq!(Answer::parse(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap().unwrap().status, 204);
+        let response = Response::parse(text).unwrap().unwrap();
+        assert_eq!(response, Response { status: 404, body: (complete - 4, complete) });
+        assert_eq!(Response::parse(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap().unwrap().status, 204);
     }
 
     #[test]
-    fn what_is_no_answer_is_refused() {
+    fn malformed_responses_are_rejected() {
         for text in [
             &b"SSH-2.0\r\n\r\n"[..],
             b"HTTP/1.1 2x0 OK\r\n\r\n",
@@ -225,7 +225,7 @@ mod tests {
             &[b'a'; MAX_HEAD + 1],
         ] {
             assert!(
-                Answer::parse(text).is_err(),
+                Response::parse(text).is_err(),
                 "{:?}",
                 String::from_utf8_lossy(&text[..20.min(text.len())])
             );
@@ -233,30 +233,30 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_read_the_same_in_pieces_of_any_size() {
+    fn a_stream_is_parsed_the_same_in_pieces_of_any_size() {
         for size in 1..=STREAM.len() {
             let mut stream = EventStream::default();
-            let mut news = Vec::new();
+            let mut events = Vec::new();
             for piece in STREAM.chunks(size) {
-                stream.feed(piece, &mut |event| news.push(event)).unwrap();
+                stream.feed(piece, &mut |event| events.push(event)).unwrap();
             }
-            assert_eq!(news, NEWS, "in pieces of {size}");
+            assert_eq!(events, EVENTS, "in pieces of {size}");
         }
     }
 
     #[test]
-    fn a_stream_without_chunks_is_read_too_and_an_end_is_told() {
-        let mut news = Vec::new();
+    fn unchunked_streams_and_the_end_of_a_stream_are_recognized() {
+        let mut events = Vec::new();
         let plain = b"HTTP/1.1 200 OK\r\n\r\ndata: {\"count\":3}\n\ndata: {\"cou";
-        EventStream::default().feed(plain, &mut |event| news.push(event)).unwrap();
-        assert_eq!(news, [News::Open(200), News::Count(3)]);
+        EventStream::default().feed(plain, &mut |event| events.push(event)).unwrap();
+        assert_eq!(events, [StreamEvent::Open(200), StreamEvent::Count(3)]);
         let mut ended = EventStream::default();
         ended.feed(STREAM, &mut |_| ()).unwrap();
         assert!(ended.feed(b"0\r\n\r\n", &mut |_| ()).is_err());
     }
 
     #[test]
-    fn counts_are_numbers() {
+    fn only_numeric_counts_are_parsed() {
         assert_eq!(count(br#"{"count":40,"stale":false}"#), Some(40));
         assert_eq!(count(br#"{"count":null}"#), None);
         assert_eq!(count(b"{}"), None);

@@ -1,4 +1,4 @@
-//! The calls over HTTP: names, fields, statuses and headers as other clients rely on them.
+//! The JSON API over HTTP: names, fields, statuses and headers that clients rely on.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::support::{FailingStore, TestApp, viewer};
 
 #[tokio::test]
-async fn a_join_answers_who_how_many_and_how_often() {
+async fn a_join_returns_the_ids_the_count_and_the_heartbeat_interval() {
     let app = TestApp::start().await;
     let (one, page) = (viewer(), viewer());
     let body = json!({"channelId": "Ana", "viewerId": one, "sessionId": page, "hidden": false});
@@ -22,23 +22,23 @@ async fn a_join_answers_who_how_many_and_how_often() {
         answer,
         json!({"viewerId": one, "sessionId": page, "count": 1, "stale": false, "heartbeatIntervalMs": 30_000})
     );
-    assert_eq!(app.count("ana").await, 1, "upper case is the same channel");
+    assert_eq!(app.count("ana").await, 1, "channel names are case-insensitive");
 }
 
 #[tokio::test]
-async fn who_comes_without_ids_gets_them() {
+async fn a_join_without_ids_returns_new_ids() {
     let app = TestApp::start().await;
     let answer: Value =
         app.post("/api/viewer/join", &json!({"channelId": "ana"})).await.json().await.unwrap();
     let id: Uuid = answer["viewerId"].as_str().unwrap().parse().unwrap();
     assert!(!id.is_nil());
-    assert_eq!(answer["sessionId"], answer["viewerId"], "the viewer is taken for the session");
+    assert_eq!(answer["sessionId"], answer["viewerId"], "the session id defaults to the viewer id");
     assert_eq!(app.leave("ana", id).await, json!({"ok": true}));
     assert_eq!(app.count("ana").await, 0);
 }
 
 #[tokio::test]
-async fn null_is_as_good_as_nothing_and_unknown_fields_are_ignored() {
+async fn null_fields_count_as_missing_and_unknown_fields_are_ignored() {
     let app = TestApp::start().await;
     let body =
         json!({"channelId": "ana", "viewerId": null, "sessionId": null, "hidden": null, "color": "red"});
@@ -46,7 +46,7 @@ async fn null_is_as_good_as_nothing_and_unknown_fields_are_ignored() {
 }
 
 #[tokio::test]
-async fn a_heartbeat_answers_the_count_and_whether_it_is_counted() {
+async fn a_heartbeat_returns_the_count_and_whether_the_session_counts() {
     let app = TestApp::start().await;
     let one = viewer();
     app.join("ana", one).await;
@@ -59,7 +59,7 @@ async fn a_heartbeat_answers_the_count_and_whether_it_is_counted() {
 }
 
 #[tokio::test]
-async fn a_heartbeat_of_the_unknown_creates_it() {
+async fn a_heartbeat_of_an_unknown_session_creates_it() {
     let app = TestApp::start().await;
     assert_eq!(app.heartbeat("ana", viewer()).await, json!({"count": 1, "stale": false, "active": true}));
 }
@@ -96,7 +96,7 @@ async fn every_spelling_of_an_id_is_the_same_viewer() {
 }
 
 #[tokio::test]
-async fn leaving_works_as_a_beacon_sends_it() {
+async fn a_leave_may_be_sent_as_a_beacon() {
     let app = TestApp::start().await;
     let one = viewer();
     app.join("ana", one).await;
@@ -108,7 +108,7 @@ async fn leaving_works_as_a_beacon_sends_it() {
 }
 
 #[tokio::test]
-async fn leaving_what_is_unknown_answers_like_leaving_what_is_known() {
+async fn leaving_an_unknown_session_returns_the_same_as_leaving_a_known_one() {
     let app = TestApp::start().await;
     app.join("ana", viewer()).await;
     assert_eq!(app.leave("ana", viewer()).await, json!({"ok": true}));
@@ -117,9 +117,9 @@ async fn leaving_what_is_unknown_answers_like_leaving_what_is_known() {
 }
 
 #[tokio::test]
-async fn silence_ends_a_viewer_after_60_seconds_and_a_hidden_one_after_150() {
+async fn a_lease_ends_after_60_seconds_and_on_a_hidden_page_after_150() {
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_790_000_000_000)));
-    let app = TestApp::by(Arc::clone(&clock) as Arc<dyn Clock>).await;
+    let app = TestApp::with_clock(Arc::clone(&clock) as Arc<dyn Clock>).await;
     app.join("ana", viewer()).await;
     let hidden = json!({"channelId": "ana", "viewerId": viewer(), "hidden": true});
     app.post("/api/viewer/heartbeat", &hidden).await;
@@ -132,14 +132,17 @@ async fn silence_ends_a_viewer_after_60_seconds_and_a_hidden_one_after_150() {
 }
 
 #[tokio::test]
-async fn the_count_is_asked_for_by_path_or_by_query_and_asking_counts_nobody() {
+async fn the_count_may_be_requested_by_path_or_query_and_adds_no_viewer() {
     let app = TestApp::start().await;
     for _ in 0..3 {
         for path in ["/api/viewer/count/ana", "/api/viewer/count?channelId=ana"] {
             let response = app.get(path).await;
             assert_eq!(response.headers()["cache-control"], "no-store");
             let answer: Value = response.json().await.unwrap();
-            assert!(answer["asOf"].as_u64().unwrap() > 1_700_000_000_000, "milliseconds: {answer}");
+            assert!(
+                answer["asOf"].as_u64().unwrap() > 1_700_000_000_000,
+                "asOf is in milliseconds: {answer}"
+            );
             assert_eq!(
                 (&answer["channelId"], &answer["count"], &answer["stale"]),
                 (&json!("ana"), &json!(0), &json!(false))
@@ -150,14 +153,14 @@ async fn the_count_is_asked_for_by_path_or_by_query_and_asking_counts_nobody() {
 }
 
 #[tokio::test]
-async fn many_counts_are_answered_in_the_order_asked_for() {
+async fn counts_are_returned_in_the_requested_order() {
     let app = TestApp::start().await;
     app.join("bob", viewer()).await;
     let answer: Value = app.get("/api/viewer/counts?channels=ana,BOB,bob,eva").await.json().await.unwrap();
     let counts = answer["counts"].as_array().unwrap();
-    let told: Vec<_> =
+    let listed: Vec<_> =
         counts.iter().map(|count| (count["channelId"].clone(), count["count"].clone())).collect();
-    assert_eq!(told, [(json!("ana"), json!(0)), (json!("bob"), json!(1)), (json!("eva"), json!(0))]);
+    assert_eq!(listed, [(json!("ana"), json!(0)), (json!("bob"), json!(1)), (json!("eva"), json!(0))]);
     let all = (0..1_000).map(|n| format!("channel-{n}")).collect::<Vec<_>>().join(",");
     let answer: Value = app.get(&format!("/api/viewer/counts?channels={all}")).await.json().await.unwrap();
     assert_eq!(answer["counts"].as_array().unwrap().len(), 1_000);
@@ -166,7 +169,7 @@ async fn many_counts_are_answered_in_the_order_asked_for() {
 }
 
 #[tokio::test]
-async fn live_channels_are_told_most_viewers_first() {
+async fn live_channels_are_sorted_by_viewers() {
     let app = TestApp::start().await;
     for (channel, viewers) in [("ana", 1), ("bob", 3), ("eva", 2), ("gone", 1)] {
         for _ in 0..viewers {
@@ -178,10 +181,10 @@ async fn live_channels_are_told_most_viewers_first() {
     app.leave("left", leaver).await;
     let live = async |query: &str| -> Vec<(String, u64)> {
         let answer: Value = app.get(&format!("/api/viewer/live{query}")).await.json().await.unwrap();
-        let told = |channel: &Value| {
+        let listed = |channel: &Value| {
             (channel["channelId"].as_str().unwrap().to_owned(), channel["count"].as_u64().unwrap())
         };
-        answer["channels"].as_array().unwrap().iter().map(told).collect()
+        answer["channels"].as_array().unwrap().iter().map(listed).collect()
     };
     let all = [("bob", 3), ("eva", 2), ("ana", 1), ("gone", 1)].map(|(name, count)| (name.to_owned(), count));
     assert_eq!(live("").await, all);
@@ -199,9 +202,9 @@ async fn every_site_may_read_counts() {
 }
 
 #[tokio::test]
-async fn a_count_that_is_unknown_is_a_503_that_says_when_to_come_back_and_nothing_of_the_inside() {
+async fn an_unknown_count_is_a_503_with_retry_after_and_without_internals() {
     let store = FailingStore::new();
-    let app = TestApp::over(store.clone()).await;
+    let app = TestApp::with_store(store.clone()).await;
     store.set_broken(true);
     for path in ["/api/viewer/count/ana", "/api/viewer/count?channelId=ana"] {
         let response = app.get(path).await;
@@ -215,16 +218,20 @@ async fn a_count_that_is_unknown_is_a_503_that_says_when_to_come_back_and_nothin
 }
 
 #[tokio::test]
-async fn what_is_accepted_while_the_store_is_away_is_in_it_when_it_is_back() {
+async fn operations_accepted_during_an_outage_are_written_afterwards() {
     let store = FailingStore::new();
-    let app = TestApp::over(store.clone()).await;
+    let app = TestApp::with_store(store.clone()).await;
     let (stays, leaves, comes) = (viewer(), viewer(), viewer());
     app.join("ana", stays).await;
     app.join("ana", leaves).await;
     store.set_broken(true);
     assert_eq!(app.heartbeat("ana", stays).await, json!({"count": 2, "stale": true, "active": true}));
     let joined = app.join("ana", comes).await;
-    assert_eq!((&joined["count"], &joined["stale"]), (&json!(2), &json!(true)), "the last good count");
+    assert_eq!(
+        (&joined["count"], &joined["stale"]),
+        (&json!(2), &json!(true)),
+        "the last known count is stale"
+    );
     app.join("ana", viewer()).await;
     assert_eq!(app.leave("ana", leaves).await, json!({"ok": true}));
     assert_eq!(app.heartbeat("ana", leaves).await["active"], false);
@@ -233,13 +240,13 @@ async fn what_is_accepted_while_the_store_is_away_is_in_it_when_it_is_back() {
     store.set_broken(false);
     while stream.data().await["stale"] == true {}
     assert_eq!(app.count("ana").await, 3);
-    assert_eq!(app.heartbeat("ana", leaves).await["active"], false, "who left stays away");
+    assert_eq!(app.heartbeat("ana", leaves).await["active"], false, "the session that left does not count");
 }
 
 #[tokio::test]
-async fn liveness_does_not_ask_the_store() {
+async fn healthz_does_not_depend_on_the_store() {
     let store = FailingStore::new();
-    let app = TestApp::over(store.clone()).await;
+    let app = TestApp::with_store(store.clone()).await;
     store.set_broken(true);
     assert_eq!(app.get("/healthz").await.status(), StatusCode::OK);
 }

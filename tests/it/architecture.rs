@@ -1,5 +1,5 @@
-//! The structure of the code, held to what the crate's documentation says: imports flow one way, and what depends on the
-//! half that is compiled is in two files.
+//! The architecture rules: modules import only what this table allows, without cycles, and feature gates are in two
+//! files.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,12 +9,12 @@ use std::{
 
 use syn::{ItemUse, UseTree, visit::Visit};
 
-/// Modules, and the modules of this crate that each may name. The most specific entry counts; a module may always name
-/// itself and what is below it. Each permission is used, so a row says what a module really depends on.
+/// Which modules of this crate each module may name. The most specific row applies. A module may always name itself and
+/// its children. Every permission must be used, so a row lists the actual dependencies.
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("platform", &[]),
-    // The services, inside the bodies of server functions.
+    // The bodies of server functions name the services.
     ("api", &["domain", "server::presence", "server::follows", "server::http::caller"]),
     ("hooks", &["api", "domain", "platform"]),
     ("components", &["hooks", "domain", "platform::Handover"]),
@@ -82,7 +82,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("redb", &["server::follows"]),
 ];
 
-/// Modules that may not name a crate although a module above them may.
+/// Modules that may not name a crate although their parent may.
 const NOT_IN: &[(&str, &[&str])] = &[(
     "axum",
     &[
@@ -95,9 +95,10 @@ const NOT_IN: &[(&str, &[&str])] = &[(
     ],
 )];
 
+/// The maximum number of feature gates.
 const GATE_BUDGET: usize = 10;
 
-/// A source file: its module path and what it names.
+/// A source file with its module path and all paths that it names.
 struct Source {
     path: PathBuf,
     module: String,
@@ -107,11 +108,11 @@ struct Source {
 
 #[test]
 fn imports_flow_one_way() {
-    let mut faults = Vec::new();
+    let mut violations = Vec::new();
     let mut used = BTreeSet::new();
     for source in sources() {
         let (row, allowed) = most_specific(MAY_NAME, &source.module)
-            .unwrap_or_else(|| panic!("{} is in no row of MAY_NAME", source.path.display()));
+            .unwrap_or_else(|| panic!("{} has no row in MAY_NAME", source.path.display()));
         for name in source.names.iter().filter_map(|name| name.strip_prefix("crate::")) {
             if is_within(name, top_of(&source.module)) {
                 continue;
@@ -120,7 +121,7 @@ fn imports_flow_one_way() {
                 Some(module) => {
                     used.insert((row, *module));
                 }
-                None => faults.push(format!("{}: {row} may not name {name}", source.path.display())),
+                None => violations.push(format!("{}: {row} must not name {name}", source.path.display())),
             }
         }
         for name in &source.names {
@@ -130,18 +131,18 @@ fn imports_flow_one_way() {
                 NOT_IN.iter().find(|(not, _)| *not == krate).map_or(&[][..], |(_, modules)| *modules);
             let is_in = |modules: &[&str]| modules.iter().any(|module| is_within(&source.module, module));
             if only_in.is_some_and(|modules| !is_in(modules)) || is_in(not_in) {
-                faults.push(format!("{}: may not name the crate {krate}", source.path.display()));
+                violations.push(format!("{}: must not name the crate {krate}", source.path.display()));
             }
         }
     }
     let rows = MAY_NAME.iter().flat_map(|(row, allowed)| allowed.iter().map(|module| (*row, *module)));
     let unused = rows.filter(|permission| !used.contains(permission));
-    faults.extend(unused.map(|(row, module)| format!("MAY_NAME: {row} may name {module} and does not")));
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    violations.extend(unused.map(|(row, module)| format!("MAY_NAME: {row} may name {module} but does not")));
+    assert!(violations.is_empty(), "{}", violations.join("\n"));
 }
 
 #[test]
-fn no_module_depends_on_itself_through_others() {
+fn there_are_no_dependency_cycles() {
     let mut edges = BTreeMap::<&str, BTreeSet<&str>>::new();
     for source in sources() {
         let row = most_specific(MAY_NAME, &source.module).unwrap().0;
@@ -149,26 +150,26 @@ fn no_module_depends_on_itself_through_others() {
         let rows = others.filter_map(|name| most_specific(MAY_NAME, name)).map(|(row, _)| row);
         edges.entry(row).or_default().extend(rows.filter(|other| *other != row));
     }
-    // The bodies of server functions name the services; on the server, the services do not name the functions' modules back
-    // but for the types of answers, which stand in `api`.
+    // The bodies of server functions name the services. The services name only the response types in `api`, so this is
+    // no cycle.
     edges.get_mut("api").unwrap().retain(|row| !row.starts_with("server"));
-    let circles: Vec<_> = edges.keys().filter_map(|row| circle(row, &edges)).collect();
-    assert!(circles.is_empty(), "circles:\n{}", circles.join("\n"));
-    let circular = BTreeMap::from([("a", BTreeSet::from(["b"])), ("b", BTreeSet::from(["a"]))]);
-    assert_eq!(circle("a", &circular).as_deref(), Some("a → b → a"));
+    let cycles: Vec<_> = edges.keys().filter_map(|row| cycle(row, &edges)).collect();
+    assert!(cycles.is_empty(), "cycles:\n{}", cycles.join("\n"));
+    let cyclic = BTreeMap::from([("a", BTreeSet::from(["b"])), ("b", BTreeSet::from(["a"]))]);
+    assert_eq!(cycle("a", &cyclic).as_deref(), Some("a → b → a"));
 }
 
-/// A way from a module back to itself.
-fn circle(start: &str, edges: &BTreeMap<&str, BTreeSet<&str>>) -> Option<String> {
-    let mut ways = vec![vec![start]];
+/// A path from a module back to itself.
+fn cycle(start: &str, edges: &BTreeMap<&str, BTreeSet<&str>>) -> Option<String> {
+    let mut paths = vec![vec![start]];
     let mut seen = BTreeSet::new();
-    while let Some(way) = ways.pop() {
-        for next in edges.get(way.last()?).into_iter().flatten() {
+    while let Some(path) = paths.pop() {
+        for next in edges.get(path.last()?).into_iter().flatten() {
             if *next == start {
-                return Some([&way[..], &[start]].concat().join(" → "));
+                return Some([&path[..], &[start]].concat().join(" → "));
             }
             if seen.insert(*next) {
-                ways.push([&way[..], &[*next]].concat());
+                paths.push([&path[..], &[*next]].concat());
             }
         }
     }
@@ -186,13 +187,17 @@ fn feature_gates_are_few_and_in_two_files() {
         }
     }
     let strays: Vec<_> = gates.iter().filter(|(module, _)| module != "lib" && module != "platform").collect();
-    assert!(strays.is_empty(), "gates belong into lib.rs and platform/mod.rs: {strays:?}");
-    assert!(gates.len() <= GATE_BUDGET, "{} gates, and {GATE_BUDGET} are the budget: {gates:?}", gates.len());
-    assert!(!gates.is_empty(), "the search for gates finds none");
+    assert!(strays.is_empty(), "feature gates belong in lib.rs and platform/mod.rs: {strays:?}");
+    assert!(
+        gates.len() <= GATE_BUDGET,
+        "{} gates, at most {GATE_BUDGET} are allowed: {gates:?}",
+        gates.len()
+    );
+    assert!(!gates.is_empty(), "the search finds at least one gate");
 }
 
 #[test]
-fn both_twins_of_the_platform_have_the_same_names() {
+fn both_platform_implementations_have_the_same_public_names() {
     let public = |file: &str| {
         let text = fs::read_to_string(Path::new("src/platform").join(file)).unwrap();
         let mut names: Vec<_> = syn::parse_file(&text)
@@ -216,7 +221,7 @@ fn both_twins_of_the_platform_have_the_same_names() {
 }
 
 #[test]
-fn the_table_would_find_a_fault() {
+fn imports_are_resolved_to_full_paths() {
     let names = names_in("domain", "use crate::server::{boot, store::Store}; fn f() { super::api::join(); }");
     assert_eq!(names, ["crate::server::boot", "crate::server::store::Store", "crate::api::join"]);
     assert!(most_specific(MAY_NAME, "server::store::memory").unwrap().1.contains(&"server::clock"));
@@ -247,7 +252,7 @@ fn read(path: PathBuf) -> Source {
     Source { path, module, text, names }
 }
 
-/// Every path that a file names, in `use` and elsewhere, from the crate's root where it is one of this crate.
+/// All paths that a file names, in `use` and elsewhere. Paths of this crate start at the crate root.
 fn names_in(module: &str, text: &str) -> Vec<String> {
     struct Names<'a>(&'a str, Vec<String>);
 
@@ -257,7 +262,7 @@ fn names_in(module: &str, text: &str) -> Vec<String> {
             let mut path = segments.join("::");
             if up > 0 {
                 let parents: Vec<_> = self.0.split("::").collect();
-                // A file's `super` is the module that it is in.
+                // `super` in a file is the parent module of the file.
                 let kept = parents.len().saturating_sub(up);
                 path = [&["crate"], &parents[..kept]].concat().join("::");
                 for segment in &segments[up..] {
@@ -292,7 +297,7 @@ fn names_in(module: &str, text: &str) -> Vec<String> {
         }
 
         fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
-            // Tests inside a file may name what they need.
+            // Inline test modules may name everything.
             if item.ident != "tests" {
                 syn::visit::visit_item_mod(self, item);
             }
@@ -315,7 +320,7 @@ fn is_within(name: &str, module: &str) -> bool {
     name == module || name.strip_prefix(module).is_some_and(|rest| rest.starts_with("::"))
 }
 
-/// The row of a table that counts for a module, and what the row says.
+/// The row of a table that applies to a module, with its permissions.
 fn most_specific<'a>(table: &[(&'a str, &'a [&'a str])], module: &str) -> Option<(&'a str, &'a [&'a str])> {
     let rows = table.iter().filter(|(row, _)| is_within(module, row));
     rows.max_by_key(|(row, _)| row.len()).copied()

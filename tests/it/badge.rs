@@ -10,9 +10,9 @@ async fn get(app: &TestApp, path: &str, language: &str) -> Response {
 }
 
 #[tokio::test]
-async fn the_image_says_how_many_in_the_language_asked_for() {
+async fn the_image_shows_the_count_in_the_requested_language() {
     let app = TestApp::start().await;
-    // A name with dots, one of which looks like a format.
+    // The name contains a part that looks like a file extension.
     let channel = "ana.svg.tv";
     for (viewers, query, language, label) in [
         (0, "", "es", "0 espectadores"),
@@ -36,9 +36,12 @@ async fn the_image_says_how_many_in_the_language_asked_for() {
         assert!(image.contains(&format!("<title>{channel}: {label}</title>")), "{label} in {image}");
         assert!(image.contains(&format!(">{label}</text>")), "{label} in {image}");
         assert!(image.contains(r#"data-state="live""#));
-        assert!(!image.contains("style"), "a policy without styles would change how it looks: {image}");
+        assert!(
+            !image.contains("style"),
+            "inline styles would be blocked by a content security policy: {image}"
+        );
     }
-    assert_eq!(app.count(channel).await, 2, "who looks at a badge is no viewer");
+    assert_eq!(app.count(channel).await, 2, "a badge request adds no viewer");
 }
 
 #[tokio::test]
@@ -57,12 +60,15 @@ async fn the_image_is_as_wide_as_its_text() {
         assert_eq!(number(&image, "width"), 58 + number(&image, "textLength"));
         widths.push(number(&image, "width"));
     }
-    assert!((7..=8).contains(&(widths[2] - widths[1])), "a digit more is a digit wider: {widths:?}");
-    assert_eq!(widths[3], widths[2], "and as many digits are as wide");
+    assert!(
+        (7..=8).contains(&(widths[2] - widths[1])),
+        "an additional digit makes the image wider: {widths:?}"
+    );
+    assert_eq!(widths[3], widths[2], "the same number of digits has the same width");
 }
 
 #[tokio::test]
-async fn the_json_is_what_shields_takes() {
+async fn the_json_follows_the_schema_of_shields_io() {
     let app = TestApp::start().await;
     app.join("ana", viewer()).await;
     let response = get(&app, "/badge/ANA.json", "en").await;
@@ -76,15 +82,15 @@ async fn the_json_is_what_shields_takes() {
 }
 
 #[tokio::test]
-async fn unknown_is_a_dash_and_never_zero() {
+async fn an_unknown_count_is_a_dash_not_zero() {
     let store = FailingStore::new();
-    let app = TestApp::over(store.clone()).await;
+    let app = TestApp::with_store(store.clone()).await;
     store.set_broken(true);
     let image = get(&app, "/badge/ana.svg", "en").await.text().await.unwrap();
     assert!(image.contains(">—</text>") && image.contains(r#"data-state="unknown""#), "{image}");
     assert!(image.contains("<title>ana: viewers: not known</title>"), "{image}");
     let response = get(&app, "/badge/ana.json", "en").await;
-    assert_eq!(response.status(), StatusCode::OK, "an image service shows what it is told, and not a status");
+    assert_eq!(response.status(), StatusCode::OK, "the image service shows the message, not the status");
     assert_eq!(
         response.json::<Value>().await.unwrap(),
         json!({"schemaVersion": 1, "label": "viewers", "message": "—", "color": "#57534e", "isError": true})
@@ -92,7 +98,7 @@ async fn unknown_is_a_dash_and_never_zero() {
 }
 
 #[tokio::test]
-async fn what_is_no_badge_is_a_problem() {
+async fn invalid_badge_paths_are_problems() {
     let app = TestApp::start().await;
     for (path, status, code) in [
         ("/badge/a%20b.svg", 400, "invalid-channel"),

@@ -1,4 +1,4 @@
-//! Who may keep a page for how long, what is sent again, and how much that is.
+//! Cache headers, conditional requests, compression and sizes of pages.
 
 use std::{
     io::Write,
@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::support::{PATIENCE, TestApp, viewer};
 
-/// What the home page may take on the way with as many channels as it lists, in bytes: it is read every 10 s.
+/// The maximum compressed size of a full home page, in bytes. Browsers load it every 10 s.
 const HOME_BUDGET: usize = 3_072;
 
 async fn ask(app: &TestApp, method: Method, path: &str, headers: &[(&str, &str)]) -> Response {
@@ -31,7 +31,7 @@ fn header<'a>(response: &'a Response, name: &str) -> &'a str {
     response.headers().get(name).map_or("", |value| value.to_str().unwrap())
 }
 
-/// What was compressed.
+/// Decompresses gzip data.
 fn unzip(bytes: &[u8]) -> String {
     let mut gzip =
         Command::new("gzip").arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -42,7 +42,7 @@ fn unzip(bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn pages_are_for_one_visitor_and_in_one_language() {
+async fn pages_are_private_and_vary_by_language() {
     let app = TestApp::start().await;
     for path in ["/", "/ana", "/embed/ana", "/embed/ana?counter=1"] {
         let page = get(&app, path, &[]).await;
@@ -58,9 +58,9 @@ async fn pages_are_for_one_visitor_and_in_one_language() {
 }
 
 #[tokio::test]
-async fn pages_are_compressed_for_those_who_take_it() {
+async fn pages_are_compressed_if_the_client_accepts_it() {
     let app = TestApp::start().await;
-    // What is not there lists what is: without a channel it is too short.
+    // The error page lists the live channels. Without any, it is too short to be compressed.
     app.join("ana", viewer()).await;
     for path in ["/", "/ana", "/no/such/page"] {
         let plain = get(&app, path, &[("accept-encoding", "identity")]).await;
@@ -72,14 +72,14 @@ async fn pages_are_compressed_for_those_who_take_it() {
         let zipped = zipped.bytes().await.unwrap();
         assert!(4 * zipped.len() < 3 * plain.len(), "{path}: {} of {}", zipped.len(), plain.len());
         let unzipped = unzip(&zipped);
-        // The nonce differs.
+        // The nonces differ, so only the lengths are compared.
         assert_eq!(unzipped.len(), plain.len(), "{path}");
         assert!(unzipped.ends_with("</html>"));
     }
 }
 
 #[tokio::test]
-async fn streams_and_small_answers_are_not_compressed() {
+async fn streams_and_small_responses_are_not_compressed() {
     let app = TestApp::start().await;
     for path in ["/api/viewer/sse/ana", "/api/viewer/count/ana", "/api/none", "/healthz", "/?channel=ana"] {
         let response = get(&app, path, &[("accept-encoding", "gzip, br")]).await;
@@ -92,7 +92,7 @@ async fn streams_and_small_answers_are_not_compressed() {
 }
 
 #[tokio::test]
-async fn the_home_page_is_small_on_the_way() {
+async fn the_compressed_home_page_is_within_its_budget() {
     let app = TestApp::start().await;
     let channels: Vec<_> =
         (0..50).map(|number| format!("channel-{number}.{}", number * 7919 % 1_000)).collect();
@@ -107,11 +107,11 @@ async fn the_home_page_is_small_on_the_way() {
     for channel in &channels {
         assert!(html.contains(&format!("href=\"/{channel}\"")), "{channel} in {html}");
     }
-    assert!(page.len() <= HOME_BUDGET, "{} bytes of {HOME_BUDGET}, {} unpacked", page.len(), html.len());
+    assert!(page.len() <= HOME_BUDGET, "{} bytes of {HOME_BUDGET}, {} uncompressed", page.len(), html.len());
 }
 
 #[tokio::test]
-async fn a_home_page_that_has_not_changed_is_not_sent_again() {
+async fn an_unchanged_home_page_is_not_sent_again() {
     let app = TestApp::start().await;
     app.join("ana", viewer()).await;
     let first = get(&app, "/", &[("accept-encoding", "gzip")]).await;
@@ -128,7 +128,7 @@ async fn a_home_page_that_has_not_changed_is_not_sent_again() {
     let other_language = get(&app, "/", &[("if-none-match", &tag), ("accept-language", "en")]).await;
     assert_eq!(other_language.status(), StatusCode::OK);
     app.join("ana", viewer()).await;
-    // The list is as old as an interval at most.
+    // The list may be one update interval old.
     let changed = async {
         loop {
             let page = get(&app, "/", &[("if-none-match", &tag)]).await;
@@ -144,8 +144,8 @@ async fn a_home_page_that_has_not_changed_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn a_page_with_a_nonce_is_always_sent() {
-    // A nonce that came back from a cache would not be that of the answer's policy.
+async fn a_page_with_a_nonce_is_always_sent_in_full() {
+    // A cached page would contain another nonce than the policy of the response.
     let app = TestApp::start().await;
     for path in ["/ana", "/embed/ana"] {
         let page = get(&app, path, &[("if-none-match", "*")]).await;
@@ -154,7 +154,7 @@ async fn a_page_with_a_nonce_is_always_sent() {
 }
 
 #[tokio::test]
-async fn heads_of_pages_are_those_of_the_pages() {
+async fn head_requests_return_the_headers_of_the_page() {
     let app = TestApp::start().await;
     for (path, status) in [("/", 200), ("/ana", 200), ("/embed/ana", 200), ("/no/such/page", 404)] {
         for encoding in ["identity", "gzip"] {
@@ -166,7 +166,7 @@ async fn heads_of_pages_are_those_of_the_pages() {
             }
             assert_eq!(head.text().await.unwrap(), "");
         }
-        // Parts of what is made anew each time would not fit together.
+        // Pages do not support ranges: parts of two renderings would not fit together.
         let part = get(&app, path, &[("range", "bytes=0-9")]).await;
         assert_eq!(part.status().as_u16(), status);
         assert!(part.text().await.unwrap().len() > 10);

@@ -1,4 +1,4 @@
-//! Behind a real Caddy with the configuration in `docs/deploy/Caddyfile`.
+//! Operation behind a real Caddy with the configuration in `docs/deploy/Caddyfile`.
 
 use std::{
     fs,
@@ -15,18 +15,19 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::support::{PATIENCE, RedisServer, TestApp, builder, free_port, reads, viewer};
+use crate::support::{PATIENCE, RedisServer, TestApp, builder, free_port, read_until, viewer};
 
 const SHIPPED: &str = include_str!("../../docs/deploy/Caddyfile");
 
-/// A Caddy of the test. It ends when it is dropped.
+/// A running Caddy. Dropping it kills the process.
 struct Caddy {
     process: Child,
     folder: TempDir,
 }
 
 impl Caddy {
-    /// Runs it with the shipped configuration in front of these two nodes; a client that trusts it, and its address.
+    /// Starts Caddy with the shipped configuration in front of two nodes. Returns it with a client that trusts its
+    /// certificate, and its base URL.
     async fn start(nodes: [&TestApp; 2]) -> (Self, Client, String) {
         let folder = TempDir::new().unwrap();
         let at = |name: &str| folder.path().join(name).display().to_string();
@@ -59,7 +60,7 @@ impl Caddy {
             .stdout(Stdio::null())
             .stderr(fs::File::create(at("log")).unwrap())
             .spawn()
-            .expect("Caddy is installed: `make test` sees to it");
+            .expect("Caddy is installed (by `make test`)");
         let caddy = Self { process, folder };
         let up = async {
             while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
@@ -76,7 +77,7 @@ impl Caddy {
 
 impl Drop for Caddy {
     fn drop(&mut self) {
-        let _ended = self.process.kill();
+        let _exited = self.process.kill();
         let _status = self.process.wait();
     }
 }
@@ -86,13 +87,13 @@ fn address(app: &TestApp) -> &str {
 }
 
 #[tokio::test]
-async fn the_caddy_that_we_recommend_carries_beats_and_streams_past_the_end_of_a_node() {
+async fn beats_and_streams_continue_through_caddy_when_a_node_stops() {
     let redis = RedisServer::start().await;
     let flags = ["--redis-url", &redis.url(), "--trusted-proxies=127.0.0.1"];
     let [one, two] = [TestApp::with(&flags).await, TestApp::with(&flags).await];
     let (_caddy, client, base) = Caddy::start([&one, &two]).await;
 
-    // What pages and monitoring from outside ask for; and what is nobody's business.
+    // The endpoints for pages and external monitoring are public; the metrics are not.
     for (path, status) in [
         ("/api/viewer/ping", StatusCode::NO_CONTENT),
         ("/healthz", StatusCode::OK),
@@ -103,7 +104,7 @@ async fn the_caddy_that_we_recommend_carries_beats_and_streams_past_the_end_of_a
         assert_eq!((response.status(), response.version()), (status, Version::HTTP_2), "{path}");
     }
     let page = client.get(format!("{base}/ana")).send().await.unwrap().text().await.unwrap();
-    assert!(page.contains(&format!("content=\"{base}/ana\"")), "it knows its address: {page}");
+    assert!(page.contains(&format!("content=\"{base}/ana\"")), "the page contains its public URL: {page}");
 
     let open =
         async |channel: &str| client.get(format!("{base}/api/viewer/sse/{channel}")).send().await.unwrap();
@@ -113,7 +114,7 @@ async fn the_caddy_that_we_recommend_carries_beats_and_streams_past_the_end_of_a
         assert_eq!(stream.status(), StatusCode::OK);
         streams.push(stream);
     }
-    // As a page does, which repeats what was not answered. Caddy 2.6 can't send a body to a second node.
+    // Retries, as a page does. Caddy 2.6 cannot retry a request with a body on the second node.
     let beat = async |id| {
         let body = json!({"channelId": "c0", "viewerId": id});
         loop {
@@ -127,14 +128,14 @@ async fn the_caddy_that_we_recommend_carries_beats_and_streams_past_the_end_of_a
         }
     };
     let viewers: Vec<_> = (0..20).map(|_| viewer()).collect();
-    timeout(PATIENCE, join_all(viewers.iter().map(|id| beat(*id)))).await.expect("beats are taken");
-    reads(&mut streams[0], "\"count\":20").await;
+    timeout(PATIENCE, join_all(viewers.iter().map(|id| beat(*id)))).await.expect("beats are accepted");
+    read_until(&mut streams[0], "\"count\":20").await;
     assert_eq!(one.streams.open() + two.streams.open(), 5);
 
     one.stop().await;
-    // Beats go on by the other node, and so do streams that are opened again.
+    // The other node accepts beats and reopened streams.
     for _ in 0..3 {
-        timeout(PATIENCE, join_all(viewers.iter().map(|id| beat(*id)))).await.expect("beats are taken");
+        timeout(PATIENCE, join_all(viewers.iter().map(|id| beat(*id)))).await.expect("beats are accepted");
     }
-    reads(&mut open("c0").await, "\"count\":20").await;
+    read_until(&mut open("c0").await, "\"count\":20").await;
 }

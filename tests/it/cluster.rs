@@ -1,4 +1,4 @@
-//! A real Redis Cluster: where channels are, and what happens when servers change.
+//! Operation with a real Redis Cluster: spread of channels, failover and moving slots.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -12,10 +12,10 @@ use uuid::Uuid;
 
 use crate::support::{RedisCluster, Sample, Sampler, TestApp, viewer};
 
-/// Channels, at least one on each of the three primaries.
+/// Channels on all three primaries.
 const CHANNELS: [&str; 6] = ["ana", "bob", "eva", "leo", "mia", "zoe"];
 
-/// A node that has found its way around the cluster.
+/// A node that has connected to the cluster.
 async fn node(cluster: &RedisCluster) -> TestApp {
     let app = TestApp::with(&["--redis-url", &cluster.urls()]).await;
     app.sse("sse/unrelated").await.until_fresh(0).await;
@@ -23,13 +23,13 @@ async fn node(cluster: &RedisCluster) -> TestApp {
 }
 
 #[tokio::test]
-async fn channels_are_spread_and_counted_on_every_node() {
+async fn channels_are_spread_over_the_primaries_and_counted_on_every_node() {
     let cluster = RedisCluster::start(0).await;
     let (one, two) = (node(&cluster).await, node(&cluster).await);
     let mut primaries: Vec<_> = CHANNELS.iter().map(|channel| cluster.primary_of(channel)).collect();
     primaries.sort_unstable();
     primaries.dedup();
-    assert_eq!(primaries.len(), 3, "the channels of the test are on all primaries");
+    assert_eq!(primaries.len(), 3, "the channels are on all primaries");
     for (n, channel) in CHANNELS.iter().enumerate() {
         join_all((0..=n).map(|_| one.join(channel, viewer()))).await;
     }
@@ -49,19 +49,19 @@ async fn channels_are_spread_and_counted_on_every_node() {
 }
 
 #[tokio::test]
-async fn a_primary_that_dies_is_replaced_and_other_channels_do_not_notice() {
+async fn a_failed_primary_is_replaced_and_other_channels_are_unaffected() {
     let mut cluster = RedisCluster::start(1).await;
     let app = node(&cluster).await;
     let viewers: Vec<_> = (0..10).map(|_| viewer()).collect();
     for channel in CHANNELS {
         join_all(viewers.iter().map(|viewer| app.join(channel, *viewer))).await;
     }
-    let dying = cluster.primary_of("ana");
-    let (hit, others): (Vec<_>, Vec<_>) =
-        CHANNELS.into_iter().partition(|channel| cluster.primary_of(channel) == dying);
+    let primary = cluster.primary_of("ana");
+    let (affected, others): (Vec<_>, Vec<_>) =
+        CHANNELS.into_iter().partition(|channel| cluster.primary_of(channel) == primary);
     let mut stream = app.sse("sse/ana").await;
     stream.until_fresh(10).await;
-    cluster.servers[dying].kill();
+    cluster.servers[primary].kill();
     for _ in 0..10 {
         for channel in &others {
             assert_eq!(
@@ -73,22 +73,22 @@ async fn a_primary_that_dies_is_replaced_and_other_channels_do_not_notice() {
         assert_eq!(
             (&beat["count"], &beat["active"]),
             (&json!(10), &json!(true)),
-            "maybe stale, never too low"
+            "the count may be stale but is never too low"
         );
         sleep(Duration::from_millis(50)).await;
     }
     app.join("ana", viewer()).await;
     let before = stream.until_fresh(11).await;
     assert!(before.iter().all(|count| *count == Some(10)), "{before:?}");
-    for channel in hit {
+    for channel in affected {
         assert!(app.count(channel).await >= 10);
     }
 }
 
-/// Beats for a channel's viewers on both nodes in turn, and one more viewer who comes and goes, until it is told to stop.
-/// How many of the answers were stale.
+/// Sends heartbeats for all viewers of a channel through both nodes in turn, with a guest who joins and leaves, until
+/// `stop` is set. Returns the number of stale responses.
 async fn audience(nodes: &[TestApp; 2], channel: &str, viewers: &[Uuid], stop: &AtomicBool) -> usize {
-    let (guest, truth) = (viewer(), viewers.len() as u64);
+    let (guest, expected) = (viewer(), viewers.len() as u64);
     let mut stale = 0;
     for round in 0.. {
         if stop.load(Ordering::SeqCst) {
@@ -100,7 +100,7 @@ async fn audience(nodes: &[TestApp; 2], channel: &str, viewers: &[Uuid], stop: &
         node.leave(channel, guest).await;
         for answer in answers {
             let count = answer["count"].as_u64();
-            assert!((Some(truth)..=Some(truth + 1)).contains(&count), "{channel}: {answer}");
+            assert!((Some(expected)..=Some(expected + 1)).contains(&count), "{channel}: {answer}");
             stale += usize::from(answer["stale"] == true);
         }
         sleep(Duration::from_millis(20)).await;
@@ -109,7 +109,7 @@ async fn audience(nodes: &[TestApp; 2], channel: &str, viewers: &[Uuid], stop: &
 }
 
 #[tokio::test]
-async fn slots_that_move_under_load_there_and_back_fail_no_call_and_lose_nobody() {
+async fn moving_slots_under_load_fails_no_call_and_loses_no_viewer() {
     let cluster = RedisCluster::start(0).await;
     let nodes = [node(&cluster).await, node(&cluster).await];
     let viewers: Vec<_> = (0..10).map(|_| viewer()).collect();
@@ -126,13 +126,13 @@ async fn slots_that_move_under_load_there_and_back_fail_no_call_and_lose_nobody(
     };
     all_fresh().await;
 
-    let here = cluster.primary_of("ana");
-    let there = (here + 1) % 3;
+    let source = cluster.primary_of("ana");
+    let target = (source + 1) % 3;
     let (moving, staying): (Vec<_>, Vec<_>) =
-        CHANNELS.into_iter().partition(|channel| cluster.primary_of(channel) == here);
+        CHANNELS.into_iter().partition(|channel| cluster.primary_of(channel) == source);
     let stop = AtomicBool::new(false);
     let moves = async {
-        for (from, to) in [(here, there), (there, here), (here, there), (there, here)] {
+        for (from, to) in [(source, target), (target, source), (source, target), (target, source)] {
             for channel in &moving {
                 cluster.move_slot(cluster.slot_of(channel), from, to).await;
                 assert_eq!(cluster.primary_of(channel), to);
@@ -149,13 +149,13 @@ async fn slots_that_move_under_load_there_and_back_fail_no_call_and_lose_nobody(
     sleep(Duration::from_secs(1)).await;
     for (sampler, before) in samplers.iter().zip(before) {
         let samples = sampler.samples();
-        assert_eq!(samples.len(), before, "what is right stays: {:?}", &samples[before..]);
+        assert_eq!(samples.len(), before, "correct counts do not change: {:?}", &samples[before..]);
         let (low, high) = (Some(10), Some(11));
         assert!(samples.iter().all(|sample| (low..=high).contains(&sample.count)), "{samples:?}");
         let stays = |sample: &&Sample| staying.contains(&&*sample.channel);
         assert!(samples.iter().filter(stays).all(|sample| !sample.stale), "{samples:?}");
     }
     for (channel, stale) in CHANNELS.iter().zip(stale) {
-        assert!(stale == 0 || moving.contains(channel), "{channel}: {stale} stale answers");
+        assert!(stale == 0 || moving.contains(channel), "{channel}: {stale} stale responses");
     }
 }

@@ -1,4 +1,4 @@
-//! Ways in which counters elsewhere have gone wrong, tried on ours as a page's calls come in.
+//! Typical bugs of viewer counters, tested through the calls of pages.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::support::{PATIENCE, RedisServer, Sampler, TestApp, viewer};
 
-/// A page of a viewer: sends a call with its session.
+/// Sends a call of one page, with its session id.
 async fn page(app: &TestApp, call: &str, viewer: Uuid, session: Uuid) -> Value {
     let body = json!({"channelId": "ana", "viewerId": viewer, "sessionId": session});
     let response = app.post(&format!("/api/viewer/{call}"), &body).await;
@@ -22,28 +22,28 @@ async fn page(app: &TestApp, call: &str, viewer: Uuid, session: Uuid) -> Value {
     response.json().await.unwrap()
 }
 
-/// The embedded store and Redis, each behind a node.
+/// Two independent nodes: one with the embedded store, one with Redis.
 async fn nodes() -> (RedisServer, [TestApp; 2]) {
     let redis = RedisServer::start().await;
-    let nodes = [TestApp::start().await, TestApp::on(&redis).await];
+    let nodes = [TestApp::start().await, TestApp::with_redis(&redis).await];
     (redis, nodes)
 }
 
 #[tokio::test]
-async fn beats_decide_who_is_there_and_streams_neither_keep_nor_end_anyone() {
+async fn streams_neither_extend_nor_end_a_lease() {
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_790_000_000_000)));
-    let app = TestApp::by(Arc::clone(&clock) as Arc<dyn Clock>).await;
+    let app = TestApp::with_clock(Arc::clone(&clock) as Arc<dyn Clock>).await;
     let one = viewer();
     app.join("ana", one).await;
     for _ in 0..8 {
-        // The page's stream breaks and is opened again, while beats come through.
+        // The stream of the page breaks and is reopened, while heartbeats arrive.
         let mut stream = app.sse("sse/ana").await;
         assert_eq!(stream.data().await["count"], 1);
         drop(stream);
         clock.advance(Duration::from_secs(25));
         assert_eq!(app.heartbeat("ana", one).await["count"], 1);
     }
-    // Now the stream stays, and no beat comes through.
+    // Now the stream stays open, but no heartbeat arrives.
     let mut stream = app.sse("sse/ana").await;
     stream.until(1).await;
     clock.advance(Duration::from_millis(59_999));
@@ -53,7 +53,7 @@ async fn beats_decide_who_is_there_and_streams_neither_keep_nor_end_anyone() {
 }
 
 #[tokio::test]
-async fn fast_reloads_never_make_one_viewer_two() {
+async fn fast_reloads_never_count_a_viewer_twice() {
     let (_redis, nodes) = nodes().await;
     for app in &nodes {
         let one = viewer();
@@ -62,7 +62,7 @@ async fn fast_reloads_never_make_one_viewer_two() {
         let sampler = Sampler::on(app, "sse/ana").await;
         for reload in 0..15 {
             let next = viewer();
-            // The old page's leave and the new page's join are on their way together.
+            // The leave of the old page and the join of the new page are sent at the same time.
             if reload % 2 == 0 {
                 page(app, "join", one, next).await;
                 page(app, "leave", one, session).await;
@@ -79,7 +79,7 @@ async fn fast_reloads_never_make_one_viewer_two() {
 }
 
 #[tokio::test]
-async fn the_old_pages_leave_after_the_new_pages_join_ends_the_old_page_only() {
+async fn a_late_leave_of_the_old_page_does_not_end_the_new_page() {
     let (_redis, nodes) = nodes().await;
     for app in &nodes {
         let (one, old, new) = (viewer(), viewer(), viewer());
@@ -89,7 +89,7 @@ async fn the_old_pages_leave_after_the_new_pages_join_ends_the_old_page_only() {
         page(app, "join", one, new).await;
         page(app, "leave", one, old).await;
         assert_eq!(app.count("ana").await, 1);
-        // A beat of the old page that was still on its way does not bring it back.
+        // A heartbeat of the old page that was still in flight does not bring it back.
         assert_eq!(page(app, "heartbeat", one, old).await["active"], false);
         assert_eq!(
             page(app, "heartbeat", one, new).await,
@@ -99,12 +99,12 @@ async fn the_old_pages_leave_after_the_new_pages_join_ends_the_old_page_only() {
         sampler.until_fresh("ana", 0).await;
         let samples = sampler.samples();
         let counts: Vec<_> = samples.iter().map(|sample| sample.count.unwrap()).collect();
-        assert_eq!(counts, [1, 0], "nothing in between");
+        assert_eq!(counts, [1, 0], "no other counts in between");
     }
 }
 
 #[tokio::test]
-async fn two_hundred_joins_of_one_viewer_twenty_at_a_time_are_invisible() {
+async fn concurrent_joins_of_one_viewer_do_not_change_the_count() {
     let (_redis, nodes) = nodes().await;
     for app in &nodes {
         join_all((0..5).map(|_| app.join("ana", viewer()))).await;
@@ -122,7 +122,7 @@ async fn two_hundred_joins_of_one_viewer_twenty_at_a_time_are_invisible() {
 }
 
 #[tokio::test]
-async fn who_joins_is_in_the_count_of_the_very_answer() {
+async fn the_response_to_a_join_includes_the_join() {
     let (_redis, nodes) = nodes().await;
     for app in &nodes {
         for n in 1..=30 {
@@ -134,11 +134,11 @@ async fn who_joins_is_in_the_count_of_the_very_answer() {
 }
 
 #[tokio::test]
-async fn sixty_viewers_behind_one_address_are_sixty() {
+async fn sixty_viewers_behind_one_address_count_as_sixty() {
     let app = TestApp::start().await;
     let class: Vec<_> = (0..60).map(|_| viewer()).collect();
     for (n, pupil) in (1..).zip(&class) {
-        assert_eq!(app.join("ana", *pupil).await["count"], n, "none is refused");
+        assert_eq!(app.join("ana", *pupil).await["count"], n, "no viewer is refused");
     }
     for pupil in &class {
         assert_eq!(app.heartbeat("ana", *pupil).await, json!({"count": 60, "stale": false, "active": true}));
@@ -146,7 +146,7 @@ async fn sixty_viewers_behind_one_address_are_sixty() {
 }
 
 #[tokio::test]
-async fn a_channel_that_ends_and_comes_back_later_is_not_taken_for_lost() {
+async fn a_channel_that_ends_and_returns_is_not_mistaken_for_a_loss() {
     let redis = RedisServer::start().await;
     let flags =
         ["--heartbeat-interval=500", "--timeout=2", "--hidden-timeout=2", "--redis-url", &redis.url()];
@@ -160,7 +160,7 @@ async fn a_channel_that_ends_and_comes_back_later_is_not_taken_for_lost() {
         while redis.keys(0).iter().any(|key| key.contains("{ana}")) {
             sleep(Duration::from_millis(50)).await;
         }
-        // Long enough to be read after it.
+        // Long enough for nodes to read the channel after its end.
         sleep(Duration::from_millis(500)).await;
     }
     for sampler in &samplers {
@@ -170,7 +170,7 @@ async fn a_channel_that_ends_and_comes_back_later_is_not_taken_for_lost() {
 }
 
 #[tokio::test]
-async fn whatever_order_things_end_in_nothing_of_the_channel_remains() {
+async fn all_keys_of_a_channel_expire_after_its_last_viewer() {
     let redis = RedisServer::start().await;
     let flags =
         ["--heartbeat-interval=500", "--timeout=1", "--hidden-timeout=1", "--redis-url", &redis.url()];
@@ -182,14 +182,17 @@ async fn whatever_order_things_end_in_nothing_of_the_channel_remains() {
     app.leave("ana", leaves_twice).await;
     app.leave("ana", leaves_twice).await;
     drop(stream);
-    let nothing_remains = async {
+    let expired = async {
         while redis.keys(0).iter().any(|key| key.contains("{ana}")) {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(PATIENCE, nothing_remains).await.expect("all keys are gone");
+    timeout(PATIENCE, expired).await.expect("all keys are gone");
     assert_eq!(app.count("ana").await, 0);
     for key in redis.keys(0) {
-        assert!(redis.request::<i64>(&["PTTL", &key]) > 0, "the list's entries end too: {key}");
+        assert!(
+            redis.request::<i64>(&["PTTL", &key]) > 0,
+            "the keys of the list of channels expire too: {key}"
+        );
     }
 }

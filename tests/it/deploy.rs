@@ -1,4 +1,4 @@
-//! What operators copy (`.env.example` and `docs/deploy`), held to the program.
+//! `.env.example` and `docs/deploy` match the program.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ const EXAMPLE: &str = include_str!("../../.env.example");
 const DASHBOARD: &str = include_str!("../../docs/deploy/grafana.json");
 const ALERTS: &str = include_str!("../../docs/deploy/alerts.yaml");
 
-/// Settings and their defaults; an empty one for those that have none.
+/// All settings with their defaults. A setting without a default has an empty one.
 fn settings() -> BTreeMap<String, String> {
     let command = Flags::command();
     let settings = command.get_arguments().filter_map(|arg| {
@@ -25,19 +25,19 @@ fn settings() -> BTreeMap<String, String> {
 }
 
 #[test]
-fn the_example_has_every_setting_with_its_default_and_a_line_about_it() {
+fn the_example_has_every_setting_with_a_comment_and_its_default() {
     let lines: Vec<_> = EXAMPLE.lines().collect();
-    let mut told = BTreeMap::new();
+    let mut listed = BTreeMap::new();
     for pair in lines.windows(2) {
         if let Some((name, value)) = pair[1].strip_prefix('#').and_then(|line| line.split_once('='))
             && !name.contains(' ')
         {
-            assert!(pair[0].starts_with("# "), "{name} has no line about it");
-            assert_eq!(told.insert(name.to_owned(), value.to_owned()), None, "{name} is there twice");
+            assert!(pair[0].starts_with("# "), "{name} has no comment");
+            assert_eq!(listed.insert(name.to_owned(), value.to_owned()), None, "{name} is listed twice");
         }
     }
-    assert_eq!(told, settings());
-    // As it is, it sets nothing.
+    assert_eq!(listed, settings());
+    // Unchanged, the file sets nothing.
     assert!(lines.iter().all(|line| line.is_empty() || line.starts_with('#')));
 }
 
@@ -48,7 +48,7 @@ fn words<'a>(text: &'a str, prefixes: &[&str]) -> BTreeSet<&'a str> {
 }
 
 #[test]
-fn containers_name_settings_that_exist() {
+fn deployment_files_name_only_existing_settings() {
     let settings = settings();
     let files = [
         include_str!("../../docs/deploy/Dockerfile"),
@@ -66,13 +66,13 @@ fn containers_name_settings_that_exist() {
             &["LEPTOS_", "VIEWER_", "REDIS_", "UPSTASH_", "LIMIT_", "TRUSTED_", "SHUTDOWN_", "TLS_", "LOG_"],
         )
     }) {
-        assert!(settings.contains_key(name), "{name} is no setting");
+        assert!(settings.contains_key(name), "unknown setting: {name}");
         found += 1;
     }
     assert!(found > 10, "the search finds {found} names");
 }
 
-/// The names of all metrics, as they are told once everything has happened once.
+/// The names of all metrics. Some are exported only after their first event.
 async fn metric_names() -> BTreeSet<String> {
     let app = TestApp::start().await;
     app.join("ana", viewer()).await;
@@ -85,10 +85,10 @@ async fn metric_names() -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn the_dashboard_and_the_alerts_name_metrics_that_are_told() {
-    let told = metric_names().await;
+async fn the_dashboard_and_the_alerts_match_the_exported_metrics() {
+    let exported = metric_names().await;
     for metric in ["aforo_beats_total", "aforo_store_call_duration_seconds_bucket", "process_open_fds"] {
-        assert!(told.contains(metric), "{metric} in {told:?}");
+        assert!(exported.contains(metric), "{metric} in {exported:?}");
     }
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
@@ -99,20 +99,20 @@ async fn the_dashboard_and_the_alerts_name_metrics_that_are_told() {
         let named = words(queries, &["aforo_", "process_"]);
         assert!(named.len() >= 7, "{named:?}");
         for metric in named {
-            assert!(told.contains(metric), "{metric} is not told: {told:?}");
+            assert!(exported.contains(metric), "{metric} is not exported: {exported:?}");
         }
     }
-    // And the other way round: what we tell is shown.
-    for metric in told.iter().filter(|metric| metric.starts_with("aforo_")) {
+    // In the other direction, the dashboard shows all metrics of the program.
+    for metric in exported.iter().filter(|metric| metric.starts_with("aforo_")) {
         let base = ["_bucket", "_sum", "_count"].iter().find_map(|part| metric.strip_suffix(part));
         assert!(queries.contains(base.unwrap_or(metric)), "{metric} is in no panel");
     }
 }
 
 #[tokio::test]
-async fn a_reload_without_a_certificate_harms_nothing() {
+async fn sighup_without_a_certificate_changes_nothing() {
     let server = Program::start(&[]).await;
     server.signal("HUP");
-    server.logged("SIGHUP").await;
+    server.wait_for_log("SIGHUP").await;
     assert_eq!(server.get("/healthz").await.status(), StatusCode::OK);
 }

@@ -1,5 +1,5 @@
-//! What happens to Redis, and what viewers see of it: no error, never a number that is known to be too low, and the right
-//! one when it is over.
+//! Faults of real Redis servers. Clients get no error and no live count that is too low, and a correct count
+//! afterwards.
 
 use std::{fs, os::unix::fs::symlink, sync::Arc, time::Duration};
 
@@ -17,9 +17,9 @@ use uuid::Uuid;
 
 use crate::support::{PATIENCE, Program, RedisServer, Sampler, TestApp, viewer};
 
-/// A node with viewers in a channel.
+/// Starts a node with viewers in a channel.
 async fn with_viewers(redis: &RedisServer, number: u64) -> (TestApp, Vec<Uuid>) {
-    let app = TestApp::on(redis).await;
+    let app = TestApp::with_redis(redis).await;
     let viewers: Vec<_> = (0..number).map(|_| viewer()).collect();
     join_all(viewers.iter().map(|viewer| app.join("ana", *viewer))).await;
     assert_eq!(app.count("ana").await, number);
@@ -27,21 +27,25 @@ async fn with_viewers(redis: &RedisServer, number: u64) -> (TestApp, Vec<Uuid>) 
 }
 
 #[tokio::test]
-async fn it_starts_without_redis_and_heals_when_redis_comes() {
+async fn a_node_starts_without_redis_and_recovers_when_redis_starts() {
     let mut redis = RedisServer::reserve();
-    let app = TestApp::on(&redis).await;
+    let app = TestApp::with_redis(&redis).await;
     assert_eq!(app.get("/healthz").await.status(), StatusCode::OK);
     assert_eq!(app.get("/ana").await.status(), StatusCode::OK);
     assert_eq!(app.get("/api/viewer/count/ana").await.status(), StatusCode::SERVICE_UNAVAILABLE);
     let joined = app.join("ana", viewer()).await;
-    assert_eq!((&joined["count"], &joined["stale"]), (&json!(null), &json!(true)), "unknown is not zero");
+    assert_eq!(
+        (&joined["count"], &joined["stale"]),
+        (&json!(null), &json!(true)),
+        "the count is unknown, not zero"
+    );
     let mut stream = app.sse("sse/ana").await;
     redis.run().await;
     stream.until_fresh(1).await;
 }
 
 #[tokio::test]
-async fn a_redis_that_is_killed_and_comes_back_empty_is_written_again_without_a_beat() {
+async fn a_redis_restarted_without_data_is_restored_without_waiting_for_beats() {
     let mut redis = RedisServer::start().await;
     let (app, viewers) = with_viewers(&redis, 20).await;
     let mut stream = app.sse("sse/ana").await;
@@ -56,15 +60,22 @@ async fn a_redis_that_is_killed_and_comes_back_empty_is_written_again_without_a_
     redis.run().await;
 
     let before = stream.until_fresh(21).await;
-    assert!(before.iter().all(|count| *count == Some(20)), "stale, but never too low: {before:?}");
-    assert_eq!(app.heartbeat("ana", viewers[1]).await["active"], false, "who left stays away");
+    assert!(
+        before.iter().all(|count| *count == Some(20)),
+        "the count may be stale but is never too low: {before:?}"
+    );
+    assert_eq!(
+        app.heartbeat("ana", viewers[1]).await["active"],
+        false,
+        "the session that left does not count"
+    );
 }
 
 #[tokio::test]
-async fn an_emptied_redis_is_noticed_by_every_node_although_no_connection_broke() {
+async fn every_node_notices_an_emptied_redis_although_no_connection_broke() {
     let redis = RedisServer::start().await;
     let (one, _) = with_viewers(&redis, 5).await;
-    let two = TestApp::on(&redis).await;
+    let two = TestApp::with_redis(&redis).await;
     for _ in 0..5 {
         two.join("ana", viewer()).await;
     }
@@ -74,18 +85,18 @@ async fn an_emptied_redis_is_noticed_by_every_node_although_no_connection_broke(
     }
     redis.command::<()>("FLUSHALL");
     for app in [&one, &two] {
-        // Nobody beats; watching is enough to notice.
-        let whole = async {
+        // No viewer beats: open streams are enough to notice the loss.
+        let restored = async {
             while redis.command::<Vec<String>>("KEYS *").is_empty() || app.count("ana").await != 10 {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, whole).await.expect("whole again");
+        tokio::time::timeout(PATIENCE, restored).await.expect("the data is restored");
     }
 }
 
 #[tokio::test]
-async fn a_paused_redis_keeps_nobody_waiting_for_long_and_loses_nothing() {
+async fn a_paused_redis_delays_no_response_for_long_and_loses_no_beat() {
     let redis = RedisServer::start().await;
     let (app, viewers) = with_viewers(&redis, 5).await;
     let mut stream = app.sse("sse/ana").await;
@@ -102,7 +113,7 @@ async fn a_paused_redis_keeps_nobody_waiting_for_long_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn connections_that_are_killed_again_and_again_are_not_seen() {
+async fn repeatedly_killed_connections_are_not_visible_to_clients() {
     let redis = RedisServer::start().await;
     let (app, viewers) = with_viewers(&redis, 50).await;
     let mut stream = app.sse("sse/ana").await;
@@ -118,9 +129,9 @@ async fn connections_that_are_killed_again_and_again_are_not_seen() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_that_redis_closed_is_not_noticed() {
+async fn an_idle_connection_closed_by_redis_is_not_visible_to_clients() {
     let redis = RedisServer::start().await;
-    let app = TestApp::on(&redis).await;
+    let app = TestApp::with_redis(&redis).await;
     redis.command::<()>("CONFIG SET timeout 1");
     for n in 1..=2 {
         sleep(Duration::from_millis(2_500)).await;
@@ -143,7 +154,7 @@ async fn a_redis_out_of_memory_loses_no_beat() {
 }
 
 #[tokio::test]
-async fn a_redis_that_was_demoted_and_promoted_again_is_made_whole() {
+async fn writes_during_a_demotion_are_replayed_after_the_promotion() {
     let (redis, primary) = (RedisServer::start().await, RedisServer::start().await);
     let (app, viewers) = with_viewers(&redis, 5).await;
     let mut stream = app.sse("sse/ana").await;
@@ -158,7 +169,7 @@ async fn a_redis_that_was_demoted_and_promoted_again_is_made_whole() {
 }
 
 #[tokio::test]
-async fn a_redis_that_was_demoted_is_left_for_the_one_that_has_its_name_now() {
+async fn a_node_reconnects_to_the_new_primary_after_a_demotion() {
     let folder = TempDir::new().unwrap();
     let name = folder.path().join("name");
     let (mut old, mut new) = (RedisServer::reserve(), RedisServer::reserve());
@@ -180,7 +191,7 @@ async fn a_redis_that_was_demoted_is_left_for_the_one_that_has_its_name_now() {
 }
 
 #[tokio::test]
-async fn a_server_that_accepts_and_never_answers_keeps_nobody_waiting_for_long() {
+async fn a_server_that_never_answers_delays_no_response_for_long() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("redis://{}", silent.local_addr().unwrap());
     let app = TestApp::with(&["--redis-url", &url]).await;
@@ -197,7 +208,7 @@ async fn a_server_that_accepts_and_never_answers_keeps_nobody_waiting_for_long()
 }
 
 #[tokio::test]
-async fn scripts_that_were_flushed_are_sent_again() {
+async fn flushed_scripts_are_sent_again() {
     let redis = RedisServer::start().await;
     let (app, _) = with_viewers(&redis, 1).await;
     redis.command::<()>("SCRIPT FLUSH");
@@ -206,7 +217,7 @@ async fn scripts_that_were_flushed_are_sent_again() {
 }
 
 #[tokio::test]
-async fn every_key_expires_by_itself() {
+async fn every_key_expires() {
     let redis = RedisServer::start().await;
     let (app, viewers) = with_viewers(&redis, 3).await;
     app.leave("ana", viewers[0]).await;
@@ -219,9 +230,9 @@ async fn every_key_expires_by_itself() {
     }
 }
 
-/// Nodes look every second or two. One that has read a count and then finds no channel takes it for a loss.
+/// Nodes read a channel every second or two. A node that has read a count and then finds no channel assumes a loss.
 #[tokio::test]
-async fn the_keys_of_a_channel_outlive_the_last_lease_by_a_while() {
+async fn the_keys_of_a_channel_expire_at_least_one_second_after_the_last_lease() {
     let redis = RedisServer::start().await;
     let url = redis.url();
     let app = TestApp::with(&[
@@ -245,9 +256,9 @@ async fn the_keys_of_a_channel_outlive_the_last_lease_by_a_while() {
 }
 
 #[tokio::test]
-async fn beats_that_come_together_are_written_together() {
+async fn concurrent_beats_are_written_in_groups() {
     let redis = RedisServer::start().await;
-    let app = TestApp::on(&redis).await;
+    let app = TestApp::with_redis(&redis).await;
     app.join("warm-up", viewer()).await;
     let before = redis.calls();
     join_all((0..400).map(|n| app.join(["ana", "bob", "eva"][n % 3], viewer()))).await;
@@ -257,9 +268,9 @@ async fn beats_that_come_together_are_written_together() {
 }
 
 #[tokio::test]
-async fn a_write_interval_makes_few_calls_of_many_beats() {
+async fn a_write_interval_reduces_the_number_of_calls() {
     let redis = RedisServer::start().await;
-    // Nodes look after the store twice per update interval; here that is seldom.
+    // Nodes check the store twice per update interval, so a long interval keeps these calls rare.
     let url = redis.url();
     let flags = ["--redis-url", &url, "--write-interval=300", "--count-update-interval=4000"];
     let app = TestApp::with(&flags).await;
@@ -268,15 +279,16 @@ async fn a_write_interval_makes_few_calls_of_many_beats() {
         join_all((0..20).map(|_| app.join("ana", viewer()))).await;
     }
     let calls = redis.calls() - before;
-    // The first write is done at once, each of the others takes what gathered in an interval; entering the list is one.
+    // The first write is immediate, and each further write takes the beats of one interval. One more call adds the
+    // channel to the list.
     assert!(calls <= 20, "{calls} calls for 100 joins");
     assert_eq!(app.count("ana").await, 100);
 }
 
 #[tokio::test]
-async fn a_change_on_one_node_shows_on_the_streams_of_another() {
+async fn a_change_on_one_node_is_shown_on_the_streams_of_another() {
     let redis = RedisServer::start().await;
-    let (one, two) = (TestApp::on(&redis).await, TestApp::on(&redis).await);
+    let (one, two) = (TestApp::with_redis(&redis).await, TestApp::with_redis(&redis).await);
     let mut stream = two.sse("sse/ana").await;
     stream.until_fresh(0).await;
     let viewer = viewer();
@@ -287,24 +299,24 @@ async fn a_change_on_one_node_shows_on_the_streams_of_another() {
 }
 
 #[tokio::test]
-async fn a_node_that_ends_takes_no_viewer_with_it() {
+async fn stopping_a_node_ends_no_session() {
     let redis = RedisServer::start().await;
     let (one, viewers) = with_viewers(&redis, 10).await;
-    let two = TestApp::on(&redis).await;
+    let two = TestApp::with_redis(&redis).await;
     let mut stream = two.sse("sse/ana").await;
     stream.until_fresh(10).await;
     one.stop().await;
     for viewer in viewers {
         assert_eq!(two.heartbeat("ana", viewer).await, json!({"count": 10, "stale": false, "active": true}));
     }
-    let _starting_clears_nothing = TestApp::on(&redis).await;
+    let _starting_clears_nothing = TestApp::with_redis(&redis).await;
     assert_eq!(two.count("ana").await, 10);
 }
 
 #[tokio::test]
-async fn what_happened_last_counts_after_a_loss_whichever_node_writes_it_again_first() {
+async fn after_a_loss_the_last_operation_wins_in_any_order_of_replay() {
     let redis = RedisServer::start().await;
-    let (one, two) = (TestApp::on(&redis).await, TestApp::on(&redis).await);
+    let (one, two) = (TestApp::with_redis(&redis).await, TestApp::with_redis(&redis).await);
     let (there, gone): (Vec<_>, Vec<_>) = (0..12).map(|_| (viewer(), viewer())).unzip();
     for (there, gone) in there.iter().zip(&gone) {
         one.join("ana", *there).await;
@@ -320,14 +332,14 @@ async fn what_happened_last_counts_after_a_loss_whichever_node_writes_it_again_f
     }
     redis.command::<()>("FLUSHALL");
     for app in [&one, &two] {
-        let whole = async {
+        let restored = async {
             while redis.command::<usize>("EXISTS aforo:{ana}:viewers") == 0 || app.count("ana").await != 12 {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, whole).await.expect("whole again");
-        // All who are counted are those who joined last. (A heartbeat of the others would count again by now, if the
-        // machine is so busy that ten seconds have passed since they left.)
+        tokio::time::timeout(PATIENCE, restored).await.expect("the data is restored");
+        // Exactly the viewers whose last operation was a join count. (The others are not checked with heartbeats: on a
+        // busy machine, their leaves may have been forgotten after ten seconds, and the heartbeats would count.)
         for viewer in &there {
             let beat = app.heartbeat("ana", *viewer).await;
             assert_eq!((&beat["count"], &beat["active"]), (&json!(12), &json!(true)));
@@ -336,9 +348,9 @@ async fn what_happened_last_counts_after_a_loss_whichever_node_writes_it_again_f
 }
 
 #[tokio::test]
-async fn keys_that_hold_something_else_harm_their_own_channel_alone_and_heal() {
+async fn damaged_keys_affect_only_their_channel_and_are_repaired() {
     let redis = RedisServer::start().await;
-    let app = TestApp::on(&redis).await;
+    let app = TestApp::with_redis(&redis).await;
     let viewers = [viewer(), viewer()];
     for channel in ["ana", "bob"] {
         join_all(viewers.iter().map(|viewer| app.join(channel, *viewer))).await;
@@ -363,13 +375,13 @@ async fn keys_that_hold_something_else_harm_their_own_channel_alone_and_heal() {
 }
 
 #[tokio::test]
-async fn nodes_whose_clocks_are_hours_apart_count_the_same() {
+async fn nodes_with_different_clocks_count_the_same() {
     let redis = RedisServer::start().await;
     let node = async |hours: u64| {
         let runner = RedisRunner::open(&redis.url()).unwrap();
         let store = RemoteStore::new(runner, "aforo", Policy::default().lease_rules());
         let clock = ManualClock::new(Timestamp::from_millis(1_790_000_000_000 + hours * 3_600_000));
-        TestApp::assemble(Arc::new(store), Arc::new(clock)).await
+        TestApp::with_store_and_clock(Arc::new(store), Arc::new(clock)).await
     };
     let (one, two) = (node(0).await, node(5).await);
     for app in [&one, &two] {
@@ -387,7 +399,7 @@ async fn nodes_whose_clocks_are_hours_apart_count_the_same() {
 }
 
 #[tokio::test]
-async fn a_total_never_collapses_while_connections_are_killed_and_redis_pauses() {
+async fn the_count_stays_correct_while_connections_are_killed_and_redis_pauses() {
     const VIEWERS: u64 = 300;
     let redis = RedisServer::start().await;
     let url = redis.url();
@@ -423,9 +435,9 @@ async fn a_total_never_collapses_while_connections_are_killed_and_redis_pauses()
 }
 
 #[tokio::test]
-async fn the_first_call_after_a_quiet_spell_or_a_cut_is_answered_twenty_times_over() {
+async fn the_first_call_after_an_idle_period_or_a_disconnect_succeeds() {
     let redis = RedisServer::start().await;
-    let nodes = join_all((0..20).map(async |_| TestApp::on(&redis).await)).await;
+    let nodes = join_all((0..20).map(async |_| TestApp::with_redis(&redis).await)).await;
     for (n, node) in nodes.iter().enumerate() {
         node.sse(&format!("sse/channel-{n}")).await.until_fresh(0).await;
     }
@@ -443,7 +455,7 @@ async fn the_first_call_after_a_quiet_spell_or_a_cut_is_answered_twenty_times_ov
 }
 
 #[tokio::test]
-async fn old_leases_in_a_dump_count_nobody() {
+async fn expired_leases_in_a_dump_do_not_count() {
     let mut redis = RedisServer::start().await;
     let url = redis.url();
     let flags = ["--redis-url", &url, "--heartbeat-interval=1000", "--timeout=3"];
@@ -453,7 +465,7 @@ async fn old_leases_in_a_dump_count_nobody() {
     redis.kill();
     sleep(Duration::from_secs(3)).await;
     redis.run().await;
-    assert_eq!(redis.command::<usize>("ZCARD aforo:{ana}:viewers"), 20, "they are in the dump");
+    assert_eq!(redis.command::<usize>("ZCARD aforo:{ana}:viewers"), 20, "the leases are in the dump");
     let another = TestApp::with(&flags).await;
     for node in [&app, &another] {
         node.sse("sse/ana").await.until_fresh(0).await;
@@ -461,12 +473,12 @@ async fn old_leases_in_a_dump_count_nobody() {
 }
 
 #[tokio::test]
-async fn who_left_and_who_came_after_a_dump_was_written_is_known_when_it_is_read() {
+async fn joins_and_leaves_after_a_dump_are_replayed_when_it_is_loaded() {
     let mut redis = RedisServer::start().await;
     let (app, viewers) = with_viewers(&redis, 20).await;
     let mut stream = app.sse("sse/ana").await;
     stream.until_fresh(20).await;
-    // By then the node knows which Redis it is.
+    // Long enough for the node to read the identity of the Redis server.
     sleep(Duration::from_millis(500)).await;
     redis.command::<()>("SAVE");
     for viewer in &viewers[..5] {
@@ -481,9 +493,9 @@ async fn who_left_and_who_came_after_a_dump_was_written_is_known_when_it_is_read
 }
 
 #[tokio::test]
-async fn a_channel_that_lost_one_of_its_keys_is_noticed_and_made_whole() {
+async fn a_channel_that_lost_a_key_is_restored() {
     let redis = RedisServer::start().await;
-    let (one, two) = (TestApp::on(&redis).await, TestApp::on(&redis).await);
+    let (one, two) = (TestApp::with_redis(&redis).await, TestApp::with_redis(&redis).await);
     for node in [&one, &two] {
         join_all((0..5).map(|_| node.join("ana", viewer()))).await;
     }
@@ -493,14 +505,14 @@ async fn a_channel_that_lost_one_of_its_keys_is_noticed_and_made_whole() {
             sampler.until_fresh("ana", 10).await;
         }
         redis.command::<()>(&format!("DEL aforo:{{ana}}:{key}"));
-        let whole = async {
+        let restored = async {
             while redis.command::<usize>("ZCARD aforo:{ana}:viewers") != 10
                 || redis.command::<usize>("HLEN aforo:{ana}:sessions") != 11
             {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, whole).await.expect("whole again");
+        tokio::time::timeout(PATIENCE, restored).await.expect("the data is restored");
         for sampler in &samplers {
             sampler.until_fresh("ana", 10).await;
             let samples = sampler.samples();
@@ -510,10 +522,10 @@ async fn a_channel_that_lost_one_of_its_keys_is_noticed_and_made_whole() {
 }
 
 #[tokio::test]
-async fn channels_whose_keys_were_evicted_heal_without_a_beat() {
+async fn evicted_channels_are_restored_without_waiting_for_beats() {
     const CHANNELS: usize = 20;
     let redis = RedisServer::start().await;
-    let app = TestApp::on(&redis).await;
+    let app = TestApp::with_redis(&redis).await;
     let channels: Vec<_> = (0..CHANNELS).map(|n| format!("channel-{n}")).collect();
     for channel in &channels {
         join_all((0..10).map(|_| app.join(channel, viewer()))).await;
@@ -524,7 +536,7 @@ async fn channels_whose_keys_were_evicted_heal_without_a_beat() {
     }
     let ours = || redis.keys(0).iter().filter(|key| key.contains("{channel")).count();
     let all = ours();
-    // Others' keys fill the memory, and any key may go to make room.
+    // Foreign keys fill the memory, and Redis may evict any key.
     redis.command::<()>("CONFIG SET maxmemory-policy allkeys-random");
     let filling = "x".repeat(10_000);
     for n in 0..200 {
@@ -534,15 +546,15 @@ async fn channels_whose_keys_were_evicted_heal_without_a_beat() {
     let used = memory.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap();
     let limit = used.trim().parse::<u64>().unwrap() - 1_000_000;
     redis.command::<()>(&format!("CONFIG SET maxmemory {limit}"));
-    assert!(ours() < all, "some were evicted");
+    assert!(ours() < all, "some keys were evicted");
     redis.command::<()>("CONFIG SET maxmemory 0");
 
-    let whole = async {
+    let restored = async {
         while ours() < all {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, whole).await.expect("whole again");
+    tokio::time::timeout(PATIENCE, restored).await.expect("the data is restored");
     for channel in &channels {
         sampler.until_fresh(channel, 10).await;
     }
@@ -551,7 +563,7 @@ async fn channels_whose_keys_were_evicted_heal_without_a_beat() {
 }
 
 #[tokio::test]
-async fn an_outage_is_a_few_lines_in_the_log_however_many_beat_in_it() {
+async fn an_outage_writes_few_log_lines() {
     let mut redis = RedisServer::start().await;
     let program = Program::start(&[("REDIS_URL", &redis.url())]).await;
     let viewers: Vec<_> = (0..20).map(|_| viewer()).collect();

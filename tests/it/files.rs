@@ -1,4 +1,4 @@
-//! The files that browsers load: of which build they are, how long they may be kept, and parts of them.
+//! Static files: builds, cache headers and range requests.
 
 use std::{fs, time::Duration};
 
@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use crate::support::{TestApp, stub_build, stub_site};
 
-const FOR_GOOD: &str = "public, max-age=31536000, immutable";
+const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
 fn header<'a>(response: &'a Response, name: &str) -> &'a str {
     response.headers().get(name).map_or("", |value| value.to_str().unwrap())
@@ -22,24 +22,24 @@ async fn ask(app: &TestApp, method: Method, path: &str, headers: &[(&str, &str)]
     request.send().await.unwrap()
 }
 
-/// The address of the script that a channel's page loads.
+/// The path of the script that a channel page loads.
 async fn script(app: &TestApp) -> String {
     let page = app.get("/ana").await.text().await.unwrap();
-    page.split('"').find(|part| part.ends_with("aforo.js")).expect("the script's address").to_owned()
+    page.split('"').find(|part| part.ends_with("aforo.js")).expect("the path of the script").to_owned()
 }
 
 #[tokio::test]
-async fn an_address_gives_the_bytes_of_its_build_or_a_404_that_is_not_kept() {
+async fn a_path_serves_the_files_of_its_build_or_an_uncached_404() {
     let (site, beside) = (stub_site("new"), TempDir::new().unwrap());
     let package = site.path().join("pkg");
-    let (old, new) = (TestApp::serving(stub_site("old")).await, TestApp::serving(site).await);
+    let (old, new) = (TestApp::with_site(stub_site("old")).await, TestApp::with_site(site).await);
     assert_eq!(
         (script(&old).await, script(&new).await),
         ("/pkg/old/aforo.js".into(), "/pkg/new/aforo.js".into())
     );
     for (app, path, build) in [(&old, "/pkg/old/aforo.js", "old"), (&new, "/pkg/new/aforo.js", "new")] {
         let response = app.get(path).await;
-        assert_eq!((response.status(), header(&response, "cache-control")), (StatusCode::OK, FOR_GOOD));
+        assert_eq!((response.status(), header(&response, "cache-control")), (StatusCode::OK, IMMUTABLE));
         assert!(response.text().await.unwrap().ends_with(build));
     }
     for (app, path) in [
@@ -58,27 +58,27 @@ async fn an_address_gives_the_bytes_of_its_build_or_a_404_that_is_not_kept() {
         assert_eq!(header(&response, "cache-control"), "no-store", "{path}");
     }
 
-    // The files of another build can be put beside while the server runs, as before a rolling restart.
+    // The files of another build can be added while the server runs, for a rolling restart.
     stub_build(&beside.path().join("old"), "old");
     fs::rename(beside.path().join("old"), package.join("old")).unwrap();
     let response = new.get("/pkg/old/aforo.js").await;
-    assert_eq!((response.status(), header(&response, "cache-control")), (StatusCode::OK, FOR_GOOD));
+    assert_eq!((response.status(), header(&response, "cache-control")), (StatusCode::OK, IMMUTABLE));
     assert!(response.text().await.unwrap().ends_with("old"));
 }
 
 #[tokio::test]
-async fn what_cargo_leptos_builds_is_named_by_its_content() {
+async fn a_build_of_cargo_leptos_is_named_by_its_content() {
     let site = |content: &str| {
         let site = TempDir::new().unwrap();
         stub_build(&site.path().join("pkg"), content);
         site
     };
-    let apps = [TestApp::serving(site("one")).await, TestApp::serving(site("two")).await];
+    let apps = [TestApp::with_site(site("one")).await, TestApp::with_site(site("two")).await];
     let [one, two] = [script(&apps[0]).await, script(&apps[1]).await];
     assert_ne!(one, two);
     for (app, own, other) in [(&apps[0], &one, &two), (&apps[1], &two, &one)] {
         let response = app.get(own).await;
-        assert_eq!((response.status(), header(&response, "cache-control")), (StatusCode::OK, FOR_GOOD));
+        assert_eq!((response.status(), header(&response, "cache-control")), (StatusCode::OK, IMMUTABLE));
         for path in [other, "/pkg/aforo.js"] {
             let response = app.get(path).await;
             assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
@@ -88,11 +88,11 @@ async fn what_cargo_leptos_builds_is_named_by_its_content() {
 }
 
 #[tokio::test]
-async fn a_file_at_the_root_is_asked_for_again_and_sent_when_it_has_changed() {
+async fn root_files_are_revalidated_and_sent_when_changed() {
     let site = stub_site("one");
     fs::write(site.path().join(".stamp"), "not for the public").unwrap();
     let widget = site.path().join("widget.js");
-    let app = TestApp::serving(site).await;
+    let app = TestApp::with_site(site).await;
     let first = app.get("/widget.js").await;
     assert_eq!(header(&first, "cache-control"), "public, no-cache");
     let tag = header(&first, "etag").to_owned();
@@ -101,7 +101,7 @@ async fn a_file_at_the_root_is_asked_for_again_and_sent_when_it_has_changed() {
     assert_eq!(header(&again, "cache-control"), "public, no-cache");
     assert_eq!(again.text().await.unwrap(), "");
 
-    // As long as the clock of files may take to move on.
+    // Longer than the resolution of file timestamps.
     sleep(Duration::from_millis(50)).await;
     fs::write(widget, "otherElement!!").unwrap();
     let changed = ask(&app, Method::GET, "/widget.js", &[("if-none-match", &tag)]).await;
@@ -112,10 +112,10 @@ async fn a_file_at_the_root_is_asked_for_again_and_sent_when_it_has_changed() {
 }
 
 #[tokio::test]
-async fn there_is_a_small_icon_for_browsers_that_ask_for_one_by_its_old_name() {
+async fn favicon_ico_exists_and_is_small() {
     let site = stub_site("one");
     fs::copy("public/favicon.ico", site.path().join("favicon.ico")).unwrap();
-    let app = TestApp::serving(site).await;
+    let app = TestApp::with_site(site).await;
     let icon = app.get("/favicon.ico").await;
     assert_eq!((icon.status(), header(&icon, "content-type")), (StatusCode::OK, "image/x-icon"));
     let icon = icon.bytes().await.unwrap();
@@ -123,7 +123,7 @@ async fn there_is_a_small_icon_for_browsers_that_ask_for_one_by_its_old_name() {
 }
 
 #[tokio::test]
-async fn caches_are_told_that_files_come_compressed_or_not() {
+async fn files_vary_by_accept_encoding() {
     let app = TestApp::start().await;
     for path in ["/widget.js", "/robots.txt", &script(&app).await] {
         for encodings in ["br", "gzip", "identity"] {
@@ -135,7 +135,7 @@ async fn caches_are_told_that_files_come_compressed_or_not() {
 }
 
 #[tokio::test]
-async fn heads_and_parts_of_files_are_what_http_says() {
+async fn head_and_range_requests_of_files_follow_http() {
     let app = TestApp::start().await;
     for path in ["/widget.js", &script(&app).await] {
         let whole = app.get(path).await;

@@ -1,4 +1,4 @@
-//! Following a channel: what every place for followers promises, and the call as scripts and forms make it.
+//! Following a channel: the contract of all stores of followers, and the endpoint for scripts and forms.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
@@ -27,26 +27,26 @@ fn someone() -> ViewerId {
     ViewerId::new(viewer()).unwrap()
 }
 
-/// What every place promises, by two nodes' ways to the same data.
-async fn keeps_its_promises(nodes: [&dyn Followers; 2]) {
+/// Checks the contract of a store of followers, which two nodes use.
+async fn check_contract(nodes: [&dyn Followers; 2]) {
     let [here, there] = nodes;
     let (ana, eva) = (channel("ana"), channel("eva.tv"));
     let (one, two) = (someone(), someone());
 
-    assert_eq!(here.count(&ana).await.unwrap(), 0, "nobody follows what is unknown");
+    assert_eq!(here.count(&ana).await.unwrap(), 0, "an unknown channel has no followers");
     assert!(!here.has(&ana, one).await.unwrap());
-    assert_eq!(here.set(&ana, one, false).await.unwrap(), 0, "ending what has not begun is fine");
+    assert_eq!(here.set(&ana, one, false).await.unwrap(), 0, "unfollowing without following is allowed");
 
     assert_eq!(here.set(&ana, one, true).await.unwrap(), 1);
-    assert_eq!(there.set(&ana, one, true).await.unwrap(), 1, "repeating it changes nothing");
+    assert_eq!(there.set(&ana, one, true).await.unwrap(), 1, "a repetition changes nothing");
     assert_eq!(there.set(&ana, two, true).await.unwrap(), 2);
     assert_eq!(here.count(&ana).await.unwrap(), 2);
     assert!(here.has(&ana, two).await.unwrap());
-    assert_eq!(here.count(&ana).await.unwrap(), 2, "asking changes nothing");
-    assert_eq!(there.count(&eva).await.unwrap(), 0, "another channel is another matter");
+    assert_eq!(here.count(&ana).await.unwrap(), 2, "reading changes nothing");
+    assert_eq!(there.count(&eva).await.unwrap(), 0, "other channels are unaffected");
 
     assert_eq!(here.set(&ana, one, false).await.unwrap(), 1);
-    assert_eq!(here.set(&ana, one, false).await.unwrap(), 1, "repeating it changes nothing");
+    assert_eq!(here.set(&ana, one, false).await.unwrap(), 1, "a repetition changes nothing");
     assert!(!there.has(&ana, one).await.unwrap());
     assert!(there.has(&ana, two).await.unwrap());
 
@@ -56,8 +56,8 @@ async fn keeps_its_promises(nodes: [&dyn Followers; 2]) {
     });
     let mut counts = futures::future::join_all(crowd).await;
     counts.sort_unstable();
-    assert_eq!(counts, (1..=40).collect::<Vec<_>>(), "each is counted once, and told its own count");
-    // Ids may hold any bytes, also such as are no text.
+    assert_eq!(counts, (1..=40).collect::<Vec<_>>(), "each follower counts once and gets its own count");
+    // Ids may contain any bytes, including invalid UTF-8.
     for byte in [0, 0x20, 0x7f, 0x80, 0xff] {
         let odd = ViewerId::new(Uuid::from_bytes([byte.max(1); 16])).unwrap();
         here.set(&ana, odd, true).await.unwrap();
@@ -66,11 +66,11 @@ async fn keeps_its_promises(nodes: [&dyn Followers; 2]) {
 }
 
 #[tokio::test]
-async fn a_file_keeps_its_promises_and_what_is_in_it() {
+async fn the_file_store_follows_the_contract_and_keeps_its_data() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("not/there/yet");
     let file = FileFollowers::open(&path).unwrap();
-    keeps_its_promises([&file, &file]).await;
+    check_contract([&file, &file]).await;
     let before = file.count(&channel("eva.tv")).await.unwrap();
     drop(file);
     let file = FileFollowers::open(&path).unwrap();
@@ -78,43 +78,43 @@ async fn a_file_keeps_its_promises_and_what_is_in_it() {
 }
 
 #[tokio::test]
-async fn redis_keeps_its_promises_in_a_set_that_does_not_expire() {
+async fn redis_follows_the_contract_and_followers_do_not_expire() {
     let server = RedisServer::start().await;
     let node = || RemoteFollowers::new(Arc::new(RedisRunner::open(&server.url()).unwrap()), "test");
-    keeps_its_promises([&node(), &node()]).await;
+    check_contract([&node(), &node()]).await;
     assert_eq!(server.request::<i64>(&["SCARD", "test:{eva.tv}:followers"]), 40);
     assert_eq!(server.request::<i64>(&["TTL", "test:{eva.tv}:followers"]), -1);
 
-    // As the user that `docs/settings.md` names, who may do no more than is needed.
+    // Connects as the user in `docs/settings.md`, who has only the necessary permissions.
     server.add_user("a-password", &[]);
     let url = format!("redis://aforo:a-password@127.0.0.1:{}", server.port);
     let node = || RemoteFollowers::new(Arc::new(RedisRunner::open(&url).unwrap()), "aforo");
-    keeps_its_promises([&node(), &node()]).await;
+    check_contract([&node(), &node()]).await;
 }
 
 #[tokio::test]
-async fn a_cluster_keeps_its_promises() {
+async fn a_cluster_follows_the_contract() {
     let cluster = RedisCluster::start(0).await;
     let urls = cluster.urls();
     let urls: Vec<_> = urls.split(',').collect();
     let node = || RemoteFollowers::new(Arc::new(ClusterRunner::open(&urls).unwrap()), "test");
-    keeps_its_promises([&node(), &node()]).await;
+    check_contract([&node(), &node()]).await;
 }
 
 #[tokio::test]
-async fn upstash_keeps_its_promises() {
+async fn upstash_follows_the_contract() {
     let upstash = Upstash::start().await;
     let node = || RemoteFollowers::new(Arc::new(UpstashRunner::open(&upstash.url, TOKEN).unwrap()), "test");
-    keeps_its_promises([&node(), &node()]).await;
+    check_contract([&node(), &node()]).await;
 }
 
 #[tokio::test]
-async fn a_folder_that_cannot_be_used_is_one_clear_error() {
+async fn an_unusable_data_folder_is_one_clear_error() {
     let folder = TempDir::new().unwrap();
     let fault = |path: &Path| {
         let data = format!("--data-dir={}", path.display());
         let config = config::read(["aforo", &data]).unwrap();
-        follows::open(&config, None).err().expect("it can't be used").to_string()
+        follows::open(&config, None).err().expect("an error").to_string()
     };
     let file = folder.path().join("a-file");
     fs::write(&file, "").unwrap();
@@ -133,7 +133,7 @@ async fn a_folder_that_cannot_be_used_is_one_clear_error() {
     let closed = folder.path().join("closed");
     fs::create_dir(&closed).unwrap();
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o555)).unwrap();
-    // Root may write anywhere; for whom can't, it is the same error.
+    // Root may write anywhere, so this checks only other users.
     if fs::write(closed.join("probe"), "").is_err() {
         assert!(fault(&closed).contains("DATA_DIR"));
     }
@@ -146,7 +146,7 @@ async fn follow(app: &TestApp, body: Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_script_toggles_or_says_what_it_wishes() {
+async fn a_script_may_toggle_or_set_following() {
     let app = TestApp::start().await;
     let (one, two) = (viewer(), viewer());
     let toggle = json!({"channelId": "Ana", "viewerId": one});
@@ -157,11 +157,7 @@ async fn a_script_toggles_or_says_what_it_wishes() {
     assert_eq!(follow(&app, toggle.clone()).await, answer(true, 1));
     assert_eq!(follow(&app, toggle.clone()).await, answer(false, 0));
     for _ in 0..2 {
-        assert_eq!(
-            follow(&app, yes.clone()).await,
-            answer(true, 1),
-            "a call that is sent twice does no harm"
-        );
+        assert_eq!(follow(&app, yes.clone()).await, answer(true, 1), "a repeated call changes nothing");
     }
     assert_eq!(
         follow(&app, json!({"channelId": "ana", "viewerId": two, "follow": null})).await,
@@ -172,7 +168,7 @@ async fn a_script_toggles_or_says_what_it_wishes() {
     }
     let count: Value = app.get("/api/channel/followers?channelId=ana").await.json().await.unwrap();
     assert_eq!(count, json!({"channelId": "ana", "followers": 1}));
-    assert_eq!(app.count("ana").await, 0, "who follows is no viewer");
+    assert_eq!(app.count("ana").await, 0, "a follower is not a viewer");
 }
 
 #[tokio::test]
@@ -186,7 +182,7 @@ async fn followers_survive_a_restart() {
     assert_eq!(follow(&app, json!({"channelId": "ana", "viewerId": viewer()})).await["followers"], 2);
 }
 
-/// A browser without JavaScript, as far as forms and cookies go.
+/// A browser that sends forms and stores cookies.
 struct Browser<'a> {
     app: &'a TestApp,
     client: Client,
@@ -211,7 +207,7 @@ impl<'a> Browser<'a> {
         response
     }
 
-    /// Presses the button where there are no scripts; where that leads.
+    /// Presses the follow button without JavaScript. Returns the redirect target.
     async fn press(&mut self) -> String {
         let response = self.send("application/x-www-form-urlencoded", "channelId=ana".to_owned()).await;
         assert_eq!(response.status(), StatusCode::SEE_OTHER);
@@ -225,7 +221,7 @@ impl<'a> Browser<'a> {
 }
 
 #[tokio::test]
-async fn a_form_toggles_for_the_browser_that_sends_it_and_leads_back_to_the_channel() {
+async fn a_form_toggles_following_and_redirects_to_the_channel() {
     let app = TestApp::start().await;
     let (mut one, mut two) = (Browser::new(&app), Browser::new(&app));
     assert_eq!(one.press().await, "/ana#following");
@@ -236,7 +232,7 @@ async fn a_form_toggles_for_the_browser_that_sends_it_and_leads_back_to_the_chan
 }
 
 #[tokio::test]
-async fn the_cookie_is_for_this_call_alone_and_out_of_reach_of_scripts() {
+async fn the_cookie_is_limited_to_this_endpoint_and_hidden_from_scripts() {
     let app = TestApp::start().await;
     let client = Client::builder().redirect(Policy::none()).build().unwrap();
     let post = async |origin: &str| {
@@ -249,25 +245,25 @@ async fn the_cookie_is_for_this_call_alone_and_out_of_reach_of_scripts() {
     for part in ["Path=/api/channel/follow;", "HttpOnly", "SameSite=Lax", "Max-Age=34560000"] {
         assert!(cookie.contains(part), "{part} in {cookie}");
     }
-    assert!(!cookie.contains("Secure"), "over plain HTTP it would be lost: {cookie}");
-    assert_eq!(response.headers()["location"], "/ana#following", "no id in an address");
+    assert!(!cookie.contains("Secure"), "browsers drop it over plain HTTP: {cookie}");
+    assert_eq!(response.headers()["location"], "/ana#following", "the redirect contains no id");
     let response = post(&app.base.replace("http://", "https://")).await;
     assert!(response.headers()["set-cookie"].to_str().unwrap().ends_with("; Secure"));
 }
 
 #[tokio::test]
-async fn a_browser_is_one_follower_however_it_follows() {
+async fn a_browser_is_one_follower_with_form_and_script() {
     let app = TestApp::start().await;
     let mut browser = Browser::new(&app);
     let stored = viewer();
     let script = |follow: bool| json!({"channelId": "ana", "viewerId": stored, "follow": follow}).to_string();
     let json = "application/json";
 
-    // First the form, before the page's script was there; then the script.
+    // First the form, before the script of the page has loaded; then the script.
     browser.press().await;
     let answer: Value = browser.send(json, script(true)).await.json().await.unwrap();
-    assert_eq!(answer["followers"], 1, "the script's id has taken the place of the form's");
-    // And the form knows the script's from then on.
+    assert_eq!(answer["followers"], 1, "the id of the script replaces the id of the form");
+    // From then on, the form uses the id of the script.
     assert_eq!(browser.press().await, "/ana");
     assert_eq!(browser.followers().await, 0);
 
@@ -275,11 +271,15 @@ async fn a_browser_is_one_follower_however_it_follows() {
     browser.press().await;
     let toggle = json!({"channelId": "ana", "viewerId": viewer()}).to_string();
     let answer: Value = browser.send(json, toggle).await.json().await.unwrap();
-    assert_eq!((&answer["following"], &answer["followers"]), (&json!(false), &json!(0)), "it did follow");
+    assert_eq!(
+        (&answer["following"], &answer["followers"]),
+        (&json!(false), &json!(0)),
+        "the toggle ends following"
+    );
 }
 
 #[tokio::test]
-async fn bad_calls_are_problems() {
+async fn invalid_calls_are_problems() {
     let app = TestApp::start().await;
     let one = viewer();
     let form = "application/x-www-form-urlencoded";
@@ -345,7 +345,7 @@ async fn bad_calls_are_problems() {
 }
 
 #[tokio::test]
-async fn a_browser_is_told_whether_it_follows_however_it_came_to() {
+async fn a_browser_can_read_whether_it_follows_by_id_or_cookie() {
     let app = TestApp::start().await;
     let asked = async |viewer: Option<Uuid>, cookie: Option<&str>| {
         let mut request = app.client.get(format!("{}{FOLLOW}/ana", app.base));
@@ -361,14 +361,14 @@ async fn a_browser_is_told_whether_it_follows_however_it_came_to() {
         let answer: Value = response.json().await.unwrap();
         (answer["following"].as_bool().unwrap(), answer["followers"].as_u64().unwrap())
     };
-    // By a form, which sets a cookie.
+    // With the cookie that a form sets.
     let mut browser = Browser::new(&app);
     browser.press().await;
     let cookie = browser.cookie.clone().unwrap();
     assert_eq!(asked(None, Some(&cookie)).await, (true, 1));
     assert_eq!(asked(Some(viewer()), Some(&cookie)).await, (true, 1));
     assert_eq!(asked(None, None).await, (false, 1), "another browser");
-    // By a script, which says who it is.
+    // With the id that a script sends.
     let one = viewer();
     follow(&app, json!({"channelId": "ana", "viewerId": one, "follow": true})).await;
     assert_eq!(asked(Some(one), None).await, (true, 2));
@@ -379,7 +379,7 @@ async fn a_browser_is_told_whether_it_follows_however_it_came_to() {
 }
 
 #[tokio::test]
-async fn the_page_has_the_number_and_nothing_of_the_visitor() {
+async fn the_page_has_the_number_of_followers_and_no_visitor_data() {
     let app = TestApp::start().await;
     let mut browser = Browser::new(&app);
     let before = app.get("/ana").await.text().await.unwrap();
@@ -389,16 +389,16 @@ async fn the_page_has_the_number_and_nothing_of_the_visitor() {
     let with = app.client.get(format!("{}/ana", app.base)).header(header::COOKIE, &cookie);
     let with = with.send().await.unwrap().text().await.unwrap();
     assert!(with.contains(r#"<span class="follow-button__number">1</span>"#), "{with}");
-    assert!(!with.contains("aria-pressed"), "whether this visitor follows is not in it: {with}");
+    assert!(!with.contains("aria-pressed"), "the page does not show whether this visitor follows: {with}");
     assert!(!with.contains(cookie.split_once('=').unwrap().1));
     let without = app.get("/ana").await.text().await.unwrap();
     assert_eq!(with.len(), without.len());
 }
 
 #[tokio::test]
-async fn while_redis_is_away_the_number_is_unknown_and_a_follow_is_refused() {
+async fn without_redis_the_number_is_unknown_and_a_follow_is_refused() {
     let mut redis = RedisServer::start().await;
-    let app = TestApp::on(&redis).await;
+    let app = TestApp::with_redis(&redis).await;
     let body = json!({"channelId": "ana", "viewerId": viewer(), "follow": true});
     follow(&app, body.clone()).await;
     redis.kill();

@@ -1,5 +1,5 @@
-//! Every parser of what strangers send, given whatever there is: nothing panics, and what is accepted is what it should
-//! be. A case that fails is kept in `tests/it/fuzz.regressions`, and tried first from then on.
+//! Property tests of all parsers of untrusted input: no input causes a panic, and only valid input is accepted. Failing
+//! cases are stored in `tests/it/fuzz.regressions` and tried first in later runs.
 
 use std::{
     collections::HashSet,
@@ -32,29 +32,29 @@ use uuid::Uuid;
 
 use crate::support::{PATIENCE, TestApp};
 
-/// Cases for a parser, and for a call of a running server.
+/// The number of cases for a parser and for a call to a running server.
 const CASES: (u32, u32) = (1_000, 150);
 
-/// Tries a property on so many values.
-fn hold<S: Strategy>(cases: u32, values: S, property: impl Fn(S::Value) -> TestCaseResult) {
+/// Checks a property with random values.
+fn check<S: Strategy>(cases: u32, values: S, property: impl Fn(S::Value) -> TestCaseResult) {
     let kept = FileFailurePersistence::Direct("tests/it/fuzz.regressions");
     let config =
         ProptestConfig { cases, failure_persistence: Some(Box::new(kept)), ..ProptestConfig::default() };
     TestRunner::new(config).run(&values, property).unwrap();
 }
 
-/// Tries a property on so many calls of one server, which has to be well afterwards.
-fn hold_calls<S: Strategy>(values: S, property: impl AsyncFn(&TestApp, S::Value) -> TestCaseResult) {
+/// Checks a property with random calls to one server, which must not have panicked afterwards.
+fn check_calls<S: Strategy>(values: S, property: impl AsyncFn(&TestApp, S::Value) -> TestCaseResult) {
     let runtime = Runtime::new().unwrap();
     let app = runtime.block_on(TestApp::start());
-    hold(CASES.1, values, |value| runtime.block_on(property(&app, value)));
+    check(CASES.1, values, |value| runtime.block_on(property(&app, value)));
     runtime.block_on(async {
         let metrics = app.get("/metrics").await.text().await.unwrap();
         assert!(metrics.contains("\naforo_panics_total 0\n"), "{metrics}");
     });
 }
 
-/// Any text, and texts that are nearly right.
+/// Random texts, and texts that are almost valid.
 fn text() -> impl Strategy<Value = String> {
     let piece = select(vec![
         "a",
@@ -94,17 +94,17 @@ fn text() -> impl Strategy<Value = String> {
     prop_oneof![any::<String>(), vec(piece, 0..80).prop_map(|pieces| pieces.concat())]
 }
 
-/// Names that are channels, and some that are none.
+/// Valid channel names, and some invalid ones.
 fn name() -> impl Strategy<Value = String> {
     let letter = select(b"abcxyzABZ0189._-".to_vec());
-    let right = vec(letter, 1..65).prop_map(|letters| String::from_utf8(letters).unwrap());
-    prop_oneof![3 => right, 1 => text()]
+    let valid = vec(letter, 1..65).prop_map(|letters| String::from_utf8(letters).unwrap());
+    prop_oneof![3 => valid, 1 => text()]
 }
 
-/// Spellings of ids, and texts that are none.
+/// Ids in all spellings, and some invalid ones.
 fn id() -> impl Strategy<Value = String> {
     let uuid = any::<u128>().prop_map(Uuid::from_u128);
-    let right = uuid.prop_flat_map(|uuid| {
+    let valid = uuid.prop_flat_map(|uuid| {
         select(vec![
             uuid.to_string(),
             uuid.to_string().to_uppercase(),
@@ -113,16 +113,16 @@ fn id() -> impl Strategy<Value = String> {
             uuid.urn().to_string(),
         ])
     });
-    prop_oneof![4 => right, 1 => text(), 1 => Just(Uuid::nil().to_string())]
+    prop_oneof![4 => valid, 1 => text(), 1 => Just(Uuid::nil().to_string())]
 }
 
-/// Whether a text is a channel's name, said in another way than the parser says it.
+/// Whether a text is a valid channel name. Implemented differently than the parser.
 fn is_channel(text: &str) -> bool {
     const LETTERS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
     (1..=64).contains(&text.chars().count()) && text.chars().all(|c| LETTERS.contains(c))
 }
 
-/// Bytes as they stand in an address.
+/// Percent-encodes bytes.
 fn encoded(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("%{byte:02X}")).collect()
 }
@@ -132,8 +132,8 @@ fn header(bytes: &[u8]) -> Option<HeaderValue> {
 }
 
 #[test]
-fn channels_are_names_in_lower_case() {
-    hold(CASES.0, name(), |name| {
+fn channel_names_are_converted_to_lower_case() {
+    check(CASES.0, name(), |name| {
         let channel = ChannelId::parse(&name);
         prop_assert_eq!(channel.is_ok(), is_channel(&name));
         if let Ok(channel) = channel {
@@ -145,15 +145,15 @@ fn channels_are_names_in_lower_case() {
 }
 
 #[test]
-fn ids_are_uuids_in_one_spelling() {
-    hold(CASES.0, id(), |id| {
+fn ids_are_uuids_and_are_normalized() {
+    check(CASES.0, id(), |id| {
         let viewer = ViewerId::parse(&id);
         prop_assert_eq!(viewer.is_ok(), SessionId::parse(&id).is_ok());
         if let Ok(viewer) = viewer {
             prop_assert!(!viewer.uuid().is_nil());
             prop_assert_eq!(viewer.to_string().len(), 36);
             prop_assert_eq!(ViewerId::parse(&viewer.to_string()), Ok(viewer));
-            // Nothing is dropped or made up: the digits are those that were sent.
+            // The id has exactly the digits that were sent.
             let digits = id.to_lowercase().replace("urn:uuid:", "").replace(['-', '{', '}'], "");
             prop_assert_eq!(viewer.uuid().simple().to_string(), digits);
         }
@@ -162,8 +162,8 @@ fn ids_are_uuids_in_one_spelling() {
 }
 
 #[test]
-fn a_language_is_chosen_only_if_it_is_named() {
-    hold(CASES.0, text(), |header| {
+fn a_locale_is_the_default_or_named_in_the_header() {
+    check(CASES.0, text(), |header| {
         let locale = Locale::from_accept_language(&header);
         let named = header.to_lowercase().contains(locale.as_str());
         prop_assert!(locale == Locale::default() || named, "{locale:?}");
@@ -172,8 +172,8 @@ fn a_language_is_chosen_only_if_it_is_named() {
 }
 
 #[test]
-fn settings_with_networks_and_origins_take_no_nonsense() {
-    hold(CASES.0, text(), |text| {
+fn network_and_origin_settings_reject_garbage() {
+    check(CASES.0, text(), |text| {
         if text.parse::<Network>().is_ok() {
             prop_assert!(text.contains(['.', ':']), "a network");
         }
@@ -188,21 +188,21 @@ fn settings_with_networks_and_origins_take_no_nonsense() {
 }
 
 #[test]
-fn whatever_a_client_forwards_its_address_is_the_one_that_our_proxy_saw() {
+fn a_client_cannot_forge_its_address() {
     let ours: Proxies = ["10.0.0.0/8", "fd00::/8"].map(|text| text.parse().unwrap()).into_iter().collect();
     let proxy: SocketAddr = "10.1.2.3:4711".parse().unwrap();
     let client = any::<u32>().prop_map(|bits| IpAddr::from(bits.to_be_bytes()));
-    let client = client.prop_filter("no proxy of ours", |ip| !ip.to_string().starts_with("10."));
+    let client = client.prop_filter("not a trusted proxy", |ip| !ip.to_string().starts_with("10."));
     let sent = vec(vec(any::<u8>(), 0..40), 0..4);
     let nearly = text().prop_map(|text| vec![text.into_bytes()]);
-    hold(CASES.0, (prop_oneof![sent, nearly], client), |(sent, client)| {
+    check(CASES.0, (prop_oneof![sent, nearly], client), |(sent, client)| {
         let mut headers = HeaderMap::new();
         for value in sent.iter().filter_map(|bytes| header(bytes)) {
             headers.append("x-forwarded-for", value);
         }
         let direct = ours.client(SocketAddr::new(client, 1), &headers);
-        prop_assert!(direct == Address::from(client), "a stranger is not believed");
-        // A proxy adds a header, or adds to the last one.
+        prop_assert!(direct == Address::from(client), "the header of an untrusted client is ignored");
+        // A proxy adds a header, or appends to the last one.
         let mut added = headers.clone();
         added.append("x-forwarded-for", HeaderValue::try_from(client.to_string()).unwrap());
         prop_assert!(ours.client(proxy, &added) == Address::from(client));
@@ -219,22 +219,22 @@ fn whatever_a_client_forwards_its_address_is_the_one_that_our_proxy_saw() {
 }
 
 #[test]
-fn addresses_hold_channels_or_are_refused() {
+fn paths_and_queries_accept_only_valid_channels() {
     let bytes = prop_oneof![vec(any::<u8>(), 1..80), name().prop_map(String::into_bytes)];
-    hold_calls(bytes, async |app, bytes| {
-        // Whoever reads an address takes these for a folder, also when they are written with %2E.
+    check_calls(bytes, async |app, bytes| {
+        // URL parsers remove these path segments, even percent-encoded.
         prop_assume!(bytes != b"." && bytes != b"..");
-        let is_right = str::from_utf8(&bytes).is_ok_and(is_channel);
+        let is_valid = str::from_utf8(&bytes).is_ok_and(is_channel);
         for path in ["count/", "count?channelId=", "counts?channels=", "sse/", "sse?channels="] {
             let answer = app.get(&format!("/api/viewer/{path}{}", encoded(&bytes))).await;
             let status = answer.status().as_u16();
             let is_list = path.contains("channels");
-            if is_right {
+            if is_valid {
                 prop_assert_eq!(status, 200, "{}", path);
             } else if is_list && bytes.contains(&b',') {
                 prop_assert!([200, 400].contains(&status), "{path}: {status}");
             } else {
-                // No channel at all is another address.
+                // An empty channel is a different path.
                 prop_assert!([400, 404].contains(&status), "{path}: {status}");
             }
         }
@@ -243,8 +243,8 @@ fn addresses_hold_channels_or_are_refused() {
 }
 
 #[test]
-fn lists_hold_channels_each_once_or_are_refused() {
-    hold_calls(vec(name(), 0..5), async |app, names| {
+fn lists_accept_only_valid_channels_and_drop_duplicates() {
+    check_calls(vec(name(), 0..5), async |app, names| {
         let list = names.join(",");
         let names: Vec<_> = list.split(',').collect();
         let request = app.client.get(format!("{}/api/viewer/counts", app.base));
@@ -253,17 +253,17 @@ fn lists_hold_channels_each_once_or_are_refused() {
         prop_assert_eq!(answer.status().as_u16(), expected);
         if expected == 200 {
             let body: Value = answer.json().await.unwrap();
-            let told: Vec<_> = body["counts"].as_array().unwrap().iter().collect();
+            let listed: Vec<_> = body["counts"].as_array().unwrap().iter().collect();
             let mut seen = HashSet::new();
             let once = names.iter().map(|name| name.to_lowercase()).filter(|name| seen.insert(name.clone()));
             let once: Vec<_> = once.map(Value::from).collect();
-            prop_assert_eq!(told.iter().map(|count| count["channelId"].clone()).collect::<Vec<_>>(), once);
+            prop_assert_eq!(listed.iter().map(|count| count["channelId"].clone()).collect::<Vec<_>>(), once);
         }
         Ok(())
     });
 }
 
-/// Posts a body as it is to all three calls; their statuses.
+/// Posts a body to all three endpoints. Returns the statuses.
 async fn post(app: &TestApp, body: &[u8]) -> Vec<StatusCode> {
     let mut statuses = Vec::new();
     for call in ["join", "heartbeat", "leave"] {
@@ -275,8 +275,8 @@ async fn post(app: &TestApp, body: &[u8]) -> Vec<StatusCode> {
 }
 
 #[test]
-fn bodies_of_any_bytes_are_refused() {
-    hold_calls(vec(any::<u8>(), 0..5_000), async |app, body| {
+fn bodies_of_random_bytes_are_rejected() {
+    check_calls(vec(any::<u8>(), 0..5_000), async |app, body| {
         prop_assume!(serde_json::from_slice::<Map<String, Value>>(&body).is_err());
         let expected =
             if body.len() > 4_096 { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
@@ -286,20 +286,20 @@ fn bodies_of_any_bytes_are_refused() {
 }
 
 #[test]
-fn bodies_are_taken_if_every_part_is_right() {
+fn bodies_are_accepted_if_every_field_is_valid() {
     let odd = select(vec![json!(null), json!(true), json!(5), json!(-1.5e300), json!([]), json!({"a": [1]})]);
-    let part = |right: BoxedStrategy<String>| prop_oneof![8 => right.prop_map(Value::from), 1 => odd.clone()];
+    let part = |valid: BoxedStrategy<String>| prop_oneof![8 => valid.prop_map(Value::from), 1 => odd.clone()];
     let (channel, viewer, session) = (part(name().boxed()), part(id().boxed()), part(id().boxed()));
-    hold_calls((channel, viewer, session), async |app, (channel, viewer, session)| {
+    check_calls((channel, viewer, session), async |app, (channel, viewer, session)| {
         let body = json!({"channelId": channel, "viewerId": viewer, "sessionId": session, "more": 1});
-        let who = channel.as_str().zip(viewer.as_str()).and_then(|(channel, viewer)| {
+        let key = channel.as_str().zip(viewer.as_str()).and_then(|(channel, viewer)| {
             let session = if session.is_null() { Some(None) } else { session.as_str().map(Some) };
             SessionKey::parse(channel, viewer, session?).ok()
         });
-        let expected = if who.is_some() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+        let expected = if key.is_some() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
         let statuses = post(app, body.to_string().as_bytes()).await;
         prop_assert_eq!(&statuses[1..], &[expected; 2], "{}", body);
-        // A join needs no viewer.
+        // A join may omit the viewer.
         if !viewer.is_null() {
             prop_assert_eq!(statuses[0], expected, "{}", body);
         }
@@ -308,7 +308,7 @@ fn bodies_are_taken_if_every_part_is_right() {
 }
 
 #[test]
-fn headers_of_any_bytes_break_nothing() {
+fn random_headers_cause_no_server_error() {
     const NAMES: [&str; 9] = [
         "accept-language",
         "content-type",
@@ -321,14 +321,14 @@ fn headers_of_any_bytes_break_nothing() {
         "x-request-id",
     ];
     let value = prop_oneof![vec(any::<u8>(), 0..100), text().prop_map(String::into_bytes)];
-    hold_calls((select(NAMES.to_vec()), value), async |app, (name, value)| {
+    check_calls((select(NAMES.to_vec()), value), async |app, (name, value)| {
         let Some(value) = header(&value) else { return Ok(()) };
         for path in ["/", "/ana", "/api/viewer/count/ana", "/robots.txt"] {
             let request = app.client.get(format!("{}{path}", app.base)).header(name, value.clone());
             let answer = request.send().await.unwrap();
             prop_assert!(answer.status().as_u16() < 500, "{}: {}", path, answer.status());
             let id = answer.headers()["x-request-id"].to_str().unwrap();
-            prop_assert!(is_channel(id), "short and plain, as channels are: {id}");
+            prop_assert!(is_channel(id), "a request id has the characters of a channel name: {id}");
         }
         let request =
             app.client.post(format!("{}/api/viewer/join", app.base)).json(&json!({"channelId": "ana"}));
@@ -339,22 +339,22 @@ fn headers_of_any_bytes_break_nothing() {
 }
 
 #[test]
-fn bytes_that_are_no_http_end_their_connection_alone() {
+fn bytes_that_are_not_http_close_only_their_connection() {
     let start = select(vec![
         "",
         "GET / HTTP/1.1\r\n",
         "POST /api/viewer/join HTTP/1.1\r\nHost: a\r\n",
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ]);
-    hold_calls((start, vec(any::<u8>(), 0..2_000)), async |app, (start, bytes)| {
+    check_calls((start, vec(any::<u8>(), 0..2_000)), async |app, (start, bytes)| {
         let mut connection = TcpStream::connect(app.base.strip_prefix("http://").unwrap()).await.unwrap();
-        // It may be cut off while it is still sending.
+        // The server may close the connection during the write.
         if connection.write_all(&[start.as_bytes(), &bytes].concat()).await.is_ok() {
             let _ended = connection.shutdown().await;
         }
         let mut answer = Vec::new();
         let read = timeout(PATIENCE, connection.read_to_end(&mut answer)).await;
-        prop_assert!(read.is_ok(), "it is not left open");
+        prop_assert!(read.is_ok(), "the connection is closed");
         prop_assert!(!answer.starts_with(b"HTTP/1.1 5"), "{}", String::from_utf8_lossy(&answer));
         prop_assert_eq!(app.get("/healthz").await.status(), StatusCode::OK);
         Ok(())

@@ -1,4 +1,4 @@
-//! Input that no client of ours sends. Each gets its problem, none a 500, and none changes a count.
+//! Invalid input: every case gets its specific problem, none a 500, and none changes a count.
 
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use crate::support::{TestApp, viewer};
 
 const CALLS: [&str; 3] = ["/api/viewer/join", "/api/viewer/heartbeat", "/api/viewer/leave"];
 
-/// Sends a body as it is.
+/// Sends a request with any body.
 async fn send(
     app: &TestApp,
     method: Method,
@@ -19,21 +19,21 @@ async fn send(
     request.header("content-type", content_type).body(body.into()).send().await.unwrap()
 }
 
-/// The answer has to be the problem with this status and code, and nothing that a stranger should not see.
-async fn assert_problem(response: Response, status: u16, code: &str, what: &str) {
-    assert_eq!(response.status().as_u16(), status, "{what}");
-    assert_eq!(response.headers()["content-type"], "application/problem+json", "{what}");
+/// Asserts that the response is the problem with this status and code, without internal details.
+async fn assert_problem(response: Response, status: u16, code: &str, case: &str) {
+    assert_eq!(response.status().as_u16(), status, "{case}");
+    assert_eq!(response.headers()["content-type"], "application/problem+json", "{case}");
     let body: Value = response.json().await.unwrap();
-    assert_eq!((&body["code"], &body["status"]), (&json!(code), &json!(status)), "{what}");
+    assert_eq!((&body["code"], &body["status"]), (&json!(code), &json!(status)), "{case}");
     assert_eq!(body["type"], "about:blank");
     assert!(body["title"].is_string());
-    for inside in ["::", "struct", "panicked", "src/"] {
-        assert!(!body.to_string().contains(inside), "{what}: {body}");
+    for internal in ["::", "struct", "panicked", "src/"] {
+        assert!(!body.to_string().contains(internal), "{case}: {body}");
     }
 }
 
 #[tokio::test]
-async fn bodies_that_are_no_json_object_are_malformed() {
+async fn bodies_other_than_json_objects_are_malformed() {
     let app = TestApp::start().await;
     app.join("ana", viewer()).await;
     let deep = format!("{{\"channelId\":{}", "[".repeat(2_000));
@@ -43,7 +43,7 @@ async fn bodies_that_are_no_json_object_are_malformed() {
         b"{",
         b"null",
         b"[]",
-        br#"["ana","6fa1c0de-94a1-4b1e-8a53-0c6f2f6f7a10"]"#, // serde would take its parts by position
+        br#"["ana","6fa1c0de-94a1-4b1e-8a53-0c6f2f6f7a10"]"#, // serde could read the fields by position
         b"\"ana\"",
         b"{\"channelId\":\"ana\"",
         b"{\"channelId\":\"ana\",}",
@@ -94,8 +94,8 @@ async fn missing_fields_and_wrong_types_are_malformed() {
     assert_eq!(app.count("ana").await, 1);
 }
 
-/// Line breaks and control characters would forge log lines and stream events; separators would forge store keys.
-const NO_CHANNELS: [&str; 18] = [
+/// Line breaks and control characters could forge log lines and stream events, and separators could forge store keys.
+const INVALID_CHANNELS: [&str; 18] = [
     "",
     " ",
     "ana ",
@@ -117,10 +117,10 @@ const NO_CHANNELS: [&str; 18] = [
 ];
 
 #[tokio::test]
-async fn what_is_no_channel_name_is_refused_everywhere() {
+async fn invalid_channel_names_are_rejected_everywhere() {
     let app = TestApp::start().await;
     let too_long = "z".repeat(65);
-    for channel in NO_CHANNELS.into_iter().chain([too_long.as_str()]) {
+    for channel in INVALID_CHANNELS.into_iter().chain([too_long.as_str()]) {
         for path in CALLS {
             let body = json!({"channelId": channel, "viewerId": viewer()});
             assert_problem(
@@ -141,11 +141,15 @@ async fn what_is_no_channel_name_is_refused_everywhere() {
             assert_problem(response, 400, "invalid-channel", &format!("{path}/{channel}")).await;
         }
     }
-    assert_eq!(app.join(&"z".repeat(64), viewer()).await["count"], 1, "64 characters are a channel");
+    assert_eq!(
+        app.join(&"z".repeat(64), viewer()).await["count"],
+        1,
+        "a channel name may have 64 characters"
+    );
 }
 
 #[tokio::test]
-async fn nil_and_garbage_ids_are_refused() {
+async fn nil_and_garbage_ids_are_rejected() {
     let app = TestApp::start().await;
     let one = viewer();
     app.join("ana", one).await;
@@ -180,7 +184,7 @@ async fn nil_and_garbage_ids_are_refused() {
 }
 
 #[tokio::test]
-async fn the_limit_of_bodies_is_a_setting() {
+async fn the_body_limit_is_configurable() {
     let body = |bytes: usize| {
         let empty = json!({"channelId": "ana", "viewerId": viewer(), "padding": ""}).to_string();
         let padding = "x".repeat(bytes - empty.len());
@@ -207,7 +211,7 @@ async fn the_limit_of_bodies_is_a_setting() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_too_large_whether_it_says_so_or_not() {
+async fn the_body_limit_applies_with_and_without_content_length() {
     let app = TestApp::start().await;
     app.join("ana", viewer()).await;
     let megabyte =
@@ -243,7 +247,8 @@ async fn other_content_types_are_unsupported() {
                 .await;
         }
     }
-    // Any page of any site can send text/plain, so it may end a session (whose ids it would have to know), not start one.
+    // Any page of any site can send text/plain. Such a request may end a session, whose ids it must know, but not start
+    // one.
     for path in [CALLS[0], CALLS[1]] {
         let response = send(&app, Method::POST, path, "text/plain", body.clone()).await;
         assert_problem(response, 415, "unsupported-media-type", path).await;
@@ -254,7 +259,7 @@ async fn other_content_types_are_unsupported() {
 }
 
 #[tokio::test]
-async fn other_methods_are_not_allowed_and_the_right_one_is_named() {
+async fn other_methods_are_rejected_with_an_allow_header() {
     let app = TestApp::start().await;
     let one = viewer();
     app.join("ana", one).await;
@@ -262,7 +267,7 @@ async fn other_methods_are_not_allowed_and_the_right_one_is_named() {
     for path in CALLS {
         for method in [Method::GET, Method::PUT, Method::DELETE, Method::PATCH] {
             let response = send(&app, method.clone(), path, "application/json", body.clone()).await;
-            // OPTIONS is how browsers ask whether another site may call.
+            // OPTIONS is for CORS preflight requests.
             assert_eq!(response.headers()["allow"], "POST,OPTIONS", "{method} {path}");
             assert_problem(response, 405, "method-not-allowed", &format!("{method} {path}")).await;
         }
@@ -281,7 +286,7 @@ async fn other_methods_are_not_allowed_and_the_right_one_is_named() {
 }
 
 #[tokio::test]
-async fn queries_that_are_none_are_malformed() {
+async fn invalid_queries_are_rejected() {
     let app = TestApp::start().await;
     for query in ["", "?", "?channel=ana", "?channelId=ana&channelId=bob", "?CHANNELID=ana"] {
         assert_problem(app.get(&format!("/api/viewer/count{query}")).await, 400, "malformed", query).await;
@@ -297,7 +302,7 @@ async fn queries_that_are_none_are_malformed() {
 }
 
 #[tokio::test]
-async fn calls_that_are_none_are_not_found() {
+async fn unknown_endpoints_are_not_found() {
     let app = TestApp::start().await;
     for path in [
         "/api/",

@@ -1,4 +1,4 @@
-//! What is live now, on the home page and where there is no page; and where streams are played.
+//! Lists of live channels on the home page and on error pages, and the player.
 
 use reqwest::StatusCode;
 
@@ -9,7 +9,7 @@ async fn html(app: &TestApp, path: &str) -> String {
 }
 
 #[tokio::test]
-async fn live_channels_are_listed_most_viewers_first() {
+async fn live_channels_are_sorted_by_viewers() {
     let app = TestApp::start().await;
     for (channel, viewers) in [("ana", 1), ("eva.tv", 3), ("luz", 2)] {
         for _ in 0..viewers {
@@ -26,22 +26,22 @@ async fn live_channels_are_listed_most_viewers_first() {
         assert!(html.contains(r#"<viewer-counter channel="eva.tv" count="3">"#), "{html}");
         assert!(html.contains(r#"aria-label="3 espectadores""#), "{html}");
     }
-    assert_eq!(app.count("ana").await, 1, "reading the list counts nobody");
+    assert_eq!(app.count("ana").await, 1, "reading the list adds no viewer");
 }
 
 #[tokio::test]
-async fn where_nobody_watches_it_says_how_to_start_and_what_is_unknown_is_said_to_be() {
+async fn the_home_page_distinguishes_an_empty_list_from_an_unknown_one() {
     let store = FailingStore::new();
-    let app = TestApp::over(store.clone()).await;
+    let app = TestApp::with_store(store.clone()).await;
     assert!(html(&app, "/").await.contains("Nadie está mirando nada todavía."));
     store.set_broken(true);
     let html = html(&app, "/").await;
     assert!(html.contains("Ahora no se puede saber qué canales están en vivo."), "{html}");
-    assert!(!html.contains("Nadie"), "unknown is not nobody: {html}");
+    assert!(!html.contains("Nadie"), "an unknown list is not shown as empty: {html}");
 }
 
 #[tokio::test]
-async fn the_player_plays_what_the_template_says() {
+async fn the_player_uses_the_stream_url_template() {
     let app = TestApp::with(&["--stream-url-template=https://cdn.example/hls/{channel}/index.m3u8"]).await;
     let source = r#"src="https://cdn.example/hls/ana.tv/index.m3u8""#;
     for path in ["/Ana.TV", "/embed/ana.tv"] {
@@ -53,7 +53,7 @@ async fn the_player_plays_what_the_template_says() {
         for state in ["loading", "ready", "off-air", "broken", "unplayable"] {
             assert!(player.contains(&format!(r#"data-for="{state}""#)), "{state} in {player}");
         }
-        // Without scripts it is a plain video.
+        // Without JavaScript, the player is a plain video element.
         let (_, plain) = player.split_once("<noscript>").unwrap();
         let (plain, _) = plain.split_once("</noscript>").unwrap();
         for part in ["<video", "controls", "playsinline", "autoplay", "muted", source] {
@@ -67,7 +67,7 @@ async fn the_player_plays_what_the_template_says() {
 }
 
 #[tokio::test]
-async fn a_page_may_load_its_stream_from_where_it_is_and_from_nowhere_else() {
+async fn the_policy_allows_streams_only_from_their_origin() {
     let app = TestApp::with(&["--stream-url-template=https://cdn.example:8443/{channel}/index.m3u8"]).await;
     let policy = async |path: &str| {
         let response = app.get(path).await;
@@ -87,7 +87,7 @@ async fn a_page_may_load_its_stream_from_where_it_is_and_from_nowhere_else() {
 }
 
 #[tokio::test]
-async fn a_channel_page_leads_to_others_that_are_live_but_not_to_itself() {
+async fn a_channel_page_links_to_other_live_channels_but_not_to_itself() {
     let app = TestApp::start().await;
     app.join("ana", viewer()).await;
     assert!(!html(&app, "/ana").await.contains("También en vivo"));
@@ -102,7 +102,7 @@ async fn a_channel_page_leads_to_others_that_are_live_but_not_to_itself() {
 }
 
 #[tokio::test]
-async fn an_embed_is_see_through_only_where_asked() {
+async fn an_embed_is_transparent_only_on_request() {
     let app = TestApp::start().await;
     assert!(!html(&app, "/embed/ana").await.contains("embed--transparent"));
     assert!(html(&app, "/embed/ana?transparent=1").await.contains(r#"class="embed embed--transparent""#));

@@ -1,4 +1,4 @@
-//! Pages, held to the HTML standard by its own checker (<https://github.com/validator/validator>, which needs Java).
+//! Checks all pages with the checker of the HTML standard (<https://github.com/validator/validator>, which needs Java).
 
 use std::{fs, path::Path, process::Command};
 
@@ -9,14 +9,14 @@ use crate::support::{TestApp, viewer};
 
 const CHECKER: &str = "end2end/node_modules/vnu-jar/build/dist/vnu.jar";
 
-/// What the checker says against these documents, apart from advice.
-fn faults(documents: &[&Path]) -> Vec<String> {
-    assert!(Path::new(CHECKER).exists(), "{CHECKER} is missing: `make test` installs it");
+/// The errors and warnings of the checker for these documents.
+fn errors_in(documents: &[&Path]) -> Vec<String> {
+    assert!(Path::new(CHECKER).exists(), "{CHECKER} is missing; `make test` installs it");
     let output = Command::new("java")
         .args(["-jar", CHECKER, "--format", "json", "--stdout", "--exit-zero-always"])
         .args(documents)
         .output()
-        .expect("Java is installed: `make test` sees to it");
+        .expect("Java is installed (by `make test`)");
     let text = String::from_utf8(output.stdout).unwrap();
     let report: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text:?}"));
     let messages = report["messages"].as_array().unwrap().iter();
@@ -54,15 +54,15 @@ async fn pages_are_valid_html() {
         }
     }
     let documents: Vec<_> = documents.iter().map(AsRef::as_ref).collect();
-    assert_eq!(faults(&documents), Vec::<String>::new());
+    assert_eq!(errors_in(&documents), Vec::<String>::new());
 }
 
 #[test]
-fn the_checker_would_find_a_fault() {
+fn the_checker_reports_errors() {
     let folder = TempDir::new().unwrap();
     let document = folder.path().join("wrong.html");
     let wrong = r#"<!DOCTYPE html><html lang="es"><title>x</title><link rel="icon" href="x" crossorigin="nonce"></html>"#;
     fs::write(&document, wrong).unwrap();
-    let faults = faults(&[&document]);
-    assert!(faults.iter().any(|fault| fault.contains("crossorigin")), "{faults:?}");
+    let errors = errors_in(&[&document]);
+    assert!(errors.iter().any(|error| error.contains("crossorigin")), "{errors:?}");
 }

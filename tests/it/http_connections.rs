@@ -1,4 +1,4 @@
-//! The server's door: what a connection may do, who finds no place, and how it all ends.
+//! HTTP connections: timeouts, limits, streams and shutdown.
 
 use std::{io::ErrorKind, time::Duration};
 
@@ -11,14 +11,14 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::support::{PATIENCE, Program, RedisServer, TestApp, builder, client, reads, viewer};
+use crate::support::{PATIENCE, Program, RedisServer, TestApp, builder, client, read_until, viewer};
 
-/// A bare connection.
+/// Opens a TCP connection.
 async fn connect(base: &str) -> TcpStream {
     TcpStream::connect(base.split_once("//").unwrap().1).await.unwrap()
 }
 
-/// Sends a request on a connection, which stays open, and reads the head of the answer and what comes with it.
+/// Sends a request on a connection and reads at least the head of the response. The connection stays open.
 async fn ask(connection: &mut TcpStream, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n");
     connection.write_all(request.as_bytes()).await.unwrap();
@@ -29,10 +29,10 @@ async fn ask(connection: &mut TcpStream, path: &str) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-/// Waits until the other side has closed a connection.
+/// Waits until the server has closed a connection.
 async fn closed(connection: &mut TcpStream) {
     let mut rest = Vec::new();
-    match timeout(PATIENCE, connection.read_to_end(&mut rest)).await.expect("it is closed") {
+    match timeout(PATIENCE, connection.read_to_end(&mut rest)).await.expect("the connection is closed") {
         Ok(_) => {}
         Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
     }
@@ -49,7 +49,7 @@ async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 #[tokio::test]
-async fn who_does_not_finish_a_head_is_shown_out_and_who_is_idle_between_requests_is_not() {
+async fn incomplete_request_heads_time_out_and_idle_connections_do_not() {
     let app = TestApp::start().await;
     let mut silent = connect(&app.base).await;
     let mut slow = connect(&app.base).await;
@@ -64,7 +64,7 @@ async fn who_does_not_finish_a_head_is_shown_out_and_who_is_idle_between_request
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_arrive_is_not_waited_for() {
+async fn an_incomplete_body_is_a_408() {
     let app = TestApp::start().await;
     let mut slow = connect(&app.base).await;
     let head = "POST /api/viewer/join HTTP/1.1\r\nHost: a.test\r\nContent-Type: application/json\r\nContent-Length: 90\r\n\r\n{";
@@ -75,7 +75,7 @@ async fn a_body_that_does_not_arrive_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn http2_is_spoken_to_proxies_that_begin_with_it() {
+async fn http2_with_prior_knowledge_is_supported() {
     let app = TestApp::start().await;
     let client = builder().http2_prior_knowledge().build().unwrap();
     let id = viewer();
@@ -87,15 +87,15 @@ async fn http2_is_spoken_to_proxies_that_begin_with_it() {
         .unwrap();
     assert_eq!((response.version(), response.status()), (Version::HTTP_2, StatusCode::OK));
     let mut stream = client.get(format!("{}/api/viewer/sse/ana", app.base)).send().await.unwrap();
-    reads(&mut stream, "\"count\":1").await;
+    read_until(&mut stream, "\"count\":1").await;
     app.join("ana", viewer()).await;
-    reads(&mut stream, "\"count\":2").await;
+    read_until(&mut stream, "\"count\":2").await;
     app.stop().await;
     while let Ok(Some(_)) = timeout(PATIENCE, stream.chunk()).await.expect("the stream ends") {}
 }
 
 #[tokio::test]
-async fn a_stream_follows_other_requests_on_a_connection_and_ends_with_it() {
+async fn a_stream_may_follow_other_requests_and_ends_with_its_connection() {
     let app = TestApp::start().await;
     app.join("ana", viewer()).await;
     let mut connection = connect(&app.base).await;
@@ -104,7 +104,7 @@ async fn a_stream_follows_other_requests_on_a_connection_and_ends_with_it() {
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
     assert!(!head.contains("content-length") && !head.contains("chunked"), "{head}");
     eventually("the stream is counted", || app.streams.open() == 1).await;
-    // What a client says after its request is not listened to.
+    // The server ignores everything that the client sends after the request.
     connection.write_all(b"GET /healthz HTTP/1.1\r\n\r\n").await.unwrap();
     app.join("ana", viewer()).await;
     let mut text = Vec::new();
@@ -112,22 +112,22 @@ async fn a_stream_follows_other_requests_on_a_connection_and_ends_with_it() {
         assert!(timeout(PATIENCE, connection.read_buf(&mut text)).await.unwrap().unwrap() > 0);
     }
     drop(connection);
-    eventually("its place is free", || app.streams.open() == 0).await;
+    eventually("the permit is released", || app.streams.open() == 0).await;
 }
 
 #[tokio::test]
-async fn asking_for_the_head_of_a_stream_opens_none() {
+async fn a_head_request_opens_no_stream() {
     let app = TestApp::start().await;
     let url = format!("{}/api/viewer/sse/ana", app.base);
     for _ in 0..3 {
         let response = app.client.head(&url).send().await.unwrap();
         assert_eq!(response.headers()["content-type"], "text/event-stream");
     }
-    eventually("none is open", || app.streams.open() == 0).await;
+    eventually("no stream is open", || app.streams.open() == 0).await;
 }
 
 #[tokio::test]
-async fn streams_that_are_cut_off_at_any_moment_free_their_places() {
+async fn aborted_streams_release_their_permits() {
     let app = TestApp::start().await;
     let open_and_abort = async |number: usize| {
         let millis = |number: usize| Duration::from_millis(u64::try_from(number).unwrap());
@@ -140,13 +140,13 @@ async fn streams_that_are_cut_off_at_any_moment_free_their_places() {
     for round in 0..10 {
         join_all((0..300).map(|number| open_and_abort(round + number))).await;
     }
-    eventually("every place is free", || app.streams.open() == 0).await;
+    eventually("all permits are released", || app.streams.open() == 0).await;
     app.join("ana", viewer()).await;
     app.sse("sse/ana").await.until(1).await;
 }
 
 #[tokio::test]
-async fn an_address_has_so_many_streams_and_no_more() {
+async fn the_number_of_streams_per_address_is_limited() {
     let flags = ["--limit-streams-per-address=3", "--trusted-proxies=127.0.0.1"];
     let app = TestApp::with(&flags).await;
     let open = async |from: &str| {
@@ -158,14 +158,14 @@ async fn an_address_has_so_many_streams_and_no_more() {
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(refused.headers().contains_key("retry-after"));
     assert_eq!(refused.json::<Value>().await.unwrap()["code"], "limit-reached");
-    assert_eq!(open("192.0.2.2").await.status(), StatusCode::OK, "others are unharmed");
+    assert_eq!(open("192.0.2.2").await.status(), StatusCode::OK, "other addresses are unaffected");
     streams.pop();
-    eventually("the place is free again", || app.streams.open() == 2).await;
+    eventually("the permit is released", || app.streams.open() == 2).await;
     assert_eq!(open("192.0.2.1").await.status(), StatusCode::OK);
 }
 
 #[tokio::test]
-async fn a_header_from_a_stranger_changes_no_address() {
+async fn x_forwarded_for_from_an_untrusted_client_is_ignored() {
     let app = TestApp::with(&["--limit-streams-per-address=1"]).await;
     let open = async |from: &str| {
         let url = format!("{}/api/viewer/sse/ana", app.base);
@@ -176,18 +176,20 @@ async fn a_header_from_a_stranger_changes_no_address() {
 }
 
 #[tokio::test]
-async fn an_address_has_so_many_connections_and_streams_are_among_them() {
+async fn the_number_of_connections_per_address_is_limited_including_streams() {
     let app = TestApp::with(&["--limit-connections-per-address=2"]).await;
     let mut stream = connect(&app.base).await;
     ask(&mut stream, "/api/viewer/sse/ana").await;
     let mut other = connect(&app.base).await;
     ask(&mut other, "/healthz").await;
-    let told = ask(&mut connect(&app.base).await, "/healthz").await;
+    let refused = ask(&mut connect(&app.base).await, "/healthz").await;
     assert!(
-        told.starts_with("HTTP/1.1 429") && told.contains("retry-after") && told.contains("x-request-id"),
-        "{told}"
+        refused.starts_with("HTTP/1.1 429")
+            && refused.contains("retry-after")
+            && refused.contains("x-request-id"),
+        "{refused}"
     );
-    // Those who are in are served on, and who goes makes room.
+    // Open connections are still served, and a closed one releases its permit.
     assert!(ask(&mut other, "/healthz").await.starts_with("HTTP/1.1 200"));
     drop(stream);
     let served = async {
@@ -195,15 +197,15 @@ async fn an_address_has_so_many_connections_and_streams_are_among_them() {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(PATIENCE, served).await.expect("there is room again");
+    timeout(PATIENCE, served).await.expect("a connection is accepted again");
 }
 
 #[tokio::test]
-async fn when_there_are_too_many_even_to_be_told_they_are_closed() {
+async fn connections_far_over_the_limit_are_closed() {
     let app = TestApp::with(&["--limit-connections-per-address=1"]).await;
     let mut first = connect(&app.base).await;
     ask(&mut first, "/healthz").await;
-    // They say nothing, so that each keeps its seat until it is shown out.
+    // They send nothing, so that each stays open until its timeout.
     let mut silent = Vec::new();
     for _ in 0..40 {
         silent.push(connect(&app.base).await);
@@ -213,7 +215,7 @@ async fn when_there_are_too_many_even_to_be_told_they_are_closed() {
 }
 
 #[tokio::test]
-async fn proxies_of_ours_may_have_any_number_of_connections() {
+async fn trusted_proxies_may_have_any_number_of_connections() {
     let flags = ["--limit-connections-per-address=1", "--trusted-proxies=127.0.0.1"];
     let app = TestApp::with(&flags).await;
     let mut kept = Vec::new();
@@ -225,7 +227,7 @@ async fn proxies_of_ours_may_have_any_number_of_connections() {
 }
 
 #[tokio::test]
-async fn a_node_has_so_many_streams_and_no_more() {
+async fn the_number_of_streams_per_node_is_limited() {
     let app = TestApp::with(&["--limit-streams=2"]).await;
     let streams = [app.sse("sse/ana").await, app.sse("sse/bob").await];
     let refused = app.get("/api/viewer/sse/ana").await;
@@ -237,7 +239,7 @@ async fn a_node_has_so_many_streams_and_no_more() {
 }
 
 #[tokio::test]
-async fn when_connections_run_out_others_are_told_and_health_is_answered() {
+async fn without_free_descriptors_requests_get_a_503_and_healthz_still_works() {
     let server = Program::start(&[]).await;
     let mut stream = connect(&server.base).await;
     ask(&mut stream, "/api/viewer/sse/ana").await;
@@ -252,10 +254,10 @@ async fn when_connections_run_out_others_are_told_and_health_is_answered() {
         let mut late = connect(&server.base).await;
         assert!(ask(&mut late, "/healthz").await.starts_with("HTTP/1.1 200"));
         let mut late = connect(&server.base).await;
-        let told = ask(&mut late, "/api/viewer/count/ana").await;
-        assert!(told.starts_with("HTTP/1.1 503") && told.contains("retry-after"), "{told}");
+        let refused = ask(&mut late, "/api/viewer/count/ana").await;
+        assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("retry-after"), "{refused}");
     }
-    // Those who are in are served on.
+    // Open connections are still served.
     assert!(ask(&mut kept[0], "/api/viewer/count/ana").await.contains("\"count\":0"));
     server.limit_descriptors(1000);
     let served = async {
@@ -266,14 +268,14 @@ async fn when_connections_run_out_others_are_told_and_health_is_answered() {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(PATIENCE, served).await.expect("service goes on when descriptors come back");
+    timeout(PATIENCE, served).await.expect("requests are served again");
     let mut byte = [0];
     let silent = timeout(Duration::from_millis(100), stream.read(&mut byte)).await;
     assert!(silent.is_err() || silent.unwrap().unwrap() == 1, "the stream is open");
 }
 
 #[tokio::test]
-async fn on_sigterm_ten_thousand_streams_end_and_the_process_exits_well() {
+async fn sigterm_ends_ten_thousand_streams_and_the_process_exits_successfully() {
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
     let mut server =
         Program::start(&[("LIMIT_STREAMS_PER_ADDRESS", "0"), ("LIMIT_CONNECTIONS_PER_ADDRESS", "0")]).await;
@@ -288,13 +290,13 @@ async fn on_sigterm_ten_thousand_streams_end_and_the_process_exits_well() {
     }
     let began = Instant::now();
     server.signal("TERM");
-    assert!(server.ended().await.success());
+    assert!(server.wait_for_exit().await.success());
     println!("{} streams ended after {:?}", streams.len(), began.elapsed());
     join_all(streams.iter_mut().map(closed)).await;
 }
 
 #[tokio::test]
-async fn what_was_accepted_is_written_before_the_process_ends() {
+async fn accepted_operations_are_written_before_the_process_exits() {
     let redis = RedisServer::start().await;
     let mut server = Program::start(&[("REDIS_URL", &redis.url()), ("VIEWER_WRITE_INTERVAL", "5000")]).await;
     let client = client();
@@ -303,7 +305,7 @@ async fn what_was_accepted_is_written_before_the_process_ends() {
         let url = format!("{}/api/viewer/heartbeat", server.base);
         client.post(url).json(&body).send().await.unwrap().status()
     };
-    // The first is written at once, the others wait for the interval: the signal comes while they do.
+    // The first beat is written at once. The others wait for the write interval, during which the signal arrives.
     assert_eq!(beat(0).await, StatusCode::OK);
     let beats = join_all((1..50).map(beat));
     let end = async {
@@ -312,19 +314,19 @@ async fn what_was_accepted_is_written_before_the_process_ends() {
     };
     let (statuses, ()) = tokio::join!(beats, end);
     assert!(statuses.iter().all(|status| *status == StatusCode::OK), "{statuses:?}");
-    assert!(server.ended().await.success());
-    assert_eq!(TestApp::on(&redis).await.count("ana").await, 50);
+    assert!(server.wait_for_exit().await.success());
+    assert_eq!(TestApp::with_redis(&redis).await.count("ana").await, 50);
 }
 
 #[tokio::test]
-async fn nodes_are_replaced_one_by_one_and_nobody_is_lost() {
+async fn a_rolling_restart_loses_no_viewer() {
     let redis = RedisServer::start().await;
     let start = async || Program::start(&[("REDIS_URL", &redis.url())]).await;
     let mut nodes = [start().await, start().await];
-    let watcher = TestApp::on(&redis).await;
+    let watcher = TestApp::with_redis(&redis).await;
     let viewers: Vec<_> = (0..50).map(|_| viewer()).collect();
     let client = client();
-    // A beat goes to any node that takes it, as behind a balancer.
+    // A beat goes to any node that accepts it, as behind a load balancer.
     let beat = async |nodes: &[Program; 2], id| {
         for turn in 0.. {
             let url = format!("{}/api/viewer/heartbeat", nodes[turn % 2].base);
@@ -340,18 +342,18 @@ async fn nodes_are_replaced_one_by_one_and_nobody_is_lost() {
     for turn in 0..2 {
         nodes[turn].signal("TERM");
         join_all(viewers.iter().map(|id| beat(&nodes, id))).await;
-        assert!(nodes[turn].ended().await.success());
+        assert!(nodes[turn].wait_for_exit().await.success());
         join_all(viewers.iter().map(|id| beat(&nodes, id))).await;
         nodes[turn] = start().await;
         join_all(viewers.iter().map(|id| beat(&nodes, id))).await;
     }
-    // What the stream has shown meanwhile: nothing, since nothing has changed.
+    // The stream has shown nothing in the meantime, since the count has not changed.
     watcher.join("ana", viewer()).await;
     assert_eq!(stream.until_fresh(51).await, []);
 }
 
 #[tokio::test]
-async fn who_reads_again_after_a_pause_gets_the_newest_number() {
+async fn a_paused_stream_resumes_with_the_newest_count() {
     let app = TestApp::start().await;
     let mut paused = connect(&app.base).await;
     ask(&mut paused, "/api/viewer/sse/ana").await;
@@ -367,7 +369,7 @@ async fn who_reads_again_after_a_pause_gets_the_newest_number() {
 }
 
 #[tokio::test]
-async fn who_stops_reading_is_dropped_and_keeps_nobody_else_waiting() {
+async fn a_client_that_stops_reading_is_dropped_and_delays_no_other_client() {
     let app = TestApp::start().await;
     let channels: Vec<String> = (0..50).map(|number| format!("c{number}")).collect();
     let socket = TcpSocket::new_v4().unwrap();
@@ -377,7 +379,7 @@ async fn who_stops_reading_is_dropped_and_keeps_nobody_else_waiting() {
         format!("GET /api/viewer/sse?channels={} HTTP/1.1\r\nHost: a.test\r\n\r\n", channels.join(","));
     stopped.write_all(request.as_bytes()).await.unwrap();
     let mut reading = app.sse("sse/c0").await;
-    eventually("both are open", || app.streams.open() == 2).await;
+    eventually("both streams are open", || app.streams.open() == 2).await;
     let dropped = async {
         for number in 1.. {
             join_all(channels.iter().map(|channel| app.join(channel, viewer()))).await;
@@ -388,6 +390,6 @@ async fn who_stops_reading_is_dropped_and_keeps_nobody_else_waiting() {
             sleep(Duration::from_millis(200)).await;
         }
     };
-    // The kernel gives it up after 30 s; this is far more, for a busy machine.
-    timeout(4 * PATIENCE, dropped).await.expect("it is dropped");
+    // The kernel gives the connection up after 30 s. The timeout is longer, for a busy machine.
+    timeout(4 * PATIENCE, dropped).await.expect("the connection is dropped");
 }

@@ -1,4 +1,4 @@
-//! What `SECURITY.md` promises about ids: they are secrets, and only who knows one can end its sessions.
+//! The promises of `SECURITY.md` about ids: they are secrets, and ending a session requires its ids.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ async fn leave(app: &TestApp, body: &Value) -> (StatusCode, String) {
 }
 
 #[tokio::test]
-async fn nobody_removes_a_viewer_without_its_ids() {
+async fn a_session_ends_only_with_its_viewer_id_and_session_id() {
     let app = TestApp::start().await;
     let (one, session, other) = (viewer(), viewer(), viewer());
     let page = json!({"channelId": "ana", "viewerId": one, "sessionId": session});
@@ -22,15 +22,19 @@ async fn nobody_removes_a_viewer_without_its_ids() {
     for attempt in [
         json!({"channelId": "ana", "viewerId": viewer()}),
         json!({"channelId": "ana", "viewerId": viewer(), "sessionId": viewer()}),
-        // A viewer that knows another's session, and the other way round.
+        // Only one of the two ids is known.
         json!({"channelId": "ana", "viewerId": viewer(), "sessionId": session}),
         json!({"channelId": "ana", "viewerId": one, "sessionId": viewer()}),
         json!({"channelId": "ana", "viewerId": one}),
         json!({"channelId": "ana", "viewerId": session, "sessionId": one}),
-        // The right ids in another channel.
+        // The correct ids in another channel.
         json!({"channelId": "bob", "viewerId": one, "sessionId": session}),
     ] {
-        assert_eq!(leave(&app, &attempt).await, done, "it is answered as if it had been there: {attempt}");
+        assert_eq!(
+            leave(&app, &attempt).await,
+            done,
+            "the response is the same as for a known session: {attempt}"
+        );
         assert_eq!(app.count("ana").await, 2, "{attempt}");
     }
     assert_eq!(leave(&app, &page).await, done);
@@ -38,7 +42,7 @@ async fn nobody_removes_a_viewer_without_its_ids() {
 }
 
 #[tokio::test]
-async fn no_address_and_no_page_of_another_site_ends_a_session() {
+async fn links_and_pages_of_other_sites_cannot_end_a_session() {
     let app = TestApp::start().await;
     let one = viewer();
     app.join("ana", one).await;
@@ -46,7 +50,7 @@ async fn no_address_and_no_page_of_another_site_ends_a_session() {
     assert_eq!(app.get(&query).await.status(), StatusCode::METHOD_NOT_ALLOWED);
     let post = |query: &str| app.client.post(format!("{}{query}", app.base));
     let answer = post(&query).header("content-type", "application/json").body("{}").send().await.unwrap();
-    assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "a query is not looked at");
+    assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "the query string is ignored");
     let body = json!({"channelId": "ana", "viewerId": one}).to_string();
     let foreign = post("/api/viewer/leave").header("origin", "https://evil.example");
     let answer = foreign.header("content-type", "text/plain").body(body).send().await.unwrap();
@@ -54,7 +58,7 @@ async fn no_address_and_no_page_of_another_site_ends_a_session() {
     assert_eq!(app.count("ana").await, 1);
 }
 
-/// Fails if a text holds an id in any spelling.
+/// Asserts that a text contains none of these ids in any spelling.
 fn assert_hides(ids: &[Uuid], text: &str, what: &str) {
     let text = text.to_ascii_lowercase();
     for id in ids {
@@ -65,7 +69,7 @@ fn assert_hides(ids: &[Uuid], text: &str, what: &str) {
 }
 
 #[tokio::test]
-async fn ids_are_shown_to_nobody_and_logged_at_debug_alone() {
+async fn ids_are_in_no_response_to_others_and_in_no_log_above_debug() {
     let mut redis = RedisServer::start().await;
     let url = redis.url();
     let server = Program::start(&[("REDIS_URL", &url), ("RUST_LOG", "info")]).await;
@@ -85,26 +89,26 @@ async fn ids_are_shown_to_nobody_and_logged_at_debug_alone() {
         two = data["count"] == 2;
         seen += &data.to_string();
     }
-    // A viewer's own ids come back to it; nobody else's do.
+    // A response to a viewer contains its own ids only.
     let own = page("join", ids[4], ids[5]).await.text().await.unwrap();
-    assert_hides(&ids[..4], &own, "the answer to another viewer");
+    assert_hides(&ids[..4], &own, "the response to another viewer");
     for call in ["heartbeat", "leave"] {
         seen += &page(call, ids[4], ids[5]).await.text().await.unwrap();
     }
-    // What goes wrong is told and logged without them as well.
+    // Error responses and their log lines contain no ids either.
     seen += &page("joins", ids[4], ids[5]).await.text().await.unwrap();
-    for wrong in [
+    for invalid in [
         json!({"channelId": "a b", "viewerId": ids[0]}),
         json!({"channelId": "ana", "viewerId": format!("{}0", ids[0])}),
     ] {
-        seen += &server.post("/api/viewer/join", &wrong).await.text().await.unwrap();
+        seen += &server.post("/api/viewer/join", &invalid).await.text().await.unwrap();
     }
     redis.kill();
     page("heartbeat", ids[0], ids[1]).await;
     page("leave", ids[2], ids[3]).await;
-    server.logged("WARN").await;
+    server.wait_for_log("WARN").await;
     redis.run().await;
-    // Redis has come back empty, and who is left is written again.
+    // Redis has restarted without data, and the remaining session is replayed.
     stream.until_fresh(1).await;
     for path in [
         "/",
@@ -121,24 +125,24 @@ async fn ids_are_shown_to_nobody_and_logged_at_debug_alone() {
     ] {
         seen += &server.get(path).await.text().await.unwrap();
     }
-    assert!(seen.contains("viewer-counter") && seen.contains("aforo_beats_total"), "the search sees it all");
-    assert_hides(&ids, &seen, "what the server has said");
+    assert!(seen.contains("viewer-counter") && seen.contains("aforo_beats_total"), "all responses were read");
+    assert_hides(&ids, &seen, "the responses");
     server.signal("TERM");
-    server.logged("shutting down").await;
+    server.wait_for_log("shutting down").await;
     let log = server.log();
     assert!(log.contains("INFO") && log.contains("WARN"), "{log}");
     assert_hides(&ids, &log, "the log");
 }
 
 #[test]
-fn no_call_takes_an_id_in_its_address() {
+fn no_endpoint_takes_an_id_in_its_url() {
     let document: Value = serde_json::from_str(include_str!("../../src/server/http/openapi.json")).unwrap();
     let calls = document["paths"].as_object().unwrap();
     for (path, methods) in calls {
         for (_, call) in methods.as_object().unwrap() {
             let parameters = call["parameters"].as_array().into_iter().flatten();
-            let in_address = parameters.filter(|parameter| parameter["in"] != "header");
-            for name in in_address.filter_map(|parameter| parameter["name"].as_str()) {
+            let in_url = parameters.filter(|parameter| parameter["in"] != "header");
+            for name in in_url.filter_map(|parameter| parameter["name"].as_str()) {
                 assert!(
                     ["channelId", "channels", "limit", "file", "locale"].contains(&name),
                     "{path} takes {name}"

@@ -1,4 +1,4 @@
-//! What one address may add to the count, from both sides: a crowd that is welcome, and a machine that pretends to be one.
+//! Limits per address: a real crowd behind one address is accepted, and a fake crowd is not.
 
 use futures::{StreamExt, future::join_all, stream};
 use reqwest::{Response, StatusCode};
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::support::{RedisServer, TestApp, viewer};
 
-/// A node with the limits that it has by itself, behind a proxy, so that the test can be many addresses.
+/// A node with the default limits. The test client is a trusted proxy, so that it can send from many addresses.
 async fn node(more: &[&str]) -> TestApp {
     let own = [
         "--trusted-proxies=127.0.0.1",
@@ -43,7 +43,7 @@ async fn a_classroom_behind_one_address_is_never_refused() {
 }
 
 #[tokio::test]
-async fn a_machine_that_pretends_to_be_a_crowd_gets_no_further_than_the_limits() {
+async fn a_fake_crowd_is_held_to_the_limits() {
     let app = node(&[]).await;
     app.join("ana", viewer()).await;
     let began = std::time::Instant::now();
@@ -65,12 +65,12 @@ async fn a_machine_that_pretends_to_be_a_crowd_gets_no_further_than_the_limits()
     let count = app.count("ana").await;
     assert!(count <= most, "{count} of {most} at most");
     assert!(refused >= 4_000 - most, "{refused}");
-    // Others are unharmed.
+    // Other addresses are unaffected.
     assert_eq!(beat(&app, "192.0.2.2", "join", "ana", viewer()).await.status(), StatusCode::OK);
     assert_eq!(app.count("ana").await, count + 1);
 }
 
-/// A call from one address with ids as a client chooses them; its status.
+/// Sends a call from one address with the given ids. Returns the status.
 async fn call(app: &TestApp, call: &str, channel: &str, viewer: Uuid, session: Uuid) -> StatusCode {
     let body = json!({"channelId": channel, "viewerId": viewer, "sessionId": session});
     let request = app.client.post(format!("{}/api/viewer/{call}", app.base)).json(&body);
@@ -78,7 +78,7 @@ async fn call(app: &TestApp, call: &str, channel: &str, viewer: Uuid, session: U
 }
 
 #[tokio::test]
-async fn repeating_one_session_for_many_viewers_gets_nobody_further_than_the_limits() {
+async fn many_viewers_with_one_session_id_are_held_to_the_limits() {
     let app = node(&[]).await;
     let session = viewer();
     for name in ["join", "heartbeat"] {
@@ -88,12 +88,12 @@ async fn repeating_one_session_for_many_viewers_gets_nobody_further_than_the_lim
             .filter(|status| std::future::ready(*status == StatusCode::TOO_MANY_REQUESTS));
         assert!(refused.count().await > 600, "{name}");
     }
-    // The burst, and what the rate lets in while the test runs.
+    // The burst, and the joins that the rate admits during the test.
     assert!((300..400).contains(&app.count("ana").await), "{}", app.count("ana").await);
 }
 
 #[tokio::test]
-async fn what_is_refused_or_was_never_there_leaves_no_lasting_key() {
+async fn refused_joins_and_unknown_leaves_store_no_lasting_keys() {
     let redis = RedisServer::start().await;
     let app = node(&["--redis-url", &redis.url()]).await;
     let [known, session] = [viewer(), viewer()];
@@ -109,27 +109,27 @@ async fn what_is_refused_or_was_never_there_leaves_no_lasting_key() {
     for key in redis.keys(0).iter().filter(|key| !before.contains(key) && key.contains("nobody-")) {
         lasting += usize::from(redis.request::<i64>(&["PTTL", key]) > 10_000);
     }
-    assert!(accepted < 200, "{accepted} channels, of which the limit lets in 30 a minute");
+    assert!(accepted < 200, "{accepted} channels were accepted; the limit is 30 per minute");
     assert!(lasting <= 2 * accepted, "{lasting} keys of {accepted} channels");
     assert_eq!(call(&app, "leave", "ana", known, session).await, StatusCode::OK);
-    assert_eq!(app.count("ana").await, 0, "whoever is there may always leave");
+    assert_eq!(app.count("ana").await, 0, "a counted session may always leave");
 }
 
 #[tokio::test]
-async fn ever_new_sessions_that_leave_make_no_string_grow() {
+async fn leaves_of_new_sessions_use_bounded_memory() {
     let redis = RedisServer::start().await;
     let app = TestApp::with(&["--redis-url", &redis.url(), "--limit-joins-burst=0"]).await;
     let someone = viewer();
     app.join("ana", someone).await;
     let leaves = stream::iter(0..2_000).map(|_| call(&app, "leave", "ana", someone, viewer()));
     assert!(leaves.buffer_unordered(50).all(|status| async move { status == StatusCode::OK }).await);
-    assert_eq!(app.count("ana").await, 1, "the page that did not leave is there");
+    assert_eq!(app.count("ana").await, 1, "the page that did not leave still counts");
     let longest = redis.request::<Vec<Vec<u8>>>(&["HVALS", "aforo:{ana}:sessions"]);
     assert!(longest.iter().all(|value| value.len() <= 32 * 21), "{:?}", longest.iter().map(Vec::len).max());
 }
 
 #[tokio::test]
-async fn heartbeats_of_sessions_that_nobody_knows_are_held_to_the_same_limits() {
+async fn heartbeats_of_unknown_sessions_are_held_to_the_join_limits() {
     let app = node(&["--limit-joins-burst=2", "--limit-joins-per-second=1"]).await;
     let mut statuses = Vec::new();
     for _ in 0..20 {
@@ -139,7 +139,7 @@ async fn heartbeats_of_sessions_that_nobody_knows_are_held_to_the_same_limits() 
 }
 
 #[tokio::test]
-async fn a_node_that_was_just_started_turns_no_crowd_away() {
+async fn a_node_that_has_just_started_refuses_no_counted_session() {
     let redis = RedisServer::start().await;
     let url = redis.url();
     let old = node(&["--redis-url", &url, "--limit-joins-burst=0"]).await;
@@ -164,7 +164,7 @@ async fn a_node_that_was_just_started_turns_no_crowd_away() {
 }
 
 #[tokio::test]
-async fn one_address_fills_no_channel_alone() {
+async fn the_number_of_sessions_per_address_and_channel_is_limited() {
     let app = node(&["--limit-sessions-per-channel=10"]).await;
     let mut inside = Vec::new();
     for _ in 0..10 {
@@ -176,14 +176,14 @@ async fn one_address_fills_no_channel_alone() {
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(beat(&app, "192.0.2.2", "join", "ana", viewer()).await.status(), StatusCode::OK);
     assert_eq!(beat(&app, "192.0.2.1", "join", "bob", viewer()).await.status(), StatusCode::OK);
-    // Who is in stays in, and who leaves makes room.
+    // A counted session may stay, and a leave makes room for another one.
     assert_eq!(beat(&app, "192.0.2.1", "heartbeat", "ana", inside[0]).await.status(), StatusCode::OK);
     beat(&app, "192.0.2.1", "leave", "ana", inside[0]).await;
     assert_eq!(beat(&app, "192.0.2.1", "join", "ana", viewer()).await.status(), StatusCode::OK);
 }
 
 #[tokio::test]
-async fn one_address_opens_so_many_channels_and_may_join_those_of_others() {
+async fn the_number_of_new_channels_per_address_is_limited() {
     let app = node(&["--limit-new-channels-per-minute=5"]).await;
     let mut statuses = Vec::new();
     for number in 0..20 {
@@ -223,7 +223,7 @@ async fn a_classroom_that_follows_at_once_is_not_refused() {
 }
 
 #[tokio::test]
-async fn a_flood_of_follows_gets_no_further_than_the_limit_and_harms_no_other_address() {
+async fn follows_are_limited_per_address() {
     let app = node(&[]).await;
     let began = std::time::Instant::now();
     let mut answers = stream::iter(0..1_000).map(|_| follow(&app, "192.0.2.1", "ana")).buffer_unordered(32);
@@ -237,19 +237,19 @@ async fn a_flood_of_follows_gets_no_further_than_the_limit_and_harms_no_other_ad
             assert_eq!(response.status(), StatusCode::OK);
         }
     }
-    // One comes back each second.
+    // The rate admits one more per second.
     let most = 60 + began.elapsed().as_secs() + 1;
     let count = followers(&app, "ana").await;
     assert!(count >= 60 && count <= most, "{count} of {most} at most");
     assert_eq!(refused, 1_000 - count);
     assert_eq!(follow(&app, "192.0.2.2", "ana").await.status(), StatusCode::OK);
     let metrics = app.get("/metrics").await.text().await.unwrap();
-    let told = format!("aforo_limit_rejections_total{{limit=\"follows\"}} {refused}");
-    assert!(metrics.lines().any(|line| line == told), "{told} in\n{metrics}");
+    let expected_line = format!("aforo_limit_rejections_total{{limit=\"follows\"}} {refused}");
+    assert!(metrics.lines().any(|line| line == expected_line), "{expected_line} in\n{metrics}");
 }
 
 #[tokio::test]
-async fn who_is_no_proxy_of_ours_does_not_get_round_the_limit_of_follows_by_naming_other_addresses() {
+async fn a_false_x_forwarded_for_does_not_evade_the_limit_of_follows() {
     let app = TestApp::with(&["--limit-follows-per-minute=2"]).await;
     let mut statuses = Vec::new();
     for number in 0..20 {
@@ -257,7 +257,7 @@ async fn who_is_no_proxy_of_ours_does_not_get_round_the_limit_of_follows_by_nami
     }
     assert_eq!(statuses[..2], [StatusCode::OK; 2]);
     assert!(statuses.contains(&StatusCode::TOO_MANY_REQUESTS), "{statuses:?}");
-    // The form of the page is held to the same.
+    // The same limit applies to the form of the page.
     let mut statuses = Vec::new();
     for _ in 0..20 {
         let form = app.client.post(format!("{}/api/channel/follow", app.base)).body("channelId=ana");
@@ -268,7 +268,7 @@ async fn who_is_no_proxy_of_ours_does_not_get_round_the_limit_of_follows_by_nami
 }
 
 #[tokio::test]
-async fn follows_without_a_limit_are_all_heeded() {
+async fn follows_are_unlimited_if_the_limit_is_zero() {
     let app = TestApp::with(&["--limit-follows-per-minute=0"]).await;
     for response in join_all((0..200).map(|_| follow(&app, "192.0.2.1", "ana"))).await {
         assert_eq!(response.status(), StatusCode::OK);
@@ -277,7 +277,7 @@ async fn follows_without_a_limit_are_all_heeded() {
 }
 
 #[tokio::test]
-async fn robots_that_say_so_read_and_are_not_counted() {
+async fn robots_are_not_counted() {
     let app = TestApp::start().await;
     app.join("ana", viewer()).await;
     for agent in
@@ -293,11 +293,11 @@ async fn robots_that_say_so_read_and_are_not_counted() {
     }
     assert_eq!(app.count("ana").await, 1);
     let metrics = app.get("/metrics").await.text().await.unwrap();
-    for line in [
+    for expected_line in [
         "aforo_robots_total 4",
         "aforo_beats_total{act=\"join\"} 1",
         "aforo_beats_total{act=\"heartbeat\"} 0",
     ] {
-        assert!(metrics.lines().any(|told| told == line), "{line} in\n{metrics}");
+        assert!(metrics.lines().any(|line| line == expected_line), "{expected_line} in\n{metrics}");
     }
 }

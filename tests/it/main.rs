@@ -1,71 +1,78 @@
-//! Tests from outside the crate; one binary, so that it is linked once.
-//!
-//! - `architecture`: who may import whom, and where the feature gates are.
-//! - `api`: the calls over HTTP.
-//! - `badge`: the count as an image and as JSON.
-//! - `caching`: who may keep which answer for how long, and what is sent again.
-//! - `caddy`, `nginx`: behind real ones, with the configurations in `docs/deploy`.
-//! - `cluster`, `upstash`: what is particular to those stores.
-//! - `connections`: ways to Redis (TLS, users, sockets, databases), and wrong ones.
-//! - `contract`: what every store promises, run on every store.
-//! - `counting`: ways in which counters elsewhere have gone wrong.
-//! - `deploy`: what operators copy, held to the program.
-//! - `documents`: what they promise, held to the code; their links and commands.
-//! - `faults`: real Redis servers that are killed, emptied, paused, filled and demoted.
-//! - `files`: what browsers load, and of which build.
-//! - `fuzz`: every parser of what strangers send, given whatever there is.
-//! - `follow`: who follows what, wherever that is kept.
-//! - `home`: what is live now; players.
-//! - `html`: pages, held to the HTML standard by its checker.
-//! - `nodes`: several programs of ours, of which one is killed.
-//! - `openapi`: the description of the calls, held to the code.
-//! - `pages`: what the server renders.
-//! - `raw`: requests as bytes.
-//! - `settings`: those that are wrong, and the program's word on them.
-//! - `scale`: what many viewers, channels and streams cost.
-//! - `requests`: their names, and the log.
-//! - `stream`: the event stream over HTTP.
-//! - `trust`: whose ids are seen where, and who may remove whom.
-//! - `hardening`: input that no client of ours sends, each with the reason for it.
-//! - `widget`: the element for other sites.
-//! - `support`: what the others start and speak with.
+//! Integration tests, compiled as one binary so that it is linked once.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+// The JSON API over HTTP: names, fields, statuses and headers.
 mod api;
+// Imports between modules, and the places of feature gates.
 mod architecture;
+// The badge as an image and as JSON.
 mod badge;
+// Cache headers, compression and conditional requests of pages.
 mod caching;
+// Operation behind a real Caddy with `docs/deploy/Caddyfile`.
 mod caddy;
+// Redis Cluster: spread of channels, failover and moving slots.
 mod cluster;
+// The contract of all stores, run on every store.
 mod contract;
+// Typical bugs of viewer counters.
 mod counting_regressions;
+// `.env.example` and `docs/deploy` match the program.
 mod deploy;
+// Documents match the code; their links and commands work.
 mod documents;
+// Faults of real Redis servers: killed, emptied, paused, out of memory, demoted.
 mod faults;
+// Static files: builds, cache headers and range requests.
 mod files;
+// Following a channel, with every store of followers.
 mod follow;
+// Property tests of all parsers of untrusted input.
 mod fuzz;
+// Invalid input: each case gets its error and changes no count.
 mod hardening;
+// Lists of live channels, and the player.
 mod home;
+// All pages are valid HTML by the checker of the HTML standard.
 mod html;
+// HTTP connections: limits, timeouts and shutdown.
 mod http_connections;
+// Secrecy of viewer and session ids: nobody can end the session of another viewer.
 mod id_secrecy;
+// Limits per address and per node.
 mod limits;
+// Several nodes over one Redis: killed and cut-off nodes, and nodes of two versions.
 mod multi_node;
+// Operation behind a real nginx with `docs/deploy/nginx.conf`.
 mod nginx;
+// Health endpoints, metrics and logs.
 mod observability;
+// The OpenAPI document matches the code.
 mod openapi;
+// Cross-origin requests and frame policies.
 mod origins;
+// Rendered pages.
 mod pages;
+// Malformed HTTP requests, as raw bytes.
 mod raw;
+// Connections to Redis: TLS, users, unix sockets, databases and errors.
 mod redis_connections;
+// Request ids and the request log.
 mod request_log;
+// Costs of many viewers, channels and streams.
 mod scale;
+// Shared test vectors for rules that exist in Rust and in TypeScript.
 mod sequences;
+// Invalid settings and their error messages.
 mod settings;
+// The event stream over HTTP.
 mod stream;
+// Servers, clients and helpers for all tests.
 mod support;
+// TLS and the reload of certificates.
 mod tls;
+// Upstash: its protocol, errors and number of commands.
 mod upstash;
+// The element for other sites.
 mod widget;

@@ -1,4 +1,4 @@
-//! Several programs of ours over one Redis: what the end of one does to the others.
+//! Several nodes over one Redis: killed and cut-off nodes, and nodes with different key formats.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::support::{PATIENCE, Program, RedisServer, Sample, Sampler, TestApp, TestRunner, viewer};
 
-/// A node whose viewers are gone so many seconds after their last beat.
+/// Starts a node with a lease of `seconds`.
 async fn node(redis: &RedisServer, seconds: &str) -> Program {
     let settings = [
         ("REDIS_URL", &*redis.url()),
@@ -21,7 +21,7 @@ async fn node(redis: &RedisServer, seconds: &str) -> Program {
 }
 
 #[tokio::test]
-async fn the_viewers_of_a_node_that_was_killed_stay_as_long_as_they_beat_elsewhere() {
+async fn viewers_of_a_killed_node_stay_counted_by_heartbeats_to_another_node() {
     let redis = RedisServer::start().await;
     let (one, two) = (node(&redis, "10").await, node(&redis, "10").await);
     let viewers: Vec<_> = (0..10).map(|_| viewer()).collect();
@@ -36,51 +36,52 @@ async fn the_viewers_of_a_node_that_was_killed_stay_as_long_as_they_beat_elsewhe
         }
         sleep(Duration::from_millis(500)).await;
     }
-    let again = node(&redis, "10").await;
-    assert_eq!(again.count("ana").await, 10, "starting clears nothing, and adopts nothing");
+    let restarted = node(&redis, "10").await;
+    assert_eq!(restarted.count("ana").await, 10, "the start of a node does not change the count");
     for viewer in &viewers {
-        again.heartbeat("ana", *viewer).await;
+        restarted.heartbeat("ana", *viewer).await;
     }
     let samples = sampler.samples();
     assert!(samples.iter().all(|sample| sample.count == Some(10) && !sample.stale), "{samples:?}");
 }
 
 #[tokio::test]
-async fn the_viewers_of_a_node_that_was_killed_are_gone_when_their_leases_end() {
+async fn viewers_of_a_killed_node_expire_with_their_leases() {
     let redis = RedisServer::start().await;
     let (one, two) = (node(&redis, "2").await, node(&redis, "2").await);
     join_all((0..10).map(|_| one.join("ana", viewer()))).await;
     let sampler = Sampler::on(&two, "sse/ana").await;
     one.kill();
     sampler.until_fresh("ana", 0).await;
-    let _starting_brings_nobody_back = node(&redis, "2").await;
+    let _restarted = node(&redis, "2").await;
     sleep(Duration::from_millis(500)).await;
     assert_eq!(two.count("ana").await, 0);
 }
 
-/// The store remembers the leave of a session that it does not know for ten seconds. The node that was told of the leave
-/// remembers it for longer, and repeats it when the other node writes the join.
+/// The store remembers the leave of an unknown session for ten seconds. The node that received the leave remembers it
+/// for longer, and repeats it when the other node writes the join.
 #[tokio::test]
-async fn a_node_that_was_cut_off_brings_nobody_back_who_has_left_elsewhere() {
+async fn a_cut_off_node_does_not_bring_back_sessions_that_left_elsewhere() {
     let redis = RedisServer::start().await;
-    let way = TestRunner::to(&redis);
-    let (cut_off, other) = (TestApp::by_way_of(way.clone(), &[]).await, TestApp::on(&redis).await);
+    let runner = TestRunner::to(&redis);
+    let (cut_off, other) =
+        (TestApp::with_runner(runner.clone(), &[]).await, TestApp::with_redis(&redis).await);
     let (stays, leaves) = (viewer(), viewer());
     cut_off.join("ana", stays).await;
     let samplers = [Sampler::on(&cut_off, "sse/ana").await, Sampler::on(&other, "sse/ana").await];
     for sampler in &samplers {
         sampler.until_fresh("ana", 1).await;
     }
-    way.set_cut(true);
+    runner.set_cut(true);
     cut_off.join("ana", leaves).await;
-    // Far enough apart for clocks that are compared over a network.
+    // Longer than the error of the estimated clock skew.
     sleep(Duration::from_millis(200)).await;
     other.leave("ana", leaves).await;
     sleep(Duration::from_secs(11)).await;
     cut_off.heartbeat("ana", stays).await;
-    way.set_cut(false);
+    runner.set_cut(false);
     samplers[0].until_fresh("ana", 1).await;
-    // By now the join has been written, and the leave repeated.
+    // Afterwards, the join has been written and the leave has been repeated.
     sleep(Duration::from_secs(3)).await;
     for sampler in &samplers {
         let samples = sampler.samples();
@@ -90,9 +91,9 @@ async fn a_node_that_was_cut_off_brings_nobody_back_who_has_left_elsewhere() {
     }
 }
 
-/// Upgrading one node after the other, and going back.
+/// A rolling upgrade and a rollback.
 #[tokio::test]
-async fn nodes_of_two_formats_show_no_wrong_number_side_by_side() {
+async fn nodes_with_different_key_formats_show_no_wrong_count() {
     const FLAGS: [&str; 4] =
         ["--heartbeat-interval=1000", "--timeout=10", "--hidden-timeout=10", "--cleanup-interval=1"];
     let redis = RedisServer::start().await;
@@ -100,41 +101,41 @@ async fn nodes_of_two_formats_show_no_wrong_number_side_by_side() {
     let beat = async |app: &TestApp, viewers: &[Uuid]| {
         join_all(viewers.iter().map(|viewer| app.heartbeat("ana", *viewer))).await;
     };
-    // A fresh number counts everyone, whichever node says it.
-    let assert_right = |sampler: &Sampler, least: u64| {
+    // A count that is not stale includes all viewers, on every node.
+    let assert_correct = |sampler: &Sampler, least: u64| {
         let samples = sampler.samples();
         let is_wrong = |sample: &&Sample| !sample.stale && sample.count.is_none_or(|count| count < least);
         assert_eq!(samples.iter().find(is_wrong), None, "{samples:?}");
     };
 
-    let present = TestApp::by_way_of(TestRunner::to(&redis), &FLAGS).await;
+    let present = TestApp::with_runner(TestRunner::to(&redis), &FLAGS).await;
     beat(&present, &viewers[..3]).await;
     let on_present = Sampler::on(&present, "sse/ana").await;
     on_present.until_fresh("ana", 3).await;
-    let later = TestApp::by_way_of(TestRunner::of_a_later_version(&redis), &FLAGS).await;
+    let later = TestApp::with_runner(TestRunner::with_later_format(&redis), &FLAGS).await;
     let on_later = Sampler::on(&later, "sse/ana").await;
     for _ in 0..8 {
         beat(&present, &viewers[..3]).await;
         beat(&later, &viewers[3..]).await;
         sleep(Duration::from_millis(500)).await;
     }
-    assert_right(&on_present, 3);
-    assert_right(&on_later, 5);
+    assert_correct(&on_present, 3);
+    assert_correct(&on_later, 5);
 
-    // The old node goes, and its viewers beat at the new one.
+    // The old node stops, and its viewers send their heartbeats to the new one.
     present.stop().await;
-    let whole = async {
+    let complete = async {
         while later.get("/api/viewer/count/ana").await.json::<Value>().await.unwrap()["stale"] != false {
             beat(&later, &viewers).await;
             sleep(Duration::from_millis(200)).await;
         }
     };
-    timeout(PATIENCE, whole).await.expect("the new node knows all");
+    timeout(PATIENCE, complete).await.expect("the new node counts all viewers");
     on_later.until_fresh("ana", 5).await;
-    assert_right(&on_later, 5);
+    assert_correct(&on_later, 5);
 
-    // And back.
-    let present = TestApp::by_way_of(TestRunner::to(&redis), &FLAGS).await;
+    // The rollback.
+    let present = TestApp::with_runner(TestRunner::to(&redis), &FLAGS).await;
     let on_present = Sampler::on(&present, "sse/ana").await;
     // For longer than a lease: what the old node has accepted and can't write is missing in the store by then.
     for _ in 0..25 {
@@ -144,13 +145,13 @@ async fn nodes_of_two_formats_show_no_wrong_number_side_by_side() {
     }
     assert_right(&on_later, 5);
     later.stop().await;
-    let whole = async {
+    let complete = async {
         while present.get("/api/viewer/count/ana").await.json::<Value>().await.unwrap()["stale"] != false {
             beat(&present, &viewers).await;
             sleep(Duration::from_millis(200)).await;
         }
     };
-    timeout(PATIENCE, whole).await.expect("the old node knows all again");
+    timeout(PATIENCE, complete).await.expect("the old node counts all viewers again");
     on_present.until_fresh("ana", 5).await;
-    assert_right(&on_present, 5);
+    assert_correct(&on_present, 5);
 }

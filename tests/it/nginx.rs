@@ -1,4 +1,4 @@
-//! Behind a real nginx: one that nobody has configured, and the configuration in `docs/deploy/nginx.conf`.
+//! Operation behind a real nginx: with default settings, and with the configuration in `docs/deploy/nginx.conf`.
 
 use std::{
     fs,
@@ -15,18 +15,18 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::support::{PATIENCE, RedisServer, TestApp, builder, free_port, reads, viewer};
+use crate::support::{PATIENCE, RedisServer, TestApp, builder, free_port, read_until, viewer};
 
 const SHIPPED: &str = include_str!("../../docs/deploy/nginx.conf");
 
-/// An nginx of the test. It ends when it is dropped.
+/// A running nginx. Dropping it ends the process.
 struct Nginx {
     process: Child,
     folder: TempDir,
 }
 
 impl Nginx {
-    /// Runs nginx with what is to stand in its `http` block, once it listens on `port`.
+    /// Starts nginx with the given content of its `http` block, and waits until it listens on `port`.
     async fn start(http: &str, port: u16, folder: TempDir) -> Self {
         let path = folder.path().display();
         let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -42,7 +42,7 @@ impl Nginx {
             .arg(folder.path())
             .stderr(Stdio::null())
             .spawn()
-            .expect("nginx is installed: `make test` sees to it");
+            .expect("nginx is installed (by `make test`)");
         let nginx = Self { process, folder };
         let up = async {
             while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
@@ -57,9 +57,9 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // Its workers end with the master when it is asked to; not when it is killed.
-        let asked = Command::new("kill").arg(self.process.id().to_string()).status();
-        assert!(asked.is_ok());
+        // SIGTERM also ends the workers; SIGKILL would not.
+        let sent = Command::new("kill").arg(self.process.id().to_string()).status();
+        assert!(sent.is_ok());
         let _status = self.process.wait();
     }
 }
@@ -69,10 +69,10 @@ fn address(app: &TestApp) -> &str {
 }
 
 #[tokio::test]
-async fn an_nginx_that_nobody_configured_delays_nothing_and_cuts_nothing() {
+async fn streams_work_through_nginx_with_default_settings() {
     let app = TestApp::start().await;
     let port = free_port();
-    // Less than nginx's own minute, so that the test need not wait for it; more than the silence between ticks.
+    // Shorter than the default of one minute, to keep the test short, but longer than the interval of ticks.
     let http = format!(
         "proxy_read_timeout 30s; server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass {}; }} }}",
         app.base
@@ -86,17 +86,17 @@ async fn an_nginx_that_nobody_configured_delays_nothing_and_cuts_nothing() {
         let began = Instant::now();
         front.join("ana", viewer()).await;
         stream.until(number).await;
-        // Buffered, it would come with the end of the stream, or never.
+        // A buffered event would arrive at the end of the stream or never.
         assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     }
-    assert_eq!(quiet.next().await.expect("no cut").event, "tick");
+    assert_eq!(quiet.next().await.expect("an open stream").event, "tick");
     sleep(Duration::from_secs(8)).await;
     front.join("quiet", viewer()).await;
     quiet.until(1).await;
 }
 
 #[tokio::test]
-async fn the_nginx_that_we_recommend_carries_beats_and_streams_past_the_end_of_a_node() {
+async fn beats_and_streams_continue_through_nginx_when_a_node_stops() {
     let redis = RedisServer::start().await;
     let flags = ["--redis-url", &redis.url(), "--trusted-proxies=127.0.0.1"];
     let [one, two] = [TestApp::with(&flags).await, TestApp::with(&flags).await];
@@ -128,10 +128,10 @@ async fn the_nginx_that_we_recommend_carries_beats_and_streams_past_the_end_of_a
     assert_eq!(ping.status(), StatusCode::NO_CONTENT);
     assert_eq!(client.get(format!("{base}/metrics")).send().await.unwrap().status(), StatusCode::NOT_FOUND);
     let page = client.get(format!("{base}/ana")).send().await.unwrap().text().await.unwrap();
-    // By the name that the client asked for; nginx leaves out the port.
-    assert!(page.contains("content=\"https://localhost/ana\""), "it knows its address: {page}");
+    // The URL has the requested host name; nginx omits the port.
+    assert!(page.contains("content=\"https://localhost/ana\""), "the page contains its public URL: {page}");
 
-    // HTTP/2 carries many streams and the beats beside them on one connection.
+    // HTTP/2 multiplexes all streams and beats on one connection.
     let open =
         async |channel: &str| client.get(format!("{base}/api/viewer/sse/{channel}")).send().await.unwrap();
     let mut streams: Vec<_> = Vec::new();
@@ -147,13 +147,13 @@ async fn the_nginx_that_we_recommend_carries_beats_and_streams_past_the_end_of_a
     };
     let viewers: Vec<_> = (0..20).map(|_| viewer()).collect();
     join_all(viewers.iter().map(|id| beat(*id))).await;
-    reads(&mut streams[0], "\"count\":20").await;
+    read_until(&mut streams[0], "\"count\":20").await;
     assert_eq!(one.streams.open() + two.streams.open(), 5);
 
     one.stop().await;
-    // Beats go on, by the other node, without an error; and so do streams that are opened again.
+    // The other node accepts beats and reopened streams without an error.
     for _ in 0..3 {
         join_all(viewers.iter().map(|id| beat(*id))).await;
     }
-    reads(&mut open("c0").await, "\"count\":20").await;
+    read_until(&mut open("c0").await, "\"count\":20").await;
 }

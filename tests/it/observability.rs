@@ -1,4 +1,4 @@
-//! What those who run it see: readiness, metrics, and that a fault stays where it is.
+//! Readiness, metrics and isolation of panics.
 
 use std::time::Duration;
 
@@ -19,16 +19,16 @@ async fn metrics(app: &TestApp) -> String {
     app.get("/metrics").await.text().await.unwrap()
 }
 
-/// The value of a metric; 0 if it is not told.
+/// The value of a metric; 0 if it is not exported.
 fn value(metrics: &str, name: &str) -> f64 {
     let line = metrics.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
     line.map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
 }
 
 #[tokio::test]
-async fn readiness_says_what_is_wrong_and_liveness_does_not_care() {
+async fn readiness_reports_an_outage_of_the_store_and_liveness_does_not() {
     let mut redis = RedisServer::start().await;
-    let app = TestApp::on(&redis).await;
+    let app = TestApp::with_redis(&redis).await;
     assert_eq!(readiness(&app).await.0, StatusCode::OK);
     redis.kill();
     let degraded = async {
@@ -53,7 +53,7 @@ async fn readiness_says_what_is_wrong_and_liveness_does_not_care() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_to_end_says_so_and_serves_on_until_balancers_have_noticed() {
+async fn during_the_shutdown_delay_the_server_is_not_ready_but_serves() {
     let mut server = Program::start(&[("SHUTDOWN_DELAY", "3000")]).await;
     assert_eq!(readiness(&server).await.0, StatusCode::OK);
     server.signal("TERM");
@@ -62,14 +62,14 @@ async fn a_server_that_is_to_end_says_so_and_serves_on_until_balancers_have_noti
             sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(PATIENCE, ending).await.expect("it is not ready any more");
+    timeout(PATIENCE, ending).await.expect("the server is not ready");
     assert_eq!(readiness(&server).await.1["status"], "ending");
     server.join("ana", viewer()).await;
-    assert!(server.ended().await.success());
+    assert!(server.wait_for_exit().await.success());
 }
 
 #[tokio::test]
-async fn what_happens_is_counted() {
+async fn events_are_counted_in_metrics() {
     let app = TestApp::with(&["--limit-streams=1"]).await;
     let id = viewer();
     app.join("ana", id).await;
@@ -99,30 +99,30 @@ async fn what_happens_is_counted() {
 }
 
 #[tokio::test]
-async fn faults_of_the_store_and_what_is_written_again_are_counted() {
+async fn store_errors_and_restored_sessions_are_counted() {
     let redis = RedisServer::start().await;
-    let app = TestApp::on(&redis).await;
+    let app = TestApp::with_redis(&redis).await;
     for _ in 0..5 {
         app.join("ana", viewer()).await;
     }
     redis.command::<()>("FLUSHALL");
     let restored = async {
-        // It is noticed by who asks.
+        // A reading notices the loss.
         app.get("/api/viewer/count/ana").await;
         while value(&metrics(&app).await, "aforo_restored_total") < 5.0 {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(PATIENCE, restored).await.expect("it is written again");
+    timeout(PATIENCE, restored).await.expect("the sessions are restored");
     drop(redis);
     app.join("ana", viewer()).await;
     assert!(value(&metrics(&app).await, "aforo_store_errors_total") > 0.0);
 }
 
 #[tokio::test]
-async fn a_store_that_refuses_writes_is_degraded_though_it_can_be_read() {
+async fn a_store_that_refuses_writes_makes_the_node_degraded() {
     let redis = RedisServer::start().await;
-    let app = TestApp::on(&redis).await;
+    let app = TestApp::with_redis(&redis).await;
     app.join("ana", viewer()).await;
     redis.command::<()>("CONFIG SET maxmemory 1");
     assert_eq!(app.join("ana", viewer()).await["stale"], true);
@@ -137,9 +137,9 @@ async fn a_store_that_refuses_writes_is_degraded_though_it_can_be_read() {
 }
 
 #[tokio::test]
-async fn an_outage_shows_in_metrics_although_nobody_watches() {
+async fn an_outage_is_visible_in_metrics_without_any_stream() {
     let mut redis = RedisServer::start().await;
-    let app = TestApp::on(&redis).await;
+    let app = TestApp::with_redis(&redis).await;
     assert_eq!(value(&metrics(&app).await, "aforo_store_up"), 1.0);
     redis.kill();
     let away = async {
@@ -147,14 +147,14 @@ async fn an_outage_shows_in_metrics_although_nobody_watches() {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(PATIENCE, away).await.expect("the outage shows");
+    timeout(PATIENCE, away).await.expect("the outage is visible");
     assert!(value(&metrics(&app).await, "aforo_store_errors_total") > 0.0);
 }
 
 #[tokio::test]
-async fn a_call_that_failed_is_an_error_and_not_a_fast_call() {
+async fn failed_calls_are_counted_as_errors_and_not_in_the_durations() {
     let store = FailingStore::new();
-    let app = TestApp::over(store.clone()).await;
+    let app = TestApp::with_store(store.clone()).await;
     app.join("ana", viewer()).await;
     let before = metrics(&app).await;
     store.set_broken(true);
@@ -167,9 +167,10 @@ async fn a_call_that_failed_is_an_error_and_not_a_fast_call() {
     assert!(grown("aforo_store_errors_total") >= 10.0);
 }
 
-/// A rate needs a first value: a counter that appears with its first increase hides that increase from an alert.
+/// Prometheus computes a rate from two samples, so an alert would miss the first increase of a counter that did not
+/// exist before.
 #[tokio::test]
-async fn counters_are_told_from_the_start() {
+async fn counters_are_exported_from_the_start() {
     let text = metrics(&TestApp::start().await).await;
     for name in limits::NAMES {
         let line = format!("aforo_limit_rejections_total{{limit=\"{name}\"}} 0");
@@ -199,9 +200,9 @@ async fn the_number_of_series_does_not_grow_with_channels_or_paths() {
 }
 
 #[tokio::test]
-async fn a_panic_is_a_500_of_that_request_alone() {
+async fn a_panic_is_a_500_of_only_that_request() {
     let store = FailingStore::new();
-    let app = TestApp::over(store.clone()).await;
+    let app = TestApp::with_store(store.clone()).await;
     app.join("ana", viewer()).await;
     store.set_panicking(true);
     let response = app.get("/api/viewer/count/ana").await;
@@ -215,9 +216,9 @@ async fn a_panic_is_a_500_of_that_request_alone() {
 }
 
 #[tokio::test]
-async fn the_reader_of_streams_outlives_a_panic() {
+async fn the_reader_is_restarted_after_a_panic() {
     let store = FailingStore::new();
-    let app = TestApp::over(store.clone()).await;
+    let app = TestApp::with_store(store.clone()).await;
     app.join("ana", viewer()).await;
     let mut stream = app.sse("sse/ana").await;
     stream.until(1).await;
@@ -227,7 +228,7 @@ async fn the_reader_of_streams_outlives_a_panic() {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(PATIENCE, restarted).await.expect("it is started anew");
+    timeout(PATIENCE, restarted).await.expect("the reader is restarted");
     store.set_panicking(false);
     app.join("ana", viewer()).await;
     stream.until(2).await;

@@ -1,4 +1,4 @@
-//! The description of the calls in `/api/openapi.json`, held to the routes, to the codes and to real answers.
+//! The OpenAPI document matches the routes, the error codes and real responses.
 
 use std::{
     collections::BTreeSet,
@@ -15,14 +15,14 @@ use crate::support::{FailingStore, TestApp, viewer};
 
 const DOCUMENT: &str = include_str!("../../src/server/http/openapi.json");
 
-/// Addresses outside `/api/` that are described as well.
+/// Documented paths outside `/api/`.
 const OTHERS: [&str; 4] = ["/badge/{file}", "/healthz", "/readyz", "/metrics"];
 
 fn document() -> Value {
     serde_json::from_str(DOCUMENT).unwrap()
 }
 
-/// What a `$ref` leads to, or the value itself.
+/// Resolves a `$ref`, or returns the value itself.
 fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     match value["$ref"].as_str() {
         Some(reference) => document.pointer(reference.strip_prefix('#').unwrap()).expect(reference),
@@ -30,9 +30,8 @@ fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     }
 }
 
-/// Whatever a schema of the document says against a value. A field that it does not name is a fault here, although
-/// callers ignore such fields.
-fn faults(document: &Value, schema: &Value, value: &Value) -> Vec<String> {
+/// Validates a value with a schema of the document. Unknown fields are errors here, although clients ignore them.
+fn validate(document: &Value, schema: &Value, value: &Value) -> Vec<String> {
     fn close(schema: &mut Value) {
         match schema {
             Value::Object(fields) => {
@@ -51,13 +50,13 @@ fn faults(document: &Value, schema: &Value, value: &Value) -> Vec<String> {
     validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect()
 }
 
-/// The answer has to be one that the document foresees for this call; its body.
-async fn described(method: &Method, template: &str, answer: Response) -> Value {
+/// Asserts that a response matches the document. Returns its body.
+async fn check(method: &Method, template: &str, answer: Response) -> Value {
     let document = document();
     let what = format!("{method} {template} -> {}", answer.status());
     let call = &document["paths"][template][method.as_str().to_ascii_lowercase()];
     let response = resolve(&document, &call["responses"][answer.status().as_str()]);
-    assert!(response.is_object(), "{what} is not described");
+    assert!(response.is_object(), "{what} is not documented");
     for header in response["headers"].as_object().unwrap_or(&Map::new()).keys() {
         assert!(answer.headers().contains_key(header), "{what} has no {header}");
     }
@@ -68,15 +67,15 @@ async fn described(method: &Method, template: &str, answer: Response) -> Value {
     let content_type = answer.headers()["content-type"].to_str().unwrap().to_owned();
     let essence = content_type.split(';').next().unwrap();
     let content = &response["content"][essence];
-    assert!(content.is_object(), "{what}: {essence} is not described");
+    assert!(content.is_object(), "{what}: {essence} is not documented");
     let body = answer.text().await.unwrap();
     let body = if essence.ends_with("json") { serde_json::from_str(&body).unwrap() } else { json!(body) };
-    let faults = faults(&document, &content["schema"], &body);
-    assert!(faults.is_empty(), "{what}: {faults:?} in {body}");
+    let errors = validate(&document, &content["schema"], &body);
+    assert!(errors.is_empty(), "{what}: {errors:?} in {body}");
     body
 }
 
-/// The addresses that the sources name as routes, from the router's own calls and from the server functions.
+/// The paths of all routes in the source code, from calls of the router and from server functions.
 fn routes() -> BTreeSet<String> {
     fn files(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -101,7 +100,7 @@ fn routes() -> BTreeSet<String> {
             let argument = |name: &str| quoted(arguments.split_once(name)?.1);
             Some(format!("{}/{}", argument("prefix =")?, argument("endpoint =")?))
         });
-        // A route that pages name too is a constant, whose name ends so.
+        // Routes that pages use too are constants whose names end with `_PATH`.
         let constants = text.split("_PATH: &str =").skip(1).filter_map(quoted);
         routes.extend(literals.chain(functions).chain(constants));
     }
@@ -109,32 +108,32 @@ fn routes() -> BTreeSet<String> {
 }
 
 #[test]
-fn every_route_is_described_and_nothing_else_is() {
-    let is_described = |route: &String| route.starts_with("/api/") || OTHERS.contains(&route.as_str());
-    let routes: BTreeSet<_> = routes().into_iter().filter(is_described).collect();
+fn exactly_the_existing_routes_are_documented() {
+    let is_documented = |route: &String| route.starts_with("/api/") || OTHERS.contains(&route.as_str());
+    let routes: BTreeSet<_> = routes().into_iter().filter(is_documented).collect();
     for known in
         [viewers::Join::PATH, viewers::Count::PATH, follows::FOLLOW_PATH, "/api/viewer/live", "/healthz"]
     {
         assert!(routes.contains(known), "the search finds {known}");
     }
-    let described: BTreeSet<_> = document()["paths"].as_object().unwrap().keys().cloned().collect();
-    assert_eq!(routes, described);
+    let documented: BTreeSet<_> = document()["paths"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(routes, documented);
 }
 
 #[test]
-fn every_code_is_described_and_nothing_else_is() {
+fn exactly_the_existing_error_codes_are_documented() {
     let codes = Code::ALL.map(|code| serde_json::to_value(code).unwrap());
     assert_eq!(document()["components"]["schemas"]["Code"]["enum"], json!(codes));
 }
 
 #[test]
-fn it_is_of_this_version() {
+fn the_document_has_the_version_of_the_crate() {
     assert_eq!(document()["info"]["version"], env!("CARGO_PKG_VERSION"));
 }
 
 #[test]
-fn the_examples_are_what_the_schemas_say() {
-    /// Every object that has a schema and examples of it.
+fn the_examples_match_the_schemas() {
+    /// Collects all examples with their schemas.
     fn examples<'a>(value: &'a Value, found: &mut Vec<(&'a Value, &'a Value)>) {
         if let Value::Object(fields) = value {
             if let Some(schema) = fields.get("schema") {
@@ -151,8 +150,8 @@ fn the_examples_are_what_the_schemas_say() {
     assert!(found.len() > 20, "{} examples", found.len());
     let mut codes = BTreeSet::new();
     for (schema, example) in found {
-        let faults = faults(&document, schema, example);
-        assert!(faults.is_empty(), "{faults:?} in {example}");
+        let errors = validate(&document, schema, example);
+        assert!(errors.is_empty(), "{errors:?} in {example}");
         if let Some(code) = example["code"].as_str() {
             let problem = Problem::new(serde_json::from_value(example["code"].clone()).unwrap());
             let problem = serde_json::to_value(problem).unwrap();
@@ -164,39 +163,39 @@ fn the_examples_are_what_the_schemas_say() {
 }
 
 #[test]
-fn a_wrong_value_would_be_found() {
+fn the_validation_finds_invalid_values() {
     let document = document();
     let schema = json!({"$ref": "#/components/schemas/CountUpdate"});
     let right = json!({"channelId": "ana", "count": 5, "stale": false, "asOf": 1});
-    assert_eq!(faults(&document, &schema, &right), Vec::<String>::new());
+    assert_eq!(validate(&document, &schema, &right), Vec::<String>::new());
     for (field, value) in
         [("count", json!("5")), ("count", json!(-1)), ("channelId", json!("a b")), ("more", json!(1))]
     {
         let mut wrong = right.clone();
         wrong[field] = value;
-        assert!(!faults(&document, &schema, &wrong).is_empty(), "{wrong}");
+        assert!(!validate(&document, &schema, &wrong).is_empty(), "{wrong}");
     }
     let problem = json!({"type": "about:blank", "title": "", "status": 400, "code": "invented"});
-    assert!(!faults(&document, &json!({"$ref": "#/components/schemas/Problem"}), &problem).is_empty());
+    assert!(!validate(&document, &json!({"$ref": "#/components/schemas/Problem"}), &problem).is_empty());
     let joined = json!({"viewerId": "me", "sessionId": viewer(), "count": 1, "stale": false, "heartbeatIntervalMs": 1});
-    assert!(!faults(&document, &json!({"$ref": "#/components/schemas/Joined"}), &joined).is_empty());
+    assert!(!validate(&document, &json!({"$ref": "#/components/schemas/Joined"}), &joined).is_empty());
 }
 
 #[tokio::test]
-async fn it_is_served_to_every_site_and_may_be_kept() {
+async fn the_document_is_public_and_cacheable() {
     let app = TestApp::start().await;
     let answer = app.get("/api/openapi.json").await;
     assert_eq!(answer.headers()["access-control-allow-origin"], "*");
     assert_eq!(answer.headers()["cache-control"], "public, max-age=3600");
-    assert_eq!(described(&Method::GET, "/api/openapi.json", answer).await, document());
+    assert_eq!(check(&Method::GET, "/api/openapi.json", answer).await, document());
 }
 
-/// The calls that count, with bodies that are right, wrong and too much.
+/// Calls all POST endpoints with valid, invalid and too large bodies.
 async fn posts(app: &TestApp) {
     let one = viewer();
-    let who = json!({"channelId": "ana", "viewerId": one});
+    let session = json!({"channelId": "ana", "viewerId": one});
     let bodies = [
-        who.to_string(),
+        session.to_string(),
         json!({"channelId": "ana", "viewerId": one, "sessionId": viewer(), "hidden": true}).to_string(),
         json!({"channelId": "a b", "viewerId": one}).to_string(),
         json!({"channelId": "ana", "viewerId": "me"}).to_string(),
@@ -207,28 +206,28 @@ async fn posts(app: &TestApp) {
         let post = || app.client.post(format!("{}{path}", app.base));
         for body in &bodies {
             let answer = post().header("content-type", "application/json").body(body.clone()).send();
-            described(&Method::POST, path, answer.await.unwrap()).await;
+            check(&Method::POST, path, answer.await.unwrap()).await;
         }
-        let foreign = post().header("origin", "https://evil.example").json(&who).send().await.unwrap();
+        let foreign = post().header("origin", "https://evil.example").json(&session).send().await.unwrap();
         assert_eq!(foreign.status(), StatusCode::FORBIDDEN);
-        described(&Method::POST, path, foreign).await;
+        check(&Method::POST, path, foreign).await;
         let other_type = post().header("content-type", "text/html").send().await.unwrap();
         assert_eq!(other_type.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
-        described(&Method::POST, path, other_type).await;
+        check(&Method::POST, path, other_type).await;
         let other_method = app.get(path).await;
         assert_eq!(other_method.status(), StatusCode::METHOD_NOT_ALLOWED);
-        described(&Method::POST, path, other_method).await;
+        check(&Method::POST, path, other_method).await;
     }
     let counts = "/api/viewer/counts";
     for body in [json!({"channels": ["ana", "bob"]}), json!({}), json!({"channels": ["a b"]})] {
-        described(&Method::POST, counts, app.post(counts, &body).await).await;
+        check(&Method::POST, counts, app.post(counts, &body).await).await;
     }
     let new = app.post(viewers::Join::PATH, &json!({"channelId": "bob"})).await;
-    let new = described(&Method::POST, viewers::Join::PATH, new).await;
+    let new = check(&Method::POST, viewers::Join::PATH, new).await;
     assert_eq!(new["count"], 1);
 }
 
-/// The reads. Each address with what it is described as.
+/// The GET requests: each path with its template in the document.
 const READS: [(&str, &str); 21] = [
     ("/api/viewer/count/ana", "/api/viewer/count/{channelId}"),
     ("/api/viewer/count/nobody", "/api/viewer/count/{channelId}"),
@@ -254,45 +253,45 @@ const READS: [(&str, &str); 21] = [
 ];
 
 #[tokio::test]
-async fn real_answers_are_what_is_described() {
+async fn real_responses_match_the_document() {
     let app = TestApp::start().await;
     posts(&app).await;
     for (path, template) in READS {
-        described(&Method::GET, template, app.get(path).await).await;
+        check(&Method::GET, template, app.get(path).await).await;
         let other_method = app.client.delete(format!("{}{path}", app.base)).send().await.unwrap();
         assert_eq!(other_method.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
-        described(&Method::GET, template, other_method).await;
+        check(&Method::GET, template, other_method).await;
     }
 }
 
 #[tokio::test]
-async fn streams_are_what_is_described() {
+async fn streams_match_the_document() {
     let app = TestApp::with(&["--limit-streams-per-address=2", "--limit-streams=3"]).await;
     let document = document();
     let mut open = Vec::new();
     for path in ["sse/ana", "sse?channels=ana,bob"] {
         let mut stream = app.sse(path).await;
         let data = stream.data().await;
-        let faults = faults(&document, &json!({"$ref": "#/components/schemas/CountUpdate"}), &data);
-        assert!(faults.is_empty(), "{faults:?} in {data}");
+        let errors = validate(&document, &json!({"$ref": "#/components/schemas/CountUpdate"}), &data);
+        assert!(errors.is_empty(), "{errors:?} in {data}");
         open.push(stream);
     }
     let (one, many) = ("/api/viewer/sse/{channelId}", "/api/viewer/sse");
     let full = app.get("/api/viewer/sse/ana").await;
     assert_eq!(full.status(), StatusCode::TOO_MANY_REQUESTS);
-    described(&Method::GET, one, full).await;
-    described(&Method::GET, many, app.get("/api/viewer/sse").await).await;
-    described(&Method::GET, one, app.get("/api/viewer/sse/a%20b").await).await;
+    check(&Method::GET, one, full).await;
+    check(&Method::GET, many, app.get("/api/viewer/sse").await).await;
+    check(&Method::GET, one, app.get("/api/viewer/sse/a%20b").await).await;
 
     let app = TestApp::with(&["--limit-streams=1"]).await;
     let _open = app.sse("sse/ana").await;
     let full = app.get("/api/viewer/sse?channels=ana").await;
     assert_eq!(full.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(described(&Method::GET, many, full).await["code"], "overloaded");
+    assert_eq!(check(&Method::GET, many, full).await["code"], "overloaded");
 }
 
 #[tokio::test]
-async fn refusals_and_faults_are_what_is_described() {
+async fn refusals_and_server_errors_match_the_document() {
     let app = TestApp::with(&["--limit-joins-burst=1", "--limit-joins-per-second=1"]).await;
     let mut refused = None;
     for _ in 0..100 {
@@ -302,19 +301,19 @@ async fn refusals_and_faults_are_what_is_described() {
             break;
         }
     }
-    described(&Method::POST, viewers::Join::PATH, refused.expect("a limit")).await;
+    check(&Method::POST, viewers::Join::PATH, refused.expect("a limit")).await;
 
     let store = FailingStore::new();
-    let app = TestApp::over(store.clone()).await;
+    let app = TestApp::with_store(store.clone()).await;
     store.set_broken(true);
     for (path, template) in READS {
-        described(&Method::GET, template, app.get(path).await).await;
+        check(&Method::GET, template, app.get(path).await).await;
     }
     let answer = app.post(viewers::Join::PATH, &json!({"channelId": "ana"})).await;
-    described(&Method::POST, viewers::Join::PATH, answer).await;
+    check(&Method::POST, viewers::Join::PATH, answer).await;
     store.set_broken(false);
     store.set_panicking(true);
     let answer = app.get("/api/viewer/count/ana").await;
     assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    described(&Method::GET, "/api/viewer/count/{channelId}", answer).await;
+    check(&Method::GET, "/api/viewer/count/{channelId}", answer).await;
 }

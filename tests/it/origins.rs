@@ -1,4 +1,4 @@
-//! Which sites may count viewers, what pages may load, and who may frame them.
+//! Origins that may count viewers, and the content security policies of pages.
 
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -16,27 +16,27 @@ async fn join(app: &TestApp, headers: &[(&str, &str)]) -> Response {
 }
 
 #[tokio::test]
-async fn our_own_pages_programs_and_listed_sites_count_viewers() {
+async fn own_pages_programs_and_allowed_origins_may_count_viewers() {
     let flags = ["--allowed-origins=https://partner.example,null"];
     let app = TestApp::with(&flags).await;
-    let welcome: &[&[(&str, &str)]] = &[
+    let allowed: &[&[(&str, &str)]] = &[
         &[],
         &[HOST, ("Origin", "https://live.test")],
         &[HOST, ("Origin", "http://LIVE.test")],
         &[HOST, ("Origin", "https://partner.example"), ("Sec-Fetch-Site", "cross-site")],
         &[HOST, ("Origin", "null"), ("Sec-Fetch-Site", "cross-site")],
-        // A proxy has rewritten the host; the browser itself says that it is the same.
+        // A proxy has rewritten the host, but the browser says that the request is same-origin.
         &[("Host", "10.0.0.1:3000"), ("Origin", "https://live.test"), ("Sec-Fetch-Site", "same-origin")],
         &[HOST, ("Sec-Fetch-Site", "none")],
     ];
-    for headers in welcome {
+    for headers in allowed {
         assert_eq!(join(&app, headers).await.status(), StatusCode::OK, "{headers:?}");
     }
-    assert_eq!(app.count("ana").await, welcome.len() as u64);
+    assert_eq!(app.count("ana").await, allowed.len() as u64);
 }
 
 #[tokio::test]
-async fn other_sites_count_nobody_whatever_they_send() {
+async fn other_origins_are_rejected() {
     let app = TestApp::start().await;
     for headers in [
         &[HOST, ("Origin", "https://evil.example")][..],
@@ -51,7 +51,7 @@ async fn other_sites_count_nobody_whatever_they_send() {
         assert!(!refused.headers().contains_key("access-control-allow-origin"));
         assert_eq!(refused.json::<Value>().await.unwrap()["code"], "origin-not-allowed");
     }
-    // Bodies that need no preflight are no way around it.
+    // Bodies that need no CORS preflight are rejected too.
     for media_type in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"] {
         for call in ["join", "heartbeat", "leave"] {
             let url = format!("{}/api/viewer/{call}", app.base);
@@ -88,7 +88,7 @@ async fn scripts_of_every_site_may_read_counts() {
 }
 
 #[tokio::test]
-async fn scripts_of_listed_sites_may_ask_and_read_the_answer() {
+async fn allowed_origins_get_cors_headers() {
     let app = TestApp::with(&["--allowed-origins=https://partner.example"]).await;
     let preflight = async |origin: &str| {
         let url = format!("{}/api/viewer/join", app.base);
@@ -106,7 +106,7 @@ async fn scripts_of_listed_sites_may_ask_and_read_the_answer() {
 }
 
 #[tokio::test]
-async fn embeds_may_be_framed_and_nothing_else() {
+async fn only_embeds_may_be_framed() {
     let app = TestApp::with(&["--embed-frame-ancestors='self' https://partner.example"]).await;
     let header = async |path: &str, name: &str| {
         let response = app.get(path).await;
@@ -129,7 +129,7 @@ async fn embeds_may_be_framed_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn every_inline_script_has_the_nonce_of_its_own_answer() {
+async fn every_inline_script_has_the_nonce_of_its_response() {
     let app = TestApp::start().await;
     let mut nonces = Vec::new();
     for path in ["/", "/ana", "/embed/ana?counter=1", "/ana"] {
@@ -139,7 +139,7 @@ async fn every_inline_script_has_the_nonce_of_its_own_answer() {
         let html = response.text().await.unwrap();
         for script in html.split("<script").skip(1) {
             let tag = script.split('>').next().unwrap();
-            // A script of ours by its address is allowed by that.
+            // A script of this site by its path needs no nonce.
             assert!(
                 tag.contains(&format!("nonce=\"{nonce}\"")) || tag.contains(" src=\"/"),
                 "{path}: <script{tag}>"

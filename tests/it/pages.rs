@@ -1,4 +1,4 @@
-//! What the server renders, before any script runs.
+//! Pages as the server renders them, before any script runs.
 
 use reqwest::{StatusCode, header::ACCEPT_LANGUAGE};
 
@@ -10,7 +10,7 @@ async fn html(app: &TestApp, path: &str, language: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_count_is_in_the_html_with_its_label_in_the_visitors_language() {
+async fn the_html_contains_the_count_and_its_localized_label() {
     let app = TestApp::start().await;
     for (viewers, path, language, label) in [
         (1, "/ana", "es-AR", "1 espectador"),
@@ -32,19 +32,19 @@ async fn the_count_is_in_the_html_with_its_label_in_the_visitors_language() {
 }
 
 #[tokio::test]
-async fn a_viewers_page_never_reads_zero() {
-    // Who looks at it is watching, and will be counted as soon as the script runs.
+async fn a_channel_page_shows_at_least_one_viewer() {
+    // The visitor of the page is a viewer, and counts as soon as the script runs.
     let app = TestApp::start().await;
     for path in ["/ana", "/embed/ana?counter=1"] {
         let html = html(&app, path, "es").await;
         assert!(html.contains(r#"<span class="viewer-counter__number">1</span>"#), "{html}");
         assert!(html.contains(r#"aria-label="1 espectador""#), "{html}");
     }
-    assert_eq!(app.count("ana").await, 0, "rendering has counted nobody");
+    assert_eq!(app.count("ana").await, 0, "rendering adds no viewer");
 }
 
 #[tokio::test]
-async fn the_language_is_said() {
+async fn the_html_has_a_lang_attribute() {
     let app = TestApp::start().await;
     for (header, lang) in [("en-GB", "en"), ("pt", "pt"), ("", "es")] {
         assert!(html(&app, "/ana", header).await.contains(&format!(r#"<html lang="{lang}">"#)));
@@ -52,7 +52,7 @@ async fn the_language_is_said() {
 }
 
 #[tokio::test]
-async fn an_embed_shows_no_badge_unless_asked() {
+async fn an_embed_shows_a_badge_only_on_request() {
     let app = TestApp::start().await;
     assert!(!html(&app, "/embed/ana", "es").await.contains("viewer-counter"));
     assert!(!html(&app, "/embed/ana?counter=0", "es").await.contains("viewer-counter"));
@@ -60,9 +60,9 @@ async fn an_embed_shows_no_badge_unless_asked() {
 }
 
 #[tokio::test]
-async fn a_count_that_is_unknown_is_a_dash() {
+async fn an_unknown_count_is_a_dash() {
     let store = FailingStore::new();
-    let app = TestApp::over(store.clone()).await;
+    let app = TestApp::with_store(store.clone()).await;
     store.set_broken(true);
     let response = app.get("/ana").await;
     assert_eq!(response.status(), StatusCode::OK);
@@ -72,7 +72,7 @@ async fn a_count_that_is_unknown_is_a_dash() {
 }
 
 #[tokio::test]
-async fn rendering_counts_nobody_and_holds_no_id() {
+async fn rendering_adds_no_viewer_and_contains_no_id() {
     let app = TestApp::start().await;
     let one = viewer();
     app.join("ana", one).await;
@@ -84,7 +84,7 @@ async fn rendering_counts_nobody_and_holds_no_id() {
 }
 
 #[tokio::test]
-async fn the_form_of_the_home_page_leads_to_the_channel() {
+async fn the_form_of_the_home_page_redirects_to_the_channel() {
     let app = TestApp::start().await;
     let response = app.get("/?channel=Ana.TV").await;
     assert_eq!((response.status(), response.url().path()), (StatusCode::OK, "/ana.tv"));
@@ -93,7 +93,7 @@ async fn the_form_of_the_home_page_leads_to_the_channel() {
 }
 
 #[tokio::test]
-async fn the_form_says_what_is_wrong_with_a_name_in_the_visitors_language() {
+async fn the_form_shows_a_localized_error_for_an_invalid_name() {
     let app = TestApp::start().await;
     for (query, language, error) in [
         ("a%20b", "es", "Ese nombre no es válido."),
@@ -105,21 +105,21 @@ async fn the_form_says_what_is_wrong_with_a_name_in_the_visitors_language() {
         let html = html(&app, &format!("/?channel={query}"), language).await;
         let (form, _) = html.split_once("</form>").unwrap();
         assert!(form.contains(r#"aria-invalid="true""#), "{form}");
-        let (_, said) = form.split_once(r#"id="channel-error""#).unwrap();
-        assert!(said.contains(&format!(">{error}")), "{error} in {form}");
-        assert!(form.contains("novalidate"), "the browser has words of its own: {form}");
+        let (_, shown) = form.split_once(r#"id="channel-error""#).unwrap();
+        assert!(shown.contains(&format!(">{error}")), "{error} in {form}");
+        assert!(form.contains("novalidate"), "the browser's own validation is off: {form}");
     }
     let html = html(&app, "/?channel=%3Cb%3E%22%20x", "es").await;
-    assert!(html.contains("value=\"&lt;b&gt;&quot; x\""), "what was written is still there: {html}");
+    assert!(html.contains("value=\"&lt;b&gt;&quot; x\""), "the input is kept: {html}");
     assert!(!self::html(&app, "/", "es").await.contains("aria-invalid"));
 }
 
 #[tokio::test]
-async fn what_is_no_page_is_a_page_that_says_so() {
+async fn unknown_pages_are_404_pages_with_an_explanation() {
     let app = TestApp::start().await;
     let too_long = format!("/{}", "z".repeat(65));
     let (page, name) = ("Esta página no existe", "Ese nombre de canal no es válido");
-    for (path, said, unsaid) in [
+    for (path, shown, not_shown) in [
         ("/a/b/c", page, "guiones bajos"),
         ("/embed/a/b", page, "guiones bajos"),
         ("/a%20b", name, "mal escrita"),
@@ -130,14 +130,14 @@ async fn what_is_no_page_is_a_page_that_says_so() {
         assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
         assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/html"), "{path}");
         let html = response.text().await.unwrap();
-        assert!(html.contains(&format!(">{said}</h1>")), "{path}: {html}");
-        assert!(!html.contains(unsaid), "{path}: {html}");
+        assert!(html.contains(&format!(">{shown}</h1>")), "{path}: {html}");
+        assert!(!html.contains(not_shown), "{path}: {html}");
     }
     assert_eq!(app.get("/%ff").await.status(), StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
-async fn only_pages_with_islands_load_the_browser_half_and_none_loads_it_twice() {
+async fn only_pages_with_islands_load_webassembly_and_only_once() {
     let app = TestApp::start().await;
     app.join("ana", viewer()).await;
     for (path, times) in [
@@ -157,10 +157,10 @@ async fn only_pages_with_islands_load_the_browser_half_and_none_loads_it_twice()
 }
 
 #[tokio::test]
-async fn files_come_compressed_to_those_who_take_it_and_may_be_kept_for_good() {
+async fn files_are_compressed_on_request_and_immutable() {
     let app = TestApp::start().await;
     let page = html(&app, "/ana", "es").await;
-    let script = page.split('"').find(|part| part.ends_with("aforo.js")).expect("the script's address");
+    let script = page.split('"').find(|part| part.ends_with("aforo.js")).expect("the path of the script");
     let request = app.client.get(format!("{}{script}", app.base)).header("accept-encoding", "br");
     let response = request.send().await.unwrap();
     assert_eq!(response.headers()["content-encoding"], "br");
@@ -171,26 +171,26 @@ async fn files_come_compressed_to_those_who_take_it_and_may_be_kept_for_good() {
     assert_eq!(
         app.get("/robots.txt").await.headers()["content-type"],
         "text/plain",
-        "a file wins over a channel"
+        "a file has priority over a channel"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rendering_on_many_threads_panics_nowhere() {
-    // What is made on one thread and dropped on another is where hooks for browsers fail on servers.
+async fn rendering_on_many_threads_does_not_panic() {
+    // Browser hooks may panic on the server when a value is created on one thread and dropped on another.
     let app = TestApp::start().await;
     for _ in 0..10 {
         let pages = (0..50).map(|_| app.get("/embed/ana?counter=1"));
         for response in futures::future::join_all(pages).await {
             assert_eq!(response.status(), StatusCode::OK);
-            assert!(response.text().await.unwrap().ends_with("</html>"), "the page is whole");
+            assert!(response.text().await.unwrap().ends_with("</html>"), "the page is complete");
         }
     }
 }
 
 #[tokio::test]
-async fn a_nonce_is_where_no_selector_can_read_it() {
-    // Browsers hide the attribute `nonce` and no other (https://html.spec.whatwg.org/#nonce-attributes).
+async fn a_nonce_is_only_in_nonce_attributes() {
+    // Browsers hide only the attribute `nonce` from selectors (https://html.spec.whatwg.org/#nonce-attributes).
     let app = TestApp::start().await;
     for path in ["/", "/ana", "/embed/ana?counter=1", "/no/such/page"] {
         let response = app.get(path).await;
@@ -205,7 +205,7 @@ async fn a_nonce_is_where_no_selector_can_read_it() {
 }
 
 #[tokio::test]
-async fn pages_say_what_they_are_to_those_who_link_to_them() {
+async fn pages_have_metadata_for_link_previews() {
     let app = TestApp::start().await;
     for (path, language, title, address, description) in [
         ("/", "es", "Aforo", "/", "Cuánta gente está mirando, ahora mismo"),

@@ -1,4 +1,4 @@
-//! Requests as bytes: targets, hosts, framing and heads that no client of ours sends. Each is answered as everything is.
+//! Malformed HTTP requests, sent as raw bytes: targets, hosts, framing and heads. Each gets a complete error response.
 
 use aforo::api::Code;
 use reqwest::StatusCode;
@@ -11,29 +11,30 @@ use tokio::{
 
 use crate::support::{FailingStore, PATIENCE, TestApp};
 
-/// What a connection answers to these bytes, until it is closed.
+/// Sends bytes and reads the response until the connection is closed.
 async fn exchange(app: &TestApp, bytes: &[u8]) -> String {
     let mut connection = TcpStream::connect(app.base.strip_prefix("http://").unwrap()).await.unwrap();
-    // It may be cut off while it is still sending.
+    // The server may close the connection during the write.
     if connection.write_all(bytes).await.is_ok() {
         let _ended = connection.shutdown().await;
     }
     let mut answer = Vec::new();
-    let read = timeout(PATIENCE, connection.read_to_end(&mut answer)).await.expect("it is closed");
+    let read =
+        timeout(PATIENCE, connection.read_to_end(&mut answer)).await.expect("the connection is closed");
     drop(read);
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// The answer has to be the problem of this code, with what every answer has.
+/// Asserts that the response is the problem with this code, with the headers of all responses.
 fn assert_problem(answer: &str, code: Code, what: &str) {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{what}: {answer:?}"));
     assert!(head.starts_with(&format!("HTTP/1.1 {} ", code.status())), "{what}: {head}");
-    assert_dressed(head, what);
+    assert_common_headers(head, what);
     let body: Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("{what}: {body}"));
     assert_eq!(body["code"], json!(code), "{what}");
 }
 
-fn assert_dressed(head: &str, what: &str) {
+fn assert_common_headers(head: &str, what: &str) {
     for name in
         ["x-request-id: ", "x-content-type-options: ", "content-security-policy: ", "referrer-policy: "]
     {
@@ -41,30 +42,30 @@ fn assert_dressed(head: &str, what: &str) {
     }
 }
 
-/// The answers that were counted with this status.
-async fn counted(app: &TestApp, status: &str) -> u64 {
+/// The number of responses with this class of status in the metrics.
+async fn responses(app: &TestApp, status: &str) -> u64 {
     let metrics = app.get("/metrics").await.text().await.unwrap();
     let start = format!("aforo_http_responses_total{{status=\"{status}\"}} ");
     metrics.lines().find_map(|line| line.strip_prefix(&start)).unwrap().parse().unwrap()
 }
 
 #[tokio::test]
-async fn targets_that_are_no_path_are_malformed() {
+async fn request_targets_other_than_paths_are_malformed() {
     let app = TestApp::start().await;
-    let before = counted(&app, "4xx").await;
+    let before = responses(&app, "4xx").await;
     let lines = ["CONNECT a:80", "CONNECT a.test:443", "GET healthz", "OPTIONS *", "GET *", "POST a.test:80"];
     for line in lines {
         let answer = exchange(&app, format!("{line} HTTP/1.1\r\nHost: a.test\r\n\r\n").as_bytes()).await;
         assert_problem(&answer, Code::Malformed, line);
     }
-    assert_eq!(counted(&app, "4xx").await - before, lines.len() as u64);
-    // An absolute target is a path with a host before it.
+    assert_eq!(responses(&app, "4xx").await - before, lines.len() as u64);
+    // An absolute target contains a host and a path.
     let answer = exchange(&app, b"GET http://b.test:81/healthz HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 #[tokio::test]
-async fn a_request_names_one_host() {
+async fn a_request_must_name_exactly_one_host() {
     let app = TestApp::start().await;
     for hosts in
         ["", "Host: a\r\nHost: a\r\n", "Host: \r\n", "Host: a/b\r\n", "Host: a b\r\n", "Host: u@a\r\n"]
@@ -79,9 +80,9 @@ async fn a_request_names_one_host() {
 }
 
 #[tokio::test]
-async fn heads_that_cannot_be_read_are_answered_as_everything_is() {
+async fn unreadable_request_heads_get_a_complete_error_response() {
     let app = TestApp::start().await;
-    let before = counted(&app, "4xx").await;
+    let before = responses(&app, "4xx").await;
     let long = format!("GET /api/viewer/counts?channels={} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(65_000));
     let header = format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: {}\r\n\r\n", "a".repeat(200_000));
     for head in [&long, &header] {
@@ -90,8 +91,8 @@ async fn heads_that_cannot_be_read_are_answered_as_everything_is() {
     for head in ["no http\r\n\r\n", "GET / HTTP/1.1\r\nno header\r\n\r\n", "GET / HTTP/3.1\r\n\r\n"] {
         assert_problem(&exchange(&app, head.as_bytes()).await, Code::Malformed, head);
     }
-    assert_eq!(counted(&app, "4xx").await - before, 5);
-    // An answer of the application comes first.
+    assert_eq!(responses(&app, "4xx").await - before, 5);
+    // The same after a valid request on the connection.
     let two = "GET /api/none HTTP/1.1\r\nHost: a\r\n\r\n";
     let mut connection = TcpStream::connect(app.base.strip_prefix("http://").unwrap()).await.unwrap();
     connection.write_all(two.as_bytes()).await.unwrap();
@@ -104,24 +105,24 @@ async fn heads_that_cannot_be_read_are_answered_as_everything_is() {
     let mut answer = Vec::new();
     connection.shutdown().await.unwrap();
     timeout(PATIENCE, connection.read_to_end(&mut answer)).await.unwrap().unwrap();
-    assert_problem(&String::from_utf8(answer).unwrap(), Code::Malformed, "after another");
+    assert_problem(&String::from_utf8(answer).unwrap(), Code::Malformed, "after a valid request");
 }
 
 #[tokio::test]
-async fn a_panic_is_an_answer_like_others() {
+async fn a_panic_gets_a_complete_error_response() {
     let store = FailingStore::new();
-    let app = TestApp::over(store.clone()).await;
+    let app = TestApp::with_store(store.clone()).await;
     store.set_panicking(true);
-    let before = counted(&app, "5xx").await;
+    let before = responses(&app, "5xx").await;
     let answer =
         exchange(&app, b"GET /api/viewer/count/ana HTTP/1.1\r\nHost: a\r\nX-Request-Id: mine\r\n\r\n").await;
     assert_problem(&answer, Code::Internal, "panic");
     assert!(answer.contains("x-request-id: mine"), "{answer}");
-    assert_eq!(counted(&app, "5xx").await - before, 1);
+    assert_eq!(responses(&app, "5xx").await - before, 1);
 }
 
 #[tokio::test]
-async fn a_body_that_is_declared_too_large_is_not_waited_for() {
+async fn a_body_declared_too_large_is_rejected_without_reading_it() {
     let app = TestApp::start().await;
     for path in ["viewer/join", "viewer/heartbeat", "viewer/leave", "channel/follow", "viewer/counts"] {
         for expect in ["", "Expect: 100-continue\r\n"] {
@@ -131,14 +132,17 @@ async fn a_body_that_is_declared_too_large_is_not_waited_for() {
             );
             connection.write_all(head.as_bytes()).await.unwrap();
             let mut answer = Vec::new();
-            timeout(PATIENCE, connection.read_to_end(&mut answer)).await.expect("it is closed").unwrap();
+            timeout(PATIENCE, connection.read_to_end(&mut answer))
+                .await
+                .expect("the connection is closed")
+                .unwrap();
             assert_problem(&String::from_utf8(answer).unwrap(), Code::BodyTooLarge, path);
         }
     }
 }
 
 #[tokio::test]
-async fn bodies_of_two_lengths_end_their_connection() {
+async fn ambiguous_body_lengths_close_the_connection() {
     let app = TestApp::start().await;
     let smuggled = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
     let answers = async |headers: &str, body: &str| {
@@ -153,7 +157,7 @@ async fn bodies_of_two_lengths_end_their_connection() {
         "Transfer-Encoding: chunked\r\n",
     ] {
         let answer = answers(headers, "2\r\n{}\r\n0\r\n\r\n").await;
-        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "the connection ends: {answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "the connection is closed: {answer}");
         assert_problem(&answer, Code::Malformed, headers);
         assert!(answer.contains("connection: close"), "{answer}");
     }
@@ -174,7 +178,7 @@ async fn bodies_of_two_lengths_end_their_connection() {
 }
 
 #[tokio::test]
-async fn a_thousand_long_names_are_counted_by_a_post() {
+async fn a_post_returns_the_counts_of_a_thousand_long_names() {
     let app = TestApp::start().await;
     let names: Vec<_> = (0..1_000).map(|number| format!("{number:064}")).collect();
     app.join(&names[7], crate::support::viewer()).await;
@@ -190,8 +194,8 @@ async fn a_thousand_long_names_are_counted_by_a_post() {
         assert_eq!(answer.status(), StatusCode::OK);
         assert_eq!(answer.headers()["access-control-allow-origin"], "*");
         let counts: Value = answer.json().await.unwrap();
-        let told = counts["counts"].as_array().unwrap();
-        assert_eq!((told.len(), &told[7]["count"], &told[8]["count"]), (1_000, &json!(1), &json!(0)));
+        let listed = counts["counts"].as_array().unwrap();
+        assert_eq!((listed.len(), &listed[7]["count"], &listed[8]["count"]), (1_000, &json!(1), &json!(0)));
     }
     for (media_type, body, status) in [
         (form, format!("channels={}", vec!["a"; 1_001].join(",")), 400),

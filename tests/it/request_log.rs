@@ -1,4 +1,4 @@
-//! The names of requests, in answers and in the log; and what else the log says and does not say.
+//! Request ids in responses and in the log, and the other content of the log.
 
 use std::collections::HashSet;
 
@@ -7,46 +7,46 @@ use serde_json::{Value, json};
 
 use crate::support::{Program, TestApp, viewer};
 
-fn name(answer: &Response) -> String {
+fn request_id(answer: &Response) -> String {
     answer.headers()["x-request-id"].to_str().unwrap().to_owned()
 }
 
 #[tokio::test]
-async fn every_answer_has_a_name_of_its_own() {
+async fn every_response_has_a_unique_request_id() {
     let app = TestApp::start().await;
-    let mut names = HashSet::new();
+    let mut ids = HashSet::new();
     let paths =
         ["/", "/ana", "/healthz", "/api/viewer/count/ana", "/api/viewer/sse/ana", "/api/none", "/a/b/c"];
     for path in paths {
-        names.insert(name(&app.get(path).await));
+        ids.insert(request_id(&app.get(path).await));
     }
-    names.insert(name(&app.post("/api/viewer/join", &json!({})).await));
-    assert_eq!(names.len(), paths.len() + 1, "{names:?}");
+    ids.insert(request_id(&app.post("/api/viewer/join", &json!({})).await));
+    assert_eq!(ids.len(), paths.len() + 1, "{ids:?}");
 }
 
 #[tokio::test]
-async fn a_caller_may_name_its_request_in_plain_characters() {
+async fn a_client_may_choose_a_valid_request_id() {
     let app = TestApp::start().await;
-    let named = async |id: &str| {
+    let returned = async |id: &str| {
         let request = app.client.get(format!("{}/healthz", app.base)).header("x-request-id", id);
-        name(&request.send().await.unwrap())
+        request_id(&request.send().await.unwrap())
     };
     for id in ["edge-7_2.1", "6fa1c0de-94a1-4b1e-8a53-0c6f2f6f7a10"] {
-        assert_eq!(named(id).await, id);
+        assert_eq!(returned(id).await, id);
     }
     for id in ["two words", "a=b", "\"", "ñ", &"x".repeat(65)] {
-        assert_ne!(named(id).await, id);
+        assert_ne!(returned(id).await, id);
     }
 }
 
-/// Beats with a name, through a proxy that tells the address 203.0.113.9.
+/// Sends a call with a request id, forwarded for the address 203.0.113.9.
 async fn beat(server: &Program, call: &str, body: &Value) -> StatusCode {
     let request = server.client.post(format!("{}/api/viewer/{call}", server.base));
     let request = request.header("x-request-id", format!("my-{call}"));
     request.header("x-forwarded-for", "203.0.113.9").json(body).send().await.unwrap().status()
 }
 
-/// Nobody's address is in the log; the server's own is in one line, which says where it serves.
+/// Asserts that the log contains no client addresses. One line contains the address of the server.
 fn assert_no_addresses(log: &str) {
     for line in log.lines().filter(|line| !line.contains("serving http")) {
         for address in ["127.0.0.1", "203.0.113"] {
@@ -56,14 +56,14 @@ fn assert_no_addresses(log: &str) {
 }
 
 #[tokio::test]
-async fn a_log_for_programs_tells_who_did_what_in_which_request() {
+async fn the_json_log_has_channel_viewer_and_request_id() {
     let settings = [("LOG_FORMAT", "json"), ("RUST_LOG", "debug"), ("TRUSTED_PROXIES", "127.0.0.1")];
     let server = Program::start(&settings).await;
     let one = viewer();
     for call in ["join", "heartbeat", "leave"] {
         let body = json!({"channelId": "ana", "viewerId": one});
         assert_eq!(beat(&server, call, &body).await, StatusCode::OK);
-        server.logged(&format!("[VIEWER] {call}")).await;
+        server.wait_for_log(&format!("[VIEWER] {call}")).await;
     }
     let log = server.log();
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
@@ -79,12 +79,12 @@ async fn a_log_for_programs_tells_who_did_what_in_which_request() {
 }
 
 #[tokio::test]
-async fn a_log_for_people_tells_the_same() {
+async fn the_text_log_has_channel_viewer_and_request_id() {
     let settings = [("RUST_LOG", "debug"), ("TRUSTED_PROXIES", "127.0.0.1"), ("LIMIT_JOINS_BURST", "1")];
     let server = Program::start(&settings).await;
     let one = viewer();
     beat(&server, "join", &json!({"channelId": "ana", "viewerId": one})).await;
-    server.logged("route=\"/api/viewer/join\" status=200").await;
+    server.wait_for_log("route=\"/api/viewer/join\" status=200").await;
     let log = server.log();
     let line = log.lines().find(|line| line.contains("[VIEWER] join")).unwrap();
     for part in ["request{id=\"my-join\"}", "channel=ana", &format!("viewer={one}")] {

@@ -1,4 +1,4 @@
-//! What Redis is asked to do as channels, viewers and streams get many, and what it is asked when there is nobody.
+//! The load on Redis with many channels, viewers and streams, and without any.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::support::{PATIENCE, RedisServer, TestApp, viewer};
 
 #[tokio::test]
-async fn what_streams_cost_does_not_grow_with_their_number() {
+async fn the_number_of_redis_calls_does_not_grow_with_the_streams() {
     let redis = RedisServer::start().await;
     let flags = ["--limit-streams-per-address=0", "--limit-connections-per-address=0"];
     let app = TestApp::with(&[&["--redis-url", &redis.url()], &flags[..]].concat()).await;
@@ -36,7 +36,7 @@ async fn what_streams_cost_does_not_grow_with_their_number() {
 }
 
 #[tokio::test]
-async fn when_all_have_gone_nothing_is_asked() {
+async fn an_idle_node_sends_no_commands() {
     let redis = RedisServer::start().await;
     let url = redis.url();
     let flags = ["--redis-url", &url, "--heartbeat-interval=500", "--timeout=1", "--hidden-timeout=1"];
@@ -51,43 +51,43 @@ async fn when_all_have_gone_nothing_is_asked() {
     let monitor = redis.monitor().await;
     let quiet = async {
         loop {
-            let before = monitor.asked().len();
-            // Longer than any interval there is.
+            let before = monitor.commands().len();
+            // Longer than all intervals of the node.
             sleep(Duration::from_millis(2_500)).await;
-            if monitor.asked().len() == before {
+            if monitor.commands().len() == before {
                 return;
             }
         }
     };
-    timeout(PATIENCE, quiet).await.expect("it gets quiet");
-    let before = monitor.asked();
+    timeout(PATIENCE, quiet).await.expect("the node becomes idle");
+    let before = monitor.commands();
     sleep(Duration::from_secs(3)).await;
-    assert_eq!(monitor.asked(), before, "and stays so");
+    assert_eq!(monitor.commands(), before, "the node stays idle");
 }
 
-/// How long the slow calls took that a server has had since this was asked last, in ms.
+/// The durations of the slow script calls since the last invocation, in ms.
 fn slow_calls(redis: &RedisServer) -> Vec<u64> {
     let entries: Vec<Vec<redis::Value>> = redis.command("SLOWLOG GET -1");
     redis.command::<()>("SLOWLOG RESET");
     let call = |entry: Vec<redis::Value>| {
         let words: Vec<Vec<u8>> = redis::from_redis_value(entry[3].clone()).unwrap();
         let micros: u64 = redis::from_redis_value(entry[2].clone()).unwrap();
-        // What scripts do is entered once more by itself.
+        // The log also contains the commands inside scripts.
         words[0].starts_with(b"EVAL").then_some(micros / 1_000)
     };
     entries.into_iter().filter_map(call).collect()
 }
 
-/// Redis measures by the clock on the wall, so on a busy machine some calls look slow, and one that was interrupted very
-/// slow. What costs more the more viewers there are is slow at every call.
-fn assert_swift(redis: &RedisServer, calls: u64) {
+/// Asserts that at most half of the calls were slow. Redis measures wall-clock time, so on a busy machine some calls
+/// appear slow. A call whose cost grows with the number of viewers is always slow.
+fn assert_fast(redis: &RedisServer, calls: u64) {
     let slow = slow_calls(redis);
     println!("{} of {calls} calls took 5 ms or more", slow.len());
     assert!(2 * slow.len() as u64 <= calls, "of {calls} calls: {slow:?}");
 }
 
 #[tokio::test]
-async fn a_channel_of_two_hundred_thousand_stalls_nobody_not_even_by_ending() {
+async fn a_channel_of_200_000_viewers_never_blocks_redis_even_when_it_ends() {
     const VIEWERS: usize = 200_000;
     const LEASE: Duration = Duration::from_secs(10);
     const RULES: LeaseRules = LeaseRules { longest_lease: LEASE, leave_memory: Duration::from_secs(10) };
@@ -105,7 +105,7 @@ async fn a_channel_of_two_hundred_thousand_stalls_nobody_not_even_by_ending() {
             act: Act::Join { lease },
         }
     };
-    // The first write finds no connection yet.
+    // Wait for the connection.
     while store.counts(std::slice::from_ref(&other)).await[0].is_err() {
         sleep(Duration::from_millis(20)).await;
     }
@@ -116,8 +116,8 @@ async fn a_channel_of_two_hundred_thousand_stalls_nobody_not_even_by_ending() {
         let ops = (0..MAX_OPS).map(|_| join(lease.max(Duration::from_secs(1)))).collect();
         store.write(&[Batch { channel: crowded.clone(), ops }]).await[0].as_ref().unwrap();
     }
-    assert_swift(&redis, (VIEWERS / MAX_OPS) as u64);
-    // One by one, and counts, while the channel is full and while all leases end.
+    assert_fast(&redis, (VIEWERS / MAX_OPS) as u64);
+    // Single writes and readings, while the channel is full and while all its leases end.
     let mut calls = 0;
     loop {
         let batch = Batch { channel: other.clone(), ops: std::iter::once(join(LEASE)).collect() };
@@ -128,38 +128,38 @@ async fn a_channel_of_two_hundred_thousand_stalls_nobody_not_even_by_ending() {
         }
         sleep(Duration::from_millis(2)).await;
     }
-    assert_swift(&redis, calls);
+    assert_fast(&redis, calls);
     let before = redis.calls();
     store.sweep().await.unwrap();
     let calls = redis.calls() - before;
-    assert_swift(&redis, calls);
-    // What would be very slow at one call is done in many pieces.
+    assert_fast(&redis, calls);
+    // The sweep works in many small calls instead of one slow call.
     assert!(calls >= (VIEWERS / MAX_OPS) as u64, "{calls} calls");
-    assert_eq!(redis.command::<usize>("ZCARD test:{crowded}:viewers"), 0, "all memory is free");
+    assert_eq!(redis.command::<usize>("ZCARD test:{crowded}:viewers"), 0, "all viewers are removed");
 }
 
 #[tokio::test]
-async fn many_small_channels_are_written_again_in_few_calls() {
+async fn many_small_channels_are_restored_in_few_calls() {
     const CHANNELS: u64 = 10_000;
     let redis = RedisServer::start().await;
-    let app = TestApp::on(&redis).await;
+    let app = TestApp::with_redis(&redis).await;
     let join = async |n: u64| app.join(&format!("channel-{n}"), viewer()).await;
     let joined: Vec<_> = stream::iter(0..CHANNELS).map(join).buffer_unordered(200).collect().await;
     assert!(joined.iter().all(|answer| answer["count"] == 1));
-    // One that is watched is enough to notice.
+    // One watched channel is enough to notice the loss.
     let mut stream = app.sse("sse/channel-0").await;
     stream.until_fresh(1).await;
     let before = redis.calls();
     let started = Instant::now();
     redis.command::<()>("FLUSHALL");
-    let whole = async {
+    let restored = async {
         while redis.command::<u64>("DBSIZE") < 2 * CHANNELS {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(PATIENCE, whole).await.expect("all is written again");
+    timeout(PATIENCE, restored).await.expect("all channels are restored");
     let (calls, took) = (redis.calls() - before, started.elapsed());
-    println!("whole after {took:?} and {calls} calls");
+    println!("restored after {took:?} and {calls} calls");
     assert!(calls < CHANNELS / 10, "{calls} calls for {CHANNELS} channels");
     drop(stream);
     for n in [0, CHANNELS / 2, CHANNELS - 1] {
@@ -169,5 +169,5 @@ async fn many_small_channels_are_written_again_in_few_calls() {
         let live: Value = app.get("/api/viewer/live?limit=1000").await.json().await.unwrap();
         live["channels"].as_array().unwrap().len()
     };
-    assert_eq!(live.await, 1_000, "the list of live channels is there again too");
+    assert_eq!(live.await, 1_000, "the list of live channels is restored too");
 }

@@ -1,8 +1,9 @@
-//! The rules of the tracker and of the relay exist twice: here, for the islands, and in `client/src`, for what runs without
-//! WebAssembly. Recorded sequences hold both to the same behaviour: what happens to a page, when, and what follows. They
-//! are made here; the tests of `client/` replay them.
+//! Records test sequences for the tracker and the relay, which are implemented twice: in Rust for the islands, and in
+//! `client/src` for scripts without WebAssembly. A sequence lists events of a page, their times and the expected
+//! commands. The tests of `client/` replay the sequences, so that both implementations behave the same.
 //!
-//! After a change of the rules: `AFORO_RECORD=1 bash scripts/cargo.sh test --test it sequences`, and read what changed.
+//! After a change of the rules, run `AFORO_RECORD=1 bash scripts/cargo.sh test --test it sequences` and review the
+//! diff.
 
 use std::{env, fmt::Write as _, fs, path::Path};
 
@@ -16,7 +17,7 @@ use aforo::domain::{
 const SEQUENCES: u64 = 60;
 const STEPS: usize = 50;
 
-/// Instants begin here, so that a clock that is set back stays positive.
+/// The first instant, in ms. Large enough to stay positive when the clock is set back.
 const START: f64 = 10_000_000.0;
 
 #[test]
@@ -30,7 +31,7 @@ fn the_recorded_sequences_of_the_tracker_are_current() {
 }
 
 #[test]
-fn the_sequences_hold_every_event_and_every_command() {
+fn the_sequences_contain_every_event_and_command() {
     let relay = record(relay_sequence);
     for event in [
         "watching", "seen", "closed", "granted", "taken", "said", "count", "tick", "broken", "answered",
@@ -59,17 +60,17 @@ fn compare(file: &str, current: &str) {
         fs::write(&path, current).unwrap();
     }
     let recorded = fs::read_to_string(&path).unwrap_or_default();
-    assert!(recorded == current, "{} is not current; AFORO_RECORD=1 records it", path.display());
+    assert!(recorded == current, "{} is outdated; AFORO_RECORD=1 records it again", path.display());
 }
 
-/// All sequences as JSON: an array of sequences, each an array of steps, one a line.
+/// All sequences as JSON: an array of sequences, each an array of steps, one per line.
 fn record(sequence: fn(&mut Random) -> Vec<String>) -> String {
     let sequences: Vec<_> =
         (1..=SEQUENCES).map(|seed| format!("[\n{}\n]", sequence(&mut Random(seed)).join(",\n"))).collect();
     format!("[\n{}\n]\n", sequences.join(",\n"))
 }
 
-/// Splitmix64: the same everywhere and always.
+/// `SplitMix64` with a fixed seed: the same numbers on every machine.
 struct Random(u64);
 
 impl Random {
@@ -93,12 +94,12 @@ impl Random {
         self.below(2) == 0
     }
 
-    /// From 0 to 1, in steps that both languages write alike.
+    /// A number from 0 to 1 that Rust and JavaScript write the same.
     fn unit(&mut self) -> f64 {
         f64::from(u32::try_from(self.below(1_025)).unwrap()) / 1_024.0
     }
 
-    /// How much time passes: often until a timer fires, now and then an hour, seldom less than nothing.
+    /// The next time: often when a timer fires, sometimes an hour later, rarely earlier than now.
     fn pass(&mut self, now: f64, wait: Option<f64>) -> f64 {
         let passes = [0.0, 7.0, 250.0, 1_000.0, 3_000.0, 9_000.0, 13_000.0, 25_000.0, 31_000.0, 61_000.0];
         match self.below(40) {
@@ -114,7 +115,7 @@ fn relay_sequence(random: &mut Random) -> Vec<String> {
     let mut relay = Relay::new("me".to_owned());
     let mut steps = Vec::new();
     let mut now = START;
-    // What happens next if nothing else does: a browser grants the lock, a server answers.
+    // The expected next events: the browser grants the lock, or the server responds.
     let mut expected = vec![watching(random)];
     for _ in 0..STEPS {
         let event = if !expected.is_empty() && random.below(4) > 0 {

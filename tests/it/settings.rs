@@ -1,4 +1,4 @@
-//! Settings that are wrong, and what the real program says of them: all at once, and no secret.
+//! Invalid settings: the program reports all of them at once, without secrets.
 
 use std::{
     collections::BTreeSet,
@@ -11,10 +11,10 @@ use serde_json::json;
 
 use crate::support::{Program, RedisServer, Upstash, viewer};
 
-/// No output may hold it.
+/// A password that must not appear in any output.
 const SECRET: &str = "hunter2";
 
-/// Runs the program to its end with an environment of these settings alone.
+/// Runs the program to its end with only these environment variables. Returns the exit code, stdout and stderr.
 fn run(settings: &[(&str, &str)], flags: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aforo"));
     let Output { status, stdout, stderr } =
@@ -22,8 +22,8 @@ fn run(settings: &[(&str, &str)], flags: &[&str]) -> (Option<i32>, String, Strin
     (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 
-/// What the program says of wrong settings: a sentence for each.
-fn faults(settings: &[(&str, &str)], flags: &[&str]) -> Vec<String> {
+/// Runs the program with invalid settings. Returns its error messages, one for each invalid setting.
+fn errors_of(settings: &[(&str, &str)], flags: &[&str]) -> Vec<String> {
     let (code, stdout, stderr) = run(settings, flags);
     assert_eq!(code, Some(2), "{settings:?}: {stderr}");
     assert_eq!(stdout, "");
@@ -34,7 +34,7 @@ fn faults(settings: &[(&str, &str)], flags: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn everything_that_is_wrong_is_told_at_once_with_what_is_expected() {
+fn all_invalid_settings_are_reported_at_once_with_the_expected_format() {
     let redis_url = format!("redis://aforo:{SECRET}@127.0.0.1:6379/seven");
     let upstash_url = format!("ftp://{SECRET}.example");
     let wrong = [
@@ -57,40 +57,41 @@ fn everything_that_is_wrong_is_told_at_once_with_what_is_expected() {
         ("LOG_FORMAT", "xml", "text, json"),
         ("RUST_LOG", "aforo=loud", "aforo=debug,warn"),
     ];
-    let faults = faults(&wrong.map(|(name, value, _)| (name, value)), &[]);
+    let errors = errors_of(&wrong.map(|(name, value, _)| (name, value)), &[]);
     for (name, _, expected) in wrong {
-        let told = faults.iter().any(|fault| fault.starts_with(name) && fault.contains(expected));
-        assert!(told, "{name}: {expected} in {faults:#?}");
+        let is_reported = errors.iter().any(|error| error.starts_with(name) && error.contains(expected));
+        assert!(is_reported, "{name}: {expected} in {errors:#?}");
     }
-    assert!(faults.iter().any(|fault| fault.contains("are both set")), "{faults:#?}");
-    assert!(faults.iter().any(|fault| fault.contains("UPSTASH_REDIS_REST_TOKEN")), "{faults:#?}");
-    // The two stores, and the token that is missing, are faults beside those of single values; nothing is told twice.
-    assert_eq!(faults.len(), wrong.len() + 2, "{faults:#?}");
+    assert!(errors.iter().any(|error| error.contains("are both set")), "{errors:#?}");
+    assert!(errors.iter().any(|error| error.contains("UPSTASH_REDIS_REST_TOKEN")), "{errors:#?}");
+    // In addition to the invalid values, there is one error for the two stores and one for the missing token. No error
+    // is reported twice.
+    assert_eq!(errors.len(), wrong.len() + 2, "{errors:#?}");
 }
 
 #[test]
-fn a_wrong_entry_of_a_list_and_a_wrong_flag_are_named() {
-    let told = faults(&[("TRUSTED_PROXIES", "10.0.0.0/8,here,there")], &["--timeout=soon"]);
-    assert_eq!(told.len(), 3, "{told:?}");
+fn invalid_list_entries_and_flags_are_named() {
+    let errors = errors_of(&[("TRUSTED_PROXIES", "10.0.0.0/8,here,there")], &["--timeout=soon"]);
+    assert_eq!(errors.len(), 3, "{errors:?}");
     for expected in ["\"here\"", "\"there\"", "VIEWER_TIMEOUT (--timeout) is \"soon\""] {
-        assert!(told.iter().any(|fault| fault.contains(expected)), "{expected} in {told:?}");
+        assert!(errors.iter().any(|error| error.contains(expected)), "{expected} in {errors:?}");
     }
-    // The flag wins, so what it hides is not looked at.
-    let told = faults(&[("VIEWER_TIMEOUT", "abc")], &["--timeout=soon"]);
-    assert!(told.len() == 1 && told[0].contains("soon"), "{told:?}");
+    // A flag takes precedence, so the variable is not checked.
+    let errors = errors_of(&[("VIEWER_TIMEOUT", "abc")], &["--timeout=soon"]);
+    assert!(errors.len() == 1 && errors[0].contains("soon"), "{errors:?}");
 }
 
 #[test]
-fn what_was_not_understood_is_not_blamed_on_others() {
-    // A minute between beats is too long for the default timeout; whether for this one, nobody knows.
-    let told = faults(&[("VIEWER_HEARTBEAT_INTERVAL", "60000"), ("VIEWER_TIMEOUT", "abc")], &[]);
-    assert_eq!(told.len(), 1, "{told:?}");
-    let told = faults(&[("VIEWER_HEARTBEAT_INTERVAL", "60000"), ("LIMIT_STREAMS", "abc")], &[]);
-    assert_eq!(told.len(), 2, "{told:?}");
+fn an_invalid_setting_causes_no_follow_up_errors() {
+    // A heartbeat interval of a minute is too long for the default timeout. With an invalid timeout, it is not checked.
+    let errors = errors_of(&[("VIEWER_HEARTBEAT_INTERVAL", "60000"), ("VIEWER_TIMEOUT", "abc")], &[]);
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    let errors = errors_of(&[("VIEWER_HEARTBEAT_INTERVAL", "60000"), ("LIMIT_STREAMS", "abc")], &[]);
+    assert_eq!(errors.len(), 2, "{errors:?}");
 }
 
 #[test]
-fn flags_that_are_not_ours_are_refused_as_ever() {
+fn unknown_flags_are_rejected() {
     for (settings, flags) in [(&[][..], &["--nope"][..]), (&[("VIEWER_TIMEOUT", "abc")], &["--nope"])] {
         let (code, _, stderr) = run(settings, flags);
         assert_eq!(code, Some(2));
@@ -101,7 +102,7 @@ fn flags_that_are_not_ours_are_refused_as_ever() {
 }
 
 #[test]
-fn help_names_every_setting_under_a_heading_and_shows_no_secret() {
+fn help_lists_every_setting_under_a_heading_and_no_secret() {
     let url = format!("redis://:{SECRET}@redis.example");
     let secrets = [
         ("REDIS_URL", &*url),
@@ -128,7 +129,7 @@ fn help_names_every_setting_under_a_heading_and_shows_no_secret() {
 }
 
 #[tokio::test]
-async fn secrets_are_in_no_log_even_at_debug() {
+async fn secrets_are_in_no_log_or_response_even_at_debug() {
     let redis = RedisServer::start().await;
     redis.add_user(SECRET, &[]);
     let right = format!("redis://aforo:{SECRET}@127.0.0.1:{}", redis.port);
@@ -154,7 +155,7 @@ async fn secrets_are_in_no_log_even_at_debug() {
             server.get("/metrics").await,
             server.get("/ana").await,
         ];
-        server.logged("[VIEWER] join").await;
+        server.wait_for_log("[VIEWER] join").await;
         for answer in answers {
             let (headers, body) = (format!("{:?}", answer.headers()), answer.text().await.unwrap());
             assert!(!headers.contains(SECRET) && !body.contains(SECRET), "{settings:?}: {headers} {body}");

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use crate::support::{FailingStore, TestApp, viewer};
 
 #[tokio::test]
-async fn the_answer_is_an_event_stream_that_nobody_may_buffer_or_change() {
+async fn the_response_is_an_event_stream_without_buffering_or_transformation() {
     let app = TestApp::start().await;
     let response = app.get("/api/viewer/sse/ana").await;
     assert_eq!(response.status(), StatusCode::OK);
@@ -27,11 +27,11 @@ async fn the_answer_is_an_event_stream_that_nobody_may_buffer_or_change() {
 }
 
 #[tokio::test]
-async fn the_count_comes_at_once_also_of_a_channel_that_nobody_knows() {
+async fn the_first_event_is_the_count_even_of_an_unknown_channel() {
     let app = TestApp::start().await;
     let mut stream = app.sse("sse/ana").await;
     let event = stream.next().await.unwrap();
-    assert_eq!(event.event, "message", "the default type, so that a plain onmessage gets it");
+    assert_eq!(event.event, "message", "the default type, so that onmessage receives it");
     assert!(!event.id.is_empty());
     let data: serde_json::Value = serde_json::from_str(&event.data).unwrap();
     let as_of = data["asOf"].as_u64().unwrap();
@@ -39,7 +39,7 @@ async fn the_count_comes_at_once_also_of_a_channel_that_nobody_knows() {
 }
 
 #[tokio::test]
-async fn joins_and_leaves_show_on_every_stream() {
+async fn joins_and_leaves_are_shown_on_every_stream() {
     let app = TestApp::start().await;
     let mut streams = join_all((0..20).map(|_| app.sse("sse/ana"))).await;
     let one = viewer();
@@ -54,7 +54,7 @@ async fn joins_and_leaves_show_on_every_stream() {
 }
 
 #[tokio::test]
-async fn repeating_a_beat_is_invisible() {
+async fn repeated_joins_cause_no_events() {
     let app = TestApp::start().await;
     let one = viewer();
     app.join("ana", one).await;
@@ -66,7 +66,7 @@ async fn repeating_a_beat_is_invisible() {
 }
 
 #[tokio::test]
-async fn watching_counts_nobody() {
+async fn a_stream_adds_no_viewer() {
     let app = TestApp::start().await;
     let mut stream = app.sse("sse/ana").await;
     assert_eq!(stream.data().await["count"], 0);
@@ -74,9 +74,9 @@ async fn watching_counts_nobody() {
 }
 
 #[tokio::test]
-async fn a_silent_viewer_disappears_without_anyone_doing_anything() {
+async fn the_end_of_a_lease_is_shown_without_further_calls() {
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_790_000_000_000)));
-    let app = TestApp::by(Arc::clone(&clock) as Arc<dyn Clock>).await;
+    let app = TestApp::with_clock(Arc::clone(&clock) as Arc<dyn Clock>).await;
     app.join("ana", viewer()).await;
     let mut stream = app.sse("sse/ana").await;
     stream.until(1).await;
@@ -85,14 +85,15 @@ async fn a_silent_viewer_disappears_without_anyone_doing_anything() {
 }
 
 #[tokio::test]
-async fn a_busy_channel_is_gathered_to_one_update_per_interval() {
+async fn a_busy_channel_gets_at_most_one_update_per_interval() {
     let app = TestApp::with(&["--count-update-interval=1000"]).await;
     let mut stream = app.sse("sse/ana").await;
     stream.until(0).await;
     for _ in 0..50 {
         app.join("ana", viewer()).await;
     }
-    // 50 joins take a fraction of a second; even if they took five, there were no more updates than seconds and a first.
+    // 50 joins take a fraction of a second. Even in five seconds there are at most six updates: the first and one per
+    // second.
     assert!(stream.until(50).await.len() <= 6);
 }
 
@@ -114,7 +115,7 @@ async fn one_stream_carries_many_channels() {
 }
 
 #[tokio::test]
-async fn browsers_are_told_different_times_to_come_back() {
+async fn reconnection_times_are_random() {
     let app = TestApp::start().await;
     let mut retries = Vec::new();
     for _ in 0..20 {
@@ -129,9 +130,9 @@ async fn browsers_are_told_different_times_to_come_back() {
 }
 
 #[tokio::test]
-async fn what_the_store_cannot_tell_is_stale_and_not_zero() {
+async fn during_an_outage_counts_are_stale_or_unknown_but_not_zero() {
     let store = FailingStore::new();
-    let app = TestApp::over(store.clone()).await;
+    let app = TestApp::with_store(store.clone()).await;
     app.join("ana", viewer()).await;
     let mut stream = app.sse("sse/ana").await;
     stream.until(1).await;
@@ -146,7 +147,7 @@ async fn what_the_store_cannot_tell_is_stale_and_not_zero() {
 }
 
 #[tokio::test]
-async fn ending_the_server_ends_every_stream() {
+async fn shutdown_ends_every_stream() {
     let app = TestApp::start().await;
     let mut streams = join_all((0..50).map(|_| app.sse("sse/ana"))).await;
     for stream in &mut streams {
@@ -159,7 +160,7 @@ async fn ending_the_server_ends_every_stream() {
 }
 
 #[tokio::test]
-async fn what_is_watched_shows_while_hundreds_of_streams_a_second_come_and_go() {
+async fn updates_arrive_while_hundreds_of_streams_per_second_open_and_close() {
     let flags = ["--heartbeat-interval=500", "--timeout=3", "--hidden-timeout=3"];
     let app = TestApp::with(&[&flags[..], &["--limit-streams-per-address=0"]].concat()).await;
     let mut stream = app.sse("sse/ana").await;
@@ -175,21 +176,21 @@ async fn what_is_watched_shows_while_hundreds_of_streams_a_second_come_and_go() 
             app.join("ana", viewer()).await;
         }
         stream.until(10).await;
-        // They vanish without a word.
+        // The viewers send no more beats, so their leases end.
         stream.until(0).await;
     };
     tokio::select! {
-        () = churn => unreachable!("it has no end"),
+        () = churn => unreachable!("the churn never ends"),
         () = watched => {}
     }
 }
 
 #[tokio::test]
-async fn streams_that_are_cut_off_leave_nothing_behind() {
+async fn aborted_requests_do_not_disturb_other_streams() {
     let app = TestApp::start().await;
     for round in 0..300_u64 {
         let request = app.get("/api/viewer/sse/ana");
-        // Some are cut off before the answer, some in it.
+        // Some requests are aborted before the response, some during it.
         let _cut_off = timeout(Duration::from_micros(round * 20), request).await;
     }
     sleep(Duration::from_millis(100)).await;

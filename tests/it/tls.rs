@@ -1,4 +1,4 @@
-//! TLS by the server itself.
+//! TLS of the server itself, and the reload of certificates.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
-use crate::support::{PATIENCE, Program, builder, reads, viewer};
+use crate::support::{PATIENCE, Program, builder, read_until, viewer};
 
-/// Makes a certificate for `localhost` that no one has signed, and writes it where the server reads it.
+/// Creates a self-signed certificate for `localhost` and writes it to the files of the server.
 fn certify(folder: &Path) -> Certificate {
     let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     fs::write(folder.join("cert.pem"), pair.cert.pem()).unwrap();
@@ -22,7 +22,7 @@ async fn serve(folder: &Path) -> Program {
     Program::start(&[("TLS_CERT", &file("cert.pem")), ("TLS_KEY", &file("key.pem"))]).await
 }
 
-/// Where it serves, by the name that stands in the certificate.
+/// The base URL with the host name of the certificate.
 fn base(server: &Program) -> String {
     server.base.replace("127.0.0.1", "localhost")
 }
@@ -33,7 +33,7 @@ async fn count(client: &Client, base: &str) -> Result<u64, reqwest::Error> {
 }
 
 #[tokio::test]
-async fn browsers_get_http2_and_others_what_they_speak_and_streams_work_over_both() {
+async fn http1_and_http2_work_over_tls_including_streams() {
     let folder = TempDir::new().unwrap();
     let trusted = certify(folder.path());
     let server = serve(folder.path()).await;
@@ -46,17 +46,17 @@ async fn browsers_get_http2_and_others_what_they_speak_and_streams_work_over_bot
         let before = count(&client, &base).await.unwrap();
         let body = json!({"channelId": "ana", "viewerId": viewer()});
         client.post(format!("{base}/api/viewer/join")).json(&body).send().await.unwrap();
-        reads(&mut stream, &format!("\"count\":{}", before + 1)).await;
+        read_until(&mut stream, &format!("\"count\":{}", before + 1)).await;
     }
 }
 
 #[tokio::test]
-async fn a_renewed_certificate_is_taken_on_sighup_and_a_broken_one_is_not() {
+async fn sighup_loads_a_renewed_certificate_and_ignores_an_invalid_one() {
     let folder = TempDir::new().unwrap();
     let first = certify(folder.path());
     let server = serve(folder.path()).await;
     let base = base(&server);
-    // A client that keeps no connection, so that each call shakes hands anew.
+    // A client without idle connections, so that every call makes a new handshake.
     let client = |trusted: &Certificate| {
         builder().add_root_certificate(trusted.clone()).pool_max_idle_per_host(0).build().unwrap()
     };
@@ -73,12 +73,12 @@ async fn a_renewed_certificate_is_taken_on_sighup_and_a_broken_one_is_not() {
 
     fs::write(folder.path().join("cert.pem"), "not a certificate").unwrap();
     server.signal("HUP");
-    server.logged("certificate not reloaded").await;
+    server.wait_for_log("certificate not reloaded").await;
     count(&client(&second), &base).await.unwrap();
 }
 
 #[tokio::test]
-async fn what_cannot_be_used_is_told_at_the_start() {
+async fn invalid_certificates_are_startup_errors() {
     let folder = TempDir::new().unwrap();
     certify(folder.path());
     let cert = folder.path().join("cert.pem").display().to_string();

@@ -1,4 +1,4 @@
-//! Upstash: its protocol, its faults, and what it costs.
+//! Operation with Upstash: protocol, errors and number of commands.
 
 use std::{process::Command, time::Duration};
 
@@ -14,7 +14,7 @@ async fn node(upstash: &Upstash, more: &[&str]) -> TestApp {
 }
 
 #[tokio::test]
-async fn the_stand_in_answers_upstashs_own_client_as_upstash_does() {
+async fn the_fake_server_works_with_the_client_of_upstash() {
     let upstash = Upstash::start().await;
     let (url, check) = (upstash.url.clone(), "tests/upstash-client/check.mjs");
     let node = move || Command::new("node").args([check, &url, TOKEN]).output();
@@ -23,7 +23,7 @@ async fn the_stand_in_answers_upstashs_own_client_as_upstash_does() {
 }
 
 #[tokio::test]
-async fn busy_and_failing_answers_are_tried_again() {
+async fn busy_and_failed_requests_are_retried() {
     let upstash = Upstash::start().await;
     let app = node(&upstash, &[]).await;
     for status in [429, 500, 503] {
@@ -34,7 +34,7 @@ async fn busy_and_failing_answers_are_tried_again() {
 }
 
 #[tokio::test]
-async fn an_outage_loses_nothing() {
+async fn an_outage_loses_no_beat() {
     let upstash = Upstash::start().await;
     let app = node(&upstash, &[]).await;
     let one = viewer();
@@ -49,7 +49,7 @@ async fn an_outage_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_wrong_token_is_an_outage_and_no_crash() {
+async fn a_wrong_token_is_an_outage() {
     let upstash = Upstash::start().await;
     let flags = ["--upstash-redis-rest-url", &upstash.url, "--upstash-redis-rest-token", "wrong"];
     let app = TestApp::with(&flags).await;
@@ -57,9 +57,9 @@ async fn a_wrong_token_is_an_outage_and_no_crash() {
     assert_eq!((&joined["count"], &joined["stale"]), (&json!(null), &json!(true)));
 }
 
-/// Commands cost money there, so readiness goes by the calls that are made anyway.
+/// Upstash charges by commands, so readiness uses the results of calls that are necessary anyway.
 #[tokio::test]
-async fn readiness_goes_by_what_calls_say_and_costs_next_to_nothing() {
+async fn readiness_uses_the_results_of_other_calls_and_few_commands() {
     let upstash = Upstash::start().await;
     let app = node(&upstash, &[]).await;
     let status = async || app.get("/readyz").await.status().as_u16();
@@ -69,7 +69,7 @@ async fn readiness_goes_by_what_calls_say_and_costs_next_to_nothing() {
         assert_eq!(status().await, 200);
     }
     let commands = upstash.commands() - before;
-    assert!(commands < 10, "{commands} commands for 100 questions");
+    assert!(commands < 10, "{commands} commands for 100 requests");
     upstash.fail(u32::MAX, 503);
     app.join("ana", viewer()).await;
     assert_eq!(status().await, 503);
@@ -82,8 +82,8 @@ async fn readiness_goes_by_what_calls_say_and_costs_next_to_nothing() {
     timeout(PATIENCE, ready).await.expect("ready again");
 }
 
-/// With 1,000 viewers in a channel, a viewer-hour costs 15 commands at most. Here 200 viewers beat as often per second as
-/// 6,000 would, so that a short measurement sees many rounds.
+/// With 1,000 viewers in a channel, a viewer-hour costs at most 15 commands. Here, 200 viewers send as many heartbeats
+/// per second as 6,000 viewers would, so that a short measurement is enough.
 #[tokio::test]
 async fn a_viewer_hour_costs_few_commands() {
     let upstash = Upstash::start().await;
@@ -97,7 +97,7 @@ async fn a_viewer_hour_costs_few_commands() {
         join_all(viewers.iter().map(|viewer| app.heartbeat("ana", *viewer))).await;
         sleep(Duration::from_millis(50)).await;
     }
-    // One write a second and one read every two, whatever the number of viewers.
+    // One write per second and one reading every two seconds, regardless of the number of viewers.
     let per_hour = (upstash.commands() - before) as f64 / started.elapsed().as_secs_f64() * 3_600.0;
     let per_viewer_hour = per_hour / 1_000.0;
     println!("{per_viewer_hour:.1} commands per viewer-hour at 1,000 viewers");

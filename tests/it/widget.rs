@@ -1,11 +1,10 @@
-//! The element for other sites: how it is served, and that it is small.
+//! The element for other sites: its headers, and the sizes of all scripts.
 
 use std::fs;
 
 use crate::support::TestApp;
 
-/// What the scripts of pages have, at most, in bytes, compressed by brotli: the element, the stream that it shares with
-/// other tabs, and what counts, which is loaded when it is asked for.
+/// The maximum sizes of scripts in bytes, compressed with Brotli.
 const BUDGETS: [(&str, usize); 6] = [
     ("widget.js", 2_048),
     ("stream.js", 3_200),
@@ -16,24 +15,24 @@ const BUDGETS: [(&str, usize); 6] = [
 ];
 
 #[test]
-fn scripts_are_small_and_load_only_each_other() {
-    // `make test` has built them.
+fn scripts_are_within_their_budgets_and_import_only_each_other() {
+    // `make test` builds the scripts.
     for (name, budget) in BUDGETS {
         let path = format!("target/site/{name}.br");
         let size =
             fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}; `make site` builds it")).len();
-        assert!(size <= budget, "{path} has {size} bytes, and {budget} are the budget");
+        assert!(size <= budget, "{path} has {size} bytes, at most {budget} are allowed");
         let script = fs::read_to_string(format!("target/site/{name}")).unwrap();
         for import in script.split("from\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
             let known = BUDGETS.iter().any(|(known, _)| import == format!("./{known}"));
-            assert!(known, "{name} loads {import}");
+            assert!(known, "{name} imports {import}");
         }
     }
     assert!(!fs::read_to_string("target/site/widget.js").unwrap().contains("wasm"));
 }
 
 #[tokio::test]
-async fn every_site_may_load_it() {
+async fn every_site_may_load_the_element() {
     let app = TestApp::start().await;
     let response = app.get("/widget.js").await;
     assert_eq!(response.headers()["content-type"], "text/javascript");

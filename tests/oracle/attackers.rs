@@ -1,13 +1,14 @@
-//! Those who mean ill: each with one address and as many ids as it likes.
+//! Generates attackers: each has one address and any number of viewer and session ids.
 
 use super::{
-    plan::{Act, Action, CHANNELS, Call, Millis, What},
+    plan::{Act, Action, ActionKind, CHANNELS, Call, Millis},
     random::Random,
     rules::Rules,
 };
 
-/// Attackers' addresses begin here, and their ids.
+/// The first address of an attacker. Addresses of honest viewers are smaller.
 pub const ADDRESS: u32 = 1_000_000;
+/// The size of the id range of one attacker.
 const IDS: u64 = 1_000_000_000;
 
 /// Many calls from one address.
@@ -23,26 +24,26 @@ pub struct Flood {
 
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
-    /// Ever new viewers with one session id.
+    /// Joins of new viewers that all use the same session id.
     OneSession,
-    /// Ever new sessions of one viewer.
+    /// Joins of new sessions of one viewer.
     OneViewer,
-    /// Ever new viewers that beat without a join.
-    SessionLimiter,
-    /// Leaves of who was never there, in channels that never were.
+    /// Heartbeats of new viewers without a join.
+    Heartbeats,
+    /// Leaves of unknown viewers in unknown channels.
     UnknownLeaves,
-    /// Leaves with ever new sessions of one viewer.
+    /// Leaves of new sessions of one viewer.
     Leaves,
-    /// Joins in ever new channels.
+    /// Joins in new channels.
     NewChannels,
-    /// Ever new viewers, each of which joins and leaves at once.
+    /// New viewers, each of which joins and then leaves.
     JoinsAndLeaves,
 }
 
 const KINDS: [Kind; 7] = [
     Kind::OneSession,
     Kind::OneViewer,
-    Kind::SessionLimiter,
+    Kind::Heartbeats,
     Kind::UnknownLeaves,
     Kind::Leaves,
     Kind::NewChannels,
@@ -56,7 +57,7 @@ impl Flood {
         let (channel, viewer, session, act) = match self.kind {
             Kind::OneSession => (self.channel, nth, 0, Act::Join { hidden: false }),
             Kind::OneViewer => (self.channel, 0, nth, Act::Join { hidden: false }),
-            Kind::SessionLimiter => (self.channel, nth, nth, Act::Beat { hidden: nth.is_multiple_of(2) }),
+            Kind::Heartbeats => (self.channel, nth, nth, Act::Heartbeat { hidden: nth.is_multiple_of(2) }),
             Kind::UnknownLeaves => (CHANNELS + base + nth, nth, nth, Act::Leave),
             Kind::Leaves => (self.channel, 0, nth, Act::Leave),
             Kind::NewChannels => (CHANNELS + base + nth, nth, nth, Act::Join { hidden: false }),
@@ -81,7 +82,7 @@ pub fn floods(random: &mut Random, rules: &Rules, nodes: usize) -> Vec<Action> {
             calls: random.between(100, 400),
             every: random.between(1, 50),
         };
-        Action { at: random.below(rules.span / 2), what: What::Flood(flood) }
+        Action { at: random.below(rules.span / 2), kind: ActionKind::Flood(flood) }
     };
     (0..1 + random.below(3)).map(|nth| one(nth, random)).collect()
 }

@@ -1,4 +1,4 @@
-//! What attackers may add, and what may be kept of them: the invariants that limits are there for.
+//! Invariants of the limits: how much an attacker may add to the counts, and how much memory a flood may use.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use super::{
     plan::{Act, CHANNELS, Millis},
 };
 
-/// What an address adds. Each node has limits of its own, and one that was restarted has them anew.
+/// Checks how much each attacker's address has added. Every node applies its own limits, and a restart resets them.
 pub fn limits(judge: &Judge<'_>) -> Option<Finding> {
     let limits = &judge.plan.rules.limits;
     let mut addresses = BTreeMap::<(usize, u32), Added>::new();
@@ -22,9 +22,9 @@ pub fn limits(judge: &Judge<'_>) -> Option<Finding> {
         leaves.map(|called| ((called.call.channel, called.call.viewer), called.at)).collect();
     judge.history.calls.iter().filter(|called| called.call.address >= ADDRESS).find_map(|called| {
         let call = called.call;
-        let Some((answered, Answer::Beaten { active: true, .. })) = called.answer else { return None };
+        let Some((answered, Answer::Beat { active: true, .. })) = called.answer else { return None };
         let added = addresses.entry((call.node, call.address)).or_insert_with(|| Added::from(called.at));
-        // It is told from when it was let in, which is no later than it counts.
+        // The earliest end of the lease: the node admits a session no later than the store counts it.
         let ends = called.at + lease(call.act, &judge.plan.rules).unwrap_or(0);
         let viewers = added.viewers.entry(call.channel).or_default();
         let last = viewers.entry(call.viewer).or_insert(ends);
@@ -45,7 +45,7 @@ pub fn limits(judge: &Judge<'_>) -> Option<Finding> {
         let what = if of_channel > lives * limits.sessions_per_channel as usize {
             format!("{of_channel} viewers of one address count")
         } else if added.sessions.len() > lives * joins_in(limits, time) {
-            format!("{} sessions of one address were let in", added.sessions.len())
+            format!("{} sessions of one address were admitted", added.sessions.len())
         } else if channels > lives * channels_in {
             format!("{channels} channels were opened by one address")
         } else {
@@ -55,10 +55,10 @@ pub fn limits(judge: &Judge<'_>) -> Option<Finding> {
     })
 }
 
-/// What an address has added by one node.
+/// The sessions that an address has added through one node.
 struct Added {
     began: Millis,
-    /// In each channel, and until when each counts at least.
+    /// By channel: each viewer and the earliest end of its lease.
     viewers: BTreeMap<u64, BTreeMap<u64, Millis>>,
     sessions: BTreeSet<(u64, u64, u64)>,
 }
@@ -69,7 +69,7 @@ impl From<Millis> for Added {
     }
 }
 
-/// What nodes and the store keep while floods are under way, beside what honest viewers have brought in.
+/// Checks how many sessions and channels the nodes and the store hold.
 pub fn kept(judge: &Judge<'_>) -> Option<Finding> {
     let mut calls: Vec<&Called> = judge.history.calls.iter().collect();
     calls.sort_by_key(|called| called.at);
@@ -78,17 +78,17 @@ pub fn kept(judge: &Judge<'_>) -> Option<Finding> {
     let mut by_node = vec![Accepted::default(); judge.plan.nodes.len()];
     judge.history.kept.iter().find_map(|kept| {
         while let Some(called) = calls.next_if(|called| called.at <= kept.at) {
-            all.take_in(called);
-            by_node[called.call.node].take_in(called);
+            all.add(called);
+            by_node[called.call.node].add(called);
         }
         let accepted = kept.node.map_or(&all, |node| &by_node[node]);
         let nodes = if kept.node.is_some() { 1 } else { by_node.len() };
-        let leaves = nodes * accepted.leaves_let_in(&judge.plan.rules.limits, kept.at);
+        let leaves = nodes * accepted.admitted_leaves(&judge.plan.rules.limits, kept.at);
         let (sessions, channels) = (accepted.sessions.len() + leaves, all.channels.len() + leaves);
         let what = if kept.sessions > sessions || kept.admitted > accepted.sessions.len() {
-            format!("{kept:?}: at most {sessions} sessions were let in")
+            format!("{kept:?}: at most {sessions} sessions were admitted")
         } else if kept.channels > channels {
-            format!("{kept:?}: sessions of at most {channels} channels were let in")
+            format!("{kept:?}: sessions of at most {channels} channels were admitted")
         } else {
             return None;
         };
@@ -96,17 +96,17 @@ pub fn kept(judge: &Judge<'_>) -> Option<Finding> {
     })
 }
 
-/// Whom limits have let in so far.
+/// The sessions that the limits have admitted so far.
 #[derive(Clone, Default)]
 struct Accepted {
     sessions: BTreeSet<(u64, u64, u64)>,
     channels: BTreeSet<u64>,
-    /// When each attacker's address began to end sessions, and how many it ended.
+    /// By attacker's address: the time of its first leave and its number of leaves.
     leaves: BTreeMap<u32, (Millis, usize)>,
 }
 
 impl Accepted {
-    fn take_in(&mut self, called: &Called) {
+    fn add(&mut self, called: &Called) {
         let call = called.call;
         if call.address >= ADDRESS && call.act == Act::Leave {
             self.leaves.entry(call.address).or_insert((called.at, 0)).1 += 1;
@@ -116,12 +116,12 @@ impl Accepted {
         }
     }
 
-    fn leaves_let_in(&self, limits: &PerAddress, at: Millis) -> usize {
+    fn admitted_leaves(&self, limits: &PerAddress, at: Millis) -> usize {
         self.leaves.values().map(|(began, calls)| joins_in(limits, at - began).min(*calls)).sum()
     }
 }
 
-/// How many sessions an address may bring to a node, or end there, in a time.
+/// How many sessions an address may start or end at one node in `time`, at most.
 fn joins_in(limits: &PerAddress, time: Millis) -> usize {
     let later = u64::from(limits.joins_per_second) * (time / 1_000 + 2);
     limits.joins_burst as usize + usize::try_from(later).unwrap()

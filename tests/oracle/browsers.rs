@@ -1,17 +1,18 @@
-//! Honest crowds: pages that join, beat, hide, reload, leave and vanish, and those that watch the numbers.
+//! Generates honest viewers: pages that join, send heartbeats, hide, reload, leave or vanish, and pages that watch
+//! streams.
 
 use super::{
-    plan::{Act, Action, CHANNELS, Call, Millis, What},
+    plan::{Act, Action, ActionKind, CHANNELS, Call, Millis},
     random::Random,
     rules::Rules,
 };
 
-/// The pages of a crowd.
+/// The calls of a crowd of pages.
 pub fn crowd(random: &mut Random, rules: &Rules, nodes: usize) -> Vec<Action> {
     let mut actions = Vec::new();
     for viewer in 1..=random.between(rules.crowd.0, rules.crowd.1) {
         let channel = random.below(CHANNELS);
-        // A client of the older kind knows no sessions: its viewer is taken for one, so it has one page.
+        // An older client sends no session id. The server uses the viewer id instead, so the viewer has one page only.
         let is_old = random.chance(30);
         let pages = if is_old { 1 } else { 1 + random.below(3) };
         for page in 0..pages {
@@ -41,7 +42,7 @@ struct Page<'a> {
     call: Call,
     rules: &'a Rules,
     is_old: bool,
-    /// The balancer sends it to the same node always.
+    /// The load balancer always routes it to the same node.
     sticks: bool,
     nodes: usize,
     at: Millis,
@@ -55,7 +56,7 @@ impl Page<'_> {
             let beat = self.rules.heartbeat();
             self.at += if hidden { 2 * beat } else { random.between(beat / 10 * 8, beat) };
             if self.at > self.rules.span {
-                // The tab of whoever is still there is closed, or the machine sleeps.
+                // The tab is closed, or the machine goes to sleep.
                 if random.chance(50) {
                     self.at = self.rules.span;
                     self.call(random, actions, Act::Leave);
@@ -68,14 +69,14 @@ impl Page<'_> {
                 2 | 3 => self.reload(random, actions),
                 4 | 5 => {
                     hidden = !hidden;
-                    self.call(random, actions, Act::Beat { hidden });
+                    self.call(random, actions, Act::Heartbeat { hidden });
                 }
-                _ => self.call(random, actions, Act::Beat { hidden }),
+                _ => self.call(random, actions, Act::Heartbeat { hidden }),
             }
         }
     }
 
-    /// Comes and goes.
+    /// Joins and leaves several times in a row.
     fn zap(mut self, random: &mut Random, actions: &mut Vec<Action>) {
         for _ in 0..random.between(2, 12) {
             self.call(random, actions, Act::Join { hidden: false });
@@ -88,18 +89,18 @@ impl Page<'_> {
         }
     }
 
-    /// Leaves. A beat may be on its way still, and arrive later; it may also come so late that the leave is forgotten.
+    /// Leaves. A heartbeat that was in flight may arrive after the leave, even after the leave memory has expired.
     fn leave(&mut self, random: &mut Random, actions: &mut Vec<Action>) {
         self.call(random, actions, Act::Leave);
         if random.chance(20) {
             self.at += if random.chance(80) { random.between(10, 2_000) } else { 15_000 };
-            self.call(random, actions, Act::Beat { hidden: false });
+            self.call(random, actions, Act::Heartbeat { hidden: false });
         }
     }
 
-    /// The page goes and comes back; a moment later as a new session, or as the same if it knows none.
+    /// Reloads the page: it joins again with a new session. An older client joins with the same session.
     fn reload(&mut self, random: &mut Random, actions: &mut Vec<Action>) {
-        // A page that is torn down hard says nothing.
+        // A page that crashes sends no leave.
         if random.chance(80) {
             self.call(random, actions, Act::Leave);
         }
@@ -110,7 +111,7 @@ impl Page<'_> {
         self.call(random, actions, Act::Join { hidden: false });
     }
 
-    /// A pause of a length that was chosen for the usual span.
+    /// A random pause. The bounds apply to the usual span and are scaled.
     fn pause(&self, random: &mut Random, from: Millis, to: Millis) -> Millis {
         random.between(self.rules.scaled(from), self.rules.scaled(to))
     }
@@ -119,11 +120,11 @@ impl Page<'_> {
         if !self.sticks {
             self.call.node = random.index(self.nodes);
         }
-        actions.push(Action { at: self.at, what: What::Call(Call { act, ..self.call }) });
+        actions.push(Action { at: self.at, kind: ActionKind::Call(Call { act, ..self.call }) });
     }
 }
 
-/// Streams on the channels of the crowd, some for all the time.
+/// Streams on the channels of the crowd. Some stay open the whole time.
 pub fn watchers(random: &mut Random, rules: &Rules, nodes: usize) -> Vec<Action> {
     let mut actions = Vec::new();
     for channel in 0..CHANNELS {
@@ -133,15 +134,15 @@ pub fn watchers(random: &mut Random, rules: &Rules, nodes: usize) -> Vec<Action>
                 1 => (0, rules.watched),
                 _ => (random.below(rules.span / 2), random.between(1_000, rules.span / 2)),
             };
-            actions.push(Action { at, what: What::Watch { node, channel, lasts } });
+            actions.push(Action { at, kind: ActionKind::Watch { node, channel, lasts } });
         }
     }
     actions
 }
 
-/// Streams that come and go by the hundred.
+/// Opens and closes up to 300 streams per second.
 pub fn churn(random: &mut Random, rules: &Rules, nodes: usize) -> Vec<Action> {
     let lasts = random.between(rules.scaled(20_000), rules.scaled(90_000));
-    let what = What::Churn { node: random.index(nodes), per_second: random.between(11, 300), lasts };
-    vec![Action { at: random.below(rules.span - lasts), what }]
+    let kind = ActionKind::Churn { node: random.index(nodes), per_second: random.between(11, 300), lasts };
+    vec![Action { at: random.below(rules.span - lasts), kind }]
 }

@@ -1,57 +1,57 @@
-//! What breaks: the ways to the store, the store and its data, and nodes.
+//! Generates faults of the network to the store, of the store and its data, and of nodes.
 
 use super::{
-    plan::{Action, CHANNELS, Millis, Trouble, What},
+    plan::{Action, ActionKind, CHANNELS, Millis, Trouble},
     random::Random,
     rules::Rules,
 };
 
-/// After how long a node gives a call up. Real ones wait a few seconds too.
+/// The timeout of a node's call to the store, close to the real one.
 pub const CALL_LIMIT: Millis = 3_000;
 
-/// How much later than that a call that was given up may still be done.
+/// How long after its timeout a call may still take effect in the store.
 pub const LATE: Millis = 2_000;
 
-/// How long after a fault everything is whole and fresh again.
+/// After this long without a fault, counts must be complete and live again.
 pub const RECOVERY: Millis = 10_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Calls of a node take longer, each way.
+    /// The calls of a node take `delay` longer in each direction.
     Slow { node: usize, delay: Millis },
-    /// So many of 100 calls, or their answers, are lost.
+    /// `percent` of the calls of a node, or their responses, are lost.
     Lossy { node: usize, percent: u64 },
-    /// So many of 100 calls are given up and done all the same, later, or done a second time.
+    /// `percent` of the calls of a node take effect after their timeout, or take effect twice.
     Late { node: usize, percent: u64 },
     /// No call of the node reaches the store.
     Cut { node: usize },
     /// The store refuses connections.
     Away,
-    /// The store takes calls, and does and answers them when it is over.
+    /// The store accepts calls, but executes and answers them only when the pause ends.
     Paused,
     /// The store is emptied.
     Emptied,
-    /// The store comes back from a power cut without anything.
+    /// The store restarts without any data.
     Restarted,
-    /// The store has lost one channel of so many.
+    /// The store loses one of every `every` channels.
     Lost { every: u64 },
-    /// The store comes back with what it had so long ago.
+    /// The store restarts with its data of `age` ago.
     OldCopy { age: Millis },
-    /// A node is killed, and started again at the end.
+    /// A node is killed and restarted at the end of the fault.
     Killed { node: usize },
-    /// A node is asked to end, and started again at the end.
+    /// A node is shut down (SIGTERM) and restarted at the end of the fault.
     Ended { node: usize },
-    /// A node does nothing for a while.
+    /// A node is suspended for a while.
     Stopped { node: usize },
-    /// Every connection to the store is broken.
+    /// All connections to the store are closed.
     Disconnected,
-    /// Something waited for a processor for so long that calls were late.
+    /// The machine was so busy that calls were late.
     Starved,
 }
 
 impl Fault {
-    /// Whether what this node says may be late or stale because of it.
-    pub fn touches(self, one: usize) -> bool {
+    /// Whether responses of the node may be late or stale because of the fault.
+    pub fn affects(self, one: usize) -> bool {
         match self {
             Self::Slow { node, .. }
             | Self::Lossy { node, .. }
@@ -71,17 +71,17 @@ impl Fault {
         }
     }
 
-    /// Whether the store forgets something.
-    pub const fn loses(self) -> bool {
+    /// Whether the store loses data.
+    pub const fn loses_data(self) -> bool {
         matches!(self, Self::Emptied | Self::Restarted | Self::Lost { .. } | Self::OldCopy { .. })
     }
 }
 
-/// Some faults of a kind.
-pub fn some(kind: Trouble, random: &mut Random, rules: &Rules, nodes: usize) -> Vec<Action> {
+/// One to four faults of a kind, fewer in a short world.
+pub fn of_kind(kind: Trouble, random: &mut Random, rules: &Rules, nodes: usize) -> Vec<Action> {
     let one = |random: &mut Random| {
         let node = random.index(nodes);
-        // In a short world they are short.
+        // Faults are short in a short world.
         let lasting = |random: &mut Random, from: Millis, to: Millis| {
             random.between(from.min(rules.span / 20), to.min(rules.span / 4))
         };
@@ -109,7 +109,7 @@ pub fn some(kind: Trouble, random: &mut Random, rules: &Rules, nodes: usize) -> 
         };
         Action {
             at: random.between(rules.scaled(10_000), rules.span - lasts),
-            what: What::Fault { fault, lasts },
+            kind: ActionKind::Fault { fault, lasts },
         }
     };
     (0..1 + random.below((rules.span / 30_000).clamp(1, 4))).map(|_| one(random)).collect()

@@ -1,36 +1,36 @@
-//! What has happened in a world: every call and its answer, and all that every stream has shown. What the invariants
-//! judge.
+//! The history of a world: every call with its response, and everything that streams have shown. The invariants check
+//! it.
 
 use super::{
     faults::{CALL_LIMIT, Fault, LATE, RECOVERY},
     judge::LEAVE_MEMORY,
     lags::Lags,
-    plan::{Call, Millis, Plan, What},
+    plan::{ActionKind, Call, Millis, Plan},
 };
 
 #[derive(Default)]
 pub struct History {
     pub calls: Vec<Called>,
     pub streams: Vec<Stream>,
-    /// The store's own counts, now and then.
+    /// Samples of the store's own counts.
     pub counts: Vec<Counted>,
-    /// What nodes said is live.
+    /// Responses of nodes to requests for the live channels.
     pub lists: Vec<Listed>,
-    /// How much nodes and the store kept, now and then.
+    /// Samples of how much nodes and the store hold.
     pub kept: Vec<Kept>,
-    /// How many calls have begun, where calls are not given up.
+    /// The number of calls begun, in worlds where clients have no timeout.
     pub begun: usize,
-    /// When which fault was there.
+    /// The faults and their times.
     pub faults: Vec<Window>,
-    /// What the machine held up.
+    /// Delays that the machine caused.
     pub lags: Lags,
-    /// What must never be seen and was, in words.
+    /// Descriptions of unexpected responses and events.
     pub oddities: Vec<(Millis, String)>,
-    /// What was left when everything was over, in words.
+    /// Descriptions of everything that was not released at the end.
     pub leftovers: Vec<String>,
 }
 
-/// The store's own count of a channel, asked for and answered.
+/// A sample of the store's own count of a channel. It was requested at `at` and received at `answered`.
 #[derive(Debug)]
 pub struct Counted {
     pub at: Millis,
@@ -39,35 +39,35 @@ pub struct Counted {
     pub count: u32,
 }
 
-/// The list of live channels, as a node gave it.
+/// A node's list of live channels.
 #[derive(Debug)]
 pub struct Listed {
     pub node: usize,
     pub at: Millis,
     pub answered: Millis,
-    /// The channels that honest viewers watch; `None`: it was said to be unknown.
+    /// Only the channels that honest viewers watch. `None`: the node answered that the list is unknown.
     pub counts: Option<Vec<(u64, Shown)>>,
 }
 
-/// How much is kept at an instant.
+/// How much a node or the store holds at an instant.
 #[derive(Clone, Copy, Debug)]
 pub struct Kept {
     pub at: Millis,
-    /// By which node; `None`: by the store.
+    /// The node; `None`: the store.
     pub node: Option<usize>,
-    /// Sessions that are remembered. (Viewers, by the store.)
+    /// Sessions in the node's journal, or viewers in the store.
     pub sessions: usize,
-    /// Sessions that limits remember.
+    /// Sessions in the node's limits.
     pub admitted: usize,
     pub channels: usize,
 }
 
 #[derive(Debug)]
 pub struct Called {
-    /// With the node that it came to.
+    /// The call, with the node that received it.
     pub call: Call,
     pub at: Millis,
-    /// `None`: the node ended meanwhile.
+    /// The time of the response and the response. `None`: the node was terminated before it answered.
     pub answer: Option<(Millis, Answer)>,
 }
 
@@ -75,10 +75,14 @@ pub struct Called {
 pub enum Answer {
     Refused,
     Left,
-    Beaten { active: bool, shown: Shown },
+    /// The response to a join or a heartbeat.
+    Beat {
+        active: bool,
+        shown: Shown,
+    },
 }
 
-/// A count as it was shown.
+/// A count as a client received it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shown {
     pub value: Option<u32>,
@@ -86,24 +90,24 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// The number, if it is said to be the number of this moment.
+    /// The count, unless it is unknown or marked stale.
     pub const fn live(self) -> Option<u32> {
         if self.stale { None } else { self.value }
     }
 }
 
-/// A stream of one channel, from its opening on one node to its end.
+/// A stream of one channel on one node.
 #[derive(Debug)]
 pub struct Stream {
     pub node: usize,
     pub channel: u64,
     pub opened: Millis,
     pub closed: Millis,
-    /// Each count and tick (`None`) and when it came.
+    /// Each count (`Some`) or tick (`None`) and the time at which it arrived.
     pub seen: Vec<(Millis, Option<Shown>)>,
 }
 
-/// When a fault is there.
+/// A fault and its time span.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
     pub from: Millis,
@@ -112,71 +116,76 @@ pub struct Window {
 }
 
 impl Window {
-    pub const fn holds(&self, at: Millis) -> bool {
+    /// Whether the fault is active at an instant.
+    pub const fn contains(&self, at: Millis) -> bool {
         self.from <= at && at < self.to
     }
 }
 
-/// The faults of a plan.
+/// The faults of a plan with their time spans.
 pub fn windows(plan: &Plan) -> Vec<Window> {
-    let window = |action: &super::plan::Action| match action.what {
-        What::Fault { fault, lasts } => Some(Window { from: action.at, to: action.at + lasts, fault }),
+    let window = |action: &super::plan::Action| match action.kind {
+        ActionKind::Fault { fault, lasts } => Some(Window { from: action.at, to: action.at + lasts, fault }),
         _ => None,
     };
     plan.actions.iter().filter_map(window).collect()
 }
 
-/// What faults excuse.
+/// The faults that excuse late, stale or missing values.
 pub struct Excuses {
     pub faults: Vec<Window>,
-    /// For how long a call may wait for a new connection.
-    mend: Millis,
+    /// How long a call may wait for a new connection to the store.
+    reconnect: Millis,
 }
 
 impl Excuses {
-    /// Those of a history. Where the machine held things up for long, calls were late by no fault of ours.
-    pub fn of(history: &History, mend: Millis) -> Self {
+    /// The faults of a history, and the times at which a busy machine delayed calls.
+    pub fn of(history: &History, reconnect: Millis) -> Self {
         let starved = history.lags.starved();
         let starved = starved.into_iter().map(|(from, to)| Window { from, to, fault: Fault::Starved });
-        Self { faults: history.faults.iter().copied().chain(starved).collect(), mend }
+        Self { faults: history.faults.iter().copied().chain(starved).collect(), reconnect }
     }
 
-    /// Whether between these instants, or so shortly before that it may not be over yet, the node met a fault.
+    /// Whether a fault affected the node between these instants, or ended at most [`RECOVERY`] before.
     pub fn is_troubled(&self, node: usize, from: Millis, to: Millis) -> bool {
-        self.faults.iter().any(|w| w.fault.touches(node) && w.from <= to && from <= w.to + RECOVERY)
+        self.faults.iter().any(|w| w.fault.affects(node) && w.from <= to && from <= w.to + RECOVERY)
     }
 
-    /// Whether beside this fault the node met another.
-    pub fn is_doubly_troubled(&self, node: usize, one: &Window) -> bool {
-        let is_other = |w: &&Window| w.fault != one.fault && w.fault.touches(node);
+    /// Whether another fault affected the node around the time of `one`.
+    pub fn has_other_fault(&self, node: usize, one: &Window) -> bool {
+        let is_other = |w: &&Window| w.fault != one.fault && w.fault.affects(node);
         self.faults.iter().filter(is_other).any(|w| w.from <= one.to && one.from <= w.to + RECOVERY)
     }
 
-    /// Whether some time between these instants a node may write beats that are so old that other nodes may remember leaves
-    /// which the store has forgotten. Until all have looked, what they show of those channels is stale.
-    pub fn is_written_late(&self, from: Millis, to: Millis) -> bool {
+    /// Whether a node may write beats between these instants that are older than the leave memory of the store. Other
+    /// nodes may remember later leaves, so the affected channels are stale until every node has checked its journal.
+    pub fn may_write_old_beats(&self, from: Millis, to: Millis) -> bool {
         self.faults.iter().any(|w| {
-            let is_long = !w.fault.loses() && w.to - w.from + CALL_LIMIT >= LEAVE_MEMORY;
+            let is_long = !w.fault.loses_data() && w.to - w.from + CALL_LIMIT >= LEAVE_MEMORY;
             is_long && w.from <= to && from <= w.to + RECOVERY
         })
     }
 
-    /// Whether the node may be unable to say for [`RECOVERY`] after a loss that it has something to write again.
+    /// Whether the node may be unable to announce, for [`RECOVERY`] after a loss, that it has operations to replay.
     pub fn is_cut_off(&self, node: usize, loss: Millis) -> bool {
         self.faults.iter().any(|w| {
-            let is_mute = matches!(
+            let may_be_cut_off = matches!(
                 w.fault,
                 Fault::Cut { .. } | Fault::Lossy { .. } | Fault::Late { .. } | Fault::Stopped { .. }
             );
-            is_mute && w.fault.touches(node) && w.from <= loss + RECOVERY && loss <= w.to
+            may_be_cut_off && w.fault.affects(node) && w.from <= loss + RECOVERY && loss <= w.to
         })
     }
 
-    /// From when on what the node accepted at `at` and answered at `answered` is seen by all, at the latest.
+    /// The latest time at which all nodes see an operation that the node accepted at `at` and answered at `answered`.
     pub fn settled(&self, node: usize, at: Millis, answered: Millis) -> Millis {
         let mut end = answered;
         let met = |end: Millis, w: &&Window| {
-            w.fault.touches(node) && !w.fault.loses() && w.from <= end && at <= w.to && w.to + RECOVERY > end
+            w.fault.affects(node)
+                && !w.fault.loses_data()
+                && w.from <= end
+                && at <= w.to
+                && w.to + RECOVERY > end
         };
         while let Some(window) = self.faults.iter().find(|w| met(end, w)) {
             end = window.to + RECOVERY;
@@ -184,16 +193,16 @@ impl Excuses {
         end
     }
 
-    /// Until when the call may have been under way, or done for the last time.
+    /// The latest time at which the call may have taken effect.
     pub fn latest(&self, node: usize, at: Millis, answered: Millis) -> Millis {
-        let met = self.faults.iter().filter(|w| w.fault.touches(node) && w.from <= answered && at <= w.to);
+        let met = self.faults.iter().filter(|w| w.fault.affects(node) && w.from <= answered && at <= w.to);
         let until = |window: &Window| match window.fault {
             Fault::Paused | Fault::Stopped { .. } => window.to.max(answered) + CALL_LIMIT + LATE,
             Fault::Late { .. } | Fault::Lossy { .. } | Fault::Slow { .. } | Fault::Starved => {
                 answered + CALL_LIMIT + LATE
             }
-            // A node that knows that it reaches nobody says afterwards how long ago it was.
-            Fault::Cut { .. } | Fault::Away => at + self.mend,
+            // A node without a connection backdates the operation when it writes it later.
+            Fault::Cut { .. } | Fault::Away => at + self.reconnect,
             _ => answered,
         };
         met.map(until).max().unwrap_or(answered)

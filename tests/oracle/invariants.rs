@@ -1,25 +1,25 @@
-//! What must hold whatever happens. Each is a function that says where it does not.
+//! The invariants: each is a function that checks a history and returns the first violation.
 
 use super::{
     bounds::{kept, limits},
     faults::{CALL_LIMIT, Fault},
     history::{Answer, Counted, Listed, Shown, Stream},
-    judge::{GRID, Judge, LEAVE_MEMORY},
+    judge::{Judge, LEAVE_MEMORY, TOLERANCE},
     model::state,
     plan::{Act, CHANNELS, Millis},
     rules::Rules,
 };
 
-/// After this long a silent stream gets a tick.
+/// The longest silence of a stream; then the server sends a tick.
 const TICK: Millis = 25_000;
 
-/// How long a listing of what is live is waited for.
+/// How long a node waits for the store's list of live channels.
 const LIST_WAIT: Millis = 1_000;
 
-/// How often what streams show is looked at.
+/// The interval at which the values of streams are checked.
 const STEP: Millis = 250;
 
-/// Where an invariant does not hold.
+/// A violation of an invariant.
 #[derive(Debug)]
 pub struct Finding {
     pub at: Millis,
@@ -29,33 +29,33 @@ pub struct Finding {
 
 type Invariant = fn(&Judge<'_>) -> Option<Finding>;
 
-/// All of them, by name.
+/// All invariants and their names. The headers of `tests/mutants/*.patch` refer to the names.
 pub const ALL: &[(&str, Invariant)] = &[
-    ("streams show the count, or say that it is old", streams),
-    ("answers show the count, or say that it is old", answers),
-    ("a join in a quiet channel shows at once on its node", quick),
+    ("streams show the current count or mark it stale", streams),
+    ("responses give the current count or mark it stale", answers),
+    ("a join in a quiet channel is shown at once on its node", quick),
     ("streams are never silent for long", ticks),
-    ("a channel gets one update per interval", updates),
-    ("the live list is right, or says that it is old", lists),
-    ("the store counts leases", leases),
-    ("beats are told rightly whether they count", active),
-    ("who is counted is never refused", refused),
-    ("an address adds what limits let it", limits),
-    ("a flood leaves no more than limits let in", kept),
+    ("a channel gets at most one update per interval", updates),
+    ("the live list is correct or marked stale", lists),
+    ("the count in the store matches the leases", leases),
+    ("responses say correctly whether a session counts", active),
+    ("a counted session is never refused", refused),
+    ("an address adds no more than its limits allow", limits),
+    ("memory is bounded by what the limits admit", kept),
     ("every call is answered", answered),
-    ("what is answered is an answer", no_oddities),
-    ("nothing is left behind", nothing_left),
+    ("no response or event is unexpected", no_oddities),
+    ("everything is released at the end", nothing_left),
 ];
 
-/// A finding in a channel.
+/// A finding in one channel.
 pub fn finding(at: Millis, channel: u64, what: String) -> Option<Finding> {
     Some(Finding { at, channel: Some(channel), what })
 }
 
-/// How long what a stream shows may be old.
+/// The allowed age of the count that a stream shows.
 fn age(judge: &Judge<'_>, node: usize, at: Millis) -> Millis {
     let rules = &judge.plan.rules;
-    let usual = rules.interval() + rules.slack + 2 * judge.plan.nodes[node].delay + GRID;
+    let usual = rules.interval() + rules.slack + 2 * judge.plan.nodes[node].delay + TOLERANCE;
     let longest = usual + 2 * CALL_LIMIT;
     let lag = judge.history.lags.between(at.saturating_sub(longest), at);
     let (usual, longest) = (usual + lag, longest + lag);
@@ -79,47 +79,50 @@ fn streams(judge: &Judge<'_>) -> Option<Finding> {
     })
 }
 
-/// What a stream shows at an instant.
+/// Checks the value that a stream shows at an instant.
 fn shows(judge: &Judge<'_>, stream: &Stream, at: Millis) -> Option<Finding> {
     let Stream { node, channel, opened, .. } = *stream;
     let seen = stream.seen[..stream.seen.partition_point(|(then, _)| *then <= at)].iter().rev();
     let Some(shown) = seen.clone().find_map(|(_, shown)| *shown) else {
         let waits = at - opened > age(judge, node, at);
-        return if waits { finding(at, channel, format!("node {node} shows nothing")) } else { None };
+        return if waits { finding(at, channel, format!("node {node} shows no count")) } else { None };
     };
     let from = at.saturating_sub(age(judge, node, at));
     let Some(value) = shown.live() else {
-        let excused = judge.excuses.is_troubled(node, from, at) || judge.excuses.is_written_late(from, at);
+        let excused =
+            judge.excuses.is_troubled(node, from, at) || judge.excuses.may_write_old_beats(from, at);
         return if excused {
             None
         } else {
-            finding(at, channel, format!("node {node} shows {shown:?} without a reason"))
+            finding(at, channel, format!("node {node} shows {shown:?} although no fault explains it"))
         };
     };
-    if judge.was(channel, from, at, value) {
+    if judge.may_have_been(channel, from, at, value) {
         return None;
     }
     let range = judge.between(channel, from, at);
-    let what =
-        format!("node {node} shows {value} as live; it was {} to {} from {from} on", range.least, range.most);
+    let what = format!(
+        "node {node} shows {value} as live; the count has been {} to {} since {from}",
+        range.least, range.most
+    );
     finding(at, channel, what)
 }
 
 fn answers(judge: &Judge<'_>) -> Option<Finding> {
     judge.honest().find_map(|called| {
-        let Some((answered, Answer::Beaten { shown: Shown { value: Some(value), stale: false }, .. })) =
+        let Some((answered, Answer::Beat { shown: Shown { value: Some(value), stale: false }, .. })) =
             called.answer
         else {
             return None;
         };
         let channel = called.call.channel;
-        let range = judge.between(channel, called.at, answered + GRID);
-        let is_excused = is_lost_alone(judge, called.at, answered);
-        if is_excused || judge.was(channel, called.at, answered + GRID, value) {
+        let range = judge.between(channel, called.at, answered + TOLERANCE);
+        let is_excused = may_have_unnoticed_loss(judge, called.at, answered);
+        if is_excused || judge.may_have_been(channel, called.at, answered + TOLERANCE, value) {
             return None;
         }
         let what = format!(
-            "{:?} is answered with {value} as live; it was {} to {}",
+            "the response to {:?} gives {value} as live; the count was {} to {}",
             called.call, range.least, range.most
         );
         finding(answered, channel, what)
@@ -136,9 +139,9 @@ fn quick(judge: &Judge<'_>) -> Option<Finding> {
         let by = by + judge.history.lags.between(called.at, by);
         let quiet_since = called.at.saturating_sub(2 * judge.plan.rules.interval() + slack + 4 * delay);
         let quiet_since = quiet_since.saturating_sub(judge.history.lags.between(quiet_since, called.at));
-        let before = judge.between(channel, quiet_since, called.at.saturating_sub(GRID));
-        let after = judge.between(channel, answered + GRID, by);
-        // Others' calls at the same time are gathered, and may be seen later.
+        let before = judge.between(channel, quiet_since, called.at.saturating_sub(TOLERANCE));
+        let after = judge.between(channel, answered + TOLERANCE, by);
+        // Concurrent calls are grouped, and may be shown later.
         let others = judge.history.calls.iter().filter(|other| {
             other.call.channel == channel
                 && other.at <= by
@@ -149,7 +152,7 @@ fn quick(judge: &Judge<'_>) -> Option<Finding> {
         }
         let is_clear = before.least == before.most && after.least == after.most && after.least > before.most;
         let is_troubled = judge.excuses.is_troubled(node, quiet_since, by)
-            || judge.excuses.is_written_late(quiet_since, by);
+            || judge.excuses.may_write_old_beats(quiet_since, by);
         if !is_clear || is_troubled {
             return None;
         }
@@ -165,7 +168,7 @@ fn quick(judge: &Judge<'_>) -> Option<Finding> {
                 (shown.value != Some(after.least)).then_some(shown)
             })
             .find_map(|shown| {
-                finding(by, channel, format!("node {node} still shows {shown:?} and not {}", after.least))
+                finding(by, channel, format!("node {node} still shows {shown:?} instead of {}", after.least))
             })
     })
 }
@@ -186,11 +189,11 @@ fn ticks(judge: &Judge<'_>) -> Option<Finding> {
 fn updates(judge: &Judge<'_>) -> Option<Finding> {
     let rules = &judge.plan.rules;
     judge.history.streams.iter().find_map(|stream| {
-        // The first comes when the stream is opened, whenever the last change was.
+        // The first update is sent when the stream opens, regardless of the interval.
         let counts: Vec<_> = stream.seen.iter().filter(|(_, shown)| shown.is_some()).skip(1).collect();
         counts.windows(2).find_map(|pair| {
             let apart = pair[1].0 - pair[0].0;
-            // The first may have been on its way for longer than the second.
+            // The first update may have been in flight for longer than the second.
             let lag = judge.history.lags.between(pair[0].0.saturating_sub(rules.interval()), pair[1].0);
             let what = || format!("two updates of node {} are {apart} ms apart", stream.node);
             if apart + rules.jitter + lag < rules.interval() {
@@ -202,9 +205,9 @@ fn updates(judge: &Judge<'_>) -> Option<Finding> {
     })
 }
 
-/// Whether a channel may be lost that nobody has looked at since. A store that has lost a channel alone does not say so: that is
-/// noticed by nodes that know the channel, within an interval of when they can look.
-fn is_lost_alone(judge: &Judge<'_>, from: Millis, to: Millis) -> bool {
+/// Whether a single channel may have been lost without any node having noticed yet. The store does not report such a
+/// loss. A node that knows the channel notices the loss within one update interval after it can read the store.
+fn may_have_unnoticed_loss(judge: &Judge<'_>, from: Millis, to: Millis) -> bool {
     judge.excuses.faults.iter().any(|w| {
         let can_look = |node| judge.excuses.settled(node, w.from, w.from);
         matches!(w.fault, Fault::Lost { .. })
@@ -220,30 +223,30 @@ fn lists(judge: &Judge<'_>) -> Option<Finding> {
         let from = at.saturating_sub(interval + LIST_WAIT + 2 * judge.plan.nodes[node].delay);
         let Some(counts) = &list.counts else {
             let is_excused = judge.excuses.is_troubled(node, from, answered)
-                || judge.excuses.is_written_late(from, answered);
-            let what = format!("node {node} can't say what is live, without a reason");
+                || judge.excuses.may_write_old_beats(from, answered);
+            let what = format!("node {node} has no list of live channels although no fault explains it");
             return if is_excused { None } else { Some(Finding { at: answered, channel: None, what }) };
         };
-        // What is old is not judged, and where it is old what is not in it may be unknown.
-        let is_old = counts.iter().any(|(_, shown)| shown.stale);
-        if is_old {
+        // The content of a stale list is not checked: channels that are missing in it may be unknown.
+        let is_stale = counts.iter().any(|(_, shown)| shown.stale);
+        if is_stale {
             let is_excused = judge.excuses.is_troubled(node, from, answered)
-                || judge.excuses.is_written_late(from, answered);
-            let what = format!("node {node} gives an old list without a reason");
+                || judge.excuses.may_write_old_beats(from, answered);
+            let what = format!("node {node} gives a stale list although no fault explains it");
             return if is_excused { None } else { Some(Finding { at: answered, channel: None, what }) };
         }
-        if is_lost_alone(judge, from, answered) {
+        if may_have_unnoticed_loss(judge, from, answered) {
             return None;
         }
         (0..CHANNELS).find_map(|channel| {
             let listed = counts.iter().find(|(listed, _)| *listed == channel);
             let value = listed.and_then(|(_, shown)| shown.value).unwrap_or(0);
-            if judge.was(channel, from, answered, value) {
+            if judge.may_have_been(channel, from, answered, value) {
                 return None;
             }
             let range = judge.between(channel, from, answered);
             let what = format!(
-                "node {node} lists {value} as live; it was {} to {} from {from} on",
+                "node {node} lists {value} as live; the count has been {} to {} since {from}",
                 range.least, range.most
             );
             finding(answered, channel, what)
@@ -253,19 +256,19 @@ fn lists(judge: &Judge<'_>) -> Option<Finding> {
 
 fn leases(judge: &Judge<'_>) -> Option<Finding> {
     judge.history.counts.iter().find_map(|Counted { at, answered, channel, count }| {
-        let from = at.saturating_sub(GRID);
+        let from = at.saturating_sub(TOLERANCE);
         let mut nodes = 0..judge.plan.nodes.len();
         if nodes.any(|node| judge.excuses.is_troubled(node, from, *answered))
-            || judge.was(*channel, from, *answered, *count)
+            || judge.may_have_been(*channel, from, *answered, *count)
         {
             return None;
         }
         let range = judge.between(*channel, from, *answered);
-        let what = if *count < range.least { "somebody was dropped" } else { "somebody is there too long" };
+        let what = if *count < range.least { "too few viewers" } else { "too many viewers" };
         finding(
             *at,
             *channel,
-            format!("{what}: {count} are counted, and not {} to {}", range.least, range.most),
+            format!("{what}: the store counts {count} instead of {} to {}", range.least, range.most),
         )
     })
 }
@@ -273,7 +276,7 @@ fn leases(judge: &Judge<'_>) -> Option<Finding> {
 fn active(judge: &Judge<'_>) -> Option<Finding> {
     let longest = judge.plan.rules.lease(true) + LEAVE_MEMORY;
     judge.honest().find_map(|called| {
-        let Some((answered, Answer::Beaten { active, .. })) = called.answer else { return None };
+        let Some((answered, Answer::Beat { active, .. })) = called.answer else { return None };
         let call = called.call;
         let events = &judge.channels[&call.channel].0[&call.viewer][&call.session];
         let mut leaves = events.iter().filter(|event| event.lease.is_none() && event.at <= answered);
@@ -282,12 +285,14 @@ fn active(judge: &Judge<'_>) -> Option<Finding> {
         let memory = if is_troubled { longest } else { LEAVE_MEMORY };
         let what = match (call.act, active) {
             (Act::Join { .. }, false) if !leaves.any(|leave| leave.latest >= called.at) => {
-                "a join is not counted though its session has not left since"
+                "a join does not count although its session has not left since"
             }
-            (Act::Beat { .. }, false) if !leaves.any(|leave| leave.latest + memory + GRID >= called.at) => {
-                "a beat is not counted though its session has not left"
+            (Act::Heartbeat { .. }, false)
+                if !leaves.any(|leave| leave.latest + memory + TOLERANCE >= called.at) =>
+            {
+                "a heartbeat does not count although its session has not left"
             }
-            (Act::Beat { .. }, true) if !is_troubled => {
+            (Act::Heartbeat { .. }, true) if !is_troubled => {
                 let joined = |leave: Millis| {
                     judge.history.calls.iter().any(|other| {
                         let is_join = matches!(other.call.act, Act::Join { .. }) && other.at <= answered;
@@ -296,11 +301,12 @@ fn active(judge: &Judge<'_>) -> Option<Finding> {
                             && other.answer.is_none_or(|(by, _)| by >= leave)
                     })
                 };
-                let over = |leave: Millis| leave + LEAVE_MEMORY > answered + GRID && !joined(leave);
-                if !leaves.any(|leave| leave.settled <= called.at && over(leave.at)) {
+                let is_remembered =
+                    |leave: Millis| leave + LEAVE_MEMORY > answered + TOLERANCE && !joined(leave);
+                if !leaves.any(|leave| leave.settled <= called.at && is_remembered(leave.at)) {
                     return None;
                 }
-                "a beat counts though its session has just left"
+                "a heartbeat counts although its session has just left"
             }
             _ => return None,
         };
@@ -313,18 +319,18 @@ fn refused(judge: &Judge<'_>) -> Option<Finding> {
         let Some((answered, Answer::Refused)) = called.answer else { return None };
         let call = called.call;
         let events = &judge.channels[&call.channel].0[&call.viewer][&call.session];
-        let (_, without) = state(events, called.at);
-        if without || judge.excuses.is_troubled(call.node, called.at, answered) {
+        let (_, may_not) = state(events, called.at);
+        if may_not || judge.excuses.is_troubled(call.node, called.at, answered) {
             return None;
         }
-        finding(answered, call.channel, format!("refused though it is counted: {call:?}"))
+        finding(answered, call.channel, format!("refused although its session counts: {call:?}"))
     })
 }
 
 fn answered(judge: &Judge<'_>) -> Option<Finding> {
     let waiting = judge.history.begun.saturating_sub(judge.history.calls.len());
     let what = format!("{waiting} calls were never answered");
-    (waiting > 0).then_some(Finding { at: judge.plan.rules.over, channel: None, what })
+    (waiting > 0).then_some(Finding { at: judge.plan.rules.end, channel: None, what })
 }
 
 fn no_oddities(judge: &Judge<'_>) -> Option<Finding> {
@@ -334,5 +340,5 @@ fn no_oddities(judge: &Judge<'_>) -> Option<Finding> {
 
 fn nothing_left(judge: &Judge<'_>) -> Option<Finding> {
     let what = judge.history.leftovers.first()?;
-    Some(Finding { at: judge.plan.rules.over, channel: None, what: what.clone() })
+    Some(Finding { at: judge.plan.rules.end, channel: None, what: what.clone() })
 }

@@ -1,14 +1,13 @@
-//! How far the machine held a world up: what waited for a processor though it was ready to run.
+//! Records scheduling delays: how long runnable threads waited for a CPU.
 //!
-//! In simulated time nothing waits. In real time the promises hold for what is not waited for in this way, so the judge
-//! allows for as much as was measured, and no more.
+//! Simulated time has no such delays. In real time, the invariants extend their deadlines by the measured delay.
 
 use super::plan::Millis;
 
-/// Lags that are summed up over this long, and come to so much of it, hold up calls like a slow network.
+/// A window in ms and the total lag in it, in ms, from which on calls count as delayed.
 const STARVED: (Millis, Millis) = (1_000, 700);
 
-/// What waited, and for how long, piece by piece in the order of time.
+/// The measured delays, in chronological order.
 #[derive(Debug, Default)]
 pub struct Lags {
     pieces: Vec<Lag>,
@@ -24,26 +23,27 @@ struct Lag {
 }
 
 impl Lags {
-    /// Between these instants so much was waited for. A wait is known when it is over, so it may have begun before.
+    /// Adds a delay that was measured between two instants. A delay is only known at its end, so it may have begun
+    /// before `from`.
     pub fn add(&mut self, from: Millis, to: Millis, waited: Millis) {
         let from = from.min(to.saturating_sub(waited));
         self.longest = self.longest.max(to - from);
         self.pieces.push(Lag { from, to, waited });
     }
 
-    /// How long was waited for between two instants, at most.
+    /// The upper bound of the delay between two instants.
     pub fn between(&self, from: Millis, to: Millis) -> Millis {
         let first = self.pieces.partition_point(|lag| lag.to < from);
         let may_overlap = self.pieces[first..].iter().take_while(|lag| lag.to <= to + self.longest);
         may_overlap.filter(|lag| lag.from <= to).map(|lag| lag.waited).sum()
     }
 
-    /// How long was waited for in all.
+    /// The total delay.
     pub fn total(&self) -> Millis {
         self.pieces.iter().map(|lag| lag.waited).sum()
     }
 
-    /// When so much was waited for that calls were late or given up because of it.
+    /// The times at which delays were long enough to make calls late or time out.
     pub fn starved(&self) -> Vec<(Millis, Millis)> {
         let mut starved = Vec::<(Millis, Millis)>::new();
         for lag in &self.pieces {
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_waited_for_in_between_is_summed_up() {
+    fn between_sums_up_overlapping_delays() {
         let lags = lags(&[(0, 100, 10), (100, 200, 5), (200, 300, 20)]);
         assert_eq!(lags.between(0, 300), 35);
         assert_eq!(lags.between(110, 190), 5);
@@ -82,17 +82,17 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_that_was_longer_than_its_piece_began_before_it() {
+    fn a_delay_longer_than_its_measurement_began_before_it() {
         let lags = lags(&[(0, 100, 0), (900, 1_000, 800)]);
         assert_eq!(lags.between(300, 400), 800);
         assert_eq!(lags.between(0, 150), 0);
     }
 
     #[test]
-    fn little_waits_excuse_no_call_and_long_ones_do() {
-        let little: Vec<_> = (0..100).map(|nth| (nth * 100, nth * 100 + 100, 20)).collect();
-        assert!(lags(&little).starved().is_empty());
-        let mut long = little;
+    fn only_long_delays_excuse_late_calls() {
+        let short: Vec<_> = (0..100).map(|nth| (nth * 100, nth * 100 + 100, 20)).collect();
+        assert!(lags(&short).starved().is_empty());
+        let mut long = short;
         long[50].2 = 600;
         assert_eq!(lags(&long).starved(), [(3_500, 6_100)]);
     }

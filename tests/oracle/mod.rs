@@ -1,10 +1,11 @@
-//! The oracle of both worlds, the simulated one (`tests/sim`) and the real one (`tests/stress`): what is going to happen,
-//! what has happened, and what must hold.
+//! The test oracle shared by the simulation (`tests/sim`) and the stress test (`tests/stress`): plans, histories and
+//! invariants. A world is one simulated or real run of a plan.
 //!
-//! - `plan`: what is going to happen, decided by a seed; `browsers`, `attackers`, `faults` make its parts; `random` decides;
-//!   `rules` are the intervals and limits of a world.
-//! - `history` is what came of it; `lags` is how far the machine held it up.
-//! - `model` says what the counts were; `judge`, `invariants` and `bounds` compare; `verdict` tells what does not hold.
+//! - `plan` is the list of actions that a seed generates. `browsers`, `attackers` and `faults` generate its parts with
+//!   the numbers of `random`. `rules` holds the intervals and limits of a world.
+//! - `history` records what happened. `lags` records the delays that the machine caused.
+//! - `model` computes the expected counts. `judge`, `invariants` and `bounds` compare the history with the model.
+//!   `verdict` reports a violated invariant.
 
 pub mod attackers;
 pub mod bounds;

@@ -1,7 +1,7 @@
-//! The oracle: what the count of a channel is at an instant, by DESIGN's rules of counting, from what has happened.
+//! The model of counting: computes the count of a channel at an instant from the events of its sessions.
 //!
-//! It is a range: what is under way may have happened or not. All that happens to a session is a list; what happened last
-//! decides.
+//! The result is a range, because operations in flight may or may not have taken effect. A session is a list of events,
+//! of which the last one decides.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,29 +10,29 @@ use super::plan::Millis;
 /// A beat or a leave of a session.
 #[derive(Clone, Copy, Debug)]
 pub struct Event {
-    /// It did not happen before this.
+    /// The earliest time at which it took effect.
     pub at: Millis,
-    /// It did not happen after this.
+    /// The latest time at which it took effect.
     pub latest: Millis,
-    /// From when on everybody sees it; before, some may. (`Millis::MAX`: perhaps nobody ever does.)
+    /// When every node sees it. Earlier, some nodes may see it. `Millis::MAX`: perhaps no node ever sees it.
     pub settled: Millis,
-    /// From when on it may have been forgotten for good, with all who knew of it.
+    /// When it may have been lost for good, in the store and on every node that knew of it.
     pub forgotten: Millis,
-    /// For how long it counts; `None` for a leave.
+    /// Its lease; `None` for a leave.
     pub lease: Option<Millis>,
 }
 
-/// How much later than `at` an event's `latest` can be.
+/// The longest time between an event's `at` and `latest`.
 const SPREAD: Millis = 60_000;
 
-/// The most and the least that may be counted.
+/// The lowest and highest possible count.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Range {
     pub least: u32,
     pub most: u32,
 }
 
-/// A channel: for each viewer its sessions, for each session its events in the order of `at`.
+/// A channel: its viewers, their sessions, and the events of each session in the order of `at`.
 #[derive(Default)]
 pub struct Channel(pub BTreeMap<u64, BTreeMap<u64, Vec<Event>>>);
 
@@ -41,14 +41,14 @@ impl Channel {
         let mut range = Range::default();
         for sessions in self.0.values() {
             let states = sessions.values().map(|events| state(events, now));
-            let (within, without) = states.fold((false, true), |sum, one| (sum.0 | one.0, sum.1 & one.1));
-            range.most += u32::from(within);
-            range.least += u32::from(!without);
+            let (may_count, may_not) = states.fold((false, true), |sum, one| (sum.0 | one.0, sum.1 & one.1));
+            range.most += u32::from(may_count);
+            range.least += u32::from(!may_not);
         }
         range
     }
 
-    /// Every instant at which the count may change, in order. The first is the beginning.
+    /// All instants at which the range may change, beginning with 0.
     pub fn changes(&self) -> BTreeSet<Millis> {
         let events = self.0.values().flat_map(BTreeMap::values).flatten();
         let of_event = |event: &Event| {
@@ -60,24 +60,24 @@ impl Channel {
     }
 }
 
-/// Whether a session may be counted, and whether it may not be.
+/// Whether it is possible that a session counts, and whether it is possible that it does not.
 pub fn state(events: &[Event], now: Millis) -> (bool, bool) {
-    let (mut within, mut without, mut is_known) = (false, false, false);
+    let (mut may_count, mut may_not, mut is_known) = (false, false, false);
     let mut after = 0;
     for event in events[..events.partition_point(|event| event.at <= now)].iter().rev() {
         if event.at + SPREAD < after {
             break;
         }
-        // It may be the last that happened, unless one that everybody sees was later for sure.
+        // This event may be the last one, unless an event that every node sees was certainly later.
         if event.latest >= after {
             let lease = event.lease.unwrap_or(0);
-            within |= event.lease.is_some() && now < event.latest + lease;
-            without |= now >= event.at + lease;
+            may_count |= event.lease.is_some() && now < event.latest + lease;
+            may_not |= now >= event.at + lease;
         }
         if event.settled <= now && now < event.forgotten {
             is_known = true;
             after = after.max(event.at);
         }
     }
-    (within, without | !is_known)
+    (may_count, may_not | !is_known)
 }

@@ -1,6 +1,7 @@
-//! What is going to happen in a world: made from a seed before it starts, so that it can be shrunk and run again.
+//! The plan of a world: a list of actions that a seed generates before the world starts, so that it can be shrunk and
+//! repeated.
 //!
-//! A plan stays a plan whatever is taken out of it: every action stands for itself.
+//! Actions are independent of each other: a plan stays valid when actions are removed.
 
 use uuid::Uuid;
 
@@ -15,48 +16,48 @@ use super::{
 /// Milliseconds since the world began.
 pub type Millis = u64;
 
-/// The channels that honest viewers watch are the first ones; attackers and churn use ever new ones above.
+/// Honest viewers watch the channels below this number. Attackers and churn use new channels above.
 pub const CHANNELS: u64 = 4;
 
-/// Everything that happens in a world.
+/// The nodes and actions of a world.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub seed: u64,
     pub rules: Rules,
     pub nodes: Vec<NodePlan>,
-    /// In the order in which they happen.
+    /// In chronological order.
     pub actions: Vec<Action>,
 }
 
 #[derive(Clone, Debug)]
 pub struct NodePlan {
-    /// How long a call takes to the store, and how long the answer takes back.
+    /// The network delay to the store, in each direction.
     pub delay: Millis,
-    /// What its clock shows when the world begins, in milliseconds since the epoch.
+    /// The node's clock when the world begins, in milliseconds since the Unix epoch.
     pub clock: u64,
 }
 
 #[derive(Clone, Debug)]
 pub struct Action {
     pub at: Millis,
-    pub what: What,
+    pub kind: ActionKind,
 }
 
 #[derive(Clone, Debug)]
-pub enum What {
-    /// A page calls.
+pub enum ActionKind {
+    /// A page calls a node.
     Call(Call),
     /// A page watches a channel.
     Watch { node: usize, channel: u64, lasts: Millis },
-    /// Streams are opened on ever new channels and closed again.
+    /// Streams are opened on new channels and closed again.
     Churn { node: usize, per_second: u64, lasts: Millis },
-    /// Somebody means ill.
+    /// An attacker makes many calls.
     Flood(Flood),
-    /// Something breaks.
+    /// A fault begins.
     Fault { fault: Fault, lasts: Millis },
 }
 
-/// A call of a page: who, through which node, and what for.
+/// A call of a page to a node.
 #[derive(Clone, Copy, Debug)]
 pub struct Call {
     pub node: usize,
@@ -70,7 +71,7 @@ pub struct Call {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     Join { hidden: bool },
-    Beat { hidden: bool },
+    Heartbeat { hidden: bool },
     Leave,
 }
 
@@ -85,7 +86,7 @@ pub fn id(number: u64) -> String {
 }
 
 impl Plan {
-    /// The plan of a seed, with these kinds of trouble in it.
+    /// Generates the plan of a seed with some of these kinds of trouble.
     pub fn of(seed: u64, rules: Rules, troubles: &[Trouble]) -> Self {
         let mut random = Random::new(seed);
         let count = 2 + random.index(2);
@@ -95,7 +96,7 @@ impl Plan {
         let mut actions = browsers::crowd(&mut random, &rules, count);
         actions.extend(browsers::watchers(&mut random, &rules, count));
         for trouble in troubles {
-            // Most worlds have one kind or two, so that a plan that fails is easy to understand.
+            // Most worlds have one or two kinds, which keeps a failing plan easy to understand.
             if troubles.len() == 1 || random.chance(30) {
                 actions.extend(trouble.actions(&mut random, &rules, count));
             }
@@ -106,7 +107,7 @@ impl Plan {
     }
 }
 
-/// A kind of trouble.
+/// A kind of trouble: heavy load, an attack or a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
     Churn,
@@ -125,7 +126,7 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    /// Those of the simulated world.
+    /// The kinds of the simulation.
     pub const SIMULATED: [Self; 11] = [
         Self::Churn,
         Self::Flood,
@@ -140,7 +141,7 @@ impl Trouble {
         Self::Stopped,
     ];
 
-    /// Those of the real world.
+    /// The kinds of the stress test on one Redis.
     pub const REAL: [Self; 13] = [
         Self::Churn,
         Self::Flood,
@@ -157,7 +158,7 @@ impl Trouble {
         Self::Disconnected,
     ];
 
-    /// Those of the real world over a cluster, whose servers each node reaches directly.
+    /// The kinds of the stress test on a Redis cluster. Nodes connect to its servers directly, without a proxy.
     pub const CLUSTERED: [Self; 8] = [
         Self::Churn,
         Self::Flood,
@@ -169,11 +170,11 @@ impl Trouble {
         Self::Disconnected,
     ];
 
-    /// The kind that is asked for by its name, or all of these.
+    /// The kind with the requested name, or all of these.
     pub fn tried(of: &[Self], asked: Option<&str>) -> Vec<Self> {
         let is_tried = |trouble: &&Self| asked.is_none_or(|asked| asked == format!("{trouble:?}"));
         let tried: Vec<_> = of.iter().filter(is_tried).copied().collect();
-        assert!(!tried.is_empty(), "there is no trouble {}; there are: {of:?}", asked.unwrap_or_default());
+        assert!(!tried.is_empty(), "unknown trouble {:?}; known: {of:?}", asked.unwrap_or_default());
         tried
     }
 
@@ -181,7 +182,7 @@ impl Trouble {
         match self {
             Self::Churn => browsers::churn(random, rules, nodes),
             Self::Flood => attackers::floods(random, rules, nodes),
-            _ => faults::some(self, random, rules, nodes),
+            _ => faults::of_kind(self, random, rules, nodes),
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Random numbers that a seed decides: `SplitMix64` (<https://prng.di.unimi.it/splitmix64.c>).
+//! A seeded random number generator: `SplitMix64` (<https://prng.di.unimi.it/splitmix64.c>).
 
-/// A stream of numbers. The same seed gives the same stream.
+/// A sequence of random numbers. The same seed gives the same sequence.
 #[derive(Clone)]
 pub struct Random(u64);
 
@@ -17,22 +17,22 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number from 0 to `n - 1`.
+    /// A number in `0..n`.
     pub const fn below(&mut self, n: u64) -> u64 {
         self.next() % n
     }
 
-    /// A number from `from` to `to - 1`.
+    /// A number in `from..to`.
     pub const fn between(&mut self, from: u64, to: u64) -> u64 {
         from + self.below(to - from)
     }
 
-    /// True in so many of 100 cases.
+    /// True with a probability of `percent`.
     pub const fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    /// A place in a list of that length.
+    /// An index into a list of length `len`.
     pub fn index(&mut self, len: usize) -> usize {
         usize::try_from(self.next() % len as u64).unwrap()
     }

@@ -1,4 +1,4 @@
-//! The intervals and limits that a world runs by.
+//! The intervals and limits of a world.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use aforo::{domain::Policy, server::limits::PerAddress};
 
 use super::plan::Millis;
 
-/// Small limits, so that floods meet them soon.
+/// Small limits, so that floods reach them soon.
 pub const LIMITS: PerAddress = PerAddress {
     joins_burst: 60,
     joins_per_second: 1,
@@ -14,38 +14,39 @@ pub const LIMITS: PerAddress = PerAddress {
     new_channels_per_minute: 10,
 };
 
-/// The durations in plans are given for a world that is busy for as long.
+/// The span for which the durations in plans are chosen.
 const USUAL_SPAN: Millis = 240_000;
 
-/// What a world runs by.
+/// The policy, the limits and the time frame of a world.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     pub policy: Policy,
     pub limits: PerAddress,
-    /// How long crowds, attackers and faults are at it.
+    /// How long crowds, attackers and faults are active.
     pub span: Millis,
-    /// How long streams are watched in all: leases end after the span.
+    /// How long streams are open. Longer than the span, since leases end after it.
     pub watched: Millis,
-    /// When everyone has gone, and everything about them.
-    pub over: Millis,
-    /// How many viewers a crowd has: at least, and less than.
+    /// When all sessions have ended and all memory of them must be released.
+    pub end: Millis,
+    /// The number of viewers: lower bound, and upper bound (exclusive).
     pub crowd: (u64, u64),
-    /// How much longer than the update interval a count may take to show, and how long in a quiet channel in all.
+    /// How much longer than the update interval a change may take to be shown.
     pub slack: Millis,
+    /// How long the first change in a quiet channel may take to be shown.
     pub quick: Millis,
-    /// By how much the ways of two counts to a page may differ.
+    /// By how much the delays of two updates of one stream may differ.
     pub jitter: Millis,
-    /// For how long a call may wait for a new connection to the store when the old one was lost.
-    pub mend: Millis,
+    /// How long a call may wait for a new connection to the store after the old one was lost.
+    pub reconnect: Millis,
 }
 
 impl Rules {
-    /// The lease that a beat gives, by the settings alone: the oracle does not ask the code under test.
+    /// The lease that a beat grants, by the settings alone: the oracle does not ask the code under test.
     pub fn lease(&self, hidden: bool) -> Millis {
         millis(if hidden { self.policy.hidden_timeout } else { self.policy.timeout })
     }
 
-    /// How often a page beats, at most.
+    /// The heartbeat interval.
     pub fn heartbeat(&self) -> Millis {
         millis(self.policy.heartbeat_interval)
     }
@@ -55,7 +56,7 @@ impl Rules {
         millis(self.policy.update_interval)
     }
 
-    /// A duration that was chosen for the usual span, for this one.
+    /// Scales a duration that was chosen for the usual span to this span.
     pub const fn scaled(&self, usual: Millis) -> Millis {
         usual * self.span / USUAL_SPAN
     }

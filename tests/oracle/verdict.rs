@@ -1,4 +1,4 @@
-//! What is told of a history in which something does not hold.
+//! Reports the first violated invariant of a history.
 
 use std::fmt::Write;
 
@@ -6,13 +6,13 @@ use super::{
     history::{Called, History},
     invariants::{self, Finding},
     judge::Judge,
-    plan::{Plan, What},
+    plan::{ActionKind, Plan},
 };
 
-/// How many of the calls before a finding are told.
+/// The number of calls before a finding in the report.
 const LAST: usize = 15;
 
-/// An invariant that does not hold: its name, where it does not, and what went before.
+/// A violated invariant: its name, the finding and the calls before it.
 pub struct Verdict {
     pub name: &'static str,
     pub finding: Finding,
@@ -20,16 +20,16 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// The invariant that a history breaks first, if it does.
+    /// The violated invariant with the earliest finding, if any.
     pub fn of(plan: &Plan, history: &History) -> Option<Self> {
         let judge = Judge::of(plan, history);
-        let all = invariants::ALL.iter().filter_map(|(name, holds)| Some((*name, holds(&judge)?)));
+        let all = invariants::ALL.iter().filter_map(|(name, check)| Some((*name, check(&judge)?)));
         let (name, finding) = all.min_by_key(|(_, finding)| finding.at)?;
         let story = story(&judge, &finding);
         Some(Self { name, finding, story })
     }
 
-    /// All that is to be told, in lines.
+    /// The report: the finding, the last calls before it, the nodes, and the actions other than calls.
     pub fn text(&self, plan: &Plan) -> String {
         let Self { name, finding, story } = self;
         let mut text = format!(
@@ -39,8 +39,8 @@ impl Verdict {
         for node in &plan.nodes {
             writeln!(text, "{node:?}").unwrap();
         }
-        for action in plan.actions.iter().filter(|action| !matches!(action.what, What::Call(_))) {
-            writeln!(text, "{:>7} {:?}", action.at, action.what).unwrap();
+        for action in plan.actions.iter().filter(|action| !matches!(action.kind, ActionKind::Call(_))) {
+            writeln!(text, "{:>7} {:?}", action.at, action.kind).unwrap();
         }
         text
     }
@@ -48,8 +48,8 @@ impl Verdict {
 
 /// The last calls before a finding.
 fn story(judge: &Judge<'_>, finding: &Finding) -> String {
-    let is_of_it = |channel: u64| finding.channel.is_none_or(|it| it == channel);
-    let before = |call: &&Called| call.at <= finding.at && is_of_it(call.call.channel);
+    let is_affected = |channel: u64| finding.channel.is_none_or(|affected| affected == channel);
+    let before = |call: &&Called| call.at <= finding.at && is_affected(call.call.channel);
     let mut calls: Vec<_> = judge.history.calls.iter().filter(before).collect();
     calls.sort_by_key(|called| called.at);
     let calls = calls.iter().rev().take(LAST).rev();

@@ -1,5 +1,5 @@
-//! Lets the seed decide what else would be the system's choice: the order of hash maps, random ids, jitter. By that a seed
-//! that fails fails again.
+//! Replaces the system's source of randomness by a seeded one: the seed decides the order of hash maps, random ids and
+//! jitter. A failing seed therefore always fails.
 
 #![expect(unsafe_code, reason = "the system's source of randomness is a function of C")]
 
@@ -11,8 +11,8 @@ thread_local! {
     static RANDOM: RefCell<Random> = const { RefCell::new(Random::new(0)) };
 }
 
-/// Does work on a thread of its own, on which the seed decides what is random. (Hash maps ask once per thread.)
-pub fn decided_by<T: Send>(seed: u64, work: impl FnOnce() -> T + Send) -> T {
+/// Runs `work` on a new thread whose randomness is seeded. The standard library seeds hash maps once per thread.
+pub fn with_seed<T: Send>(seed: u64, work: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let work = scope.spawn(move || {
             RANDOM.set(Random::new(seed));
@@ -22,13 +22,13 @@ pub fn decided_by<T: Send>(seed: u64, work: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// Stands in for the C library's function of this name, in this program.
+/// Replaces the C library's function of this name in this program.
 ///
 /// # Safety
-/// As there: `length` bytes can be written to `buffer`.
+/// `buffer` must be valid for writes of `length` bytes, as for the function of the C library.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn getrandom(buffer: *mut u8, length: usize, _flags: u32) -> isize {
-    // SAFETY: the caller promises it.
+    // SAFETY: the caller guarantees it.
     let bytes = unsafe { std::slice::from_raw_parts_mut(buffer, length) };
     RANDOM.with_borrow_mut(|random| {
         for part in bytes.chunks_mut(8) {

@@ -1,7 +1,9 @@
-//! What the simulated store keeps, and what the scripts of `RemoteStore` do to it: `write`, `counts`, `attend` and `sweep`.
+//! The data of the simulated store, and what the scripts of `RemoteStore` do to it: `write`, `counts`, `attend` and
+//! `sweep`.
 //!
-//! A channel has a mark once a session of it has been counted, keeps when something of it was last restored, and expires by
-//! itself. The roll call is data as well: it is emptied with the rest, and an old copy brings an old one back.
+//! A channel gets a mark when its first session counts. It stores the time of its last restored session, and it
+//! expires. The roll call is part of the data: it is lost when the store is emptied, and an old copy of the data has an
+//! old roll call.
 
 use std::collections::BTreeMap;
 
@@ -16,39 +18,43 @@ use aforo::{
 
 use crate::{oracle::plan::Millis, store::millis};
 
-/// As `Policy` has them.
+/// The rules of the default `Policy`.
 const RULES: LeaseRules = LeaseRules { longest_lease: millis(150_000), leave_memory: LEAVE_MEMORY };
 
-/// A call that took longer than the first to arrive happened when it was sent; not one that took longer than the second.
+/// A call whose transit took longer than the first bound and less than the second is dated to when it was sent. A
+/// longer transit time means that a clock was set.
 const LATE: (Millis, Millis) = (250, 10_000);
 
-/// All that is kept.
+/// The data of the store.
 #[derive(Default)]
 pub struct Data {
     channels: BTreeMap<ChannelId, Kept>,
     roll: Option<Roll>,
-    /// The roll calls that there were, so that an old one can be had.
+    /// All earlier roll calls, for old copies.
     rolls: Vec<(Timestamp, Roll)>,
-    /// Counts the servers.
+    /// Counts the restarts of the server.
     pub incarnation: u64,
 }
 
 struct Kept {
-    /// A roster for each viewer: so it is cheap to see whether an operation has changed anything.
+    /// One roster per viewer, which makes it cheap to check whether an operation has changed anything.
     viewers: BTreeMap<ViewerId, Roster>,
     mark: Option<Mark>,
     restored: Timestamp,
     expires: Timestamp,
-    /// What was done to it, so that it can be had as it was.
+    /// All operations so far, for old copies.
     log: Vec<Done>,
 }
 
-/// An operation, when it came, when it was sent if that was long before, and the mark it brought for a channel without one.
+/// An operation that the store has executed.
 #[derive(Clone, Copy)]
 struct Done {
     op: Op,
+    /// When it arrived.
     now: Timestamp,
+    /// When it was sent, if it arrived late.
     sent: Option<Timestamp>,
+    /// The mark for a channel without one.
     mark: Mark,
 }
 
@@ -58,18 +64,18 @@ struct Roll {
     server: u64,
     lost: Timestamp,
     asked: Timestamp,
-    /// Until when each node is expected, and since when it is sure.
+    /// For each node: until when it is expected, and since when it has been sure.
     nodes: BTreeMap<u64, (Timestamp, Timestamp)>,
     expires: Timestamp,
 }
 
 impl Data {
-    /// All is lost.
+    /// Loses all data.
     pub fn empty(&mut self) {
         *self = Self { incarnation: self.incarnation, ..Self::default() };
     }
 
-    /// One channel of so many is lost.
+    /// Loses one of every `every` channels.
     pub fn lose(&mut self, every: u64) {
         let mut nth = 0;
         self.channels.retain(|_, _| {
@@ -78,7 +84,7 @@ impl Data {
         });
     }
 
-    /// All becomes what it was.
+    /// Restores the data of an earlier time.
     pub fn roll_back(&mut self, then: Timestamp) {
         for kept in self.channels.values_mut() {
             let log = std::mem::take(&mut kept.log);
@@ -92,13 +98,13 @@ impl Data {
         self.roll = self.rolls.last().map(|(_, roll)| roll.clone());
     }
 
-    /// The channels of which there is anything.
+    /// The channels with any data.
     pub fn channels(&mut self, now: Timestamp) -> Vec<String> {
         self.channels.retain(|_, kept| kept.expires > now);
         self.channels.keys().map(ToString::to_string).collect()
     }
 
-    /// How many viewers there is anything of.
+    /// The number of viewers with any data.
     pub fn viewers(&self) -> usize {
         self.channels.values().map(|kept| kept.viewers.len()).sum()
     }
@@ -153,7 +159,7 @@ impl Data {
         let is_other = own.known.is_some_and(|known| known != roll.epoch) || roll.server != self.incarnation;
         if is_other {
             (roll.asked, roll.lost, roll.server) = (now, now, self.incarnation);
-            // The nodes that were there are waited for.
+            // The roll call waits for all nodes that attended before.
             for peer in &own.peers {
                 let (expected, _) = roll.nodes.entry(*peer).or_insert((until, never));
                 if *expected <= now {
@@ -165,7 +171,7 @@ impl Data {
             roll.asked = now;
         }
         if roll.nodes.values().all(|(expected, _)| *expected <= now) {
-            // Nobody could attend for a while.
+            // No node could attend for a while: the roll call waits for all of them again.
             roll.nodes.values_mut().for_each(|(expected, _)| *expected = until);
         }
         roll.nodes.insert(own.node, (until, own.sure_since.unwrap_or(now)));
@@ -198,7 +204,7 @@ impl Kept {
         Self { viewers, mark: None, restored: Timestamp::default(), expires, log }
     }
 
-    /// Does an operation. Whether its session is counted after it.
+    /// Executes an operation. Returns whether its session counts afterwards.
     fn apply(&mut self, done: Done) -> bool {
         let Done { op, now, sent, mark } = done;
         self.log.push(done);
@@ -217,9 +223,9 @@ impl Kept {
         if !has_changed {
             return is_live;
         }
-        // A leave of what is unknown leaves no mark.
-        let tells = matches!(op.act, Act::Restore(session) | Act::Late(session) if session.parts().phase != Phase::LeftUnknown);
-        if self.mark.is_none() && (is_live || tells) {
+        // A leave of an unknown session sets no mark.
+        let sets_mark = matches!(op.act, Act::Restore(session) | Act::Late(session) if session.parts().phase != Phase::LeftUnknown);
+        if self.mark.is_none() && (is_live || sets_mark) {
             (self.mark, self.expires) = (Some(mark), now);
         }
         if self.mark.is_some() {
@@ -255,7 +261,7 @@ impl Kept {
     }
 }
 
-/// What arrives late is merged as what has happened then.
+/// Converts an operation that arrived late to one that is dated to when it was sent.
 fn when_sent(act: Act, sent: Timestamp) -> Act {
     match act {
         Act::Join { lease } => Act::Late(Session::beating(sent, lease, true)),
@@ -265,7 +271,7 @@ fn when_sent(act: Act, sent: Timestamp) -> Act {
     }
 }
 
-/// Whether a beat that is written late may be from before a leave that has been forgotten.
+/// Whether a late beat may be older than a leave that the store has forgotten.
 fn may_have_left(session: Session, now: Timestamp) -> bool {
     let Parts { at, delta, .. } = session.parts();
     let since_join = if delta == u16::MAX { 0 } else { delta };

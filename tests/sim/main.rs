@@ -1,14 +1,14 @@
-//! A simulation of the whole counting system: several nodes (the real service, hub, reader, recovery and limits) over one
-//! simulated store, on simulated time, with honest crowds, attackers and faults, all decided by a seed. What every stream
-//! and every answer has shown is held to a model that is too simple to be wrong.
+//! A simulation of the whole counting system in simulated time: several nodes (the real service, hub, reader, recovery
+//! and limits) over one simulated store, with honest viewers, attackers and faults, all generated from a seed. The
+//! counts of all streams and responses are compared with a simple model.
 //!
-//! `cargo test --test sim` plays some seeds; `AFORO_SIM_SEEDS=100000` plays as many; `AFORO_SEED=…` plays one again; with
-//! `AFORO_SIM_TROUBLE=Cut` there is no other kind of trouble than that. A seed that fails is shrunk: what is printed is the
-//! smallest plan found that fails in the same way. The seed decides everything, hash maps included, so it fails every time.
+//! `cargo test --test sim` runs some seeds, `AFORO_SIM_SEEDS=100000` that many, and `AFORO_SEED=…` one seed again.
+//! `AFORO_SIM_TROUBLE=Cut` restricts the kinds of trouble to one. When a seed fails, the test shrinks its plan and
+//! prints the smallest plan found that violates the same invariant. The seed decides everything, even the order of hash
+//! maps, so a failure is reproducible.
 //!
-//! - `oracle`: the plan, the model and what must hold, shared with the real world.
-//! - `world` plays a plan, with `node`, `store` and its `data`; `chance` makes everything depend on the seed; `shrink` makes
-//!   plans smaller.
+//! - `oracle` has the plans, the model and the invariants; the stress test shares it.
+//! - `world` runs a plan with `node`, `store` and `data`. `chance` seeds all randomness. `shrink` makes plans smaller.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -16,7 +16,7 @@ mod chance;
 mod data;
 mod node;
 #[path = "../oracle/mod.rs"]
-#[allow(dead_code, reason = "the real world uses the rest")]
+#[allow(dead_code, reason = "the stress test uses the rest")]
 mod oracle;
 mod shrink;
 mod store;
@@ -29,10 +29,10 @@ use oracle::{
     verdict::Verdict,
 };
 
-/// How many seeds are played if nothing else is asked for.
+/// The default number of seeds.
 const SEEDS: u64 = 12;
 
-/// As in production, with limits that are met.
+/// The intervals of production, with limits that floods reach.
 fn rules() -> Rules {
     let span = 240_000;
     Rules {
@@ -40,35 +40,35 @@ fn rules() -> Rules {
         limits: LIMITS,
         span,
         watched: span + 90_000,
-        over: span + 100_000 + 2 * store::TTL,
+        end: span + 100_000 + 2 * store::TTL,
         crowd: (8, 30),
         slack: 300,
         quick: 250,
         jitter: 0,
-        mend: 200,
+        reconnect: 200,
     }
 }
 
 #[test]
-fn without_trouble_every_count_is_right() {
-    play(&[], "without_trouble");
+fn without_trouble_every_count_is_correct() {
+    run(&[], "without_trouble");
 }
 
 #[test]
-fn in_any_trouble_no_count_is_wrong() {
+fn with_trouble_no_count_is_wrong() {
     let asked = std::env::vars().find(|(name, _)| name == "AFORO_SIM_TROUBLE").map(|(_, asked)| asked);
-    play(&Trouble::tried(&Trouble::SIMULATED, asked.as_deref()), "in_any_trouble");
+    run(&Trouble::tried(&Trouble::SIMULATED, asked.as_deref()), "with_trouble");
 }
 
-/// What is broken when a plan is played.
-fn broken(plan: &Plan) -> Option<Verdict> {
-    Verdict::of(plan, &world::play(plan))
+/// Runs a plan and returns the violated invariant, if any.
+fn violated(plan: &Plan) -> Option<Verdict> {
+    Verdict::of(plan, &world::run(plan))
 }
 
-fn play(troubles: &[Trouble], test: &str) {
+fn run(troubles: &[Trouble], test: &str) {
     let variable = |name: &str| {
         let set = std::env::vars().find(|(key, _)| key == name);
-        set.map(|(_, value)| value.parse::<u64>().unwrap_or_else(|_| panic!("{name} is a number")))
+        set.map(|(_, value)| value.parse::<u64>().unwrap_or_else(|_| panic!("{name} must be a number")))
     };
     let seeds = match variable("AFORO_SEED") {
         Some(seed) => seed..seed + 1,
@@ -76,26 +76,27 @@ fn play(troubles: &[Trouble], test: &str) {
     };
     for seed in seeds {
         let plan = Plan::of(seed, rules(), troubles);
-        if let Some(Verdict { name, finding, .. }) = broken(&plan) {
-            println!("AFORO_SEED={seed}: not so: {name}: {finding:?}; looking for a smaller plan");
-            let same = |plan: &Plan| broken(plan).is_some_and(|other| other.name == name);
+        if let Some(Verdict { name, finding, .. }) = violated(&plan) {
+            // `scripts/mutants.mjs` parses this line.
+            println!("AFORO_SEED={seed}: violated: {name}: {finding:?}; looking for a smaller plan");
+            let same = |plan: &Plan| violated(plan).is_some_and(|other| other.name == name);
             let plan = shrink::shrink(plan, same);
             panic!(
-                "not so: {name}\n{}\nto play it again: {} bash scripts/cargo.sh test --test sim {test}",
+                "violated: {name}\n{}\nto repeat: {} bash scripts/cargo.sh test --test sim {test}",
                 report(&plan),
-                again(seed)
+                variables(seed)
             );
         }
     }
 }
 
-/// The settings by which a seed is played again.
-fn again(seed: u64) -> String {
+/// The environment variables that repeat a seed.
+fn variables(seed: u64) -> String {
     let trouble = std::env::vars().find(|(name, _)| name == "AFORO_SIM_TROUBLE");
     let trouble = trouble.map(|(name, asked)| format!(" {name}={asked}"));
     format!("AFORO_SEED={seed}{}", trouble.unwrap_or_default())
 }
 
 fn report(plan: &Plan) -> String {
-    broken(plan).expect("what has failed fails again").text(plan)
+    violated(plan).expect("a failed plan fails again").text(plan)
 }

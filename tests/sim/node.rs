@@ -1,4 +1,4 @@
-//! A node: the real service, hub, reader, recovery and limits over its own way to the simulated store.
+//! A simulated node: the real service, hub, reader, recovery and limits with a connection to the simulated store.
 
 use std::{
     net::Ipv4Addr,
@@ -40,7 +40,7 @@ pub struct Node {
     _tasks: JoinSet<()>,
 }
 
-/// A clock that is set to anything, and runs as time does.
+/// A clock that is set wrong but runs at the right speed.
 struct WrongClock {
     start: u64,
     since: Instant,
@@ -76,9 +76,9 @@ impl Node {
         Self { presence, hub, sessions, metrics: Metrics::new(), is_up, _tasks: tasks }
     }
 
-    /// Makes a page's call, as the handlers of HTTP do.
+    /// Executes a page's call like the HTTP handlers do.
     pub fn call(&self, call: Call) -> impl Future<Output = Answer> + use<> {
-        let visitor = Caller {
+        let caller = Caller {
             presence: self.presence.clone(),
             sessions: self.sessions.clone(),
             metrics: self.metrics.clone(),
@@ -86,29 +86,29 @@ impl Node {
             is_robot: false,
         };
         async move {
-            let who = who(call);
-            let beaten = match call.act {
-                Act::Leave => return visitor.leave(&who).await.map_or(Answer::Refused, |()| Answer::Left),
-                Act::Join { hidden } => visitor.join(&who, hidden).await,
-                Act::Beat { hidden } => visitor.heartbeat(&who, hidden).await,
+            let key = session_key(call);
+            let answer = match call.act {
+                Act::Leave => return caller.leave(&key).await.map_or(Answer::Refused, |()| Answer::Left),
+                Act::Join { hidden } => caller.join(&key, hidden).await,
+                Act::Heartbeat { hidden } => caller.heartbeat(&key, hidden).await,
             };
-            beaten.map_or(Answer::Refused, |beaten| Answer::Beaten {
-                active: beaten.active,
-                shown: Shown { value: beaten.count.value, stale: beaten.count.stale },
+            answer.map_or(Answer::Refused, |answer| Answer::Beat {
+                active: answer.active,
+                shown: Shown { value: answer.count.value, stale: answer.count.stale },
             })
         }
     }
 }
 
 impl Drop for Node {
-    /// It is killed: nothing of it reaches anybody any more.
+    /// Kills the node: nothing that it still sends arrives.
     fn drop(&mut self) {
         self.is_up.store(false, Ordering::Relaxed);
         self.hub.close();
     }
 }
 
-/// As the server does it.
+/// Sweeps regularly, like the server.
 async fn sweep(presence: Presence, sessions: SessionLimiter, every: Duration) {
     loop {
         sessions.sweep();
@@ -117,11 +117,11 @@ async fn sweep(presence: Presence, sessions: SessionLimiter, every: Duration) {
     }
 }
 
-fn who(call: Call) -> SessionKey {
+fn session_key(call: Call) -> SessionKey {
     SessionKey::parse(&channel(call.channel), &id(call.viewer), Some(&id(call.session))).unwrap()
 }
 
-/// The channel that has the name.
+/// The number in the name of a channel.
 pub fn number(channel: &ChannelId) -> u64 {
     channel.as_str()[1..].parse().unwrap()
 }

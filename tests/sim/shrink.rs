@@ -1,10 +1,10 @@
-//! Makes a plan that fails smaller, for as long as it fails in the same way.
+//! Shrinks a failing plan: removes and halves actions while the plan still fails.
 
 use std::time::{Duration, Instant};
 
-use crate::oracle::plan::{Action, Plan, What};
+use crate::oracle::plan::{Action, ActionKind, Plan};
 
-/// How often a plan is tried, at most, and for how long.
+/// The maximum number of attempts and the maximum total time.
 const TRIES: usize = 300;
 const TIME: Duration = Duration::from_secs(60);
 
@@ -15,7 +15,7 @@ pub fn shrink(mut plan: Plan, fails: impl Fn(&Plan) -> bool) -> Plan {
         tries += 1;
         tries <= TRIES && began.elapsed() < TIME && fails(plan)
     };
-    // Large pieces first, then small ones, down to single actions.
+    // Remove large groups of actions first, then smaller ones, down to single actions.
     let mut size = plan.actions.len().div_ceil(2);
     while size > 0 {
         let mut at = 0;
@@ -43,13 +43,15 @@ pub fn shrink(mut plan: Plan, fails: impl Fn(&Plan) -> bool) -> Plan {
     plan
 }
 
-/// The action for half as long, or with half as many calls.
+/// The action with half the duration or half the calls.
 fn halved(action: &Action) -> Option<Action> {
     let mut half = action.clone();
-    let amount = match &mut half.what {
-        What::Call(_) => return None,
-        What::Watch { lasts, .. } | What::Churn { lasts, .. } | What::Fault { lasts, .. } => lasts,
-        What::Flood(flood) => &mut flood.calls,
+    let amount = match &mut half.kind {
+        ActionKind::Call(_) => return None,
+        ActionKind::Watch { lasts, .. }
+        | ActionKind::Churn { lasts, .. }
+        | ActionKind::Fault { lasts, .. } => lasts,
+        ActionKind::Flood(flood) => &mut flood.calls,
     };
     if *amount < 2 {
         return None;

@@ -1,7 +1,6 @@
-//! The simulated store that all nodes share, and each node's way to it.
+//! The simulated store that all nodes share, and the connection of each node to it.
 //!
-//! What it keeps and tells is in `data`; here is how nodes reach it, as `RemoteStore` does. What breaks is read from the
-//! plan's faults.
+//! The connections behave like those of `RemoteStore`, with the faults of the plan. `data` has the data of the store.
 
 use std::{
     sync::{
@@ -32,13 +31,13 @@ use crate::{
     },
 };
 
-/// What the store's clock shows when the world begins.
+/// The store's clock when the world begins, in milliseconds since the Unix epoch.
 const EPOCH: u64 = 1_790_000_000_000;
 
-/// After this long without a write a channel's keys have expired for sure: twice the longest lease.
+/// The keys of a channel expire at most this long after its last write: twice the longest lease.
 pub const TTL: Millis = 300_000;
 
-/// The data.
+/// The store.
 pub struct SharedStore {
     began: Instant,
     data: Mutex<Data>,
@@ -61,8 +60,8 @@ impl SharedStore {
         Timestamp::from_millis(EPOCH + self.now())
     }
 
-    /// Does what a fault does to the data.
-    pub fn suffer(&self, fault: Fault) {
+    /// Applies a fault to the data.
+    pub fn apply(&self, fault: Fault) {
         let mut data = self.data.lock();
         match fault {
             Fault::Emptied => data.empty(),
@@ -79,17 +78,17 @@ impl SharedStore {
         }
     }
 
-    /// The channels of which there is anything.
+    /// The channels with any data.
     pub fn channels(&self) -> Vec<String> {
         self.data.lock().channels(self.clock())
     }
 
-    /// Of how many viewers there is anything.
+    /// The number of viewers with any data.
     pub fn viewers(&self) -> usize {
         self.data.lock().viewers()
     }
 
-    /// The count of a channel as it is, whoever can reach it.
+    /// The count of a channel, regardless of faults.
     pub fn count(&self, channel: &ChannelId) -> u32 {
         self.data.lock().read(channel, self.clock()).count
     }
@@ -111,7 +110,8 @@ impl SharedStore {
         self.data.lock().attend(attendance, self.clock(), epoch)
     }
 
-    /// Counts the connections of a node: it has another one when the store was restarted, or could not be reached.
+    /// Counts the connections of a node. It gets a new connection after a restart of the store, and after it could not
+    /// reach the store.
     fn generation(&self, node: usize) -> u64 {
         let now = self.now();
         let breaks = |window: &&Window| {
@@ -120,7 +120,7 @@ impl SharedStore {
         self.data.lock().incarnation + self.windows.iter().filter(breaks).count() as u64
     }
 
-    /// When the fault ends that a node meets now, if there is one of this kind.
+    /// The end of the active faults that satisfy `is_met`, if any.
     pub fn until(&self, is_met: impl Fn(Fault) -> bool) -> Option<Millis> {
         let now = self.now();
         let met = self.windows.iter().filter(|window| window.from <= now && now < window.to);
@@ -128,7 +128,7 @@ impl SharedStore {
     }
 }
 
-/// A node's way to the store.
+/// A node's connection to the store.
 #[derive(Clone)]
 pub struct Link {
     pub store: Arc<SharedStore>,
@@ -139,7 +139,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// Has something done by the store. What is on its way goes on when it is given up.
+    /// Calls the store. A call continues after its timeout.
     async fn call<T: Send + 'static>(
         &self,
         work: impl Fn(&SharedStore) -> T + Send + Sync + 'static,
@@ -157,7 +157,7 @@ impl Link {
         work: Arc<impl Fn(&SharedStore) -> T + Send + Sync + 'static>,
     ) -> Result<T, StoreError> {
         self.travel().await?;
-        if self.draw(|fault| self.percent_late(fault)) {
+        if self.is_drawn(|fault| self.percent_late(fault)) {
             let late = CALL_LIMIT + self.store.random.lock().below(LATE);
             if self.store.random.lock().chance(50) {
                 sleep(millis(late)).await;
@@ -180,39 +180,41 @@ impl Link {
         Ok(answer)
     }
 
-    /// One way. What is lost is waited for in vain.
+    /// One direction of a call. A lost call ends with the timeout.
     async fn travel(&self) -> Result<(), StoreError> {
         let node = self.node;
         while let Some(end) = self.store.until(|fault| fault == Fault::Stopped { node }) {
             sleep(millis(end - self.store.now())).await;
         }
         let slow = |window: &&Window| match window.fault {
-            Fault::Slow { node, delay } if node == self.node && window.holds(self.store.now()) => Some(delay),
+            Fault::Slow { node, delay } if node == self.node && window.contains(self.store.now()) => {
+                Some(delay)
+            }
             _ => None,
         };
         let slow = self.store.windows.iter().filter_map(|window| slow(&window)).max();
         sleep(millis(slow.unwrap_or(self.delay))).await;
         let is_cut = self.store.until(|fault| fault == Fault::Cut { node }).is_some();
-        if is_cut || !self.is_up.load(Ordering::Relaxed) || self.draw(|fault| self.percent_lost(fault)) {
+        if is_cut || !self.is_up.load(Ordering::Relaxed) || self.is_drawn(|fault| self.percent_lost(fault)) {
             sleep(millis(CALL_LIMIT)).await;
             return Err(StoreError::Unreachable("lost".to_owned()));
         }
         Ok(())
     }
 
-    /// The node's own clock.
+    /// The local clock of the node.
     fn clock(&self) -> Timestamp {
         Timestamp::from_millis(self.store.now())
     }
 
-    /// An epoch as this node knows it: another connection means that the store may not be what it was.
+    /// Makes an epoch specific to the connection: after a reconnect, the store may have other data.
     fn epoch(&self, epoch: Option<Epoch>) -> Option<Epoch> {
         const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
         let generation = self.store.generation(self.node).wrapping_mul(FACTOR);
         epoch.map(|Epoch(epoch)| Epoch(epoch ^ generation))
     }
 
-    fn heard(&self, sent: Timestamp, reading: Reading) -> Reading {
+    fn observed(&self, sent: Timestamp, reading: Reading) -> Reading {
         self.skew.observe(sent, self.clock(), reading.as_of);
         Reading { epoch: self.epoch(reading.epoch), ..reading }
     }
@@ -231,9 +233,9 @@ impl Link {
         }
     }
 
-    fn draw(&self, percent: impl Fn(Fault) -> u64) -> bool {
+    fn is_drawn(&self, percent: impl Fn(Fault) -> u64) -> bool {
         let now = self.store.now();
-        let met = self.store.windows.iter().filter(|window| window.holds(now));
+        let met = self.store.windows.iter().filter(|window| window.contains(now));
         let percent = met.map(|window| percent(window.fault)).max().unwrap_or(0);
         percent > 0 && self.store.random.lock().chance(percent)
     }
@@ -245,15 +247,16 @@ impl Store for Link {
         let (work, sent) = (batches.to_vec(), self.clock());
         let sent_there = self.skew.to_store(sent);
         let written = self.call(move |store| store.write(&work, sent_there)).await;
-        let heard = |written: Written| Written { reading: self.heard(sent, written.reading), ..written };
-        spread(written.map(|all| all.into_iter().map(heard).collect()), batches.len())
+        let observed =
+            |written: Written| Written { reading: self.observed(sent, written.reading), ..written };
+        spread(written.map(|all| all.into_iter().map(observed).collect()), batches.len())
     }
 
     async fn counts(&self, channels: &[ChannelId]) -> Vec<Result<Reading, StoreError>> {
         let (work, sent) = (channels.to_vec(), self.clock());
         let readings = self.call(move |store| store.read(&work)).await;
-        let heard = |reading| self.heard(sent, reading);
-        spread(readings.map(|all| all.into_iter().map(heard).collect()), channels.len())
+        let observed = |reading| self.observed(sent, reading);
+        spread(readings.map(|all| all.into_iter().map(observed).collect()), channels.len())
     }
 
     async fn live(&self) -> Result<Listed, StoreError> {

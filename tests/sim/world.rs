@@ -1,7 +1,7 @@
-//! Plays a plan: several nodes over one store on simulated time, and everyone who comes. Nothing is judged here.
+//! Runs a plan in simulated time, with several nodes over one store, and records the history.
 //!
-//! Time is tokio's, paused: it jumps to the next instant at which anything is to happen, so that minutes take a fraction of
-//! a second. All runs on one thread.
+//! It uses tokio's paused clock, which jumps to the next timer: minutes take a fraction of a second. Everything runs on
+//! one thread.
 
 use std::{future::poll_fn, sync::Arc};
 
@@ -19,16 +19,16 @@ use crate::{
         attackers::Flood,
         faults::Fault,
         history::{Called, Counted, History, Kept, Listed, Shown, Stream, windows},
-        plan::{CHANNELS, Call, Millis, NodePlan, Plan, What, channel},
+        plan::{ActionKind, CHANNELS, Call, Millis, NodePlan, Plan, channel},
         rules::Rules,
     },
     store::{SharedStore, millis},
 };
 
-/// How often the store's own counts are noted.
+/// The interval at which the store's own counts are recorded.
 const SAMPLE: Millis = 500;
 
-/// How often each node is asked what is live: never in step with anything else.
+/// The interval at which each node is asked for its live channels. Not a multiple of any other interval.
 const LIST_EVERY: Millis = 2_347;
 
 pub struct World {
@@ -43,21 +43,21 @@ struct Slot {
     node: Mutex<Option<Arc<Node>>>,
 }
 
-/// Plays a plan to its end.
-pub fn play(plan: &Plan) -> History {
-    chance::decided_by(plan.seed, || play_here(plan))
+/// Runs a plan to its end.
+pub fn run(plan: &Plan) -> History {
+    chance::with_seed(plan.seed, || run_here(plan))
 }
 
-fn play_here(plan: &Plan) -> History {
+fn run_here(plan: &Plan) -> History {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let world = World::begin(plan);
         for action in &plan.actions {
             world.wait_until(action.at).await;
-            world.act(&action.what);
+            world.act(&action.kind);
         }
-        world.wait_until(plan.rules.over).await;
-        world.look_around();
+        world.wait_until(plan.rules.end).await;
+        world.note_leftovers();
         std::mem::take(&mut *world.history.lock())
     })
 }
@@ -88,36 +88,38 @@ impl World {
         sleep(millis(at.saturating_sub(self.now()))).await;
     }
 
-    fn act(self: &Arc<Self>, what: &What) {
+    fn act(self: &Arc<Self>, kind: &ActionKind) {
         let world = Arc::clone(self);
-        match *what {
-            What::Call(call) => drop(tokio::spawn(world.call(call))),
-            What::Watch { node, channel, lasts } => drop(tokio::spawn(world.watch(node, channel, lasts))),
-            What::Churn { node, per_second, lasts } => {
+        match *kind {
+            ActionKind::Call(call) => drop(tokio::spawn(world.call(call))),
+            ActionKind::Watch { node, channel, lasts } => {
+                drop(tokio::spawn(world.watch(node, channel, lasts)))
+            }
+            ActionKind::Churn { node, per_second, lasts } => {
                 drop(tokio::spawn(world.churn(node, per_second, lasts)));
             }
-            What::Flood(ref flood) => drop(tokio::spawn(world.flood(flood.clone()))),
-            What::Fault { fault: Fault::Killed { node }, lasts } => {
-                // The last node is left alone.
+            ActionKind::Flood(ref flood) => drop(tokio::spawn(world.flood(flood.clone()))),
+            ActionKind::Fault { fault: Fault::Killed { node }, lasts } => {
+                // The last running node is not killed.
                 if self.nodes.iter().filter(|slot| slot.node.lock().is_some()).count() > 1 {
                     drop(self.nodes[node].node.lock().take());
                     tokio::spawn(async move {
                         sleep(millis(lasts)).await;
                         let slot = &world.nodes[node];
-                        let anew = Arc::new(Node::start(node, &slot.plan, &world.rules, &world.store));
-                        *slot.node.lock() = Some(anew);
+                        let restarted = Arc::new(Node::start(node, &slot.plan, &world.rules, &world.store));
+                        *slot.node.lock() = Some(restarted);
                     });
                 }
             }
-            What::Fault { fault, .. } => self.store.suffer(fault),
+            ActionKind::Fault { fault, .. } => self.store.apply(fault),
         }
     }
 
-    /// The node, or if it is dead the next one, as a balancer chooses.
+    /// The requested node, or the next one that runs, as a load balancer would choose.
     fn node(&self, wanted: usize) -> (usize, Arc<Node>) {
         let len = self.nodes.len();
         let alive = |index: usize| Some((index, Arc::clone(self.nodes[index].node.lock().as_ref()?)));
-        (0..len).find_map(|more| alive((wanted + more) % len)).expect("a node is alive")
+        (0..len).find_map(|more| alive((wanted + more) % len)).expect("a node is running")
     }
 
     async fn call(self: Arc<Self>, call: Call) {
@@ -125,7 +127,7 @@ impl World {
         let (index, node) = self.node(call.node);
         let (call, at) = (Call { node: index, ..call }, self.now());
         let answer = node.call(call);
-        // Whoever is killed answers nobody.
+        // A node that was killed meanwhile does not answer.
         let weak = Arc::downgrade(&node);
         drop(node);
         if let Some(end) = self.store.until(|fault| fault == Fault::Stopped { node: index }) {
@@ -143,7 +145,7 @@ impl World {
         }
     }
 
-    /// A page with a stream, which it opens again when it ends.
+    /// A page that watches a stream and reopens it when it ends.
     async fn watch(self: Arc<Self>, node: usize, number: u64, lasts: Millis) {
         let until = self.now() + lasts;
         let name = ChannelId::parse(&channel(number)).unwrap();
@@ -194,7 +196,7 @@ impl World {
         }
     }
 
-    /// Notes how much is kept.
+    /// Records how much the store and the nodes hold.
     fn note_kept(&self, at: Millis) {
         let mut history = self.history.lock();
         let (sessions, channels) = (self.store.viewers(), self.store.channels().len());
@@ -209,7 +211,7 @@ impl World {
         }
     }
 
-    /// Somebody who asks a node what is live, again and again.
+    /// A client that asks a node for the live channels at regular intervals.
     async fn list(self: Arc<Self>, index: usize) {
         while self.now() < self.rules.watched {
             sleep(millis(LIST_EVERY)).await;
@@ -229,35 +231,41 @@ impl World {
         }
     }
 
-    /// Notes what is left.
-    fn look_around(&self) {
+    /// Records everything that was not released.
+    fn note_leftovers(&self) {
         let mut history = self.history.lock();
         let mut note = |what: String| history.leftovers.push(what);
         let channels = self.store.channels();
         if !channels.is_empty() {
-            note(format!("the store has something of {} channels: {:?}", channels.len(), channels.first()));
+            note(format!("the store still has {} channels: {:?}", channels.len(), channels.first()));
         }
         for (index, slot) in self.nodes.iter().enumerate() {
             let slot = slot.node.lock();
             let Some(node) = slot.as_ref() else { continue };
             if node.hub.watched() > 0 {
-                note(format!("the hub of node {index} has {} channels", node.hub.watched()));
+                note(format!("the hub of node {index} still has {} channels", node.hub.watched()));
             }
             if node.sessions.remembered() > 0 {
-                note(format!("the limits of node {index} remember {} sessions", node.sessions.remembered()));
+                note(format!(
+                    "the limits of node {index} still have {} sessions",
+                    node.sessions.remembered()
+                ));
             }
             if node.presence.journaled_channels() > 0 {
                 let channels = node.presence.journaled_channels();
-                note(format!("node {index} remembers something of {channels} channels"));
+                note(format!("the journal of node {index} still has {channels} channels"));
             }
             if node.presence.journaled_sessions() > 0 {
-                note(format!("node {index} remembers {} sessions", node.presence.journaled_sessions()));
+                note(format!(
+                    "the journal of node {index} still has {} sessions",
+                    node.presence.journaled_sessions()
+                ));
             }
         }
     }
 }
 
-/// A frame as a page reads it; a tick is none.
+/// Parses a frame like a page does. `None`: a tick.
 fn shown(frame: &[u8]) -> Option<Shown> {
     let text = std::str::from_utf8(frame).unwrap();
     if text.starts_with("event: tick") {

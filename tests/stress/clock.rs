@@ -1,4 +1,4 @@
-//! The time of a round, in milliseconds since it began. It never goes back.
+//! The monotonic clock of a round, in milliseconds since its beginning.
 
 use std::time::{Duration, Instant};
 

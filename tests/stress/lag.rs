@@ -1,8 +1,7 @@
-//! Measures how far the machine holds a round up: how long threads of this program, of the nodes and of Redis were ready to
-//! run and did not, how late timers were here, and what the machine below took away.
+//! Measures how much a busy machine delays a round: how long runnable threads of this program, the nodes and Redis
+//! waited for a CPU, how late timers of this program were, and how much CPU time the hypervisor took (steal time).
 //!
-//! `/proc/…/schedstat` tells the time that a thread has waited for a processor, so what a program itself is slow at excuses
-//! nothing.
+//! `/proc/…/schedstat` counts only the time that a thread waited for a CPU, so a slow program excuses nothing.
 
 use std::{
     collections::HashMap,
@@ -23,38 +22,39 @@ use crate::{
     oracle::{lags::Lags, plan::Millis},
 };
 
-/// How often is looked, and how often a timer is tried.
+/// The interval of the measurements.
 const EVERY: Duration = Duration::from_millis(100);
+/// The duration of the timer whose lateness is measured.
 const TIMER: Duration = Duration::from_millis(10);
 
-/// A clock of the system that moves by less against ours has only been measured imprecisely.
+/// A smaller step of the system clock, in ms, is a measurement error.
 const STEP: i128 = 5;
 
-/// The processes of Redis and of nodes. A call waits for one of each.
-pub type Kinds = Arc<Mutex<[Vec<u32>; 2]>>;
+/// The process ids of the Redis servers and of the nodes. A call waits for one process of each.
+pub type Pids = Arc<Mutex<[Vec<u32>; 2]>>;
 
-/// Measures until it is told to stop.
-pub struct Gauge {
+/// A running measurement.
+pub struct LagMeter {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Lags>,
 }
 
-impl Gauge {
-    /// Watches these processes and this one. Has to be called on the runtime whose timers matter.
-    pub fn start(clock: Clock, kinds: Kinds) -> Self {
+impl LagMeter {
+    /// Measures these processes and this one. Must be called on the runtime whose timers are measured.
+    pub fn start(clock: Clock, pids: Pids) -> Self {
         let (stop, timer) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, late) = (Arc::clone(&stop), Arc::clone(&timer));
         tokio::spawn(async move {
             while !stopped.load(Relaxed) {
                 let began = Instant::now();
                 sleep(TIMER).await;
-                // Timers tick in milliseconds.
+                // Timers have a resolution of one millisecond.
                 let over = began.elapsed().saturating_sub(TIMER + Duration::from_millis(2));
                 late.fetch_max(millis(over), Relaxed);
             }
         });
         let stopped = Arc::clone(&stop);
-        let thread = thread::spawn(move || measure(clock, &kinds, &timer, &stopped));
+        let thread = thread::spawn(move || measure(clock, &pids, &timer, &stopped));
         Self { stop, thread }
     }
 
@@ -64,13 +64,13 @@ impl Gauge {
     }
 }
 
-fn measure(clock: Clock, kinds: &Kinds, timer: &AtomicU64, stop: &AtomicBool) -> Lags {
+fn measure(clock: Clock, pids: &Pids, timer: &AtomicU64, stop: &AtomicBool) -> Lags {
     let (mut lags, mut before) = (Lags::default(), HashMap::new());
     let (mut from, mut stolen_before, mut offset_before) = (clock.now(), stolen(), offset(clock));
     while !stop.load(Relaxed) {
         thread::sleep(EVERY);
         let here = waited(std::process::id(), &mut before).max(timer.swap(0, Relaxed));
-        let processes = kinds.lock().clone();
+        let processes = pids.lock().clone();
         let most = |kind: &Vec<u32>| kind.iter().map(|pid| waited(*pid, &mut before)).max();
         let there: Millis = processes.iter().filter_map(most).sum();
         let (stolen, offset, to) = (stolen(), offset(clock), clock.now());
@@ -82,7 +82,7 @@ fn measure(clock: Clock, kinds: &Kinds, timer: &AtomicU64, stop: &AtomicBool) ->
     lags
 }
 
-/// How long the thread of a process that waited the longest has waited for a processor since the last look.
+/// How long a thread of the process has waited for a CPU since the last measurement. The maximum of all threads.
 fn waited(pid: u32, before: &mut HashMap<(u32, String), u64>) -> Millis {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
     let waits = threads.flatten().filter_map(|thread| {
@@ -94,16 +94,16 @@ fn waited(pid: u32, before: &mut HashMap<(u32, String), u64>) -> Millis {
     waits.max().unwrap_or(0)
 }
 
-/// For how long the machine below has run others instead of this one, since it started.
+/// The steal time since boot.
 fn stolen() -> Millis {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
     let ticks = stat.lines().next().and_then(|line| line.split_whitespace().nth(8)?.parse::<u64>().ok());
-    // A tick is 10 ms on every common system.
+    // A tick is 10 ms on all common systems.
     ticks.unwrap_or(0) * 10
 }
 
-/// By how much the clock of the system differs from ours. The leases in Redis run by the former.
-#[expect(clippy::disallowed_methods, reason = "it is the system's clock itself that is measured")]
+/// The offset of the system clock from the clock of the round. The leases in Redis use the system clock.
+#[expect(clippy::disallowed_methods, reason = "the system clock itself is measured")]
 fn offset(clock: Clock) -> i128 {
     let system = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i128::from(millis(system)) - i128::from(clock.now())

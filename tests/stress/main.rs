@@ -1,15 +1,17 @@
-//! Real programs over a real Redis, with crowds, attackers and faults, in real time: the simulation's plans, model and
-//! invariants (`tests/oracle`) without the simulation.
+//! The stress test: runs the real program over a real Redis in real time, with honest viewers, attackers and faults.
+//! Plans, model and invariants are those of the simulation (`tests/oracle`).
 //!
-//! `make stress` plays rounds for two minutes, `make stress MINUTES=60` for an hour, `make stress SEED=…` one again; with
-//! `TROUBLE=Killed` there is no other kind of trouble than that, and with `STORE=redis` or `STORE=cluster` no other store.
-//! A round takes one or two minutes. The plan is decided by the seed alone; the order in which things meet is not, so a
-//! seed that failed may hold another time.
+//! `make stress` starts rounds for two minutes, `make stress MINUTES=60` for an hour, and `make stress SEED=…` repeats
+//! one round. `TROUBLE=Killed` restricts the kinds of trouble to one, and `STORE=redis` or `STORE=cluster` chooses the
+//! store. A round takes one to two minutes. The seed decides the plan, but not the order of concurrent operations, so a
+//! failure may not repeat.
 //!
-//! The machine may be busy: what was ready to run and had to wait is measured, and allowed for. How much that was is told.
+//! On a busy machine, threads wait for a CPU. The test measures these delays, extends its deadlines by them, and prints
+//! them.
 //!
-//! - `world` plays a plan, with `stage`, `node`, `pages` and `proxy`; `operator` breaks things; `lag` measures.
-//! - `processes` sees to it that nothing outlives this program.
+//! - `world` runs a plan with `stage`, `node`, `pages` and `proxy`. `operator` causes the faults. `lag` measures
+//!   delays.
+//! - `processes` ends all child processes with this program.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -18,7 +20,7 @@ mod lag;
 mod node;
 mod operator;
 #[path = "../oracle/mod.rs"]
-#[allow(dead_code, reason = "the simulated world uses the rest")]
+#[allow(dead_code, reason = "the simulation uses the rest")]
 mod oracle;
 mod pages;
 mod processes;
@@ -40,7 +42,7 @@ use std::{
 
 use aforo::domain::Policy;
 use oracle::{
-    plan::{Plan, Trouble, What},
+    plan::{ActionKind, Plan, Trouble},
     rules::{LIMITS, Rules},
     verdict::Verdict,
 };
@@ -50,10 +52,10 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-/// For how many minutes rounds are begun if nothing else is asked for.
+/// For how many minutes new rounds begin, by default.
 const MINUTES: f64 = 2.0;
 
-/// Leases are short, so that a round is; the update interval is as in production, since it is part of the promise.
+/// Leases are short, so that a round is short. The update interval is the default, since the invariants depend on it.
 fn rules() -> Rules {
     let span = 60_000;
     let policy = Policy {
@@ -68,17 +70,17 @@ fn rules() -> Rules {
         limits: LIMITS,
         span,
         watched: span + 45_000,
-        over: span + 120_000,
+        end: span + 120_000,
         crowd: (20, 60),
         slack: 300,
         quick: 250,
         jitter: 300,
-        mend: 700,
+        reconnect: 700,
     }
 }
 
-/// What is asked for by the environment.
-struct Asked {
+/// The options in the environment variables.
+struct Options {
     seed: Option<u64>,
     minutes: f64,
     trouble: Option<String>,
@@ -86,18 +88,19 @@ struct Asked {
     program: PathBuf,
 }
 
-impl Asked {
+impl Options {
     fn read() -> Self {
-        // make hands over what was not asked for as nothing.
+        // make passes an empty string for a variable that is not set.
         let variable = |name: &str| {
             let set = env::vars().find(|(key, value)| key == name && !value.is_empty());
             set.map(|(_, value)| value)
         };
         let number = |name: &str| {
-            let parse = |text: String| text.parse::<f64>().unwrap_or_else(|_| panic!("{name} is a number"));
+            let parse =
+                |text: String| text.parse::<f64>().unwrap_or_else(|_| panic!("{name} must be a number"));
             variable(name).map(parse)
         };
-        let seed = variable("SEED").map(|text| text.parse().expect("SEED is a number"));
+        let seed = variable("SEED").map(|text| text.parse().expect("SEED must be a number"));
         Self {
             seed,
             minutes: number("MINUTES").unwrap_or(MINUTES),
@@ -108,32 +111,32 @@ impl Asked {
         }
     }
 
-    /// Whether a round is played over a cluster. A third of all seeds are, unless something else is asked for.
+    /// Whether a round uses a cluster. By default, a third of all seeds do.
     fn is_cluster(&self, seed: u64) -> bool {
-        let has_trouble = |asked: &String| Trouble::CLUSTERED.iter().any(|one| *asked == format!("{one:?}"));
+        let is_clustered = |name: &String| Trouble::CLUSTERED.iter().any(|one| *name == format!("{one:?}"));
         match self.store.as_deref() {
-            None => seed % 3 == 2 && self.trouble.as_ref().is_none_or(has_trouble),
+            None => seed % 3 == 2 && self.trouble.as_ref().is_none_or(is_clustered),
             Some("redis") => false,
             Some("cluster") => true,
-            Some(other) => panic!("STORE is redis or cluster, and not {other:?}"),
+            Some(other) => panic!("STORE must be redis or cluster, not {other:?}"),
         }
     }
 }
 
 fn main() -> ExitCode {
-    let tell = std::panic::take_hook();
+    let default_hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        tell(panic);
+        default_hook(panic);
         processes::end_all();
         std::process::exit(101);
     }));
-    let asked = Asked::read();
+    let options = Options::read();
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let code = runtime.block_on(async {
         let (mut int, mut term) =
             (signal(SignalKind::interrupt()).unwrap(), signal(SignalKind::terminate()).unwrap());
         tokio::select! {
-            code = rounds(&asked) => code,
+            code = rounds(&options) => code,
             _ = int.recv() => ExitCode::from(130),
             _ = term.recv() => ExitCode::from(143),
         }
@@ -142,36 +145,36 @@ fn main() -> ExitCode {
     code
 }
 
-async fn rounds(asked: &Asked) -> ExitCode {
+async fn rounds(options: &Options) -> ExitCode {
     let began = Instant::now();
-    let mut seed = asked.seed.unwrap_or_else(|| RandomState::new().hash_one("seed") % 1_000_000_000);
-    let (mut played, mut findings) = (0, 0);
+    let mut seed = options.seed.unwrap_or_else(|| RandomState::new().hash_one("seed") % 1_000_000_000);
+    let (mut rounds, mut findings) = (0, 0);
     loop {
-        findings += u32::from(!round(asked, seed).await);
-        played += 1;
+        findings += u32::from(!round(options, seed).await);
+        rounds += 1;
         seed += 1;
-        if asked.seed.is_some() || began.elapsed().as_secs_f64() > asked.minutes * 60.0 {
+        if options.seed.is_some() || began.elapsed().as_secs_f64() > options.minutes * 60.0 {
             break;
         }
     }
     println!(
-        "{played} rounds in {:.1} minutes, {findings} with a finding",
+        "{rounds} rounds in {:.1} minutes, {findings} with a finding",
         began.elapsed().as_secs_f64() / 60.0
     );
     if findings == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Plays a round. Whether everything held.
-async fn round(asked: &Asked, seed: u64) -> bool {
-    let is_cluster = asked.is_cluster(seed);
+/// Runs a round. Returns whether all invariants held.
+async fn round(options: &Options, seed: u64) -> bool {
+    let is_cluster = options.is_cluster(seed);
     let of: &[Trouble] = if is_cluster { &Trouble::CLUSTERED } else { &Trouble::REAL };
-    let plan = Plan::of(seed, rules(), &Trouble::tried(of, asked.trouble.as_deref()));
+    let plan = Plan::of(seed, rules(), &Trouble::tried(of, options.trouble.as_deref()));
     let store = if is_cluster { "a cluster" } else { "one Redis" };
-    println!("SEED={seed}: {} nodes over {store}; {}", plan.nodes.len(), told(&plan));
+    println!("SEED={seed}: {} nodes over {store}; {}", plan.nodes.len(), summary(&plan));
     let folder = TempDir::new().unwrap();
-    let history = world::play(&plan, is_cluster, &asked.program, folder.path()).await;
+    let history = world::run(&plan, is_cluster, &options.program, folder.path()).await;
     println!(
-        "  {} calls, {} streams with {} counts, {} counts of Redis; {} ms were waited for the machine, {} ms of them excuse calls",
+        "  {} calls, {} streams with {} counts, {} samples of Redis; {} ms of CPU wait, {} ms of them excuse late calls",
         history.calls.len(),
         history.streams.len(),
         history.streams.iter().map(|stream| stream.seen.len()).sum::<usize>(),
@@ -180,24 +183,24 @@ async fn round(asked: &Asked, seed: u64) -> bool {
         history.lags.starved().iter().map(|(from, to)| to - from).sum::<u64>(),
     );
     let Some(verdict) = Verdict::of(&plan, &history) else { return true };
-    let mut text = format!("not so: {}", verdict.text(&plan));
+    let mut text = format!("violated: {}", verdict.text(&plan));
     for window in &history.faults {
         text += &format!("{:>7} to {:>7} {:?}\n", window.from, window.to, window.fault);
     }
     fs::write(folder.path().join("report"), &text).unwrap();
     let kept = stage::keep(folder.path(), &seed.to_string());
-    println!("{text}again: make stress SEED={seed}; logs: {}", kept.display());
+    println!("{text}to repeat: make stress SEED={seed}; logs: {}", kept.display());
     false
 }
 
-/// What a plan has beside the crowd, in words.
-fn told(plan: &Plan) -> String {
-    let word = |what: &What| match what {
-        What::Call(_) | What::Watch { .. } => None,
-        What::Churn { per_second, .. } => Some(format!("churn of {per_second} a second")),
-        What::Flood(flood) => Some(format!("flood of {:?}", flood.kind)),
-        What::Fault { fault, .. } => Some(format!("{fault:?}")),
+/// A summary of the trouble in a plan.
+fn summary(plan: &Plan) -> String {
+    let word = |kind: &ActionKind| match kind {
+        ActionKind::Call(_) | ActionKind::Watch { .. } => None,
+        ActionKind::Churn { per_second, .. } => Some(format!("churn of {per_second} a second")),
+        ActionKind::Flood(flood) => Some(format!("flood of {:?}", flood.kind)),
+        ActionKind::Fault { fault, .. } => Some(format!("{fault:?}")),
     };
-    let words: Vec<_> = plan.actions.iter().filter_map(|action| word(&action.what)).collect();
+    let words: Vec<_> = plan.actions.iter().filter_map(|action| word(&action.kind)).collect();
     if words.is_empty() { "no trouble".to_owned() } else { words.join(", ") }
 }

@@ -1,4 +1,4 @@
-//! A program of ours: started, asked what it has open, and ended.
+//! A node of the stress test: a child process that runs the real program.
 
 use std::{
     collections::BTreeMap,
@@ -18,14 +18,14 @@ use crate::{
     support::{PATIENCE, client, stub_site},
 };
 
-/// Settings of this environment that must not reach the program.
+/// Environment variables that must not reach the program.
 const UNSET: [&str; 5] =
     ["REDIS_URL", "UPSTASH_REDIS_REST_URL", "UPSTASH_REDIS_REST_TOKEN", "SSL_CERT_FILE", "SSL_CERT_DIR"];
 
-/// How long a program may take to end when it is asked to, and what a busy machine may add.
+/// How long a graceful shutdown may take: 10 s, and 10 s more on a busy machine.
 const END_WITHIN: Duration = Duration::from_secs(10 + 10);
 
-/// What a program has open that must go back to what it was.
+/// Metrics that must return to their initial value.
 pub const GAUGES: [&str; 4] =
     ["aforo_streams_open", "aforo_channels_watched", "aforo_tasks", "process_open_fds"];
 
@@ -34,15 +34,15 @@ pub const GAUGES: [&str; 4] =
 pub struct Recipe {
     pub program: PathBuf,
     pub redis_url: String,
-    /// Its log, which goes on when it is started again.
+    /// The log file. A restarted node appends to it.
     pub log: PathBuf,
     pub rules: Rules,
 }
 
-/// A running node. It is killed when it is dropped.
+/// A running node. Dropping it kills the process.
 pub struct Node {
     pub base: String,
-    /// What it had open when it had started.
+    /// The metrics after the start.
     pub before: Gauges,
     pid: u32,
     child: Mutex<Child>,
@@ -52,7 +52,7 @@ pub struct Node {
 pub type Gauges = BTreeMap<&'static str, u64>;
 
 impl Node {
-    /// Starts it, and waits until it serves.
+    /// Starts a node, and waits until it accepts requests.
     pub async fn start(recipe: &Recipe) -> Self {
         let site = stub_site("stress");
         let log = OpenOptions::new().create(true).append(true).open(&recipe.log).unwrap();
@@ -72,7 +72,7 @@ impl Node {
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()
-            .expect("the program is there");
+            .expect("the program exists");
         processes::add(child.id());
         let (pid, child) = (child.id(), Mutex::new(child));
         let mut node = Self { base: String::new(), before: Gauges::new(), pid, child, _site: site };
@@ -80,14 +80,14 @@ impl Node {
         while node.base.is_empty() {
             assert!(
                 node.child.lock().try_wait().unwrap().is_none(),
-                "a node has ended: {}",
+                "a node has exited: {}",
                 recipe.log.display()
             );
-            assert!(began.elapsed() < PATIENCE, "a node does not serve: {}", recipe.log.display());
+            assert!(began.elapsed() < PATIENCE, "a node does not accept requests: {}", recipe.log.display());
             sleep(Duration::from_millis(10)).await;
             node.base = serving(&recipe.log, old).unwrap_or_default();
         }
-        node.before = gauges(&node.base).await.expect("a node that serves tells its metrics");
+        node.before = gauges(&node.base).await.expect("a running node has metrics");
         node
     }
 
@@ -95,8 +95,8 @@ impl Node {
         self.pid
     }
 
-    /// Waits until it has ended by itself. Whether it did.
-    pub async fn has_ended(&self) -> bool {
+    /// Waits for the process to exit. Returns false after a timeout.
+    pub async fn has_exited(&self) -> bool {
         let began = Instant::now();
         while began.elapsed() < END_WITHIN {
             if self.child.lock().try_wait().unwrap().is_some() {
@@ -110,15 +110,15 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // Both fail if the process has already exited.
         let mut child = self.child.lock();
-        let _ended = child.kill();
-        let _ended = child.wait();
+        let _exited = child.kill();
+        let _exited = child.wait();
         processes::remove(self.pid);
     }
 }
 
-/// The address that it has logged after so many bytes.
+/// The address that a node has logged after the first `old` bytes of its log.
 fn serving(log: &Path, old: usize) -> Option<String> {
     let text = fs::read_to_string(log).unwrap();
     let (_, rest) = text.get(old..)?.split_once("serving ")?;
@@ -126,7 +126,7 @@ fn serving(log: &Path, old: usize) -> Option<String> {
     Some(address.trim().to_owned())
 }
 
-/// What it has open.
+/// Reads the metrics of a node.
 pub async fn gauges(base: &str) -> Option<Gauges> {
     let answer = client().get(format!("{base}/metrics")).timeout(PATIENCE).send().await.ok()?;
     let text = answer.text().await.ok()?;
@@ -137,7 +137,7 @@ pub async fn gauges(base: &str) -> Option<Gauges> {
     GAUGES.iter().map(|name| Some((*name, value(name)?))).collect()
 }
 
-/// The update interval stays as it is by default: it is part of the promise.
+/// The flags of a node. The update interval keeps its default, since the invariants depend on it.
 fn flags(rules: &Rules) -> Vec<String> {
     let (policy, limits) = (&rules.policy, &rules.limits);
     vec![

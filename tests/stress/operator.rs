@@ -1,4 +1,4 @@
-//! Breaks things as the plan says, and tells when each was broken.
+//! Causes the faults of a plan, and records when each fault was active.
 
 use std::{fs, sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     oracle::{
         faults::Fault,
         history::Window,
-        plan::{Action, CHANNELS, Millis, Plan, What, channel},
+        plan::{Action, ActionKind, CHANNELS, Millis, Plan, channel},
         random::Random,
     },
     processes,
@@ -19,10 +19,10 @@ use crate::{
     support::RedisServer,
 };
 
-/// How long a Redis that comes back without anything is away, at most.
+/// The longest downtime of a Redis that restarts without data.
 const DOWN: Millis = 6_000;
 
-/// What faults there were, and what went wrong in making them.
+/// The faults so far, and unexpected events.
 #[derive(Default)]
 pub struct Log {
     pub windows: Vec<Window>,
@@ -33,7 +33,7 @@ pub struct Operator {
     pub stage: Arc<Stage>,
     pub clock: Clock,
     pub log: Arc<Mutex<Log>>,
-    /// What is not in the plan is drawn here.
+    /// Decides details that the plan leaves open.
     random: Mutex<Random>,
 }
 
@@ -42,11 +42,11 @@ impl Operator {
         Self { stage, clock, log: Arc::default(), random: Mutex::new(Random::new(seed ^ 0xfa17)) }
     }
 
-    /// Plays the faults of a plan, until the last is over.
-    pub async fn play(self: Arc<Self>, plan: Plan) {
+    /// Causes the faults of a plan. Returns when the last one has ended.
+    pub async fn run(self: Arc<Self>, plan: Plan) {
         let mut tasks = JoinSet::new();
-        for Action { at, what } in plan.actions {
-            if let What::Fault { fault, lasts } = what {
+        for Action { at, kind } in plan.actions {
+            if let ActionKind::Fault { fault, lasts } = kind {
                 tasks.spawn(Arc::clone(&self).one(at, fault, lasts));
             }
         }
@@ -57,16 +57,16 @@ impl Operator {
 
     async fn one(self: Arc<Self>, at: Millis, fault: Fault, lasts: Millis) {
         if let Fault::OldCopy { age } = fault {
-            return self.old_copy(at, age).await;
+            return self.restore_old_copy(at, age).await;
         }
         self.clock.wait_until(at).await;
         match fault {
             Fault::Slow { node, delay } => {
-                self.on_way(node, fault, lasts, |state| state.delay += delay, |state| state.delay -= delay)
+                self.on_proxy(node, fault, lasts, |state| state.delay += delay, |state| state.delay -= delay)
                     .await;
             }
             Fault::Lossy { node, percent } => {
-                self.on_way(
+                self.on_proxy(
                     node,
                     fault,
                     lasts,
@@ -76,15 +76,21 @@ impl Operator {
                 .await;
             }
             Fault::Late { node, percent } => {
-                self.on_way(node, fault, lasts, |state| state.late += percent, |state| state.late -= percent)
-                    .await;
+                self.on_proxy(
+                    node,
+                    fault,
+                    lasts,
+                    |state| state.late += percent,
+                    |state| state.late -= percent,
+                )
+                .await;
             }
             Fault::Cut { node } => {
-                let heal = |state: &mut State| {
+                let reconnect = |state: &mut State| {
                     state.is_cut = false;
                     state.generation += 1;
                 };
-                self.on_way(node, fault, lasts, |state| state.is_cut = true, heal).await;
+                self.on_proxy(node, fault, lasts, |state| state.is_cut = true, reconnect).await;
             }
             Fault::Killed { node } | Fault::Ended { node } => self.restart(node, fault, lasts).await,
             Fault::Stopped { node } => {
@@ -95,12 +101,12 @@ impl Operator {
                 processes::signal(node.pid(), "CONT");
                 self.note(from, fault);
             }
-            _ => self.on_redis(fault, lasts).await,
+            _ => self.apply_to_redis(fault, lasts).await,
         }
     }
 
-    /// Something is wrong with a way for a while.
-    async fn on_way(
+    /// Changes the state of a node's proxy for a while.
+    async fn on_proxy(
         &self,
         node: usize,
         fault: Fault,
@@ -116,14 +122,14 @@ impl Operator {
         self.note(from, fault);
     }
 
-    /// A node ends, by itself or not, and comes back.
+    /// Kills a node or shuts it down, and starts it again.
     async fn restart(&self, index: usize, fault: Fault, lasts: Millis) {
         let from = self.clock.now();
         let Some(node) = self.stage.take(index) else { return };
         if matches!(fault, Fault::Ended { .. }) {
             processes::signal(node.pid(), "TERM");
-            if !node.has_ended().await {
-                self.odd(from, format!("node {index} did not end when it was asked to"));
+            if !node.has_exited().await {
+                self.note_oddity(from, format!("node {index} did not exit after SIGTERM"));
             }
         } else {
             processes::signal(node.pid(), "KILL");
@@ -131,26 +137,26 @@ impl Operator {
         drop(node);
         sleep(Duration::from_millis(lasts)).await;
         self.stage.start(index).await;
-        self.stage.tell_processes().await;
+        self.stage.update_pids().await;
         self.note(from, fault);
     }
 
-    /// Something happens to Redis: one thing at a time.
-    async fn on_redis(&self, fault: Fault, lasts: Millis) {
+    /// Applies a fault to Redis, one at a time.
+    async fn apply_to_redis(&self, fault: Fault, lasts: Millis) {
         let mut redis = self.stage.redis.lock().await;
         let from = self.clock.now();
         match fault {
             Fault::Away if matches!(&*redis, Redis::Cluster(_)) => {
                 let Redis::Cluster(cluster) = &mut *redis else { return };
-                let dying = cluster.primary_of(&channel(self.draw(CHANNELS)));
-                kill(&mut cluster.servers[dying]);
+                let primary = cluster.primary_of(&channel(self.draw(CHANNELS)));
+                kill(&mut cluster.servers[primary]);
                 cluster.settle().await;
                 sleep(Duration::from_millis(lasts)).await;
-                cluster.servers[dying].run().await;
+                cluster.servers[primary].run().await;
                 cluster.settle().await;
                 let pids = cluster.servers.iter().filter_map(RedisServer::pid).collect();
-                self.stage.tell_with(pids);
-                // The replica that took over did not have the newest.
+                self.stage.set_pids(pids);
+                // The promoted replica may lack the last writes.
                 self.note(from, Fault::Lost { every: 1 });
             }
             Fault::Away => {
@@ -200,7 +206,7 @@ impl Operator {
             }
             Fault::Restarted => {
                 if let Redis::One(server) = &mut *redis {
-                    self.down(server, self.draw(DOWN)).await;
+                    self.restart_redis(server, self.draw(DOWN)).await;
                     self.note(from, Fault::Away);
                     self.note(self.clock.now(), fault);
                 }
@@ -211,15 +217,15 @@ impl Operator {
         self.note(from, fault);
     }
 
-    /// Redis is killed, and comes back with what it had written to its disk before.
-    async fn old_copy(&self, at: Millis, age: Millis) {
+    /// Kills Redis, and starts it with a dump of `age` ms ago.
+    async fn restore_old_copy(&self, at: Millis, age: Millis) {
         let copy = {
             self.clock.wait_until(at.saturating_sub(age)).await;
             let redis = self.stage.redis.lock().await;
             let Redis::One(server) = &*redis else { return };
             server.command::<()>("SAVE");
             let copy = fs::read(server.dump()).unwrap();
-            // Whoever restarts it meanwhile restarts it without anything.
+            // Another restart in the meantime must start without data.
             fs::remove_file(server.dump()).unwrap();
             copy
         };
@@ -230,39 +236,39 @@ impl Operator {
         let from = self.clock.now();
         kill(server);
         fs::write(server.dump(), copy).unwrap();
-        self.up(server).await;
+        self.start_redis(server).await;
         self.note(from, Fault::Away);
         self.note(self.clock.now(), Fault::OldCopy { age: from - saved });
         fs::remove_file(server.dump()).unwrap();
     }
 
-    /// Redis is killed, and comes back without anything after a while.
-    async fn down(&self, server: &mut RedisServer, lasts: Millis) {
+    /// Kills Redis, and starts it without data after a while.
+    async fn restart_redis(&self, server: &mut RedisServer, lasts: Millis) {
         kill(server);
         sleep(Duration::from_millis(lasts)).await;
-        self.up(server).await;
+        self.start_redis(server).await;
     }
 
-    async fn up(&self, server: &mut RedisServer) {
+    async fn start_redis(&self, server: &mut RedisServer) {
         server.run().await;
-        self.stage.tell_with(server.pid().into_iter().collect());
+        self.stage.set_pids(server.pid().into_iter().collect());
     }
 
     fn draw(&self, n: u64) -> u64 {
         self.random.lock().below(n)
     }
 
-    /// A fault that began then is over.
+    /// Records a fault that began at `from` and ends now.
     fn note(&self, from: Millis, fault: Fault) {
         self.log.lock().windows.push(Window { from, to: self.clock.now(), fault });
     }
 
-    fn odd(&self, at: Millis, what: String) {
+    fn note_oddity(&self, at: Millis, what: String) {
         self.log.lock().oddities.push((at, what));
     }
 }
 
-/// Whether it takes writes, and is no copy of another server.
+/// Whether the server is a primary, not a replica.
 fn is_primary(server: &RedisServer) -> bool {
     server.command::<String>("INFO replication").contains("role:master")
 }

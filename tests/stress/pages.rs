@@ -1,7 +1,7 @@
-//! What browsers and attackers say to a node over HTTP.
+//! The HTTP clients of the stress test: browsers and attackers.
 //!
-//! Browsers come through a proxy of ours on 127.0.0.1, which names their addresses. Attackers come from addresses of their
-//! own and name another, which must not be believed.
+//! Browsers connect from 127.0.0.1, a trusted proxy, with their address in `X-Forwarded-For`. Attackers connect from
+//! their own addresses with a false `X-Forwarded-For`, which the node must ignore.
 
 use std::{
     collections::HashMap,
@@ -24,23 +24,23 @@ use crate::{
     support::builder,
 };
 
-/// How long a call may take: longer than any fault lasts.
+/// The timeout of a call, longer than any fault.
 const LIMIT: Duration = Duration::from_secs(40);
 
-/// Where the addresses of browsers begin.
+/// The network of the browsers' addresses: 10.0.0.0.
 const NETWORK: u32 = 0x0a00_0000;
 
-/// Why there is no answer that can be judged.
-pub enum Trouble {
-    /// Nobody listens; nothing was sent.
-    NotThere,
-    /// The connection ended before the answer.
+/// Why a call has no valid response.
+pub enum CallError {
+    /// The connection was refused; nothing was sent.
+    Refused,
+    /// The connection was closed before the response.
     Broken(String),
-    /// An answer that must not be.
-    Odd(String),
+    /// The response is not allowed.
+    Unexpected(String),
 }
 
-/// The ways into nodes, of everyone.
+/// The HTTP clients of all browsers and attackers.
 pub struct Pages {
     browsers: Mutex<Client>,
     attackers: Mutex<HashMap<u32, Client>>,
@@ -51,64 +51,67 @@ impl Pages {
         Self { browsers: Mutex::new(builder().build().unwrap()), attackers: Mutex::default() }
     }
 
-    /// Makes a page's call.
-    pub async fn call(&self, base: &str, call: Call) -> Result<Answer, Trouble> {
+    /// Executes a page's call.
+    pub async fn call(&self, base: &str, call: Call) -> Result<Answer, CallError> {
         let (path, hidden) = match call.act {
             Act::Join { hidden } => ("join", Some(hidden)),
-            Act::Beat { hidden } => ("heartbeat", Some(hidden)),
+            Act::Heartbeat { hidden } => ("heartbeat", Some(hidden)),
             Act::Leave => ("leave", None),
         };
         let mut body = json!({"channelId": channel(call.channel), "viewerId": id(call.viewer)});
-        // A client of the older kind knows no sessions.
+        // An older client sends no session id.
         if call.session != call.viewer {
             body["sessionId"] = id(call.session).into();
         }
         if let Some(hidden) = hidden {
             body["hidden"] = hidden.into();
         }
-        // Another each time, as somebody would who hopes to be believed.
+        // An attacker sends a different false address with every viewer.
         let is_browser = call.address < ADDRESS;
-        let named = if is_browser { call.address } else { u32::try_from(call.viewer % 1_000_000).unwrap() };
+        let forwarded =
+            if is_browser { call.address } else { u32::try_from(call.viewer % 1_000_000).unwrap() };
         let request = self.client(call.address).post(format!("{base}/api/viewer/{path}")).json(&body);
-        let answer = from(request, named).timeout(LIMIT).send().await.map_err(trouble)?;
+        let answer = from(request, forwarded).timeout(LIMIT).send().await.map_err(call_error)?;
         let status = answer.status();
-        let body = answer.text().await.map_err(trouble)?;
+        let body = answer.text().await.map_err(call_error)?;
         match status {
-            StatusCode::OK => {
-                read(call.act, &body).ok_or(Trouble::Odd(format!("{path} is answered: {body}")))
-            }
+            StatusCode::OK => read(call.act, &body)
+                .ok_or(CallError::Unexpected(format!("unexpected response to {path}: {body}"))),
             StatusCode::TOO_MANY_REQUESTS => Ok(Answer::Refused),
-            _ => Err(Trouble::Odd(format!("{path} is answered with {status}: {body}"))),
+            _ => Err(CallError::Unexpected(format!("unexpected response to {path}: {status}: {body}"))),
         }
     }
 
-    /// The counts (`Some`) and ticks (`None`) of a channel, until the node ends the stream.
+    /// Opens a stream of the counts (`Some`) and ticks (`None`) of a channel.
     pub async fn stream(
         &self,
         base: &str,
         number: u64,
         address: u32,
-    ) -> Result<impl Stream<Item = Result<Option<Shown>, Trouble>>, Trouble> {
+    ) -> Result<impl Stream<Item = Result<Option<Shown>, CallError>>, CallError> {
         let request = self.client(address).get(format!("{base}/api/viewer/sse/{}", channel(number)));
-        let answer = from(request, address).send().await.map_err(trouble)?;
+        let answer = from(request, address).send().await.map_err(call_error)?;
         if answer.status() != StatusCode::OK {
-            return Err(Trouble::Odd(format!("a stream is answered with {}", answer.status())));
+            return Err(CallError::Unexpected(format!(
+                "unexpected response to a stream: {}",
+                answer.status()
+            )));
         }
         let events = answer.bytes_stream().eventsource();
         Ok(events.map(|event| {
-            let event = event.map_err(|error| Trouble::Broken(error.to_string()))?;
+            let event = event.map_err(|error| CallError::Broken(error.to_string()))?;
             if event.event == "tick" {
                 return Ok(None);
             }
             let data = serde_json::from_str::<Value>(&event.data).ok();
             data.and_then(|data| shown(&data))
                 .map(Some)
-                .ok_or_else(|| Trouble::Odd(format!("a stream says {event:?}")))
+                .ok_or_else(|| CallError::Unexpected(format!("unexpected event on a stream: {event:?}")))
         }))
     }
 
-    /// Closes connections that are kept for the next call.
-    pub fn hang_up(&self) {
+    /// Closes all idle connections.
+    pub fn close_idle(&self) {
         *self.browsers.lock() = builder().build().unwrap();
         self.attackers.lock().clear();
     }
@@ -130,8 +133,8 @@ fn from(request: RequestBuilder, address: u32) -> RequestBuilder {
     request.header("X-Forwarded-For", Ipv4Addr::from_bits(NETWORK + address).to_string())
 }
 
-fn trouble(error: reqwest::Error) -> Trouble {
-    if error.is_connect() { Trouble::NotThere } else { Trouble::Broken(format!("{error:?}")) }
+fn call_error(error: reqwest::Error) -> CallError {
+    if error.is_connect() { CallError::Refused } else { CallError::Broken(format!("{error:?}")) }
 }
 
 fn read(act: Act, body: &str) -> Option<Answer> {
@@ -139,9 +142,9 @@ fn read(act: Act, body: &str) -> Option<Answer> {
     let active = match act {
         Act::Leave => return Some(Answer::Left),
         Act::Join { .. } => true,
-        Act::Beat { .. } => body["active"].as_bool()?,
+        Act::Heartbeat { .. } => body["active"].as_bool()?,
     };
-    Some(Answer::Beaten { active, shown: shown(&body)? })
+    Some(Answer::Beat { active, shown: shown(&body)? })
 }
 
 fn shown(body: &Value) -> Option<Shown> {

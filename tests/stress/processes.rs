@@ -1,25 +1,25 @@
-//! The processes that a round has started. They end with this program, however it ends.
+//! The child processes of a round. They are killed when this program ends or panics.
 
 use std::{collections::BTreeSet, process::Command, sync::Mutex};
 
 static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
-/// A process has been started.
+/// Adds a process that was started.
 pub fn add(pid: u32) {
     RUNNING.lock().unwrap().insert(pid);
 }
 
-/// A process has ended and was waited for. Its number may become another's.
+/// Removes a process that has exited and was waited for. The system may reuse its id.
 pub fn remove(pid: u32) {
     RUNNING.lock().unwrap().remove(&pid);
 }
 
-/// Sends a signal. A process that has just ended is no error.
+/// Sends a signal. Ignores an error, since the process may have exited.
 pub fn signal(pid: u32, name: &str) {
-    let _ended = Command::new("kill").args(["-s", name, &pid.to_string()]).status();
+    let _exited = Command::new("kill").args(["-s", name, &pid.to_string()]).status();
 }
 
-/// Ends all that run.
+/// Kills all running processes.
 pub fn end_all() {
     let running = RUNNING.lock().map(|mut running| std::mem::take(&mut *running)).unwrap_or_default();
     for pid in running {

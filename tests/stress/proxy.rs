@@ -1,7 +1,7 @@
-//! The way of one node to Redis: bytes go through it later, or not at all.
+//! A TCP proxy between one node and Redis that delays or drops bytes.
 //!
-//! What the node has sent before it gave a connection up is still delivered, as a network does it. All ways run on a thread
-//! of their own.
+//! Like a network, it still delivers what the node has sent before it closed the connection. All proxies run on one
+//! thread.
 
 use std::{
     sync::{Arc, mpsc as std_mpsc},
@@ -24,37 +24,37 @@ use crate::oracle::{
     random::Random,
 };
 
-/// Bytes that a direction holds before it stops reading.
+/// The number of chunks that one direction buffers before it stops reading.
 const CHUNKS: usize = 1_024;
 
-/// A chunk holds many calls, so fewer of them are lost or late than the plan says of calls.
-const CHUNKS_PER_CALL: u64 = 10;
+/// Divides the percentages of the plan: they are per call, and a chunk contains many calls.
+const CALLS_PER_CHUNK: u64 = 10;
 
-/// What a way is like.
+/// The state of a proxy.
 #[derive(Clone, Copy, Default)]
 pub struct State {
-    /// How long bytes take, each way.
+    /// The delay in each direction.
     pub delay: Millis,
-    /// At so many of 100 chunks the connection breaks.
+    /// The percentage of calls that break the connection.
     pub lossy: u64,
-    /// So many of 100 chunks are held up.
+    /// The percentage of calls that are delayed.
     pub late: u64,
-    /// Nothing goes through. Connections can be made and say nothing.
+    /// Nothing gets through. Connections are accepted, but transfer no bytes.
     pub is_cut: bool,
-    /// Connections are refused.
+    /// Connections are closed at once.
     pub is_away: bool,
-    /// When it changes, all connections of before break.
+    /// A change closes all existing connections.
     pub generation: u64,
 }
 
-/// A way. Cloning is cheap.
+/// A handle to a proxy. Cloning is cheap.
 #[derive(Clone)]
 pub struct Proxy {
     pub port: u16,
     state: Arc<watch::Sender<State>>,
 }
 
-/// The thread on which ways run, until it is dropped.
+/// The thread on which all proxies run. Dropping it ends them.
 pub struct Network {
     handle: Handle,
     _end: std_mpsc::Sender<()>,
@@ -72,8 +72,8 @@ impl Network {
         Self { handle, _end: end }
     }
 
-    /// A way to a server on this machine.
-    pub async fn way(&self, port: u16, delay: Millis, seed: u64) -> Proxy {
+    /// Starts a proxy to a server on this machine.
+    pub async fn proxy(&self, port: u16, delay: Millis, seed: u64) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let own = listener.local_addr().unwrap().port();
         let listener = listener.into_std().unwrap();
@@ -93,16 +93,16 @@ impl Network {
 }
 
 impl Proxy {
-    /// Makes it another.
+    /// Changes the state.
     pub fn change(&self, change: impl FnOnce(&mut State)) {
         self.state.send_modify(change);
     }
 }
 
-/// One connection, until one of its ends has said all or the way breaks.
+/// Forwards one connection until one side closes it or the proxy breaks it.
 async fn carry(near: TcpStream, port: u16, mut state: watch::Receiver<State>, random: Arc<Mutex<Random>>) {
     let now = *state.borrow_and_update();
-    let is_of_before = move |state: &State| state.generation != now.generation;
+    let has_changed = move |state: &State| state.generation != now.generation;
     if now.is_away {
         return;
     }
@@ -111,13 +111,13 @@ async fn carry(near: TcpStream, port: u16, mut state: watch::Receiver<State>, ra
             std::future::pending::<()>().await;
         }
         let Ok(far) = TcpStream::connect(("127.0.0.1", port)).await else { return };
-        let _slower = (near.set_nodelay(true), far.set_nodelay(true));
+        let _unsupported = (near.set_nodelay(true), far.set_nodelay(true));
         let (mut near_in, mut near_out) = near.into_split();
         let (mut far_in, mut far_out) = far.into_split();
         let there = pump(&mut near_in, &mut far_out, &state, &random);
         let back = async {
-            // A node that has hung up is still heard to the end.
-            if pump(&mut far_in, &mut near_out, &state, &random).await == End::Gone {
+            // If the node has closed the connection, its remaining bytes are still delivered.
+            if pump(&mut far_in, &mut near_out, &state, &random).await == End::Failed {
                 std::future::pending::<()>().await;
             }
         };
@@ -129,19 +129,19 @@ async fn carry(near: TcpStream, port: u16, mut state: watch::Receiver<State>, ra
     let mut watched = state.clone();
     tokio::select! {
         () = through => {}
-        _ = watched.wait_for(is_of_before) => {}
+        _ = watched.wait_for(has_changed) => {}
     }
 }
 
 /// How one direction of a connection ends.
 #[derive(PartialEq, Eq)]
 enum End {
-    /// All was said and delivered.
-    Said,
-    /// The way has broken it.
+    /// The sender has closed the connection, and everything was delivered.
+    Done,
+    /// The proxy has broken the connection.
     Broken,
-    /// One of the ends is not there any more.
-    Gone,
+    /// A read or write failed.
+    Failed,
 }
 
 async fn pump(
@@ -154,19 +154,19 @@ async fn pump(
     let read = async move {
         let mut buffer = vec![0; 65_536];
         loop {
-            let Ok(length) = from.read(&mut buffer).await else { return End::Gone };
+            let Ok(length) = from.read(&mut buffer).await else { return End::Failed };
             if length == 0 {
-                return End::Said;
+                return End::Done;
             }
             let State { delay, lossy, late, .. } = *state.borrow();
-            let draw = |percent: u64| percent > 0 && random.lock().below(100 * CHUNKS_PER_CALL) < percent;
+            let draw = |percent: u64| percent > 0 && random.lock().below(100 * CALLS_PER_CHUNK) < percent;
             if draw(lossy) {
                 return End::Broken;
             }
             let more = if draw(late) { random.lock().below(CALL_LIMIT + LATE - 500) } else { 0 };
             let due = Instant::now() + Duration::from_millis(delay + more);
             if sender.send((due, buffer[..length].to_vec())).await.is_err() {
-                return End::Gone;
+                return End::Failed;
             }
         }
     };
@@ -174,19 +174,19 @@ async fn pump(
         while let Some((due, chunk)) = chunks.recv().await {
             sleep_until(due).await;
             if state.borrow().is_cut {
-                // What is on its way when the way is cut is lost, with the connection.
+                // Bytes in flight at the time of a cut are lost.
                 std::future::pending::<()>().await;
             }
             if to.write_all(&chunk).await.is_err() {
-                return End::Gone;
+                return End::Failed;
             }
         }
-        End::Said
+        End::Done
     };
     tokio::pin!(write);
     tokio::select! {
-        // All that was read is delivered first.
-        end = read => if end == End::Said { write.await } else { end },
+        // Everything that was read is delivered before the end.
+        end = read => if end == End::Done { write.await } else { end },
         end = &mut write => end,
     }
 }

@@ -1,4 +1,4 @@
-//! What a round is played on: a Redis or a cluster, several nodes, and each node's way to it.
+//! The processes of a round: a Redis or a cluster, several nodes, and a proxy between each node and a single Redis.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    lag::Kinds,
+    lag::Pids,
     node::{Gauges, Node, Recipe, gauges},
     oracle::plan::Plan,
     processes,
@@ -45,25 +45,25 @@ impl Redis {
 }
 
 pub struct Stage {
-    /// Held by whoever does something to it; one at a time.
+    /// Locked during a fault, so that faults of Redis do not overlap.
     pub redis: tokio::sync::Mutex<Redis>,
     nodes: Vec<Slot>,
-    /// The processes to be watched.
-    pub kinds: Kinds,
+    /// The processes to be measured.
+    pub pids: Pids,
     _network: Network,
 }
 
-/// A node, or the place of one that is not there now.
+/// A node, or the slot of a node that does not run at the moment.
 struct Slot {
     recipe: Recipe,
-    /// Its way to Redis. A cluster has many servers that name themselves, so there each node reaches them directly.
+    /// The proxy to Redis. `None` for a cluster: its servers announce their own addresses, so nodes connect directly.
     proxy: Option<Proxy>,
     node: Mutex<Option<Arc<Node>>>,
 }
 
 impl Stage {
-    /// Starts everything. Logs go to the folder.
-    pub async fn set(plan: &Plan, is_cluster: bool, program: &Path, folder: &Path) -> Self {
+    /// Starts all processes. The logs are written to `folder`.
+    pub async fn start_all(plan: &Plan, is_cluster: bool, program: &Path, folder: &Path) -> Self {
         let network = Network::start();
         let redis = if is_cluster {
             Redis::Cluster(RedisCluster::start(1).await)
@@ -77,7 +77,7 @@ impl Stage {
         for (index, node) in plan.nodes.iter().enumerate() {
             let (proxy, redis_url) = match &redis {
                 Redis::One(server) => {
-                    let proxy = network.way(server.port, node.delay, plan.seed ^ index as u64).await;
+                    let proxy = network.proxy(server.port, node.delay, plan.seed ^ index as u64).await;
                     let url = format!("redis://127.0.0.1:{}", proxy.port);
                     (Some(proxy), url)
                 }
@@ -88,23 +88,22 @@ impl Stage {
             nodes.push(Slot { recipe, proxy, node: Mutex::new(None) });
         }
         let stage =
-            Self { redis: tokio::sync::Mutex::new(redis), nodes, kinds: Kinds::default(), _network: network };
+            Self { redis: tokio::sync::Mutex::new(redis), nodes, pids: Pids::default(), _network: network };
         for index in 0..stage.nodes.len() {
             stage.start(index).await;
         }
-        stage.tell_processes().await;
+        stage.update_pids().await;
         stage
     }
 
-    /// The node, or if it is not there the next one, as a balancer chooses.
-    /// `None`: the round is over.
+    /// The requested node, or the next one that runs, as a load balancer would choose. `None`: the round is over.
     pub fn node(&self, wanted: usize) -> Option<(usize, Arc<Node>)> {
         let len = self.nodes.len();
-        let there = |index: usize| Some((index, self.nodes[index].node.lock().clone()?));
-        (0..len).find_map(|more| there((wanted + more) % len))
+        let running = |index: usize| Some((index, self.nodes[index].node.lock().clone()?));
+        (0..len).find_map(|more| running((wanted + more) % len))
     }
 
-    /// The node itself, if it is there.
+    /// Exactly the requested node, if it runs.
     pub fn exact(&self, index: usize) -> Option<Arc<Node>> {
         self.nodes[index].node.lock().clone()
     }
@@ -117,35 +116,35 @@ impl Stage {
         self.nodes[index].proxy.as_ref()
     }
 
-    /// Takes a node away, unless it is the last one. Whoever takes it ends it.
+    /// Takes a node out of service, unless it is the last one. The caller must end it.
     pub fn take(&self, index: usize) -> Option<Arc<Node>> {
-        let there = self.nodes.iter().filter(|slot| slot.node.lock().is_some()).count();
-        if there > 1 { self.nodes[index].node.lock().take() } else { None }
+        let running = self.nodes.iter().filter(|slot| slot.node.lock().is_some()).count();
+        if running > 1 { self.nodes[index].node.lock().take() } else { None }
     }
 
-    /// Starts a node (again).
+    /// Starts or restarts a node.
     pub async fn start(&self, index: usize) {
         let slot = &self.nodes[index];
         let node = Node::start(&slot.recipe).await;
         *slot.node.lock() = Some(Arc::new(node));
     }
 
-    /// Says which processes there are now.
-    pub async fn tell_processes(&self) {
+    /// Updates the process ids.
+    pub async fn update_pids(&self) {
         let redis = self.redis.lock().await.servers().iter().filter_map(RedisServer::pid).collect();
-        self.tell_with(redis);
+        self.set_pids(redis);
     }
 
-    /// The same for whoever holds the Redis.
-    pub fn tell_with(&self, redis: Vec<u32>) {
+    /// Updates the process ids. For callers that hold the lock of Redis.
+    pub fn set_pids(&self, redis: Vec<u32>) {
         for pid in &redis {
             processes::add(*pid);
         }
         let pid = |slot: &Slot| slot.node.lock().as_ref().map(|node| node.pid());
-        *self.kinds.lock() = [redis, self.nodes.iter().filter_map(pid).collect()];
+        *self.pids.lock() = [redis, self.nodes.iter().filter_map(pid).collect()];
     }
 
-    /// Ends everything.
+    /// Ends all processes.
     pub async fn end(&self) {
         for slot in &self.nodes {
             drop(slot.node.lock().take());
@@ -153,30 +152,30 @@ impl Stage {
         self.redis.lock().await.end();
     }
 
-    /// What is left of what was, in words; empty when everything is as it was before.
+    /// Describes everything that was not released: keys in Redis, and metrics of nodes above their initial value.
     pub async fn leftovers(&self) -> Vec<String> {
         let mut left = Vec::new();
         for server in self.redis.lock().await.servers().iter().filter(|server| server.is_up()) {
             let keys = server.keys(0);
             if !keys.is_empty() {
-                left.push(format!("Redis has {} keys: {:?}", keys.len(), keys.first()));
+                left.push(format!("Redis still has {} keys: {:?}", keys.len(), keys.first()));
             }
         }
         for (index, slot) in self.nodes.iter().enumerate() {
             let Some(node) = slot.node.lock().clone() else { continue };
             let Some(now) = gauges(&node.base).await else {
-                left.push(format!("node {index} does not tell its metrics"));
+                left.push(format!("no metrics from node {index}"));
                 continue;
             };
-            left.extend(more(&node.before, &now).into_iter().map(|what| format!("node {index} has {what}")));
+            left.extend(above(&node.before, &now).into_iter().map(|what| format!("node {index}: {what}")));
         }
         left
     }
 }
 
-/// What there is more of than there was.
-fn more(before: &Gauges, now: &Gauges) -> Vec<String> {
-    // Connections to Redis come and go, each with a task; and what asks for the metrics is one as well.
+/// Describes the metrics above their initial value.
+fn above(before: &Gauges, now: &Gauges) -> Vec<String> {
+    // Connections to Redis are opened and closed, each with a task, and so is the request for the metrics.
     let spare = |name: &str| match name {
         "process_open_fds" => 8,
         "aforo_tasks" => 2,
@@ -184,10 +183,10 @@ fn more(before: &Gauges, now: &Gauges) -> Vec<String> {
     };
     let is_more = |name: &&str| now[*name] > before[*name] + spare(name);
     let names = before.keys().copied().filter(|name| is_more(name));
-    names.map(|name| format!("{name} {} and had {}", now[name], before[name])).collect()
+    names.map(|name| format!("{name} is {}, was {}", now[name], before[name])).collect()
 }
 
-/// Keeps what a round has written, under a name of its own.
+/// Copies the files of a round to `target/stress/{name}`.
 pub fn keep(folder: &Path, name: &str) -> PathBuf {
     let kept = Path::new("target/stress").join(name);
     fs::create_dir_all(&kept).unwrap();

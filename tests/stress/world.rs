@@ -1,6 +1,6 @@
-//! Plays a plan in real time: several nodes over a real Redis, and everyone who comes. Nothing is judged here.
+//! Runs a plan in real time, with several nodes over a real Redis, and records the history.
 //!
-//! All clients are on one thread, so that one timer tells how late they are. What breaks things has threads of its own.
+//! All clients run on one thread, so that one timer measures how late they are. The operator has its own threads.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -11,49 +11,50 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     clock::Clock,
-    lag::Gauge,
+    lag::LagMeter,
     operator::Operator,
     oracle::{
         attackers::Flood,
         faults::Fault,
         history::{Called, Counted, History, Stream},
-        plan::{CHANNELS, Call, Millis, Plan, What, channel},
+        plan::{ActionKind, CHANNELS, Call, Millis, Plan, channel},
     },
-    pages::{Pages, Trouble},
+    pages::{CallError, Pages},
     stage::{Redis, Stage},
 };
 
-/// How often Redis's own counts are noted, and how long it may take to tell one.
+/// The interval at which the counts in Redis are recorded.
 const SAMPLE: Duration = Duration::from_millis(500);
+/// The timeout of a sample.
 const SAMPLE_LIMIT: Duration = Duration::from_millis(400);
 
-/// How often is looked whether all is gone.
-const LOOK: Duration = Duration::from_millis(500);
+/// The interval of the checks for leftovers.
+const CHECK: Duration = Duration::from_millis(500);
 
 /// How long a stream of the churn is open.
-const GLANCE: Duration = Duration::from_millis(500);
+const VISIT: Duration = Duration::from_millis(500);
 
 struct World {
     clock: Clock,
     stage: Arc<Stage>,
     pages: Pages,
     history: Mutex<History>,
-    /// What was odd, unless the node ended or stood still around that time: from, to, node, what.
-    odd: Mutex<Vec<(Millis, Millis, usize, String)>>,
+    /// Events that are unexpected unless the node was ended or suspended around that time: from, to, node, description.
+    suspects: Mutex<Vec<(Millis, Millis, usize, String)>>,
 }
 
-/// Plays a plan to its end.
-pub async fn play(plan: &Plan, is_cluster: bool, program: &Path, folder: &Path) -> History {
-    let stage = Arc::new(Stage::set(plan, is_cluster, program, folder).await);
+/// Runs a plan to its end.
+pub async fn run(plan: &Plan, is_cluster: bool, program: &Path, folder: &Path) -> History {
+    let stage = Arc::new(Stage::start_all(plan, is_cluster, program, folder).await);
     let clock = Clock::start();
-    let gauge = Gauge::start(clock, Arc::clone(&stage.kinds));
+    let meter = LagMeter::start(clock, Arc::clone(&stage.pids));
     let operator = Arc::new(Operator::new(Arc::clone(&stage), clock, plan.seed));
     let faults = Arc::clone(&operator.log);
-    let breaking = {
+    let faulting = {
         let plan = plan.clone();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-            runtime.unwrap().block_on(operator.play(plan));
+            runtime.unwrap().block_on(operator.run(plan));
         })
     };
     let world = Arc::new(World {
@@ -61,32 +62,32 @@ pub async fn play(plan: &Plan, is_cluster: bool, program: &Path, folder: &Path) 
         stage,
         pages: Pages::new(),
         history: Mutex::default(),
-        odd: Mutex::default(),
+        suspects: Mutex::default(),
     });
     let sampling = if is_cluster { None } else { Some(world.sample(plan).await) };
     for action in &plan.actions {
         clock.wait_until(action.at).await;
-        world.act(&action.what);
+        world.act(&action.kind);
     }
     clock.wait_until(plan.rules.watched.max(plan.rules.span + plan.rules.lease(true))).await;
-    let left = world.look_around(plan.rules.over).await;
-    breaking.join().unwrap();
+    let left = world.leftovers(plan.rules.end).await;
+    faulting.join().unwrap();
     sampling.map(std::thread::JoinHandle::join).transpose().unwrap();
     let mut history = std::mem::take(&mut *world.history.lock());
-    history.lags = gauge.stop();
+    history.lags = meter.stop();
     world.stage.end().await;
     history.leftovers = left;
     let faults = std::mem::take(&mut *faults.lock());
     history.faults = faults.windows;
     history.oddities = faults.oddities;
-    let odd = std::mem::take(&mut *world.odd.lock());
+    let suspects = std::mem::take(&mut *world.suspects.lock());
     let is_excused = |from: Millis, to: Millis, node: usize| {
         history.faults.iter().any(|window| {
             let faults = [Fault::Killed { node }, Fault::Ended { node }, Fault::Stopped { node }];
             faults.contains(&window.fault) && window.from <= to && from <= window.to + 1_000
         })
     };
-    let odd = odd.into_iter().filter(|(from, to, node, _)| !is_excused(*from, *to, *node));
+    let odd = suspects.into_iter().filter(|(from, to, node, _)| !is_excused(*from, *to, *node));
     history
         .oddities
         .extend(odd.map(|(from, _, node, what)| (from, format!("node {node}: {what}"))).collect::<Vec<_>>());
@@ -94,16 +95,18 @@ pub async fn play(plan: &Plan, is_cluster: bool, program: &Path, folder: &Path) 
 }
 
 impl World {
-    fn act(self: &Arc<Self>, what: &What) {
+    fn act(self: &Arc<Self>, kind: &ActionKind) {
         let world = Arc::clone(self);
-        match *what {
-            What::Call(call) => drop(tokio::spawn(world.call(call))),
-            What::Watch { node, channel, lasts } => drop(tokio::spawn(world.watch(node, channel, lasts))),
-            What::Churn { node, per_second, lasts } => {
+        match *kind {
+            ActionKind::Call(call) => drop(tokio::spawn(world.call(call))),
+            ActionKind::Watch { node, channel, lasts } => {
+                drop(tokio::spawn(world.watch(node, channel, lasts)))
+            }
+            ActionKind::Churn { node, per_second, lasts } => {
                 drop(tokio::spawn(world.churn(node, per_second, lasts)));
             }
-            What::Flood(ref flood) => drop(tokio::spawn(world.flood(flood.clone()))),
-            What::Fault { .. } => {}
+            ActionKind::Flood(ref flood) => drop(tokio::spawn(world.flood(flood.clone()))),
+            ActionKind::Fault { .. } => {}
         }
     }
 
@@ -114,17 +117,17 @@ impl World {
             let answer = self.pages.call(&node.base, call).await;
             let answered = self.clock.now();
             let answer = match answer {
-                // A balancer goes on to another.
-                Err(Trouble::NotThere) => {
-                    self.odd(at, answered, index, "it refuses connections".to_owned());
+                // A load balancer tries another node.
+                Err(CallError::Refused) => {
+                    self.note(at, answered, index, "connection refused".to_owned());
                     sleep(Duration::from_millis(20)).await;
                     continue;
                 }
-                Err(Trouble::Broken(what)) => {
-                    self.odd(at, answered, index, format!("{call:?}: {what}"));
+                Err(CallError::Broken(what)) => {
+                    self.note(at, answered, index, format!("{call:?}: {what}"));
                     None
                 }
-                Err(Trouble::Odd(what)) => {
+                Err(CallError::Unexpected(what)) => {
                     self.history.lock().oddities.push((answered, format!("node {index}: {what}")));
                     None
                 }
@@ -142,7 +145,7 @@ impl World {
         }
     }
 
-    /// A page with a stream, which it opens again when it ends.
+    /// A page that watches a stream and reopens it when it ends.
     async fn watch(self: Arc<Self>, wanted: usize, number: u64, lasts: Millis) {
         let until = self.clock.now() + lasts;
         while self.clock.now() < until {
@@ -154,17 +157,19 @@ impl World {
                 while let Some(shown) = events.next().await {
                     stream.seen.push((self.clock.now(), shown?));
                 }
-                Err::<(), _>(Trouble::Broken("it ended the stream".to_owned()))
+                Err::<(), _>(CallError::Broken("the node closed the stream".to_owned()))
             };
             let ended = timeout(Duration::from_millis(until.saturating_sub(opened)), watching).await;
             stream.closed = self.clock.now();
             match ended {
                 Err(_) | Ok(Ok(())) => {}
-                Ok(Err(Trouble::NotThere)) => {
-                    self.odd(opened, stream.closed, node, "it refuses streams".to_owned());
+                Ok(Err(CallError::Refused)) => {
+                    self.note(opened, stream.closed, node, "connection refused".to_owned());
                 }
-                Ok(Err(Trouble::Broken(what))) => self.odd(stream.closed, stream.closed, node, what),
-                Ok(Err(Trouble::Odd(what))) => self.history.lock().oddities.push((stream.closed, what)),
+                Ok(Err(CallError::Broken(what))) => self.note(stream.closed, stream.closed, node, what),
+                Ok(Err(CallError::Unexpected(what))) => {
+                    self.history.lock().oddities.push((stream.closed, what))
+                }
             }
             self.history.lock().streams.push(stream);
             sleep(Duration::from_millis(100)).await;
@@ -181,25 +186,25 @@ impl World {
                 let Some((node, alive)) = world.stage.node(node) else { return };
                 let number = CHANNELS + until * 1_000_000 + nth;
                 let address = u32::try_from(100_000 + nth % 100).unwrap();
-                let glance = async {
+                let visit = async {
                     let mut events = std::pin::pin!(world.pages.stream(&alive.base, number, address).await?);
                     while let Some(Ok(_)) = events.next().await {}
-                    Ok::<(), Trouble>(())
+                    Ok::<(), CallError>(())
                 };
-                if let Ok(Err(Trouble::Odd(what))) = timeout(GLANCE, glance).await {
-                    world.odd(world.clock.now(), world.clock.now(), node, what);
+                if let Ok(Err(CallError::Unexpected(what))) = timeout(VISIT, visit).await {
+                    world.note(world.clock.now(), world.clock.now(), node, what);
                 }
             });
             sleep(Duration::from_millis(1_000 / per_second)).await;
         }
     }
 
-    /// Notes Redis's own counts, on a thread of its own.
+    /// Records the counts in Redis, on a separate thread.
     async fn sample(self: &Arc<Self>, plan: &Plan) -> std::thread::JoinHandle<()> {
         let (world, rules) = (Arc::clone(self), plan.rules);
         let url = match &*self.stage.redis.lock().await {
             Redis::One(server) => server.url(),
-            Redis::Cluster(_) => unreachable!("a cluster's counts are not noted"),
+            Redis::Cluster(_) => unreachable!("the counts in a cluster are not sampled"),
         };
         std::thread::spawn(move || {
             let mut connection = None;
@@ -219,20 +224,20 @@ impl World {
         })
     }
 
-    /// What is left when everyone has gone, at that time at the latest.
-    async fn look_around(&self, over: Millis) -> Vec<String> {
-        self.pages.hang_up();
+    /// Waits until everything is released, at most until `end`. Describes what is left.
+    async fn leftovers(&self, end: Millis) -> Vec<String> {
+        self.pages.close_idle();
         loop {
             let left = self.stage.leftovers().await;
-            if left.is_empty() || self.clock.now() > over {
+            if left.is_empty() || self.clock.now() > end {
                 return left;
             }
-            sleep(LOOK).await;
+            sleep(CHECK).await;
         }
     }
 
-    fn odd(&self, from: Millis, to: Millis, node: usize, what: String) {
-        self.odd.lock().push((from, to, node, what));
+    fn note(&self, from: Millis, to: Millis, node: usize, what: String) {
+        self.suspects.lock().push((from, to, node, what));
     }
 }
 
@@ -242,7 +247,7 @@ fn connect(url: &str) -> Option<Connection> {
     Some(connection)
 }
 
-/// The viewers with a lease that has not ended, by the clock of Redis.
+/// Counts the viewers whose lease has not expired, by the clock of Redis.
 fn count(redis: &mut Connection, number: u64) -> Option<u32> {
     let script = Script::new(
         "local clock = redis.call('TIME') \

@@ -1,4 +1,4 @@
-//! The counts of many channels, by calls that ask for many at once.
+//! The counts of many channels, with requests for many channels at once.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use crate::{
     target::{Starter, Target},
 };
 
-/// As many as one call may ask for.
+/// The maximum number of channels in one request.
 const PER_CALL: u64 = 1_000;
 
 #[derive(clap::Args)]
@@ -49,8 +49,8 @@ impl Bulk {
                 };
                 let clock = || Ok(Instant::now());
                 let (outcome, start, end) = closed(plan, Until::Calls(calls), clock)?;
-                outcome.all_well()?;
-                // The first round warms up.
+                outcome.all_ok()?;
+                // The first round is a warm-up.
                 if round > 0 {
                     report.add("bulk", row, vec![("ms", (end - start).as_secs_f64() * 1000.0)])?;
                 }

@@ -1,4 +1,4 @@
-//! From a beat to the last of many streams of its channel.
+//! The time from a beat to the last of many streams of its channel.
 
 use std::{thread::sleep, time::Duration};
 
@@ -16,26 +16,26 @@ use crate::{
     target::{Running, Starter, Target},
 };
 
-/// Settings by which a channel is quiet soon after a change, so that many can be measured.
+/// A short update interval, so that many changes can be measured.
 const SHORT_INTERVAL: [(&str, &str); 1] = [("VIEWER_COUNT_UPDATE_INTERVAL", "500")];
 
-/// The time between two changes; longer than the interval.
+/// The time between two changes, longer than the update interval.
 const GAP: Duration = Duration::from_millis(700);
 
 #[derive(clap::Args)]
 pub struct CrowdArgs {
-    /// What to measure
+    /// Servers to measure
     #[arg(long, value_enum, num_args = 1.., value_delimiter = ',', default_values = ["memory", "bare", "nchan"])]
     pub targets: Vec<Name>,
     /// Streams on each node
     #[arg(long, default_value_t = 10_000)]
     pub streams: u32,
-    /// Nodes behind one Redis, and workers of Nchan
+    /// Nodes with one Redis, or workers of Nchan
     #[arg(long, default_value_t = 1)]
     pub nodes: usize,
 }
 
-/// What can be named.
+/// A server to measure, as a command-line value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Name {
     Memory,
@@ -44,7 +44,7 @@ pub enum Name {
     Nchan,
 }
 
-/// What to start, and what its row is called.
+/// The targets and the names of their rows.
 pub fn crowds(args: &CrowdArgs) -> Vec<(Target, String)> {
     let mut crowds = Vec::new();
     for name in &args.targets {
@@ -53,7 +53,7 @@ pub fn crowds(args: &CrowdArgs) -> Vec<(Target, String)> {
             Name::Redis => Target::Redis { nodes: args.nodes },
             Name::Bare => Target::Bare,
             Name::Nchan if nchan::module().is_none() => {
-                eprintln!("  Nchan is left out: it is not installed (Debian: nginx and libnginx-mod-nchan)");
+                eprintln!("  Nchan is skipped: it is not installed (Debian: nginx and libnginx-mod-nchan)");
                 continue;
             }
             Name::Nchan => Target::Nchan { workers: args.nodes },
@@ -95,7 +95,7 @@ impl Fanout {
     }
 }
 
-/// Makes the count of the first channel so many.
+/// Changes the count of the first channel to `count`.
 fn trigger(running: &Running, count: u64) -> Result<()> {
     let request = match running.target {
         Target::Nchan { .. } => nchan::publication(&channel(0), count),

@@ -1,5 +1,5 @@
-//! How long a heartbeat over Redis takes at a steady rate, half of the peak, which is measured first unless it is given;
-//! beside a bare axum server at half of its own.
+//! The latency of heartbeats with Redis at a steady rate, and of a bare axum server. The default rate is half of the
+//! peak rate, which is measured first.
 
 use std::time::Duration;
 
@@ -40,13 +40,13 @@ impl Latency {
                     Some(rate) => rate,
                     None => {
                         let until = Until::Over { warm_up, window: Duration::from_secs(2) };
-                        closed(self.plan(&running, &mut next), until, || Ok(()))?.0.all_well()?.rate() / 2.0
+                        closed(self.plan(&running, &mut next), until, || Ok(()))?.0.all_ok()?.rate() / 2.0
                     }
                 };
                 let meter = running.meter()?;
                 let before = meter.read()?;
                 let window = Duration::from_secs(self.seconds);
-                let outcome = open(self.plan(&running, &mut next), rate, warm_up, window)?.all_well()?;
+                let outcome = open(self.plan(&running, &mut next), rate, warm_up, window)?.all_ok()?;
                 let usage = meter.read()?.since(&before);
                 let seconds = (warm_up + window).as_secs_f64();
                 let pace = if self.rate.is_some() { "at the given rate" } else { "at half of the peak" };

@@ -1,5 +1,5 @@
-//! Memory in Redis per viewer: a channel with one session for each, and the memory of some leaves; beside a plain sorted
-//! set of the same viewers under 36-character ids, which can neither end a session nor remember a leave.
+//! Memory in Redis per viewer: a channel with one session per viewer and some remembered leaves, compared with a plain
+//! sorted set of the same viewers with 36-character ids.
 
 use super::{LONG_LEASES, fill};
 use crate::{
@@ -15,7 +15,7 @@ pub struct Memory {
     /// Viewers in the channel
     #[arg(long, default_value_t = 10_000)]
     viewers: u64,
-    /// Sessions that were there before and have left
+    /// Additional sessions that have left
     #[arg(long, default_value_t = 1_000)]
     leaves: u64,
 }
@@ -28,7 +28,7 @@ impl Memory {
         let leavers = Audience { viewers: self.leaves, channels: 1 };
         let mut next = leavers.once(Call::Leave);
         let plan = Plan { addr: running.addr(), connections: 32, next: &mut next };
-        closed(plan, Until::Calls(self.leaves), || Ok(()))?.0.all_well()?;
+        closed(plan, Until::Calls(self.leaves), || Ok(()))?.0.all_ok()?;
 
         let redis = running.redis()?;
         let (mut bytes, mut parts) = (0, Vec::new());

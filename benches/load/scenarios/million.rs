@@ -1,4 +1,4 @@
-//! The cost of a count in a large channel, beside a small one; and what a node remembers of each viewer.
+//! The cost of a count in a large and in a small channel, and the memory of a node per viewer.
 
 use super::{LONG_LEASES, fill};
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     calls::{Audience, Call, channel, get},
     loops::{Plan, Until, closed},
     process::ask,
-    redis::Account,
+    redis::Stats,
     report::{Figures, Report, number},
     target::{Running, Starter, Target},
     wire,
@@ -17,10 +17,10 @@ pub struct Million {
     /// Viewers of the large channel
     #[arg(long, default_value_t = 1_000_000)]
     viewers: u64,
-    /// Viewers of the small one
+    /// Viewers of the small channel
     #[arg(long, default_value_t = 1_000)]
     few: u64,
-    /// Counts that are read of each
+    /// Number of counts to read from each channel
     #[arg(long, default_value_t = 20_000)]
     reads: u64,
 }
@@ -34,11 +34,9 @@ impl Million {
             let grown = running.resident()?.saturating_sub(before) as f64;
             let shown = ask(running.addr(), &get(&format!("/api/viewer/count/{}", channel(0))))?;
             if wire::count(&shown) != Some(viewers) {
-                return Err(format!(
-                    "{viewers} viewers, and this is told: {}",
-                    String::from_utf8_lossy(&shown)
-                )
-                .into());
+                return Err(
+                    format!("wrong count of {viewers} viewers: {}", String::from_utf8_lossy(&shown)).into()
+                );
             }
             let name = format!("count of {} viewers", number(viewers as f64));
             let reads = self.read(&mut running)?;
@@ -51,7 +49,7 @@ impl Million {
                     beats,
                 )?;
                 let filled = vec![("joins per s", outcome.rate()), ("bytes", grown / viewers as f64)];
-                report.add("large channel", "filling it; memory of the node per viewer", filled)?;
+                report.add("large channel", "joins; memory of the node per viewer", filled)?;
             }
         }
         Ok(())
@@ -72,12 +70,12 @@ impl Million {
     }
 }
 
-/// One call after the other, so that each makes its own way to Redis.
+/// One call after the other, so that each call is a separate call to Redis.
 fn calls(running: &mut Running, calls: u64, next: &mut dyn FnMut() -> Vec<u8>) -> Result<Figures> {
     let plan = Plan { addr: running.addr(), connections: 1, next };
-    let mut account = || running.redis()?.account();
-    let (outcome, before, after): (_, Account, Account) = closed(plan, Until::Calls(calls), &mut account)?;
-    outcome.all_well()?;
+    let mut stats = || running.redis()?.stats();
+    let (outcome, before, after): (_, Stats, Stats) = closed(plan, Until::Calls(calls), &mut stats)?;
+    outcome.all_ok()?;
     let scripts = (after.scripts - before.scripts).max(1) as f64;
     Ok(vec![
         ("µs of Redis", (after.script_time - before.script_time) * 1e6 / scripts),

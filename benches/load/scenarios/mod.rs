@@ -1,4 +1,4 @@
-//! What is measured, one file per question.
+//! The scenarios, one per file.
 
 pub mod bulk;
 pub mod fanout;
@@ -22,7 +22,7 @@ use crate::{
     target::{Running, Starter},
 };
 
-/// Runs a scenario, or all with their bounded defaults.
+/// Runs one scenario, or a bounded run of all.
 pub fn run(command: &Command, starter: &Starter, report: &mut Report) -> Result<()> {
     match command {
         Command::Rates(rates) => rates.run(starter, report),
@@ -41,7 +41,7 @@ pub fn run(command: &Command, starter: &Starter, report: &mut Report) -> Result<
     }
 }
 
-/// What `make bench` runs: each scenario as if it had been named on the command line with these words.
+/// The command lines of the scenarios that `make bench` runs.
 const ALL: &[&str] = &[
     "redis",
     "rates --seconds 2",
@@ -66,14 +66,14 @@ fn all(starter: &Starter, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Settings by which viewers stay for the whole of a scenario, however long filling takes.
+/// Long leases, so that viewers count during the whole scenario.
 const LONG_LEASES: [(&str, &str); 3] =
     [("VIEWER_TIMEOUT", "1200"), ("VIEWER_HIDDEN_TIMEOUT", "1200"), ("VIEWER_CLEANUP_INTERVAL", "3600")];
 
-/// Lets everyone join, as fast as it goes.
+/// Sends the joins of all viewers at full speed.
 fn fill(running: &Running, audience: Audience) -> Result<Outcome> {
     let next = &mut audience.once(Call::Join);
     let plan = Plan { addr: running.addr(), connections: 64, next };
     let (outcome, (), ()) = closed(plan, Until::Calls(audience.viewers), || Ok(()))?;
-    outcome.all_well()
+    outcome.all_ok()
 }

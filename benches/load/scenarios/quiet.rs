@@ -1,4 +1,4 @@
-//! What a node asks of Redis while many channels are watched and nothing happens.
+//! The load on Redis while many channels are watched and nothing happens.
 
 use std::{thread::sleep, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
 
 #[derive(clap::Args)]
 pub struct Quiet {
-    /// Channels that are watched, with one viewer each
+    /// Watched channels, with one viewer each
     #[arg(long, default_value_t = 10_000)]
     channels: u64,
     /// Channels on each stream
@@ -34,9 +34,9 @@ impl Quiet {
         )?;
         sleep(Duration::from_secs(3));
         let meter = running.meter()?;
-        let (before, usage) = (running.redis()?.account()?, meter.read()?);
+        let (before, usage) = (running.redis()?.stats()?, meter.read()?);
         sleep(Duration::from_secs(self.seconds));
-        let (after, usage) = (running.redis()?.account()?, meter.read()?.since(&usage));
+        let (after, usage) = (running.redis()?.stats()?, meter.read()?.since(&usage));
         let per_second = |amount: f64| amount / self.seconds as f64;
         let figures = vec![
             ("Redis calls per s", per_second(after.calls_since(&before) as f64)),

@@ -1,4 +1,4 @@
-//! How many calls a second, and a second of processor time: closed loop, store by store and beside a bare axum server.
+//! Calls per second and per second of CPU time in a closed loop, with every store and on a bare axum server.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use crate::{
     calls::{Audience, Call},
     loops::{Outcome, Plan, Until, closed},
     meter::{Meter, Usage},
-    redis::{Account, Redis},
+    redis::{Redis, Stats},
     report::{Figures, Report},
     target::{Running, Starter, Target},
 };
 
-/// The load before what is measured.
+/// The duration of the load before the measurement.
 const WARM_UP: Duration = Duration::from_millis(500);
 
 #[derive(clap::Args)]
@@ -27,14 +27,14 @@ pub struct Rates {
     channels: u64,
     #[arg(long, default_value_t = 32)]
     connections: usize,
-    /// How long each kind of call is measured
+    /// Measured time for each kind of call
     #[arg(long, default_value_t = 5)]
     seconds: u64,
     #[arg(long, default_value_t = 3)]
     rounds: u32,
 }
 
-/// What can be named.
+/// A server to measure, as a command-line value.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Name {
     Memory,
@@ -85,19 +85,19 @@ impl Rates {
         let meter = running.meter()?;
         let probe = || Probe::take(&meter, &mut running.stores);
         let (outcome, before, after) = closed(plan, until, probe)?;
-        Ok(figures(&outcome.all_well()?, &before, &after))
+        Ok(figures(&outcome.all_ok()?, &before, &after))
     }
 }
 
 struct Probe {
     usage: Usage,
-    accounts: Vec<Account>,
+    all_stats: Vec<Stats>,
 }
 
 impl Probe {
     fn take(meter: &Meter, stores: &mut [Redis]) -> Result<Self> {
-        let accounts = stores.iter_mut().map(Redis::account).collect::<Result<_>>()?;
-        Ok(Self { usage: meter.read()?, accounts })
+        let all_stats = stores.iter_mut().map(Redis::stats).collect::<Result<_>>()?;
+        Ok(Self { usage: meter.read()?, all_stats })
     }
 }
 
@@ -111,14 +111,14 @@ fn figures(outcome: &Outcome, before: &Probe, after: &Probe) -> Figures {
         ("p50 ms", outcome.time(0.5)),
         ("p99 ms", outcome.time(0.99)),
     ];
-    if !after.accounts.is_empty() {
-        let asked: u64 = after
-            .accounts
+    if !after.all_stats.is_empty() {
+        let redis_calls: u64 = after
+            .all_stats
             .iter()
-            .zip(&before.accounts)
+            .zip(&before.all_stats)
             .map(|(after, before)| after.calls_since(before))
             .sum();
-        figures.push(("Redis calls per call", asked as f64 / calls));
+        figures.push(("Redis calls per call", redis_calls as f64 / calls));
         figures.push(("of CPU in Redis", usage.store / usage.served()));
     }
     figures.push(("tool cores", usage.tool / outcome.seconds));

@@ -1,4 +1,4 @@
-//! What Redis alone can do on this machine: `redis-benchmark` adding to a sorted set.
+//! The performance of Redis alone on this machine: `redis-benchmark` with ZADD.
 
 use std::process::Command;
 
@@ -18,7 +18,7 @@ impl RedisAlone {
             for depth in [1, 16] {
                 let mut redis = Redis::start(&starter.scratch, &[])?;
                 let calls = self.calls * if depth == 1 { 1 } else { 4 };
-                let before = redis.account()?;
+                let before = redis.stats()?;
                 let mut benchmark = Command::new("redis-benchmark");
                 benchmark.args(["-h", "127.0.0.1", "-p", &redis.port().to_string(), "-c", "32", "--csv"]);
                 benchmark.args(["-P", &depth.to_string(), "-n", &calls.to_string(), "-r", "10000"]);
@@ -27,8 +27,8 @@ impl RedisAlone {
                 let line = String::from_utf8_lossy(&output.stdout);
                 let rate = line.lines().last().and_then(|line| line.split(',').nth(1));
                 let rate = rate.and_then(|rate| rate.trim_matches('"').parse::<f64>().ok());
-                let rate = rate.ok_or_else(|| format!("redis-benchmark says: {line}"))?;
-                let cpu = redis.account()?.cpu - before.cpu;
+                let rate = rate.ok_or_else(|| format!("unexpected output of redis-benchmark: {line}"))?;
+                let cpu = redis.stats()?.cpu - before.cpu;
                 let name =
                     if depth == 1 { "ZADD one by one".to_owned() } else { format!("ZADD, {depth} deep") };
                 let figures = vec![("req/s", rate), ("per CPU-s", f64::from(calls) / cpu)];

@@ -1,8 +1,8 @@
-//! Whether everything is given back. Connections of all kinds are opened and end, well or not; then the server must hold
-//! no more than before: descriptors, tasks, streams, connections to Redis, keys in Redis, memory.
+//! A test for leaks: opens and ends connections of all kinds, including broken ones. Afterwards, the server must not
+//! use more descriptors, tasks, streams, connections to Redis, keys in Redis or memory than before.
 //!
-//! What it holds *before* is measured after a tenth as many connections, by which tables and the allocator have grown to
-//! what so many at a time need; a leak grows with the number of all.
+//! The baseline is measured after a warm-up with a tenth of the connections, in which tables and the allocator grow to
+//! the size that the concurrency needs. A leak grows with the total number of connections.
 
 use std::{
     net::SocketAddr,
@@ -21,10 +21,10 @@ use crate::{
     visit::Visit,
 };
 
-/// Connections at a time.
+/// Concurrent connections.
 const AT_ONCE: u32 = 256;
 
-/// Leases so short that they end while this looks on.
+/// Short leases, so that they end during the test.
 const SHORT_LEASES: [(&str, &str); 4] = [
     ("VIEWER_HEARTBEAT_INTERVAL", "1000"),
     ("VIEWER_TIMEOUT", "4"),
@@ -32,8 +32,7 @@ const SHORT_LEASES: [(&str, &str); 4] = [
     ("VIEWER_CLEANUP_INTERVAL", "2"),
 ];
 
-/// How long the server may take until it is at rest: leases, clean-up and what Redis remembers of leaves are over in half
-/// of that.
+/// The timeout for releasing everything. Leases, sweeps and the leave memory in Redis end within half of it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(clap::Args)]
@@ -41,12 +40,12 @@ pub struct Soak {
     /// Connections that are opened and closed
     #[arg(long, env = "SOAK_CONNECTIONS", default_value_t = 100_000)]
     connections: u32,
-    /// Channels that they are spread over
+    /// Channels that the connections are spread over
     #[arg(long, default_value_t = 1_000)]
     channels: u64,
 }
 
-/// What a server holds.
+/// The resources that a server uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Held {
     descriptors: f64,
@@ -58,15 +57,15 @@ struct Held {
     megabytes: f64,
 }
 
-/// A kind of thing that is held.
+/// A kind of resource.
 struct Kind {
     name: &'static str,
     of: fn(&Held) -> f64,
-    /// How many more than before are no leak.
+    /// The allowed increase.
     slack: f64,
 }
 
-/// Two connections may be those of whoever asks. Six megabytes are 60 bytes for each of 100,000 connections.
+/// Two connections may belong to the measurement itself. Six megabytes are 60 bytes for each of 100,000 connections.
 const KINDS: [Kind; 7] = [
     Kind { name: "open descriptors", of: |held| held.descriptors, slack: 2.0 },
     Kind { name: "tasks", of: |held| held.tasks, slack: 2.0 },
@@ -80,43 +79,43 @@ const KINDS: [Kind; 7] = [
 impl Soak {
     pub fn run(&self, starter: &Starter, report: &mut Report) -> Result<()> {
         let mut running = starter.start(Target::Redis { nodes: 1 }, &SHORT_LEASES)?;
-        let fresh = Held { megabytes: f64::MAX, redis_keys: 0.0, ..look(&mut running)? };
+        let fresh = Held { megabytes: f64::MAX, redis_keys: 0.0, ..usage(&mut running)? };
         let warm_up = self.connections / 10;
         self.load(&mut running, 0, warm_up)?;
-        let (before, faults) = rest(&mut running, &fresh)?;
-        if !faults.is_empty() {
+        let (before, leaks) = settle(&mut running, &fresh)?;
+        if !leaks.is_empty() {
             return Err(format!(
-                "not given back after the first tenth: {}, {before:?}, {fresh:?}",
-                faults.join(", ")
+                "not released after the warm-up: {}, {before:?}, {fresh:?}",
+                leaks.join(", ")
             )
             .into());
         }
         let since = Instant::now();
-        let most = self.load(&mut running, warm_up, self.connections)?;
+        let peak = self.load(&mut running, warm_up, self.connections)?;
         let load = since.elapsed();
-        let (after, faults) = rest(&mut running, &before)?;
+        let (after, leaks) = settle(&mut running, &before)?;
         let settled = since.elapsed() - load;
         for kind in KINDS {
             let of = kind.of;
             let figures = vec![
                 ("before", of(&before)),
-                ("most", of(&most)),
+                ("peak", of(&peak)),
                 ("after", of(&after)),
-                ("may be more by", kind.slack),
+                ("allowed increase", kind.slack),
             ];
             report.add("soak", kind.name, figures)?;
         }
         eprintln!(
-            "  {} connections in {:.0} s, {} at a time; at rest {:.0} s later",
+            "  {} connections in {:.0} s, {} at a time; everything released {:.0} s later",
             number(self.connections.into()),
             load.as_secs_f64(),
             AT_ONCE,
             settled.as_secs_f64()
         );
-        if faults.is_empty() { Ok(()) } else { Err(format!("not given back: {}", faults.join(", ")).into()) }
+        if leaks.is_empty() { Ok(()) } else { Err(format!("not released: {}", leaks.join(", ")).into()) }
     }
 
-    /// Makes so many connections, numbered from `first` on; the most that the server held meanwhile.
+    /// Opens and ends connections, numbered from `first` on. Returns the peak usage of the server.
     fn load(&self, running: &mut Running, first: u32, connections: u32) -> Result<Held> {
         let audience = Audience { viewers: u64::MAX, channels: self.channels };
         let (addr, next, is_over) = (running.addr(), AtomicU32::new(first), AtomicBool::new(false));
@@ -136,11 +135,11 @@ impl Soak {
             let visitors: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(visits)).collect();
             let mut most = Held::default();
             while visitors.iter().any(|visitor| !visitor.is_finished()) {
-                most = most.or_more(&look(running)?);
+                most = most.max(&usage(running)?);
                 thread::sleep(Duration::from_millis(250));
             }
             for visitor in visitors {
-                visitor.join().map_err(|_| "a visitor has panicked")??;
+                visitor.join().map_err(|_| "a visitor thread panicked")??;
             }
             Ok(most)
         })
@@ -148,7 +147,7 @@ impl Soak {
 }
 
 impl Held {
-    fn or_more(&self, other: &Self) -> Self {
+    fn max(&self, other: &Self) -> Self {
         Self {
             descriptors: self.descriptors.max(other.descriptors),
             tasks: self.tasks.max(other.tasks),
@@ -160,36 +159,36 @@ impl Held {
         }
     }
 
-    /// What there is more of than before, and than is no leak.
-    fn faults(&self, before: &Self) -> Vec<&'static str> {
+    /// The kinds whose increase since `before` is larger than allowed.
+    fn leaks(&self, before: &Self) -> Vec<&'static str> {
         let is_more = |kind: &Kind| (kind.of)(self) > (kind.of)(before) + kind.slack;
         KINDS.iter().filter(|kind| is_more(kind)).map(|kind| kind.name).collect()
     }
 }
 
-/// Waits until a server holds no more than `before`, for as long as that may take. What it holds then, and what is too much.
-fn rest(running: &mut Running, before: &Held) -> Result<(Held, Vec<&'static str>)> {
+/// Waits until the usage of the server is back at `before`, or until a timeout. Returns the usage and the leaks.
+fn settle(running: &mut Running, before: &Held) -> Result<(Held, Vec<&'static str>)> {
     let since = Instant::now();
     loop {
-        let held = look(running)?;
-        let faults = held.faults(before);
-        if faults.is_empty() || since.elapsed() > PATIENCE {
-            return Ok((held, faults));
+        let held = usage(running)?;
+        let leaks = held.leaks(before);
+        if leaks.is_empty() || since.elapsed() > PATIENCE {
+            return Ok((held, leaks));
         }
         thread::sleep(Duration::from_millis(500));
     }
 }
 
-fn look(running: &mut Running) -> Result<Held> {
+fn usage(running: &mut Running) -> Result<Held> {
     let (addr, pid) = (running.addr(), running.nodes[0].pid());
     let metrics = metrics(addr)?;
     let metric = |name: &str| {
         let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.and_then(|value| value.parse::<f64>().ok()).ok_or_else(|| format!("{name} is not told"))
+        line.and_then(|value| value.parse::<f64>().ok()).ok_or_else(|| format!("missing metric {name}"))
     };
     let redis = running.redis()?;
     let clients: String = redis.command(&["CLIENT", "LIST"])?;
-    // Those of channels; the list of live channels is a few keys that stay for ten minutes.
+    // Only the keys of channels: the list of live channels has a few keys that expire after ten minutes.
     let keys = redis.keys("*{channel-*")?;
     Ok(Held {
         descriptors: procfs::descriptors(pid)? as f64,
@@ -211,13 +210,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_given_back_is_named() {
+    fn leaks_are_named() {
         let before =
             Held { descriptors: 20.0, tasks: 9.0, redis_clients: 2.0, megabytes: 30.0, ..Held::default() };
-        assert!(before.faults(&before).is_empty());
+        assert!(before.leaks(&before).is_empty());
         let after = Held { descriptors: 23.0, streams: 1.0, megabytes: 35.0, ..before };
-        assert_eq!(after.faults(&before), ["open descriptors", "open streams"]);
+        assert_eq!(after.leaks(&before), ["open descriptors", "open streams"]);
         let grown = Held { megabytes: 37.0, redis_keys: 1.0, redis_clients: 3.0, ..before };
-        assert_eq!(grown.faults(&before), ["clients of Redis", "channels' keys in Redis", "memory, MB"]);
+        assert_eq!(grown.leaks(&before), ["clients of Redis", "channels' keys in Redis", "memory, MB"]);
     }
 }

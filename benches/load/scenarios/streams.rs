@@ -1,4 +1,4 @@
-//! What open streams cost: memory from a fresh process, and processor time while nothing happens (ticks are in it).
+//! The cost of open streams: memory in a new process, and CPU time while nothing happens, including ticks.
 
 use std::{thread::sleep, time::Duration};
 
@@ -17,7 +17,7 @@ pub struct Streams {
     /// Channels that the streams are spread over
     #[arg(long, default_value_t = 1)]
     channels: u64,
-    /// How long they are held. Streams get a tick after 25 s of silence
+    /// How long the streams are open. Streams get a tick after 25 s of silence
     #[arg(long, default_value_t = 25)]
     seconds: u64,
     #[arg(long, default_value_t = 1)]

@@ -1,4 +1,4 @@
-//! How soon counts are whole when Redis is emptied under viewers who do nothing.
+//! The time until counts are restored after Redis is emptied, while viewers send no heartbeats.
 
 use std::{
     thread::sleep,
@@ -35,7 +35,7 @@ impl Wipe {
         let shape = Shape { streams: u32::try_from(self.channels)?, channels: self.channels, per_stream: 1 };
         let _crowd = Crowd::open(&running.nodes, shape)?;
         for round in 0..self.rounds {
-            // Nodes look after Redis at intervals: each round begins at another point of theirs.
+            // Nodes check Redis at intervals. Each round begins at another point of the interval.
             sleep(Duration::from_secs(3) + Duration::from_millis(700) * round);
             let meter = running.meter()?;
             let usage = meter.read()?;
@@ -45,10 +45,10 @@ impl Wipe {
             let stored = since.elapsed();
             let addr = running.addr();
             wait(since, || self.is_shown(&ask(addr, &self.request())?))?;
-            let whole = since.elapsed();
+            let shown = since.elapsed();
             let usage = meter.read()?.since(&usage);
             let figures = vec![
-                ("ms until whole", whole.as_secs_f64() * 1000.0),
+                ("ms until shown", shown.as_secs_f64() * 1000.0),
                 ("ms until stored", stored.as_secs_f64() * 1000.0),
                 ("CPU-s", usage.served()),
             ];
@@ -57,7 +57,7 @@ impl Wipe {
         Ok(())
     }
 
-    /// Asked of Redis itself, so that no question hurries the node.
+    /// Whether Redis has all viewers again. It asks Redis and not the node, since a request would trigger the recovery.
     fn is_stored(&self, redis: &mut Redis) -> Result<bool> {
         let mut viewers = 0;
         for key in redis.keys("*:viewers")? {
@@ -80,10 +80,10 @@ impl Wipe {
     }
 }
 
-fn wait(since: Instant, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
-    while !is_so()? {
+fn wait(since: Instant, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
+    while !condition()? {
         if since.elapsed() > PATIENCE {
-            return Err("counts are not whole again after a minute".into());
+            return Err("counts are not restored after a minute".into());
         }
         sleep(Duration::from_millis(20));
     }

@@ -1,6 +1,6 @@
-//! Random histories of joins, beats, leaves and replays by two nodes, held to a model that is too simple to be wrong.
+//! Random histories of joins, heartbeats, renewals and leaves through two nodes, compared with a simple model.
 //!
-//! A failing run prints its seed; `AFORO_SEED` runs it again.
+//! The test prints its seed; `AFORO_SEED` repeats it.
 
 use std::{
     collections::HashMap,
@@ -21,7 +21,7 @@ use super::{
 
 const STEPS: usize = 300;
 
-/// Sessions and the ends of their leases; what has left, and when.
+/// Sessions with the ends of their leases, and sessions that have left with the times of their leaves.
 #[derive(Default)]
 struct Model {
     leases: HashMap<(u128, u128), Timestamp>,
@@ -45,7 +45,7 @@ impl Model {
                 self.left.remove(&session);
                 self.leases.insert(session, now + lease);
             }
-            // What it means is a rule by itself: it depends on when things happened.
+            // `rules` tests these: their effect depends on the times of other operations.
             Act::Restore(_) | Act::Late(_) | Act::Withdraw(_) => {}
         }
         self.leases.get(&session).is_some_and(|end| *end > now)
@@ -60,31 +60,31 @@ impl Model {
     }
 }
 
-/// How long a call may take in a history. What takes longer may be told to the store as having happened when it was sent.
+/// The longest duration of a call in a valid history. A longer call may be dated to when it was sent.
 const PROMPT: Duration = Duration::from_millis(200);
 
-/// How many histories are begun at most until one is played without a call that took long, as on a busy machine.
+/// The maximum number of histories until one has no long call. Long calls happen on a busy machine.
 const ATTEMPTS: u32 = 20;
 
 pub async fn any(subject: &Subject) {
     let seed = std::env::vars().find(|(name, _)| name == "AFORO_SEED").map_or_else(
         || uuid::Uuid::new_v4().as_u64_pair().0,
-        |(_, seed)| seed.parse().expect("AFORO_SEED is a number"),
+        |(_, seed)| seed.parse().expect("AFORO_SEED must be a number"),
     );
     println!("AFORO_SEED={seed}");
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let mut random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     for attempt in 0..ATTEMPTS {
-        if play(subject, &format!("history-{attempt}"), &mut random).await {
+        if run(subject, &format!("history-{attempt}"), &mut random).await {
             return;
         }
     }
     panic!("calls take too long for {ATTEMPTS} histories");
 }
 
-/// Plays a history in a channel of its own. `false`: a call took too long to know what it should have led to.
-async fn play(subject: &Subject, name: &str, random: &mut TestRng) -> bool {
+/// Runs a history in its own channel. `false`: a call took too long, so its expected effect is unknown.
+async fn run(subject: &Subject, name: &str, random: &mut TestRng) -> bool {
     let mut model = Model::default();
     for step in 0..STEPS {
         let ops: Vec<_> = (0..1 + random.next_u32() % 8).map(|_| any_op(random)).collect();

@@ -1,7 +1,7 @@
-//! What every store promises, as plain functions over any store; and the list of stores that they are run on.
+//! The contract of all stores: functions that check any store, and the list of stores that they run on.
 //!
-//! Time is the store's own and passes by itself: leases are short, and what is expected is worked out for the instant that
-//! the store names in its answer, so that a slow machine changes nothing.
+//! The tests use the store's own clock and short leases. They compute the expected results for the time in the store's
+//! response, so they also pass on a slow machine.
 
 mod histories;
 mod rules;
@@ -22,9 +22,9 @@ use uuid::Uuid;
 use self::rules::RULES;
 use crate::support::{RedisCluster, RedisServer, Upstash, acl_line, upstash::TOKEN};
 
-/// A store, and what has to live as long as it does.
+/// A store under test, with its server.
 pub struct Subject {
-    /// Two nodes' ways to the same data. The embedded store has one node, so both are the same.
+    /// The store as two nodes see it. The embedded store has one node, so both are the same.
     pub nodes: [Arc<dyn Store>; 2],
     _server: Box<dyn Any>,
 }
@@ -42,7 +42,7 @@ async fn redis() -> Subject {
     Subject { nodes: [node(), node()], _server: Box::new(server) }
 }
 
-/// As the user that `docs/settings.md` names, who may do no more than is needed.
+/// Connects as the user in `docs/settings.md`, who has only the necessary permissions.
 async fn redis_as_a_user() -> Subject {
     let server = RedisServer::start().await;
     server.add_user("a-password", &[]);
@@ -52,14 +52,14 @@ async fn redis_as_a_user() -> Subject {
     Subject { nodes: [node(), node()], _server: Box::new(server) }
 }
 
-/// A server that says nothing of what has expired, and removes it only when it is touched.
+/// A server without active expiry and without expiry notifications: it removes an expired key only on access.
 async fn redis_without_expiry() -> Subject {
     let mut server = RedisServer::start().await;
-    // Since 7.0 a server has to be asked for it at its start; an older one would not start then.
-    let allowing = "enable-debug-command";
-    if !server.request::<Vec<String>>(&["CONFIG", "GET", allowing]).is_empty() {
+    // Since Redis 7.0, DEBUG needs this flag. Older servers do not start with it.
+    let flag = "enable-debug-command";
+    if !server.request::<Vec<String>>(&["CONFIG", "GET", flag]).is_empty() {
         server.kill();
-        server.flags = [&format!("--{allowing}"), "yes"].map(str::to_owned).to_vec();
+        server.flags = [&format!("--{flag}"), "yes"].map(str::to_owned).to_vec();
         server.run().await;
     }
     server.request::<()>(&["CONFIG", "SET", "notify-keyspace-events", ""]);
@@ -89,17 +89,17 @@ async fn upstash() -> Subject {
     Subject { nodes: [node(), node()], _server: Box::new(upstash) }
 }
 
-/// Makes a module of tests for a store.
+/// Creates a module of tests for each store.
 macro_rules! contract {
     ($($store:ident),*) => {$(
         mod $store {
             #[tokio::test]
-            async fn keeps_the_rules_of_counting() {
+            async fn follows_the_rules_of_counting() {
                 super::rules::all(&super::$store().await).await;
             }
 
             #[tokio::test]
-            async fn counts_any_history_as_the_model_does() {
+            async fn counts_random_histories_like_the_model() {
                 super::histories::any(&super::$store().await).await;
             }
         }
@@ -109,7 +109,7 @@ macro_rules! contract {
 contract!(memory, redis, redis_as_a_user, redis_without_expiry, cluster, upstash);
 
 #[tokio::test]
-async fn each_right_of_the_readmes_user_is_needed() {
+async fn the_redis_user_in_the_readme_has_no_unneeded_permission() {
     let server = RedisServer::start().await;
     let store: Arc<dyn Store> =
         Arc::new(RemoteStore::new(RedisRunner::open(&server.url()).unwrap(), "test", RULES));
@@ -120,7 +120,7 @@ async fn each_right_of_the_readmes_user_is_needed() {
         followers.set(&ana, someone, follows).await.unwrap();
         assert_eq!(followers.has(&ana, someone).await.unwrap(), follows);
     }
-    // The rest is for what only a server does that evicts keys.
+    // The other permissions are needed only on a server that evicts keys.
     let join = [rules::op(1, 1, Act::Join { lease: RULES.longest_lease })];
     rules::write(&*store, "order", &join).await;
     let short = [rules::op(2, 2, Act::Join { lease: Duration::from_millis(50) })];
@@ -131,12 +131,12 @@ async fn each_right_of_the_readmes_user_is_needed() {
     server.command::<()>("DEL test:{order}:viewers");
     rules::write(&*store, "order", &join).await;
     let stats: String = server.command("INFO commandstats");
-    for right in acl_line("a-password").iter().filter_map(|word| word.strip_prefix('+')) {
-        assert!(stats.contains(&format!("cmdstat_{right}:")), "{right}");
+    for permission in acl_line("a-password").iter().filter_map(|word| word.strip_prefix('+')) {
+        assert!(stats.contains(&format!("cmdstat_{permission}:")), "{permission}");
     }
 }
 
-/// What a node says of itself that has just started.
+/// The attendance of a node that has just started.
 fn attendance(node: u64) -> Attendance {
     Attendance {
         node,
@@ -150,7 +150,7 @@ fn attendance(node: u64) -> Attendance {
 }
 
 #[tokio::test]
-async fn a_store_that_was_emptied_is_complete_when_every_node_has_said_so() {
+async fn an_emptied_store_is_complete_after_every_node_has_attended() {
     let server = RedisServer::start().await;
     let store = RemoteStore::new(RedisRunner::open(&server.url()).unwrap(), "test", RULES);
     while store.attend(&attendance(1)).await.is_err() {
@@ -166,12 +166,12 @@ async fn a_store_that_was_emptied_is_complete_when_every_node_has_said_so() {
     let one = attend(Attendance { peers: vec![2], ..returning(1, Some(first.now), first.number) }).await;
     assert!(one.number != first.number && one.lost == one.now && !one.is_complete(one.lost), "{one:?}");
     let one = attend(returning(1, Some(one.now), one.number)).await;
-    assert!(!one.is_complete(one.lost), "the other has not come yet: {one:?}");
+    assert!(!one.is_complete(one.lost), "the other node has not attended yet: {one:?}");
     let two = attend(returning(2, Some(first.now), first.number)).await;
     assert!(!two.is_complete(two.lost) && two.asked == two.now, "{two:?}");
     attend(returning(2, Some(two.now), two.number)).await;
     let one = attend(returning(1, Some(two.now), one.number)).await;
     assert!(one.is_complete(one.lost), "{one:?}");
-    let gone = attend(Attendance { expected_for: Duration::ZERO, ..returning(2, None, one.number) }).await;
-    assert_eq!(gone.nodes, [1], "a node that goes is not waited for");
+    let last = attend(Attendance { expected_for: Duration::ZERO, ..returning(2, None, one.number) }).await;
+    assert_eq!(last.nodes, [1], "a node that shuts down is not expected any more");
 }

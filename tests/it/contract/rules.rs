@@ -1,4 +1,4 @@
-//! The rules of counting, one by one.
+//! The rules of counting, one function each.
 
 use std::time::{Duration, Instant};
 
@@ -17,27 +17,27 @@ pub const RULES: LeaseRules =
 const LONG: Duration = RULES.longest_lease;
 const SHORT: Duration = Duration::from_millis(200);
 const JOIN: Act = Act::Join { lease: LONG };
-const BEAT: Act = Act::Heartbeat { lease: LONG };
+const HEARTBEAT: Act = Act::Heartbeat { lease: LONG };
 const LEAVE: Act = Act::Leave;
 
-/// Runs every rule, each on a channel of its own.
+/// Checks all rules, each on its own channel.
 pub async fn all(subject: &Subject) {
     let [store, other] = &subject.nodes;
     beats_are_idempotent_and_leaves_end_one_session(&**store).await;
-    a_lease_ends_by_itself(&**store).await;
-    a_heartbeat_after_its_leave_changes_nothing_until_that_is_forgotten(&**store).await;
-    what_happened_later_wins_whoever_writes_it_again(&**store, &**other).await;
-    a_restored_lease_ends_when_it_would_have(&**store).await;
-    a_viewer_has_sixteen_sessions_and_the_oldest_goes(&**store).await;
-    what_is_refused_or_unknown_leaves_nothing_behind(&**store).await;
-    the_operations_of_a_batch_happen_in_order(&**store).await;
+    a_lease_ends_on_time(&**store).await;
+    a_heartbeat_after_its_leave_is_ignored_until_the_leave_is_forgotten(&**store).await;
+    the_later_operation_wins_in_any_order_of_replay(&**store, &**other).await;
+    a_restored_lease_keeps_its_end(&**store).await;
+    a_viewer_has_at_most_sixteen_sessions_and_the_oldest_is_dropped(&**store).await;
+    operations_on_unknown_sessions_store_nothing(&**store).await;
+    the_operations_of_a_batch_are_applied_in_order(&**store).await;
     many_channels_are_answered_in_order(&**store).await;
-    a_full_batch_is_taken(&**store).await;
+    a_full_batch_is_accepted(&**store).await;
     sweeping_changes_no_count(&**store).await;
     sweeping_forgets_no_leave_too_early(&**store).await;
-    renewing_creates_nothing(&**store).await;
-    every_node_sees_the_same(&**store, &**other).await;
-    whether_it_was_restarted_is_told_or_known_not_to_be(&**store).await;
+    renewing_creates_no_session(&**store).await;
+    all_nodes_see_the_same_counts(&**store, &**other).await;
+    the_incarnation_is_stable(&**store).await;
 }
 
 pub fn channel(name: &str) -> ChannelId {
@@ -60,28 +60,28 @@ pub async fn count(store: &dyn Store, name: &str) -> u32 {
 
 async fn beats_are_idempotent_and_leaves_end_one_session(store: &dyn Store) {
     let name = "idempotent";
-    assert_eq!(count(store, name).await, 0, "the unknown is empty");
-    for act in [JOIN, JOIN, BEAT] {
+    assert_eq!(count(store, name).await, 0, "an unknown channel is empty");
+    for act in [JOIN, JOIN, HEARTBEAT] {
         let written = write(store, name, &[op(1, 1, act)]).await;
         assert_eq!((written.active.as_slice(), written.reading.count), (&[true][..], 1));
     }
-    write(store, name, &[op(1, 2, BEAT)]).await;
+    write(store, name, &[op(1, 2, HEARTBEAT)]).await;
     assert_eq!(count(store, name).await, 1, "two pages of a viewer are one viewer");
     write(store, name, &[op(1, 1, LEAVE)]).await;
-    assert_eq!(count(store, name).await, 1, "the other page is still there");
+    assert_eq!(count(store, name).await, 1, "the other page still counts");
     write(store, name, &[op(1, 3, LEAVE), op(2, 1, LEAVE)]).await;
-    assert_eq!(count(store, name).await, 1, "leaving what is unknown changes nothing");
+    assert_eq!(count(store, name).await, 1, "leaving an unknown session changes nothing");
     assert_eq!(write(store, name, &[op(1, 2, LEAVE)]).await.reading.count, 0);
 }
 
-async fn a_lease_ends_by_itself(store: &dyn Store) {
+async fn a_lease_ends_on_time(store: &dyn Store) {
     let name = "lease";
     let start =
         write(store, name, &[op(1, 1, Act::Join { lease: SHORT }), op(2, 2, JOIN)]).await.reading.as_of;
     loop {
         let reading = store.counts(&[channel(name)]).await.pop().unwrap().unwrap();
         let is_over = reading.as_of >= start + SHORT;
-        assert_eq!(reading.count, if is_over { 1 } else { 2 }, "neither early nor late");
+        assert_eq!(reading.count, if is_over { 1 } else { 2 }, "the lease ends neither early nor late");
         if is_over {
             break;
         }
@@ -89,10 +89,10 @@ async fn a_lease_ends_by_itself(store: &dyn Store) {
     }
 }
 
-async fn a_heartbeat_after_its_leave_changes_nothing_until_that_is_forgotten(store: &dyn Store) {
+async fn a_heartbeat_after_its_leave_is_ignored_until_the_leave_is_forgotten(store: &dyn Store) {
     let name = "left";
     write(store, name, &[op(1, 1, JOIN)]).await;
-    // A call that takes long happens at some instant while it is under way.
+    // A call takes effect at some time between its start and its end.
     let timed = async |op| {
         let began = Instant::now();
         let written = write(store, name, &[op]).await;
@@ -101,53 +101,63 @@ async fn a_heartbeat_after_its_leave_changes_nothing_until_that_is_forgotten(sto
     };
     let (_, earliest_leave, latest_leave) = timed(op(1, 1, LEAVE)).await;
     loop {
-        let (written, earliest, latest) = timed(op(1, 1, BEAT)).await;
+        let (written, earliest, latest) = timed(op(1, 1, HEARTBEAT)).await;
         let is_active = written.active[0];
         assert_eq!(written.reading.count, u32::from(is_active));
-        assert!(!is_active || latest >= earliest_leave + RULES.leave_memory, "it is forgotten too early");
-        assert!(is_active || earliest < latest_leave + RULES.leave_memory, "it is remembered for too long");
+        assert!(
+            !is_active || latest >= earliest_leave + RULES.leave_memory,
+            "the leave is forgotten too early"
+        );
+        assert!(
+            is_active || earliest < latest_leave + RULES.leave_memory,
+            "the leave is remembered for too long"
+        );
         if is_active {
             break;
         }
         sleep(Duration::from_millis(5)).await;
     }
     write(store, name, &[op(2, 2, LEAVE)]).await;
-    assert!(write(store, name, &[op(2, 2, JOIN)]).await.active[0], "a join is always heeded");
-    assert!(write(store, name, &[op(2, 2, BEAT)]).await.active[0]);
+    assert!(write(store, name, &[op(2, 2, JOIN)]).await.active[0], "a join always counts");
+    assert!(write(store, name, &[op(2, 2, HEARTBEAT)]).await.active[0]);
 }
 
-/// A beat, or a leave, so long before `now`, as a node writes it again.
-fn beaten(now: Timestamp, ago: Duration, is_join: bool) -> Act {
+/// The replay of a beat that happened `ago` before `now`.
+fn replayed_beat(now: Timestamp, ago: Duration, is_join: bool) -> Act {
     let at = now.minus_millis(u32::try_from(ago.as_millis()).unwrap());
     Act::Restore(Session::beating(at, LONG, is_join))
 }
 
-fn left(now: Timestamp, ago: Duration) -> Act {
+/// The replay of a leave that happened `ago` before `now`.
+fn replayed_leave(now: Timestamp, ago: Duration) -> Act {
     let at = now.minus_millis(u32::try_from(ago.as_millis()).unwrap());
     Act::Restore(Session::left_unknown(at).to_be_told())
 }
 
-async fn what_happened_later_wins_whoever_writes_it_again(store: &dyn Store, other: &dyn Store) {
+async fn the_later_operation_wins_in_any_order_of_replay(store: &dyn Store, other: &dyn Store) {
     let name = "restore";
     let seconds = Duration::from_secs;
     let now = write(store, name, &[op(1, 1, JOIN), op(2, 1, JOIN), op(2, 1, LEAVE)]).await.reading.as_of;
     let older = [
-        op(1, 1, beaten(now, seconds(2), true)),
-        op(1, 1, left(now, seconds(1))),
-        op(2, 1, beaten(now, seconds(1), true)),
-        op(3, 1, beaten(now, seconds(4), true)),
-        op(3, 1, left(now, seconds(3))),
-        op(4, 1, left(now, seconds(3))),
-        op(4, 1, beaten(now, seconds(2), true)),
+        op(1, 1, replayed_beat(now, seconds(2), true)),
+        op(1, 1, replayed_leave(now, seconds(1))),
+        op(2, 1, replayed_beat(now, seconds(1), true)),
+        op(3, 1, replayed_beat(now, seconds(4), true)),
+        op(3, 1, replayed_leave(now, seconds(3))),
+        op(4, 1, replayed_leave(now, seconds(3))),
+        op(4, 1, replayed_beat(now, seconds(2), true)),
     ];
     let written = write(other, name, &older).await;
     assert_eq!(written.active.as_slice(), [true, true, false, true, false, false, true]);
-    assert_eq!(written.reading.count, 2, "one joined after the leave, one left after the join");
+    assert_eq!(written.reading.count, 2, "viewers 1 and 4 count: their last operation is a join");
     if let Some(reading) = store.counts(&[channel(name)]).await.pop() {
         let reading = reading.unwrap();
-        assert!(reading.mark.is_none() || reading.restored >= now, "it says that something was restored");
+        assert!(
+            reading.mark.is_none() || reading.restored >= now,
+            "the reading contains the time of the restoration"
+        );
     }
-    // In any order, and as often as one likes, the same comes of it.
+    // Repeated replays in any order lead to the same result.
     let mut backwards = older;
     backwards.reverse();
     write(store, name, &backwards).await;
@@ -158,10 +168,10 @@ async fn what_happened_later_wins_whoever_writes_it_again(store: &dyn Store, oth
     assert_eq!(count(store, name).await, 2);
 }
 
-async fn a_restored_lease_ends_when_it_would_have(store: &dyn Store) {
+async fn a_restored_lease_keeps_its_end(store: &dyn Store) {
     let name = "restored-lease";
     let now = write(store, name, &[op(1, 1, JOIN)]).await.reading.as_of;
-    write(store, name, &[op(2, 1, beaten(now, LONG - SHORT, true))]).await;
+    write(store, name, &[op(2, 1, replayed_beat(now, LONG - SHORT, true))]).await;
     loop {
         let reading = store.counts(&[channel(name)]).await.pop().unwrap().unwrap();
         let is_over = reading.as_of >= now + SHORT;
@@ -175,7 +185,7 @@ async fn a_restored_lease_ends_when_it_would_have(store: &dyn Store) {
     }
 }
 
-async fn a_viewer_has_sixteen_sessions_and_the_oldest_goes(store: &dyn Store) {
+async fn a_viewer_has_at_most_sixteen_sessions_and_the_oldest_is_dropped(store: &dyn Store) {
     let name = "sessions";
     for n in 0..20 {
         assert_eq!(write(store, name, &[op(1, n, JOIN)]).await.reading.count, 1);
@@ -187,10 +197,10 @@ async fn a_viewer_has_sixteen_sessions_and_the_oldest_goes(store: &dyn Store) {
     assert_eq!(write(store, name, &ops).await.active.as_slice(), expected);
     let leaves: Vec<_> = (100..200).map(|n| op(1, n, LEAVE)).collect();
     write(store, name, &leaves).await;
-    assert_eq!(write(store, name, &[renew(19)]).await.active.as_slice(), [true], "leaves push nobody out");
+    assert_eq!(write(store, name, &[renew(19)]).await.active.as_slice(), [true], "leaves drop no session");
 }
 
-async fn what_is_refused_or_unknown_leaves_nothing_behind(store: &dyn Store) {
+async fn operations_on_unknown_sessions_store_nothing(store: &dyn Store) {
     let written =
         write(store, "nothing", &[op(1, 1, Act::Renew { lease: LONG }), op(2, 1, Act::LeaveKnown)]).await;
     assert_eq!((written.active.as_slice(), written.reading.count), (&[false, false][..], 0));
@@ -199,9 +209,15 @@ async fn what_is_refused_or_unknown_leaves_nothing_behind(store: &dyn Store) {
     assert_eq!((written.reading.count, written.reading.mark), (0, None));
 }
 
-async fn the_operations_of_a_batch_happen_in_order(store: &dyn Store) {
-    let ops =
-        [op(1, 1, JOIN), op(1, 1, LEAVE), op(1, 1, BEAT), op(1, 1, JOIN), op(1, 2, BEAT), op(1, 1, LEAVE)];
+async fn the_operations_of_a_batch_are_applied_in_order(store: &dyn Store) {
+    let ops = [
+        op(1, 1, JOIN),
+        op(1, 1, LEAVE),
+        op(1, 1, HEARTBEAT),
+        op(1, 1, JOIN),
+        op(1, 2, HEARTBEAT),
+        op(1, 1, LEAVE),
+    ];
     let written = write(store, "order", &ops).await;
     assert_eq!(written.active.as_slice(), [true, false, false, true, true, false]);
     assert_eq!(written.reading.count, 1);
@@ -232,7 +248,7 @@ async fn many_channels_are_answered_in_order(store: &dyn Store) {
     }
 }
 
-async fn a_full_batch_is_taken(store: &dyn Store) {
+async fn a_full_batch_is_accepted(store: &dyn Store) {
     let ops: Vec<_> = (0..MAX_OPS as u128).map(|n| op(n, n, JOIN)).collect();
     let written = write(store, "full", &ops).await;
     assert_eq!((written.reading.count as usize, written.active.len()), (MAX_OPS, MAX_OPS));
@@ -249,12 +265,12 @@ async fn sweeping_changes_no_count(store: &dyn Store) {
     store.sweep().await.unwrap();
     assert_eq!(count(store, name).await, 100);
     write(store, name, &[op(5, 5, LEAVE)]).await;
-    assert_eq!(count(store, name).await, 99, "sessions of the living are still known");
+    assert_eq!(count(store, name).await, 99, "live sessions are still known after a sweep");
 }
 
 async fn sweeping_forgets_no_leave_too_early(store: &dyn Store) {
     let name = "sweep-leaves";
-    // One page of the viewer has left; the lease of the other one ends before that is forgotten.
+    // One page of the viewer has left. The lease of the other page ends before the leave is forgotten.
     let join_shortly = Act::Join { lease: SHORT };
     let ops = [op(1, 1, join_shortly), op(1, 2, JOIN), op(1, 2, LEAVE), op(2, 1, LEAVE)];
     let start = write(store, name, &ops).await.reading.as_of;
@@ -263,29 +279,29 @@ async fn sweeping_forgets_no_leave_too_early(store: &dyn Store) {
     }
     for _ in 0..2 {
         store.sweep().await.unwrap();
-        let written = write(store, name, &[op(1, 2, BEAT), op(2, 1, BEAT)]).await;
+        let written = write(store, name, &[op(1, 2, HEARTBEAT), op(2, 1, HEARTBEAT)]).await;
         if written.reading.as_of < start + RULES.leave_memory {
             assert_eq!((written.active.as_slice(), written.reading.count), (&[false, false][..], 0));
         }
     }
-    let written = write(store, name, &[op(1, 1, BEAT), op(2, 1, JOIN)]).await;
+    let written = write(store, name, &[op(1, 1, HEARTBEAT), op(2, 1, JOIN)]).await;
     assert_eq!((written.active.as_slice(), written.reading.count), (&[true, true][..], 2));
 }
 
-async fn renewing_creates_nothing(store: &dyn Store) {
+async fn renewing_creates_no_session(store: &dyn Store) {
     let name = "renew";
     let renew = Act::Renew { lease: LONG };
     let active = |written: &Written| written.active.to_vec();
-    assert_eq!(active(&write(store, name, &[op(1, 1, renew)]).await), [false], "it is unknown");
+    assert_eq!(active(&write(store, name, &[op(1, 1, renew)]).await), [false], "the session is unknown");
     assert_eq!(active(&write(store, name, &[op(1, 1, JOIN), op(1, 1, renew)]).await), [true, true]);
     assert_eq!(active(&write(store, name, &[op(1, 1, LEAVE), op(1, 1, renew)]).await), [false, false]);
     sleep(RULES.leave_memory).await;
     let renewed = write(store, name, &[op(1, 1, renew)]).await;
-    assert_eq!(active(&renewed), [false], "also when its leave is forgotten");
+    assert_eq!(active(&renewed), [false], "also after its leave is forgotten");
     assert_eq!(count(store, name).await, 0);
 }
 
-async fn every_node_sees_the_same(one: &dyn Store, two: &dyn Store) {
+async fn all_nodes_see_the_same_counts(one: &dyn Store, two: &dyn Store) {
     let name = "nodes";
     write(one, name, &[op(1, 1, JOIN)]).await;
     write(two, name, &[op(1, 2, JOIN), op(2, 3, JOIN)]).await;
@@ -299,7 +315,7 @@ async fn every_node_sees_the_same(one: &dyn Store, two: &dyn Store) {
     );
 }
 
-async fn whether_it_was_restarted_is_told_or_known_not_to_be(store: &dyn Store) {
+async fn the_incarnation_is_stable(store: &dyn Store) {
     let first = store.incarnation().await.unwrap();
-    assert_eq!(store.incarnation().await.unwrap(), first, "it was not");
+    assert_eq!(store.incarnation().await.unwrap(), first, "the store was not restarted");
 }

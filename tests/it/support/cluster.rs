@@ -1,4 +1,4 @@
-//! A real Redis Cluster on this machine: three primaries, each with a replica or none.
+//! A real Redis Cluster on this machine: three primaries with any number of replicas.
 
 use std::{
     process::{Command, Stdio},
@@ -9,17 +9,17 @@ use tokio::time::{sleep, timeout};
 
 use super::{PATIENCE, RedisServer};
 
-/// Without the last, all of a cluster refuses while one of its primaries is being replaced.
+/// Without the last flag, the whole cluster refuses commands during the failover of one primary.
 const FLAGS: [&str; 6] =
     ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-require-full-coverage", "no"];
 
-/// The servers of a cluster. They end when it is dropped.
+/// The servers of a cluster. Dropping it ends them.
 pub struct RedisCluster {
     pub servers: Vec<RedisServer>,
 }
 
 impl RedisCluster {
-    /// A cluster of three primaries with so many replicas each. A primary that is silent for a second is replaced.
+    /// Starts three primaries with `replicas` replicas each. A primary that is silent for a second is replaced.
     pub async fn start(replicas: usize) -> Self {
         let mut servers = Vec::new();
         for _ in 0..3 * (1 + replicas) {
@@ -37,29 +37,29 @@ impl RedisCluster {
             .stdout(Stdio::null())
             .status()
             .unwrap();
-        assert!(created.success(), "the cluster is made");
+        assert!(created.success(), "the cluster is created");
         cluster.settle().await;
         cluster
     }
 
-    /// The addresses as `REDIS_URL` takes them.
+    /// The addresses in the format of `REDIS_URL`.
     pub fn urls(&self) -> String {
         self.servers.iter().map(RedisServer::url).collect::<Vec<_>>().join(",")
     }
 
-    /// Waits until every server that is up says that the cluster is whole.
+    /// Waits until all running servers report a healthy cluster.
     pub async fn settle(&self) {
         let settled = async {
             while !self.servers.iter().filter(|server| server.is_up()).all(|server| {
                 let info: String = server.command("CLUSTER INFO");
-                // A replica that has not caught up yet could not take over.
+                // A replica that is not in sync yet could not take over.
                 let replication: String = server.command("INFO replication");
                 info.contains("cluster_state:ok") && !replication.contains("master_link_status:down")
             }) {
                 sleep(Duration::from_millis(50)).await;
             }
         };
-        timeout(PATIENCE, settled).await.expect("the cluster is whole");
+        timeout(PATIENCE, settled).await.expect("the cluster is healthy");
     }
 
     /// The slot of a channel's keys.
@@ -67,7 +67,7 @@ impl RedisCluster {
         self.servers[0].request(&["CLUSTER", "KEYSLOT", &format!("{{{channel}}}")])
     }
 
-    /// Moves a slot by hand, key by key, with pauses in which it is half here and half there.
+    /// Moves a slot key by key, with pauses in which its keys are split over both servers.
     pub async fn move_slot(&self, slot: u16, from: usize, to: usize) {
         let pause = || sleep(Duration::from_millis(40));
         let (slot, port) = (slot.to_string(), self.servers[to].port.to_string());
@@ -83,13 +83,13 @@ impl RedisCluster {
             self.servers[from].request::<String>(&["MIGRATE", "127.0.0.1", &port, key, "0", "5000"]);
             pause().await;
         }
-        // First where it is now: then no server is asked for what it does not know of yet.
+        // The target is informed first, so that no server redirects to one that does not know of the move yet.
         for server in [to, from].into_iter().chain(0..self.servers.len()) {
             set(server, "NODE", to);
         }
     }
 
-    /// Moves so many slots from one primary to another, as operators do it.
+    /// Moves slots from one primary to another with `redis-cli`, like operators do.
     pub async fn reshard(&self, slots: usize, from: usize, to: usize) {
         let mut reshard = Command::new("redis-cli");
         reshard
@@ -104,7 +104,7 @@ impl RedisCluster {
         self.servers[server].command("CLUSTER MYID")
     }
 
-    /// Which of the servers is the primary of a channel's keys.
+    /// The index of the primary that holds a channel's keys.
     pub fn primary_of(&self, channel: &str) -> usize {
         let slot = self.slot_of(channel);
         let holds = |range: &str| {

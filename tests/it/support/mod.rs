@@ -1,4 +1,4 @@
-//! A server of its own for each test, and the calls to speak with it.
+//! Test support: starts a server for each test, and has helpers to call it.
 
 mod cluster;
 mod program;
@@ -37,17 +37,17 @@ pub use self::{
     upstash::Upstash,
 };
 
-/// How long a test waits for what has to happen: far more than it takes, so that a busy machine breaks nothing.
+/// The timeout for every expected event. Much longer than necessary, so that no test fails on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Flags for tests that are many clients at one address; limits have tests of their own.
+/// Flags for tests with many clients at one address. Limits have their own tests.
 pub const NO_LIMITS: [&str; 2] = ["--limit-joins-burst=0", "--limit-new-channels-per-minute=0"];
 
-/// A running server. It ends when it is dropped.
+/// A running server. Dropping it ends the server.
 pub struct TestApp {
     pub base: String,
     pub client: Client,
-    /// Its open streams.
+    /// The open streams.
     pub streams: Streams,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
@@ -55,58 +55,58 @@ pub struct TestApp {
 }
 
 impl TestApp {
-    /// A server with the embedded store and a short update interval.
+    /// Starts a server with the embedded store and a short update interval.
     pub async fn start() -> Self {
         Self::with(&[]).await
     }
 
-    /// A server with more flags, and the store that they name.
+    /// Starts a server with additional flags. The flags decide the store.
     pub async fn with(flags: &[&str]) -> Self {
         let (config, site) = Self::config(flags);
         Self::run(Server::bind(&config).await.unwrap(), site)
     }
 
-    /// A server whose pages load what is in this folder.
-    pub async fn serving(site: TempDir) -> Self {
+    /// Starts a server that serves the files of this folder.
+    pub async fn with_site(site: TempDir) -> Self {
         let config = Self::config_for(&site, &[]);
         Self::run(Server::bind(&config).await.unwrap(), site)
     }
 
-    /// A node over a Redis server.
-    pub async fn on(redis: &RedisServer) -> Self {
+    /// Starts a node with a Redis server.
+    pub async fn with_redis(redis: &RedisServer) -> Self {
         Self::with(&["--redis-url", &redis.url()]).await
     }
 
-    /// A server with the embedded store, by a clock of the test.
-    pub async fn by(clock: Arc<dyn Clock>) -> Self {
-        Self::assemble(Arc::new(MemoryStore::new(Arc::clone(&clock), Policy::default().lease_rules())), clock)
-            .await
+    /// Starts a server with the embedded store and a given clock.
+    pub async fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        let store = MemoryStore::new(Arc::clone(&clock), Policy::default().lease_rules());
+        Self::with_store_and_clock(Arc::new(store), clock).await
     }
 
-    /// A server over any store.
-    pub async fn over(store: Arc<dyn Store>) -> Self {
-        Self::assemble(store, Arc::new(SystemClock::start())).await
+    /// Starts a server with any store.
+    pub async fn with_store(store: Arc<dyn Store>) -> Self {
+        Self::with_store_and_clock(store, Arc::new(SystemClock::start())).await
     }
 
-    /// A node that reaches Redis by `runner`, with more flags.
-    pub async fn by_way_of(runner: Arc<TestRunner>, flags: &[&str]) -> Self {
+    /// Starts a node that calls Redis through `runner`, with additional flags.
+    pub async fn with_runner(runner: Arc<TestRunner>, flags: &[&str]) -> Self {
         let (config, _) = Self::config(flags);
         let store = RemoteStore::new(runner, "aforo", config.policy.lease_rules());
-        Self::assemble_with(Arc::new(store), Arc::new(SystemClock::start()), flags).await
+        Self::assemble(Arc::new(store), Arc::new(SystemClock::start()), flags).await
     }
 
-    /// A server over any store, by any clock.
-    pub async fn assemble(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self::assemble_with(store, clock, &[]).await
+    /// Starts a server with any store and any clock.
+    pub async fn with_store_and_clock(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        Self::assemble(store, clock, &[]).await
     }
 
-    async fn assemble_with(store: Arc<dyn Store>, clock: Arc<dyn Clock>, flags: &[&str]) -> Self {
+    async fn assemble(store: Arc<dyn Store>, clock: Arc<dyn Clock>, flags: &[&str]) -> Self {
         let (config, site) = Self::config(flags);
         let followers = follows::open(&config, None).unwrap();
         Self::run(Server::over(store, followers, clock, &config).await.unwrap(), site)
     }
 
-    /// A server that runs elsewhere.
+    /// A server that runs in another process.
     pub fn at(base: String) -> Self {
         let (streams, task) = (Streams::new(0, 0), tokio::spawn(async {}));
         Self { base, client: client(), streams, stop: None, task, _site: None }
@@ -137,7 +137,7 @@ impl TestApp {
         Self { base, client: client(), streams, stop: Some(stop), task, _site: Some(site) }
     }
 
-    /// Asks the server to end, as SIGTERM does, and waits until it has.
+    /// Shuts the server down, like SIGTERM does, and waits for its end.
     pub async fn stop(mut self) {
         self.stop.take();
         timeout(PATIENCE, self.task).await.expect("the server ends").unwrap();
@@ -151,7 +151,7 @@ impl TestApp {
         self.client.get(format!("{}{path}", self.base)).send().await.unwrap()
     }
 
-    /// Joins a channel with a viewer; the answer's body.
+    /// Joins a channel as a viewer. Returns the body of the response.
     pub async fn join(&self, channel: &str, viewer: Uuid) -> Value {
         let response =
             self.post("/api/viewer/join", &json!({"channelId": channel, "viewerId": viewer})).await;
@@ -173,14 +173,14 @@ impl TestApp {
         response.json().await.unwrap()
     }
 
-    /// The count of a channel, which has to be known.
+    /// The count of a channel. Panics if it is unknown.
     pub async fn count(&self, channel: &str) -> u64 {
         let response = self.get(&format!("/api/viewer/count/{channel}")).await;
         assert_eq!(response.status(), StatusCode::OK);
         response.json::<Value>().await.unwrap()["count"].as_u64().unwrap()
     }
 
-    /// An open event stream: `sse/ana` or `sse?channels=ana,bob`.
+    /// Opens an event stream: `sse/ana` or `sse?channels=ana,bob`.
     pub async fn sse(&self, path: &str) -> Sse {
         let response = self.get(&format!("/api/viewer/{path}")).await;
         assert_eq!(response.status(), StatusCode::OK);
@@ -194,7 +194,7 @@ pub struct Sse(Pin<Box<dyn Stream<Item = Event> + Send>>);
 impl Sse {
     /// The next event; `None` at the end of the stream.
     pub async fn next(&mut self) -> Option<Event> {
-        timeout(PATIENCE, self.0.next()).await.expect("an event, or the end")
+        timeout(PATIENCE, self.0.next()).await.expect("an event or the end of the stream")
     }
 
     /// The data of the next message.
@@ -208,10 +208,10 @@ impl Sse {
         }
     }
 
-    /// Reads on until the count is `expected` and not stale; every count on the way.
+    /// Reads until the count is `expected` and not stale. Returns all counts before it.
     pub async fn until_fresh(&mut self, expected: u64) -> Vec<Option<u64>> {
         let mut before = Vec::new();
-        // Silence is no end: ticks come.
+        // A timeout per event would not end this: ticks arrive.
         let reached = timeout(PATIENCE, async {
             loop {
                 let data = self.data().await;
@@ -222,11 +222,11 @@ impl Sse {
             }
         });
         let reached = reached.await;
-        assert!(reached.is_ok(), "{expected}, fresh, after {before:?}");
+        assert!(reached.is_ok(), "expected a fresh count of {expected}; received {before:?}");
         before
     }
 
-    /// Reads on until a channel's count is `expected`; all counts that came before it.
+    /// Reads until the count is `expected`. Returns all counts before it.
     pub async fn until(&mut self, expected: u64) -> Vec<u64> {
         let mut before = Vec::new();
         loop {
@@ -238,32 +238,32 @@ impl Sse {
     }
 }
 
-/// A client that speaks TLS too.
+/// An HTTP client that supports TLS.
 pub fn client() -> Client {
     builder().build().unwrap()
 }
 
-/// A client that is to be; it has to be told by whose cryptography it speaks TLS.
+/// A builder of clients. Installs the TLS provider of the process, which reqwest needs.
 pub fn builder() -> ClientBuilder {
-    let _already_told = rustls::crypto::ring::default_provider().install_default();
+    let _already_installed = rustls::crypto::ring::default_provider().install_default();
     Client::builder()
 }
 
-/// Reads a stream on until it has said this.
-pub async fn reads(stream: &mut Response, expected: &str) {
+/// Reads a stream until it contains `expected`.
+pub async fn read_until(stream: &mut Response, expected: &str) {
     let mut text = String::new();
     while !text.contains(expected) {
-        let chunk = timeout(PATIENCE, stream.chunk()).await.expect("something is said").unwrap();
-        text += std::str::from_utf8(&chunk.expect("no end")).unwrap();
+        let chunk = timeout(PATIENCE, stream.chunk()).await.expect("more data").unwrap();
+        text += std::str::from_utf8(&chunk.expect("an open stream")).unwrap();
     }
 }
 
-/// A fresh viewer.
+/// A new viewer id.
 pub fn viewer() -> Uuid {
     Uuid::new_v4()
 }
 
-/// A folder such as `make site` builds, with stand-ins for the files, of a build with this name.
+/// Creates a site folder like `make site` does, with stub files, for a build with this name.
 pub fn stub_site(build: &str) -> TempDir {
     let site = TempDir::new().unwrap();
     fs::write(site.path().join("build.txt"), format!("{build}\n")).unwrap();
@@ -274,7 +274,7 @@ pub fn stub_site(build: &str) -> TempDir {
     site
 }
 
-/// A folder with stand-ins for the files of a build.
+/// Creates a folder with stub files of a build.
 pub fn stub_build(folder: &Path, content: &str) {
     fs::create_dir_all(folder).unwrap();
     for (file, content) in [

@@ -1,4 +1,4 @@
-//! The server as operators run it: a process, with an environment and a log.
+//! Runs the server as a separate process, with environment variables and a log.
 
 use std::{
     collections::HashSet,
@@ -13,36 +13,40 @@ use tokio::time::{sleep, timeout};
 
 use super::{NO_LIMITS, PATIENCE, TestApp, stub_site};
 
-/// Settings that the environment of the tests must not bring in.
+/// Environment variables that must not reach the server.
 const UNSET: [&str; 5] =
     ["REDIS_URL", "UPSTASH_REDIS_REST_URL", "UPSTASH_REDIS_REST_TOKEN", "SSL_CERT_FILE", "SSL_CERT_DIR"];
 
-/// A process of ours that serves. It is killed when it is dropped.
+/// A running server process. Dropping it kills the process.
 pub struct Program {
     app: TestApp,
     process: Process,
 }
 
 impl Program {
-    /// Starts it with these settings, and waits until it serves.
+    /// Starts the server with these settings, and waits until it accepts requests.
     pub async fn start(settings: &[(&str, &str)]) -> Self {
         let mut process = Process::start(settings);
         let serving = async {
             loop {
-                assert!(process.child.try_wait().unwrap().is_none(), "it ended: {}", process.log());
+                assert!(
+                    process.child.try_wait().unwrap().is_none(),
+                    "the server has exited: {}",
+                    process.log()
+                );
                 let log = process.log();
                 if let Some((_, rest)) = log.split_once("serving ") {
-                    // In a log for programs it ends with a quote.
+                    // In the JSON log format, the message ends with a quote.
                     return rest.split(['"', '\n']).next().unwrap().trim().to_owned();
                 }
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        let address = timeout(PATIENCE, serving).await.expect("it serves");
+        let address = timeout(PATIENCE, serving).await.expect("the server accepts requests");
         Self { app: TestApp::at(address), process }
     }
 
-    /// Starts it with settings by which it can't serve. How it ended, and what it said.
+    /// Starts the server with invalid settings. Returns the exit status and the log.
     pub async fn fail(settings: &[(&str, &str)]) -> (ExitStatus, String) {
         let mut process = Process::start(settings);
         let ended = async {
@@ -53,23 +57,23 @@ impl Program {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        let status = timeout(PATIENCE, ended).await.expect("it ends");
+        let status = timeout(PATIENCE, ended).await.expect("the server exits");
         (status, process.log())
     }
 
-    /// What it has logged.
+    /// The log so far.
     pub fn log(&self) -> String {
         self.process.log()
     }
 
-    /// Waits until the log holds this.
-    pub async fn logged(&self, what: &str) {
+    /// Waits until the log contains this text.
+    pub async fn wait_for_log(&self, text: &str) {
         let logged = async {
-            while !self.log().contains(what) {
+            while !self.log().contains(text) {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(PATIENCE, logged).await.unwrap_or_else(|_| panic!("{what:?} in {}", self.log()));
+        timeout(PATIENCE, logged).await.unwrap_or_else(|_| panic!("{text:?} in {}", self.log()));
     }
 
     pub fn signal(&self, name: &str) {
@@ -77,7 +81,7 @@ impl Program {
         assert!(sent.unwrap().success());
     }
 
-    /// The number that the next descriptor which it opens will have.
+    /// The number of the next file descriptor that the process will open.
     pub fn next_descriptor(&self) -> u32 {
         let open = fs::read_dir(format!("/proc/{}/fd", self.process.child.id())).unwrap();
         let number = |entry: fs::DirEntry| entry.file_name().to_str().unwrap().parse().unwrap();
@@ -85,14 +89,14 @@ impl Program {
         (0..).find(|number| !open.contains(number)).unwrap()
     }
 
-    /// Lets it open descriptors below `limit` only, from now on.
+    /// Limits the file descriptors of the process to numbers below `limit`.
     pub fn limit_descriptors(&self, limit: u32) {
         let (pid, limit) = (format!("--pid={}", self.process.child.id()), format!("--nofile={limit}:"));
         assert!(Command::new("prlimit").args([pid, limit]).status().unwrap().success());
     }
 
-    /// Waits until it has ended by itself.
-    pub async fn ended(&mut self) -> ExitStatus {
+    /// Waits until the process exits.
+    pub async fn wait_for_exit(&mut self) -> ExitStatus {
         let ended = async {
             loop {
                 if let Some(status) = self.process.child.try_wait().unwrap() {
@@ -101,10 +105,10 @@ impl Program {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(PATIENCE, ended).await.expect("it ends")
+        timeout(PATIENCE, ended).await.expect("the server exits")
     }
 
-    /// Ends it as a power cut would.
+    /// Kills the process without a shutdown.
     pub fn kill(self) {
         drop(self.process);
     }
@@ -152,8 +156,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ended = self.child.kill();
+        // Fails if the process has already exited.
+        let _exited = self.child.kill();
         self.child.wait().unwrap();
     }
 }

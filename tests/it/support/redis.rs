@@ -1,4 +1,4 @@
-//! Real Redis servers, each on a free port with a folder of its own.
+//! Real Redis servers, each on a free port with its own folder.
 
 use std::{
     fs::{self, File},
@@ -17,7 +17,7 @@ use super::PATIENCE;
 
 const SETTINGS: &str = include_str!("../../../docs/settings.md");
 
-/// The words of the line in `docs/settings.md` that makes a user for us, with a password of the test.
+/// The words of the `ACL SETUSER` line in `docs/settings.md`, with the given password.
 pub fn acl_line(password: &str) -> Vec<String> {
     let start = "ACL SETUSER aforo ";
     let line = SETTINGS.lines().find(|line| line.starts_with(start)).expect("docs/settings.md has the line");
@@ -26,24 +26,24 @@ pub fn acl_line(password: &str) -> Vec<String> {
         .collect()
 }
 
-/// A Redis server of the test. It ends when it is dropped.
+/// A Redis server. Dropping it kills the process.
 pub struct RedisServer {
     pub port: u16,
-    /// More of its flags.
+    /// Additional flags.
     pub flags: Vec<String>,
     process: Option<Child>,
     folder: TempDir,
 }
 
 impl RedisServer {
-    /// A server that is up, without persistence.
+    /// Starts a server without persistence.
     pub async fn start() -> Self {
         let mut server = Self::reserve();
         server.run().await;
         server
     }
 
-    /// A server that is not up yet, but has its port.
+    /// Reserves a port for a server without starting it.
     pub fn reserve() -> Self {
         Self { port: free_port(), flags: Vec::new(), process: None, folder: TempDir::new().unwrap() }
     }
@@ -52,7 +52,7 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Starts it (again), empty.
+    /// Starts or restarts the server. It loads a dump if there is one.
     pub async fn run(&mut self) {
         let port = self.port.to_string();
         let process = Command::new("redis-server")
@@ -61,25 +61,25 @@ impl RedisServer {
             .args(&self.flags)
             .stdout(Stdio::null())
             .spawn()
-            .expect("redis-server is installed: `make test` sees to it");
+            .expect("redis-server is installed (by `make test`)");
         self.process = Some(process);
         let up = async {
             while self.try_connect().is_err() {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(PATIENCE, up).await.expect("redis-server comes up");
+        timeout(PATIENCE, up).await.expect("redis-server accepts connections");
     }
 
-    /// Makes the user that `docs/settings.md` names.
+    /// Creates the user in `docs/settings.md`.
     pub fn add_user(&self, password: &str, more: &[&str]) {
         let words = acl_line(password);
         let words: Vec<_> = words.iter().map(String::as_str).chain(more.iter().copied()).collect();
         self.request::<()>(&words);
     }
 
-    /// Lets it take TLS connections too, at a port of its own, by a certificate for `localhost` that a CA of the test has
-    /// issued. Its port, and the file with the CA's certificate.
+    /// Adds a TLS port with a certificate for `localhost` from a new CA. Takes effect at the next start. Returns the
+    /// port and the file of the CA certificate.
     pub fn add_tls(&mut self) -> (u16, PathBuf) {
         let (port, path) = (free_port(), |name: &str| self.folder.path().join(name));
         let ca_key = KeyPair::generate().unwrap();
@@ -105,7 +105,7 @@ impl RedisServer {
         (port, path("ca.pem"))
     }
 
-    /// Lets it take connections by a unix socket too. Its path.
+    /// Adds a unix socket. Takes effect at the next start. Returns its path.
     pub fn add_socket(&mut self) -> String {
         let path = self.folder.path().join("socket").display().to_string();
         self.flags.extend(["--unixsocket".to_owned(), path.clone()]);
@@ -119,7 +119,7 @@ impl RedisServer {
         redis::cmd("KEYS").arg("*").query(&mut connection).unwrap()
     }
 
-    /// Watches all that is asked of it from now on.
+    /// Starts to record all commands.
     pub async fn monitor(&self) -> Monitor {
         let path = self.folder.path().join("monitor");
         let process = Command::new("redis-cli")
@@ -133,28 +133,28 @@ impl RedisServer {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(PATIENCE, ready).await.expect("redis-cli watches");
+        timeout(PATIENCE, ready).await.expect("redis-cli monitors the server");
         monitor
     }
 
-    /// Its process, while there is one.
+    /// The process id, if the server is running.
     #[allow(dead_code, reason = "tests/stress uses it")]
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Child::id)
     }
 
-    /// The file that SAVE writes, and that it reads when it starts.
+    /// The file that SAVE writes and that the server loads at its start.
     #[allow(dead_code, reason = "tests/stress uses it")]
     pub fn dump(&self) -> PathBuf {
         self.folder.path().join("dump.rdb")
     }
 
-    /// Whether it has been started and not been killed.
+    /// Whether the server has been started and not killed.
     pub fn is_up(&self) -> bool {
         self.process.is_some()
     }
 
-    /// Ends it as a power cut would.
+    /// Kills the server without a shutdown.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().unwrap();
@@ -162,19 +162,19 @@ impl RedisServer {
         }
     }
 
-    /// Sends it a command and waits for the answer.
+    /// Sends a command and waits for the response.
     pub fn command<T: redis::FromRedisValue>(&self, command: &str) -> T {
         self.request(&command.split(' ').collect::<Vec<_>>())
     }
 
-    /// The same with arguments that may hold spaces.
+    /// Like `command`, with arguments that may contain spaces.
     pub fn request<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
         let mut request = redis::cmd(words[0]);
         request.arg(&words[1..]);
         request.query(&mut self.try_connect().unwrap()).unwrap()
     }
 
-    /// How many calls it has had in all, without those that this asks by.
+    /// The number of script calls so far.
     pub fn calls(&self) -> u64 {
         let stats: String = self.command("INFO commandstats");
         let calls = |line: &str| {
@@ -182,7 +182,7 @@ impl RedisServer {
             let ours = !["info", "ping", "client|setinfo", "client", "hello", "select"].contains(&command);
             numbers.split(',').next()?.parse::<u64>().ok().filter(|_| ours && !command.starts_with("client"))
         };
-        // What scripts call is counted as well; the calls of scripts are what goes over the wire.
+        // The statistics include the commands inside scripts. Only the calls of scripts themselves are network calls.
         stats.lines().filter(|line| line.contains("eval")).filter_map(calls).sum()
     }
 
@@ -199,15 +199,15 @@ impl Drop for RedisServer {
     }
 }
 
-/// Keeps what a server is asked. It ends when it is dropped.
+/// A recording of the commands that a server receives. Dropping it ends the recording.
 pub struct Monitor {
     process: Child,
     path: PathBuf,
 }
 
 impl Monitor {
-    /// What it was asked so far, without what scripts asked.
-    pub fn asked(&self) -> Vec<String> {
+    /// The commands so far, without those inside scripts.
+    pub fn commands(&self) -> Vec<String> {
         let text = fs::read_to_string(&self.path).unwrap();
         text.lines().skip(1).filter(|line| !line.contains(" lua] ")).map(str::to_owned).collect()
     }
@@ -220,7 +220,7 @@ impl Drop for Monitor {
     }
 }
 
-/// A port that nobody listens on just now.
+/// A port that is free at the moment.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -1,4 +1,4 @@
-//! A way to Redis that a test can cut, and that can speak the format of a later version.
+//! A Redis connection that a test can cut, and that can use the key format of a later version.
 
 use std::sync::{
     Arc,
@@ -26,8 +26,8 @@ impl TestRunner {
         Self::new(redis, false)
     }
 
-    /// As of a later version, in which the keys of channels have another format.
-    pub fn of_a_later_version(redis: &RedisServer) -> Arc<Self> {
+    /// A connection of a later program version with another key format.
+    pub fn with_later_format(redis: &RedisServer) -> Arc<Self> {
         Self::new(redis, true)
     }
 
@@ -36,7 +36,7 @@ impl TestRunner {
         Arc::new(Self { inner, is_cut: AtomicBool::new(false), is_later })
     }
 
-    /// While it is cut, no call gets through.
+    /// While the connection is cut, every call fails.
     pub fn set_cut(&self, is_cut: bool) {
         self.is_cut.store(is_cut, SeqCst);
     }

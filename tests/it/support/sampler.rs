@@ -1,4 +1,4 @@
-//! Streams that are watched for the whole of a test.
+//! Records the counts of streams during a test.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{PATIENCE, TestApp};
 
-/// What a page was shown.
+/// A count as a stream has sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
     pub channel: String,
@@ -18,14 +18,14 @@ pub struct Sample {
     pub stale: bool,
 }
 
-/// Keeps every count that a stream shows.
+/// Records every count of a stream.
 pub struct Sampler {
     samples: Arc<Mutex<Vec<Sample>>>,
     task: JoinHandle<()>,
 }
 
 impl Sampler {
-    /// Watches `sse/ana` or `sse?channels=ana,bob`.
+    /// Opens `sse/ana` or `sse?channels=ana,bob`.
     pub async fn on(app: &TestApp, path: &str) -> Self {
         let mut stream = app.sse(path).await;
         let samples = Arc::new(Mutex::new(Vec::new()));
@@ -45,12 +45,12 @@ impl Sampler {
         Self { samples, task }
     }
 
-    /// All that was shown so far.
+    /// All samples so far.
     pub fn samples(&self) -> Vec<Sample> {
         lock(&self.samples).clone()
     }
 
-    /// Waits until a channel's newest sample is this count, and fresh.
+    /// Waits until the newest sample of a channel has this count and is not stale.
     pub async fn until_fresh(&self, channel: &str, count: u64) {
         let expected = Sample { channel: channel.to_owned(), count: Some(count), stale: false };
         let reached = async {

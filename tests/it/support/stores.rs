@@ -1,4 +1,4 @@
-//! A store that can be told to fail.
+//! A store that fails on demand.
 
 use std::sync::{
     Arc,
@@ -14,7 +14,7 @@ use aforo::{
 };
 use async_trait::async_trait;
 
-/// The embedded store with a switch: while it is broken, every call fails.
+/// The embedded store with switches: every call fails while it is broken, and readings panic while it is panicking.
 pub struct FailingStore {
     inner: MemoryStore,
     broken: AtomicBool,
@@ -51,7 +51,7 @@ impl Store for FailingStore {
     }
 
     async fn counts(&self, channels: &[ChannelId]) -> Vec<Result<Reading, StoreError>> {
-        assert!(!self.panicking.load(Ordering::SeqCst), "as the test has asked for");
+        assert!(!self.panicking.load(Ordering::SeqCst), "a panic for the test");
         match self.error() {
             Some(error) => vec![Err(error); channels.len()],
             None => self.inner.counts(channels).await,

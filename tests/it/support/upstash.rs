@@ -1,5 +1,5 @@
-//! A stand-in for Upstash: its HTTPS protocol, without the S, over a real Redis server. That it speaks as Upstash does is
-//! shown by driving it with Upstash's own client (`tests/upstash-client`).
+//! A fake Upstash server: its REST protocol over plain HTTP, with a real Redis server behind it. A test with Upstash's
+//! own client (`tests/upstash-client`) checks that it behaves like Upstash.
 
 use std::sync::{
     Arc,
@@ -23,7 +23,7 @@ use super::RedisServer;
 
 pub const TOKEN: &str = "a-token-of-the-test";
 
-/// The stand-in. It ends when it is dropped.
+/// The fake server. Dropping it ends the server.
 pub struct Upstash {
     pub url: String,
     shared: Arc<Shared>,
@@ -34,7 +34,7 @@ pub struct Upstash {
 struct Shared {
     connection: MultiplexedConnection,
     commands: AtomicU64,
-    /// How many of the next requests fail, and with which status.
+    /// The number of next requests that fail, and their status.
     failures: AtomicU32,
     status: AtomicU32,
 }
@@ -59,12 +59,12 @@ impl Upstash {
         Self { url, shared, server, _redis: redis }
     }
 
-    /// How many commands it has been sent (and would have charged for).
+    /// The number of commands received. Upstash charges by commands.
     pub fn commands(&self) -> u64 {
         self.shared.commands.load(Ordering::SeqCst)
     }
 
-    /// Answers the next requests with a status.
+    /// Makes the next requests fail with a status.
     pub fn fail(&self, requests: u32, status: u16) {
         self.shared.status.store(status.into(), Ordering::SeqCst);
         self.shared.failures.store(requests, Ordering::SeqCst);
@@ -158,6 +158,6 @@ fn to_json(value: Value, base64: bool) -> Json_ {
         Value::Array(items) | Value::Set(items) => {
             items.into_iter().map(|item| to_json(item, base64)).collect()
         }
-        other => panic!("no answer of Upstash's: {other:?}"),
+        other => panic!("unsupported value: {other:?}"),
     }
 }
