@@ -122,6 +122,19 @@ fn every_route_is_described_and_nothing_else_is() {
 }
 
 #[test]
+fn what_the_hooks_call_is_described() {
+    let text = fs::read_to_string("src/hooks/endpoints.rs").unwrap();
+    let called: Vec<_> =
+        text.split(": &str = \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert_eq!(called.len(), 7, "the search finds {called:?}");
+    for address in called {
+        let path = address.split('?').next().unwrap();
+        let path = path.strip_suffix('/').map_or(path.to_owned(), |path| format!("{path}/{{channelId}}"));
+        assert!(document()["paths"][&path].is_object(), "{address} is no call");
+    }
+}
+
+#[test]
 fn every_code_is_described_and_nothing_else_is() {
     let codes = Code::ALL.map(|code| serde_json::to_value(code).unwrap());
     assert_eq!(document()["components"]["schemas"]["Code"]["enum"], json!(codes));
