@@ -4,7 +4,7 @@ export LEPTOS_SITE_ROOT ?= target/site
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
 
-.PHONY: run build site test test-rust test-client test-browser mutants bench soak stress watch lint format
+.PHONY: run build site example test test-rust test-client test-browser mutants bench soak stress watch lint format
 
 run: build
 	target/release/aforo
@@ -17,6 +17,11 @@ build: site
 site:
 	@bash scripts/setup.sh build
 	@bash scripts/site.sh
+
+# The example of another Leptos app, as the browser tests use it: target/example.
+example:
+	@bash scripts/setup.sh build
+	@bash scripts/example.sh
 
 test: test-rust test-client test-browser
 
@@ -31,7 +36,7 @@ test-client:
 	node client/test.mjs
 
 # The pages in a real browser, against the release build; and what the build holds, against the oldest browsers.
-test-browser: build
+test-browser: build example
 	@bash scripts/setup.sh test
 	cd end2end && npm run baseline && npm test
 
@@ -67,4 +72,5 @@ lint:
 
 format:
 	cargo fmt
+	cargo fmt --manifest-path examples/leptos-app/Cargo.toml
 	cd end2end && npx prettier --write . && npx prettier --config .prettierrc.json --write ../client

@@ -5,7 +5,7 @@ die() { printf '\033[1;31m✗ %s\033[0m\n' "$*" >&2; exit 1; }
 
 # Tools that the build needs and that are none of the project's own; shared by all checkouts.
 AFORO_TOOLS=${AFORO_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/aforo/tools}
-WASM_BINDGEN_VERSION=$(sed -n 's/^wasm-bindgen = "=\([0-9.]*\)".*/\1/p' Cargo.toml)
+WASM_BINDGEN_VERSION=$(sed -n '/^name = "wasm-bindgen"$/{n;s/^version = "\(.*\)"$/\1/p}' Cargo.lock)
 CARGO_DENY_VERSION=0.20.2
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 export PATH="$AFORO_TOOLS/wasm-bindgen-$WASM_BINDGEN_VERSION/bin:$AFORO_TOOLS/cargo-deny-$CARGO_DENY_VERSION/bin:$PATH"

@@ -12,12 +12,16 @@ fi
 
 say "formatting"
 cargo fmt --check
+cargo fmt --check --manifest-path examples/leptos-app/Cargo.toml
 say "clippy: the server half with its tests and the load kit"
 cargo clippy --all-targets --features bench -- -D warnings
 # A target with test = false is not among all targets.
 cargo clippy --test stress --features bench -- -D warnings
 say "clippy: the browser half"
 cargo clippy --lib --no-default-features --features hydrate -- -D warnings
+say "clippy: what other apps get, and the example of one"
+cargo clippy --lib --no-default-features -- -D warnings
+cargo clippy --locked --manifest-path examples/leptos-app/Cargo.toml -- -D warnings
 say "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib --document-private-items
 bash scripts/setup.sh lint

@@ -8,15 +8,15 @@ import { pathToFileURL } from "node:url";
 import { Window } from "happy-dom";
 
 const [input, output] = process.argv.slice(2);
-const COMPONENTS = join(import.meta.dirname, "../src/components");
+const ISLANDS = join(import.meta.dirname, "../src/islands");
 const expect = (isSo, what) => {
   if (!isSo) throw new Error(`the browser half does not live: ${what}`);
 };
 
 /** Islands by their name in the source; in the bindings a hash follows it. */
-const named = readdirSync(COMPONENTS).flatMap((file) =>
+const named = readdirSync(ISLANDS).flatMap((file) =>
   [
-    ...readFileSync(join(COMPONENTS, file), "utf8").matchAll(
+    ...readFileSync(join(ISLANDS, file), "utf8").matchAll(
       /#\[island\]\s+(?:pub )?fn (\w+)/g,
     ),
   ].map(([, name]) => name),
@@ -29,7 +29,7 @@ const islands = new Map(
   ]),
 );
 
-/** The islands as the server renders them (src/components). */
+/** The islands as the server renders them (src/islands). */
 const HTML = {
   Counter: `<span class="viewer-counter" data-island="viewer es ana 3 live 1790000000000" role="img" data-state="live" aria-label="3 espectadores" title="3 espectadores"><span class="viewer-counter__dot"></span><svg class="viewer-counter__eye" viewBox="0 0 24 24" aria-hidden="true"><path d="M2"></path><circle cx="12" cy="12" r="3"></circle></svg><span class="viewer-counter__number">3</span></span>`,
   Tracker: `<span class="embed-viewer-tracker" data-island="eva" hidden></span>`,

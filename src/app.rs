@@ -8,10 +8,7 @@ use leptos_router::{
 };
 
 pub use crate::pages::SiteOrigin;
-use crate::{
-    hooks::use_locale,
-    pages::{ChannelPage, EmbedPage, HomePage, NotFoundPage},
-};
+use crate::pages::{ChannelPage, EmbedPage, HomePage, NotFoundPage, request::use_locale};
 
 /// The document that a page is put into. Pages see to their scripts themselves.
 #[must_use]

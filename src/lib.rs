@@ -1,20 +1,36 @@
 //! Aforo counts who is watching each live channel of a streaming site and shows the number on every page.
 //!
-//! One crate, two halves: the server renders pages, takes beats and streams counts (feature `ssr`); the browser brings
-//! the islands of those pages to life (feature `hydrate`, WebAssembly). Imports flow one way:
+//! What is compiled depends on the features and, without any, on the target:
+//!
+//! | features | for | what there is |
+//! |---|---|---|
+//! | `ssr` (default) | the server | everything but the entry point of the browser half |
+//! | `hydrate` | the browser half of our pages, as WebAssembly | [`islands`], and the entry point that is exported as `hydrate` |
+//! | none | other Leptos apps, however they render | [`components`], [`hooks`] and [`domain`]; nothing is exported, no styles are needed |
+//!
+//! Other apps say `default-features = false`. In WebAssembly components and hooks act; compiled for anything else, where
+//! an app renders its pages, they do nothing but render. `docs/embedding.md` shows how to use them.
+//!
+//! Imports flow one way:
 //!
 //! ```text
-//! both halves    app → pages → components → hooks → { api, platform } → domain
-//! server only    server::boot → router → { calls, reads, sse, health, site } → presence → { store, fanout } → domain
+//! every build    components → hooks → platform → domain
+//! our pages      app → pages → { islands → components, api }
+//! server only    server::boot → http → presence → { store, fanout } → domain
 //! ```
 //!
 //! Whoever reads the code for the first time starts at [`domain::roster`].
 
+#[cfg(any(feature = "ssr", feature = "hydrate"))]
 pub mod api;
+#[cfg(feature = "ssr")]
 pub mod app;
 pub mod components;
 pub mod domain;
 pub mod hooks;
+#[cfg(any(feature = "ssr", feature = "hydrate"))]
+pub mod islands;
+#[cfg(feature = "ssr")]
 pub mod pages;
 pub mod platform;
 #[cfg(feature = "ssr")]

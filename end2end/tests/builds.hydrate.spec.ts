@@ -3,15 +3,16 @@
  * its styles, is counted and is live in the end.
  */
 
-import { balance, otherBuild, type Balancer, type Site } from "../fixtures/builds.ts";
+import { balance, otherBuild, type Site } from "../fixtures/builds.ts";
 import { expect, test as base } from "../fixtures/index.ts";
+import { type Listening } from "../fixtures/proxy.ts";
 import { site, type Server } from "../fixtures/server.ts";
 import { ChannelPage } from "../pages/channel-page.ts";
 
 const test = base.extend<{
   /** Nodes of two builds. */
   nodes: { old: Server; next: Server; oldBuild: string };
-  newBalancer: (choose: (path: string) => string) => Promise<Balancer>;
+  newBalancer: (choose: (path: string) => string) => Promise<Listening>;
 }>({
   nodes: async ({ newServer }, use) => {
     const copy: Site = await otherBuild(site);
@@ -23,7 +24,7 @@ const test = base.extend<{
     await copy.discard();
   },
   newBalancer: async ({ page }, use) => {
-    const balancers: Balancer[] = [];
+    const balancers: Listening[] = [];
     await use(async (choose) => {
       const balancer = await balance(choose);
       balancers.push(balancer);

@@ -24,6 +24,5 @@ pub mod viewers;
 pub use follows::{FOLLOW_PATH, Followed, FollowerCount, followers};
 pub use problem::{Code, Problem};
 pub use viewers::{
-    HEARTBEAT_PATH, HeartbeatResponse, JOIN_PATH, JoinResponse, LEAVE_PATH, LeaveResponse, LiveChannels,
-    count, heartbeat, join, leave, live,
+    HeartbeatResponse, JoinResponse, LeaveResponse, LiveChannels, count, heartbeat, join, leave, live,
 };

@@ -2,24 +2,12 @@
 
 use leptos::{
     prelude::*,
-    server_fn::{
-        ServerFn,
-        codec::{GetUrl, Json},
-    },
+    server_fn::codec::{GetUrl, Json},
 };
 use serde::{Deserialize, Serialize};
 
 use super::Problem;
 use crate::domain::CountUpdate;
-
-/// The path of [`join`].
-pub const JOIN_PATH: &str = <Join as ServerFn>::PATH;
-
-/// The path of [`heartbeat`].
-pub const HEARTBEAT_PATH: &str = <Heartbeat as ServerFn>::PATH;
-
-/// The path of [`leave`].
-pub const LEAVE_PATH: &str = <Leave as ServerFn>::PATH;
 
 /// The response to a join.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

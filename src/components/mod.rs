@@ -1,5 +1,5 @@
-//! The islands: what is alive in a page. Everything else of a page is plain HTML, as is the follow button, which a small
-//! script makes quick.
+//! The components. They work wherever Leptos renders: in a page that is client-rendered or hydrated, in an island, and on a
+//! server, where nothing is requested.
 
 pub mod embed_viewer_tracker;
 pub mod follow_button;

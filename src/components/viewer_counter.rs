@@ -1,12 +1,8 @@
-use leptos::{context::Provider, prelude::*};
+use leptos::{prelude::*, tachys::view::add_attr::AddAnyAttr};
 
 use crate::{
-    domain::{CountUpdate, Locale, count::CountState, relay::News},
-    hooks::{
-        UseViewerCountOptions, UseViewerTrackerOptions, use_handed_over, use_viewer_count_with_options,
-        use_viewer_tracker_with_options,
-    },
-    platform::Handover,
+    domain::{ChannelId, Count, Locale, count::CountState},
+    hooks::{Channel, UseViewerCountOptions, UseViewerTrackerOptions, count_of, track},
 };
 
 /// What the page with a badge on it is to the channel.
@@ -20,75 +16,59 @@ pub enum PageRole {
     Reader,
 }
 
-impl PageRole {
-    const ALL: [Self; 3] = [Self::Viewer, Self::CountedElsewhere, Self::Reader];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::CountedElsewhere => "counted-elsewhere",
-            Self::Reader => "reader",
-        }
-    }
-}
-
-/// What a badge starts from.
-#[derive(Debug, Clone)]
-struct Badge {
-    initial: News,
-    locale: Locale,
-    role: PageRole,
-}
-
-impl Handover for Badge {
-    const CLASS: &str = "viewer-counter";
-
-    fn write(&self) -> String {
-        [self.role.as_str(), self.locale.as_str(), &self.initial.write()].join(" ")
-    }
-
-    fn read(text: &str) -> Option<Self> {
-        let (role, text) = text.split_once(' ')?;
-        let (locale, initial) = text.split_once(' ')?;
-        Some(Self {
-            initial: News::read(initial)?,
-            locale: Locale::ALL.into_iter().find(|known| known.as_str() == locale)?,
-            role: PageRole::ALL.into_iter().find(|known| known.as_str() == role)?,
-        })
-    }
-}
-
-/// The badge: a pill with an eye and the number of viewers, in the server's HTML and then live.
+/// The badge: a pill with an eye and the number of viewers, live.
 ///
 /// On the page of a viewer it never reads 0: whoever looks at it is watching, even before the join has come back.
+///
+/// When the channel changes, the viewer moves on to the new one, whose number is unknown until the first news.
 #[component]
 pub fn ViewerCounter(
-    /// The channel, and its count as of now.
-    initial: CountUpdate,
+    /// The channel.
+    #[prop(into)]
+    channel: Signal<ChannelId>,
+    /// Its count as of now, if it is known.
+    #[prop(optional_no_strip, into)]
+    initial: Option<Count>,
     /// The language of its label and its number.
+    #[prop(optional)]
     locale: Locale,
     /// What the page is to the channel.
     role: PageRole,
 ) -> impl IntoView {
-    let initial = News { channel: initial.channel_id.to_string(), count: initial.count() };
+    // As it is without styles; style sheets win over these.
+    let eye = eye()
+        .add_any_attr(leptos::attr::width("16"))
+        .add_any_attr(leptos::attr::custom::custom_attribute("fill", "none"))
+        .add_any_attr(leptos::attr::custom::custom_attribute("stroke", "currentColor"));
+    badge(channel, initial, locale, role, eye, None)
+}
+
+/// The eye of a badge, as large as the styles say.
+pub(crate) fn eye() -> impl IntoView {
     view! {
-        <Provider value=Badge { initial, locale, role }>
-            <Counter />
-        </Provider>
+        <svg class="viewer-counter__eye" viewBox="0 0 24 24" aria-hidden="true">
+            <path d="M2 12s3.6-7 10-7 10 7 10 7-3.6 7-10 7S2 12 2 12Z"></path>
+            <circle cx="12" cy="12" r="3"></circle>
+        </svg>
     }
 }
 
-#[island]
-fn Counter() -> impl IntoView {
-    let (badge, handed_over) = use_handed_over::<Badge>();
-    let Badge { initial, locale, role } = badge?;
+/// The badge, with this eye and, in an island, with what the server hands over to it.
+pub(crate) fn badge(
+    channel: impl Channel,
+    initial: Option<Count>,
+    locale: Locale,
+    role: PageRole,
+    eye: impl IntoView,
+    handed_over: Option<String>,
+) -> impl IntoView {
     // The tracker before the count, so that its leave goes out before the stream is closed.
     let tracking = UseViewerTrackerOptions::default().immediate(role == PageRole::Viewer);
-    let tracker = use_viewer_tracker_with_options(initial.channel.clone(), tracking);
+    let tracker = track(channel.clone(), tracking);
     let options = UseViewerCountOptions::default()
         .on_event(move || tracker.wake())
         .while_hidden(role == PageRole::Viewer);
-    let count = use_viewer_count_with_options(&initial.channel, initial.count, options).count;
+    let count = count_of(channel, initial, options).count;
 
     let least = u32::from(role != PageRole::Reader);
     let viewers = move || count.get().value.map(|value| value.max(least));
@@ -101,15 +81,12 @@ fn Counter() -> impl IntoView {
             CountState::Live | CountState::Unknown => viewers,
         }
     };
-    Some(view! {
-        <span class=Badge::CLASS data-island=handed_over translate="no" role="img" data-state=move || state().as_str() aria-label=label title=label>
+    view! {
+        <span class="viewer-counter" data-island=handed_over translate="no" role="img" data-state=move || state().as_str() aria-label=label title=label>
             <span class="viewer-counter__dot"></span>
-            <svg class="viewer-counter__eye" viewBox="0 0 24 24" aria-hidden="true">
-                <path d="M2 12s3.6-7 10-7 10 7 10 7-3.6 7-10 7S2 12 2 12Z"></path>
-                <circle cx="12" cy="12" r="3"></circle>
-            </svg>
+            {eye}
             // Its content as a whole: what translates a page replaces the text in it, before this runs or later.
             <span class="viewer-counter__number" inner_html=number></span>
         </span>
-    })
+    }
 }

@@ -5,6 +5,7 @@ use std::{
     rc::{Rc, Weak},
 };
 
+use super::endpoints;
 use crate::{
     domain::{
         Relay,
@@ -17,12 +18,6 @@ use crate::{
 
 /// The most channels of one stream; for more, there are more streams.
 const MAX_CHANNELS: usize = 50;
-
-/// Where the server says whether it is there. Nothing is read or counted for it.
-const PROBE_PATH: &str = "/api/viewer/ping";
-
-/// Where the server tells counts to those who have no stream.
-const COUNTS_PATH: &str = "/api/viewer/counts?channels=";
 
 /// What comes in for who watches a channel.
 pub(super) enum Heard {
@@ -39,7 +34,7 @@ type Callback = dyn Fn(Heard, CountState);
 
 /// Watches a channel until it is dropped.
 pub(super) struct Watching {
-    channel: String,
+    channel: RefCell<String>,
     /// Whether it needs to hear also while nobody sees the page.
     while_hidden: bool,
     callback: Box<Callback>,
@@ -75,18 +70,32 @@ thread_local! {
 
 /// Calls back at everything that comes in for a channel; `while_hidden`: also while nobody sees the page.
 pub(super) fn watch(channel: String, while_hidden: bool, callback: Box<Callback>) -> Rc<Watching> {
-    let watching = Rc::new(Watching { channel, while_hidden, callback });
-    STREAM.with(|stream| {
-        stream.watching.borrow_mut().push(Rc::downgrade(&watching));
-        stream.begin();
-        (watching.callback)(Heard::State, stream.state.get());
-    });
+    let watching = Rc::new(Watching { channel: RefCell::new(channel), while_hidden, callback });
+    STREAM.with(|stream| stream.watching.borrow_mut().push(Rc::downgrade(&watching)));
+    watching.begin();
     watching
 }
 
 /// Takes in counts with which the server has answered something else, such as a beat.
 pub(super) fn learn(counts: String) {
     STREAM.with(|stream| stream.on(Event::Told(counts)));
+}
+
+impl Watching {
+    /// Watches another channel from here on.
+    pub(super) fn turn(&self, channel: String) {
+        self.channel.replace(channel);
+        self.begin();
+    }
+
+    /// Has the stream follow, and hears what that has told already.
+    fn begin(&self) {
+        STREAM.with(|stream| {
+            stream.begin();
+            let told = stream.relay.borrow().told(&self.channel.borrow());
+            (self.callback)(told.map_or(Heard::State, Heard::News), stream.state.get());
+        });
+    }
 }
 
 impl Drop for Watching {
@@ -111,8 +120,9 @@ impl SharedStream {
         }
         let watching = self.watching();
         let mut channels = Vec::new();
-        for Watching { channel, .. } in watching.iter().map(Rc::as_ref) {
-            if !channels.contains(channel) {
+        for watching in &watching {
+            let channel = watching.channel.borrow();
+            if !channels.contains(&*channel) {
                 channels.push(channel.clone());
             }
         }
@@ -195,19 +205,19 @@ impl SharedStream {
             Command::Ask => {
                 let stream = Rc::clone(self);
                 let answered = move |answered| stream.on(Event::Answered(answered));
-                self.question.replace(Some(platform::probe(PROBE_PATH, ANSWER_TIMEOUT, answered)));
+                self.question.replace(Some(platform::probe(endpoints::PING, ANSWER_TIMEOUT, answered)));
             }
             Command::Count(channels) => {
                 let stream = Rc::clone(self);
                 let answered = move |counts: Option<String>| {
                     stream.on(counts.map_or(Event::Answered(false), Event::Told));
                 };
-                let path = [COUNTS_PATH, &channels.join(",")].concat();
+                let path = [endpoints::COUNTS, &channels.join(",")].concat();
                 self.question.replace(Some(platform::counts(&path, ANSWER_TIMEOUT, answered)));
             }
             Command::Show(news) => {
                 for watching in self.watching() {
-                    if watching.channel == news.channel {
+                    if *watching.channel.borrow() == news.channel {
                         (watching.callback)(Heard::News(news.clone()), self.state.get());
                     }
                 }
@@ -219,8 +229,8 @@ impl SharedStream {
     fn open(self: &Rc<Self>, channels: &[String]) -> Ongoing {
         let stream = Rc::clone(self);
         let url = match channels {
-            [channel] => ["/api/viewer/sse/", channel].concat(),
-            _ => ["/api/viewer/sse?channels=", &channels.join(",")].concat(),
+            [channel] => [endpoints::STREAM, channel].concat(),
+            _ => [endpoints::STREAMS, &channels.join(",")].concat(),
         };
         platform::open_stream(&url, move |event| {
             stream.on(match event {

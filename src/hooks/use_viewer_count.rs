@@ -6,11 +6,11 @@ use std::{
 use leptos::prelude::*;
 
 use super::{
-    after_hydration,
+    Channel, after_hydration,
     shared_stream::{Heard, Watching, watch},
 };
 use crate::{
-    domain::{Count, count::CountState},
+    domain::{ChannelId, Count, Timestamp, count::CountState},
     platform::Local,
 };
 
@@ -40,7 +40,8 @@ impl UseViewerCountOptions {
 #[derive(Debug, Clone, Copy)]
 pub struct UseViewerCountReturn {
     /// The count: the initial one at first, then what the server says; stale while nothing tells that it is of this moment,
-    /// unknown after a minute without news.
+    /// unknown after a minute without news. Without an initial one, and when the channel changes, it is unknown until the
+    /// first news.
     pub count: ReadSignal<Count>,
 }
 
@@ -49,15 +50,18 @@ pub struct UseViewerCountReturn {
 /// ## Usage
 /// ```
 /// # use leptos::prelude::*;
-/// # use aforo::{domain::{Count, Timestamp}, hooks::{use_viewer_count, UseViewerCountReturn}};
+/// # use aforo::{domain::ChannelId, hooks::{use_viewer_count, UseViewerCountReturn}};
 /// #[component]
-/// fn Number(initial: Count) -> impl IntoView {
-///     let UseViewerCountReturn { count } = use_viewer_count("ana", initial);
+/// fn Number(#[prop(into)] channel: Signal<ChannelId>) -> impl IntoView {
+///     let UseViewerCountReturn { count } = use_viewer_count(channel, None);
 ///     view! { <b>{move || count.get().value}</b> }
 /// }
 /// # let owner = Owner::new(); owner.set();
-/// # let _ = Number(NumberProps { initial: Count::fresh(1, Timestamp::from_millis(0)) });
+/// # let _ = view! { <Number channel=ChannelId::parse("ana").unwrap() /> };
 /// ```
+///
+/// `channel` is one, or a signal of one: when it changes, the stream follows. `initial` is the count of the first, if it is
+/// known.
 ///
 /// The stream is opened after hydration and reopened for ever, after jittered pauses; also one that has been silent for a
 /// minute, or has slept. It is one for the whole page, and for all tabs of the browser where they can share it. It is
@@ -65,24 +69,36 @@ pub struct UseViewerCountReturn {
 /// can be had, the page asks for the count every ten seconds or so while somebody sees it.
 ///
 /// ## Server-Side Rendering
-/// The count is the initial one; nothing is opened.
+/// The count is the initial one, or unknown; nothing is opened.
 #[must_use]
-pub fn use_viewer_count(channel: &str, initial: Count) -> UseViewerCountReturn {
+pub fn use_viewer_count(
+    channel: impl Into<Signal<ChannelId>>,
+    initial: Option<Count>,
+) -> UseViewerCountReturn {
     use_viewer_count_with_options(channel, initial, UseViewerCountOptions::default())
 }
 
 /// [`use_viewer_count`] with options.
 #[must_use]
 pub fn use_viewer_count_with_options(
-    channel: &str,
-    initial: Count,
+    channel: impl Into<Signal<ChannelId>>,
+    initial: Option<Count>,
     options: UseViewerCountOptions,
 ) -> UseViewerCountReturn {
+    count_of(channel.into(), initial, options)
+}
+
+/// [`use_viewer_count_with_options`], also for a channel that stays.
+pub(crate) fn count_of(
+    channel: impl Channel,
+    initial: Option<Count>,
+    options: UseViewerCountOptions,
+) -> UseViewerCountReturn {
+    let initial = initial.unwrap_or(UNKNOWN);
     let (count, set_count) = signal(initial);
-    let channel = channel.to_owned();
     let reader = Local::new(|| {
         Rc::new(Reader {
-            channel,
+            channel: channel.name(),
             while_hidden: options.while_hidden,
             watching: RefCell::default(),
             told: Cell::new(initial),
@@ -98,6 +114,14 @@ pub fn use_viewer_count_with_options(
             }
         })
     });
+    channel.on_change({
+        let reader = reader.clone();
+        move |channel| {
+            if let Some(reader) = reader.get() {
+                reader.turn(channel);
+            }
+        }
+    });
     on_cleanup(move || {
         if let Some(reader) = reader.get() {
             reader.watching.take();
@@ -106,8 +130,12 @@ pub fn use_viewer_count_with_options(
     UseViewerCountReturn { count }
 }
 
+/// What is shown of a channel that nothing is known of yet.
+const UNKNOWN: Count = Count::unknown(Timestamp::from_millis(0));
+
 /// What shows the count of one channel.
 struct Reader {
+    /// The first one.
     channel: String,
     while_hidden: bool,
     watching: RefCell<Option<Rc<Watching>>>,
@@ -118,6 +146,15 @@ struct Reader {
 }
 
 impl Reader {
+    /// Goes over to another channel, of which nothing is known.
+    fn turn(&self, channel: String) {
+        self.told.set(UNKNOWN);
+        let watching = self.watching.borrow().clone();
+        if let Some(watching) = watching {
+            watching.turn(channel);
+        }
+    }
+
     fn watch(self: &Rc<Self>) {
         let reader = Rc::downgrade(self);
         let callback = move |heard, state| {

@@ -5,11 +5,10 @@ use std::{
 
 use leptos::prelude::*;
 
-use super::{after_hydration, shared_stream};
+use super::{Channel, after_hydration, endpoints, shared_stream};
 use crate::{
-    api::{HEARTBEAT_PATH, JOIN_PATH, LEAVE_PATH},
     domain::{
-        Tracker,
+        ChannelId, Tracker,
         tracker::{Command, Event},
     },
     platform::{self, Answer, Local, Ongoing, PageEvent},
@@ -81,36 +80,43 @@ impl UseViewerTrackerReturn {
 /// ## Usage
 /// ```
 /// # use leptos::prelude::*;
-/// # use aforo::hooks::{use_viewer_tracker, UseViewerTrackerReturn};
+/// # use aforo::{domain::ChannelId, hooks::{use_viewer_tracker, UseViewerTrackerReturn}};
 /// #[component]
-/// fn Watching() -> impl IntoView {
-///     let UseViewerTrackerReturn { is_counted, .. } = use_viewer_tracker("ana".to_owned());
+/// fn Watching(#[prop(into)] channel: Signal<ChannelId>) -> impl IntoView {
+///     let UseViewerTrackerReturn { is_counted, .. } = use_viewer_tracker(channel);
 ///     view! { <p>{move || if is_counted.get() { "counted" } else { "…" }}</p> }
 /// }
-/// # let owner = Owner::new(); owner.set(); let _ = Watching();
+/// # let owner = Owner::new(); owner.set();
+/// # let _ = view! { <Watching channel=ChannelId::parse("ana").unwrap() /> };
 /// ```
 ///
 /// One join, then beats every 24–30 s; also when the page hides, comes back, is resumed or goes online; a leave by beacon
 /// when it closes (in Firefox before that, and a join again if the page stays); a new session when it returns from the back/forward cache. A page that is being prerendered waits
 /// until it is shown. Failures back off and never end it. See [`Tracker`] for the rules.
 ///
-/// When the component goes away, the page leaves and every timer and listener ends.
+/// When the channel changes, the page leaves the old one and joins the new one, in a new session. When the component goes
+/// away, the page leaves and every timer and listener ends.
 ///
 /// ## Server-Side Rendering
 /// Does nothing: rendering counts nobody.
-pub fn use_viewer_tracker(channel: String) -> UseViewerTrackerReturn {
+pub fn use_viewer_tracker(channel: impl Into<Signal<ChannelId>>) -> UseViewerTrackerReturn {
     use_viewer_tracker_with_options(channel, UseViewerTrackerOptions::default())
 }
 
 /// [`use_viewer_tracker`] with options.
 pub fn use_viewer_tracker_with_options(
-    channel: String,
+    channel: impl Into<Signal<ChannelId>>,
     options: UseViewerTrackerOptions,
 ) -> UseViewerTrackerReturn {
+    track(channel.into(), options)
+}
+
+/// [`use_viewer_tracker_with_options`], also for a channel that stays.
+pub(crate) fn track(channel: impl Channel, options: UseViewerTrackerOptions) -> UseViewerTrackerReturn {
     let (is_counted, set_counted) = signal(false);
     let page = Local::new(|| {
         Rc::new(Page {
-            channel,
+            channel: RefCell::new(channel.name()),
             session: RefCell::default(),
             tracker: RefCell::new(Tracker::new(options.interval)),
             is_wanted: Cell::default(),
@@ -133,6 +139,14 @@ pub fn use_viewer_tracker_with_options(
             }
         })
     });
+    channel.on_change({
+        let page = page.clone();
+        move |channel| {
+            if let Some(page) = page.get() {
+                page.turn(channel);
+            }
+        }
+    });
     on_cleanup({
         let page = page.clone();
         move || {
@@ -146,8 +160,8 @@ pub fn use_viewer_tracker_with_options(
 
 /// The page as a viewer: the state machine, and what it needs to act.
 struct Page {
-    channel: String,
-    /// Made anew whenever the page opens; empty before that.
+    channel: RefCell<String>,
+    /// Made anew whenever the page opens or turns to another channel; empty before that.
     session: RefCell<String>,
     tracker: RefCell<Tracker>,
     /// Whether the page is to be a viewer.
@@ -194,6 +208,18 @@ impl Page {
         }
     }
 
+    /// Goes over to another channel.
+    fn turn(self: &Rc<Self>, channel: String) {
+        let is_open = self.tracker.borrow().is_awake();
+        if is_open {
+            self.on(Event::Closed);
+        }
+        self.channel.replace(channel);
+        if is_open {
+            self.open();
+        }
+    }
+
     fn open(self: &Rc<Self>) {
         self.session.replace(platform::new_id());
         self.on(Event::Opened { hidden: platform::is_hidden() });
@@ -231,8 +257,9 @@ impl Page {
 
     fn send(self: &Rc<Self>, hidden: bool, joins: bool) {
         let page = Rc::downgrade(self);
-        let path = if joins { JOIN_PATH } else { HEARTBEAT_PATH };
-        let request = platform::beat(path, &self.channel, &self.session.borrow(), hidden, move |answer| {
+        let path = if joins { endpoints::JOIN } else { endpoints::HEARTBEAT };
+        let (channel, session) = (self.channel.borrow(), self.session.borrow());
+        let request = platform::beat(path, &channel, &session, hidden, move |answer| {
             let Some(page) = page.upgrade() else { return };
             let is_counted = match answer {
                 Answer::Counted { .. } => Some(true),
@@ -258,7 +285,7 @@ impl Page {
 
     fn leave(&self) {
         // Before anything else ends, so that nothing that is given up can hold it back.
-        platform::leave(LEAVE_PATH, &self.channel, &self.session.borrow());
+        platform::leave(endpoints::LEAVE, &self.channel.borrow(), &self.session.borrow());
         // A beat that has not gone out by now must not arrive after the leave.
         self.request.take();
         self.set_counted.try_set(false);

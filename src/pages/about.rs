@@ -1,7 +1,7 @@
 use leptos::prelude::*;
 use leptos_meta::{Link, Meta};
 
-use crate::hooks::use_locale;
+use super::request::use_locale;
 
 /// Where the visitor has found this site, as in `https://your.site`. What is shared names whole addresses.
 #[derive(Debug, Clone)]

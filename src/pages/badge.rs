@@ -2,8 +2,9 @@ use leptos::prelude::*;
 
 use crate::{
     api,
-    components::{PageRole, ViewerCounter},
+    components::PageRole,
     domain::{ChannelId, Locale},
+    islands::CounterIsland,
 };
 
 /// The badge with the count of this moment: the page waits for it, so that it is in the first HTML.
@@ -14,6 +15,6 @@ use crate::{
 pub(super) fn Badge(channel: ChannelId, locale: Locale, role: PageRole) -> impl IntoView {
     Suspend::new(async move {
         let initial = api::count(channel.to_string()).await.ok();
-        initial.map(|initial| view! { <ViewerCounter initial locale role /> }.into_any())
+        initial.map(|initial| view! { <CounterIsland initial locale role /> }.into_any())
     })
 }

@@ -4,9 +4,10 @@ use leptos_router::hooks::use_params_map;
 
 use super::{
     InvalidNamePage, about::About, alive::Alive, badge::Badge, brand::Brand, follow::Follow,
-    live::OtherChannels, name::breakable, note::Note, player::Player, share::Share, words::words,
+    live::OtherChannels, name::breakable, note::Note, player::Player, request::use_locale, share::Share,
+    words::words,
 };
-use crate::{components::PageRole, domain::ChannelId, hooks::use_locale};
+use crate::{components::PageRole, domain::ChannelId};
 
 /// How many other channels are offered.
 const OTHERS: usize = 8;

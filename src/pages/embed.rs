@@ -2,12 +2,8 @@ use leptos::{either::Either, prelude::*};
 use leptos_meta::Title;
 use leptos_router::hooks::{use_params_map, use_query_map};
 
-use super::{InvalidNamePage, alive::Alive, badge::Badge, note::Note, player::Player};
-use crate::{
-    components::{EmbedViewerTracker, PageRole},
-    domain::ChannelId,
-    hooks::use_locale,
-};
+use super::{InvalidNamePage, alive::Alive, badge::Badge, note::Note, player::Player, request::use_locale};
+use crate::{components::PageRole, domain::ChannelId, islands::TrackerIsland};
 
 /// `/embed/{channel}`: the player alone, for frames of other pages. With `?counter=1` the badge is on it;
 /// with `?transparent=1` what is behind the frame shows around the picture.
@@ -37,7 +33,7 @@ pub fn EmbedPage() -> impl IntoView {
             <Alive />
             <main class="embed" class:embed--transparent=is_transparent>
                 // First, so that nothing that breaks on the page keeps it from being counted.
-                <EmbedViewerTracker channel=channel.clone() />
+                <TrackerIsland channel=channel.clone() />
                 <Player channel locale />
                 {counter}
             </main>

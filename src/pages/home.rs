@@ -2,8 +2,10 @@ use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
 
-use super::{about::About, brand::Mark, legend::Legend, live::LiveChannels, words::words};
-use crate::{domain::ChannelId, hooks::use_locale};
+use super::{
+    about::About, brand::Mark, legend::Legend, live::LiveChannels, request::use_locale, words::words,
+};
+use crate::domain::ChannelId;
 
 /// How many channels are listed: as many as one stream takes.
 const MOST: usize = 50;

@@ -1,4 +1,4 @@
-//! The pages: plain HTML, with the islands of [`crate::components`] in it. No logic.
+//! The pages: plain HTML, with the islands of [`crate::islands`] in it. No logic.
 
 mod about;
 mod alive;
@@ -15,6 +15,7 @@ mod not_found;
 mod note;
 mod pill;
 mod player;
+pub mod request;
 mod share;
 mod words;
 

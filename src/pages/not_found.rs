@@ -1,8 +1,12 @@
 use leptos::prelude::*;
 use leptos_meta::Title;
 
-use super::{brand::Brand, live::LiveChannels, words::words};
-use crate::hooks::{use_locale, use_not_found};
+use super::{
+    brand::Brand,
+    live::LiveChannels,
+    request::{use_locale, use_not_found},
+    words::words,
+};
 
 /// How many live channels are offered instead.
 const MOST: usize = 5;

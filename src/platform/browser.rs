@@ -242,12 +242,3 @@ pub fn lead(steal: bool, callback: impl Fn(Leading) + 'static) -> Ongoing {
     let callback = move |kind: u32, _, _| callback(if kind == 0 { Leading::Taken } else { Leading::Granted });
     Ongoing::new(Box::new(callback), |callback| js_lead(TABS, steal, callback))
 }
-
-/// The answer to the page has long been given.
-pub const fn set_not_found() {}
-
-/// The server has chosen the language.
-#[must_use]
-pub const fn accept_language() -> String {
-    String::new()
-}

@@ -1,5 +1,6 @@
 //! What a hook may ask of its surroundings. Two files have the same names in them: `browser` does things, `server` is
 //! inert, for hooks run there too while a page is rendered. The one that fits is compiled, and callers need no gate.
+//! WebAssembly is a browser. So is `hydrate` for any target, so that this half can be checked without that one.
 //!
 //! | name | in the browser | while rendering on the server |
 //! |---|---|---|
@@ -13,19 +14,17 @@
 //! | `open_stream` | an open event stream, closed when dropped | nothing |
 //! | `join_tabs`, `tell`, `lead` | other tabs of this browser | there are none |
 //! | `Local` | a value of this thread | nothing: a page may be dropped on another thread than it was made on |
-//! | `set_not_found` | nothing | the page is answered with 404 |
-//! | `accept_language` | empty | the header |
 
 #![warn(missing_docs)]
 
-#[cfg(not(feature = "ssr"))]
+#[cfg(all(any(feature = "hydrate", target_family = "wasm"), not(feature = "ssr")))]
 mod browser;
-#[cfg(not(feature = "ssr"))]
+#[cfg(all(any(feature = "hydrate", target_family = "wasm"), not(feature = "ssr")))]
 pub use browser::*;
 
-#[cfg(feature = "ssr")]
+#[cfg(any(not(any(feature = "hydrate", target_family = "wasm")), feature = "ssr"))]
 mod server;
-#[cfg(feature = "ssr")]
+#[cfg(any(not(any(feature = "hydrate", target_family = "wasm")), feature = "ssr"))]
 pub use server::*;
 
 /// What the server hands over to an island: words in one attribute of its element.

@@ -1,4 +1,4 @@
-//! The twin for rendering on the server: nothing happens, and nothing of a browser is ever made.
+//! The twin for rendering pages, on a server: nothing happens, and nothing of a browser is ever made.
 
 use std::{marker::PhantomData, rc::Rc};
 
@@ -126,22 +126,4 @@ pub const fn tell(_text: &str) {}
 /// There are no tabs.
 pub fn lead(_steal: bool, _callback: impl Fn(Leading) + 'static) -> Ongoing {
     Ongoing
-}
-
-/// Has the page answered with 404.
-pub fn set_not_found() {
-    if let Some(response) = use_context::<leptos_axum::ResponseOptions>() {
-        response.set_status(axum::http::StatusCode::NOT_FOUND);
-    }
-}
-
-/// The request's `Accept-Language`; empty without one.
-#[must_use]
-pub fn accept_language() -> String {
-    use_context::<axum::http::request::Parts>()
-        .and_then(|parts| {
-            let value = parts.headers.get(axum::http::header::ACCEPT_LANGUAGE)?;
-            Some(value.to_str().ok()?.to_owned())
-        })
-        .unwrap_or_default()
 }

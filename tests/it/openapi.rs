@@ -121,6 +121,19 @@ fn exactly_the_existing_routes_are_documented() {
 }
 
 #[test]
+fn the_endpoints_of_the_hooks_are_documented() {
+    let text = fs::read_to_string("src/hooks/endpoints.rs").unwrap();
+    let called: Vec<_> =
+        text.split(": &str = \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert_eq!(called.len(), 7, "endpoints of the hooks: {called:?}");
+    for endpoint in called {
+        let path = endpoint.split('?').next().unwrap();
+        let path = path.strip_suffix('/').map_or(path.to_owned(), |path| format!("{path}/{{channelId}}"));
+        assert!(document()["paths"][&path].is_object(), "{endpoint} is not documented");
+    }
+}
+
+#[test]
 fn exactly_the_existing_error_codes_are_documented() {
     let codes = Code::ALL.map(|code| serde_json::to_value(code).unwrap());
     assert_eq!(document()["components"]["schemas"]["Code"]["enum"], json!(codes));

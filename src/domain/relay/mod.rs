@@ -212,6 +212,13 @@ impl Relay {
         }
     }
 
+    /// What the stream of this tab has told of a channel, for who begins to watch it. A tab that follows asks the leader.
+    #[must_use]
+    pub fn told(&self, channel: &str) -> Option<News> {
+        let told = self.told.iter().find(|(name, _)| self.role == Role::Leading && name == channel);
+        News::read(&told?.1)
+    }
+
     /// In how many milliseconds to wake it; `None` if there is nothing to wake it for.
     #[must_use]
     pub fn wait(&self, now: f64) -> Option<f64> {

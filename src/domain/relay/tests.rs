@@ -603,3 +603,18 @@ fn a_name_that_is_not_one_of_a_channel_is_left_out_of_the_stream() {
     browser.on(0, Event::Said("want".to_owned()));
     assert_eq!(browser.tabs[0].stream, ["ana", "eva"]);
 }
+
+#[test]
+fn who_has_the_stream_knows_what_it_has_told_already() {
+    let mut browser = Browser::default();
+    let leader = browser.open(&["ana"]);
+    let follower = browser.open(&["eva"]);
+    browser.on(leader, Event::Count("eva 5 live 1".to_owned()));
+    let told = |browser: &Browser, tab: usize, channel: &str| browser.tabs[tab].relay.told(channel);
+    assert_eq!(told(&browser, leader, "eva").unwrap().count.value, Some(5));
+    assert_eq!(told(&browser, leader, "ana"), None);
+    // A tab that follows is answered by the leader; what it has heard may be of long ago.
+    assert_eq!(told(&browser, follower, "eva"), None);
+    browser.watch(leader, &[]);
+    assert_eq!(told(&browser, leader, "eva"), None);
+}

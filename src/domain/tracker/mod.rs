@@ -203,7 +203,9 @@ impl Tracker {
             .then(|| (self.sent.map_or(self.due, |sent| sent + ANSWER_TIMEOUT) - now).clamp(0.0, LONGEST_NAP))
     }
 
-    const fn is_awake(&self) -> bool {
+    /// Whether the page is a viewer, or may be one again in a moment.
+    #[must_use]
+    pub const fn is_awake(&self) -> bool {
         matches!(self.phase, Phase::Watching | Phase::Unloading)
     }
 

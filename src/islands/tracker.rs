@@ -1,0 +1,45 @@
+use leptos::{context::Provider, prelude::*};
+
+use crate::{
+    domain::ChannelId,
+    hooks::{UseViewerTrackerOptions, track},
+    platform::{self, Handover},
+};
+
+/// The channel watched.
+#[derive(Debug, Clone)]
+struct Watched(ChannelId);
+
+impl Handover for Watched {
+    const CLASS: &str = "embed-viewer-tracker";
+
+    fn write(&self) -> String {
+        self.0.as_str().to_owned()
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        ChannelId::parse(text).ok().map(Self)
+    }
+}
+
+/// [`EmbedViewerTracker`](crate::components::EmbedViewerTracker) as an island.
+#[component]
+pub fn TrackerIsland(
+    /// The channel watched.
+    channel: ChannelId,
+) -> impl IntoView {
+    view! {
+        <Provider value=Watched(channel)>
+            <Tracker />
+        </Provider>
+    }
+}
+
+#[island]
+fn Tracker() -> impl IntoView {
+    let (watched, handed_over) = platform::handed_over::<Watched>();
+    if let Some(Watched(channel)) = watched {
+        let _ = track(channel, UseViewerTrackerOptions::default().once_seen(true));
+    }
+    view! { <span class=Watched::CLASS data-island=handed_over hidden></span> }
+}

@@ -1,0 +1,22 @@
+//! What a page takes from the request that it answers, and what it makes of the answer.
+
+use axum::http::{StatusCode, header::ACCEPT_LANGUAGE, request::Parts};
+use leptos::prelude::use_context;
+use leptos_axum::ResponseOptions;
+
+use crate::domain::Locale;
+
+/// The visitor's language, of those that the pages speak: chosen by the request's `Accept-Language`.
+#[must_use]
+pub fn use_locale() -> Locale {
+    let parts = use_context::<Parts>();
+    let header = parts.as_ref().and_then(|parts| parts.headers.get(ACCEPT_LANGUAGE)?.to_str().ok());
+    Locale::from_accept_language(header.unwrap_or_default())
+}
+
+/// Says that the page being rendered does not exist: it is answered with status 404.
+pub fn use_not_found() {
+    if let Some(response) = use_context::<ResponseOptions>() {
+        response.set_status(StatusCode::NOT_FOUND);
+    }
+}
