@@ -14,7 +14,7 @@
 //! Imports flow one way:
 //!
 //! ```text
-//! every build    components → hooks → platform → domain
+//! every build    components → hooks → { browser, platform } → domain; i18n for texts
 //! our pages      app → pages → { islands → components, api }
 //! server only    server::boot → http → presence → { store, fanout } → domain
 //! ```
@@ -25,9 +25,11 @@
 pub mod api;
 #[cfg(feature = "ssr")]
 pub mod app;
+pub mod browser;
 pub mod components;
 pub mod domain;
 pub mod hooks;
+pub mod i18n;
 #[cfg(any(feature = "ssr", feature = "hydrate"))]
 pub mod islands;
 #[cfg(feature = "ssr")]

@@ -1,6 +1,6 @@
 use leptos::prelude::*;
 
-use crate::domain::{ChannelId, Locale};
+use crate::{domain::ChannelId, i18n::Locale};
 
 /// Follows a channel and says how many do: a heart and the number in one button.
 ///

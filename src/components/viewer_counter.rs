@@ -1,8 +1,9 @@
 use leptos::{prelude::*, tachys::view::add_attr::AddAnyAttr};
 
 use crate::{
-    domain::{ChannelId, Count, Locale, count::CountState},
+    domain::{ChannelId, Count, count::CountState},
     hooks::{Channel, UseViewerCountOptions, UseViewerTrackerOptions, count_of, track},
+    i18n::{Locale, badge_text::badge_text},
 };
 
 /// What the page with a badge on it is to the channel.
@@ -60,7 +61,7 @@ pub(crate) fn badge(
     locale: Locale,
     role: PageRole,
     eye: impl IntoView,
-    handed_over: Option<String>,
+    island_props: Option<String>,
 ) -> impl IntoView {
     // The tracker before the count, so that its leave goes out before the stream is closed.
     let tracking = UseViewerTrackerOptions::default().immediate(role == PageRole::Viewer);
@@ -77,12 +78,12 @@ pub(crate) fn badge(
     let label = move || {
         let viewers = locale.viewers(viewers());
         match state() {
-            CountState::Stale => [&viewers, " (", locale.words().stale, ")"].concat(),
+            CountState::Stale => [&viewers, " (", badge_text(locale).stale, ")"].concat(),
             CountState::Live | CountState::Unknown => viewers,
         }
     };
     view! {
-        <span class="viewer-counter" data-island=handed_over translate="no" role="img" data-state=move || state().as_str() aria-label=label title=label>
+        <span class="viewer-counter" data-island=island_props translate="no" role="img" data-state=move || state().as_str() aria-label=label title=label>
             <span class="viewer-counter__dot"></span>
             {eye}
             // Its content as a whole: what translates a page replaces the text in it, before this runs or later.

@@ -16,28 +16,21 @@
 pub mod channel;
 pub mod count;
 pub mod ledger;
-pub mod locale;
 pub mod op;
 pub mod policy;
-pub mod relay;
 pub mod roster;
 pub mod session;
 pub mod stream_template;
 pub mod timestamp;
-pub mod tracker;
 pub mod viewer;
-pub mod watchdog;
 
 pub use channel::ChannelId;
 pub use count::{Count, CountUpdate};
 pub use ledger::Ledger;
-pub use locale::Locale;
 pub use op::{Act, Op};
 pub use policy::Policy;
-pub use relay::Relay;
 pub use roster::Roster;
 pub use session::{LeaseRules, Session};
 pub use stream_template::StreamTemplate;
 pub use timestamp::Timestamp;
-pub use tracker::Tracker;
 pub use viewer::{SessionId, SessionKey, ViewerId};

@@ -1,4 +1,4 @@
-//! The event stream of this tab, for all who watch a channel on its page: see [`Relay`] for the rules.
+//! The event stream of this tab, for all who watch a channel on its page: see [`TabSync`] for the rules.
 
 use std::{
     cell::{Cell, RefCell},
@@ -7,12 +7,12 @@ use std::{
 
 use super::endpoints;
 use crate::{
-    domain::{
-        Relay,
-        count::CountState,
-        relay::{Command, Event, News},
+    browser::{
+        TabSync,
+        tab_sync::{Command, CountMessage, Event},
         watchdog::ANSWER_TIMEOUT,
     },
+    domain::count::CountState,
     platform::{self, Leading, Ongoing, PageEvent, StreamEvent},
 };
 
@@ -22,9 +22,9 @@ const MAX_CHANNELS: usize = 50;
 /// What comes in for who watches a channel.
 pub(super) enum Heard {
     /// A count.
-    News(News),
+    CountMessage(CountMessage),
     /// Anything, ticks included: a sign of life.
-    Life,
+    KeepAlive,
     /// Nothing but how current the last count is.
     State,
 }
@@ -42,7 +42,7 @@ pub(super) struct Watching {
 
 /// The stream, where one watches at least.
 struct SharedStream {
-    relay: RefCell<Relay>,
+    relay: RefCell<TabSync>,
     watching: RefCell<Vec<Weak<Watching>>>,
     state: Cell<CountState>,
     streams: RefCell<Vec<Ongoing>>,
@@ -56,7 +56,7 @@ struct SharedStream {
 
 thread_local! {
     static STREAM: Rc<SharedStream> = Rc::new(SharedStream {
-        relay: RefCell::new(Relay::new(platform::new_id())),
+        relay: RefCell::new(TabSync::new(platform::new_id())),
         watching: RefCell::default(),
         state: Cell::new(CountState::Live),
         streams: RefCell::default(),
@@ -93,7 +93,7 @@ impl Watching {
         STREAM.with(|stream| {
             stream.begin();
             let told = stream.relay.borrow().told(&self.channel.borrow());
-            (self.callback)(told.map_or(Heard::State, Heard::News), stream.state.get());
+            (self.callback)(told.map_or(Heard::State, Heard::CountMessage), stream.state.get());
         });
     }
 }
@@ -160,7 +160,7 @@ impl SharedStream {
         let todo = self.relay.borrow_mut().on(event, now, platform::random());
         let before = self.state.replace(self.relay.borrow().state(now));
         for command in todo {
-            self.obey(command);
+            self.execute(command);
         }
         if self.state.get() != before {
             self.tell(|| Heard::State);
@@ -177,7 +177,7 @@ impl SharedStream {
         }
     }
 
-    fn obey(self: &Rc<Self>, command: Command) {
+    fn execute(self: &Rc<Self>, command: Command) {
         match command {
             Command::Open(channels) => {
                 // The old ones go first, so that a browser never has two for one.
@@ -201,7 +201,7 @@ impl SharedStream {
                 self.leading.take();
                 self.question.take();
             }
-            Command::Say(text) => platform::tell(&text),
+            Command::Broadcast(text) => platform::tell(&text),
             Command::Ask => {
                 let stream = Rc::clone(self);
                 let answered = move |answered| stream.on(Event::Answered(answered));
@@ -218,11 +218,11 @@ impl SharedStream {
             Command::Show(news) => {
                 for watching in self.watching() {
                     if *watching.channel.borrow() == news.channel {
-                        (watching.callback)(Heard::News(news.clone()), self.state.get());
+                        (watching.callback)(Heard::CountMessage(news.clone()), self.state.get());
                     }
                 }
             }
-            Command::Wake => self.tell(|| Heard::Life),
+            Command::Wake => self.tell(|| Heard::KeepAlive),
         }
     }
 

@@ -167,9 +167,9 @@ impl Reader {
 
     fn on(&self, heard: Heard, state: CountState) {
         match heard {
-            Heard::News(news) => self.told.set(news.count),
+            Heard::CountMessage(news) => self.told.set(news.count),
             Heard::State => {}
-            Heard::Life => {
+            Heard::KeepAlive => {
                 if let Some(on_event) = self.on_event.as_ref().and_then(Local::get) {
                     on_event();
                 }

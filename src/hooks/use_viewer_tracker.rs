@@ -7,10 +7,11 @@ use leptos::prelude::*;
 
 use super::{Channel, after_hydration, endpoints, shared_stream};
 use crate::{
-    domain::{
-        ChannelId, Tracker,
+    browser::{
+        Tracker,
         tracker::{Command, Event},
     },
+    domain::ChannelId,
     platform::{self, Answer, Local, Ongoing, PageEvent},
 };
 

@@ -1,12 +1,14 @@
 use leptos::{context::Provider, prelude::*};
 
 use crate::{
+    browser::tab_sync::CountMessage,
     components::{
         PageRole,
         viewer_counter::{badge, eye},
     },
-    domain::{ChannelId, Count, CountUpdate, Locale, relay::News},
-    platform::{self, Handover},
+    domain::{ChannelId, Count, CountUpdate},
+    i18n::Locale,
+    platform::{self, IslandProps},
 };
 
 /// The words for roles, where they are handed over.
@@ -25,19 +27,19 @@ struct Badge {
     role: PageRole,
 }
 
-impl Handover for Badge {
+impl IslandProps for Badge {
     const CLASS: &str = "viewer-counter";
 
     fn write(&self) -> String {
         let role = ROLES.into_iter().find(|(role, _)| *role == self.role).map_or("", |(_, word)| word);
-        let news = News { channel: self.channel.as_str().to_owned(), count: self.count };
+        let news = CountMessage { channel: self.channel.as_str().to_owned(), count: self.count };
         [role, self.locale.as_str(), &news.write()].join(" ")
     }
 
     fn read(text: &str) -> Option<Self> {
         let (role, text) = text.split_once(' ')?;
         let (locale, news) = text.split_once(' ')?;
-        let News { channel, count } = News::read(news)?;
+        let CountMessage { channel, count } = CountMessage::read(news)?;
         Some(Self {
             channel: ChannelId::parse(&channel).ok()?,
             count,
@@ -67,7 +69,7 @@ pub fn CounterIsland(
 
 #[island]
 fn Counter() -> impl IntoView {
-    let (handed, handed_over) = platform::handed_over::<Badge>();
+    let (handed, island_props) = platform::island_props::<Badge>();
     let Badge { channel, count, locale, role } = handed?;
-    Some(badge(channel, Some(count), locale, role, eye(), handed_over))
+    Some(badge(channel, Some(count), locale, role, eye(), island_props))
 }

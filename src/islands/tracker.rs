@@ -3,14 +3,14 @@ use leptos::{context::Provider, prelude::*};
 use crate::{
     domain::ChannelId,
     hooks::{UseViewerTrackerOptions, track},
-    platform::{self, Handover},
+    platform::{self, IslandProps},
 };
 
 /// The channel watched.
 #[derive(Debug, Clone)]
 struct Watched(ChannelId);
 
-impl Handover for Watched {
+impl IslandProps for Watched {
     const CLASS: &str = "embed-viewer-tracker";
 
     fn write(&self) -> String {
@@ -37,9 +37,9 @@ pub fn TrackerIsland(
 
 #[island]
 fn Tracker() -> impl IntoView {
-    let (watched, handed_over) = platform::handed_over::<Watched>();
+    let (watched, island_props) = platform::island_props::<Watched>();
     if let Some(Watched(channel)) = watched {
         let _ = track(channel, UseViewerTrackerOptions::default().once_seen(true));
     }
-    view! { <span class=Watched::CLASS data-island=handed_over hidden></span> }
+    view! { <span class=Watched::CLASS data-island=island_props hidden></span> }
 }

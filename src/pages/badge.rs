@@ -1,11 +1,6 @@
 use leptos::prelude::*;
 
-use crate::{
-    api,
-    components::PageRole,
-    domain::{ChannelId, Locale},
-    islands::CounterIsland,
-};
+use crate::{api, components::PageRole, domain::ChannelId, i18n::Locale, islands::CounterIsland};
 
 /// The badge with the count of this moment: the page waits for it, so that it is in the first HTML.
 ///

@@ -3,11 +3,11 @@ use leptos_meta::Title;
 use leptos_router::hooks::use_params_map;
 
 use super::{
-    InvalidNamePage, about::About, alive::Alive, badge::Badge, brand::Brand, follow::Follow,
-    live::OtherChannels, name::breakable, note::Note, player::Player, request::use_locale, share::Share,
-    words::words,
+    InvalidNamePage, about::About, badge::Badge, brand::Brand, browser_scripts::BrowserScripts,
+    follow::Follow, live::OtherChannels, name::breakable, note::Note, player::Player, request::use_locale,
+    share::Share,
 };
-use crate::{components::PageRole, domain::ChannelId};
+use crate::{components::PageRole, domain::ChannelId, i18n::page_text::page_text};
 
 /// How many other channels are offered.
 const OTHERS: usize = 8;
@@ -21,13 +21,13 @@ pub fn ChannelPage() -> impl IntoView {
     };
     let locale = use_locale();
     let title = channel.to_string();
-    let description = [&title, words(locale).channel_about].concat();
+    let description = [&title, page_text(locale).channel_about].concat();
     let path = ["/", &title].concat();
     Either::Right(
         view! {
             <Title text=title.clone() />
             <About title description path />
-            <Alive />
+            <BrowserScripts />
             <Brand />
             <main class="channel">
                 <Player channel=channel.clone() locale />

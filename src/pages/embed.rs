@@ -2,7 +2,10 @@ use leptos::{either::Either, prelude::*};
 use leptos_meta::Title;
 use leptos_router::hooks::{use_params_map, use_query_map};
 
-use super::{InvalidNamePage, alive::Alive, badge::Badge, note::Note, player::Player, request::use_locale};
+use super::{
+    InvalidNamePage, badge::Badge, browser_scripts::BrowserScripts, note::Note, player::Player,
+    request::use_locale,
+};
 use crate::{components::PageRole, domain::ChannelId, islands::TrackerIsland};
 
 /// `/embed/{channel}`: the player alone, for frames of other pages. With `?counter=1` the badge is on it;
@@ -30,7 +33,7 @@ pub fn EmbedPage() -> impl IntoView {
     Either::Right(
         view! {
             <Title text=title />
-            <Alive />
+            <BrowserScripts />
             <main class="embed" class:embed--transparent=is_transparent>
                 // First, so that nothing that breaks on the page keeps it from being counted.
                 <TrackerIsland channel=channel.clone() />

@@ -1,10 +1,10 @@
 use leptos::prelude::*;
 
-use super::words::words;
 use crate::{
     api,
     components::FollowButton,
-    domain::{ChannelId, Locale},
+    domain::ChannelId,
+    i18n::{Locale, page_text::page_text},
 };
 
 /// The follow button with the number of this moment, which is in the first HTML. Whether this visitor follows is not: the
@@ -13,7 +13,7 @@ use crate::{
 pub(super) fn Follow(channel: ChannelId, locale: Locale) -> impl IntoView {
     Suspend::new(async move {
         let followers = api::followers(channel.to_string()).await.ok().map(|count| count.followers);
-        let label = words(locale).follow;
+        let label = page_text(locale).follow;
         view! { <FollowButton channel followers locale label /> }.into_any()
     })
 }

@@ -2,10 +2,8 @@ use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
 
-use super::{
-    about::About, brand::Mark, legend::Legend, live::LiveChannels, request::use_locale, words::words,
-};
-use crate::domain::ChannelId;
+use super::{about::About, brand::Mark, legend::Legend, live::LiveChannels, request::use_locale};
+use crate::{domain::ChannelId, i18n::page_text::page_text};
 
 /// How many channels are listed: as many as one stream takes.
 const MOST: usize = 50;
@@ -14,19 +12,19 @@ const MOST: usize = 50;
 #[component]
 pub fn HomePage() -> impl IntoView {
     let locale = use_locale();
-    let words = words(locale);
+    let text = page_text(locale);
     view! {
         <Title text="Aforo" />
-        <About title="Aforo".to_owned() description=words.tagline.to_owned() path="/".to_owned() />
+        <About title="Aforo".to_owned() description=text.tagline.to_owned() path="/".to_owned() />
         <main class="home">
             <h1 class="home__name">
                 <Mark />
                 "Aforo"
             </h1>
-            <p>{words.tagline}</p>
+            <p>{text.tagline}</p>
             <ChannelForm />
             <section class="live" aria-labelledby="live">
-                <h2 class="section-title" id="live">{words.live_now}</h2>
+                <h2 class="section-title" id="live">{text.live_now}</h2>
                 <live-channels>
                     <LiveChannels locale most=MOST />
                 </live-channels>
@@ -42,19 +40,19 @@ pub fn HomePage() -> impl IntoView {
 /// written, and by the server when the form comes back with it.
 #[component]
 fn ChannelForm() -> impl IntoView {
-    let words = words(use_locale());
+    let text = page_text(use_locale());
     let name = use_query_map().read_untracked().get("channel");
     let name = name.as_deref().map(str::trim).map(str::to_owned);
     let error = match name.as_deref() {
         None => None,
-        Some("") => Some(words.name_missing),
-        Some(name) => ChannelId::parse(name).is_err().then_some(words.name_invalid),
+        Some("") => Some(text.name_missing),
+        Some(name) => ChannelId::parse(name).is_err().then_some(text.name_invalid),
     };
     let is_invalid = error.map(|_| "true");
     view! {
         // Not checked by the browser: it would say what is wrong in words of its own.
         <form class="home__form" action="/" novalidate>
-            <label for="channel">{words.channel_name}</label>
+            <label for="channel">{text.channel_name}</label>
             <input
                 class="field"
                 id="channel"
@@ -72,9 +70,9 @@ fn ChannelForm() -> impl IntoView {
                 aria-invalid=is_invalid
                 autofocus=is_invalid.is_some()
             />
-            <button class="button button--main" type="submit">{words.open}</button>
-            <p class="home__hint" id="channel-hint">{words.name_hint}</p>
-            <p class="home__error" id="channel-error" role="alert">{error.unwrap_or(words.name_invalid)}</p>
+            <button class="button button--main" type="submit">{text.open}</button>
+            <p class="home__hint" id="channel-hint">{text.name_hint}</p>
+            <p class="home__error" id="channel-error" role="alert">{error.unwrap_or(text.name_invalid)}</p>
         </form>
     }
     .into_any()

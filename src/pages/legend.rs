@@ -1,17 +1,20 @@
 use leptos::prelude::*;
 
-use super::{pill::Pill, words::words};
-use crate::domain::{Count, Locale, Timestamp};
+use super::pill::Pill;
+use crate::{
+    domain::{Count, Timestamp},
+    i18n::{Locale, page_text::page_text},
+};
 
 /// What the badges of the list mean: for everybody, also where there is no pointer to hover with.
 #[component]
 pub(super) fn Legend(locale: Locale) -> impl IntoView {
-    let words = &words(locale).legend;
+    let text = &page_text(locale).legend;
     let now = Timestamp::default();
     let rows = [
-        (Count::fresh(12, now), words.live),
-        (Count { stale: true, ..Count::fresh(12, now) }, words.stale),
-        (Count::unknown(now), words.unknown),
+        (Count::fresh(12, now), text.live),
+        (Count { stale: true, ..Count::fresh(12, now) }, text.stale),
+        (Count::unknown(now), text.unknown),
     ];
     let rows = rows.map(|(count, text)| {
         view! {
@@ -25,7 +28,7 @@ pub(super) fn Legend(locale: Locale) -> impl IntoView {
     });
     view! {
         <details class="legend">
-            <summary>{words.title}</summary>
+            <summary>{text.title}</summary>
             <ul class="legend__list">{rows.collect_view()}</ul>
         </details>
     }

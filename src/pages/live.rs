@@ -1,9 +1,10 @@
 use leptos::prelude::*;
 
-use super::{name::breakable, pill::Pill, words::words};
+use super::{name::breakable, pill::Pill};
 use crate::{
     api,
-    domain::{ChannelId, CountUpdate, Locale},
+    domain::{ChannelId, CountUpdate},
+    i18n::{Locale, page_text::page_text},
 };
 
 /// The channels that are live now, most viewers first: at most `most` of them.
@@ -13,13 +14,13 @@ use crate::{
 #[component]
 pub(super) fn LiveChannels(locale: Locale, most: usize) -> impl IntoView {
     Suspend::new(async move {
-        let words = words(locale);
+        let text = page_text(locale);
         match api::live(Some(most)).await.map(|live| live.channels) {
             Ok(channels) if channels.is_empty() => view! {
                 <p class="live__none">
-                    <strong>{words.nobody}</strong>
+                    <strong>{text.nobody}</strong>
                     " "
-                    {words.nobody_hint}
+                    {text.nobody_hint}
                 </p>
             }
             .into_any(),
@@ -27,7 +28,7 @@ pub(super) fn LiveChannels(locale: Locale, most: usize) -> impl IntoView {
                 let rows = channels.into_iter().map(|update| view! { <Row update locale /> });
                 view! { <ol class="live__list">{rows.collect_view()}</ol> }.into_any()
             }
-            Err(_) => view! { <p class="live__none">{words.live_unknown}</p> }.into_any(),
+            Err(_) => view! { <p class="live__none">{text.live_unknown}</p> }.into_any(),
         }
     })
 }
@@ -68,7 +69,7 @@ pub(super) fn OtherChannels(channel: ChannelId, locale: Locale, most: usize) -> 
             });
             view! {
                 <section class="also-live" aria-labelledby="also-live">
-                    <h2 class="section-title" id="also-live">{words(locale).also_live}</h2>
+                    <h2 class="section-title" id="also-live">{page_text(locale).also_live}</h2>
                     <ul class="also-live__list">{links.collect_view()}</ul>
                 </section>
             }

@@ -1,9 +1,9 @@
 //! The pages: plain HTML, with the islands of [`crate::islands`] in it. No logic.
 
 mod about;
-mod alive;
 mod badge;
 mod brand;
+mod browser_scripts;
 mod channel;
 mod embed;
 mod follow;
@@ -17,7 +17,6 @@ mod pill;
 mod player;
 pub mod request;
 mod share;
-mod words;
 
 pub use about::SiteOrigin;
 pub use channel::ChannelPage;

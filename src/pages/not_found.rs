@@ -1,3 +1,4 @@
+use crate::i18n::page_text::page_text;
 use leptos::prelude::*;
 use leptos_meta::Title;
 
@@ -5,7 +6,6 @@ use super::{
     brand::Brand,
     live::LiveChannels,
     request::{use_locale, use_not_found},
-    words::words,
 };
 
 /// How many live channels are offered instead.
@@ -14,22 +14,22 @@ const MOST: usize = 5;
 /// What there is instead of a page that doesn't exist; answered with 404. It leads to what does exist.
 #[component]
 pub fn NotFoundPage() -> impl IntoView {
-    let words = words(use_locale());
-    view! { <Missing title=words.page_missing hint=words.page_missing_hint /> }
+    let text = page_text(use_locale());
+    view! { <Missing title=text.page_missing hint=text.page_missing_hint /> }
 }
 
 /// What there is instead of the page of a channel whose name can't be one; answered with 404.
 #[component]
 pub fn InvalidNamePage() -> impl IntoView {
-    let words = words(use_locale());
-    view! { <Missing title=words.invalid_name hint=words.name_hint /> }
+    let text = page_text(use_locale());
+    view! { <Missing title=text.invalid_name hint=text.name_hint /> }
 }
 
 #[component]
 fn Missing(title: &'static str, hint: &'static str) -> impl IntoView {
     use_not_found();
     let locale = use_locale();
-    let words = words(locale);
+    let text = page_text(locale);
     view! {
         <Title text=title />
         <Brand />
@@ -37,10 +37,10 @@ fn Missing(title: &'static str, hint: &'static str) -> impl IntoView {
             <h1 class="home__name">{title}</h1>
             <p>{hint}</p>
             <p>
-                <a href="/">{words.home}</a>
+                <a href="/">{text.home}</a>
             </p>
             <section class="live" aria-labelledby="live">
-                <h2 class="section-title" id="live">{words.live_now}</h2>
+                <h2 class="section-title" id="live">{text.live_now}</h2>
                 <LiveChannels locale most=MOST />
             </section>
         </main>

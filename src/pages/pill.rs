@@ -1,6 +1,6 @@
 use leptos::prelude::*;
 
-use crate::domain::{Count, Locale};
+use crate::{domain::Count, i18n::Locale};
 
 /// A badge that is still: it looks like the one that is alive, and no script looks after it.
 #[component]

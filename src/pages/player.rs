@@ -1,7 +1,9 @@
 use leptos::prelude::*;
 
-use super::words::words;
-use crate::domain::{ChannelId, Locale, StreamTemplate};
+use crate::{
+    domain::{ChannelId, StreamTemplate},
+    i18n::{Locale, page_text::page_text},
+};
 
 /// An empty image. Without one, browsers paint over what lies behind a video that has no picture.
 const SEE_THROUGH: &str = "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'/%3E";
@@ -12,12 +14,12 @@ const SEE_THROUGH: &str = "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/
 /// messages. Without scripts it is a plain video, and what lies behind it says why there may be no picture.
 #[component]
 pub(super) fn Player(channel: ChannelId, locale: Locale) -> impl IntoView {
-    let words = &words(locale).player;
-    let label = format!("{} {channel}", words.label);
+    let text = &page_text(locale).player;
+    let label = format!("{} {channel}", text.label);
     let Some(stream) = use_context::<StreamTemplate>().map(|template| template.url(&channel)) else {
         return view! {
             <section class="player" aria-label=label>
-                <p class="player__poster">{words.none}</p>
+                <p class="player__poster">{text.none}</p>
             </section>
         }
         .into_any();
@@ -28,22 +30,22 @@ pub(super) fn Player(channel: ChannelId, locale: Locale) -> impl IntoView {
     view! {
         <stream-player class="player" role="region" aria-label=label src=stream>
             <noscript>
-                <p class="player__poster">{words.plain}</p>
+                <p class="player__poster">{text.plain}</p>
                 {plain_video}
             </noscript>
             <div class="player__messages" role="status">
-                <p class="player__poster" data-for="loading">{words.loading}</p>
-                <p class="player__poster" data-for="ready">{words.ready}</p>
+                <p class="player__poster" data-for="loading">{text.loading}</p>
+                <p class="player__poster" data-for="ready">{text.ready}</p>
                 <p class="player__poster" data-for="off-air">
-                    {words.off_air}
-                    <span class="player__hint">{words.off_air_hint}</span>
+                    {text.off_air}
+                    <span class="player__hint">{text.off_air_hint}</span>
                 </p>
                 <p class="player__poster" data-for="broken">
-                    {words.broken}
-                    <span class="player__hint">{words.broken_hint}</span>
-                    <button class="button player__retry" type="button">{words.retry}</button>
+                    {text.broken}
+                    <span class="player__hint">{text.broken_hint}</span>
+                    <button class="button player__retry" type="button">{text.retry}</button>
                 </p>
-                <p class="player__poster" data-for="unplayable">{words.unplayable}</p>
+                <p class="player__poster" data-for="unplayable">{text.unplayable}</p>
             </div>
         </stream-player>
         <script type="module" src="/player.js"></script>

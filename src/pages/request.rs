@@ -4,7 +4,7 @@ use axum::http::{StatusCode, header::ACCEPT_LANGUAGE, request::Parts};
 use leptos::prelude::use_context;
 use leptos_axum::ResponseOptions;
 
-use crate::domain::Locale;
+use crate::i18n::Locale;
 
 /// The visitor's language, of those that the pages speak: chosen by the request's `Accept-Language`.
 #[must_use]

@@ -1,14 +1,17 @@
 use leptos::prelude::*;
 
-use super::{about::SiteOrigin, words::words};
-use crate::domain::{ChannelId, Locale};
+use super::about::SiteOrigin;
+use crate::{
+    domain::ChannelId,
+    i18n::{Locale, page_text::page_text},
+};
 
 /// How to pass a channel on: its address, and the code that puts its player into another page.
 ///
 /// Both are there to be selected. Where scripts run, the element `<share-box>` (`/share.js`) shows the buttons.
 #[component]
 pub(super) fn Share(channel: ChannelId, locale: Locale) -> impl IntoView {
-    let words = &words(locale).share;
+    let text = &page_text(locale).share;
     // Without it the addresses are relative, and the script makes them whole.
     let SiteOrigin(origin) = use_context().unwrap_or_else(|| SiteOrigin(String::new()));
     let link = format!("{origin}/{channel}");
@@ -17,18 +20,18 @@ pub(super) fn Share(channel: ChannelId, locale: Locale) -> impl IntoView {
     );
     view! {
         <section class="share" aria-labelledby="share">
-            <h2 class="section-title" id="share">{words.title}</h2>
-            <share-box class="share__box" data-copied=words.copied>
-                <label class="share__label" for="share-link">{words.link}</label>
+            <h2 class="section-title" id="share">{text.title}</h2>
+            <share-box class="share__box" data-copied=text.copied>
+                <label class="share__label" for="share-link">{text.link}</label>
                 <span class="share__row">
                     <input class="field" id="share-link" readonly value=link />
-                    <button class="button" type="button" data-copy="share-link" hidden>{words.copy}</button>
-                    <button class="button" type="button" data-share="share-link" hidden>{words.share}</button>
+                    <button class="button" type="button" data-copy="share-link" hidden>{text.copy}</button>
+                    <button class="button" type="button" data-share="share-link" hidden>{text.share}</button>
                 </span>
-                <label class="share__label" for="share-code">{words.embed}</label>
+                <label class="share__label" for="share-code">{text.embed}</label>
                 <span class="share__row">
                     <input class="field field--code" id="share-code" readonly value=code />
-                    <button class="button" type="button" data-copy="share-code" hidden>{words.copy}</button>
+                    <button class="button" type="button" data-copy="share-code" hidden>{text.copy}</button>
                 </span>
                 <span class="visually-hidden" role="status"></span>
             </share-box>

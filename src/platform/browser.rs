@@ -7,7 +7,7 @@ use gloo_timers::callback::Timeout;
 use send_wrapper::SendWrapper;
 use wasm_bindgen::{JsValue, closure::Closure, prelude::wasm_bindgen};
 
-use super::{Answer, Handover, Leading, PageEvent, StreamEvent};
+use super::{Answer, IslandProps, Leading, PageEvent, StreamEvent};
 
 /// The name of the lock, and of the channel, by which tabs share a stream. Scripts of the same site use it, too.
 const TABS: &str = "aforo-stream";
@@ -118,7 +118,7 @@ pub fn is_prerendering() -> bool {
 
 /// What the server has handed over to an island, and the attribute with it, which there already is.
 #[must_use]
-pub fn handed_over<H: Handover>() -> (Option<H>, Option<String>) {
+pub fn island_props<H: IslandProps>() -> (Option<H>, Option<String>) {
     (H::read(&js_handed_over(H::CLASS)), None)
 }
 
@@ -206,7 +206,7 @@ pub fn probe(path: &str, millis: f64, callback: impl Fn(bool) + 'static) -> Ongo
 }
 
 /// Calls back with the counts that the server has answered with at this path within so many milliseconds, as
-/// [`News`](crate::domain::relay::News) reads them and with commas between; `None` if it has not.
+/// [`CountMessage`](crate::browser::tab_sync::News) reads them and with commas between; `None` if it has not.
 pub fn counts(path: &str, millis: f64, callback: impl Fn(Option<String>) + 'static) -> Ongoing {
     Ongoing::new(Box::new(move |kind: u32, _, text| callback((kind == 1).then_some(text))), |callback| {
         js_counts(path, millis, callback)

@@ -8,7 +8,7 @@
 //! | `random` | from 0 to 1 | 0 |
 //! | `new_id` | a fresh UUID | empty |
 //! | `is_hidden`, `is_prerendering` | what the document says | false |
-//! | `handed_over` | what the server has written into an island's element | what is in context, to be written |
+//! | `island_props` | what the server has written into an island's element | what is in context, to be written |
 //! | `on_page_event`, `once_seen`, `after` | call back until the guard is dropped | nothing |
 //! | `beat`, `leave`, `probe`, `counts` | requests | nothing |
 //! | `open_stream` | an open event stream, closed when dropped | nothing |
@@ -30,7 +30,7 @@ pub use server::*;
 /// What the server hands over to an island: words in one attribute of its element.
 ///
 /// An island's own properties would travel as JSON, whose reader alone makes up a quarter of what browsers load.
-pub trait Handover: Clone + Send + Sync + 'static {
+pub trait IslandProps: Clone + Send + Sync + 'static {
     /// The class of the island's element.
     const CLASS: &str;
 
@@ -74,7 +74,7 @@ pub enum Answer {
     Counted {
         /// Milliseconds between beats, if the answer says.
         interval: Option<f64>,
-        /// The count that came with it, as [`News`](crate::domain::relay::News) reads it; empty if none did.
+        /// The count that came with it, as [`CountMessage`](crate::browser::tab_sync::News) reads it; empty if none did.
         count: String,
     },
     /// It is not, since it has left.
@@ -89,7 +89,7 @@ pub enum Answer {
 /// What comes in on an event stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamEvent {
-    /// A count, as [`News`](crate::domain::relay::News) reads it.
+    /// A count, as [`CountMessage`](crate::browser::tab_sync::News) reads it.
     Count(String),
     /// A sign of life.
     Tick,

@@ -4,7 +4,7 @@ use std::{marker::PhantomData, rc::Rc};
 
 use leptos::prelude::use_context;
 
-use super::{Answer, Handover, Leading, PageEvent, StreamEvent};
+use super::{Answer, IslandProps, Leading, PageEvent, StreamEvent};
 
 /// No clock runs while a page is rendered.
 #[must_use]
@@ -61,7 +61,7 @@ impl<T: ?Sized> Clone for Local<T> {
 
 /// What the component around an island has provided, and the attribute that hands it over.
 #[must_use]
-pub fn handed_over<H: Handover>() -> (Option<H>, Option<String>) {
+pub fn island_props<H: IslandProps>() -> (Option<H>, Option<String>) {
     let handed = use_context::<H>();
     let written = handed.as_ref().map(H::write);
     (handed, written)

@@ -13,13 +13,15 @@ use syn::{ItemUse, UseTree, visit::Visit};
 /// its children. Every permission must be used, so a row lists the actual dependencies.
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("domain", &[]),
+    ("browser", &["domain"]),
+    ("i18n", &[]),
     ("platform", &[]),
     // The bodies of server functions name the services.
     ("api", &["domain", "server::presence", "server::follows", "server::http::caller"]),
-    ("hooks", &["domain", "platform"]),
-    ("components", &["hooks", "domain"]),
-    ("islands", &["components", "hooks", "domain", "platform"]),
-    ("pages", &["islands", "components", "api", "domain"]),
+    ("hooks", &["browser", "domain", "platform"]),
+    ("components", &["hooks", "domain", "i18n"]),
+    ("islands", &["browser::tab_sync", "components", "hooks", "domain", "i18n", "platform"]),
+    ("pages", &["islands", "components", "api", "domain", "i18n"]),
     ("app", &["pages"]),
     ("server::clock", &["domain"]),
     ("server::metrics", &[]),
@@ -51,6 +53,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "api",
             "app",
             "domain",
+            "i18n",
             "server::config",
             "server::fanout",
             "server::follows",

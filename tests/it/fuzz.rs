@@ -7,7 +7,8 @@ use std::{
 };
 
 use aforo::{
-    domain::{ChannelId, Locale, SessionId, SessionKey, ViewerId},
+    domain::{ChannelId, SessionId, SessionKey, ViewerId},
+    i18n::Locale,
     server::{
         config::Origin,
         limits::{Address, Proxies, address::Network},

@@ -7,12 +7,12 @@
 
 use std::{env, fmt::Write as _, fs, path::Path};
 
-use aforo::domain::{
-    Relay, Tracker,
-    count::CountState,
-    relay::{self, News},
+use aforo::browser::{
+    TabSync, Tracker,
+    tab_sync::{self, CountMessage},
     tracker,
 };
+use aforo::domain::count::CountState;
 
 const SEQUENCES: u64 = 60;
 const STEPS: usize = 50;
@@ -112,7 +112,7 @@ impl Random {
 }
 
 fn relay_sequence(random: &mut Random) -> Vec<String> {
-    let mut relay = Relay::new("me".to_owned());
+    let mut relay = TabSync::new("me".to_owned());
     let mut steps = Vec::new();
     let mut now = START;
     // The expected next events: the browser grants the lock, or the server responds.
@@ -123,7 +123,7 @@ fn relay_sequence(random: &mut Random) -> Vec<String> {
         } else {
             any_relay_event(random)
         };
-        if !matches!(event, relay::Event::Granted) {
+        if !matches!(event, tab_sync::Event::Granted) {
             now = random.pass(now, relay.wait(now));
         }
         let unit = random.unit();
@@ -131,20 +131,22 @@ fn relay_sequence(random: &mut Random) -> Vec<String> {
         let todo = relay.on(event, now, unit);
         for command in &todo {
             match command {
-                relay::Command::Lead { .. } if random.below(3) > 0 => expected.push(relay::Event::Granted),
-                relay::Command::Lead { .. } => expected.push(relay::Event::Said("here".to_owned())),
-                relay::Command::Open(channels) => {
+                tab_sync::Command::Lead { .. } if random.below(3) > 0 => {
+                    expected.push(tab_sync::Event::Granted)
+                }
+                tab_sync::Command::Lead { .. } => expected.push(tab_sync::Event::Said("here".to_owned())),
+                tab_sync::Command::Open(channels) => {
                     expected.extend(channels.iter().map(|channel| {
-                        relay::Event::Count(format!("{channel} {} live 1", random.below(100)))
+                        tab_sync::Event::Count(format!("{channel} {} live 1", random.below(100)))
                     }));
                 }
-                relay::Command::Ask => expected.push(relay::Event::Answered(random.is())),
-                relay::Command::Count(channels) if random.below(4) > 0 => {
+                tab_sync::Command::Ask => expected.push(tab_sync::Event::Answered(random.is())),
+                tab_sync::Command::Count(channels) if random.below(4) > 0 => {
                     let counts: Vec<_> =
                         channels.iter().map(|channel| format!("{channel} 7 live 0")).collect();
-                    expected.push(relay::Event::Told(counts.join(",")));
+                    expected.push(tab_sync::Event::Told(counts.join(",")));
                 }
-                relay::Command::Count(_) => expected.push(relay::Event::Answered(false)),
+                tab_sync::Command::Count(_) => expected.push(tab_sync::Event::Answered(false)),
                 _ => {}
             }
         }
@@ -163,9 +165,9 @@ fn relay_sequence(random: &mut Random) -> Vec<String> {
     steps
 }
 
-fn watching(random: &mut Random) -> relay::Event {
+fn watching(random: &mut Random) -> tab_sync::Event {
     let choices: [&[&str]; 6] = [&["ana"], &["ana"], &["ana", "eva"], &["eva", "Bad name"], &["leo"], &[]];
-    relay::Event::Watching {
+    tab_sync::Event::Watching {
         channels: random.of(&choices).iter().map(ToString::to_string).collect(),
         shares: random.below(5) > 0,
         hidden: random.below(4) == 0,
@@ -173,8 +175,8 @@ fn watching(random: &mut Random) -> relay::Event {
     }
 }
 
-fn any_relay_event(random: &mut Random) -> relay::Event {
-    use relay::Event;
+fn any_relay_event(random: &mut Random) -> tab_sync::Event {
+    use tab_sync::Event;
     let words = [
         "want you ana",
         "want you eva,leo",
@@ -234,8 +236,8 @@ fn any_relay_event(random: &mut Random) -> relay::Event {
     }
 }
 
-fn write_relay_event(event: &relay::Event) -> String {
-    use relay::Event;
+fn write_relay_event(event: &tab_sync::Event) -> String {
+    use tab_sync::Event;
     match event {
         Event::Watching { channels, shares, hidden, needed } => format!(
             r#""watching",{{"channels":{channels:?},"shares":{shares},"hidden":{hidden},"needed":{needed}}}"#
@@ -256,17 +258,17 @@ fn write_relay_event(event: &relay::Event) -> String {
     }
 }
 
-fn write_relay_command(command: &relay::Command) -> String {
-    use relay::Command;
+fn write_relay_command(command: &tab_sync::Command) -> String {
+    use tab_sync::Command;
     match command {
         Command::Open(channels) => format!(r#"["open",{channels:?}]"#),
         Command::Close => r#"["close"]"#.to_owned(),
         Command::Lead { steal } => format!(r#"["lead",{steal}]"#),
         Command::Resign => r#"["resign"]"#.to_owned(),
-        Command::Say(text) => format!(r#"["say",{text:?}]"#),
+        Command::Broadcast(text) => format!(r#"["say",{text:?}]"#),
         Command::Ask => r#"["ask"]"#.to_owned(),
         Command::Count(channels) => format!(r#"["count",{channels:?}]"#),
-        Command::Show(News { channel, count }) => {
+        Command::Show(CountMessage { channel, count }) => {
             let value = count.value.map_or_else(|| "null".to_owned(), |value| value.to_string());
             format!(r#"["show",{{"channel":{channel:?},"count":{value},"stale":{}}}]"#, count.stale)
         }

@@ -1,5 +1,5 @@
 /**
- * One event stream for all tabs of a browser. The same rules as in src/domain/relay, which explains them;
+ * One event stream for all tabs of a browser. The same rules as in src/browser/tab_sync, which explains them;
  * tests/sequences holds both to the same behaviour, and tabs of either kind share one stream.
  */
 

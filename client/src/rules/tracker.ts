@@ -1,5 +1,5 @@
 /**
- * The life of a page as a viewer. The same rules as in src/domain/tracker, which explains them; tests/sequences holds
+ * The life of a page as a viewer. The same rules as in src/browser/tracker, which explains them; tests/sequences holds
  * both to the same behaviour.
  */
 

@@ -1,6 +1,6 @@
 /**
  * When a page's event stream is to be opened anew, and how current what it shows is. The same rules as in
- * src/domain/watchdog.rs, which explains them; tests/sequences holds both to the same behaviour.
+ * src/browser/watchdog.rs, which explains them; tests/sequences holds both to the same behaviour.
  *
  * `now` is milliseconds of a clock that goes on while the machine sleeps, `random` from 0 to 1, fresh at each call.
  */

@@ -4,7 +4,7 @@
 
 use aforo::{
     components::{EmbedViewerTracker, PageRole, ViewerCounter},
-    domain::{ChannelId, Locale},
+    domain::{ChannelId}, i18n::{Locale},
 };
 use leptos::{either::Either, prelude::*};
 use leptos_router::{

@@ -11,10 +11,11 @@ use axum::{
 use serde::{Deserialize, Serialize};
 
 use super::state::AppState;
-use crate::server::presence::Presence;
 use crate::{
     api::{Code, Problem},
-    domain::{ChannelId, Count, Locale, channel::InvalidChannel, count::CountState},
+    domain::{ChannelId, Count, channel::InvalidChannel, count::CountState},
+    i18n::Locale,
+    server::presence::Presence,
 };
 
 /// Caches keep a badge for 5 s and may show it for 30 s more while they fetch a new one, so a popular README causes few

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::server::{
-    limits::{Address, SessionLimiter, sessions::LimitExceeded},
-    metrics::Metrics,
-    presence::{BeatOutcome, Presence},
-};
 use crate::{
     api::{Code, Problem},
     domain::SessionKey,
+    server::{
+        limits::{Address, SessionLimiter, sessions::LimitExceeded},
+        metrics::Metrics,
+        presence::{BeatOutcome, Presence},
+    },
 };
 
 /// A caller. This type decides whether a call is admitted; [`Presence`] carries it out.

@@ -17,10 +17,10 @@ use super::{
     server_fn::{check_media_type, media_type, parse_json, read_body, run},
     state::AppState,
 };
-use crate::server::{follows::Follows, presence::Presence};
 use crate::{
     api::{Code, Problem, follows, viewers},
     domain::{ChannelId, CountUpdate, channel::InvalidChannel},
+    server::{follows::Follows, presence::Presence},
 };
 
 /// The most channels of one request.

@@ -24,10 +24,10 @@ use super::{
     server_fn::{check_media_type, media_type, parse_json, read_body},
     state::AppState,
 };
-use crate::server::{follows::Followed, listen::ConnectionInfo};
 use crate::{
     api::{Code, Problem, follows},
     domain::{ChannelId, ViewerId, viewer::InvalidSessionKey},
+    server::{follows::Followed, listen::ConnectionInfo},
 };
 
 /// The name of the cookie.

@@ -29,10 +29,10 @@ use tower_http::{
 };
 
 use super::{html, state::AppState, static_files};
-use crate::server::listen::ConnectionInfo;
 use crate::{
     app::{App, SiteOrigin, shell},
     domain::{ChannelId, StreamTemplate},
+    server::listen::ConnectionInfo,
 };
 
 /// Responses up to this size are not compressed: they fit into one packet.

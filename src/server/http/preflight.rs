@@ -7,8 +7,10 @@ use axum::{
     http::{HeaderMap, Version, header},
 };
 
-use crate::api::{Code, Problem};
-use crate::server::listen::UnreadableRequest;
+use crate::{
+    api::{Code, Problem},
+    server::listen::UnreadableRequest,
+};
 
 /// Rejects requests that no route may see.
 ///

@@ -5,8 +5,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::api::{Code, Problem};
-use crate::server::store::StoreError;
+use crate::{
+    api::{Code, Problem},
+    server::store::StoreError,
+};
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {

@@ -16,8 +16,10 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use super::{
     badge, counts, follows, health, openapi, pages, preflight, request_id, state::AppState, stream, viewers,
 };
-use crate::api::{Code, Problem};
-use crate::server::{listen::ConnectionInfo, metrics::Metrics};
+use crate::{
+    api::{Code, Problem},
+    server::{listen::ConnectionInfo, metrics::Metrics},
+};
 
 const LOAD_NOTHING: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");

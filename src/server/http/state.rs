@@ -6,14 +6,16 @@ use axum::extract::FromRef;
 use leptos::config::LeptosOptions;
 
 use super::cors::Origins;
-use crate::domain::StreamTemplate;
-use crate::server::{
-    config::FrameAncestors,
-    follows::Follows,
-    limits::{Proxies, Rate, SessionLimiter, Streams},
-    metrics::Metrics,
-    presence::Presence,
-    shutdown::ShutdownFlag,
+use crate::{
+    domain::StreamTemplate,
+    server::{
+        config::FrameAncestors,
+        follows::Follows,
+        limits::{Proxies, Rate, SessionLimiter, Streams},
+        metrics::Metrics,
+        presence::Presence,
+        shutdown::ShutdownFlag,
+    },
 };
 
 /// The shared state. Cloning is cheap; axum clones it for every request.

@@ -21,14 +21,14 @@ use super::{
     counts::{channel_in_path, channels_in_query},
     state::AppState,
 };
-use crate::server::{
-    fanout::{Subscription, frame},
-    limits::{StreamPermit, streams::StreamLimit},
-    listen::ConnectionInfo,
-};
 use crate::{
     api::{Code, Problem},
     domain::ChannelId,
+    server::{
+        fanout::{Subscription, frame},
+        limits::{StreamPermit, streams::StreamLimit},
+        listen::ConnectionInfo,
+    },
 };
 
 /// The most channels of one stream.

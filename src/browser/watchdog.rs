@@ -9,7 +9,7 @@
 //!
 //! While there is no stream, the answers to beats and to the page's own questions take its place.
 
-use super::count::CountState;
+use crate::domain::count::CountState;
 
 /// A page in sight that has heard nothing for this long asks the server whether it is there. Longer than half of the 25 s
 /// between ticks, so that a quiet channel costs one question per tick; with the answer's time it is under 20 s.

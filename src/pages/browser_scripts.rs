@@ -9,7 +9,7 @@ const START: &str = include_str!("start.js");
 /// `HydrationScripts`, which shows the nonce in an attribute that every selector can read, and gives up when a file does not
 /// load.
 #[component]
-pub(super) fn Alive() -> impl IntoView {
+pub(super) fn BrowserScripts() -> impl IntoView {
     let options = use_context::<LeptosOptions>()?;
     // What is outside of islands is not hydrated.
     if let Some(context) = Owner::current_shared_context() {

@@ -1,10 +1,10 @@
-//! What the pages say, in each language.
+//! The texts of the pages in each language.
 
-use crate::domain::Locale;
+use super::Locale;
 
 /// What the pages say.
 #[derive(Debug)]
-pub(super) struct Words {
+pub struct PageText {
     pub tagline: &'static str,
     pub channel_name: &'static str,
     /// How a name is written.
@@ -12,13 +12,13 @@ pub(super) struct Words {
     pub name_missing: &'static str,
     pub name_invalid: &'static str,
     pub open: &'static str,
-    pub player: PlayerWords,
+    pub player: PlayerText,
     pub follow: &'static str,
     /// What badges mean that are not current, for readers who have no pointer to hover with.
     pub stale: &'static str,
     pub unknown: &'static str,
-    pub legend: LegendWords,
-    pub share: ShareWords,
+    pub legend: LegendText,
+    pub share: ShareText,
     pub invalid_name: &'static str,
     pub page_missing: &'static str,
     pub page_missing_hint: &'static str,
@@ -34,7 +34,7 @@ pub(super) struct Words {
 
 /// What the player says in place of a picture.
 #[derive(Debug)]
-pub(super) struct PlayerWords {
+pub struct PlayerText {
     pub label: &'static str,
     /// There is no stream to play on this site.
     pub none: &'static str,
@@ -52,7 +52,7 @@ pub(super) struct PlayerWords {
 
 /// The legend of the badges.
 #[derive(Debug)]
-pub(super) struct LegendWords {
+pub struct LegendText {
     pub title: &'static str,
     pub live: &'static str,
     pub stale: &'static str,
@@ -61,7 +61,7 @@ pub(super) struct LegendWords {
 
 /// How to pass a channel on.
 #[derive(Debug)]
-pub(super) struct ShareWords {
+pub struct ShareText {
     pub title: &'static str,
     pub link: &'static str,
     pub embed: &'static str,
@@ -71,16 +71,16 @@ pub(super) struct ShareWords {
 }
 
 /// The words of a language.
-pub(super) const fn words(locale: Locale) -> &'static Words {
+pub const fn page_text(locale: Locale) -> &'static PageText {
     match locale {
-        Locale::Es => &Words {
+        Locale::Es => &PageText {
             tagline: "Cuánta gente está mirando, ahora mismo",
             channel_name: "Nombre del canal",
             name_hint: "Letras sin tilde, números, puntos, guiones y guiones bajos; 64 como máximo.",
             name_missing: "Escribe el nombre de un canal.",
             name_invalid: "Ese nombre no es válido. Usa solo letras sin tilde ni ñ, números, puntos, guiones y guiones bajos; 64 como máximo.",
             open: "Ver canal",
-            player: PlayerWords {
+            player: PlayerText {
                 label: "Reproductor de",
                 none: "Aquí se verá la transmisión",
                 plain: "Si no empieza la transmisión, este navegador no la reproduce.",
@@ -96,13 +96,13 @@ pub(super) const fn words(locale: Locale) -> &'static Words {
             follow: "Seguir este canal. Seguidores:",
             stale: "El número es de hace un momento: ahora no llegan datos nuevos.",
             unknown: "Ahora no se puede saber cuánta gente está mirando.",
-            legend: LegendWords {
+            legend: LegendText {
                 title: "Qué significan los colores",
                 live: "Mirando ahora mismo.",
                 stale: "Dato de hace un momento: no llegan datos nuevos.",
                 unknown: "Sin datos por ahora.",
             },
-            share: ShareWords {
+            share: ShareText {
                 title: "Compartir",
                 link: "Enlace",
                 embed: "Código para insertar",
@@ -121,14 +121,14 @@ pub(super) const fn words(locale: Locale) -> &'static Words {
             live_unknown: "Ahora no se puede saber qué canales están en vivo.",
             channel_about: " en vivo: la transmisión y cuánta gente la está mirando ahora mismo.",
         },
-        Locale::En => &Words {
+        Locale::En => &PageText {
             tagline: "How many people are watching, right now",
             channel_name: "Channel name",
             name_hint: "Letters a to z, digits, dots, hyphens and underscores; 64 at most.",
             name_missing: "Enter the name of a channel.",
             name_invalid: "That name isn’t valid. Use only letters a to z, digits, dots, hyphens and underscores; 64 at most.",
             open: "Watch",
-            player: PlayerWords {
+            player: PlayerText {
                 label: "Player for",
                 none: "The stream will show here",
                 plain: "If the stream doesn’t start, this browser can’t play it.",
@@ -144,13 +144,13 @@ pub(super) const fn words(locale: Locale) -> &'static Words {
             follow: "Follow this channel. Followers:",
             stale: "This number is from a moment ago: no new data is coming in.",
             unknown: "We can’t tell how many people are watching right now.",
-            legend: LegendWords {
+            legend: LegendText {
                 title: "What the colours mean",
                 live: "Watching right now.",
                 stale: "From a moment ago: no new data is coming in.",
                 unknown: "No data for now.",
             },
-            share: ShareWords {
+            share: ShareText {
                 title: "Share",
                 link: "Link",
                 embed: "Embed code",
@@ -169,14 +169,14 @@ pub(super) const fn words(locale: Locale) -> &'static Words {
             live_unknown: "We can’t tell which channels are live right now.",
             channel_about: " live: the stream, and how many people are watching it right now.",
         },
-        Locale::Pt => &Words {
+        Locale::Pt => &PageText {
             tagline: "Quanta gente está assistindo, agora mesmo",
             channel_name: "Nome do canal",
             name_hint: "Letras sem acento, números, pontos, hifens e sublinhados; 64 no máximo.",
             name_missing: "Digite o nome de um canal.",
             name_invalid: "Esse nome não é válido. Use só letras sem acento nem cedilha, números, pontos, hifens e sublinhados; 64 no máximo.",
             open: "Ver canal",
-            player: PlayerWords {
+            player: PlayerText {
                 label: "Player de",
                 none: "A transmissão aparecerá aqui",
                 plain: "Se a transmissão não começar, este navegador não consegue reproduzi-la.",
@@ -192,13 +192,13 @@ pub(super) const fn words(locale: Locale) -> &'static Words {
             follow: "Seguir este canal. Seguidores:",
             stale: "O número é de instantes atrás: não estão chegando dados novos.",
             unknown: "Não dá para saber agora quanta gente está assistindo.",
-            legend: LegendWords {
+            legend: LegendText {
                 title: "O que significam as cores",
                 live: "Assistindo agora mesmo.",
                 stale: "Dado de instantes atrás: não estão chegando dados novos.",
                 unknown: "Sem dados por enquanto.",
             },
-            share: ShareWords {
+            share: ShareText {
                 title: "Compartilhar",
                 link: "Link",
                 embed: "Código para incorporar",

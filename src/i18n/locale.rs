@@ -1,5 +1,6 @@
 //! The languages of the pages: how they write numbers, and what the badge says. Spanish first.
 
+use super::badge_text::badge_text;
 use serde::{Deserialize, Serialize};
 
 /// A language that the pages speak.
@@ -86,7 +87,7 @@ impl Locale {
     #[must_use]
     pub fn viewers(self, count: Option<u32>) -> String {
         let Some(count) = count else {
-            return self.words().unknown_count.to_owned();
+            return badge_text(self).unknown.to_owned();
         };
         let noun = match (self, count) {
             (Self::En, 1) => "viewer",
@@ -105,25 +106,6 @@ impl Locale {
             Self::Es | Self::Pt => "espectadores",
         }
     }
-
-    /// What the badge says, apart from numbers. (What pages say is theirs: the browser needs none of it.)
-    #[must_use]
-    pub const fn words(self) -> &'static Words {
-        match self {
-            Self::Es => &Words { stale: "dato de hace un momento", unknown_count: "espectadores: sin datos" },
-            Self::En => &Words { stale: "from a moment ago", unknown_count: "viewers: not known" },
-            Self::Pt => &Words { stale: "dado de há pouco", unknown_count: "espectadores: sem dados" },
-        }
-    }
-}
-
-/// What the badge says, apart from numbers.
-#[derive(Debug)]
-pub struct Words {
-    /// Of a count that is not current.
-    pub stale: &'static str,
-    /// Of a count that there is none of.
-    pub unknown_count: &'static str,
 }
 
 #[cfg(test)]
@@ -171,6 +153,6 @@ mod tests {
         assert_eq!(Locale::Es.viewers(Some(5)), "5 espectadores");
         assert_eq!(Locale::En.viewers(Some(1_000)), "1,000 viewers");
         assert_eq!(Locale::Pt.viewers(Some(0)), "0 espectador");
-        assert_eq!(Locale::Es.viewers(None), "espectadores: sin datos");
+        assert_eq!(Locale::Es.viewers(None), "número de espectadores no disponible");
     }
 }

@@ -13,7 +13,7 @@ struct Browser {
 }
 
 struct Tab {
-    relay: Relay,
+    relay: TabSync,
     /// What its stream is for.
     stream: Vec<String>,
     shown: Vec<(String, u32)>,
@@ -30,7 +30,7 @@ impl Browser {
     fn open(&mut self, channels: &[&str]) -> usize {
         let tab = self.tabs.len();
         self.tabs.push(Tab {
-            relay: Relay::new(tab.to_string()),
+            relay: TabSync::new(tab.to_string()),
             stream: Vec::new(),
             shown: Vec::new(),
             wakes: 0,
@@ -66,13 +66,13 @@ impl Browser {
                     self.opened += 1;
                 }
                 Command::Close => state.stream.clear(),
-                Command::Show(News { channel, count }) => {
+                Command::Show(CountMessage { channel, count }) => {
                     state.shown.push((channel, count.value.unwrap_or_default()));
                 }
                 Command::Wake => state.wakes += 1,
                 Command::Ask => state.asked += 1,
                 Command::Count(_) => state.counted += 1,
-                Command::Say(text) => {
+                Command::Broadcast(text) => {
                     for other in (0..self.tabs.len()).filter(|other| *other != tab) {
                         self.on(other, Event::Said(text.clone()));
                     }
@@ -162,12 +162,15 @@ impl Browser {
 
 #[test]
 fn news_are_read_from_words() {
-    let news = News::read("ana 5 live 12").unwrap();
+    let news = CountMessage::read("ana 5 live 12").unwrap();
     assert_eq!(
         (news.channel.as_str(), news.count),
         ("ana", Count { value: Some(5), stale: false, as_of: Timestamp::from_millis(12) })
     );
-    assert_eq!(News::read("ana - stale 12").unwrap().count, Count::unknown(Timestamp::from_millis(12)));
+    assert_eq!(
+        CountMessage::read("ana - stale 12").unwrap().count,
+        Count::unknown(Timestamp::from_millis(12))
+    );
     for text in [
         "",
         "ana",
@@ -180,7 +183,7 @@ fn news_are_read_from_words() {
         "ana 5 live 1 more",
         " 5 live 1",
     ] {
-        assert_eq!(News::read(text), None, "{text:?}");
+        assert_eq!(CountMessage::read(text), None, "{text:?}");
     }
 }
 
@@ -327,7 +330,7 @@ fn a_hidden_leader_whose_timers_are_held_back_is_replaced_by_a_tab_in_sight() {
 
 #[test]
 fn where_tabs_cannot_share_each_has_its_own_stream() {
-    let mut alone = Relay::new("a".to_owned());
+    let mut alone = TabSync::new("a".to_owned());
     let watching =
         Event::Watching { channels: vec!["ana".to_owned()], shares: false, hidden: false, needed: true };
     let todo = alone.on(watching, 0.0, 0.5);
@@ -337,7 +340,7 @@ fn where_tabs_cannot_share_each_has_its_own_stream() {
 
 #[test]
 fn a_browser_that_refuses_its_locks_is_one_that_has_none() {
-    let mut refused = Relay::new("a".to_owned());
+    let mut refused = TabSync::new("a".to_owned());
     let watching =
         Event::Watching { channels: vec!["ana".to_owned()], shares: true, hidden: false, needed: true };
     assert!(refused.on(watching, 0.0, 0.5).contains(&Command::Lead { steal: false }));
@@ -389,7 +392,7 @@ fn when_the_network_is_back_for_all_tabs_the_leader_alone_reopens() {
 #[test]
 fn tabs_that_hear_nothing_for_a_minute_take_the_lock_at_random_moments() {
     for (random, pause) in [(0.0, 500.0), (1.0, 5_000.0)] {
-        let mut tab = Relay::new("a".to_owned());
+        let mut tab = TabSync::new("a".to_owned());
         let channels = vec!["ana".to_owned()];
         tab.on(Event::Watching { channels, shares: true, hidden: true, needed: true }, 0.0, 0.5);
         tab.on(Event::Said("here".to_owned()), 0.0, 0.5);
@@ -564,7 +567,7 @@ fn an_answer_about_one_channel_says_nothing_about_the_others() {
 #[test]
 fn a_tab_that_only_reads_rests_while_nobody_sees_it_and_is_stale_until_there_are_news() {
     for shares in [true, false] {
-        let mut tab = Relay::new("a".to_owned());
+        let mut tab = TabSync::new("a".to_owned());
         let watching =
             |hidden| Event::Watching { channels: vec!["ana".to_owned()], shares, hidden, needed: false };
         assert_eq!(tab.on(watching(true), 0.0, 0.5), [], "it begins only when somebody sees it");
@@ -587,7 +590,7 @@ fn a_tab_that_only_reads_rests_while_nobody_sees_it_and_is_stale_until_there_are
 #[test]
 fn a_viewers_page_rests_only_where_tabs_cannot_share() {
     for shares in [true, false] {
-        let mut tab = Relay::new("a".to_owned());
+        let mut tab = TabSync::new("a".to_owned());
         let channels = vec!["ana".to_owned()];
         tab.on(Event::Watching { channels, shares, hidden: false, needed: true }, 0.0, 0.5);
         let todo = tab.on(Event::Seen { hidden: true }, 1_000.0, 0.5);

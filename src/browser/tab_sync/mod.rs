@@ -16,25 +16,22 @@
 //! - What a tab shows when it comes back, from the browser's cache, a freeze or a rest, is stale until there are news.
 //! - What can't be read, from the server or another tab, is as if it had not come.
 
-use super::{
-    ChannelId, Count, Timestamp,
-    count::CountState,
-    watchdog::{Verdict, Watchdog},
-};
+use super::watchdog::{Verdict, Watchdog};
+use crate::domain::{ChannelId, Count, Timestamp, count::CountState};
 
 /// A tab that has not answered the roll call for this long, in milliseconds, is gone: it has crashed.
 const ROLL_CALL: f64 = 10_000.0;
 
 /// A count that came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct News {
+pub struct CountMessage {
     /// Whose.
     pub channel: String,
     /// The count.
     pub count: Count,
 }
 
-impl News {
+impl CountMessage {
     /// Writes "ana 5 live 1790000000123"; an unknown count is "-", an old one is "stale".
     #[must_use]
     pub fn write(&self) -> String {
@@ -44,7 +41,7 @@ impl News {
         [&*self.channel, &value, state, &as_of.as_millis().to_string()].join(" ")
     }
 
-    /// Reads what [`News::write`] has written, and nothing else.
+    /// Reads what [`CountMessage::write`] has written, and nothing else.
     #[must_use]
     pub fn read(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
@@ -101,7 +98,7 @@ pub enum Event {
     Broken,
     /// The server was asked, whether it is there or for counts, and has answered or not.
     Answered(bool),
-    /// The server has answered a beat or a question with these counts, each as [`News`] are written, separated by commas.
+    /// The server has answered a beat or a question with these counts, each as [`CountMessage`] are written, separated by commas.
     Told(String),
     /// It went out of sight, or came back.
     Seen {
@@ -131,13 +128,13 @@ pub enum Command {
     /// Have the lock no more, and don't ask for it.
     Resign,
     /// Say this to the other tabs.
-    Say(String),
+    Broadcast(String),
     /// Ask the server whether it is there.
     Ask,
     /// Ask the server for the counts of these channels.
     Count(Vec<String>),
     /// Show this count.
-    Show(News),
+    Show(CountMessage),
     /// Something came in: an occasion to beat.
     Wake,
 }
@@ -166,7 +163,7 @@ struct Other {
 
 /// One tab among those of a browser.
 #[derive(Debug)]
-pub struct Relay {
+pub struct TabSync {
     /// This tab's name among tabs.
     me: String,
     role: Role,
@@ -184,7 +181,7 @@ pub struct Relay {
     watchdog: Watchdog,
 }
 
-impl Relay {
+impl TabSync {
     /// A tab that watches nothing yet. `me`: a name that no other tab has.
     #[must_use]
     pub fn new(me: String) -> Self {
@@ -214,9 +211,9 @@ impl Relay {
 
     /// What the stream of this tab has told of a channel, for who begins to watch it. A tab that follows asks the leader.
     #[must_use]
-    pub fn told(&self, channel: &str) -> Option<News> {
+    pub fn told(&self, channel: &str) -> Option<CountMessage> {
         let told = self.told.iter().find(|(name, _)| self.role == Role::Leading && name == channel);
-        News::read(&told?.1)
+        CountMessage::read(&told?.1)
     }
 
     /// In how many milliseconds to wake it; `None` if there is nothing to wake it for.
@@ -259,14 +256,14 @@ impl Relay {
             }
             Event::Taken => self.step_down(now, random, &mut todo),
             Event::Said(text) => self.listen(&text, now, random, &mut todo),
-            Event::Count(text) => self.hear(&text, now, &mut todo),
+            Event::Count(text) => self.on_message(&text, now, &mut todo),
             Event::Tick => {
-                todo.push(Command::Say("tick".to_owned()));
+                todo.push(Command::Broadcast("tick".to_owned()));
                 self.live(now, &mut todo);
             }
             Event::Broken => {
                 self.watchdog.broke(now, random);
-                todo.extend([Command::Close, Command::Say("broke".to_owned())]);
+                todo.extend([Command::Close, Command::Broadcast("broke".to_owned())]);
             }
             Event::Answered(answered) => self.watchdog.answered(now, answered),
             Event::Told(text) => self.learn(&text, now, random, &mut todo),
@@ -347,19 +344,19 @@ impl Relay {
     fn call_leader(&mut self, now: f64, random: f64, todo: &mut Vec<Command>) {
         if self.role == Role::Following {
             self.watchdog.asked(now, random);
-            todo.push(Command::Say("ask".to_owned()));
+            todo.push(Command::Broadcast("ask".to_owned()));
         }
     }
 
     fn say_what_it_watches(&self, word: &str) -> Command {
-        Command::Say([word, &self.me, &self.mine.join(",")].join(" "))
+        Command::Broadcast([word, &self.me, &self.mine.join(",")].join(" "))
     }
 
     fn leave(&mut self, todo: &mut Vec<Command>) {
         self.was_away = true;
         self.open.clear();
         self.others.clear();
-        todo.extend([Command::Say(["bye", &self.me].join(" ")), Command::Close, Command::Resign]);
+        todo.extend([Command::Broadcast(["bye", &self.me].join(" ")), Command::Close, Command::Resign]);
     }
 
     /// The lock is with another tab. A tab that never had it can't: this browser has locks and refuses them.
@@ -446,7 +443,7 @@ impl Relay {
                 }
             }
             "bye" => self.others.retain(|other| other.name != rest),
-            "ask" if leads => todo.push(Command::Say(self.hail().to_owned())),
+            "ask" if leads => todo.push(Command::Broadcast(self.hail().to_owned())),
             // Of two that lead, one is about to hear that it does no more: see `step_down`.
             _ if leads => {}
             "lead" => {
@@ -458,7 +455,7 @@ impl Relay {
             "here" => self.watchdog.found(),
             "broke" => self.watchdog.broke(now, random),
             "tick" => self.live(now, todo),
-            "news" => self.hear(rest, now, todo),
+            "news" => self.on_message(rest, now, todo),
             _ => {}
         }
     }
@@ -481,22 +478,22 @@ impl Relay {
     /// The leader answers the tab that has just said what it watches.
     fn answer(&mut self, asked: &[String], now: f64, todo: &mut Vec<Command>) {
         self.open_if_lacking(now, todo);
-        todo.push(Command::Say(self.hail().to_owned()));
+        todo.push(Command::Broadcast(self.hail().to_owned()));
         if self.watchdog.state(now) != CountState::Live {
             return;
         }
         for (channel, text) in &self.told {
             if asked.contains(channel) {
-                todo.push(Command::Say(["news", text].join(" ")));
+                todo.push(Command::Broadcast(["news", text].join(" ")));
             }
         }
     }
 
     /// A count came in on the stream, wherever that is. The leader passes it on.
-    fn hear(&mut self, text: &str, now: f64, todo: &mut Vec<Command>) {
-        let Some(news) = News::read(text) else { return };
+    fn on_message(&mut self, text: &str, now: f64, todo: &mut Vec<Command>) {
+        let Some(news) = CountMessage::read(text) else { return };
         if self.role == Role::Leading {
-            todo.push(Command::Say(["news", text].join(" ")));
+            todo.push(Command::Broadcast(["news", text].join(" ")));
         }
         self.told.retain(|(channel, _)| *channel != news.channel);
         self.told.push((news.channel.clone(), text.to_owned()));
@@ -515,7 +512,7 @@ impl Relay {
     /// The server has answered with counts. They are shown where the stream doesn't tell them; beside it, an answer may be
     /// the older of two.
     fn learn(&mut self, text: &str, now: f64, random: f64, todo: &mut Vec<Command>) {
-        let told: Vec<_> = text.split(',').filter_map(News::read).collect();
+        let told: Vec<_> = text.split(',').filter_map(CountMessage::read).collect();
         let is_all = self.mine.iter().all(|channel| told.iter().any(|news| news.channel == *channel));
         if !self.watchdog.is_heard(now) {
             let mine = told.into_iter().filter(|news| self.mine.contains(&news.channel));

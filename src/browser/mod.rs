@@ -1,0 +1,8 @@
+//! The state machines of a page in the browser: pure code, without timers, requests or a DOM. The hooks run them.
+
+pub mod tab_sync;
+pub mod tracker;
+pub mod watchdog;
+
+pub use tab_sync::TabSync;
+pub use tracker::Tracker;
