@@ -1,28 +1,28 @@
-//! The name of a channel, parsed once at the edge and valid from there on.
+//! Channel names. Input is parsed once, so every [`ChannelId`] is valid.
 
 use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// The username of a streamer: 1–64 characters of `a-z 0-9 . _ -`. Letters are compared in lower case.
+/// The username of a streamer: 1–64 characters from `a-z 0-9 . _ -`. Upper case is converted to lower case.
 ///
 /// Cloning is cheap (a reference count).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelId(Arc<str>);
 
-/// The text is no channel name.
+/// The text is not a valid channel name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a channel is 1 to 64 characters of a-z, 0-9, '.', '_' and '-'")]
+#[error("a channel name must have 1 to 64 characters from a-z, 0-9, '.', '_' and '-'")]
 pub struct InvalidChannel;
 
 impl ChannelId {
-    /// The longest name, in characters (which are bytes, as all of them are ASCII).
+    /// The maximum length of a name, in characters. All characters are ASCII, so it is the length in bytes too.
     pub const MAX_LEN: usize = 64;
 
-    /// Reads a name; upper case is taken for lower case.
+    /// Parses a name and converts it to lower case.
     ///
     /// # Errors
-    /// Anything but 1–64 of the allowed characters. Nothing is trimmed or repaired.
+    /// When the text is not 1–64 allowed characters. The text is not trimmed or corrected.
     pub fn parse(text: &str) -> Result<Self, InvalidChannel> {
         let allowed = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-');
         if text.is_empty() || text.len() > Self::MAX_LEN || !text.bytes().all(allowed) {
@@ -71,19 +71,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_one_to_64_allowed_characters_are_channels() {
+    fn accepts_names_of_1_to_64_allowed_characters() {
         for name in ["a", "7", "ana.tv_2-x", "..", &"z".repeat(64)] {
             assert_eq!(ChannelId::parse(name).unwrap().as_str(), name);
         }
     }
 
     #[test]
-    fn upper_case_is_the_same_channel() {
+    fn converts_names_to_lower_case() {
         assert_eq!(ChannelId::parse("IBLups"), ChannelId::parse("iblups"));
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn rejects_all_other_names() {
         for name in
             ["", " ", " ana", "ana ", "a/b", "a b", "ñandú", "a\n", "a\0b", "{a}", "a%20b", &"z".repeat(65)]
         {

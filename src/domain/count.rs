@@ -1,34 +1,34 @@
-//! A channel's count as it is told: a number that may be old, or nothing. Unknown is not zero.
+//! The reported count of a channel: live, stale or unknown. An unknown count is not zero.
 
 use serde::{Deserialize, Serialize};
 
 use super::{ChannelId, Timestamp};
 
-/// How many watch, as far as it is known.
+/// The number of viewers of a channel, if it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Count {
-    /// Distinct viewers; `None` when it is unknown.
+    /// The number of distinct viewers; `None` if it is unknown.
     pub value: Option<u32>,
-    /// The store could not answer lately: this is the last good count, or there is none.
+    /// Whether `value` is not current: it is the last good count, an incomplete count or unknown.
     pub stale: bool,
-    /// When the value was true, by the store's clock.
+    /// When the value was read, by the store's clock.
     pub as_of: Timestamp,
 }
 
 impl Count {
-    /// A count that the store has just given.
+    /// A count that was just read from the store.
     #[must_use]
     pub const fn fresh(value: u32, as_of: Timestamp) -> Self {
         Self { value: Some(value), stale: false, as_of }
     }
 
-    /// No count: the store has not answered for too long, or never has.
+    /// An unknown count, when there is no last good count that is recent enough.
     #[must_use]
     pub const fn unknown(as_of: Timestamp) -> Self {
         Self { value: None, stale: true, as_of }
     }
 
-    /// How a page shows it.
+    /// The state in which a page shows the count.
     #[must_use]
     pub const fn state(&self) -> CountState {
         match self {
@@ -39,19 +39,19 @@ impl Count {
     }
 }
 
-/// The three ways in which a count can be shown.
+/// The state of a count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CountState {
-    /// It is the number of this moment.
+    /// The count is current.
     Live,
-    /// It was the number a while ago.
+    /// The count may be out of date or incomplete.
     Stale,
-    /// There is no number.
+    /// The count is not known.
     Unknown,
 }
 
 impl CountState {
-    /// The word for it in `data-state`.
+    /// The value of the attribute `data-state`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -62,28 +62,28 @@ impl CountState {
     }
 }
 
-/// The count of one channel as it travels: the answer to a count call and the data of an event on the stream.
+/// The count of one channel in JSON: the response to a count request, and the data of a stream event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CountUpdate {
-    /// Which channel.
+    /// The channel.
     pub channel_id: ChannelId,
-    /// Distinct viewers; `null` when unknown.
+    /// The number of distinct viewers; `null` if it is unknown.
     pub count: Option<u32>,
-    /// Whether the count is the last good one instead of a current one.
+    /// Whether the count is not current: it is the last good count, an incomplete count or unknown.
     pub stale: bool,
-    /// When the count was true: milliseconds since the epoch, by the store's clock.
+    /// When the count was read: milliseconds since the Unix epoch, by the store's clock.
     pub as_of: Timestamp,
 }
 
 impl CountUpdate {
-    /// The count of a channel.
+    /// Combines a channel and its count.
     #[must_use]
     pub fn new(channel_id: ChannelId, count: Count) -> Self {
         Self { channel_id, count: count.value, stale: count.stale, as_of: count.as_of }
     }
 
-    /// The count without its channel.
+    /// The count without the channel.
     #[must_use]
     pub const fn count(&self) -> Count {
         Count { value: self.count, stale: self.stale, as_of: self.as_of }
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_travels_in_camel_case_both_ways() {
+    fn is_serialized_and_deserialized_in_camel_case() {
         let update = CountUpdate::new(
             ChannelId::parse("ana").unwrap(),
             Count::fresh(5, Timestamp::from_millis(1_790_000_000_123)),
@@ -106,14 +106,14 @@ mod tests {
     }
 
     #[test]
-    fn unknown_is_null_and_not_zero() {
+    fn serializes_an_unknown_count_as_null() {
         let update =
             CountUpdate::new(ChannelId::parse("ana").unwrap(), Count::unknown(Timestamp::from_millis(1)));
         assert!(serde_json::to_string(&update).unwrap().contains(r#""count":null,"stale":true"#));
     }
 
     #[test]
-    fn a_count_is_live_then_stale_then_unknown() {
+    fn has_the_state_live_stale_or_unknown() {
         let fresh = Count::fresh(0, Timestamp::default());
         assert_eq!(fresh.state().as_str(), "live");
         assert_eq!(Count { stale: true, ..fresh }.state().as_str(), "stale");

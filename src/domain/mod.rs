@@ -1,15 +1,15 @@
-//! What a count *is*: pure code, without I/O, async, a clock or Leptos. Both halves of the product compile it.
+//! The rules of counting: pure code without I/O, async, clocks or Leptos. The server and the browser half compile it.
 //!
-//! One word per concept, here and everywhere else:
+//! The words of the domain, used throughout the code:
 //!
 //! - **channel** ([`ChannelId`]): a streamer's username.
-//! - **viewer** ([`ViewerId`]): one browser, that is one person.
+//! - **viewer** ([`ViewerId`]): one browser, which stands for one person.
 //! - **session** ([`SessionId`]): one loaded page of a viewer.
 //! - **beat**: a join or a heartbeat. It sets the session's lease.
-//! - **lease**: until when a session counts without another beat.
-//! - **count** ([`Count`]): how many distinct viewers have a live lease.
+//! - **lease**: the time for which a session counts without another beat.
+//! - **count** ([`Count`]): the number of distinct viewers with a live lease.
 //!
-//! Read [`roster`] first: it is the whole product in one data structure.
+//! Read [`roster`] first: it implements the rules of counting in one data structure.
 
 #![warn(missing_docs)]
 

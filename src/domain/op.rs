@@ -1,4 +1,4 @@
-//! What a page asks of a store: one operation on one session of a channel.
+//! The operations on the sessions of a channel: joins, heartbeats, leaves, and replays of them.
 
 use std::time::Duration;
 
@@ -7,42 +7,44 @@ use super::{Session, SessionId, ViewerId};
 /// One operation on one session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Op {
-    /// Whose session it is.
+    /// The viewer of the session.
     pub viewer: ViewerId,
-    /// Which of the viewer's pages.
+    /// The session.
     pub session: SessionId,
-    /// What happens to it.
+    /// What the operation does to the session.
     pub act: Act,
 }
 
-/// What an operation does. Each is idempotent: repeated, it changes nothing more.
+/// What an operation does. Operations are idempotent: applying one twice has the same effect as applying it once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
-    /// The page opened: the session counts for `lease` from now, also when it has left before.
+    /// The page opened. The session counts for `lease` from now, even if it has left before.
     Join {
-        /// How long it counts without another beat.
+        /// How long the session counts without another beat.
         lease: Duration,
     },
-    /// The page is still open: as a join (what is unknown is created), but nothing for a session that has just left.
+    /// The page is still open. Like a join, it creates an unknown session; within the leave memory after a leave, it is
+    /// ignored.
     Heartbeat {
-        /// How long it counts without another beat.
+        /// How long the session counts without another beat.
         lease: Duration,
     },
-    /// The page may be open or not: as a heartbeat for a session that is counted, nothing for any other.
+    /// Like a heartbeat if the session is live; otherwise ignored.
     Renew {
-        /// How long it counts without another beat.
+        /// How long the session counts without another beat.
         lease: Duration,
     },
-    /// A node writes again what it knows of the session; it is merged with what the store knows, by the instants at which
-    /// things happened.
+    /// A replay after a loss: the state that a node has of the session. It is merged with the state in the store by the
+    /// instants at which beats and leaves happened.
     Restore(Session),
-    /// A node writes what happened while the store could not take it: merged in the same way, but nothing was lost.
+    /// A late write of operations that waited for the store. It is merged like a replay after a loss, but the store has
+    /// lost nothing.
     Late(Session),
-    /// A node repeats a leave: merged with what the store knows of the session, and nothing if it knows none. A node that
-    /// was cut off may have written a beat from before the leave after the store had forgotten the leave.
+    /// A repeated leave: merged with the state in the store, and ignored if the session is unknown. Leaves are repeated
+    /// because a disconnected node may write a beat from before the leave after the store has forgotten the leave.
     Withdraw(Session),
-    /// The page closed. Its viewer is gone with the last session. A heartbeat that was on its way changes nothing.
+    /// The page closed. The session no longer counts; a heartbeat that was sent before the leave is ignored.
     Leave,
-    /// The page closed: as a leave for a session that is known, nothing for any other.
+    /// Like a leave if the session is known; otherwise ignored.
     LeaveKnown,
 }

@@ -1,27 +1,27 @@
-//! The intervals that everything runs by, and which combinations of them make sense.
+//! The intervals of counting, and the rules for combining them.
 
 use std::time::Duration;
 
 use super::LeaseRules;
 
-/// How long a leave is remembered, so that a heartbeat which was already on its way does not bring the session back.
+/// How long a leave is remembered, so that a heartbeat that was sent before the leave does not restore the session.
 pub const LEAVE_MEMORY: Duration = Duration::from_secs(10);
 
-/// The intervals of counting. [`Policy::problems`] tells which combinations would flap.
+/// The intervals of counting. [`Policy::problems`] checks them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// How often a page beats, at most; pages learn it from the answer to a join.
+    /// The longest time between two beats of a page. Pages get it in the response to a join.
     pub heartbeat_interval: Duration,
-    /// The lease that a beat gives.
+    /// The lease of a beat of a visible page.
     pub timeout: Duration,
-    /// The lease that a beat of a hidden page gives: browsers hold a hidden page's timers to one a minute
-    /// (<https://developer.chrome.com/blog/timer-throttling-in-chrome-88>), so it has to outlive two of those.
+    /// The lease of a beat of a hidden page. Browsers limit the timers of hidden pages to one run per minute
+    /// (<https://developer.chrome.com/blog/timer-throttling-in-chrome-88>), so the lease must exceed two minutes.
     pub hidden_timeout: Duration,
-    /// A channel's streams get one new count per this interval, at most.
+    /// The shortest time between two counts on the streams of a channel.
     pub update_interval: Duration,
-    /// The shortest time between two writes to a store outside of this process; for stores that are paid by the command.
+    /// The shortest time between two writes to a store outside of this process, for stores that bill each command.
     pub write_interval: Duration,
-    /// How often memory of what has expired is freed. It changes no count.
+    /// The time between two sweeps, which free the memory of expired sessions. Sweeps change no count.
     pub cleanup_interval: Duration,
 }
 
@@ -39,59 +39,62 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// What stores and nodes have to know of it.
+    /// The rules that stores and nodes need.
     #[must_use]
     pub const fn lease_rules(&self) -> LeaseRules {
         LeaseRules { longest_lease: self.hidden_timeout, leave_memory: LEAVE_MEMORY }
     }
 
-    /// The lease for a beat of a page that is or isn't hidden.
+    /// The lease of a beat of a visible or `hidden` page.
     #[must_use]
     pub fn lease(&self, hidden: bool) -> Duration {
         if hidden { self.hidden_timeout } else { self.timeout }
     }
 
-    /// Everything that is wrong with the intervals, a sentence each; empty if they fit together.
+    /// The rules that the intervals violate, in one sentence each; empty if the intervals are valid.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        let mut hold = |ok: bool, sentence: &str| {
-            if !ok {
-                problems.push(sentence.to_owned());
+        let mut require = |is_met: bool, rule: &str| {
+            if !is_met {
+                problems.push(rule.to_owned());
             }
         };
-        hold(
+        require(
             self.heartbeat_interval >= Duration::from_millis(100),
-            "VIEWER_HEARTBEAT_INTERVAL is under 100 ms: pages would do nothing but beat",
+            "VIEWER_HEARTBEAT_INTERVAL must be at least 100 ms, or pages would send beats all the time",
         );
-        hold(
+        require(
             self.timeout >= 2 * self.heartbeat_interval,
-            "VIEWER_TIMEOUT is less than two VIEWER_HEARTBEAT_INTERVALs: one lost beat would make viewers blink",
+            "VIEWER_TIMEOUT must be at least twice VIEWER_HEARTBEAT_INTERVAL, or one lost beat would end sessions",
         );
-        hold(
+        require(
             self.hidden_timeout >= self.timeout,
-            "VIEWER_HIDDEN_TIMEOUT is less than VIEWER_TIMEOUT: hidden pages beat less often, not more",
+            "VIEWER_HIDDEN_TIMEOUT must be at least VIEWER_TIMEOUT, because hidden pages beat less often",
         );
-        hold(
+        require(
             self.hidden_timeout <= Duration::from_secs(24 * 60 * 60),
-            "VIEWER_HIDDEN_TIMEOUT is over a day: closed pages would count for that long",
+            "VIEWER_HIDDEN_TIMEOUT must be at most 24 hours, or closed pages would count for too long",
         );
-        hold(
+        require(
             self.update_interval >= Duration::from_millis(50),
-            "VIEWER_COUNT_UPDATE_INTERVAL is under 50 ms: pages can't show that many updates",
+            "VIEWER_COUNT_UPDATE_INTERVAL must be at least 50 ms, because pages cannot show updates more often",
         );
-        hold(
+        require(
             self.update_interval <= self.timeout,
-            "VIEWER_COUNT_UPDATE_INTERVAL is over VIEWER_TIMEOUT: counts would be older than who they count",
+            "VIEWER_COUNT_UPDATE_INTERVAL must be at most VIEWER_TIMEOUT, or counts would be older than a lease",
         );
-        hold(
+        require(
             self.write_interval <= self.timeout / 4,
-            "VIEWER_WRITE_INTERVAL is over a quarter of VIEWER_TIMEOUT: beats would wait too long to count",
+            "VIEWER_WRITE_INTERVAL must be at most a quarter of VIEWER_TIMEOUT, or beats would be written too late",
         );
-        hold(self.cleanup_interval >= Duration::from_secs(1), "VIEWER_CLEANUP_INTERVAL is under a second");
-        hold(
+        require(
+            self.cleanup_interval >= Duration::from_secs(1),
+            "VIEWER_CLEANUP_INTERVAL must be at least 1 s",
+        );
+        require(
             self.cleanup_interval <= Duration::from_secs(24 * 60 * 60),
-            "VIEWER_CLEANUP_INTERVAL is over a day: memory of who has gone would be kept for that long",
+            "VIEWER_CLEANUP_INTERVAL must be at most 24 hours, or expired sessions would use memory for too long",
         );
         problems
     }
@@ -102,12 +105,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_defaults_fit_together() {
+    fn accepts_the_defaults() {
         assert_eq!(Policy::default().problems(), Vec::<String>::new());
     }
 
     #[test]
-    fn every_wrong_interval_is_named_at_once() {
+    fn reports_all_problems_at_once() {
         let policy = Policy {
             heartbeat_interval: Duration::from_secs(40),
             hidden_timeout: Duration::from_secs(30),
@@ -117,7 +120,7 @@ mod tests {
         };
         let problems = policy.problems();
         for name in [
-            "VIEWER_TIMEOUT is less",
+            "VIEWER_TIMEOUT",
             "VIEWER_HIDDEN_TIMEOUT",
             "VIEWER_COUNT_UPDATE_INTERVAL",
             "VIEWER_CLEANUP_INTERVAL",
@@ -127,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hidden_page_gets_the_longer_lease() {
+    fn gives_hidden_pages_the_longer_lease() {
         let policy = Policy::default();
         assert_eq!(policy.lease(false), Duration::from_secs(60));
         assert_eq!(policy.lease(true), Duration::from_secs(150));

@@ -1,55 +1,61 @@
-//! Where the streams of channels are.
+//! The address template of the channels' video streams.
 
 use std::str::FromStr;
 
 use super::ChannelId;
 
-/// The address of every channel's stream, with `{channel}` in the place of its name.
+/// The address of a channel's stream, with `{channel}` as the placeholder for the channel name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamTemplate(String);
 
-/// The text is no template.
+/// The text is not a valid template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not an address such as https://cdn.example/{{channel}}/index.m3u8 (or one on this site, from / on)")]
+#[error(
+    "expected an https:// address or a path with {{channel}}, as in https://cdn.example/{{channel}}/index.m3u8"
+)]
 pub struct InvalidTemplate;
 
 impl StreamTemplate {
-    /// The address of a channel's stream. Names need no escaping.
+    /// The address of a channel's stream. Channel names need no escaping in URLs.
     #[must_use]
     pub fn url(&self, channel: &ChannelId) -> String {
-        self.0.replace(PLACE, channel.as_str())
+        self.0.replace(PLACEHOLDER, channel.as_str())
     }
 
-    /// The origin that a channel's stream comes from, as in `https://cdn.example`; `None` if that is this site.
+    /// The origin of a channel's stream, such as `https://cdn.example`; `None` if it is this site's.
     #[must_use]
     pub fn origin(&self, channel: &ChannelId) -> Option<String> {
         let address = self.0.strip_prefix(SCHEME)?;
-        Some([SCHEME, host(address)].concat().replace(PLACE, channel.as_str()))
+        Some([SCHEME, host(address)].concat().replace(PLACEHOLDER, channel.as_str()))
     }
 }
 
-/// What stands for the name of the channel.
-const PLACE: &str = "{channel}";
+/// The placeholder for the channel name.
+const PLACEHOLDER: &str = "{channel}";
 const SCHEME: &str = "https://";
 
-/// The host, and port, that an address without its scheme begins with.
+/// The host and port of an address without a scheme.
 fn host(address: &str) -> &str {
     address.split(['/', '?', '#']).next().unwrap_or_default()
 }
 
 fn is_host(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
-    !text.is_empty() && text.replace(PLACE, "c").chars().all(allowed)
+    !text.is_empty() && text.replace(PLACEHOLDER, "c").chars().all(allowed)
 }
 
 impl FromStr for StreamTemplate {
     type Err = InvalidTemplate;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let is_ours = text.starts_with('/') && !text.starts_with("//");
-        let is_theirs = text.strip_prefix(SCHEME).is_some_and(|address| is_host(host(address)));
-        let is_address = (is_ours || is_theirs) && !text.contains(char::is_whitespace);
-        if is_address && text.contains(PLACE) { Ok(Self(text.to_owned())) } else { Err(InvalidTemplate) }
+        let is_path = text.starts_with('/') && !text.starts_with("//");
+        let is_https = text.strip_prefix(SCHEME).is_some_and(|address| is_host(host(address)));
+        let is_address = (is_path || is_https) && !text.contains(char::is_whitespace);
+        if is_address && text.contains(PLACEHOLDER) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidTemplate)
+        }
     }
 }
 
@@ -58,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_channel_is_put_in_wherever_its_place_is() {
+    fn replaces_every_placeholder() {
         let template: StreamTemplate = "https://{channel}.cdn.example/{channel}/index.m3u8".parse().unwrap();
         let channel = ChannelId::parse("ana.tv").unwrap();
         assert_eq!(template.url(&channel), "https://ana.tv.cdn.example/ana.tv/index.m3u8");
@@ -66,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn the_origin_is_all_that_a_page_has_to_load_from() {
+    fn returns_the_origin_of_a_stream_on_another_site() {
         let channel = ChannelId::parse("ana").unwrap();
         for (template, origin) in [
             ("https://cdn.example/{channel}/index.m3u8", Some("https://cdn.example")),
@@ -80,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_page_may_load_is_refused() {
+    fn rejects_invalid_templates() {
         for text in [
             "",
             "https://cdn.example/index.m3u8",

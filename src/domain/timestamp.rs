@@ -1,4 +1,4 @@
-//! An instant on the store's clock.
+//! An instant, by the store's clock unless stated otherwise.
 
 use std::{
     ops::{Add, Sub},
@@ -7,31 +7,31 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// Milliseconds since the Unix epoch, by the clock of the store (never a server's or a browser's own).
+/// Milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The instant that many milliseconds after the epoch.
+    /// The instant this many milliseconds after the Unix epoch.
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
 
-    /// So many milliseconds later.
+    /// The instant `millis` milliseconds later.
     #[must_use]
     pub const fn plus_millis(self, millis: u32) -> Self {
         Self(self.0.saturating_add(millis as u64))
     }
 
-    /// So many milliseconds earlier; not before the epoch.
+    /// The instant `millis` milliseconds earlier, but not before the Unix epoch.
     #[must_use]
     pub const fn minus_millis(self, millis: u32) -> Self {
         Self(self.0.saturating_sub(millis as u64))
     }
 
-    /// Milliseconds since the epoch.
+    /// Milliseconds since the Unix epoch.
     #[must_use]
     pub const fn as_millis(self) -> u64 {
         self.0

@@ -1,4 +1,4 @@
-//! Who is counted: the viewer (a browser) and the session (one loaded page of it).
+//! The ids of viewers (browsers) and sessions (loaded pages).
 
 use std::fmt;
 
@@ -7,9 +7,9 @@ use uuid::Uuid;
 
 use super::{ChannelId, channel::InvalidChannel};
 
-/// The text is no id.
+/// The text is not a valid id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an id is a UUID that is not nil")]
+#[error("an id must be a UUID other than the nil UUID")]
 pub struct InvalidId;
 
 macro_rules! id {
@@ -19,21 +19,21 @@ macro_rules! id {
         pub struct $name(Uuid);
 
         impl $name {
-            /// Reads any spelling of a UUID: with or without hyphens, braced, as a URN, in any case.
+            /// Parses a UUID in any notation: with or without hyphens, in braces or as a URN, in upper or lower case.
             ///
             /// # Errors
-            /// What is no UUID, and the nil UUID (which broken clients send for "none").
+            /// When the text is not a UUID, or is the nil UUID, which broken clients send for "none".
             pub fn parse(text: &str) -> Result<Self, InvalidId> {
                 Uuid::try_parse(text).ok().and_then(Self::new).ok_or(InvalidId)
             }
 
-            /// Wraps a UUID; `None` if it is nil.
+            /// Wraps a UUID; `None` if it is the nil UUID.
             #[must_use]
             pub fn new(uuid: Uuid) -> Option<Self> {
                 (!uuid.is_nil()).then_some(Self(uuid))
             }
 
-            /// The UUID inside.
+            /// The UUID.
             #[must_use]
             pub fn uuid(self) -> Uuid {
                 self.0
@@ -61,50 +61,50 @@ macro_rules! id {
 }
 
 id! {
-    /// One browser, which is one person. The browser makes it and keeps it in `localStorage`; it works as a secret,
-    /// since who knows it can end its sessions: it is in no page, stream or URL.
+    /// One browser, which stands for one person. The browser creates the id and keeps it in `localStorage`. The id is a
+    /// secret, because anyone who knows it can end the viewer's sessions. Never put it into a page, a stream or a URL.
     ViewerId
 }
 
 id! {
-    /// One loaded page of a viewer, made fresh at every page load and stored nowhere.
+    /// One loaded page of a viewer. The page creates the id when it is loaded and does not store it.
     SessionId
 }
 
 impl From<ViewerId> for SessionId {
-    /// Clients that know no sessions have one: their viewer.
+    /// The session of a client that sends no session id.
     fn from(viewer: ViewerId) -> Self {
         Self(viewer.0)
     }
 }
 
-/// One session of a viewer in a channel: what every call is about.
+/// One session of a viewer in a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionKey {
-    /// The channel watched.
+    /// The channel.
     pub channel: ChannelId,
-    /// The viewer watching.
+    /// The viewer.
     pub viewer: ViewerId,
-    /// The page it is watched on.
+    /// The session.
     pub session: SessionId,
 }
 
-/// A part of a [`SessionKey`] is not what it should be.
+/// A part of a [`SessionKey`] is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSessionKey {
-    /// The channel.
+    /// The channel is invalid.
     #[error(transparent)]
     Channel(#[from] InvalidChannel),
-    /// The viewer or the session.
+    /// The viewer or the session is invalid.
     #[error(transparent)]
     Id(#[from] InvalidId),
 }
 
 impl SessionKey {
-    /// Reads the three; without a session, the viewer's id is taken for it.
+    /// Parses the parts. Without a session id, the viewer id is used as the session id.
     ///
     /// # Errors
-    /// The first part that is wrong.
+    /// The error of the first invalid part.
     pub fn parse(channel: &str, viewer: &str, session: Option<&str>) -> Result<Self, InvalidSessionKey> {
         let channel = ChannelId::parse(channel)?;
         let viewer = ViewerId::parse(viewer)?;
@@ -118,16 +118,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_session_the_viewer_is_taken_for_it() {
+    fn uses_the_viewer_id_without_a_session_id() {
         let id = "6fa1c0de-94a1-4b1e-8a53-0c6f2f6f7a10";
-        let who = SessionKey::parse("ana", id, None).unwrap();
-        assert_eq!(who.session, SessionId::parse(id).unwrap());
+        let key = SessionKey::parse("ana", id, None).unwrap();
+        assert_eq!(key.session, SessionId::parse(id).unwrap());
         assert_eq!(SessionKey::parse("ana", id, Some("")), Err(InvalidSessionKey::Id(InvalidId)));
         assert_eq!(SessionKey::parse("", id, None), Err(InvalidSessionKey::Channel(InvalidChannel)));
     }
 
     #[test]
-    fn every_spelling_is_the_same_viewer() {
+    fn accepts_every_notation_of_a_uuid() {
         let one = ViewerId::parse("6fa1c0de-94a1-4b1e-8a53-0c6f2f6f7a10").unwrap();
         for text in [
             "6FA1C0DE-94A1-4B1E-8A53-0C6F2F6F7A10",
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn nil_and_garbage_are_refused() {
+    fn rejects_the_nil_uuid_and_other_text() {
         for text in [
             "",
             "nil",

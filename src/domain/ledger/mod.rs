@@ -1,12 +1,11 @@
-//! What a node remembers of one channel: the sessions whose beats and leaves it has accepted, for as long as they can
-//! matter. When the store is away they are not lost, and when the store has lost them they can be written again.
+//! The part of a node's journal for one channel: the sessions whose beats and leaves the node has accepted. The node
+//! replays them after an outage of the store or a loss of its data.
 //!
 //! Promises:
-//! - What is to be written again is handed out in pieces, and what the store has taken is not handed out again, however
-//!   often other pieces fail.
-//! - Every operation costs O(log sessions); sweeping and handing out take as many steps as the caller wants.
+//! - A replay is returned in pieces. A piece that the store has taken is not returned again, even if other pieces fail.
+//! - An operation costs O(log sessions). Sweeps and replays check as many sessions per call as the caller wants.
 //!
-//! Instants are of the node's own clock. Whoever writes them to a store moves them to the store's.
+//! Instants are by the node's clock. The caller converts them to the store's clock before it writes them.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -17,70 +16,71 @@ use super::{Act, LeaseRules, Op, Session, SessionId, Timestamp, ViewerId, sessio
 
 type Key = (ViewerId, SessionId);
 
-/// The most leaves of unknown sessions that are kept for repeating; of more, the oldest are not repeated. It bounds the
-/// work of [`Ledger::repeat_leaves`] to about a millisecond.
-const MOST_REPEATED: usize = 4_096;
+/// The maximum number of leaves of unknown sessions that are repeated. Beyond it, the oldest are not repeated.
+/// The maximum limits [`Ledger::repeat_leaves`] to about a millisecond.
+const MAX_REPEATED_LEAVES: usize = 4_096;
 
-/// A node's memory of one channel.
+/// The accepted sessions of one channel.
 #[derive(Debug, Default)]
 pub struct Ledger {
     sessions: BTreeMap<Key, Entry>,
-    /// How many of them are to be written again: those that were not written since the last loss.
+    /// The number of pending sessions: those not written since the last loss.
     pending: usize,
-    /// How many of those only repeat a leave.
+    /// The number of pending sessions that only repeat a leave.
     repeated: usize,
-    /// Something of it was lost, and is not all written again.
+    /// Whether the store has lost the channel and the replay is not complete.
     is_lost: bool,
-    /// Counts the losses, so that a loss costs nothing here, however many sessions there are.
+    /// The number of losses. Increasing it makes all sessions pending without visiting each of them.
     losses: u16,
-    /// Until when something of it is in the store, if nothing was lost.
+    /// See [`Ledger::useful_until()`].
     useful_until: Timestamp,
-    /// The leaves of sessions that were not known here, oldest first.
+    /// The leaves of sessions that this node did not know, oldest first.
     unknown_leaves: VecDeque<(Timestamp, Key)>,
-    /// Where handing out goes on, and sweeping.
-    handed_out: Option<Key>,
-    swept: Option<Key>,
+    /// The last session that [`Ledger::pending()`] checked; `None` at the end.
+    replay_cursor: Option<Key>,
+    /// The last session that [`Ledger::sweep`] checked; `None` at the end.
+    sweep_cursor: Option<Key>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     session: Session,
-    /// After which loss it was written.
+    /// The number of losses when the session was last written. The session is pending if [`Ledger::losses`] differs.
     written_after: u16,
-    /// Counts the changes, so that one that comes while the entry is being written is not taken for written.
+    /// Increases with every change, so that a change during a write stays pending.
     version: u8,
-    /// It is written again only to repeat a leave.
+    /// Whether the session is pending only to repeat its leave.
     is_repeated: bool,
 }
 
-/// Why a session is to be written again.
+/// Why a session is pending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
-    /// The store has lost it, or may have.
+    /// The store has lost the session, or may have lost it.
     Lost,
-    /// The store did not take it when it happened.
+    /// The store did not take the operation when it happened.
     Late,
-    /// Its leave is repeated; see [`Ledger::repeat_leaves`].
+    /// The leave is repeated; see [`Ledger::repeat_leaves`].
     Repeated,
 }
 
-/// A session that is to be written again, and which state of it was handed out.
+/// A pending session and the state to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pending {
-    /// Whose it is.
+    /// The viewer.
     pub viewer: ViewerId,
-    /// Which one.
+    /// The session.
     pub session: SessionId,
-    /// What is known of it, by the node's clock.
+    /// The state, by the node's clock.
     pub state: Session,
-    /// Why it is to be written again.
+    /// Why the session is pending.
     pub why: Why,
     version: u8,
     losses: u16,
 }
 
 impl Ledger {
-    /// Takes in an operation that happened at `happened`. The answer: whether its session is counted after it, as far as this
+    /// Records an operation that happened at `happened`. Returns whether the session is live afterwards, as far as the
     /// node knows.
     pub fn accept(&mut self, op: &Op, happened: Timestamp, now: Timestamp, rules: &LeaseRules) -> bool {
         let key = (op.viewer, op.session);
@@ -89,7 +89,7 @@ impl Ledger {
             let session = match op.act {
                 Act::Join { lease } => Session::beating(happened, lease, true),
                 Act::Heartbeat { lease } => Session::beating(happened, lease, false),
-                // It may be known elsewhere, and its beats written again.
+                // Other nodes may know the session and replay its beats.
                 Act::Leave => Session::left_unknown(happened).to_be_told(),
                 Act::Renew { .. } | Act::LeaveKnown | Act::Restore(_) | Act::Late(_) | Act::Withdraw(_) => {
                     return false;
@@ -99,7 +99,7 @@ impl Ledger {
             let entry = Entry { session, written_after: losses, version: 0, is_repeated: false };
             if op.act == Act::Leave {
                 self.unknown_leaves.push_back((happened, key));
-                if self.unknown_leaves.len() > MOST_REPEATED {
+                if self.unknown_leaves.len() > MAX_REPEATED_LEAVES {
                     self.forget_oldest_leave();
                 }
             }
@@ -107,19 +107,20 @@ impl Ledger {
                 self.useful_until = self.useful_until.max(session.useless_from(rules));
             }
             if let Some(old) = self.sessions.insert(key, entry) {
-                self.forget(&old);
+                self.uncount(&old);
             }
             return session.is_live(now);
         };
         if entry.is_repeated {
-            // What happens now takes its place.
+            // The new operation replaces the repeated leave.
             entry.is_repeated = false;
             entry.written_after = self.losses;
             self.pending -= 1;
             self.repeated -= 1;
         }
         let session = &mut entry.session;
-        // What happens now comes after all that is known. What has waited may have been overtaken.
+        // An operation that happens now comes after all known events. An operation that has waited keeps its instant,
+        // because later operations may have overtaken it.
         let at = |session: &Session, is_join| {
             if happened < now { happened } else { session.not_before(now, is_join) }
         };
@@ -137,9 +138,10 @@ impl Ledger {
         entry.session.is_live(now)
     }
 
-    /// The store has taken an operation that this node accepted at `accepted`. It happened at `happened`: by the store's
-    /// clock, moved to the node's. A session that the store does not count after a beat has left by another node; what this
-    /// one knows of it must never bring it back.
+    /// Records that the store has taken an operation that this node accepted at `accepted`. `happened` is when the
+    /// operation happened by the store's clock, converted to the node's. If the store does not count the session after
+    /// a beat, the session has left through another node. It is then marked as left, so that a replay does not restore
+    /// it.
     pub fn confirm(
         &mut self,
         op: &Op,
@@ -157,7 +159,7 @@ impl Ledger {
         }
     }
 
-    /// The store did not take an operation that this node has accepted.
+    /// Makes the session of an accepted operation pending, because the store did not take the operation.
     pub fn mark_unwritten(&mut self, op: &Op) {
         if let Some(entry) = self.sessions.get_mut(&(op.viewer, op.session))
             && entry.written_after == self.losses
@@ -167,7 +169,7 @@ impl Ledger {
         }
     }
 
-    /// The store has lost the channel: everything is to be written again.
+    /// Makes all sessions pending, because the store has lost the channel or may have lost it.
     pub fn lost(&mut self) {
         for (_, key) in &self.unknown_leaves {
             if let Some(entry) = self.sessions.get_mut(key) {
@@ -178,11 +180,11 @@ impl Ledger {
         self.losses = self.losses.wrapping_add(1);
         self.is_lost = true;
         self.pending = self.sessions.len();
-        self.handed_out = None;
+        self.replay_cursor = None;
     }
 
-    /// The leaves of sessions that were not known here are to be written once more. The store remembers such a leave for a
-    /// short time only; after that, a node that was cut off may have written a beat from before it.
+    /// Makes the leaves of unknown sessions pending again. The store remembers such a leave only for the leave memory.
+    /// After that, a disconnected node may have written a beat from before the leave.
     pub fn repeat_leaves(&mut self) {
         for (_, key) in &self.unknown_leaves {
             if let Some(entry) = self.sessions.get_mut(key)
@@ -197,50 +199,51 @@ impl Ledger {
         }
     }
 
-    /// Until when something of what is remembered is in the store, if nothing was lost.
+    /// The latest expiry of the sessions. From then on, the channel may expire in the store without a loss.
     #[must_use]
     pub const fn useful_until(&self) -> Timestamp {
         self.useful_until
     }
 
-    /// Whether nothing is remembered.
+    /// Whether the ledger has no sessions.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.sessions.is_empty()
     }
 
-    /// Whether anything is to be written again.
+    /// Whether any session is pending.
     #[must_use]
     pub const fn is_unwritten(&self) -> bool {
         self.pending > 0
     }
 
-    /// Whether the store lacks something that was accepted here. Leaves that are only repeated are not lacking.
+    /// Whether the store lacks an accepted operation. Repeated leaves do not count, because the store has taken them
+    /// before.
     #[must_use]
     pub const fn is_lacking(&self) -> bool {
         self.pending > self.repeated
     }
 
-    /// The next sessions to write again, `most` at a time, after looking at ten times as many. Empty when the end is
-    /// reached; then it begins again from the start.
-    pub fn pending(&mut self, most: usize, now: Timestamp, rules: &LeaseRules) -> Vec<Pending> {
+    /// The next pending sessions, at most `max_sessions`. Checks at most ten times as many, so the result can be empty
+    /// before the end; see [`Ledger::is_at_end`].
+    pub fn pending(&mut self, max_sessions: usize, now: Timestamp, rules: &LeaseRules) -> Vec<Pending> {
         let mut found = Vec::new();
         if self.pending == 0 {
             self.is_lost = false;
-            self.handed_out = None;
+            self.replay_cursor = None;
             return found;
         }
-        let from = self.handed_out.map_or(Bound::Unbounded, Bound::Excluded);
+        let from = self.replay_cursor.map_or(Bound::Unbounded, Bound::Excluded);
         let mut last = None;
-        let mut over = 0;
-        for (key, entry) in self.sessions.range_mut((from, Bound::Unbounded)).take(most * 10) {
+        let mut expired = 0;
+        for (key, entry) in self.sessions.range_mut((from, Bound::Unbounded)).take(max_sessions * 10) {
             last = Some(*key);
             if entry.written_after == self.losses {
                 continue;
             }
             if entry.session.useless_from(rules) <= now {
                 entry.written_after = self.losses;
-                over += 1;
+                expired += 1;
                 self.repeated -= usize::from(std::mem::take(&mut entry.is_repeated));
                 continue;
             }
@@ -252,22 +255,22 @@ impl Ledger {
                 (false, false) => Why::Late,
             };
             found.push(Pending { viewer, session, state, why, version, losses: self.losses });
-            if found.len() == most {
+            if found.len() == max_sessions {
                 break;
             }
         }
-        self.pending -= over;
-        self.handed_out = last;
+        self.pending -= expired;
+        self.replay_cursor = last;
         found
     }
 
-    /// Whether handing out has come to the end, and what is still pending was given out before without success.
+    /// Whether the next call of [`Ledger::pending()`] starts from the beginning.
     #[must_use]
     pub const fn is_at_end(&self) -> bool {
-        self.handed_out.is_none()
+        self.replay_cursor.is_none()
     }
 
-    /// The store has taken what was handed out.
+    /// Records that the store has taken these sessions. Sessions that have changed or were lost since stay pending.
     pub fn written(&mut self, done: &[Pending]) {
         for pending in done {
             if let Some(entry) = self.sessions.get_mut(&(pending.viewer, pending.session))
@@ -282,30 +285,30 @@ impl Ledger {
         self.is_lost &= self.pending > 0;
     }
 
-    /// Forgets what no longer matters, looking at `most` sessions. Returns whether the end was reached; the next call begins
-    /// at the start again.
-    pub fn sweep(&mut self, now: Timestamp, most: usize, rules: &LeaseRules) -> bool {
-        let from = self.swept.map_or(Bound::Unbounded, Bound::Excluded);
-        let looked_at: Vec<(Key, bool)> = self
+    /// Removes expired sessions, checking at most `max_sessions`. Returns whether the end was reached; the next call
+    /// then starts from the beginning.
+    pub fn sweep(&mut self, now: Timestamp, max_sessions: usize, rules: &LeaseRules) -> bool {
+        let from = self.sweep_cursor.map_or(Bound::Unbounded, Bound::Excluded);
+        let checked: Vec<(Key, bool)> = self
             .sessions
             .range((from, Bound::Unbounded))
-            .take(most)
+            .take(max_sessions)
             .map(|(key, entry)| (*key, entry.session.useless_from(rules) <= now))
             .collect();
-        for (key, _) in looked_at.iter().filter(|(_, is_over)| *is_over) {
+        for (key, _) in checked.iter().filter(|(_, is_expired)| *is_expired) {
             if let Some(entry) = self.sessions.remove(key) {
-                self.forget(&entry);
+                self.uncount(&entry);
             }
         }
         while self.unknown_leaves.front().is_some_and(|(at, _)| *at + rules.longest_lease <= now) {
             self.forget_oldest_leave();
         }
-        let is_end = looked_at.len() < most;
-        self.swept = if is_end { None } else { looked_at.last().map(|(key, _)| *key) };
+        let is_end = checked.len() < max_sessions;
+        self.sweep_cursor = if is_end { None } else { checked.last().map(|(key, _)| *key) };
         is_end
     }
 
-    /// The oldest leave of an unknown session is not repeated any more.
+    /// Stops repeating the oldest leave of an unknown session.
     fn forget_oldest_leave(&mut self) {
         let Some((_, key)) = self.unknown_leaves.pop_front() else { return };
         if let Some(entry) = self.sessions.get_mut(&key)
@@ -317,13 +320,13 @@ impl Ledger {
         }
     }
 
-    /// An entry is not there any more.
-    fn forget(&mut self, entry: &Entry) {
+    /// Subtracts a removed entry from the numbers of pending sessions.
+    fn uncount(&mut self, entry: &Entry) {
         self.pending -= usize::from(entry.written_after != self.losses);
         self.repeated -= usize::from(entry.is_repeated);
     }
 
-    /// The sessions that are remembered, those that have left included.
+    /// The number of sessions, including those that have left.
     #[must_use]
     pub fn len(&self) -> usize {
         self.sessions.len()

@@ -1,3 +1,5 @@
+//! Tests of losses, outages, repeated leaves and sweeps.
+
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -10,7 +12,7 @@ const RULES: LeaseRules = LeaseRules { longest_lease: Duration::from_secs(150), 
 const JOIN: Act = Act::Join { lease: LEASE };
 const BEAT: Act = Act::Heartbeat { lease: LEASE };
 
-fn of(n: u128, act: Act) -> Op {
+fn op(n: u128, act: Act) -> Op {
     let uuid = Uuid::from_u128(n);
     Op { viewer: ViewerId::new(uuid).unwrap(), session: SessionId::new(uuid).unwrap(), act }
 }
@@ -23,19 +25,20 @@ fn accept(ledger: &mut Ledger, op: &Op, now: Timestamp) -> bool {
     ledger.accept(op, now, now, &RULES)
 }
 
-/// Writes everything that is pending to a store, in pieces of two.
+/// Replays all pending sessions to a store, in pieces of two, as after a loss.
 fn write_all(ledger: &mut Ledger, store: &mut Roster, now: Timestamp) -> usize {
-    let mut number = 0;
+    let mut written = 0;
     while ledger.is_unwritten() {
-        let pieces = ledger.pending(2, now, &RULES);
-        for piece in &pieces {
-            let op = Op { viewer: piece.viewer, session: piece.session, act: Act::Restore(piece.state) };
+        let sessions = ledger.pending(2, now, &RULES);
+        for pending in &sessions {
+            let op =
+                Op { viewer: pending.viewer, session: pending.session, act: Act::Restore(pending.state) };
             store.apply(&op, now, &RULES);
         }
-        number += pieces.len();
-        ledger.written(&pieces);
+        written += sessions.len();
+        ledger.written(&sessions);
     }
-    number
+    written
 }
 
 fn count(store: &mut Roster, now: Timestamp) -> u32 {
@@ -44,33 +47,37 @@ fn count(store: &mut Roster, now: Timestamp) -> u32 {
 }
 
 #[test]
-fn an_empty_store_gets_back_everyone_for_what_is_left_of_their_lease() {
+fn a_loss_replays_all_sessions_with_the_rest_of_their_leases() {
     let (mut ledger, mut store) = (Ledger::default(), Roster::default());
-    accept(&mut ledger, &of(1, JOIN), at(0));
-    accept(&mut ledger, &of(2, JOIN), at(30));
-    accept(&mut ledger, &of(3, JOIN), at(30));
-    accept(&mut ledger, &of(3, Act::Leave), at(31));
-    assert!(!ledger.is_unwritten(), "nothing is written again without a reason");
+    accept(&mut ledger, &op(1, JOIN), at(0));
+    accept(&mut ledger, &op(2, JOIN), at(30));
+    accept(&mut ledger, &op(3, JOIN), at(30));
+    accept(&mut ledger, &op(3, Act::Leave), at(31));
+    assert!(!ledger.is_unwritten(), "without a loss, no session is pending");
     ledger.lost();
     assert_eq!(write_all(&mut ledger, &mut store, at(40)), 3);
     assert_eq!((count(&mut store, at(59)), count(&mut store, at(60)), count(&mut store, at(90))), (2, 1, 0));
 }
 
 #[test]
-fn after_an_outage_only_what_came_since_is_written_again() {
+fn after_an_outage_only_the_operations_during_it_are_replayed() {
     let (mut ledger, mut store) = (Ledger::default(), Roster::default());
-    accept(&mut ledger, &of(1, JOIN), at(0));
+    accept(&mut ledger, &op(1, JOIN), at(0));
     for (n, act) in [(2, JOIN), (3, BEAT), (4, Act::Leave)] {
-        accept(&mut ledger, &of(n, act), at(10));
-        ledger.mark_unwritten(&of(n, act));
+        accept(&mut ledger, &op(n, act), at(10));
+        ledger.mark_unwritten(&op(n, act));
     }
-    assert_eq!(write_all(&mut ledger, &mut store, at(30)), 3, "a leave is told however long it takes");
+    assert_eq!(
+        write_all(&mut ledger, &mut store, at(30)),
+        3,
+        "the leave is replayed even after the leave memory"
+    );
     assert_eq!(count(&mut store, at(30)), 2);
 }
 
 #[test]
-fn the_same_is_counted_in_whichever_order_nodes_write_again() {
-    // Join on one, leave on the other, and once more a join on the one: the viewer is there. Left last: gone.
+fn the_order_in_which_nodes_replay_does_not_change_the_count() {
+    // Joins reach node 0, leaves reach node 1. The viewer counts if the last event is a join.
     for (events, expected) in [
         (&[(0, JOIN, 0), (1, Act::Leave, 20), (0, JOIN, 30)][..], 1),
         (&[(0, JOIN, 0), (0, JOIN, 20), (1, Act::Leave, 30)][..], 0),
@@ -78,7 +85,7 @@ fn the_same_is_counted_in_whichever_order_nodes_write_again() {
         for order in [[0, 1], [1, 0]] {
             let mut ledgers = [Ledger::default(), Ledger::default()];
             for (node, act, second) in events {
-                accept(&mut ledgers[*node], &of(1, *act), at(*second));
+                accept(&mut ledgers[*node], &op(1, *act), at(*second));
             }
             let mut store = Roster::default();
             for node in order {
@@ -91,44 +98,44 @@ fn the_same_is_counted_in_whichever_order_nodes_write_again() {
 }
 
 #[test]
-fn what_the_store_knows_to_have_left_is_not_brought_back() {
+fn a_session_that_the_store_reports_as_left_is_not_restored() {
     let (mut ledger, mut store) = (Ledger::default(), Roster::default());
-    accept(&mut ledger, &of(1, JOIN), at(0));
-    accept(&mut ledger, &of(1, BEAT), at(22));
-    ledger.confirm(&of(1, BEAT), at(22), at(22), false, &RULES);
+    accept(&mut ledger, &op(1, JOIN), at(0));
+    accept(&mut ledger, &op(1, BEAT), at(22));
+    ledger.confirm(&op(1, BEAT), at(22), at(22), false, &RULES);
     ledger.lost();
     write_all(&mut ledger, &mut store, at(23));
     assert_eq!(count(&mut store, at(23)), 0);
 }
 
 #[test]
-fn pieces_that_were_taken_are_not_handed_out_again() {
+fn a_written_piece_is_not_returned_again() {
     let mut ledger = Ledger::default();
     for n in 1..=1_000 {
-        accept(&mut ledger, &of(n, JOIN), at(0));
+        accept(&mut ledger, &op(n, JOIN), at(0));
     }
     ledger.lost();
-    let (mut handed_out, mut failed) = (0, 0);
+    let (mut returned, mut failed) = (0, 0);
     while ledger.is_unwritten() {
         let piece = ledger.pending(250, at(1), &RULES);
-        handed_out += piece.len();
+        returned += piece.len();
         // The second piece fails once.
-        if handed_out == 500 && failed == 0 {
+        if returned == 500 && failed == 0 {
             failed = piece.len();
         } else {
             ledger.written(&piece);
         }
     }
-    assert_eq!((handed_out, failed), (1_250, 250));
+    assert_eq!((returned, failed), (1_250, 250));
 }
 
 #[test]
-fn a_change_or_a_loss_while_a_piece_is_written_is_not_forgotten() {
+fn a_session_that_changes_or_is_lost_during_a_write_stays_pending() {
     let mut ledger = Ledger::default();
-    accept(&mut ledger, &of(1, JOIN), at(0));
+    accept(&mut ledger, &op(1, JOIN), at(0));
     ledger.lost();
     let piece = ledger.pending(10, at(1), &RULES);
-    accept(&mut ledger, &of(1, BEAT), at(1));
+    accept(&mut ledger, &op(1, BEAT), at(1));
     ledger.written(&piece);
     assert!(ledger.is_unwritten());
     let _end = ledger.pending(10, at(1), &RULES);
@@ -139,43 +146,43 @@ fn a_change_or_a_loss_while_a_piece_is_written_is_not_forgotten() {
 }
 
 #[test]
-fn it_answers_heartbeats_after_a_leave_as_the_store_does() {
+fn heartbeats_after_a_leave_have_the_same_result_as_in_the_store() {
     let mut ledger = Ledger::default();
-    assert!(accept(&mut ledger, &of(1, JOIN), at(0)));
-    assert!(!accept(&mut ledger, &of(1, Act::Leave), at(1)));
-    assert!(!accept(&mut ledger, &of(1, BEAT), at(10)));
-    assert!(accept(&mut ledger, &of(1, BEAT), at(11)));
-    accept(&mut ledger, &of(2, Act::Leave), at(1));
-    assert!(accept(&mut ledger, &of(2, JOIN), at(2)));
-    assert!(accept(&mut ledger, &of(2, BEAT), at(3)));
-    assert!(!accept(&mut ledger, &of(3, Act::Renew { lease: LEASE }), at(3)));
-    assert!(!accept(&mut ledger, &of(3, Act::LeaveKnown), at(3)));
-    assert_eq!(ledger.len(), 2, "what is unknown and not created takes no memory");
+    assert!(accept(&mut ledger, &op(1, JOIN), at(0)));
+    assert!(!accept(&mut ledger, &op(1, Act::Leave), at(1)));
+    assert!(!accept(&mut ledger, &op(1, BEAT), at(10)));
+    assert!(accept(&mut ledger, &op(1, BEAT), at(11)));
+    accept(&mut ledger, &op(2, Act::Leave), at(1));
+    assert!(accept(&mut ledger, &op(2, JOIN), at(2)));
+    assert!(accept(&mut ledger, &op(2, BEAT), at(3)));
+    assert!(!accept(&mut ledger, &op(3, Act::Renew { lease: LEASE }), at(3)));
+    assert!(!accept(&mut ledger, &op(3, Act::LeaveKnown), at(3)));
+    assert_eq!(ledger.len(), 2, "an operation that creates no session takes no memory");
 }
 
 #[test]
-fn it_forgets_in_small_steps_what_no_longer_matters() {
+fn sweeps_remove_expired_sessions_in_small_steps() {
     let mut ledger = Ledger::default();
     for n in 1..=100 {
-        accept(&mut ledger, &of(n, JOIN), at(0));
+        accept(&mut ledger, &op(n, JOIN), at(0));
     }
-    accept(&mut ledger, &of(101, Act::Leave), at(0));
-    accept(&mut ledger, &of(1, Act::Leave), at(0));
+    accept(&mut ledger, &op(101, Act::Leave), at(0));
+    accept(&mut ledger, &op(1, Act::Leave), at(0));
     ledger.lost();
     let sweep = |ledger: &mut Ledger, now| (0..20).any(|_| ledger.sweep(now, 10, &RULES));
     assert!(sweep(&mut ledger, at(59)));
     assert_eq!(ledger.len(), 101);
     assert!(sweep(&mut ledger, at(60)));
-    assert_eq!(ledger.len(), 2, "other nodes may still know the beats of those that left");
+    assert_eq!(ledger.len(), 2, "leaves are kept, because other nodes may still replay beats");
     assert!(sweep(&mut ledger, at(150)));
     assert!(ledger.is_empty() && !ledger.is_unwritten());
 }
 
 #[test]
-fn handing_out_comes_to_an_end_also_where_all_that_was_pending_is_over() {
+fn a_replay_of_expired_sessions_ends() {
     let mut ledger = Ledger::default();
     for n in 1..=100 {
-        accept(&mut ledger, &of(n, JOIN), at(0));
+        accept(&mut ledger, &op(n, JOIN), at(0));
     }
     ledger.lost();
     assert_eq!(ledger.pending(2, at(60), &RULES), Vec::new());
@@ -183,31 +190,31 @@ fn handing_out_comes_to_an_end_also_where_all_that_was_pending_is_over() {
     assert!(!ledger.is_unwritten());
 }
 
-/// What is to be written again, as the store takes it.
+/// Writes the pending sessions with the operation for each reason. Returns the reasons.
 fn write_pending(ledger: &mut Ledger, store: &mut Roster, now: Timestamp) -> Vec<Why> {
-    let pieces = ledger.pending(100, now, &RULES);
-    for piece in &pieces {
-        let act = match piece.why {
+    let sessions = ledger.pending(100, now, &RULES);
+    for pending in &sessions {
+        let act = match pending.why {
             Why::Lost => Act::Restore,
             Why::Late => Act::Late,
             Why::Repeated => Act::Withdraw,
         };
-        let op = Op { viewer: piece.viewer, session: piece.session, act: act(piece.state) };
+        let op = Op { viewer: pending.viewer, session: pending.session, act: act(pending.state) };
         store.apply(&op, now, &RULES);
     }
-    ledger.written(&pieces);
-    pieces.iter().map(|piece| piece.why).collect()
+    ledger.written(&sessions);
+    sessions.iter().map(|pending| pending.why).collect()
 }
 
 #[test]
-fn a_leave_is_repeated_for_a_store_that_learns_of_the_join_long_after_it() {
-    let (mut cut_off, mut other, mut store) = (Ledger::default(), Ledger::default(), Roster::default());
-    accept(&mut cut_off, &of(1, JOIN), at(0));
-    cut_off.mark_unwritten(&of(1, JOIN));
-    accept(&mut other, &of(1, Act::Leave), at(2));
-    store.apply(&of(1, Act::Leave), at(2), &RULES);
+fn a_repeated_leave_ends_a_session_whose_join_was_written_late() {
+    let (mut disconnected, mut other, mut store) = (Ledger::default(), Ledger::default(), Roster::default());
+    accept(&mut disconnected, &op(1, JOIN), at(0));
+    disconnected.mark_unwritten(&op(1, JOIN));
+    accept(&mut other, &op(1, Act::Leave), at(2));
+    store.apply(&op(1, Act::Leave), at(2), &RULES);
     // The store has forgotten the leave by then.
-    assert_eq!(write_pending(&mut cut_off, &mut store, at(20)), [Why::Late]);
+    assert_eq!(write_pending(&mut disconnected, &mut store, at(20)), [Why::Late]);
     assert_eq!(count(&mut store, at(20)), 1);
     other.repeat_leaves();
     other.repeat_leaves();
@@ -218,30 +225,30 @@ fn a_leave_is_repeated_for_a_store_that_learns_of_the_join_long_after_it() {
 }
 
 #[test]
-fn a_repeated_leave_creates_nothing_and_ends_no_later_join() {
+fn a_repeated_leave_creates_no_session_and_does_not_end_a_later_join() {
     let (mut ledger, mut store) = (Ledger::default(), Roster::default());
     for n in [1, 2] {
-        accept(&mut ledger, &of(n, Act::Leave), at(2));
+        accept(&mut ledger, &op(n, Act::Leave), at(2));
     }
-    store.apply(&of(2, JOIN), at(5), &RULES);
+    store.apply(&op(2, JOIN), at(5), &RULES);
     ledger.repeat_leaves();
     assert_eq!(write_pending(&mut ledger, &mut store, at(30)), [Why::Repeated; 2]);
     assert_eq!(count(&mut store, at(30)), 1);
     assert_eq!(count(&mut store, at(100)), 0);
-    assert!(store.is_empty(), "nothing of the unknown session is kept");
+    assert!(store.is_empty(), "the unknown session was not created");
 }
 
 #[test]
-fn leaves_are_repeated_while_they_matter_and_no_more_than_a_bounded_number() {
+fn the_number_of_repeated_leaves_is_bounded() {
     let mut ledger = Ledger::default();
     for n in 1..=5_000 {
-        accept(&mut ledger, &of(n, Act::Leave), at(1));
+        accept(&mut ledger, &op(n, Act::Leave), at(1));
     }
     ledger.repeat_leaves();
-    assert_eq!(ledger.pending, MOST_REPEATED);
-    // What happens to such a session takes the place of the repetition, and a loss takes all.
-    accept(&mut ledger, &of(5_000, JOIN), at(2));
-    assert_eq!((ledger.pending, ledger.repeated), (MOST_REPEATED - 1, MOST_REPEATED - 1));
+    assert_eq!(ledger.pending, MAX_REPEATED_LEAVES);
+    // A new operation replaces the repeated leave, and a loss replaces all repeated leaves.
+    accept(&mut ledger, &op(5_000, JOIN), at(2));
+    assert_eq!((ledger.pending, ledger.repeated), (MAX_REPEATED_LEAVES - 1, MAX_REPEATED_LEAVES - 1));
     ledger.lost();
     assert_eq!((ledger.pending, ledger.repeated), (5_000, 0));
     ledger.repeat_leaves();
@@ -251,12 +258,12 @@ fn leaves_are_repeated_while_they_matter_and_no_more_than_a_bounded_number() {
 }
 
 #[test]
-fn a_leave_that_gives_way_to_newer_ones_while_it_is_repeated_upsets_no_number() {
+fn a_repeated_leave_beyond_the_limit_is_no_longer_pending() {
     let mut ledger = Ledger::default();
-    accept(&mut ledger, &of(1, Act::Leave), at(1));
+    accept(&mut ledger, &op(1, Act::Leave), at(1));
     ledger.repeat_leaves();
     for n in 2..=5_000 {
-        accept(&mut ledger, &of(n, Act::Leave), at(1));
+        accept(&mut ledger, &op(n, Act::Leave), at(1));
     }
     assert_eq!((ledger.pending, ledger.repeated), (0, 0));
     ledger.lost();
@@ -267,14 +274,14 @@ fn a_leave_that_gives_way_to_newer_ones_while_it_is_repeated_upsets_no_number() 
 }
 
 #[test]
-fn a_join_that_waited_while_its_leave_overtook_it_counts_for_nobody() {
+fn a_join_that_its_leave_overtook_does_not_count() {
     let (mut ledger, mut store) = (Ledger::default(), Roster::default());
-    assert!(!accept(&mut ledger, &of(1, Act::Leave), at(3)));
-    assert!(!ledger.accept(&of(1, JOIN), at(1), at(5), &RULES), "it left after it came");
-    assert!(ledger.accept(&of(1, JOIN), at(4), at(5), &RULES), "it came again after it left");
-    accept(&mut ledger, &of(2, JOIN), at(1));
-    accept(&mut ledger, &of(2, Act::Leave), at(3));
-    assert!(!ledger.accept(&of(2, BEAT), at(2), at(5), &RULES));
+    assert!(!accept(&mut ledger, &op(1, Act::Leave), at(3)));
+    assert!(!ledger.accept(&op(1, JOIN), at(1), at(5), &RULES), "the leave is later than the join");
+    assert!(ledger.accept(&op(1, JOIN), at(4), at(5), &RULES), "the join is later than the leave");
+    accept(&mut ledger, &op(2, JOIN), at(1));
+    accept(&mut ledger, &op(2, Act::Leave), at(3));
+    assert!(!ledger.accept(&op(2, BEAT), at(2), at(5), &RULES));
     ledger.lost();
     write_all(&mut ledger, &mut store, at(6));
     assert_eq!((count(&mut store, at(63)), count(&mut store, at(64))), (1, 0));

@@ -1,15 +1,15 @@
-//! Who watches one channel: the rules of counting as a data structure.
+//! The viewers of one channel: the rules of counting as a data structure.
 //!
 //! Promises:
-//! - The count at an instant is the number of viewers with a session whose lease ends after it. It is read off the
-//!   leases; nothing is ever added to or subtracted from a number.
-//! - What happened later wins, whatever becomes known first ([`Session`]).
-//! - A beat and a leave cost O(log viewers). What has expired is dropped by [`Roster::expire`], in steps as small as the
-//!   caller wants, each viewer once.
-//! - A viewer has [`MAX_SESSIONS`] sessions at most, and as many memories of leaves; the oldest goes.
-//! - Memory follows what is in it: trees give back what they no longer need, without ever being copied as a whole.
+//! - The count at an instant is the number of viewers with a lease that ends after the instant. The leases alone decide
+//!   whether a viewer counts, so repeated operations do not change the count.
+//! - The later event wins, in whatever order events become known ([`Session`]).
+//! - A beat or a leave costs O(log viewers). [`Roster::expire`] removes expired sessions in steps of the caller's size.
+//! - A viewer has at most [`MAX_SESSIONS`] live sessions, and as many remembered leaves. Beyond that, the oldest is
+//!   removed.
+//! - Memory use follows the content: the trees free the memory of removed entries and are never copied as a whole.
 //!
-//! The memory store keeps one roster per channel, and it is the model that the other stores are held to.
+//! The memory store keeps one roster per channel. The roster is the reference for the other stores.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,26 +20,28 @@ use super::{
     session::{LeaseRules, Phase},
 };
 
-/// The most live sessions of a viewer in a channel, and the most memories of leaves. Tabs beyond it are no more viewers.
+/// The maximum number of live sessions of a viewer in a channel, and of its remembered leaves. More sessions would not
+/// change the count.
 pub const MAX_SESSIONS: usize = 16;
 
 /// The sessions of one channel and their leases.
 #[derive(Debug, Default)]
 pub struct Roster {
     viewers: BTreeMap<ViewerId, Viewer>,
-    /// When to look at which viewer again, one entry for each. Beats that only move a lease's end further away don't touch
-    /// it: the entry is moved when its time has come.
+    /// When to check each viewer next, one entry per viewer. A beat that only extends a lease does not move the entry:
+    /// the entry is moved when it is due.
     expiry_queue: BTreeSet<(Timestamp, ViewerId)>,
-    /// How many of the viewers have a lease that has not been found to be over.
+    /// The number of viewers with `is_counted`.
     counted: u32,
 }
 
 #[derive(Debug)]
 struct Viewer {
-    /// Nearly always one, so it is kept in place.
+    /// Usually a single session, so one is stored inline.
     sessions: SmallVec<[(SessionId, Session); 1]>,
-    /// The viewer's entry in the agenda: never after the next instant at which anything of it is over.
+    /// The viewer's time in the expiry queue, never later than [`Viewer::next_change`].
     next_check: Timestamp,
+    /// Whether the viewer had a live lease at the last check.
     is_counted: bool,
 }
 
@@ -48,7 +50,7 @@ impl Viewer {
         self.sessions.iter().map(|(_, session)| session.lease_end()).max().unwrap_or_default()
     }
 
-    /// The viewer's count can change here, or it can be forgotten.
+    /// When the viewer's last lease ends, or when the viewer can be removed if it has left.
     fn next_change(&self, rules: &LeaseRules) -> Timestamp {
         let lease_end = self.lease_end();
         if lease_end > Timestamp::default() {
@@ -57,12 +59,14 @@ impl Viewer {
         self.sessions.iter().map(|(_, session)| session.useless_from(rules)).max().unwrap_or_default()
     }
 
-    /// Makes room for one more session: the one that was heard of least recently goes.
+    /// Makes room for one more session: removes expired ones and, at the limit, the one with the oldest last event.
+    /// Sessions that beat and sessions that have left are limited separately.
     fn make_room(&mut self, is_leave: bool, now: Timestamp, rules: &LeaseRules) {
         self.sessions.retain(|(_, session)| session.useless_from(rules) > now);
-        let alike = |session: &Session| (session.parts().phase != Phase::Beating) == is_leave;
-        if self.sessions.iter().filter(|(_, session)| alike(session)).count() >= MAX_SESSIONS {
-            let candidates = self.sessions.iter().enumerate().filter(|(_, (_, session))| alike(session));
+        let is_same_kind = |session: &Session| (session.parts().phase != Phase::Beating) == is_leave;
+        if self.sessions.iter().filter(|(_, session)| is_same_kind(session)).count() >= MAX_SESSIONS {
+            let candidates =
+                self.sessions.iter().enumerate().filter(|(_, (_, session))| is_same_kind(session));
             if let Some((oldest, _)) = candidates.min_by_key(|(_, (_, session))| session.at()) {
                 self.sessions.remove(oldest);
             }
@@ -71,36 +75,36 @@ impl Viewer {
 }
 
 impl Roster {
-    /// Does one operation at an instant. The answer: whether the session is counted after it.
+    /// Applies an operation at `now`. Returns whether the session is live afterwards.
     pub fn apply(&mut self, op: &Op, now: Timestamp, rules: &LeaseRules) -> bool {
         let known = self.viewers.get_mut(&op.viewer);
         let session = known.and_then(|viewer| viewer.sessions.iter_mut().find(|(id, _)| *id == op.session));
-        let (is_new, is_live) = match session {
+        let (created, is_live) = match session {
             Some((_, session)) if session.useless_from(rules) > now => {
-                change(session, op.act, now, rules);
+                update(session, op.act, now, rules);
                 (None, session.is_live(now))
             }
             _ => {
-                let Some(session) = first(op.act, now) else { return false };
+                let Some(session) = create(op.act, now) else { return false };
                 (Some(session), session.is_live(now))
             }
         };
-        if let Some(session) = is_new {
+        if let Some(session) = created {
             self.insert(op, session, now, rules);
         }
         self.reschedule(op.viewer, now, rules);
         is_live
     }
 
-    /// How many viewers have a live lease. It is exact once [`Roster::expire`] has nothing more to do.
+    /// The number of viewers with a live lease. It is exact once [`Roster::expire`] has returned `true`.
     #[must_use]
     pub const fn count(&self) -> u32 {
         self.counted
     }
 
-    /// Drops what is over, `most` viewers at a time. Returns whether that was all.
-    pub fn expire(&mut self, now: Timestamp, most: usize, rules: &LeaseRules) -> bool {
-        for _ in 0..most {
+    /// Removes expired sessions, checking at most `max_viewers` viewers. Returns whether all have been removed.
+    pub fn expire(&mut self, now: Timestamp, max_viewers: usize, rules: &LeaseRules) -> bool {
+        for _ in 0..max_viewers {
             let Some(&(at, id)) = self.expiry_queue.first() else { return true };
             if at > now {
                 return true;
@@ -110,7 +114,7 @@ impl Roster {
         self.expiry_queue.first().is_none_or(|(at, _)| *at > now)
     }
 
-    /// Whether nothing is left.
+    /// Whether the roster has no sessions, including those that have left.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.viewers.is_empty()
@@ -128,7 +132,8 @@ impl Roster {
         viewer.sessions.push((op.session, session));
     }
 
-    /// Brings a viewer's place in the agenda, and in the count, up to date.
+    /// Updates a viewer's entry in the expiry queue and its part in the count. Removes expired sessions if the entry is
+    /// due.
     fn reschedule(&mut self, id: ViewerId, now: Timestamp, rules: &LeaseRules) {
         let Some(viewer) = self.viewers.get_mut(&id) else { return };
         if viewer.next_check <= now {
@@ -151,8 +156,8 @@ impl Roster {
     }
 }
 
-/// What an operation makes of a session of which nothing is known; nothing, if it is about known ones only.
-fn first(act: Act, now: Timestamp) -> Option<Session> {
+/// The session that an operation creates if the session is unknown; `None` if the operation ignores unknown sessions.
+fn create(act: Act, now: Timestamp) -> Option<Session> {
     match act {
         Act::Join { lease } => Some(Session::beating(now, lease, true)),
         Act::Heartbeat { lease } => Some(Session::beating(now, lease, false)),
@@ -162,8 +167,8 @@ fn first(act: Act, now: Timestamp) -> Option<Session> {
     }
 }
 
-/// What an operation makes of a session that is known.
-fn change(session: &mut Session, act: Act, now: Timestamp, rules: &LeaseRules) {
+/// Applies an operation to a known session.
+fn update(session: &mut Session, act: Act, now: Timestamp, rules: &LeaseRules) {
     match act {
         Act::Join { lease } => session.beat(session.not_before(now, true), lease, true, rules),
         Act::Renew { .. } if !session.is_live(now) => {}

@@ -1,4 +1,4 @@
-//! The rules of counting, one by one, then random histories against a model that is too simple to be wrong.
+//! Tests of the single rules of counting, then random histories against a simple model.
 
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -26,7 +26,7 @@ fn op(v: u8, s: u8, act: Act) -> Op {
     Op { viewer: viewer(v), session: session(s), act }
 }
 
-/// A roster with the rules in it.
+/// A roster with fixed rules.
 #[derive(Default)]
 struct Counter(Roster);
 
@@ -46,7 +46,7 @@ fn at(seconds: u64) -> Timestamp {
 }
 
 #[test]
-fn a_viewer_counts_until_the_lease_ends_and_not_a_moment_longer() {
+fn a_viewer_counts_until_its_lease_ends() {
     let mut roster = Counter::default();
     roster.apply(&op(1, 1, JOIN), at(100));
     assert_eq!(roster.count(at(100)), 1);
@@ -55,7 +55,7 @@ fn a_viewer_counts_until_the_lease_ends_and_not_a_moment_longer() {
 }
 
 #[test]
-fn a_beat_starts_the_lease_anew_and_repeating_it_changes_nothing() {
+fn a_beat_restarts_the_lease_and_repeated_joins_count_once() {
     let mut roster = Counter::default();
     for _ in 0..200 {
         roster.apply(&op(1, 1, JOIN), at(0));
@@ -67,7 +67,7 @@ fn a_beat_starts_the_lease_anew_and_repeating_it_changes_nothing() {
 }
 
 #[test]
-fn a_hidden_page_counts_longer_and_coming_back_shortens_its_lease_again() {
+fn a_hidden_page_gets_a_longer_lease_until_its_next_visible_beat() {
     let mut roster = Counter::default();
     roster.apply(&op(1, 1, Act::Heartbeat { lease: HIDDEN_LEASE }), at(0));
     assert_eq!(roster.count(at(149)), 1);
@@ -76,14 +76,14 @@ fn a_hidden_page_counts_longer_and_coming_back_shortens_its_lease_again() {
 }
 
 #[test]
-fn a_heartbeat_of_the_unknown_creates_it() {
+fn a_heartbeat_creates_an_unknown_session() {
     let mut roster = Counter::default();
     assert!(roster.apply(&op(1, 1, BEAT), at(0)));
     assert_eq!(roster.count(at(0)), 1);
 }
 
 #[test]
-fn many_pages_of_one_browser_are_one_viewer_who_leaves_with_the_last() {
+fn a_viewer_with_several_pages_counts_once_until_the_last_leaves() {
     let mut roster = Counter::default();
     for s in 0..3 {
         roster.apply(&op(1, s, JOIN), at(0));
@@ -97,7 +97,7 @@ fn many_pages_of_one_browser_are_one_viewer_who_leaves_with_the_last() {
 }
 
 #[test]
-fn renewing_keeps_who_is_counted_and_creates_nobody() {
+fn a_renewal_extends_a_live_session_and_creates_none() {
     let mut roster = Counter::default();
     let renew = op(1, 1, Act::Renew { lease: LEASE });
     assert!(!roster.apply(&renew, at(0)));
@@ -105,11 +105,11 @@ fn renewing_keeps_who_is_counted_and_creates_nobody() {
     roster.apply(&op(1, 1, JOIN), at(0));
     assert!(roster.apply(&renew, at(59)));
     assert_eq!(roster.count(at(118)), 1);
-    assert!(!roster.apply(&renew, at(119)), "its lease has ended");
+    assert!(!roster.apply(&renew, at(119)), "the lease has ended");
 }
 
 #[test]
-fn the_old_page_leaving_late_does_not_end_the_new_one() {
+fn a_late_leave_of_an_old_page_does_not_end_the_new_session() {
     let mut roster = Counter::default();
     roster.apply(&op(1, 1, JOIN), at(0));
     roster.apply(&op(1, 2, JOIN), at(1));
@@ -118,50 +118,50 @@ fn the_old_page_leaving_late_does_not_end_the_new_one() {
 }
 
 #[test]
-fn a_heartbeat_after_its_leave_changes_nothing_for_ten_seconds_unless_it_joins_again() {
+fn a_heartbeat_is_ignored_for_ten_seconds_after_a_leave_unless_the_session_joins_again() {
     let mut roster = Counter::default();
     roster.apply(&op(1, 1, JOIN), at(0));
     assert!(!roster.apply(&op(1, 1, Act::Leave), at(1)));
     assert!(!roster.apply(&op(1, 1, BEAT), Timestamp::from_millis(10_999)));
     assert_eq!(roster.count(at(11)), 0);
-    assert!(roster.apply(&op(1, 1, BEAT), at(11)), "forgotten after ten seconds");
+    assert!(roster.apply(&op(1, 1, BEAT), at(11)), "the leave memory is over");
 
     roster.apply(&op(2, 1, Act::Leave), at(20));
     assert!(roster.apply(&op(2, 1, JOIN), at(21)));
-    assert!(roster.apply(&op(2, 1, BEAT), at(22)), "a join clears the memory");
+    assert!(roster.apply(&op(2, 1, BEAT), at(22)), "a join clears the leave memory");
 }
 
 #[test]
-fn what_a_node_writes_again_is_merged_by_when_it_happened() {
+fn replays_are_merged_by_the_time_of_the_events() {
     let mut roster = Counter::default();
     let restore = |s: u64, is_join| Act::Restore(Session::beating(at(s), LEASE, is_join));
     roster.apply(&op(1, 1, JOIN), at(100));
-    assert!(roster.apply(&op(1, 1, restore(80, true)), at(110)), "an older beat shortens no lease");
+    assert!(roster.apply(&op(1, 1, restore(80, true)), at(110)), "an older beat does not shorten the lease");
     assert_eq!((roster.count(at(159)), roster.count(at(160))), (1, 0));
-    assert!(roster.apply(&op(2, 1, restore(150, true)), at(170)), "what is lost is restored");
+    assert!(roster.apply(&op(2, 1, restore(150, true)), at(170)), "a lost session is restored");
     assert_eq!((roster.count(at(209)), roster.count(at(210))), (1, 0));
     roster.apply(&op(3, 1, JOIN), at(290));
     roster.apply(&op(3, 1, Act::Leave), at(300));
-    assert!(!roster.apply(&op(3, 1, restore(299, false)), at(340)), "it left after that beat");
+    assert!(!roster.apply(&op(3, 1, restore(299, false)), at(340)), "the session left after that beat");
     let left = Act::Restore(Session::left_unknown(at(345)));
     roster.apply(&op(3, 1, JOIN), at(350));
     roster.apply(&op(3, 1, left), at(360));
-    assert_eq!(roster.count(at(360)), 1, "it joined after that leave");
+    assert_eq!(roster.count(at(360)), 1, "the session joined after that leave");
 }
 
 #[test]
-fn leaving_what_is_unknown_changes_no_count() {
+fn a_leave_of_an_unknown_session_does_not_change_the_count() {
     let mut roster = Counter::default();
     roster.apply(&op(1, 1, JOIN), at(0));
     roster.apply(&op(2, 2, Act::Leave), at(0));
     roster.apply(&op(1, 2, Act::Leave), at(0));
     roster.apply(&op(3, 2, Act::LeaveKnown), at(0));
     assert_eq!(roster.count(at(0)), 1);
-    assert_eq!(roster.0.viewers.len(), 2, "one is remembered as having left, and one was never known");
+    assert_eq!(roster.0.viewers.len(), 2, "one leave is remembered, the other is ignored");
 }
 
 #[test]
-fn what_has_expired_takes_no_memory() {
+fn expired_sessions_are_removed() {
     let mut roster = Counter::default();
     for v in 0..100 {
         for s in 0..5 {
@@ -171,21 +171,21 @@ fn what_has_expired_takes_no_memory() {
     }
     roster.apply(&op(200, 0, Act::Leave), at(1));
     assert_eq!(roster.count(at(60)), 0);
-    assert_eq!(roster.0.viewers.len(), 100, "other nodes may still know the beats of those that left");
+    assert_eq!(roster.0.viewers.len(), 100, "leaves are kept, because other nodes may still replay beats");
     assert_eq!(roster.count(at(151)), 0);
     assert!(roster.0.is_empty() && roster.0.expiry_queue.is_empty());
 }
 
 #[test]
-fn a_viewer_has_sixteen_sessions_and_the_oldest_goes() {
+fn a_viewer_has_at_most_sixteen_sessions_and_the_oldest_is_removed() {
     let mut roster = Counter::default();
-    let of = |n: u128| SessionId::new(Uuid::from_u128(1 + n)).unwrap();
-    let ask = |roster: &mut Counter, n: u128, act: Act, now: Timestamp| {
-        roster.apply(&Op { viewer: viewer(1), session: of(n), act }, now)
+    let session = |n: u128| SessionId::new(Uuid::from_u128(1 + n)).unwrap();
+    let apply = |roster: &mut Counter, n: u128, act: Act, now: Timestamp| {
+        roster.apply(&Op { viewer: viewer(1), session: session(n), act }, now)
     };
     for n in 0..10_000 {
-        ask(&mut roster, n, JOIN, at(1));
-        ask(&mut roster, 20_000 + n, Act::Leave, at(1));
+        apply(&mut roster, n, JOIN, at(1));
+        apply(&mut roster, 20_000 + n, Act::Leave, at(1));
     }
     assert_eq!(roster.count(at(1)), 1);
     assert_eq!(roster.0.viewers[&viewer(1)].sessions.len(), 2 * MAX_SESSIONS);
@@ -193,14 +193,14 @@ fn a_viewer_has_sixteen_sessions_and_the_oldest_goes() {
     let renew = Act::Renew { lease: LEASE };
     let mut mixed = Counter::default();
     for n in 0..20 {
-        ask(&mut mixed, n, JOIN, Timestamp::from_millis(1_000 + u64::try_from(n).unwrap()));
+        apply(&mut mixed, n, JOIN, Timestamp::from_millis(1_000 + u64::try_from(n).unwrap()));
     }
-    let live: Vec<u128> = (0..20).filter(|n| ask(&mut mixed, *n, renew, at(2))).collect();
+    let live: Vec<u128> = (0..20).filter(|n| apply(&mut mixed, *n, renew, at(2))).collect();
     assert_eq!(live, (4..20).collect::<Vec<_>>());
 }
 
 #[test]
-fn a_browser_that_reloads_all_day_holds_only_what_is_live() {
+fn a_browser_that_reloads_often_keeps_a_bounded_number_of_sessions() {
     let mut roster = Counter::default();
     for second in 0..10_000_u64 {
         let session = SessionId::new(Uuid::from_u128(1 + u128::from(second))).unwrap();
@@ -211,12 +211,12 @@ fn a_browser_that_reloads_all_day_holds_only_what_is_live() {
     assert_eq!(roster.0.expiry_queue.len(), 1);
 }
 
-/// The rules again: everything that happened, gone through in order for every answer.
+/// The model: a list of all operations, evaluated in order for every result.
 #[derive(Default)]
 struct Model(Vec<(Timestamp, Op)>);
 
 impl Model {
-    /// When the lease of a session ends, by all that happened to it in the order in which it happened.
+    /// The end of a session's lease after all its operations.
     fn lease_end(&self, viewer: ViewerId, session: SessionId) -> Timestamp {
         let (mut end, mut left) = (Timestamp::default(), None::<Timestamp>);
         for (now, op) in self.0.iter().filter(|(_, op)| (op.viewer, op.session) == (viewer, session)) {
@@ -255,7 +255,7 @@ fn acts() -> impl Strategy<Value = Act> {
 
 proptest! {
     #[test]
-    fn any_history_counts_as_the_model_does(
+    fn counts_any_history_as_the_model_does(
         history in prop::collection::vec((0..4_u8, 0..3_u8, acts(), 0..40_000_u64), 1..100)
     ) {
         let (mut roster, mut model, mut now) = (Counter::default(), Model::default(), at(1_000));

@@ -1,4 +1,4 @@
-//! The rules one by one, then every order of the same events.
+//! Tests of the single rules, then of every order of the same random events.
 
 use proptest::prelude::*;
 
@@ -12,7 +12,7 @@ fn at(seconds: u64) -> Timestamp {
     Timestamp::from_millis(1_000_000 + seconds * 1000)
 }
 
-/// Something that happened to a session.
+/// An event of a session, with its time in seconds.
 #[derive(Debug, Clone, Copy)]
 enum Event {
     Join(u64),
@@ -41,7 +41,7 @@ fn end_after(events: &[Event]) -> Timestamp {
 }
 
 #[test]
-fn a_leave_that_becomes_known_late_ends_no_later_join() {
+fn a_late_leave_does_not_end_a_later_join() {
     for events in [
         [Event::Join(0), Event::Leave(20), Event::Join(30)],
         [Event::Join(0), Event::Join(30), Event::Leave(20)],
@@ -52,30 +52,26 @@ fn a_leave_that_becomes_known_late_ends_no_later_join() {
 }
 
 #[test]
-fn a_beat_that_becomes_known_late_brings_nobody_back() {
+fn a_late_beat_does_not_restore_a_session_that_left() {
     for beat in [Event::Join(10), Event::Heartbeat(10), Event::Heartbeat(25)] {
         assert_eq!(end_after(&[Event::Join(0), Event::Leave(20), beat]), Timestamp::default(), "{beat:?}");
         assert_eq!(end_after(&[beat, Event::Leave(20)]), Timestamp::default(), "{beat:?}");
     }
-    assert_eq!(
-        end_after(&[Event::Leave(20), Event::Heartbeat(30)]),
-        at(90),
-        "the leave is forgotten by then"
-    );
+    assert_eq!(end_after(&[Event::Leave(20), Event::Heartbeat(30)]), at(90), "the leave memory is over");
 }
 
 #[test]
-fn a_join_that_becomes_known_late_makes_the_beats_after_it_effective() {
+fn a_late_join_makes_the_beats_after_it_count() {
     let events = [Event::Leave(20), Event::Heartbeat(25), Event::Join(23)];
     assert_eq!(end_after(&events), at(85));
 }
 
-/// What the events mean, told by going through them in the order in which they happened.
-fn in_order(mut events: Vec<Event>) -> Timestamp {
-    let when = |event: &Event| match *event {
+/// A simple model: the end of the lease after applying the events in the order in which they happened.
+fn end_in_order(mut events: Vec<Event>) -> Timestamp {
+    let time = |event: &Event| match *event {
         Event::Join(s) | Event::Heartbeat(s) | Event::Leave(s) => s,
     };
-    events.sort_by_key(when);
+    events.sort_by_key(time);
     let (mut end, mut left) = (Timestamp::default(), None::<u64>);
     for event in events {
         match event {
@@ -92,10 +88,10 @@ fn in_order(mut events: Vec<Event>) -> Timestamp {
 
 proptest! {
     #[test]
-    fn every_order_of_events_leads_to_the_same(
+    fn every_order_of_events_leads_to_the_same_lease(
         events in prop::collection::vec((0u8..3, any::<u16>()), 1..7),
     ) {
-        // No two at the same instant: those have no order.
+        // No two events happen at the same instant, because their order would be undefined.
         let events: Vec<Event> = events
             .iter()
             .enumerate()
@@ -108,23 +104,24 @@ proptest! {
                 }
             })
             .collect();
-        let expected = in_order(events.clone());
+        let expected = end_in_order(events.clone());
         let mut order: Vec<usize> = (0..events.len()).collect();
         permutations(&mut order, 0, &mut |order| {
             let session = order.iter().fold(None, |session, nth| apply(session, events[*nth])).unwrap();
             assert_eq!(session.lease_end(), expected, "{events:?} as {order:?}");
-            // Twice, and merged with what another node knows, is the same.
+            // Applying the events twice, or merging the states of two nodes, gives the same lease.
             let mut twice = Some(session);
             for nth in order {
                 twice = apply(twice, events[*nth]);
             }
             let twice = twice.unwrap();
             assert_eq!(twice.lease_end(), expected);
-            let (some, others) = order.split_at(order.len() / 2);
-            let of = |half: &[usize]| half.iter().fold(None, |session, nth| apply(session, events[*nth]));
-            if let (Some(mut some), Some(others)) = (of(some), of(others)) {
-                some.merge(&others, &RULES);
-                assert_eq!(some.lease_end(), expected, "merged: {events:?} as {order:?}");
+            let (first, second) = order.split_at(order.len() / 2);
+            let apply_all =
+                |order: &[usize]| order.iter().fold(None, |session, nth| apply(session, events[*nth]));
+            if let (Some(mut merged), Some(other)) = (apply_all(first), apply_all(second)) {
+                merged.merge(&other, &RULES);
+                assert_eq!(merged.lease_end(), expected, "merged: {events:?} as {order:?}");
             }
         });
     }
