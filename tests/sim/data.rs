@@ -156,14 +156,22 @@ impl Data {
             let (epoch, server) = (new_epoch, self.incarnation);
             Roll { epoch, server, lost: never, asked: never, nodes: BTreeMap::new(), expires: now }
         });
-        let is_other = own.known.is_some_and(|known| known != roll.epoch) || roll.server != self.incarnation;
-        if is_other {
-            (roll.asked, roll.lost, roll.server) = (now, now, self.incarnation);
+        let loss = if roll.server != self.incarnation {
+            Some(now)
+        } else if own.known.is_some_and(|known| known != roll.epoch) {
+            // The loss that another node has noted is not noted again.
+            Some(if roll.lost + own.expected_for > now { roll.lost } else { now })
+        } else {
+            None
+        };
+        if let Some(at) = loss {
+            (roll.asked, roll.lost) = (roll.asked.max(at), roll.lost.max(at));
+            roll.server = self.incarnation;
             // The roll call waits for all nodes that attended before.
             for peer in &own.peers {
-                let (expected, _) = roll.nodes.entry(*peer).or_insert((until, never));
+                let (expected, _) = roll.nodes.entry(*peer).or_insert((at + own.expected_for, never));
                 if *expected <= now {
-                    *expected = until;
+                    *expected = at + own.expected_for;
                 }
             }
         }

@@ -241,14 +241,14 @@ impl Ledger {
             if entry.written_after == self.losses {
                 continue;
             }
-            if entry.session.useless_from(rules) <= now {
+            if entry.session.kept_until(rules) <= now {
                 entry.written_after = self.losses;
                 expired += 1;
                 self.repeated -= usize::from(std::mem::take(&mut entry.is_repeated));
                 continue;
             }
             let (viewer, session) = *key;
-            let (state, version) = (entry.session, entry.version);
+            let (state, version) = (entry.session.for_replay(now), entry.version);
             let why = match (self.is_lost, entry.is_repeated) {
                 (true, _) => Why::Lost,
                 (false, true) => Why::Repeated,
@@ -293,7 +293,7 @@ impl Ledger {
             .sessions
             .range((from, Bound::Unbounded))
             .take(max_sessions)
-            .map(|(key, entry)| (*key, entry.session.useless_from(rules) <= now))
+            .map(|(key, entry)| (*key, entry.session.kept_until(rules) <= now))
             .collect();
         for (key, _) in checked.iter().filter(|(_, is_expired)| *is_expired) {
             if let Some(entry) = self.sessions.remove(key) {

@@ -286,3 +286,31 @@ fn a_join_that_its_leave_overtook_does_not_count() {
     write_all(&mut ledger, &mut store, at(6));
     assert_eq!((count(&mut store, at(63)), count(&mut store, at(64))), (1, 0));
 }
+
+#[test]
+fn an_expired_session_is_not_revived_by_an_older_beat_with_a_longer_lease() {
+    let hidden = Act::Heartbeat { lease: RULES.longest_lease };
+    let (mut one, mut two) = (Ledger::default(), Ledger::default());
+    // Hidden at one node, then visible at another node; then the page vanishes.
+    accept(&mut one, &op(1, hidden), at(0));
+    accept(&mut two, &op(1, BEAT), at(10));
+    for order in [[0, 1], [1, 0]] {
+        let mut store = Roster::default();
+        let mut ledgers = [&mut one, &mut two];
+        ledgers.iter_mut().for_each(|ledger| ledger.lost());
+        for nth in order {
+            write_all(ledgers[nth], &mut store, at(100));
+        }
+        assert_eq!(count(&mut store, at(101)), 0, "{order:?}");
+    }
+    // A beat after the end of the lease counts.
+    accept(&mut one, &op(1, BEAT), at(105));
+    let mut store = Roster::default();
+    for ledger in [&mut one, &mut two] {
+        ledger.lost();
+        write_all(ledger, &mut store, at(110));
+    }
+    assert_eq!(count(&mut store, at(111)), 1);
+    while !two.sweep(at(160), 10, &RULES) {}
+    assert!(two.is_empty());
+}

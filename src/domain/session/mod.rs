@@ -103,6 +103,27 @@ impl Session {
         }
     }
 
+    /// How long a node keeps it for replays. An expired session still matters: another node may know an older beat of it
+    /// with a longer lease.
+    #[must_use]
+    pub fn kept_until(&self, rules: &LeaseRules) -> Timestamp {
+        match self.phase {
+            Phase::Beating => self.lease_end().max(self.at + rules.longest_lease),
+            Phase::Left | Phase::LeftUnknown => self.useless_from(rules),
+        }
+    }
+
+    /// What a node replays: the session, or, if its lease is over, a leave at the time of the last beat. The leave outweighs
+    /// older beats that other nodes replay.
+    #[must_use]
+    pub fn for_replay(&self, now: Timestamp) -> Self {
+        if self.phase == Phase::Beating && !self.is_live(now) {
+            Self { lease: 0, delta: 0, phase: Phase::Left, ..*self }
+        } else {
+            *self
+        }
+    }
+
     /// Applies a join or heartbeat that happened at `at`.
     pub fn beat(&mut self, at: Timestamp, lease: Duration, is_join: bool, rules: &LeaseRules) {
         let lease = millis(lease);

@@ -157,7 +157,8 @@ impl Recovery {
         let was_complete = self.roll.last().is_none_or(|roll| roll.is_complete(roll.asked));
         let expected_for = self.interval * 3 + WAIT_FOR_NODES;
         if channels.is_empty() && was_complete && !was_triggered && !self.roll.was_used_within(expected_for) {
-            self.roll.forget();
+            // The store keeps a roll call for four times the expected time.
+            self.roll.forget_after(expected_for * 3);
             return Ok(true);
         }
         // Parts of the store may be unavailable while others can be repaired, so errors are returned at the end.

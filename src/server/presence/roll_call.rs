@@ -11,10 +11,13 @@ use crate::{
     server::store::{Reading, RollCall},
 };
 
+/// How long a roll call shows that other nodes still have operations to replay. Nodes attend more often than this.
+const CURRENT_FOR: Duration = Duration::from_secs(2);
+
 /// The last roll call.
 #[derive(Default)]
 pub struct LastRollCall {
-    last: Mutex<Option<RollCall>>,
+    last: Mutex<Option<(RollCall, Instant)>>,
     /// When a reading was last judged by this roll call.
     last_used: Mutex<Option<Instant>>,
     /// Notifies waiting tasks of every roll call.
@@ -35,14 +38,14 @@ pub enum Completeness {
 impl LastRollCall {
     /// Stores a new roll call and notifies the subscribers.
     pub fn set(&self, roll_call: RollCall) {
-        *self.last.lock() = Some(roll_call);
+        *self.last.lock() = Some((roll_call, Instant::now()));
         self.updated.send_replace(());
     }
 
-    /// Forgets the roll call, when this node stops attending. The roll call in the store then expires too,
-    /// and its expiry must not be taken for a loss.
-    pub fn forget(&self) {
-        *self.last.lock() = None;
+    /// Forgets a roll call that is older than `age`, when this node has stopped attending. The roll call in the store
+    /// expires if no node attends, and its expiry must not be taken for a loss.
+    pub fn forget_after(&self, age: Duration) {
+        self.last.lock().take_if(|(_, at)| at.elapsed() >= age);
     }
 
     /// Whether a reading was judged within this time, for example for an open stream.
@@ -59,7 +62,7 @@ impl LastRollCall {
 
     /// The last roll call.
     pub fn last(&self) -> Option<RollCall> {
-        self.last.lock().clone()
+        self.last.lock().as_ref().map(|(last, _)| last.clone())
     }
 
     /// Whether a reading is complete.
@@ -70,19 +73,23 @@ impl LastRollCall {
             None if reading.epoch.is_some() => Completeness::Unverified,
             // The store keeps no roll call, or it has not responded yet.
             None => Completeness::Complete,
-            Some(last) if reading.epoch.is_some() && reading.epoch != last.epoch => Completeness::Unverified,
-            Some(last) if last.is_complete(reading.restored) => Completeness::Complete,
+            Some((last, _)) if reading.epoch.is_some() && reading.epoch != last.epoch => {
+                Completeness::Unverified
+            }
+            Some((last, _)) if last.is_complete(reading.restored) => Completeness::Complete,
+            // The node has not attended for a while, so the others may have replayed since.
+            Some((_, at)) if at.elapsed() >= CURRENT_FOR => Completeness::Unverified,
             Some(_) => Completeness::Incomplete,
         }
     }
 
     /// Whether nodes were asked to check their journals at or after `at`. True if no roll call is known.
     pub fn was_asked_since(&self, at: Timestamp) -> bool {
-        self.last.lock().as_ref().is_none_or(|last| last.asked >= at)
+        self.last.lock().as_ref().is_none_or(|(last, _)| last.asked >= at)
     }
 
     /// The time since which all nodes know that their journals are in the store. `None` without a roll call.
     pub fn sure_since(&self) -> Option<Timestamp> {
-        self.last.lock().as_ref().map(|last| last.sure_since)
+        self.last.lock().as_ref().map(|(last, _)| last.sure_since)
     }
 }

@@ -29,14 +29,14 @@ local span, sure = tonumber(ARGV[2]), ARGV[3] == 'now' and text(now) or ARGV[3]
 
 local epoch, server, lost, asked = unpack(redis.call('HMGET', key, 'epoch', 'server', 'lost', 'asked'))
 lost, asked = tonumber(lost or 0), tonumber(asked or 0)
--- All may have been lost. The nodes that were there are waited for.
-local function note_loss()
-  asked = now
-  lost = ARGV[8] == '1' and now or lost
+-- All data may have been lost at `at`. The roll call waits for all nodes that attended before.
+local function note_loss(at)
+  asked = math.max(asked, at)
+  lost = ARGV[8] == '1' and math.max(lost, at) or lost
   for i = 10, #ARGV do
     local expected, since = string.match(redis.call('HGET', key, ARGV[i]) or '', '^(%d+) (%d+)$')
     if not expected or tonumber(expected) <= now then
-      redis.call('HSET', key, ARGV[i], text(now + span) .. ' ' .. (since or '0'))
+      redis.call('HSET', key, ARGV[i], text(at + span) .. ' ' .. (since or '0'))
     end
   end
 end
@@ -48,11 +48,12 @@ end
 if ARGV[9] == '1' then
   lost = now
 end
-if ARGV[4] ~= '' and ARGV[4] ~= epoch then
-  note_loss()
-end
 if ARGV[6] ~= '' and server and server ~= ARGV[6] then
-  note_loss()
+  note_loss(now)
+elseif ARGV[4] ~= '' and ARGV[4] ~= epoch then
+  -- The loss that another node has noted is not noted again, so that nobody is waited for longer.
+  local noted = ARGV[8] == '1' and lost or asked
+  note_loss(now - noted < span and noted or now)
 end
 -- The nodes with their two times, and the latest time until which one is expected.
 local function nodes()
