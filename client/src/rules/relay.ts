@@ -1,6 +1,6 @@
 /**
- * One event stream for all tabs of a browser. The same rules as in src/domain/relay, which explains them;
- * tests/sequences holds both to the same behaviour, and tabs of either kind share one stream.
+ * State machine of one tab that shares an event stream with the other tabs of the browser. A port of src/domain/relay,
+ * which explains the rules. The sequences in tests/sequences keep both equal: tabs of either kind share one stream.
  */
 
 import { isChannel } from "./channel.ts";
@@ -8,33 +8,33 @@ import { State, Verdict, makeWatchdog } from "./watchdog.ts";
 
 const ROLL_CALL = 10e3;
 
-/** What happens to a tab, with its argument. */
+/** An event of a tab. */
 export const enum Event {
-  /** It is there or back, or watches something else. */
+  /** The tab opened, came back, or changed the channels that it watches. Argument: `Watching`. */
   Watching,
-  /** It went out of sight, or came back. */
+  /** The tab became hidden or visible. Argument: whether it is hidden. */
   Seen,
-  /** It is closing, or is being frozen. */
+  /** The tab is closing or being frozen. */
   Closed,
-  /** It leads from now on. */
+  /** The tab got the lock: it is the leader. */
   Granted,
-  /** Another tab leads from now on, or nobody can. */
+  /** Another tab took the lock, or the browser refuses locks. */
   Taken,
-  /** Another tab has said this. */
+  /** Another tab sent a message. Argument: its text. */
   Said,
-  /** A count came in on its stream. */
+  /** A count arrived on the stream. Argument: its text. */
   Count,
-  /** A tick came in on its stream. */
+  /** A tick arrived on the stream. */
   Tick,
-  /** Its stream broke. */
+  /** The stream broke. */
   Broken,
-  /** The server was asked, and has answered or not. */
+  /** The request of `ask` ended, or that of `count` failed. Argument: whether the server responded. */
   Answered,
-  /** The server has answered something with counts. */
+  /** A response contained counts. Argument: their text. */
   Told,
   /** The network came back. */
   Online,
-  /** The network is gone. */
+  /** The network was lost. */
   Offline,
   /** A timer fired. */
   Woken,
@@ -45,35 +45,37 @@ export interface Watching {
   channels: string[];
   /** Whether tabs can share a stream. */
   shares: boolean;
-  /** Whether nobody sees it. */
+  /** Whether the tab is hidden. */
   hidden: boolean;
-  /** Whether it needs to hear also while nobody sees it. */
+  /** Whether the tab needs the stream while it is hidden. */
   needed: boolean;
 }
 
+/** A received count. */
 export interface News {
   channel: string;
-  /** Unknown is null. */
+  /** `null` if unknown. */
   count: number | null;
   stale: boolean;
 }
 
-/** What a tab has to do. None of it calls back before the event has been taken in. */
+/** The commands to a tab. None of them may call back synchronously. */
 export interface Host {
-  /** Have a stream for these channels, instead of the one it has. */
+  /** Open a stream for these channels, in place of the present one. */
   open(channels: string[]): void;
   close(): void;
-  /** Ask for the lock; when `steal`, also from who has it. */
+  /** Request the leader's lock. `steal`: take it from the present leader. */
   lead(steal: boolean): void;
-  /** Have the lock no more, and don't ask for it. */
+  /** Release the lock, or withdraw the request for it. */
   resign(): void;
+  /** Send a message to the other tabs. */
   say(text: string): void;
-  /** Ask the server whether it is there. */
+  /** Check that the server is reachable. */
   ask(): void;
-  /** Ask the server for the counts of these channels. */
+  /** Request the counts of these channels from the server. */
   count(channels: string[]): void;
   show(news: News): void;
-  /** Something came in: an occasion to beat. */
+  /** The stream delivered something: send a beat if one is due. */
   wake(): void;
 }
 
@@ -87,17 +89,17 @@ const enum Role {
 interface Other {
   name: string;
   channels: string[];
-  /** Since when it owes an answer to a roll call. */
+  /** When the roll call started that the tab has not answered. */
   called?: number;
 }
 
-/** Reads "ana 5 live 1790000000123", and nothing else. */
+/** Parses "ana 5 live 1790000000123". */
 const read = (text: string): News | undefined => {
   const [, channel, count, state] = /^([^ ]+) (-|\d{1,9}) (live|stale) \d{1,15}$/.exec(text) ?? [];
   return channel ? { channel, count: count === "-" ? null : +count!, stale: state === "stale" } : undefined;
 };
 
-/** `me`: a name that no other tab has. */
+/** `me`: the unique name of this tab. */
 export const makeRelay = (me: string, host: Host) => {
   const watchdog = makeWatchdog();
   let role = Role.Out;
@@ -108,7 +110,7 @@ export const makeRelay = (me: string, host: Host) => {
   let isNeeded = false;
   let others: Other[] = [];
   let open: string[] = [];
-  /** What came in last on this stream, by channel. */
+  /** The last count on this stream for each channel, as text. */
   const told = new Map<string, string>();
 
   const takesPart = () => role > Role.Resting;
@@ -208,7 +210,7 @@ export const makeRelay = (me: string, host: Host) => {
     const news = read(text);
     if (!news) return;
     if (role === Role.Leading) host.say("news " + text);
-    // The newest last.
+    // Delete first, so that the map is ordered by age.
     told.delete(news.channel);
     told.set(news.channel, text);
     if (mine.includes(news.channel)) host.show(news);
@@ -243,7 +245,7 @@ export const makeRelay = (me: string, host: Host) => {
     } else if (word === "bye") {
       others = others.filter(({ name }) => name !== rest);
     } else if (leads) {
-      // Of two that lead, one is about to hear that it does no more.
+      // Ignore the messages of another leader: one of the two is about to get `Taken`.
       if (word === "ask") hail();
     } else if (word === "lead") {
       callRoll(now);
@@ -270,7 +272,7 @@ export const makeRelay = (me: string, host: Host) => {
     else watchdog.answered(now, true);
   };
 
-  /** Takes in what has happened, and has the host do what is to be done. */
+  /** Handles an event and calls the host's commands. `now` and `random`: see rules/watchdog.ts. */
   const on = (event: Event, argument: unknown, now: number, random: number): void => {
     if (event === Event.Watching) {
       const watching = argument as Watching;
@@ -336,7 +338,7 @@ export const makeRelay = (me: string, host: Host) => {
   return {
     on,
     state,
-    /** In how many milliseconds to wake it; undefined if there is nothing to wake it for. */
+    /** The milliseconds until the next `Woken` is due; `undefined` if none is needed. */
     wait: (now: number) => (takesPart() ? watchdog.wait(now, isHidden) : undefined),
   };
 };
