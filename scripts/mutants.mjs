@@ -1,25 +1,23 @@
-// Puts known faults back into the code, one at a time, and fails if the tests don't notice one of them.
+// Mutation test: applies known faults to the code, one at a time, and fails if the tests miss one.
 //
 //   node scripts/mutants.mjs [name...]
 //
-// Each fault is a patch in tests/mutants, with a header:
+// Each fault is a patch in tests/mutants with a header:
 //
-//   Fault: what is wrong with the code, in a sentence or two
-//   Invariant: the name of the invariant in tests/oracle that the fault breaks; several lines if it may be any of these
-//   Trouble: a kind of trouble of the simulation; optional, for a fault that shows in few other worlds
+//   Fault: the fault, in a sentence or two
+//   Invariant: the invariant in tests/oracle that the fault breaks; one line each if the fault may break several
+//   Trouble: the kind of trouble to simulate; optional, for faults that other simulations rarely show
 //
-// A fault that the simulation can't see names the test that does, in place of the invariant:
+// If the simulation can't detect a fault, the header names the test that does, in place of the invariant:
 //
 //   Test: lib the_full_path_of::a_unit_test          (or: it a_test_of_tests/it)
 //
-// Everything happens in a copy of the tree. What is compiled goes to cargo's usual target folder, so that dependencies are
-// not compiled again; the copy has a version of its own, by which cargo tells it from the tree. First the tree as it is has
-// to pass. Then a fault counts as caught if what breaks is what its header
-// names; a patch that does not apply or does not compile is an error.
+// The faults are applied to a copy of the tree. The copy shares cargo's target folder, so that dependencies are not
+// compiled again, and has its own version number, so that cargo can tell it from the tree. The unchanged tree must pass
+// first. A fault is caught if the invariant or test in its header fails; a test that runs for five minutes has failed.
+// A patch that does not apply or does not compile is an error.
 //
-// A test that does not end within five minutes has noticed the fault too.
-//
-// SEEDS (100) is how many worlds the simulation tries for each fault.
+// SEEDS is the number of simulations for each fault (default 100).
 import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
@@ -33,19 +31,19 @@ const SEEDS = process.env.SEEDS || "100";
 const TEST_LIMIT_MS = 300_000;
 const env = { ...process.env, CARGO_TARGET_DIR: resolve(ROOT, process.env.CARGO_TARGET_DIR || "target") };
 
-/** A patch and what its header says. */
+/** Reads a patch and its header. */
 function read(name) {
   const text = readFileSync(join(MUTANTS, `${name}.patch`), "utf8");
   const header = text.slice(0, text.indexOf("\n--- ")).replace(/\n +/g, " ").split("\n");
   const field = (key) => header.filter((line) => line.startsWith(`${key}: `)).map((line) => line.slice(key.length + 2));
   const [[fault], invariants, [test], [trouble]] = ["Fault", "Invariant", "Test", "Trouble"].map(field);
   if (!fault || (invariants.length > 0) === Boolean(test)) {
-    throw new Error(`the header of ${name}.patch lacks a Fault, or names not exactly one of Invariant and Test`);
+    throw new Error(`the header of ${name}.patch needs a Fault, and either an Invariant or a Test`);
   }
   return { name, fault, invariants, test, trouble };
 }
 
-/** Makes the copy equal to the tree. Files that are equal are not touched, so that cargo does not compile them again. */
+/** Makes the copy equal to the tree. Doesn't touch equal files, so that cargo does not compile them again. */
 function refresh() {
   const list = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
   const files = git(ROOT, list).split("\0").filter((file) => file && existsSync(join(ROOT, file)));
@@ -63,23 +61,25 @@ function refresh() {
   }
 }
 
-/** The content of a file of the copy. */
+/** The content of a file for the copy: the version of aforo is replaced. */
 function versioned(file, content) {
   if (file !== "Cargo.toml" && file !== "Cargo.lock") return content;
   const text = content.toString();
   const changed = text.replace(/^(name = "aforo"\nversion = ").*(")$/m, "$10.0.0-mutant$2");
-  if (changed === text) throw new Error(`${file} does not name the version of aforo below its name`);
+  if (changed === text) throw new Error(`${file} has no version line after 'name = "aforo"'`);
   return Buffer.from(changed);
 }
 
 function git(cwd, args) {
   const options = { cwd, encoding: "utf8", maxBuffer: 1 << 28, stdio: ["ignore", "pipe", "pipe"] };
-  // The copy lies within the repository, and is none of it.
+  // Without the ceiling, git in the copy would find the repository around it.
   return execFileSync("git", args, { ...options, env: { ...env, GIT_CEILING_DIRECTORIES: dirname(TREE) } });
 }
 
-/** Runs a command in the copy, line by line, until it ends, `isEnough` says so, or `timeout` ms are over. Its exit status
- *  and its lines. */
+/**
+ * Runs a command in the copy until it ends, `isEnough` accepts a line, or `timeout` ms have passed. Returns its exit
+ * status and its output lines.
+ */
 function run(command, args, more, { isEnough = () => false, timeout = 0 } = {}) {
   return new Promise((done, fail) => {
     const stdio = ["ignore", "pipe", "pipe"];
@@ -95,25 +95,25 @@ function run(command, args, more, { isEnough = () => false, timeout = 0 } = {}) 
   });
 }
 
-/** Compiles a test target in the copy; the path of its program. */
+/** Compiles a test target in the copy and returns the path of its executable. */
 async function build(target) {
   const args = ["test", ...(target === "lib" ? ["--lib"] : ["--test", target]), "--no-run"];
   const { status, lines } = await run("bash", ["scripts/cargo.sh", ...args, "--message-format", "json"]);
   const messages = lines.filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));
   if (status !== 0) {
     const errors = messages.filter((message) => message.message?.level === "error");
-    throw new Error(`it does not compile: ${errors[0]?.message.rendered ?? lines.at(-1)}`);
+    throw new Error(`the copy does not compile: ${errors[0]?.message.rendered ?? lines.at(-1)}`);
   }
   return messages.find((message) => message.executable && message.target.name === (target === "lib" ? "aforo" : target))
     .executable;
 }
 
-/** What the tests say of the copy: what broke, if anything did, and where. */
+/** Runs the tests in the copy. Returns the broken invariant or test and the seed, or `null` if all pass. */
 async function judge({ test, trouble }, seeds) {
   if (test) {
     const [target, name] = test.split(" ");
     const { status, lines } = await run(await build(target), ["--exact", name], {}, { timeout: TEST_LIMIT_MS });
-    if (!lines.some((line) => line.startsWith("running 1 test"))) throw new Error(`there is no test ${name}`);
+    if (!lines.some((line) => line.startsWith("running 1 test"))) throw new Error(`test ${name} not found`);
     return status === 0 ? null : { broken: test, where: "" };
   }
   const found = /^AFORO_SEED=(\d+): not so: (.*): Finding \{/;
@@ -135,8 +135,8 @@ async function tryOne(mutant) {
   try {
     const verdict = await judge(mutant, SEEDS);
     if (!verdict) return ["SURVIVED", mutant.fault];
-    const is_expected = mutant.test || mutant.invariants.includes(verdict.broken);
-    return [is_expected ? "caught" : "OTHERWISE", `${verdict.broken} ${verdict.where}`.trim()];
+    const isExpected = mutant.test || mutant.invariants.includes(verdict.broken);
+    return [isExpected ? "caught" : "UNEXPECTED", `${verdict.broken} ${verdict.where}`.trim()];
   } catch (error) {
     return ["ERROR", error.message];
   }
@@ -146,7 +146,7 @@ const all = readdirSync(MUTANTS).filter((file) => file.endsWith(".patch")).map((
 const asked = process.argv.slice(2);
 const unknown = asked.filter((name) => !all.includes(name));
 if (unknown.length > 0) {
-  console.error(`there is no ${unknown.join(", ")} in tests/mutants; there are: ${all.join(", ")}`);
+  console.error(`not found in tests/mutants: ${unknown.join(", ")}. Available: ${all.join(", ")}`);
   process.exit(2);
 }
 const mutants = (asked.length > 0 ? asked : all.sort()).map(read);
@@ -157,18 +157,18 @@ const needed = [...new Map(mutants.map((mutant) => [mutant.test ?? `sim ${mutant
 for (const one of needed) {
   const verdict = await judge(one, "12");
   if (verdict) {
-    console.error(`without any fault put back, this fails: ${verdict.broken} ${verdict.where}`);
+    console.error(`the unchanged tree fails: ${verdict.broken} ${verdict.where}`);
     process.exit(1);
   }
 }
-console.log("without any fault put back, all that is looked at passes");
+console.log("the unchanged tree passes");
 
 let missed = 0;
 for (const mutant of mutants) {
-  const [outcome, said] = await tryOne(mutant);
+  const [outcome, detail] = await tryOne(mutant);
   refresh();
   missed += outcome === "caught" ? 0 : 1;
-  console.log(`${outcome.padEnd(9)} ${mutant.name.padEnd(width)}  ${said}`);
+  console.log(`${outcome.padEnd(10)} ${mutant.name.padEnd(width)}  ${detail}`);
 }
 console.log(`${mutants.length - missed} of ${mutants.length} faults were caught`);
 process.exit(missed === 0 ? 0 : 1);

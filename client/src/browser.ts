@@ -204,7 +204,7 @@ export const probe = (url: string, millis: number, callback: Callback): Stop =>
 export const counts = (url: string, millis: number, callback: Callback): Stop =>
   ask(url, "cors", millis, async (response) => (await response.json()).counts.map(written).join(), callback);
 
-/** Opens an event stream and ignores invalid JSON. Kinds: 0 broken; 1 a tick; 2 a count, text: as the relay reads it. */
+/** Opens an event stream. Kinds: 0 broken; 1 a tick; 2 a count, text: formatted for the relay. Skips invalid JSON. */
 export const openStream = /* @__PURE__ */ guarded((url: string, callback: Callback) => {
   const source = new EventSource(url);
   source.onmessage = ({ data }) => {
@@ -254,7 +254,7 @@ export const joinTabs = (name: string, callback: Callback): Stop => {
 export const canShare = (): boolean => !!tabs;
 export const tell = (text: string): void => tabs?.postMessage(text);
 
-/** Requests the lock of the leader, the tab that has the stream. Kinds: 0 stolen by another tab or refused; 1 granted. */
+/** Requests the lock of the leader, the tab that has the stream. Kinds: 0 refused, or stolen later; 1 granted. */
 export const lead = /* @__PURE__ */ guarded((name: string, steal: boolean, callback: Callback) => {
   const controller = new AbortController();
   let release: (() => void) | undefined;
