@@ -60,7 +60,7 @@ test("going back to the channel from another page counts it again, with a live b
     await audience.leave();
     await channelTab.expectCount(1);
   }
-  // Firefox does not cache a page with an open event stream, so it loads the page again.
+  // Firefox keeps no page with an open event stream in its back/forward cache, so it loads the page again.
   const kept = await channelTab.tab.run("return document.body.id");
   expect(kept).toBe(engine === "firefox" ? "" : "kept");
 });

@@ -111,14 +111,15 @@ export const makeRelay = (me: string, host: Host) => {
   let others: Other[] = [];
   let open: string[] = [];
   /** The last count on this stream for each channel, as text. */
-  const told = new Map<string, string>();
+  const latest = new Map<string, string>();
 
-  const takesPart = () => role > Role.Resting;
-  const mayRest = () => isHidden && !(isNeeded && shares);
-  const sayWhatItWatches = (word: string) => host.say([word, me, mine].join(" "));
+  const isActive = () => role > Role.Resting;
+  const canRest = () => isHidden && !(isNeeded && shares);
+  /** Sends the names of this tab and of its channels to the other tabs. */
+  const announce = (word: string) => host.say([word, me, mine].join(" "));
 
   const leave = () => {
-    if (!takesPart()) return;
+    if (!isActive()) return;
     wasAway = true;
     open = [];
     others = [];
@@ -143,13 +144,13 @@ export const makeRelay = (me: string, host: Host) => {
   const openStream = (now: number) => {
     callRoll(now);
     open = watched();
-    told.clear();
+    latest.clear();
     watchdog.opened(now);
     host.open(open);
-    sayWhatItWatches("lead");
+    announce("lead");
   };
 
-  const openIfLacking = (now: number) => {
+  const openIfIncomplete = (now: number) => {
     if (watched().some((channel) => !open.includes(channel))) openStream(now);
   };
 
@@ -160,12 +161,12 @@ export const makeRelay = (me: string, host: Host) => {
       wasAway = false;
       return;
     }
-    const joins = !takesPart();
+    const joins = !isActive();
     if (joins) watchdog.begun(now, wasAway);
-    if (mayRest()) return rest();
+    if (canRest()) return rest();
     if (!shares) role = Role.Leading;
-    if (role === Role.Leading) return openIfLacking(now);
-    sayWhatItWatches("want");
+    if (role === Role.Leading) return openIfIncomplete(now);
+    announce("want");
     watchdog.asked(now, random);
     if (joins) {
       role = Role.Following;
@@ -173,7 +174,7 @@ export const makeRelay = (me: string, host: Host) => {
     }
   };
 
-  const callLeader = (now: number, random: number) => {
+  const askLeader = (now: number, random: number) => {
     if (role === Role.Following) {
       watchdog.asked(now, random);
       host.say("ask");
@@ -198,26 +199,27 @@ export const makeRelay = (me: string, host: Host) => {
     if (verdict === Verdict.Reopen) return reopen(now, random);
     if (verdict === Verdict.Ask) host.ask();
     else host.count(mine);
-    callLeader(now, random);
+    askLeader(now, random);
   };
 
-  const live = (now: number) => {
+  const onActivity = (now: number) => {
     watchdog.heard(now);
     host.wake();
   };
 
-  const hear = (text: string, now: number) => {
+  const onCount = (text: string, now: number) => {
     const news = read(text);
     if (!news) return;
     if (role === Role.Leading) host.say("news " + text);
     // Delete first, so that the map is ordered by age.
-    told.delete(news.channel);
-    told.set(news.channel, text);
+    latest.delete(news.channel);
+    latest.set(news.channel, text);
     if (mine.includes(news.channel)) host.show(news);
-    live(now);
+    onActivity(now);
   };
 
-  const note = (text: string) => {
+  /** Records the channels of another tab from its message, and returns them. */
+  const recordChannels = (text: string) => {
     const [, name, list] = /^(\S*) (.*)$/.exec(text) ?? [];
     if (name === undefined) return undefined;
     const channels = list!.split(",").filter(isChannel);
@@ -225,45 +227,46 @@ export const makeRelay = (me: string, host: Host) => {
     return channels;
   };
 
-  const hail = () => host.say(watchdog.isBroken() ? "broke" : "here");
+  /** The leader's response to a tab that asks for the stream. */
+  const reportStream = () => host.say(watchdog.isBroken() ? "broke" : "here");
 
   const state = (now: number): State => {
     const state = watchdog.state(now);
-    return state === State.Live && !takesPart() ? State.Stale : state;
+    return state === State.Live && !isActive() ? State.Stale : state;
   };
 
-  const listen = (text: string, now: number, random: number) => {
+  const onMessage = (text: string, now: number, random: number) => {
     const [, word, rest] = /^(\S*) ?(.*)$/.exec(text) ?? [];
     const leads = role === Role.Leading;
     if (word === "want") {
-      const asked = note(rest!);
-      if (!asked || !leads) return;
-      openIfLacking(now);
-      hail();
+      const channels = recordChannels(rest!);
+      if (!channels || !leads) return;
+      openIfIncomplete(now);
+      reportStream();
       if (state(now) !== State.Live) return;
-      for (const [channel, text] of told) if (asked.includes(channel)) host.say("news " + text);
+      for (const [channel, text] of latest) if (channels.includes(channel)) host.say("news " + text);
     } else if (word === "bye") {
       others = others.filter(({ name }) => name !== rest);
     } else if (leads) {
-      // Ignore the messages of another leader: one of the two is about to get `Taken`.
-      if (word === "ask") hail();
+      // Ignore other messages: if two tabs lead, one of them is about to get `Taken`.
+      if (word === "ask") reportStream();
     } else if (word === "lead") {
       callRoll(now);
-      note(rest!);
+      recordChannels(rest!);
       watchdog.opened(now);
-      sayWhatItWatches("want");
+      announce("want");
     } else if (word === "here") {
       watchdog.found();
     } else if (word === "broke") {
       watchdog.broke(now, random);
     } else if (word === "tick") {
-      live(now);
+      onActivity(now);
     } else if (word === "news") {
-      hear(rest!, now);
+      onCount(rest!, now);
     }
   };
 
-  const learn = (text: string, now: number, random: number) => {
+  const onResponse = (text: string, now: number, random: number) => {
     const answers = text.split(",").flatMap((each) => read(each) ?? []);
     if (!watchdog.isHeard(now)) {
       for (const news of answers) if (mine.includes(news.channel)) host.show(news);
@@ -285,9 +288,9 @@ export const makeRelay = (me: string, host: Host) => {
     if (event === Event.Seen) {
       isHidden = argument as boolean;
       if (role === Role.Resting) return isHidden ? undefined : watch(now, random);
-      if (!takesPart()) return;
-      if (mayRest()) return rest();
-      if (!isHidden) callLeader(now, random);
+      if (!isActive()) return;
+      if (canRest()) return rest();
+      if (!isHidden) askLeader(now, random);
       return check(now, random);
     }
     if (event === Event.Closed) {
@@ -295,7 +298,7 @@ export const makeRelay = (me: string, host: Host) => {
       role = Role.Out;
       return;
     }
-    if (!takesPart()) return;
+    if (!isActive()) return;
     if (event === Event.Granted) {
       role = Role.Leading;
       openStream(now);
@@ -306,18 +309,18 @@ export const makeRelay = (me: string, host: Host) => {
         watchdog.opened(now);
         host.close();
         host.lead(false);
-        sayWhatItWatches("want");
+        announce("want");
       } else {
         shares = false;
         watch(now, random);
       }
     } else if (event === Event.Said) {
-      listen(argument as string, now, random);
+      onMessage(argument as string, now, random);
     } else if (event === Event.Count) {
-      hear(argument as string, now);
+      onCount(argument as string, now);
     } else if (event === Event.Tick) {
       host.say("tick");
-      live(now);
+      onActivity(now);
     } else if (event === Event.Broken) {
       watchdog.broke(now, random);
       host.close();
@@ -325,7 +328,7 @@ export const makeRelay = (me: string, host: Host) => {
     } else if (event === Event.Answered) {
       watchdog.answered(now, argument as boolean);
     } else if (event === Event.Told) {
-      learn(argument as string, now, random);
+      onResponse(argument as string, now, random);
     } else if (event === Event.Online) {
       if (state(now) !== State.Live) reopen(now, random);
     } else if (event === Event.Offline) {
@@ -339,6 +342,6 @@ export const makeRelay = (me: string, host: Host) => {
     on,
     state,
     /** The milliseconds until the next `Woken` is due; `undefined` if none is needed. */
-    wait: (now: number) => (takesPart() ? watchdog.wait(now, isHidden) : undefined),
+    wait: (now: number) => (isActive() ? watchdog.wait(now, isHidden) : undefined),
   };
 };
