@@ -1,4 +1,4 @@
-# Everything there is to do. On a fresh machine `make run` and `make test` install what they miss.
+# All development tasks. The targets install missing tools and dependencies.
 
 export LEPTOS_SITE_ROOT ?= target/site
 CARGO_TARGET_DIR ?= $(CURDIR)/target
@@ -9,11 +9,11 @@ export CARGO_TARGET_DIR
 run: build
 	target/release/aforo
 
-# Both halves: target/release/aforo and target/site.
+# The server and the browser code: target/release/aforo and target/site.
 build: site
 	@bash scripts/server.sh
 
-# What browsers load: WebAssembly, JavaScript, styles and public files.
+# The files that browsers load: WebAssembly, JavaScript, styles and public files.
 site:
 	@bash scripts/setup.sh build
 	@bash scripts/site.sh
@@ -25,44 +25,44 @@ example:
 
 test: test-rust test-client test-browser
 
-# Unit tests, the store contract, HTTP and streams.
+# The Rust tests: units, the store contract, HTTP, streams and the simulation.
 test-rust: site
 	@bash scripts/setup.sh test
 	@bash scripts/cargo.sh test --features bench
 
-# The rules of the scripts that pages load.
+# The unit tests of the page scripts.
 test-client:
 	@bash scripts/setup.sh build
 	node client/test.mjs
 
-# The pages in a real browser, against the release build; and what the build holds, against the oldest browsers.
+# The pages in real browsers, served by the release build; and the syntax of scripts and styles against .browserslistrc.
 test-browser: build example
 	@bash scripts/setup.sh test
 	cd end2end && npm run baseline && npm test
 
-# Puts known faults back into the code, one at a time, and fails if the tests miss one. ONLY=name for one of them.
+# Applies known faults to the code, one at a time, and fails if the tests miss one. ONLY=name runs a single fault.
 mutants: site
 	@bash scripts/setup.sh test
 	@node scripts/mutants.mjs $(ONLY)
 
-# What it can do, in figures; about six minutes. docs/performance.md says how to read them.
+# Measures throughput and latency; takes about six minutes. docs/performance.md explains the results.
 bench: build
 	@bash scripts/setup.sh bench
 	@bash scripts/bench.sh $(BENCH)
 
-# Opens and ends 100,000 connections (SOAK_CONNECTIONS) of all kinds, and fails if anything is not given back.
+# Opens and closes 100,000 connections (SOAK_CONNECTIONS) of all kinds, and fails if the server leaks a resource.
 soak: build
 	@bash scripts/setup.sh bench
 	@bash scripts/bench.sh soak $(SOAK)
 
-# Runs the invariants of the simulation against the real program, a real Redis and a real cluster, with faults. Rounds are
-# started for MINUTES (2). SEED=… repeats one round; TROUBLE=Killed and STORE=redis|cluster select what is tried.
+# Checks the invariants of the simulation against real servers with a real Redis or Redis Cluster, under faults. New
+# rounds start for MINUTES (default 2). SEED=… repeats one round; TROUBLE=Killed and STORE=redis|cluster select rounds.
 stress: build
 	@bash scripts/setup.sh test
 	@AFORO_PROGRAM=$(CURDIR)/target/release/aforo SEED=$(SEED) MINUTES=$(MINUTES) TROUBLE=$(TROUBLE) STORE=$(STORE) \
 	  bash scripts/cargo.sh test --features bench --test stress
 
-# Rebuilds and reloads at every change; needs cargo-leptos.
+# Rebuilds and reloads on every change; needs cargo-leptos.
 watch:
 	node client/build.mjs public
 	cargo leptos watch

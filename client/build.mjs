@@ -1,7 +1,7 @@
-// Bundles what runs in browsers outside of WebAssembly.
+// Bundles the browser code that is not WebAssembly.
 //
-//   node client/build.mjs           src/platform/browser.js, which the islands are linked with
-//   node client/build.mjs <site>    also the scripts of pages, into the folder of the site
+//   node client/build.mjs           writes src/platform/browser.js, which is linked into the islands
+//   node client/build.mjs <site>    also bundles the page scripts into the folder <site>
 import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, relative } from "node:path";
@@ -12,10 +12,10 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const { buildSync, transformSync } = createRequire(join(root, "scripts/package.json"))("esbuild");
 const source = (name) => join(root, "client/src", `${name}.ts`);
 
-/** What the islands ask of a browser, in JavaScript, as wasm-bindgen links it. */
+/** The content of src/platform/browser.js: client/src/browser.ts as JavaScript. */
 export function platform() {
   const { code } = transformSync(readFileSync(source("browser"), "utf8"), { loader: "ts", target: targets });
-  return `// Made from client/src/browser.ts, which explains it, by client/build.mjs.\n${code}`;
+  return `// Generated from client/src/browser.ts by client/build.mjs. The source has the comments.\n${code}`;
 }
 
 function build(outdir, options, ...names) {
@@ -28,7 +28,7 @@ function build(outdir, options, ...names) {
     charset: "utf8",
     format: "esm",
     target: targets,
-    // Each is a file of its own, which others load.
+    // A file of its own, which other scripts load.
     external: ["./widget.js"],
     logLevel: "warning",
   });
@@ -37,11 +37,11 @@ function build(outdir, options, ...names) {
 if (relative(process.argv[1] ?? "", fileURLToPath(import.meta.url)) === "") {
   const site = process.argv[2];
   const path = join(root, "src/platform/browser.js");
-  // Written only when it changes, so that nothing is built anew.
+  // Keep the modification time of an unchanged file, or cargo rebuilds the crate.
   if (readFileSync(path, "utf8") !== platform()) writeFileSync(path, platform());
   if (site) {
     build(site, {}, "fallback", "widget", "stream", "tracker", "live-channels", "follow-button");
-    // What only some pages need is a file of its own, with a hash in its name: hls.js.
+    // hls.js, which only some pages need, becomes a chunk with a hash in its name.
     build(site, { splitting: true, chunkNames: "[name]-[hash]" }, "player", "share");
   }
 }

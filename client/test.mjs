@@ -1,4 +1,4 @@
-// Runs the tests of client/, bundled first, since they import TypeScript.
+// Runs the tests of client/. Node.js can't import TypeScript, so esbuild bundles them first.
 import { spawnSync } from "node:child_process";
 import { readdirSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -9,9 +9,9 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 process.chdir(root);
 const { buildSync } = createRequire(join(root, "scripts/package.json"))("esbuild");
 
-const files = (folder, end) =>
+const files = (folder, suffix) =>
   readdirSync(folder)
-    .filter((name) => name.endsWith(end))
+    .filter((name) => name.endsWith(suffix))
     .map((name) => join(folder, name));
 
 rmSync("target/client-tests", { recursive: true, force: true });

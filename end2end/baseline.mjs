@@ -1,6 +1,8 @@
-// Holds what browsers load to the browsers that .browserslistrc names: the syntax and the functions of scripts, and the
-// properties and selectors of the style sheet. `make test` runs it on target/site. (Methods that are newer than ES2022 are
-// found by the types of client/tsconfig.json.)
+// Checks that all browsers in .browserslistrc support the syntax and globals of the scripts, and the properties and
+// selectors of the style sheets. `make test` runs it on target/site. (The type check with client/tsconfig.json finds
+// methods that are newer than ES2022.)
+//
+//   node baseline.mjs [<site>]
 import { readFileSync, readdirSync } from "node:fs";
 import { extname, join, relative } from "node:path";
 
@@ -14,24 +16,24 @@ const site = process.argv[2] ?? join(import.meta.dirname, "../target/site");
 const root = join(import.meta.dirname, "..");
 const browsers = browserslist(null, { path: root });
 
-/** Features of CSS that some of the browsers don't know, or know in part, and where that does no harm. */
+/** CSS features that some of the browsers don't support completely, with the usages where that is harmless. */
 const HARMLESS_CSS = {
-  // Without it, a stale badge is explained by its title only, and a frame is not see-through.
+  // Without :has(), only the badge's title explains a stale count, and transparent frames are opaque.
   "css-has": /:has\(/,
-  // The basic shapes are known to all of them. It is taken for a mask, too.
+  // All of the browsers support basic shapes. doiuse also takes clip-path for a mask.
   "css-clip-path": /clip-path:\s*inset/,
   "css-masks": /clip-path:\s*inset/,
-  // `monospace` follows.
+  // `monospace` is the fallback.
   "extended-system-fonts": /ui-monospace,\s*monospace/,
 };
 
-/** What scripts use only where it is there. */
-const TRIED = ["document.prerendering", "navigator.share"];
+/** APIs that the scripts use only if the browser has them. */
+const OPTIONAL = ["document.prerendering", "navigator.share"];
 
 const files = readdirSync(site, { recursive: true }).map((name) => join(site, name));
 const scripts = files.filter((file) => extname(file) === ".js");
 const sheets = files.filter((file) => extname(file) === ".css");
-if (scripts.length < 3 || sheets.length < 1) throw new Error(`${site} is not the site: make site builds it`);
+if (scripts.length < 3 || sheets.length < 1) throw new Error(`${site} is not a built site; run: make site`);
 const faults = [];
 
 const eslint = new ESLint({
@@ -47,7 +49,7 @@ const eslint = new ESLint({
         sourceType: "module",
       },
       rules: { "compat/compat": "error" },
-      settings: { targets: browsers, polyfills: TRIED },
+      settings: { targets: browsers, polyfills: OPTIONAL },
     },
   ],
 });

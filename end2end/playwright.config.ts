@@ -1,36 +1,25 @@
 /**
- * How the suite runs: against the release server, which it starts on a free port of this machine, or against the
- * deployment that BASE_URL names. Each rule is tested with JavaScript and, where it holds there too, without.
+ * Configuration of the suite. It starts the release server on a free port, or tests the deployment at BASE_URL. Tests
+ * that don't need JavaScript (all but `*.hydrate.spec.ts`) run with and without it.
  */
 
 import { existsSync } from "node:fs";
-import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 
 import { defineConfig, devices, type PlaywrightTestProject } from "@playwright/test";
 
 import type { Engine } from "./browsers/fixtures/browser.ts";
-
-const freePort = () =>
-  new Promise<number>((done, fail) => {
-    const server = createServer();
-    server.once("error", fail);
-    server.listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as AddressInfo;
-      server.close(() => done(port));
-    });
-  });
+import { freePort } from "./fixtures/free-port.ts";
+import { binary, site } from "./fixtures/server.ts";
 
 const deployment = process.env.BASE_URL;
 
-// This file is evaluated once more in every worker. The first one chooses, the others inherit its environment.
+// Every worker evaluates this file again. The main process chooses the port, and the workers inherit its environment.
 if (!deployment) {
   process.env.AFORO_PORT ??= String(await freePort());
 }
 const baseURL = deployment ?? `http://127.0.0.1:${process.env.AFORO_PORT}`;
-const binary = process.env.AFORO_BIN ?? resolve(import.meta.dirname, "../target/release/aforo");
-const site = process.env.AFORO_SITE ?? resolve(import.meta.dirname, "../target/site");
 
 const chromium: PlaywrightTestProject["use"] = {
   ...devices["Desktop Chrome"],
@@ -44,13 +33,13 @@ const chromium: PlaywrightTestProject["use"] = {
       "--disable-background-networking",
       "--disable-component-update",
       "--disable-sync",
-      // A second name for this machine: unlike 127.0.0.1 it is no secure context, and another site.
+      // A second name for this machine. Unlike 127.0.0.1, it is another site and not a secure context.
       "--host-resolver-rules=MAP viewer.test 127.0.0.1",
     ],
   },
 };
 
-// Browsers as people have them, with windows and without what a test runner changes in them. They bring a server of their own.
+// Unmodified browsers with windows, driven by WebDriver. Their fixtures start their own server.
 const real = (["chromium", "firefox", "webkit"] as const).map((engine) => ({
   name: `real-${engine}`,
   testDir: "browsers",
@@ -62,13 +51,13 @@ export default defineConfig<object, { engine: Engine }>({
   testDir: "tests",
   fullyParallel: true,
   forbidOnly: Boolean(process.env.CI),
-  // A test that passes at the second try is a defect of the test or of the product.
+  // A flaky test is a defect of the test or of the product.
   retries: 0,
   workers: 2,
   reporter: "list",
   timeout: 90_000,
-  // Two updates of a count take 4 s. The rest is for busy machines; it stays far under the minute after which a
-  // viewer who doesn't say that it leaves is forgotten, so that a leave that got lost is noticed.
+  // Two updates of a count take 4 s; the rest is for busy machines. The timeout must stay below the lease of 60 s, or a
+  // viewer whose leave was lost could expire within it, and the test would miss the loss.
   expect: { timeout: 15_000 },
   use: { baseURL, locale: "es-ES" },
   projects: [
@@ -90,7 +79,7 @@ export default defineConfig<object, { engine: Engine }>({
           LEPTOS_SITE_ROOT: site,
           RUST_LOG: "warn",
           DATA_DIR: join(tmpdir(), `aforo-end2end-${process.env.AFORO_PORT}`),
-          // The tests are hundreds of people at one address.
+          // The tests have hundreds of viewers at one address.
           LIMIT_JOINS_BURST: "0",
           LIMIT_NEW_CHANNELS_PER_MINUTE: "0",
         },

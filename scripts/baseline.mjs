@@ -1,13 +1,13 @@
-// The oldest browsers in which everything works (.browserslistrc), as esbuild wants to be told. Run by itself it prints them.
+// The supported browsers (.browserslistrc) in esbuild's format. Run as a program, it prints the esbuild targets.
 import { fileURLToPath } from "node:url";
 import browserslist from "browserslist";
 
 const NAMES = { ios_saf: "ios" };
 
-/** Every version from the oldest on, as `chrome 109`. */
+/** Every supported version, as `chrome 111`. */
 export const browsers = browserslist(null, { path: import.meta.dirname });
 
-/** The oldest version of each, as `chrome109`. */
+/** The oldest supported version of each browser, as `chrome111`. */
 export const targets = Object.values(
   Object.fromEntries(
     browsers.map((browser) => {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# cargo, with the toolchain that the build uses.
+# Runs cargo with the toolchain of the build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/env.sh

@@ -1,23 +1,23 @@
-// Puts known faults back into the code, one at a time, and fails if the tests miss one of them.
+// Mutation test: applies known faults to the code, one at a time, and fails if the tests miss one.
 //
 //   node scripts/mutants.mjs [name...]
 //
-// Each fault is a patch in tests/mutants, with a header:
+// Each fault is a patch in tests/mutants with a header:
 //
-//   Fault: what the fault does, in one or two sentences
-//   Invariant: the invariant in tests/oracle/invariants.rs that the fault violates; one line for each possible invariant
-//   Trouble: the only kind of trouble in the simulation; optional, for a fault that other kinds rarely reveal
+//   Fault: the fault, in a sentence or two
+//   Invariant: the invariant in tests/oracle that the fault breaks; one line each if the fault may break several
+//   Trouble: the kind of trouble to simulate; optional, for faults that other simulations rarely show
 //
-// A fault that the simulation cannot detect names a test instead of an invariant:
+// If the simulation can't detect a fault, the header names the test that does, in place of the invariant:
 //
 //   Test: lib the_full_path_of::a_unit_test          (or: it the_path_of::a_test_in_tests/it)
 //
-// The script works in a copy of the tree. The build output goes to cargo's usual target folder, so dependencies are not
-// compiled again. The copy has its own package version, by which cargo distinguishes it from the tree. The script first
-// checks that the unchanged tree passes. A fault is caught if the test or an invariant that its header names fails. A patch
-// that does not apply or does not compile is an error. A test that does not finish within five minutes has caught the fault.
+// The faults are applied to a copy of the tree. The copy shares cargo's target folder, so that dependencies are not
+// compiled again, and has its own version number, so that cargo can tell it from the tree. The unchanged tree must pass
+// first. A fault is caught if the invariant or test in its header fails; a test that runs for five minutes has failed.
+// A patch that does not apply or does not compile is an error.
 //
-// SEEDS is the number of worlds that the simulation tries for each fault (default: 100).
+// SEEDS is the number of simulations for each fault (default 100).
 import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
@@ -43,7 +43,7 @@ function read(name) {
   return { name, fault, invariants, test, trouble };
 }
 
-/** Updates the copy from the tree. Equal files keep their modification time, so cargo does not compile them again. */
+/** Makes the copy equal to the tree. Doesn't touch equal files, so that cargo does not compile them again. */
 function refresh() {
   const list = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
   const files = git(ROOT, list).split("\0").filter((file) => file && existsSync(join(ROOT, file)));
@@ -61,23 +61,25 @@ function refresh() {
   }
 }
 
-/** Returns the content of a file for the copy: the Cargo files get the copy's package version. */
+/** The content of a file for the copy: the version of aforo is replaced. */
 function versioned(file, content) {
   if (file !== "Cargo.toml" && file !== "Cargo.lock") return content;
   const text = content.toString();
   const changed = text.replace(/^(name = "aforo"\nversion = ").*(")$/m, "$10.0.0-mutant$2");
-  if (changed === text) throw new Error(`no version found below the name of aforo in ${file}`);
+  if (changed === text) throw new Error(`${file} has no version line after 'name = "aforo"'`);
   return Buffer.from(changed);
 }
 
 function git(cwd, args) {
   const options = { cwd, encoding: "utf8", maxBuffer: 1 << 28, stdio: ["ignore", "pipe", "pipe"] };
-  // The copy is inside the repository folder, but not part of the repository.
+  // Without the ceiling, git in the copy would find the repository around it.
   return execFileSync("git", args, { ...options, env: { ...env, GIT_CEILING_DIRECTORIES: dirname(TREE) } });
 }
 
-/** Runs a command in the copy until it exits, a line of its output satisfies `isEnough`, or `timeout` ms have passed.
- *  Returns the exit status and the lines of output. */
+/**
+ * Runs a command in the copy until it ends, `isEnough` accepts a line, or `timeout` ms have passed. Returns its exit
+ * status and its output lines.
+ */
 function run(command, args, more, { isEnough = () => false, timeout = 0 } = {}) {
   return new Promise((done, fail) => {
     const stdio = ["ignore", "pipe", "pipe"];
@@ -93,7 +95,7 @@ function run(command, args, more, { isEnough = () => false, timeout = 0 } = {}) 
   });
 }
 
-/** Compiles a test target in the copy. Returns the path of the executable. */
+/** Compiles a test target in the copy and returns the path of its executable. */
 async function build(target) {
   const args = ["test", ...(target === "lib" ? ["--lib"] : ["--test", target]), "--no-run"];
   const { status, lines } = await run("bash", ["scripts/cargo.sh", ...args, "--message-format", "json"]);
@@ -106,12 +108,12 @@ async function build(target) {
     .executable;
 }
 
-/** Runs the test or the simulation in the copy. Returns what failed and where, or null. */
+/** Runs the tests in the copy. Returns the broken invariant or test and the seed, or `null` if all pass. */
 async function judge({ test, trouble }, seeds) {
   if (test) {
     const [target, name] = test.split(" ");
     const { status, lines } = await run(await build(target), ["--exact", name], {}, { timeout: TEST_LIMIT_MS });
-    if (!lines.some((line) => line.startsWith("running 1 test"))) throw new Error(`unknown test: ${name}`);
+    if (!lines.some((line) => line.startsWith("running 1 test"))) throw new Error(`test ${name} not found`);
     return status === 0 ? null : { broken: test, where: "" };
   }
   const found = /^AFORO_SEED=(\d+): violated: (.*): Finding \{/;
@@ -133,8 +135,8 @@ async function tryOne(mutant) {
   try {
     const verdict = await judge(mutant, SEEDS);
     if (!verdict) return ["SURVIVED", mutant.fault];
-    const is_expected = mutant.test || mutant.invariants.includes(verdict.broken);
-    return [is_expected ? "caught" : "OTHERWISE", `${verdict.broken} ${verdict.where}`.trim()];
+    const isExpected = mutant.test || mutant.invariants.includes(verdict.broken);
+    return [isExpected ? "caught" : "UNEXPECTED", `${verdict.broken} ${verdict.where}`.trim()];
   } catch (error) {
     return ["ERROR", error.message];
   }
@@ -144,7 +146,7 @@ const all = readdirSync(MUTANTS).filter((file) => file.endsWith(".patch")).map((
 const asked = process.argv.slice(2);
 const unknown = asked.filter((name) => !all.includes(name));
 if (unknown.length > 0) {
-  console.error(`unknown faults: ${unknown.join(", ")}; known (tests/mutants): ${all.join(", ")}`);
+  console.error(`not found in tests/mutants: ${unknown.join(", ")}. Available: ${all.join(", ")}`);
   process.exit(2);
 }
 const mutants = (asked.length > 0 ? asked : all.sort()).map(read);
@@ -163,10 +165,10 @@ console.log("the unchanged tree passes");
 
 let missed = 0;
 for (const mutant of mutants) {
-  const [outcome, said] = await tryOne(mutant);
+  const [outcome, detail] = await tryOne(mutant);
   refresh();
   missed += outcome === "caught" ? 0 : 1;
-  console.log(`${outcome.padEnd(9)} ${mutant.name.padEnd(width)}  ${said}`);
+  console.log(`${outcome.padEnd(10)} ${mutant.name.padEnd(width)}  ${detail}`);
 }
 console.log(`${mutants.length - missed} of ${mutants.length} faults were caught`);
 process.exit(missed === 0 ? 0 : 1);

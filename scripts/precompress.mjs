@@ -1,5 +1,7 @@
-// Writes a .br and a .gz beside every file under a folder that shrinks by being compressed. The server sends them to
-// browsers that take them.
+// Compresses a folder: writes a .br and a .gz file beside every file that gets smaller. The server sends these files to
+// browsers that accept the encoding.
+//
+//   node scripts/precompress.mjs <folder>
 import { readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";

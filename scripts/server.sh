@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Builds the server half: target/release/aforo, also when cargo's own target folder is elsewhere.
+# Builds the server as target/release/aforo, even if cargo's target folder is elsewhere.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/env.sh
 
-say "building the server half"
+say "building the server"
 cargo build --release
 if [ "$CARGO_TARGET_DIR" != "$PWD/target" ]; then
   mkdir -p target/release

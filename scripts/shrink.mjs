@@ -1,21 +1,22 @@
-// Makes what browsers load out of what wasm-bindgen made (with `--target bundler --keep-debug`): one WebAssembly file and
-// one JavaScript file, without what a page never uses. Fails when they are over the budget.
+// Shrinks the output of wasm-bindgen (with `--target bundler --keep-debug`) to one WebAssembly and one JavaScript file,
+// and removes code that no page runs. Fails if the result exceeds the size budget.
 //
-//   node scripts/shrink.mjs <folder with wasm-bindgen's output> <folder for the result>
+//   node scripts/shrink.mjs <folder with wasm-bindgen's output> <output folder>
 //
-// Left out is what compilers and bundlers must keep, but no page comes to:
+// Compilers and bundlers must keep this code, but no page reaches it:
 //
-// - What only the message of a panic needs: a release stops at the panic itself, with the same trap and stack. That is the
-//   functions that make panics, `Debug` and all formatting, and names of files.
-// - Classes that the crate wasm-streams exports, which comes with Leptos's server functions, and what they call.
-// - Bindings that are not imported any more, and long names between the two files.
+// - Code for panic messages: the panic functions, `Debug` and all other formatting, and source file names. A panic
+//   still traps, with the same stack.
+// - The classes that the crate wasm-streams exports, and the functions that they call. Leptos's server functions depend
+//   on wasm-streams.
+// - Unused bindings, and long import and export names.
 //
-// That no page comes to them is checked twice: here in the code, and by `smoke.mjs`, which runs the result. Nothing is
-// written unless both agree.
+// Two checks make sure that the removed code is unreachable: a call graph analysis in this file, and `smoke.mjs`, which
+// runs the result. The output is written only if both pass.
 //
-// The first part can go when Rust's `panic=immediate-abort` and `-Zfmt-debug=none` are stable, together with a standard
-// library that is built with them (`build-std`); the second when Leptos's `server_fn` makes its streams a feature. Then
-// `wasm-opt -Oz` and a bundler are enough. (Builds by cargo-leptos go without this file.)
+// The first step becomes unnecessary when Rust's `panic=immediate-abort`, `-Zfmt-debug=none` and `build-std` are
+// stable, the second when Leptos's `server_fn` makes its streams optional. Then `wasm-opt -Oz` and a bundler are
+// enough. (cargo-leptos does not run this script.)
 import { execFileSync } from "node:child_process";
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -25,6 +26,7 @@ import binaryen from "binaryen";
 import { buildSync } from "esbuild";
 import { targets } from "./baseline.mjs";
 
+/** The limit of both files together, compressed with Brotli, in bytes. */
 const BUDGET = 40_960;
 
 const [input, output] = process.argv.slice(2);
@@ -32,7 +34,7 @@ const tools = join(
   dirname(fileURLToPath(import.meta.url)),
   "node_modules/.bin",
 );
-/** What all browsers understand that Leptos runs in; no more. */
+/** The WebAssembly features of all browsers that Leptos supports. */
 const features = [
   "bulk-memory",
   "nontrapping-float-to-int",
@@ -44,7 +46,7 @@ const features = [
 const either = (...patterns) =>
   new RegExp(patterns.map(({ source }) => source).join("|"));
 
-/** What is never called but for a panic, by name. Some compilers write `core[0f3a…]::` for `core::`. */
+/** Functions that only panics call, by name. Some compilers write `core[0f3a…]::` for `core::`. */
 const PANIC = either(
   /core(\[\w+\])?::(panicking::|cell::panic_|(option|result)::(unwrap|expect)_failed)/,
   /core(\[\w+\])?::(slice|str)::.*_fail\b/,
@@ -58,13 +60,13 @@ const FORMAT = either(
   /<char>::escape_debug/,
 );
 const STREAMS = either(/js_sys::futures::future_to_promise|wasm_streams::/);
-/** Sources of Rust, of crates and of ours, as panics name them. */
+/** Source paths in panic messages. */
 const SOURCE = /(\/|src\/)[\w./-]+\.rs/g;
-/** Exports that are called: the entry point, the islands, which end in a hash, and what bindings need. */
+/** The used exports: the entry point, the islands (their names end in a hash), and the functions that bindings need. */
 const CALLED =
   /^(memory|hydrate|__wbindgen_\w+|__externref_\w+|wasm_bindgen__\w+|\w+_\d{10,})$/;
 
-function withoutUnused(wasm) {
+function removeUnused(wasm) {
   binaryen.setDebugInfo(true);
   const module = binaryen.readBinary(wasm);
   const unused = new Set();
@@ -81,13 +83,13 @@ function withoutUnused(wasm) {
   }
   if (unused.size < 50)
     throw new Error(
-      `only ${unused.size} functions found unused: have names changed?`,
+      `only ${unused.size} unused functions found: did the naming of functions change?`,
     );
   for (let i = module.getNumExports() - 1; i >= 0; i -= 1) {
     const { name } = binaryen.getExportInfo(module.getExportByIndex(i));
     if (!CALLED.test(name)) module.removeExport(name);
   }
-  checkNothingLeftOutIsReached(module.emitText());
+  checkUnreachable(module.emitText());
   const named = Buffer.from(module.emitBinary()).toString("latin1");
   return Buffer.from(
     named.replace(SOURCE, (path) => "\0".repeat(path.length)),
@@ -96,13 +98,13 @@ function withoutUnused(wasm) {
 }
 
 /**
- * Fails if anything that a page may come to calls a function that formats or belongs to streams. A page comes to what is
- * exported and, by pointers, to what is in the table, and from there to what those call.
+ * Fails if a reachable function calls a formatting function or one of wasm-streams. Reachable are the exports, the
+ * functions in the table (which are called by pointer), and all functions that these call.
  *
- * Left aside are the functions that are in the table only for the code that is left out: its own, and the closures of its
+ * Table entries that belong to the removed code don't count: removed functions, and the closures of wasm-streams'
  * promises.
  */
-function checkNothingLeftOutIsReached(text) {
+function checkUnreachable(text) {
   const calls = new Map();
   const roots = [];
   let caller = "";
@@ -118,26 +120,26 @@ function checkNothingLeftOutIsReached(text) {
       calls.get(caller).add(called);
     }
   }
-  const isLeftOut = (name) => FORMAT.test(name) || STREAMS.test(name);
-  const isTheirs = (name) =>
-    isLeftOut(name) ||
+  const isRemoved = (name) => FORMAT.test(name) || STREAMS.test(name);
+  const belongsToRemoved = (name) =>
+    isRemoved(name) ||
     (/call_once\{\{vtable\.shim\}\}/.test(name) &&
       [...(calls.get(name) ?? [])].some((called) => STREAMS.test(called)));
   const seen = new Set();
   const open = roots
-    .filter((name) => !isTheirs(name))
+    .filter((name) => !belongsToRemoved(name))
     .map((name) => [name, name]);
   if (open.length < 10)
     throw new Error(
-      `only ${open.length} functions are exported or in the table`,
+      `only ${open.length} roots found among the exports and the table: did the text format change?`,
     );
   for (const [name, path] of open) {
     if (seen.has(name)) continue;
     seen.add(name);
     for (const called of calls.get(name) ?? []) {
-      if (isLeftOut(called)) {
+      if (isRemoved(called)) {
         throw new Error(
-          `a page can come to what is left out: ${path} → ${called}. (To join strings, use concat: formatting is left out.)`,
+          `removed code is reachable: ${path} → ${called}. (Formatting is removed: use concat to join strings.)`,
         );
       }
       open.push([called, `${path} → ${called}`]);
@@ -145,12 +147,12 @@ function checkNothingLeftOutIsReached(text) {
   }
   if (seen.size < 100)
     throw new Error(
-      `a page comes to ${seen.size} functions only: has the text form changed?`,
+      `only ${seen.size} reachable functions found: did the text format change?`,
     );
 }
 
-/** Shortens the names between the files; returns what they were, and the bindings with the new ones. */
-function withShortNames(wasm, bindings) {
+/** Shortens the import and export names. Returns the mapping from the old names, and the changed bindings. */
+function shortenNames(wasm, bindings) {
   const names = JSON.parse(
     run(
       "wasm-opt",
@@ -168,7 +170,7 @@ function withShortNames(wasm, bindings) {
   return { imports: names.imports, exports, bindings: renamed };
 }
 
-/** The JavaScript that readies the WebAssembly and has its islands, as the pages of Leptos ask for it. */
+/** The JavaScript module that Leptos's pages import: instantiates the WebAssembly and exports the islands. */
 function entry({ imports, exports }) {
   const islands = [...exports.keys()].filter(
     (name) => name === "hydrate" || /_\d{10,}$/.test(name),
@@ -200,21 +202,21 @@ mkdirSync(made, { recursive: true });
 const [shrunk, wasm] = [join(input, "shrunk.wasm"), join(made, "aforo.wasm")];
 writeFileSync(
   shrunk,
-  withoutUnused(readFileSync(join(input, "aforo_bg.wasm"))),
+  removeUnused(readFileSync(join(input, "aforo_bg.wasm"))),
 );
 const strip = ["debug", "producers", "target-features"].map(
   (what) => `--strip-${what}`,
 );
 run("wasm-opt", "-Oz", "--converge", ...strip, ...features, shrunk, "-o", wasm);
 
-// Bindings that set up what is not used: a bundler may not assume that they do nothing else, so it is told.
+// Mark these initializers as free of side effects, so that the bundler can drop the unused ones.
 const bindings = readFileSync(join(input, "aforo_bg.js"), "utf8")
   .replace(/^if \(Symbol\.dispose\) .*$/gm, "")
   .replace(
     /^const (\w+Finalization) = ([^;]*);/gm,
     "const $1 = /* @__PURE__ */ (() => $2)();",
   );
-const short = withShortNames(wasm, bindings);
+const short = shortenNames(wasm, bindings);
 writeFileSync(join(input, "aforo_bg.js"), short.bindings);
 writeFileSync(join(input, "entry.js"), entry(short));
 buildSync({
@@ -228,14 +230,14 @@ buildSync({
 });
 
 if (!WebAssembly.validate(readFileSync(wasm)))
-  throw new Error("what came out is no WebAssembly");
+  throw new Error("the output is not valid WebAssembly");
 const size = ["aforo.wasm", "aforo.js"]
   .map((file) => brotliCompressSync(readFileSync(join(made, file))).length)
   .reduce((sum, bytes) => sum + bytes);
-console.log(`the browser half: ${size} of ${BUDGET} bytes`);
-if (size > BUDGET) throw new Error("the browser half is over its budget");
+console.log(`browser code: ${size} of ${BUDGET} bytes`);
+if (size > BUDGET) throw new Error("the browser code exceeds its budget");
 
-// The bindings as they were: they name the islands.
+// smoke.mjs finds the names of the islands in the original bindings.
 writeFileSync(join(input, "aforo_bg.js"), bindings);
 execFileSync(
   process.execPath,

@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
-# Builds the browser half into target/site: WebAssembly, its JavaScript and styles under pkg/<hash of them>, public files
-# beside, each also compressed. The builds before stay in pkg. Nothing is done when nothing has changed since the last time.
+# Builds the browser code into target/site: WebAssembly, its JavaScript and styles in pkg/<hash>, public files and page
+# scripts beside it, each file also compressed. Keeps the previous builds in pkg. Does nothing if no input has changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/env.sh
 
 site=target/site
-# How many older builds stay: pages that are open load their files by name, and so do those of nodes not yet restarted.
+# The number of previous builds to keep: open pages, and pages of nodes not yet restarted, still load their files.
 older=2
 wasm=$CARGO_TARGET_DIR/wasm32-unknown-unknown/wasm-release/aforo.wasm
 tools=scripts/node_modules/.bin
 
 node client/build.mjs
-say "building the browser half (WebAssembly)"
-# One crate type alone, so that link-time optimisation is done.
+say "building the browser code (WebAssembly)"
+# Only one crate type, or cargo skips link-time optimization.
 cargo rustc --lib --crate-type cdylib --profile wasm-release --target wasm32-unknown-unknown \
   --no-default-features --features hydrate
 
-# What went in and, since cargo-leptos writes to the same place, what came out.
+# A hash of all inputs and, since cargo-leptos writes to the same folder, of the outputs.
 stamp() {
   {
     cat "$wasm" style/main.css public/* client/build.mjs client/src/*.ts client/src/*/*.ts client/package-lock.json .browserslistrc \
@@ -46,7 +46,7 @@ node client/build.mjs "$work/site"
 cp client/node_modules/hls.js/LICENSE "$work/site/hls.js.LICENSE.txt"
 node scripts/precompress.mjs "$work/site"
 
-# Builds are folders; files in pkg itself are cargo-leptos's.
+# Each build is a folder in pkg. Files directly in pkg belong to cargo-leptos.
 for folder in $(ls -dt "$site"/pkg/*/ 2>/dev/null | grep -v "/$build/$" | head -n $older); do
   if [ -f "$folder/aforo.js" ]; then mv "$folder" "$work/site/pkg/"; fi
 done

@@ -1,5 +1,5 @@
-// Runs what `shrink.mjs` has made as a page does, and fails unless it lives: each island is there, wakes up, shows the news of
-// its stream, joins, beats and leaves, through failures too. A function that was left out and is needed after all traps here.
+// Smoke test of the output of `shrink.mjs` in a simulated page: each island must hydrate, show the counts of its
+// stream, send beats and leave, also after failures. A removed function that is needed after all traps here.
 //
 //   node scripts/smoke.mjs <folder with wasm-bindgen's output> <folder with aforo.js and aforo.wasm>
 import { readFileSync, readdirSync } from "node:fs";
@@ -9,11 +9,11 @@ import { Window } from "happy-dom";
 
 const [input, output] = process.argv.slice(2);
 const ISLANDS = join(import.meta.dirname, "../src/islands");
-const expect = (isSo, what) => {
-  if (!isSo) throw new Error(`the browser half does not live: ${what}`);
+const expect = (condition, what) => {
+  if (!condition) throw new Error(`the browser code does not work: ${what}`);
 };
 
-/** Islands by their name in the source; in the bindings a hash follows it. */
+/** The names of the islands in the source. In the bindings a hash follows the name. */
 const named = readdirSync(ISLANDS).flatMap((file) =>
   [
     ...readFileSync(join(ISLANDS, file), "utf8").matchAll(
@@ -29,17 +29,17 @@ const islands = new Map(
   ]),
 );
 
-/** The islands as the server renders them (src/islands). */
+/** The islands' HTML as the server renders it (src/islands). */
 const HTML = {
   Counter: `<span class="viewer-counter" data-island="viewer es ana 3 live 1790000000000" role="img" data-state="live" aria-label="3 espectadores" title="3 espectadores"><span class="viewer-counter__dot"></span><svg class="viewer-counter__eye" viewBox="0 0 24 24" aria-hidden="true"><path d="M2"></path><circle cx="12" cy="12" r="3"></circle></svg><span class="viewer-counter__number">3</span></span>`,
   Tracker: `<span class="embed-viewer-tracker" data-island="eva" hidden></span>`,
 };
 
-/** The parts of a browser that the browser half asks for. */
+/** The browser APIs that the browser code uses. */
 const window = new Window({ url: "https://aforo.test/ana" });
 const requests = [];
 const streams = [];
-/** How the server answers beats. */
+/** The server's response to a beat. */
 let answer = () =>
   Response.json({
     count: 3,
@@ -54,13 +54,13 @@ class EventSource extends window.EventTarget {
     streams.push(this);
   }
   close() {}
-  tell(kind, data) {
+  emit(kind, data) {
     const event = new window.MessageEvent(kind, { data });
     this[`on${kind}`]?.(event);
     this.dispatchEvent(event);
   }
 }
-const fetchOf = async (url, options = {}) => {
+const fakeFetch = async (url, options = {}) => {
   if (String(url).startsWith("file:"))
     return new Response(readFileSync(new URL(url)));
   requests.push({
@@ -103,11 +103,11 @@ Object.assign(globalThis, {
   window,
   self: window,
   EventSource,
-  fetch: fetchOf,
+  fetch: fakeFetch,
 });
 Object.assign(window, {
   EventSource,
-  fetch: fetchOf,
+  fetch: fakeFetch,
   IntersectionObserver: undefined,
 });
 for (const name of [
@@ -125,22 +125,21 @@ const faults = [];
 process.on("uncaughtException", (fault) => faults.push(fault));
 process.on("unhandledRejection", (fault) => faults.push(fault));
 const sleep = (ms) => new Promise((passed) => setTimeout(passed, ms));
-/** Waits until something is so. */
-const until = async (isSo, what) => {
-  for (let i = 0; i < 200 && !isSo(); i += 1) await sleep(20);
+/** Waits until a condition holds. */
+const until = async (condition, what) => {
+  for (let i = 0; i < 200 && !condition(); i += 1) await sleep(20);
   expect(faults.length === 0, `${what}: ${faults[0]?.stack}`);
-  expect(isSo(), what);
+  expect(condition(), what);
 };
 const calls = (path, channel) =>
   requests.filter(
     (request) =>
       request.path.endsWith(path) && request.body?.includes(`"${channel}"`),
   ).length;
-const page = (event) => window.dispatchEvent(new window.Event(event));
+const emitPageEvent = (event) => window.dispatchEvent(new window.Event(event));
 
-/** Far longer than it takes. */
 setTimeout(
-  () => fail(new Error("the browser half does not come to an end")),
+  () => fail(new Error("the test did not end within 60 s")),
   60_000,
 );
 const fail = (fault) => {
@@ -149,19 +148,19 @@ const fail = (fault) => {
 };
 
 async function run() {
-  const half = await import(pathToFileURL(resolve(output, "aforo.js")));
-  await half.default({
+  const module = await import(pathToFileURL(resolve(output, "aforo.js")));
+  await module.default({
     module_or_path: pathToFileURL(resolve(output, "aforo.wasm")),
   });
-  half.hydrate();
-  expect(named.length > 0, "there is no island in the source");
+  module.hydrate();
+  expect(named.length > 0, "no islands found in the source");
   for (const [name, exported] of islands) {
-    expect(exported && half[exported], `island ${name} is not exported`);
-    expect(HTML[name], `there is no HTML of ${name} to try it with`);
+    expect(exported && module[exported], `island ${name} is not exported`);
+    expect(HTML[name], `smoke.mjs has no HTML for island ${name}`);
     const island = window.document.createElement("leptos-island");
     island.innerHTML = HTML[name];
     window.document.body.append(island);
-    half[exported](island);
+    module[exported](island);
   }
 
   const badge = window.document.querySelector(".viewer-counter");
@@ -172,18 +171,18 @@ async function run() {
     "islands join",
   );
   await until(() => streams.length > 0, "a stream is opened");
-  const news = (count, stale) =>
+  const message = (count, stale) =>
     JSON.stringify({ channelId: "ana", count, stale, asOf: Date.now() });
-  streams.at(-1).tell("message", news(7, false));
-  await until(shows("7", "live"), "the badge shows the news of its stream");
-  streams.at(-1).tell("message", news(12_345, true));
-  await until(shows("12.345", "stale"), "the badge shows old news as old");
-  streams.at(-1).tell("message", news(null, true));
-  await until(shows("—", "unknown"), "the badge shows that nothing is known");
-  streams.at(-1).tell("tick", "");
-  streams.at(-1).tell("error");
+  streams.at(-1).emit("message", message(7, false));
+  await until(shows("7", "live"), "the badge shows a count of its stream");
+  streams.at(-1).emit("message", message(12_345, true));
+  await until(shows("12.345", "stale"), "the badge shows a stale count");
+  streams.at(-1).emit("message", message(null, true));
+  await until(shows("—", "unknown"), "the badge shows an unknown count");
+  streams.at(-1).emit("tick", "");
+  streams.at(-1).emit("error");
 
-  // Every kind of answer, and everything that happens to a page.
+  // Every kind of response, and every page event.
   const answers = [
     () => Response.json({ count: 3, stale: true, active: false }),
     () => new Response("", { status: 500 }),
@@ -193,7 +192,7 @@ async function run() {
   ];
   for (answer of answers) {
     for (const event of ["offline", "online", "freeze", "resume", "pagehide"])
-      page(event);
+      emitPageEvent(event);
     window.dispatchEvent(
       Object.assign(new window.Event("pageshow"), { persisted: true }),
     );
@@ -216,7 +215,7 @@ async function run() {
     "a page that comes back joins again",
   );
   const left = calls("/leave", "ana");
-  page("pagehide");
+  emitPageEvent("pagehide");
   await until(
     () => calls("/leave", "ana") > left && calls("/leave", "eva"),
     "islands leave",
@@ -224,6 +223,6 @@ async function run() {
 }
 
 run().then(() => {
-  console.log(`the browser half lives: ${named.join(", ")}`);
+  console.log(`smoke test passed: ${named.join(", ")}`);
   process.exit(0);
 }, fail);

@@ -1,11 +1,11 @@
-// Makes the style sheet that browsers load: small, and with fallbacks for what the oldest of them don't know.
+// Builds the style sheet: minified, with fallbacks for the oldest supported browsers.
 //
-//   node scripts/styles.mjs <source> <result>
+//   node scripts/styles.mjs <source> <output>
 import { readFileSync, writeFileSync } from "node:fs";
 import { browserslistToTargets, transform } from "lightningcss";
 import { browsers } from "./baseline.mjs";
 
-const [source, result] = process.argv.slice(2);
+const [source, output] = process.argv.slice(2);
 const { code, warnings } = transform({
   filename: source,
   code: readFileSync(source),
@@ -14,4 +14,4 @@ const { code, warnings } = transform({
 });
 for (const { message, loc } of warnings)
   console.warn(`${source}:${loc.line}: ${message}`);
-writeFileSync(result, code);
+writeFileSync(output, code);

@@ -1,11 +1,12 @@
 /**
- * What both the WebAssembly and the scripts ask of a browser. Nothing is decided here. What a browser refuses (storage in
- * a sandboxed frame, say) is done without, and what a page or an extension has broken fails alone: nothing here throws.
+ * Browser APIs for the WebAssembly and for the page scripts, without any decisions. No function here throws: if a
+ * browser refuses an API (such as storage in a sandboxed frame), or a page or an extension has broken it, the rest
+ * still works.
  *
- * The islands use it as src/platform/browser.js, which is made from this file.
+ * client/build.mjs generates src/platform/browser.js, which the islands use, from this file.
  *
- * Whatever goes on for a while takes a callback and returns a function that ends it; one that is ended calls back no more.
- * The kind 0 always means that it failed.
+ * A function that starts a long-running operation takes a callback and returns a function that stops the operation.
+ * A stopped operation does not call back. Requests, streams and locks report a failure as kind 0.
  */
 
 export type Callback = (kind: number, value: number, text: string) => void;
@@ -15,11 +16,11 @@ const VIEWER = "aforo.viewer";
 
 export const stop = (end: Stop): void => end();
 
-/** Unlike performance.now() it goes on while the machine sleeps. */
+/** Milliseconds since the epoch. Unlike performance.now(), this clock advances while the machine sleeps. */
 export const now = (): number => Date.now();
 export const random = (): number => Math.random();
 
-/** Makes a function that starts something fail by its callback, its last argument, and not by an exception. */
+/** Wraps a function that starts an operation: an exception becomes a callback (the last argument) with kind 0. */
 const guarded =
   <A extends unknown[]>(start: (...args: [...A, Callback]) => Stop) =>
   (...args: [...A, Callback]): Stop => {
@@ -31,7 +32,7 @@ const guarded =
     }
   };
 
-/** A version 4 UUID. crypto.randomUUID exists in secure contexts only, getRandomValues everywhere. */
+/** A version 4 UUID. crypto.randomUUID needs a secure context; getRandomValues does not. */
 export const newId = (): string => {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6]! & 15) | 64;
@@ -42,7 +43,7 @@ export const newId = (): string => {
 
 let viewer: string | null | undefined;
 
-/** This browser on this site; in memory where storage is refused. An id of zeros is not valid. */
+/** The id of this browser on this site, kept in memory if storage is refused. An id of zeros is invalid. */
 export const viewerId = (): string => {
   try {
     viewer ??= localStorage.getItem(VIEWER);
@@ -62,8 +63,8 @@ export const isPrerendering = (): boolean => !!(document as { prerendering?: boo
 const handed = new Set<Element>();
 
 /**
- * What the page hands to an island: an attribute of the island's element. Islands come to life in the order in which they
- * stand in the document, so each takes the first that is left.
+ * The data that the server hands over to an island, an attribute of the island's element. Islands hydrate in document
+ * order, so each call takes the first element that is left.
  */
 export const handedOver = (name: string): string => {
   for (const element of document.querySelectorAll<HTMLElement>(`.${name}[data-island]`)) {
@@ -76,13 +77,13 @@ export const handedOver = (name: string): string => {
 };
 
 /**
- * Firefox cuts a closing tab off within milliseconds of `pagehide` and drops what the page sends after that, but waits for
- * its listeners of `beforeunload`. Elsewhere no event has this name: other browsers deliver what is sent in `pagehide`, and
- * `beforeunload` is also sent to pages that stay.
+ * The event in which Firefox must send the leave. Firefox kills a closing tab within milliseconds of `pagehide` and
+ * drops requests sent after that, but it waits for `beforeunload` listeners. Other browsers deliver requests sent in
+ * `pagehide` and must not use `beforeunload`, which also fires on pages that stay; for them the name matches no event.
  */
 const BEFORE_CLOSING = "mozInnerScreenX" in globalThis ? "beforeunload" : "none";
 
-/** Kinds: the order of the list, which is that of `PageEvent`. */
+/** Kinds: the position in the list, which has the order of the Rust enum `PageEvent`. */
 export const onPageEvent = (callback: Callback): Stop => {
   const listeners: [EventTarget, string, (event: Event) => void][] = [
     [document, "visibilitychange", () => callback(0, 0, "")],
@@ -101,7 +102,10 @@ export const onPageEvent = (callback: Callback): Stop => {
   };
 };
 
-/** Calls back once half of the page's main part has been on screen, in the outermost window; at once if nothing can tell. */
+/**
+ * Calls back when half of the page's main element has been visible in the top-level window. If the browser can't
+ * observe visibility, calls back at once.
+ */
 export const onceSeen = /* @__PURE__ */ guarded<[]>((callback) => {
   const observer = new IntersectionObserver(
     (entries) => {
@@ -116,15 +120,17 @@ export const onceSeen = /* @__PURE__ */ guarded<[]>((callback) => {
   return () => observer.disconnect();
 });
 
-/** A count as the relay reads it: "ana 5 live 1790000000123". Of something else, words that it can't read. */
+/** Formats a count for the relay: "ana 5 live 1790000000123". The relay ignores the result for any other JSON. */
 const written = (answer: Record<string, unknown>): string => {
   const { channelId, count, stale, asOf } = answer;
   return [channelId, count === null ? "-" : count, stale ? "stale" : "live", asOf].join(" ");
 };
 
 /**
- * Joins, or says that the page is still there. Kinds: 0 failed, value: milliseconds to wait at least; 1 counted, value:
- * milliseconds between beats, if the answer says, text: the count; 2 answered, not counted.
+ * Sends a join or a heartbeat. Kinds:
+ * - 0: failed. Value: the shortest wait before a retry, in milliseconds.
+ * - 1: the session is counted. Value: milliseconds between beats, or 0. Text: the count.
+ * - 2: the session is not counted. Value: as for 1.
  */
 export const beat = /* @__PURE__ */ guarded(
   (url: string, channelId: string, sessionId: string, hidden: boolean, callback: Callback) => {
@@ -147,7 +153,7 @@ export const beat = /* @__PURE__ */ guarded(
   },
 );
 
-/** Says that the page goes. A beacon, as text/plain, needs no preflight and is delivered even if the page is gone by then. */
+/** Sends a leave as a beacon, which is delivered after the page is gone. Its text/plain needs no CORS preflight. */
 export const leave = (url: string, channelId: string, sessionId: string): void => {
   const body = JSON.stringify({ channelId, viewerId: viewerId(), sessionId });
   try {
@@ -158,7 +164,10 @@ export const leave = (url: string, channelId: string, sessionId: string): void =
   } catch {}
 };
 
-/** Asks the server for something. Kinds: 0 no answer in this time, or one that it can't give; 1 answered, text: what is read. */
+/**
+ * Sends a GET request. Kinds: 0 a timeout, a network error, a status of 500 or more, or an unreadable response; 1 a
+ * response, text: the result of `read`.
+ */
 const ask = /* @__PURE__ */ guarded(
   (
     url: string,
@@ -169,33 +178,33 @@ const ask = /* @__PURE__ */ guarded(
   ) => {
     const controller = new AbortController();
     const timer = setTimeout(() => controller.abort(), millis);
-    let over = false;
+    let isOver = false;
     fetch(url, { cache: "no-store", mode, signal: controller.signal })
       .then((response): string | Promise<string> => {
         if (response.status >= 500) throw response;
         return read(response);
       })
       .then(
-        (text) => over || callback(1, 0, text),
-        () => over || callback(0, 0, ""),
+        (text) => isOver || callback(1, 0, text),
+        () => isOver || callback(0, 0, ""),
       );
     return () => {
-      over = true;
+      isOver = true;
       clearTimeout(timer);
       controller.abort();
     };
   },
 );
 
-/** Whether the server is there: any answer below 500 proves it. An answer that the page may not read is one, too. */
+/** Checks that the server is reachable: any status below 500, or an opaque response of another origin. */
 export const probe = (url: string, millis: number, callback: Callback): Stop =>
   ask(url, "no-cors", millis, () => "", callback);
 
-/** The counts of some channels. Text: each as the relay reads it, separated by commas. */
+/** Fetches counts. Text: the counts, formatted for the relay and separated by commas. */
 export const counts = (url: string, millis: number, callback: Callback): Stop =>
   ask(url, "cors", millis, async (response) => (await response.json()).counts.map(written).join(), callback);
 
-/** Opens an event stream. Kinds: 0 broken; 1 a tick; 2 a count, text: as the relay reads it. Junk is ignored. */
+/** Opens an event stream. Kinds: 0 broken; 1 a tick; 2 a count, text: formatted for the relay. Skips invalid JSON. */
 export const openStream = /* @__PURE__ */ guarded((url: string, callback: Callback) => {
   const source = new EventSource(url);
   source.onmessage = ({ data }) => {
@@ -209,7 +218,8 @@ export const openStream = /* @__PURE__ */ guarded((url: string, callback: Callba
   };
   source.addEventListener("tick", () => callback(1, 0, ""));
   source.onerror = () => callback(0, 0, "");
-  // Firefox and WebKit end the streams of a page that was to be left and stays, as with a link to a download, and say nothing.
+  // When a navigation starts and the page stays after all (a download), Firefox and WebKit end its streams without an
+  // event.
   let timer: ReturnType<typeof setTimeout> | undefined;
   const leaving = () => {
     timer = setTimeout(() => {
@@ -218,7 +228,6 @@ export const openStream = /* @__PURE__ */ guarded((url: string, callback: Callba
     }, 2_000);
   };
   if (navigator.vendor !== "Google Inc.") addEventListener("beforeunload", leaving);
-  // A closed source calls back no more.
   return () => {
     source.close();
     clearTimeout(timer);
@@ -228,10 +237,10 @@ export const openStream = /* @__PURE__ */ guarded((url: string, callback: Callba
 
 let tabs: BroadcastChannel | undefined;
 
-/** Listens to the other tabs, if tabs can share a stream: in secure contexts, and not in sandboxed frames. */
+/** Receives messages of other tabs. Tabs can share a stream in secure contexts, but not in sandboxed frames. */
 export const joinTabs = (name: string, callback: Callback): Stop => {
   try {
-    // Asking is allowed everywhere; being refused takes a request.
+    // A sandboxed frame has navigator.locks, but only a lock request would fail. Reading localStorage throws at once.
     if (navigator.locks && localStorage) {
       tabs = new BroadcastChannel(name);
       tabs.onmessage = ({ data }) => typeof data === "string" && callback(1, 0, data);
@@ -245,25 +254,25 @@ export const joinTabs = (name: string, callback: Callback): Stop => {
 export const canShare = (): boolean => !!tabs;
 export const tell = (text: string): void => tabs?.postMessage(text);
 
-/** Asks to be the one tab that has the stream. Kinds: 0 another has taken over, or it can't be had; 1 it is. */
+/** Requests the lock of the leader, the tab that has the stream. Kinds: 0 refused, or stolen later; 1 granted. */
 export const lead = /* @__PURE__ */ guarded((name: string, steal: boolean, callback: Callback) => {
   const controller = new AbortController();
   let release: (() => void) | undefined;
-  let over = false;
+  let isOver = false;
   navigator.locks
     .request(
       name,
       steal ? { steal } : { signal: controller.signal },
       () =>
-        over ||
+        isOver ||
         new Promise<void>((done) => {
           release = done;
           callback(1, 0, "");
         }),
     )
-    .catch(() => over || callback(0, 0, ""));
+    .catch(() => isOver || callback(0, 0, ""));
   return () => {
-    over = true;
+    isOver = true;
     if (release) release();
     else controller.abort();
   };

@@ -1,14 +1,15 @@
 /**
- * What takes the place of an island that can't be had: there is no WebAssembly, it does not load, or the island broke. It is
- * the element for the badge, and the tracker. Served as /fallback.js, which a page loads when it comes to that.
+ * Replaces islands that don't work: WebAssembly is not supported, did not load, or the island panicked.
+ * <viewer-counter> replaces the badge, and tracker.ts counts the page. Served as /fallback.js, which a page loads only
+ * in that case.
  */
 
-import { load, persist } from "./retry.ts";
+import { load, retry } from "./retry.ts";
 import type { TrackOptions } from "./tracker.ts";
 
 const replaceBadge = async (badge: HTMLElement) => {
   const [role, locale, channel, count] = badge.dataset.island!.split(" ") as [string, string, string, string];
-  await persist((nth) => load("./widget.js", nth));
+  await retry((nth) => load("./widget.js", nth));
   const element = document.createElement("viewer-counter");
   element.setAttribute("channel", channel);
   element.setAttribute("locale", locale);
@@ -19,11 +20,11 @@ const replaceBadge = async (badge: HTMLElement) => {
 
 const track = async (channel: string) => {
   type Tracker = { track(options: TrackOptions): void };
-  const { track } = await persist((nth) => load<Tracker>("./tracker.js", nth));
+  const { track } = await retry((nth) => load<Tracker>("./tracker.js", nth));
   track({ api: new URL("api/viewer/", import.meta.url).href, channel, onceSeen: true });
 };
 
-/** Does what an island is there for. */
+/** Replaces one island. */
 export const takeOver = (island: Element): void => {
   const badge = island.querySelector<HTMLElement>(".viewer-counter[data-island]");
   if (badge) void replaceBadge(badge);

@@ -1,41 +1,42 @@
 /**
- * <follow-button followers="12">, around the form of the page: shows whether this browser follows the channel, toggles at
- * once, and settles with the server's answer; if there is none, everything is as before. Served as /follow-button.js.
+ * <follow-button followers="12">, around the page's form: shows whether this browser follows the channel. A click
+ * changes the button at once; then the button shows the server's response or, if the request fails, its previous state.
+ * Served as /follow-button.js.
  *
- * Whether this browser follows is what the server says: it is asked when the page opens. Until it answers, what it said
- * last is shown, which is noted in the browser's storage, beside the id that it follows by; other tabs see that, too.
+ * The server knows whether this browser follows; the element asks when the page opens. Until the response arrives it
+ * shows the last known state, which is kept in `localStorage` and shared with other tabs.
  *
- * The server is told what is wished and not to toggle, so that a call that is sent twice does no harm; one call at a time,
- * so that the last wish is the one that stays.
+ * A request names the wanted state ("follow" or "don't follow") rather than "toggle", so sending it twice is harmless.
+ * Only one request is under way at a time, so the last click wins.
  */
 
 import { viewerId } from "./browser.ts";
 
-interface Followed {
+interface FollowState {
   following: boolean;
-  /** Unknown is null. */
+  /** `null` if unknown. */
   followers: number | null;
 }
 
 class FollowButton extends HTMLElement {
   #form!: HTMLFormElement;
-  #state: Followed = { following: false, followers: null };
+  #state: FollowState = { following: false, followers: null };
   #settling: Promise<void> | undefined;
 
   connectedCallback() {
     this.#form = this.querySelector("form")!;
     this.#form.addEventListener("submit", this.#submit);
-    addEventListener("storage", this.#noted);
+    addEventListener("storage", this.#changedElsewhere);
     const followers = this.getAttribute("followers");
-    this.#show({ following: this.#note === "1", followers: followers ? Number(followers) : null });
-    // A click before this ran was a form, and brought the visitor back with a fragment. So may a link that was shared.
+    this.#show({ following: this.#stored === "1", followers: followers ? Number(followers) : null });
+    // A click before this script ran submitted the form, which redirects to #following. Shared links may have it too.
     if (location.hash === "#following") history.replaceState(null, "", location.pathname + location.search);
-    void this.#learn();
+    void this.#refresh();
   }
 
   disconnectedCallback() {
     this.#form.removeEventListener("submit", this.#submit);
-    removeEventListener("storage", this.#noted);
+    removeEventListener("storage", this.#changedElsewhere);
   }
 
   readonly #submit = (event: Event) => {
@@ -43,11 +44,11 @@ class FollowButton extends HTMLElement {
     this.#toggle();
   };
 
-  /** Another tab has followed, or not any more. */
-  readonly #noted = ({ key }: StorageEvent) => {
+  /** Another tab changed the stored state. */
+  readonly #changedElsewhere = ({ key }: StorageEvent) => {
     if (key !== this.#key) return;
-    this.#show({ ...this.#state, following: this.#note === "1" });
-    void this.#learn();
+    this.#show({ ...this.#state, following: this.#stored === "1" });
+    void this.#refresh();
   };
 
   get #channel() {
@@ -58,7 +59,7 @@ class FollowButton extends HTMLElement {
     return `aforo.follows.${this.#channel}`;
   }
 
-  get #note() {
+  get #stored() {
     try {
       return localStorage.getItem(this.#key);
     } catch {
@@ -66,29 +67,29 @@ class FollowButton extends HTMLElement {
     }
   }
 
-  /** Notes what the server has said. */
-  #remember(following: boolean) {
+  /** Stores the state from the server's response. */
+  #store(following: boolean) {
     try {
       if (following) localStorage.setItem(this.#key, "1");
       else localStorage.removeItem(this.#key);
     } catch {
-      // Refused, or full.
+      // Storage is refused or full.
     }
   }
 
-  #show(state: Followed) {
+  #show(state: FollowState) {
     this.#state = state;
     this.querySelector("button")!.setAttribute("aria-pressed", String(state.following));
     this.querySelector(".follow-button__number")!.textContent =
       state.followers?.toLocaleString(document.documentElement.lang) ?? "—";
   }
 
-  /** Asks whether this browser follows. A wish that was made meanwhile is newer than the answer. */
-  async #learn() {
+  /** Fetches the state from the server. A click made in the meantime is newer than the response. */
+  async #refresh() {
     const before = this.#state;
     const answer = await this.#call(`/${this.#channel}`, { headers: { "aforo-viewer": viewerId() } });
     if (!answer || this.#settling || this.#state !== before) return;
-    this.#remember(answer.following);
+    this.#store(answer.following);
     this.#show(answer);
   }
 
@@ -100,23 +101,23 @@ class FollowButton extends HTMLElement {
       following,
       followers: known.followers === null ? null : Math.max(known.followers + step, 0),
     });
-    // A call that is under way is followed by another if this is not what came of it.
+    // If a request is under way, `#settle` sends another one when the wanted state has changed.
     this.#settling ??= this.#settle(known).finally(() => (this.#settling = undefined));
   }
 
-  async #settle(known: Followed): Promise<void> {
+  async #settle(known: FollowState): Promise<void> {
     for (;;) {
       const { following } = this.#state;
-      const answer = await this.#wish(following);
+      const answer = await this.#request(following);
       if (answer) {
         known = answer;
-        this.#remember(answer.following);
+        this.#store(answer.following);
       }
       if (!answer || this.#state.following === following) return this.#show(known);
     }
   }
 
-  #wish(follow: boolean) {
+  #request(follow: boolean) {
     return this.#call("", {
       method: "POST",
       headers: { "content-type": "application/json" },
@@ -124,10 +125,10 @@ class FollowButton extends HTMLElement {
     });
   }
 
-  async #call(path: string, init: RequestInit): Promise<Followed | undefined> {
+  async #call(path: string, init: RequestInit): Promise<FollowState | undefined> {
     try {
       const response = await fetch(this.#form.action + path, init);
-      return response.ok ? ((await response.json()) as Followed) : undefined;
+      return response.ok ? ((await response.json()) as FollowState) : undefined;
     } catch {
       return undefined;
     }

@@ -1,21 +1,20 @@
 /**
- * <live-channels>: the list of live channels on our own home page. Served as /live-channels.js. Its numbers are the
- * business of the elements in it; this reads the page again now and then, and takes over which channels there are, and
- * their order.
+ * <live-channels>: the list of live channels on the home page. Served as /live-channels.js. It fetches the page every
+ * 10 s and updates the channels and their order; the <viewer-counter> elements in the list update the counts.
  *
- * Nothing moves under a pointer or the focus: while either is in the list, it waits.
+ * The list does not change while the pointer or the focus is in it.
  */
 
 import "./widget.js";
 
-const EVERY = 10_000;
+const REFRESH_INTERVAL = 10_000;
 
 class LiveChannels extends HTMLElement {
   #timer: ReturnType<typeof setInterval> | undefined;
-  readonly #refresh = () => void this.#readAgain();
+  readonly #refresh = () => void this.#fetchList();
 
   connectedCallback() {
-    this.#timer = setInterval(this.#refresh, EVERY);
+    this.#timer = setInterval(this.#refresh, REFRESH_INTERVAL);
     document.addEventListener("visibilitychange", this.#refresh);
   }
 
@@ -24,27 +23,27 @@ class LiveChannels extends HTMLElement {
     document.removeEventListener("visibilitychange", this.#refresh);
   }
 
-  /** Whether somebody points at something in it, or is about to follow a link by keyboard. */
+  /** Whether the pointer or the focus is in the list. */
   get #isInUse() {
-    // A finger leaves its hover behind.
+    // On touch screens :hover stays after a tap.
     return this.matches(":focus-within") || (matchMedia("(hover: hover)").matches && this.matches(":hover"));
   }
 
-  async #readAgain() {
+  async #fetchList() {
     if (document.hidden || this.#isInUse) return;
     try {
       const response = await fetch(location.pathname);
       if (!response.ok) return;
       const page = new DOMParser().parseFromString(await response.text(), "text/html");
       const next = page.querySelector("live-channels");
-      // The answer took a while.
-      if (next && !this.#isInUse) this.#take(next);
+      // The user may have moved into the list during the request.
+      if (next && !this.#isInUse) this.#update(next);
     } catch {
-      // The next time, maybe.
+      // The next interval tries again.
     }
   }
 
-  #take(next: Element) {
+  #update(next: Element) {
     const [list, nextList] = [this.querySelector("ol"), next.querySelector("ol")];
     if (!list || !nextList) {
       if (list || nextList || this.textContent !== next.textContent) this.replaceChildren(...next.childNodes);

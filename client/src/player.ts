@@ -1,100 +1,102 @@
 /**
- * <stream-player src="…/index.m3u8">: plays a channel's stream, and says what is the matter while it doesn't.
+ * <stream-player src="…/index.m3u8">: plays a channel's stream, or shows why it can't.
  *
  * Promises:
- * - It starts by itself, without sound, as soon as the channel is on air, and again after every break, without a reload.
- * - `data-state` is `loading`, `playing`, `ready` (the browser wants a click first), `off-air`, `broken` or `unplayable`.
- *   The server's HTML holds the words for each, and the style sheet shows those of the present one.
- * - A channel that is off air is asked for less and less often, every 20 s at last; a stream that fails, once a minute.
- * - hls.js is loaded only where the browser does not play HLS by itself, or has failed to.
+ * - Playback starts automatically and muted as soon as the channel is on air, and again after every interruption,
+ *   without a reload.
+ * - `data-state` is `loading`, `playing`, `ready` (the browser requires a click), `off-air`, `broken` or `unplayable`.
+ *   The server renders a message for each, and the style sheet shows the message of the current state.
+ * - The pauses between attempts grow up to 20 s while the channel is off air, and up to a minute while the stream
+ *   fails.
+ * - hls.js is loaded only if the browser has no native HLS, or if native playback failed.
  */
 
-import { canFeed, fed, native, playsNatively, type Engine } from "./player/engine.ts";
+import { canUseHls, hls, native, playsNatively, type Engine } from "./player/engine.ts";
 import { isComplete, readPlaylist, secondsToChange } from "./player/playlist.ts";
 
 type State = "loading" | "playing" | "ready" | "off-air" | "broken" | "unplayable";
 
-/** Why playback has stopped. */
+/** Why playback stopped. */
 type End = "ended" | "stalled" | "failed";
 
-/** How often playback is looked after. */
+/** The interval of checks for stalled playback, in milliseconds. */
 const TICK = 1_000;
-/** How long the first picture may take, and how long a picture may stand still. */
-const PATIENCE = { loading: 20_000, playing: 8_000 };
-/** The first and the longest pause before the next attempt. */
+/** The timeouts for the first frame and for a stalled picture, in milliseconds. */
+const TIMEOUTS = { loading: 20_000, playing: 8_000 };
+/** The first and the longest pause before the next attempt, in milliseconds. */
 const PAUSES = { "off-air": [5_000, 20_000], broken: [2_000, 60_000] } as const;
-/** After so many seconds of playback an earlier failure is forgotten. */
+/** The number of seconds of playback after which the pauses start again from the shortest. */
 const PLAYED_WELL = 10;
 
-/** Without a poster, browsers paint over what lies behind a video that has no picture. */
-const SEE_THROUGH = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E";
+/** A transparent poster. Without a poster, a video that has no frame yet covers the messages behind it. */
+const TRANSPARENT = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E";
 
 class StreamPlayer extends HTMLElement {
   #video = document.createElement("video");
   #engine: Engine | undefined;
-  /** The browser has failed to play the stream by itself. */
-  #mustFeed = false;
-  /** The playlist as it was when playback stopped. As long as it stays the same there is nothing new to play. */
-  #spent: string | undefined;
-  /** Attempts since the stream last played well. */
+  /** Whether native playback of the stream failed. */
+  #nativeFailed = false;
+  /** The playlist when playback stopped. There is nothing new to play until the playlist changes. */
+  #playedPlaylist: string | undefined;
+  /** Attempts since the stream last played for `PLAYED_WELL` seconds. */
   #attempts = 0;
   #next: ReturnType<typeof setTimeout> | undefined;
   #ticker: ReturnType<typeof setInterval> | undefined;
-  /** When playback last moved, to which second, and for how many seconds it has played. */
-  #moved = { at: 0, to: 0, ticks: 0 };
+  /** The last progress: its time, the playback position, and the seconds played so far. */
+  #progress = { at: 0, position: 0, ticks: 0 };
 
   connectedCallback(): void {
     const video = this.#video;
     video.className = "player__video";
     video.controls = video.muted = video.playsInline = true;
-    video.poster = SEE_THROUGH;
+    video.poster = TRANSPARENT;
     video.setAttribute("aria-label", this.getAttribute("aria-label") ?? "");
     video.addEventListener("canplay", this.#start);
     video.addEventListener("playing", this.#playing);
     video.addEventListener("ended", this.#ended);
     this.append(video);
     this.addEventListener("click", this.#clicked);
-    addEventListener("online", this.#hurry);
-    document.addEventListener("visibilitychange", this.#hurry);
+    addEventListener("online", this.#retryNow);
+    document.addEventListener("visibilitychange", this.#retryNow);
     this.#ticker = setInterval(() => this.#tick(), TICK);
     this.#show("loading");
-    void this.#look();
+    void this.#check();
   }
 
   disconnectedCallback(): void {
     clearTimeout(this.#next);
     clearInterval(this.#ticker);
-    removeEventListener("online", this.#hurry);
-    document.removeEventListener("visibilitychange", this.#hurry);
+    removeEventListener("online", this.#retryNow);
+    document.removeEventListener("visibilitychange", this.#retryNow);
     this.#stop();
     this.#video.remove();
   }
 
-  /** Reads the playlist, and does what follows from it and from why playback has stopped, if it has. */
-  async #look(end?: End): Promise<void> {
+  /** Reads the playlist, then plays it or waits. `end`: why playback stopped, if it did. */
+  async #check(end?: End): Promise<void> {
     clearTimeout(this.#next);
     this.#next = undefined;
-    if (!playsNatively(this.#video) && !canFeed()) return this.#show("unplayable");
+    if (!playsNatively(this.#video) && !canUseHls()) return this.#show("unplayable");
     const playlist = await readPlaylist(this.#url);
     if (!this.isConnected || this.#engine || this.#next) return;
     if (playlist.kind === "absent") {
-      this.#spent = undefined;
+      this.#playedPlaylist = undefined;
       return this.#wait("off-air");
     }
     if (playlist.kind === "failed") {
-      // A browser may play what no script of this page may read.
+      // Native playback doesn't need CORS, so it may work although this script can't read the playlist.
       const mayPlay = this.#isNative && this.#attempts === 0 && !end;
       return mayPlay ? this.#play() : this.#wait("broken");
     }
     const { text } = playlist;
     if (!end) {
-      return text === this.#spent ? this.#wait("off-air") : this.#play();
+      return text === this.#playedPlaylist ? this.#wait("off-air") : this.#play();
     }
-    // A recording that fails is played again; a live stream only once it goes on.
-    this.#spent = end === "failed" && isComplete(text) ? undefined : text;
+    // Play a failed recording again. Play a live stream again only after its playlist has changed.
+    this.#playedPlaylist = end === "failed" && isComplete(text) ? undefined : text;
     if (end === "ended") return this.#wait("off-air");
     if (end === "failed") return this.#wait("broken");
-    this.#next = setTimeout(() => void this.#look(), 1_000 * secondsToChange(text));
+    this.#next = setTimeout(() => void this.#check(), 1_000 * secondsToChange(text));
   }
 
   get #url(): string {
@@ -102,13 +104,13 @@ class StreamPlayer extends HTMLElement {
   }
 
   get #isNative(): boolean {
-    return playsNatively(this.#video) && !this.#mustFeed;
+    return playsNatively(this.#video) && !this.#nativeFailed;
   }
 
   #play(): void {
     this.#show("loading");
-    this.#moved = { at: Date.now(), to: 0, ticks: 0 };
-    this.#engine = (this.#isNative ? native : fed)(this.#video, this.#url, () => this.#end("failed"));
+    this.#progress = { at: Date.now(), position: 0, ticks: 0 };
+    this.#engine = (this.#isNative ? native : hls)(this.#video, this.#url, () => this.#end("failed"));
   }
 
   #start = (): void => {
@@ -124,18 +126,18 @@ class StreamPlayer extends HTMLElement {
 
   #ended = (): void => this.#end("ended");
 
-  #end(why: End): void {
+  #end(reason: End): void {
     if (!this.#engine) return;
     const cause = this.#video.error?.code;
     this.#stop();
     this.#show("loading");
-    const isNotUnderstood =
+    const isUnsupported =
       cause === MediaError.MEDIA_ERR_DECODE || cause === MediaError.MEDIA_ERR_SRC_NOT_SUPPORTED;
-    if (why === "failed" && this.#isNative && isNotUnderstood && canFeed()) {
-      this.#mustFeed = true;
-      void this.#look();
+    if (reason === "failed" && this.#isNative && isUnsupported && canUseHls()) {
+      this.#nativeFailed = true;
+      void this.#check();
     } else {
-      void this.#look(why);
+      void this.#check(reason);
     }
   }
 
@@ -144,35 +146,35 @@ class StreamPlayer extends HTMLElement {
     this.#engine = undefined;
   }
 
-  /** Says why there is nothing to see, and looks again after a while. */
+  /** Shows a state and schedules the next attempt. */
   #wait(state: keyof typeof PAUSES): void {
     this.#show(state);
     const [first, longest] = PAUSES[state];
     const pause = Math.min(first * 1.5 ** this.#attempts, longest);
     this.#attempts += 1;
-    this.#next = setTimeout(() => void this.#look(), pause * (0.75 + Math.random() / 4));
+    this.#next = setTimeout(() => void this.#check(), pause * (0.75 + Math.random() / 4));
   }
 
-  /** Looks at once, if it is waiting and the page is in sight. */
-  #hurry = (): void => {
-    if (this.#next && !document.hidden) void this.#look();
+  /** Starts the scheduled attempt at once if the page is visible. */
+  #retryNow = (): void => {
+    if (this.#next && !document.hidden) void this.#check();
   };
 
   #clicked = (event: Event): void => {
-    if ((event.target as Element).closest(".player__retry")) this.#hurry();
+    if ((event.target as Element).closest(".player__retry")) this.#retryNow();
   };
 
-  /** Notices that playback stands still. */
+  /** Detects stalled playback. */
   #tick(): void {
     const { currentTime, paused } = this.#video;
     const state = this.#state;
-    const isDue =
+    const shouldPlay =
       this.#engine && !document.hidden && (state === "loading" || (state === "playing" && !paused));
-    if (!isDue || currentTime !== this.#moved.to) {
-      const ticks = this.#moved.ticks + (isDue ? 1 : 0);
-      this.#moved = { at: Date.now(), to: currentTime, ticks };
+    if (!shouldPlay || currentTime !== this.#progress.position) {
+      const ticks = this.#progress.ticks + (shouldPlay ? 1 : 0);
+      this.#progress = { at: Date.now(), position: currentTime, ticks };
       if (ticks >= PLAYED_WELL) this.#attempts = 0;
-    } else if (Date.now() - this.#moved.at > PATIENCE[state]) {
+    } else if (Date.now() - this.#progress.at > TIMEOUTS[state]) {
       this.#end("stalled");
     }
   }

@@ -1,17 +1,17 @@
 /**
- * <share-box data-copied="Copied">: makes the addresses in it whole, and shows the buttons that copy or share them.
+ * <share-box data-copied="Copied">: completes the URLs in its fields, and shows the buttons that copy or share them.
  *
- * A button with `data-copy` or `data-share` names the field that it is for. Without this script the fields are there to be
- * selected by hand.
+ * `data-copy` or `data-share` of a button is the id of its field. Without this script, the fields can be copied by
+ * hand.
  */
 
-/** How long a button says that it has copied. */
-const SAID = 2_000;
+/** How long a button shows that its field was copied, in milliseconds. */
+const CONFIRMATION_TIME = 2_000;
 
 class ShareBox extends HTMLElement {
   connectedCallback(): void {
     for (const field of this.querySelectorAll("input")) {
-      // The server does not always know by which address it was found.
+      // The server may not know its public origin; then its URLs begin with a slash.
       field.value = field.value.replace(/^\/|(src=")\//, `$1${location.origin}/`);
       field.addEventListener("focus", () => field.select());
     }
@@ -34,28 +34,28 @@ class ShareBox extends HTMLElement {
     try {
       await navigator.clipboard.writeText(field.value);
     } catch {
-      // Not over plain HTTP, and not in every frame.
+      // The Clipboard API needs a secure context and, in frames, a permission.
       field.select();
       if (!document.execCommand("copy")) return;
     }
-    this.#say(button);
+    this.#confirm(button);
   }
 
   async #share(id: string): Promise<void> {
-    // Who changes their mind has not failed.
+    // Canceling the share dialog rejects the promise; that is not an error.
     await navigator.share({ title: document.title, url: this.#field(id).value }).catch(() => undefined);
   }
 
-  /** Says that it is copied, on the button and to screen readers. */
-  #say(button: HTMLButtonElement): void {
+  /** Confirms the copy on the button and to screen readers. */
+  #confirm(button: HTMLButtonElement): void {
     const status = this.querySelector('[role="status"]')!;
-    const words = button.textContent;
+    const label = button.textContent;
     if (status.textContent) return;
     button.textContent = status.textContent = this.dataset.copied ?? "";
     setTimeout(() => {
-      button.textContent = words;
+      button.textContent = label;
       status.textContent = "";
-    }, SAID);
+    }, CONFIRMATION_TIME);
   }
 }
 

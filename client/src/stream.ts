@@ -1,6 +1,6 @@
 /**
- * The counts of this page's channels, by the stream that all tabs of the browser share: see rules/relay.ts. Served as
- * /stream.js.
+ * Live counts of this page's channels, over the event stream that all tabs of the browser share (rules/relay.ts).
+ * Served as /stream.js.
  */
 
 import {
@@ -21,27 +21,32 @@ import {
 import { Event, makeRelay, type News } from "./rules/relay.ts";
 import { ANSWER_TIMEOUT, State } from "./rules/watchdog.ts";
 
-/** The most channels of one stream; for more, there are more streams. */
+/** The server's limit of channels per stream. For more channels, several streams are opened. */
 const MAX_CHANNELS = 50;
 
-/** Where the server is that this script is of. */
+/** The API of the server that served this script. */
 export const API = new URL("api/viewer/", import.meta.url).href;
 
-/** What the tabs of one site share a stream by. Its own pages use the short name, as their islands do. */
+/**
+ * The name of the lock and of the BroadcastChannel. Aforo's own pages use the short name, which the islands use too.
+ */
 const TABS = "aforo-stream" + (API === new URL("/api/viewer/", location.href).href ? "" : " " + API);
 
 export interface Watcher {
   channel: string;
-  /** Whether it needs to hear also while nobody sees the page. */
+  /** Whether it needs the stream while the page is hidden. */
   needed: boolean;
-  /** Takes the news there are, if any; how current the last are (`State`); and whether something came in. */
-  hear(news: News | undefined, state: State, isLife: boolean): void;
-  /** What it does before the stream is closed because the page goes: to leave. */
+  /**
+   * Receives the last count of the channel, if known, and how current it is. `isActivity`: the stream delivered
+   * something, an occasion to send a due beat that browsers don't throttle as they do timers.
+   */
+  update(news: News | undefined, state: State, isActivity: boolean): void;
+  /** Called when the page goes away, before the stream is closed: sends the leave. */
   leave?(): void;
 }
 
 const watchers = new Set<Watcher>();
-/** The last news of each channel that is watched. */
+/** The last count of each watched channel. */
 const known = new Map<string, News>();
 const relay = makeRelay(newId(), {
   open(channels) {
@@ -60,32 +65,32 @@ const relay = makeRelay(newId(), {
   },
   resign() {
     endLead();
-    endQuestion();
+    endRequest();
   },
   say: tell,
   ask() {
-    endQuestion();
-    endQuestion = probe(API + "ping", ANSWER_TIMEOUT, (kind) => on(Event.Answered, !!kind));
+    endRequest();
+    endRequest = probe(API + "ping", ANSWER_TIMEOUT, (kind) => on(Event.Answered, !!kind));
   },
   count(channels) {
-    endQuestion();
-    endQuestion = counts(API + "counts?channels=" + channels, ANSWER_TIMEOUT, (kind, _, text) =>
+    endRequest();
+    endRequest = counts(API + "counts?channels=" + channels, ANSWER_TIMEOUT, (kind, _, text) =>
       kind ? on(Event.Told, text) : on(Event.Answered, false),
     );
   },
   show: (news) => known.set(news.channel, news),
   wake() {
-    isLife = true;
+    isActivity = true;
   },
 });
 
 const none = () => {};
 let streams: Stop[] = [];
 let endLead: Stop = none;
-let endQuestion: Stop = none;
+let endRequest: Stop = none;
 let leaveTabs: Stop | undefined;
 let timer: ReturnType<typeof setTimeout> | undefined;
-let isLife = false;
+let isActivity = false;
 
 const closeStreams = () => {
   for (const close of streams) close();
@@ -93,17 +98,17 @@ const closeStreams = () => {
 };
 
 const on = (event: Event, argument?: unknown) => {
-  isLife = false;
+  isActivity = false;
   relay.on(event, argument, now(), random());
   const state = relay.state(now());
-  for (const { channel, hear } of watchers) hear(known.get(channel), state, isLife);
+  for (const { channel, update } of watchers) update(known.get(channel), state, isActivity);
   clearTimeout(timer);
   const wait = relay.wait(now());
   if (wait !== undefined) timer = setTimeout(on, wait, Event.Woken);
 };
 
-/** Has the relay know what is watched now. */
-const begin = () => {
+/** Tells the relay which channels are watched now. */
+const sync = () => {
   if (isPrerendering()) return;
   leaveTabs ??= joinTabs(TABS, (_kind, _value, text) => on(Event.Said, text));
   const all = [...watchers];
@@ -117,41 +122,41 @@ const begin = () => {
   });
 };
 
-/** The kind of page event that is the last, other than a freeze. */
-const CLOSES = 2;
-// None of a page that is about to be unloaded: one that stays after all has missed nothing.
+/** The kind of `pagehide` among the page events. */
+const PAGE_HIDE = 2;
+// The relay ignores `beforeunload`, the last kind: a page that stays has missed nothing. 0 calls `sync`.
 const PAGE_EVENTS = [Event.Seen, 0, Event.Closed, Event.Closed, 0, 0, Event.Online, Event.Offline];
 onPageEvent((kind) => {
   const event = PAGE_EVENTS[kind];
   if (event === undefined) return;
-  if (!event) return begin();
-  if (kind === CLOSES) for (const watcher of watchers) watcher.leave?.();
+  if (!event) return sync();
+  if (kind === PAGE_HIDE) for (const watcher of watchers) watcher.leave?.();
   on(event, document.hidden);
   if (event === Event.Closed) {
-    // A page with an open channel to other tabs is not kept for coming back.
+    // An open BroadcastChannel would keep the page out of the back/forward cache.
     leaveTabs?.();
     leaveTabs = undefined;
   }
 });
 
-let beginning: ReturnType<typeof setTimeout> | undefined;
-/** Together with others that come and go in the same moment. */
-const beginSoon = () => {
-  beginning ??= setTimeout(() => {
-    beginning = undefined;
-    begin();
+let syncTimer: ReturnType<typeof setTimeout> | undefined;
+/** Batches all changes of one turn of the event loop. */
+const syncSoon = () => {
+  syncTimer ??= setTimeout(() => {
+    syncTimer = undefined;
+    sync();
   });
 };
 
-/** Watches a channel until the function returned is called. */
+/** Watches a channel until the returned function is called. */
 export const watch = (watcher: Watcher): Stop => {
   watchers.add(watcher);
-  beginSoon();
+  syncSoon();
   return () => {
     watchers.delete(watcher);
-    beginSoon();
+    syncSoon();
   };
 };
 
-/** Takes in counts with which the server has answered something else, such as a beat. */
+/** Passes on counts from a response to another request, such as a beat. */
 export const learn = (text: string): void => on(Event.Told, text);

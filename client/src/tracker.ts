@@ -1,6 +1,6 @@
 /**
- * Counts this page as a viewer of a channel: see rules/tracker.ts. Served as /tracker.js, which is loaded when
- * something is to be tracked.
+ * Counts this page as a viewer of a channel, by the rules in rules/tracker.ts. Served as /tracker.js, which is loaded
+ * on first use.
  */
 
 import {
@@ -17,27 +17,27 @@ import {
 import { Event, Send, makeTracker, type Answer } from "./rules/tracker.ts";
 
 export interface TrackOptions {
-  /** Where the server's calls are, with a slash at the end. */
+  /** The base URL of the API, with a trailing slash. */
   api: string;
   channel: string;
-  /** Whether to begin not before half of the page's main part has been on screen: for frames. */
+  /** Whether to wait until half of the page's main element has been visible; for frames. */
   onceSeen?: boolean;
-  /** Takes the count that came with an answer, as the relay reads it. */
+  /** Receives the count in a response to a beat, formatted for the relay. */
   learn?: (count: string) => void;
-  /** Takes whether the server counts the page. */
+  /** Receives whether the server counts the page. */
   counted?: (isCounted: boolean) => void;
 }
 
 export interface Tracking {
-  /** An occasion to beat that browsers don't slow down as they do timers. */
+  /** Sends a beat if one is due. For callers that browsers don't throttle as they do timers. */
   wake(): void;
-  /** Leaves, as it does by itself when the page goes. */
+  /** Sends the leave. The tracker also does so by itself when the page goes away. */
   leave(): void;
-  /** Leaves, and ends every timer and listener. */
+  /** Sends the leave and removes all timers and listeners. */
   end(): void;
 }
 
-export const track = ({ api, channel, onceSeen: waits, learn, counted }: TrackOptions): Tracking => {
+export const track = ({ api, channel, onceSeen: waitsUntilSeen, learn, counted }: TrackOptions): Tracking => {
   const tracker = makeTracker(30e3);
   const none = () => {};
   let session = "";
@@ -59,15 +59,15 @@ export const track = ({ api, channel, onceSeen: waits, learn, counted }: TrackOp
   };
 
   const on = (event: Event, argument?: unknown) => {
-    const todo = tracker.on(event, argument, now(), random());
-    if (todo === Send.Leave) {
-      // Before anything else ends, so that nothing that is given up can hold it back.
+    const command = tracker.on(event, argument, now(), random());
+    if (command === Send.Leave) {
+      // First, so that aborting a request can't delay the leave.
       leave(api + "leave", channel, session);
-      // A beat that has not gone out by now must not arrive after the leave.
+      // A pending beat must not arrive after the leave.
       endRequest();
       counted?.(false);
-    } else if (todo !== Send.Nothing) {
-      send(todo === Send.Join ? "join" : "heartbeat");
+    } else if (command !== Send.Nothing) {
+      send(command === Send.Join ? "join" : "heartbeat");
     }
     clearTimeout(timer);
     const wait = tracker.wait(now());
@@ -84,6 +84,7 @@ export const track = ({ api, channel, onceSeen: waits, learn, counted }: TrackOp
     open();
   };
 
+  // 0 calls `open`.
   const PAGE_EVENTS = [
     Event.Seen,
     0,
@@ -100,7 +101,7 @@ export const track = ({ api, channel, onceSeen: waits, learn, counted }: TrackOp
     if (event === 0) open();
     else if (event !== undefined) on(event, document.hidden);
   });
-  if (waits) endWaiting = onceSeen(start);
+  if (waitsUntilSeen) endWaiting = onceSeen(start);
   else start();
 
   return {

@@ -1,19 +1,19 @@
 /**
- * <viewer-counter channel="ana"></viewer-counter>: how many are watching a channel right now, on any site. Served as
+ * <viewer-counter channel="ana"></viewer-counter>: the live viewer count of a channel, on any site. Served as
  * /widget.js.
  *
- *   channel   whose viewers to show
- *   locale    the language of its number and label; the document's otherwise
- *   count     what to show until the first news, if the page knows it
- *   track     the page is a viewer of the channel, too (for origins that the server allows)
+ *   channel   the name of the channel
+ *   locale    the language of the number and the label; by default the document's
+ *   count     the count to show until the first update
+ *   track     counts the page as a viewer of the channel (if the server allows its origin)
  *
- * All elements of a page, and all tabs of the site, share one stream. The badge is themed by the same custom properties as
- * on the channel's own page; inside it is a `viewer-counter` with `data-state` live, stale or unknown. An element without
- * a channel, or with a name that is not one of a channel, says unknown, and why on the console.
+ * All elements of a page, and all tabs of a site, share one stream. The badge takes the same custom properties for
+ * theming as the channel page. Its `data-state` is live, stale or unknown. An element with a missing or invalid channel
+ * name shows "unknown" and logs a warning to the console.
  */
 
 import type { Stop } from "./browser.ts";
-import { load, persist } from "./retry.ts";
+import { load, retry } from "./retry.ts";
 import { isChannel } from "./rules/channel.ts";
 import type { News } from "./rules/relay.ts";
 import { STALE_AFTER, State, UNKNOWN_AFTER } from "./rules/watchdog.ts";
@@ -25,7 +25,7 @@ const WORDS: Record<string, [one: string, many: string, old: string]> = {
   pt: ["espectador", "espectadores", "dado de há pouco"],
 };
 
-// The look of the channel's page. A style sheet that is made by script is one that no policy of the host refuses.
+// The badge of the channel page. A Content-Security-Policy of the host does not apply to constructed style sheets.
 const SHEET = new CSSStyleSheet();
 SHEET.replaceSync(
   ".viewer-counter{display:inline-flex;align-items:center;gap:8px;padding:8px 12px;border-radius:8px;" +
@@ -33,14 +33,14 @@ SHEET.replaceSync(
     "font:500 14px/20px var(--aforo-font,system-ui)}" +
     "i{border:3px solid;border-radius:50%;animation:p 2s infinite}" +
     "svg{width:16px;fill:none;stroke:currentcolor;stroke-width:2}" +
-    // The number is what lines up with text around the badge.
+    // Align the number with the baseline of the text around the badge.
     "span span{align-self:baseline;min-width:var(--aforo-number-width,2ch);min-height:20px;text-align:center;" +
     "font-variant-numeric:tabular-nums}" +
     ":not([data-state=live])>i{padding:1.5px;border-width:1.5px;animation:none}" +
     "[data-state=stale]{background:var(--aforo-badge-stale,#57534e);outline:1px dashed;outline-offset:-3px}" +
     "[data-state=unknown]{background:var(--aforo-badge-unknown,#e7e5e4);color:var(--aforo-badge-unknown-text,#444)}" +
     "[data-state=unknown]>i,[data-state='']{visibility:hidden}" +
-    // Where the reader chooses the colours, the edge of a live badge is the strongest.
+    // In forced colors, a live badge has the strongest outline.
     "@media(forced-colors:active){[data-state]{outline:2px solid;outline-offset:-2px}" +
     "[data-state]:not([data-state=live]){outline:1px dashed GrayText}}" +
     "@keyframes p{50%{opacity:.35}}@media(prefers-reduced-motion){i{animation:none}}",
@@ -50,17 +50,18 @@ const HTML =
   '<span class=viewer-counter data-state role=img translate=no><i></i><svg viewBox="0 0 24 24"><path d="M2 12s3.6-7 10-7' +
   ' 10 7 10 7-3.6 7-10 7S2 12 2 12Zm7 0a3 3 0 1 0 6 0 3 3 0 1 0-6 0"/></svg><span></span></span>';
 
-/** Shared by all elements; loaded beside this file, so that one that does not load can be tried again. */
-const stream = persist((nth) => load<typeof import("./stream.ts")>("./stream.js", nth));
+/** Shared by all elements. A dynamic import, since a static one could not be retried. */
+const stream = retry((nth) => load<typeof import("./stream.ts")>("./stream.js", nth));
 
 class ViewerCounter extends HTMLElement {
   static observedAttributes = ["channel", "track"];
   #badge: HTMLElement;
   #number: HTMLElement;
-  /** The channel watched; empty if there is none. */
+  /** The watched channel, or "". */
   #channel = "";
   #tracks = false;
-  #bad: string | null = "";
+  /** The invalid channel name of the last warning, or "". */
+  #warnedName: string | null = "";
   #news: News | undefined;
   #state = State.Live;
   #isCounted = false;
@@ -76,24 +77,24 @@ class ViewerCounter extends HTMLElement {
   }
 
   connectedCallback() {
-    this.#renew();
+    this.#sync();
   }
 
   disconnectedCallback() {
-    // Unless it has only been moved.
-    setTimeout(() => this.isConnected || this.#renew());
+    // Later, since an element that is moved is connected again at once.
+    setTimeout(() => this.isConnected || this.#sync());
   }
 
   attributeChangedCallback() {
-    if (this.isConnected) this.#renew();
+    if (this.isConnected) this.#sync();
   }
 
-  /** Begins and ends what its attributes ask for. */
-  #renew() {
+  /** Starts and stops watching and tracking as the attributes say. */
+  #sync() {
     const given = this.getAttribute("channel");
     const name = given?.toLowerCase() ?? "";
-    const isGood = isChannel(name);
-    const channel = isGood && this.isConnected ? name : "";
+    const isValid = isChannel(name);
+    const channel = isValid && this.isConnected ? name : "";
     const tracks = !!channel && this.hasAttribute("track");
     if (channel !== this.#channel || tracks !== this.#tracks) {
       this.#end();
@@ -103,8 +104,8 @@ class ViewerCounter extends HTMLElement {
       this.#news = undefined;
       if (channel) this.#begin(channel, tracks);
     }
-    if (!isGood && given !== this.#bad) console.warn("<viewer-counter> has no valid channel:", given);
-    this.#bad = isGood ? "" : given;
+    if (!isValid && given !== this.#warnedName) console.warn("<viewer-counter> has no valid channel:", given);
+    this.#warnedName = isValid ? "" : given;
     this.#show();
   }
 
@@ -112,23 +113,23 @@ class ViewerCounter extends HTMLElement {
     let tracking: Tracking | undefined;
     let endWatching: Stop | undefined;
     let isOver = false;
-    const hear = (news: News | undefined, state: State, isLife: boolean) => {
+    const update = (news: News | undefined, state: State, isActivity: boolean) => {
       if (news !== this.#news || state !== this.#state) {
         this.#news = news;
         this.#state = state;
         this.#show();
       }
-      if (isLife) tracking?.wake();
+      if (isActivity) tracking?.wake();
     };
-    // While there is no stream to say so.
+    // Until stream.js has loaded, these timers take its place.
     const aging = [
-      setTimeout(hear, STALE_AFTER, undefined, State.Stale),
-      setTimeout(hear, UNKNOWN_AFTER, undefined, State.Unknown),
+      setTimeout(update, STALE_AFTER, undefined, State.Stale),
+      setTimeout(update, UNKNOWN_AFTER, undefined, State.Unknown),
     ];
     const endAging = () => aging.forEach((timer) => clearTimeout(timer));
     void stream.then(({ watch }) => {
       endAging();
-      if (!isOver) endWatching = watch({ channel, needed: tracks, hear, leave: () => tracking?.leave() });
+      if (!isOver) endWatching = watch({ channel, needed: tracks, update, leave: () => tracking?.leave() });
     });
     this.#end = () => {
       isOver = true;
@@ -146,14 +147,14 @@ class ViewerCounter extends HTMLElement {
       const { API, learn } = await stream;
       if (!isOver) tracking = track({ api: API, channel, learn, counted });
     };
-    if (tracks) void persist(begin);
+    if (tracks) void retry(begin);
   }
 
   #show() {
-    const first = this.getAttribute("count");
+    const initial = this.getAttribute("count");
     const state = this.#channel ? this.#state : State.Unknown;
-    const news = this.#news ?? (first ? { count: +first, stale: false } : undefined);
-    // Before the first news, nothing is shown rather than a number that is none.
+    const news = this.#news ?? (initial ? { count: +initial, stale: false } : undefined);
+    // Before the first count, stay hidden instead of showing a wrong number.
     if (!news && state === State.Live) return;
     const language = (this.getAttribute("locale") || this.closest<HTMLElement>("[lang]")?.lang)?.slice(0, 2);
     const locale = language && WORDS[language] ? language : "es";
@@ -163,7 +164,7 @@ class ViewerCounter extends HTMLElement {
     let number = "—";
     let label = many + ": —";
     if (known != null) {
-      // Who watches is one of them.
+      // A page that is counted is one of the viewers.
       const count = Math.max(known, this.#isCounted ? 1 : 0);
       shown = news!.stale || state === State.Stale ? "stale" : "live";
       number = count.toLocaleString(locale);
@@ -171,7 +172,7 @@ class ViewerCounter extends HTMLElement {
       if (shown === "stale") label += ` (${old})`;
     }
     this.#badge.dataset.state = shown;
-    // The property of this name is younger than the baseline.
+    // The ariaLabel property is newer than the oldest supported browsers.
     this.#badge.setAttribute("aria-label", label);
     if (this.#number.textContent !== number) this.#number.textContent = number;
   }

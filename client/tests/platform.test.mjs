@@ -4,6 +4,6 @@ import { test } from "node:test";
 
 import { platform } from "../build.mjs";
 
-test("what the islands are linked with is made from what is here", () => {
-  assert.equal(readFileSync("src/platform/browser.js", "utf8"), platform(), "node client/build.mjs makes it");
+test("src/platform/browser.js is up to date with client/src/browser.ts", () => {
+  assert.equal(readFileSync("src/platform/browser.js", "utf8"), platform(), "run: node client/build.mjs");
 });

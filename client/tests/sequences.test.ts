@@ -1,5 +1,6 @@
 /**
- * Replays the sequences that tests/it/sequences.rs has recorded from the rules in Rust: here they have to come to the same.
+ * Replays the sequences that tests/it/sequences.rs recorded from the state machines in Rust. The TypeScript ones must
+ * give the same results.
  */
 
 import assert from "node:assert/strict";
@@ -12,7 +13,7 @@ import * as tracker from "../src/rules/tracker.ts";
 const load = <Step>(name: string) =>
   JSON.parse(readFileSync(`tests/sequences/${name}.json`, "utf8")) as Step[][];
 
-test("the relay", () => {
+test("the relay gives the same commands, states and waits as the Rust relay", () => {
   const events: Record<string, Event> = {
     watching: Event.Watching,
     seen: Event.Seen,
@@ -33,20 +34,20 @@ test("the relay", () => {
   const sequences = load<Step>("relay");
   assert.ok(sequences.length >= 50);
   for (const [nth, sequence] of sequences.entries()) {
-    let todo: unknown[][] = [];
+    let called: unknown[][] = [];
     const host = new Proxy({} as Host, {
       get:
         (_, command: string) =>
         (...args: unknown[]) =>
-          // As it was at that moment.
-          todo.push([command, ...(JSON.parse(JSON.stringify(args)) as unknown[])]),
+          // A copy: the relay may change the arrays later.
+          called.push([command, ...(JSON.parse(JSON.stringify(args)) as unknown[])]),
     });
     const relay = makeRelay("me", host);
     for (const [at, [now, random, name, argument, state, wait, commands]] of sequence.entries()) {
-      todo = [];
+      called = [];
       relay.on(events[name]!, argument, now, random);
       assert.deepEqual(
-        [todo, ["live", "stale", "unknown"][relay.state(now)], relay.wait(now) ?? null],
+        [called, ["live", "stale", "unknown"][relay.state(now)], relay.wait(now) ?? null],
         [commands, state, wait],
         `sequence ${nth + 1}, step ${at + 1}: ${name} ${JSON.stringify(argument)}`,
       );
@@ -54,7 +55,7 @@ test("the relay", () => {
   }
 });
 
-test("the tracker", () => {
+test("the tracker sends the same requests and gives the same waits as the Rust tracker", () => {
   const events: Record<string, tracker.Event> = {
     opened: tracker.Event.Opened,
     seen: tracker.Event.Seen,

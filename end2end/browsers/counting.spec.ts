@@ -1,91 +1,92 @@
 /**
- * The rules of counting in browsers as people have them: what a person does, from the first page to the last tab.
+ * Counting in real browsers: pages, navigation, downloads, frames and background tabs.
  */
 
 import { embedPath } from "../pages/embed-page.ts";
 import { twoUpdates } from "../fixtures/count-stream.ts";
+import { SHORT_LEASES } from "../fixtures/server.ts";
 import { expect, test } from "./fixtures/index.ts";
 
-test("the number is in the page as it is sent, counts the page itself, and moves as others come and go", async ({
+test("the count is in the server's HTML, includes the page, and updates as other viewers join and leave", async ({
   server,
   channelId,
   audience,
-  watch,
+  openChannel,
 }) => {
   await audience.join(channelId, 2);
   const html = await (await fetch(`${server.url}/${channelId}`)).text();
   expect(html).toMatch(/viewer-counter__number[^>]*>2</);
-  const watching = await watch(channelId);
-  await watching.expectCount(3);
+  const channelTab = await openChannel(channelId);
+  await channelTab.expectCount(3);
   await audience.join(channelId, 2);
-  await watching.expectCount(5);
+  await channelTab.expectCount(5);
   await audience.leave();
-  await watching.expectCount(4);
+  await channelTab.expectCount(4);
 });
 
-test("following toggles, and survives a reload", async ({ channelId, watch }) => {
-  const watching = await watch(channelId);
-  await watching.expectFollowers(0, false);
-  await watching.pressFollow();
-  await watching.expectFollowers(1, true);
-  await watching.tab.reload();
-  await watching.expectFollowers(1, true);
-  await watching.pressFollow();
-  await watching.expectFollowers(0, false);
-  await watching.tab.reload();
-  await watching.expectFollowers(0, false);
+test("the follow button toggles, and keeps its state after a reload", async ({ channelId, openChannel }) => {
+  const channelTab = await openChannel(channelId);
+  await channelTab.expectFollowers(0, false);
+  await channelTab.pressFollow();
+  await channelTab.expectFollowers(1, true);
+  await channelTab.tab.reload();
+  await channelTab.expectFollowers(1, true);
+  await channelTab.pressFollow();
+  await channelTab.expectFollowers(0, false);
+  await channelTab.tab.reload();
+  await channelTab.expectFollowers(0, false);
 });
 
-test("back from another page the channel counts again and is live", async ({
+test("going back to the channel from another page counts it again, with a live badge", async ({
   engine,
   channelId,
   audience,
   openStream,
-  watch,
+  openChannel,
   newHost,
 }) => {
   const host = await newHost("elsewhere");
   const stream = await openStream(channelId);
-  const watching = await watch(channelId);
-  await watching.expectCount(1);
-  await watching.tab.run(`document.body.id = "kept"`);
+  const channelTab = await openChannel(channelId);
+  await channelTab.expectCount(1);
+  await channelTab.tab.run(`document.body.id = "kept"`);
   for (const elsewhere of [host.sameSite, host.localhost]) {
-    await watching.tab.goto(elsewhere);
+    await channelTab.tab.goto(elsewhere);
     await stream.expectCount(0);
-    await watching.tab.back();
+    await channelTab.tab.back();
     await stream.expectCount(1);
     await audience.join(channelId);
-    await watching.expectCount(2);
+    await channelTab.expectCount(2);
     await audience.leave();
-    await watching.expectCount(1);
+    await channelTab.expectCount(1);
   }
-  // Firefox keeps no page that has an event stream when it is left, so there it is loaded again.
-  const kept = await watching.tab.run("return document.body.id");
+  // Firefox keeps no page with an open event stream in its back/forward cache, so it loads the page again.
+  const kept = await channelTab.tab.run("return document.body.id");
   expect(kept).toBe(engine === "firefox" ? "" : "kept");
 });
 
-test("a page that stays after it was to be left goes on being counted, and counting", async ({
+test("a page that stays after a navigation was canceled is still counted and live", async ({
   channelId,
   audience,
   openStream,
-  watch,
+  openChannel,
   newHost,
 }) => {
   const host = await newHost("");
   const stream = await openStream(channelId);
-  const watching = await watch(channelId);
-  await watching.expectCount(1);
-  // So it is with every link to a download.
-  await watching.tab.run("location.href = arguments[0]", `${host.sameSite}nothing`);
+  const channelTab = await openChannel(channelId);
+  await channelTab.expectCount(1);
+  // The response is 204. Links to downloads have the same effect.
+  await channelTab.tab.run("location.href = arguments[0]", `${host.sameSite}nothing`);
   await twoUpdates();
   await stream.expectCount(1);
   await audience.join(channelId);
-  await watching.expectCount(2);
-  await watching.tab.close();
+  await channelTab.expectCount(2);
+  await channelTab.tab.close();
   await stream.expectCount(1);
 });
 
-test("a frame on another site counts once it is seen, and leaves with the tab", async ({
+test("a frame on another site is counted when it is visible, and leaves when the tab closes", async ({
   server,
   channelId,
   openStream,
@@ -100,36 +101,32 @@ test("a frame on another site counts once it is seen, and leaves with the tab", 
   await stream.expectToStay(0);
   await tab.run(`document.querySelector("iframe").scrollIntoView()`);
   await stream.expectCount(1);
-  // Closed and not taken out of the page: Firefox ends the process of a frame that is taken out, often before it leaves.
+  // Close the tab instead of removing the frame: Firefox kills the process of a removed frame, often before it can
+  // leave.
   await tab.close();
   await stream.expectCount(0);
 });
 
-test("a tab behind another is counted on, for longer than a lease", async ({
+test("a background tab stays counted for longer than a lease", async ({
   newServer,
   channelId,
   openStream,
   newTab,
-  watch,
+  openChannel,
 }) => {
-  // Time runs twenty times as fast: leases of 3 and 7 s, and the one timer a second that browsers leave to a hidden page.
-  const server = await newServer({
-    VIEWER_HEARTBEAT_INTERVAL: "1500",
-    VIEWER_TIMEOUT: "3",
-    VIEWER_HIDDEN_TIMEOUT: "7",
-    VIEWER_COUNT_UPDATE_INTERVAL: "100",
-  });
+  // Browsers throttle the timers of hidden pages to one per second, which is short compared to these leases.
+  const server = await newServer(SHORT_LEASES);
   const stream = await openStream(channelId, server);
-  const watching = await watch(channelId, server);
+  const channelTab = await openChannel(channelId, server);
   await stream.expectCount(1);
-  // Asking the tab would bring it to the front in some browsers, so it writes down itself what it is told.
-  await watching.tab.run(
-    `window.told = []; document.addEventListener("visibilitychange", () => told.push(document.visibilityState))`,
+  // WebDriver commands bring the tab to the front in some browsers, so the page itself records its visibility.
+  await channelTab.tab.run(
+    `window.states = []; document.addEventListener("visibilitychange", () => states.push(document.visibilityState))`,
   );
   await newTab();
   await new Promise((passed) => setTimeout(passed, 12_000));
   expect(stream.counts).toEqual([0, 1]);
-  expect((await watching.tab.run<string[]>("return told"))[0]).toBe("hidden");
-  await watching.tab.close();
+  expect((await channelTab.tab.run<string[]>("return states"))[0]).toBe("hidden");
+  await channelTab.tab.close();
   await stream.expectCount(0);
 });

@@ -1,12 +1,12 @@
 /**
- * A real live stream in browsers as people have them: the page plays it, and is counted meanwhile. Chromium is tried with
- * both of its ways to play in `tests/broadcast.hydrate.spec.ts`.
+ * A real broadcast in Firefox: the page plays it and is counted. `tests/broadcast.hydrate.spec.ts` tests Chromium, with
+ * native HLS and with hls.js.
  */
 
-import { STREAM_URL_TEMPLATE, Studio } from "../fixtures/broadcast.ts";
+import { Broadcast, STREAM_URL_TEMPLATE } from "../fixtures/broadcast.ts";
 import { expect, test } from "./fixtures/index.ts";
 
-test("a broadcast plays while its viewer is counted, and the page says when it is over", async ({
+test("a broadcast plays while its viewer is counted, and the player shows when it ends", async ({
   engine,
   newServer,
   channelId,
@@ -15,19 +15,19 @@ test("a broadcast plays while its viewer is counted, and the page says when it i
 }) => {
   test.skip(
     engine !== "firefox",
-    "Chromium is tried elsewhere; WebKitGTK plays by GStreamer, whose plugins vary",
+    "another spec tests Chromium; WebKitGTK depends on the installed GStreamer plugins",
   );
   test.setTimeout(180_000);
   const server = await newServer({ STREAM_URL_TEMPLATE, TRUSTED_PROXIES: "127.0.0.1/32" });
   const stream = await openStream(channelId, server);
-  const studio = await Studio.open(server.url);
+  const broadcast = await Broadcast.open(server.url);
   try {
     const tab = await newTab();
-    await tab.goto(`${studio.url}/${channelId}`);
+    await tab.goto(`${broadcast.url}/${channelId}`);
     const state = () => tab.run<string>(`return document.querySelector(".player").dataset.state`);
     await expect.poll(state, { timeout: 60_000 }).toBe("off-air");
     await stream.expectCount(1);
-    studio.publish(channelId, 320);
+    broadcast.publish(channelId, 320);
     const picture = () =>
       tab.run<boolean>(`
         const video = document.querySelector("video");
@@ -35,11 +35,11 @@ test("a broadcast plays while its viewer is counted, and the page says when it i
     await expect.poll(picture, { timeout: 60_000 }).toBe(true);
     expect(await state()).toBe("playing");
     await stream.expectToStay(1);
-    await studio.stop();
+    await broadcast.stop();
     await expect.poll(state, { timeout: 60_000 }).toBe("off-air");
     await tab.close();
     await stream.expectCount(0);
   } finally {
-    await studio.close();
+    await broadcast.close();
   }
 });

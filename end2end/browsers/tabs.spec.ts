@@ -1,22 +1,26 @@
 /**
- * Tabs of real browsers, closed by Ctrl+W as people close them.
+ * Tabs of real browsers, closed with Ctrl+W.
  */
 
 import { expect, test } from "./fixtures/index.ts";
 
-test("three tabs share one stream and are one viewer, and closing one drops nobody", async ({
+test("three tabs share one stream and are one viewer until the last tab closes", async ({
   server,
   channelId,
   audience,
   openStream,
-  watch,
+  openChannel,
 }) => {
   const stream = await openStream(channelId);
   const streams = async () => {
     const metrics = await (await fetch(`${server.url}/metrics`)).text();
     return Number(/^aforo_streams_open (\d+)$/m.exec(metrics)?.[1]) - 1;
   };
-  const [leader, second, third] = [await watch(channelId), await watch(channelId), await watch(channelId)];
+  const [leader, second, third] = [
+    await openChannel(channelId),
+    await openChannel(channelId),
+    await openChannel(channelId),
+  ];
   for (const each of [leader, second, third]) {
     await each.expectCount(1);
   }
@@ -34,18 +38,18 @@ test("three tabs share one stream and are one viewer, and closing one drops nobo
   expect(Math.max(...stream.counts)).toBe(2);
 });
 
-test("a tab that is closed leaves at once, however long it was open", async ({
+test("a closed tab leaves at once, even if it was open for only a moment", async ({
   channelId,
   audience,
-  watch,
+  openChannel,
 }) => {
   const waits = [0, 0, 50, 150, 400, 800, 1_200, 2_000, 2_000, 3_000];
   const channels = waits.map((_, nth) => `${channelId}-${nth}`);
   for (const [nth, channel] of channels.entries()) {
-    const watching = await watch(channel);
+    const channelTab = await openChannel(channel);
     await audience.expectCount(channel, 1);
     await new Promise((passed) => setTimeout(passed, waits[nth]));
-    await watching.tab.close();
+    await channelTab.tab.close();
   }
   await expect
     .poll(() => Promise.all(channels.map((channel) => audience.count(channel))))

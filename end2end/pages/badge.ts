@@ -1,5 +1,5 @@
 /**
- * The badge with the number of viewers, wherever it is: on a page or in a frame of one.
+ * The viewer count badge, on a page or in a frame.
  */
 
 import { expect, type FrameLocator, type Locator, type Page } from "@playwright/test";
@@ -17,7 +17,7 @@ export class Badge {
     this.number = this.root.locator(".viewer-counter__number");
   }
 
-  /** The number to be read on it; null if there is none. */
+  /** The displayed number; `null` if the badge shows no number. */
   async count(): Promise<number | null> {
     const digits = (await this.root.innerText()).trim().replace(/[.,]/g, "");
     return /^\d+$/.test(digits) ? Number(digits) : null;
@@ -28,7 +28,7 @@ export class Badge {
     return this.root.getAttribute("data-state");
   }
 
-  /** Waits until it shows this count, as one of this moment. */
+  /** Waits until the badge shows this count as live. */
   async expectCount(count: number): Promise<void> {
     await expect.poll(() => this.count(), "the count on the badge").toBe(count);
     expect(await this.state()).toBe("live");

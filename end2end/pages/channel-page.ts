@@ -1,5 +1,5 @@
 /**
- * `/{channel}`: the player, the badge and the follow button. Who opens it with JavaScript is a viewer.
+ * `/{channel}`: the player, the badge and the follow button. With JavaScript, the page is counted as a viewer.
  */
 
 import type { Page } from "@playwright/test";
@@ -19,12 +19,12 @@ export class ChannelPage {
     this.follow = new FollowButton(page);
   }
 
-  /** Opens a channel; returns the server's HTML. */
+  /** Opens a channel and returns the server's HTML. */
   async goto(channel: string): Promise<string> {
     return open(this.page, `/${channel}`);
   }
 
-  /** Opens a channel and waits until the server has counted the page; returns the server's HTML. */
+  /** Opens a channel, waits until the server has counted the page, and returns the server's HTML. */
   async join(channel: string): Promise<string> {
     return openAndJoin(this.page, `/${channel}`);
   }

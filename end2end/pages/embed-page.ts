@@ -1,5 +1,5 @@
 /**
- * `/embed/{channel}`: the player alone, for frames of other pages; with `?counter=1` the badge is on it.
+ * `/embed/{channel}`: only the player, for frames of other pages. `?counter=1` adds the badge.
  */
 
 import type { Locator, Page } from "@playwright/test";
@@ -7,7 +7,7 @@ import type { Locator, Page } from "@playwright/test";
 import { Badge } from "./badge.ts";
 import { open, openAndJoin } from "./open.ts";
 
-/** Where the player of a channel is, for the `src` of a frame. */
+/** The path of a channel's player, for the `src` of a frame. */
 export const embedPath = (channel: string, counter = false) =>
   `/embed/${channel}${counter ? "?counter=1" : ""}`;
 
@@ -22,12 +22,12 @@ export class EmbedPage {
     this.player = page.locator(".player");
   }
 
-  /** Opens the player of a channel; returns the server's HTML. */
+  /** Opens the player of a channel and returns the server's HTML. */
   async goto(channel: string, counter = false): Promise<string> {
     return open(this.page, embedPath(channel, counter));
   }
 
-  /** Opens the player and waits until the server has counted the page; returns the server's HTML. */
+  /** Opens the player, waits until the server has counted the page, and returns the server's HTML. */
   async join(channel: string, counter = false): Promise<string> {
     return openAndJoin(this.page, embedPath(channel, counter));
   }

@@ -1,5 +1,5 @@
 /**
- * The heart and the number in one button. Without JavaScript it is a form.
+ * The follow button with a heart and the number of followers. Without JavaScript, it submits a form.
  */
 
 import { expect, type Locator, type Page } from "@playwright/test";
@@ -17,14 +17,14 @@ export class FollowButton {
     this.number = this.root.locator(".follow-button__number");
   }
 
-  /** Presses it, and waits for the server's answer. */
+  /** Clicks the button and waits for the server's response. */
   async press(): Promise<void> {
-    const answer = this.#page.waitForResponse("**/api/channel/follow");
+    const response = this.#page.waitForResponse("**/api/channel/follow");
     await this.root.click();
-    await answer;
+    await response;
   }
 
-  /** Waits until it looks like this. */
+  /** Waits until the button shows this state and this number. */
   async expectToShow(following: boolean, followers: number): Promise<void> {
     await expect(this.number).toHaveText(String(followers));
     const filled = "rgb(220, 38, 38)";

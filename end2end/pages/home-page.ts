@@ -1,5 +1,5 @@
 /**
- * `/`: what is live now, and the form that leads to a channel.
+ * `/`: the list of live channels, and the form that opens a channel.
  */
 
 import type { Locator, Page } from "@playwright/test";
@@ -17,24 +17,24 @@ export class HomePage {
     return open(this.page, "/");
   }
 
-  /** Writes the name of a channel into the form and sends it off. */
+  /** Submits the form with this channel name. */
   async openChannel(channel: string): Promise<void> {
     const input = this.page.locator('input[name="channel"]');
     await input.fill(channel);
     await input.press("Enter");
   }
 
-  /** A channel in the list. */
+  /** The link of a channel in the list. */
   row(channel: string): Locator {
     return this.page.locator(`.live__link[href="/${channel}"]`);
   }
 
-  /** The badge beside it: the server's, or the one that took over from it. */
+  /** The badge of a channel in the list: the server's, or that of the element which replaced it. */
   badge(channel: string): Locator {
     return this.row(channel).locator(".viewer-counter:visible");
   }
 
-  /** The names in the list, in order. */
+  /** The channel names in the order of the list. */
   async names(): Promise<string[]> {
     return this.page.locator(".live__name").allInnerTexts();
   }

@@ -1,5 +1,5 @@
 /**
- * Opening a page, with what the server has sent at hand: what it looks like afterwards is partly the browser's doing.
+ * Opens pages and returns the server's HTML, from which the DOM in the browser may differ.
  */
 
 import type { Page } from "@playwright/test";
@@ -10,7 +10,9 @@ export async function open(page: Page, path: string): Promise<string> {
   return response ? response.text() : "";
 }
 
-/** The same, and waits until the server has counted the page, which its number alone doesn't tell. */
+/**
+ * The same, and waits until the server has counted the page. (The page shows at least 1 before the server counts it.)
+ */
 export async function openAndJoin(page: Page, path: string): Promise<string> {
   const joined = page.waitForResponse("**/api/viewer/join");
   const html = await open(page, path);

@@ -1,5 +1,5 @@
 /**
- * The player of a channel, on its page or in a frame.
+ * The player of a channel, on the channel page or on the embed page.
  */
 
 import { expect, type Locator, type Page } from "@playwright/test";
@@ -7,7 +7,7 @@ import { expect, type Locator, type Page } from "@playwright/test";
 export class Player {
   readonly root: Locator;
   readonly video: Locator;
-  /** What it says in place of a picture. */
+  /** The message in place of a picture. */
   readonly message: Locator;
   readonly retry: Locator;
 
@@ -18,18 +18,18 @@ export class Player {
     this.retry = this.root.getByRole("button", { name: "Reintentar ahora" });
   }
 
-  /** Waits until it is in this state, however long a stream takes to come or go. */
+  /** Waits for this state, for up to a minute, since a stream may take long to start or to end. */
   async expectState(state: string): Promise<void> {
     await expect(this.root).toHaveAttribute("data-state", state, { timeout: 60_000 });
   }
 
-  /** Waits until there is a moving picture of this width. */
+  /** Waits until a picture of this width is playing. */
   async expectPicture(width: number): Promise<void> {
-    const look = (video: HTMLVideoElement) => [
+    const inspect = (video: HTMLVideoElement) => [
       video.currentTime > 0.2,
       video.videoWidth,
       video.error?.code ?? 0,
     ];
-    await expect.poll(() => this.video.evaluate(look), { timeout: 60_000 }).toEqual([true, width, 0]);
+    await expect.poll(() => this.video.evaluate(inspect), { timeout: 60_000 }).toEqual([true, width, 0]);
   }
 }

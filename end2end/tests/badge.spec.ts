@@ -1,10 +1,10 @@
 /**
- * The badge as an image, on a page without any script.
+ * The badge as an SVG image, for pages without scripts.
  */
 
 import { expect, test } from "../fixtures/index.ts";
 
-test("the image shows on other sites, as wide as it says", async ({
+test("the image loads on other sites with the size that its SVG declares", async ({
   page,
   channelId,
   audience,
@@ -21,7 +21,7 @@ test("the image shows on other sites, as wide as it says", async ({
   await expect(shown).toHaveJSProperty("naturalWidth", width);
 });
 
-test("whatever the font, the text ends inside of the image", async ({
+test("the text fits into the image with the browser's font", async ({
   page,
   channelId,
   audience,

@@ -1,6 +1,6 @@
 /**
- * A rolling restart, in which two builds of the site are behind one address: whatever node a request meets, the page has
- * its styles, is counted and is live in the end.
+ * A rolling restart with nodes of two builds behind one address: whichever node responds to a request, the page finally
+ * has its styles, is counted and is live.
  */
 
 import { balance, otherBuild, type Site } from "../fixtures/builds.ts";
@@ -10,8 +10,9 @@ import { site, type Server } from "../fixtures/server.ts";
 import { ChannelPage } from "../pages/channel-page.ts";
 
 const test = base.extend<{
-  /** Nodes of two builds. */
+  /** A node of the old build and a node of the new build. */
   nodes: { old: Server; next: Server; oldBuild: string };
+  /** Starts a load balancer, which stops after the test. */
   newBalancer: (choose: (path: string) => string) => Promise<Listening>;
 }>({
   nodes: async ({ newServer }, use) => {
@@ -38,22 +39,22 @@ const test = base.extend<{
 const isFile = (path: string) => path.startsWith("/pkg/");
 
 test.beforeEach(({ faults }) => {
-  // That a node doesn't have a file is what it is about. A browser also complains of the type of that answer.
+  // A node returns 404 for files of the other build. For a style sheet, the browser also reports the MIME type.
   faults.expect(/404|aforo\.css(\?\d)?' because its MIME type/);
 });
 
-test("a page finds its files although each is at another node at first", async ({
+test("a page loads files that the first node does not have from another node", async ({
   page,
   channelId,
   nodes,
   newBalancer,
 }) => {
-  const asked = new Map<string, number>();
+  const requests = new Map<string, number>();
   const { url } = await newBalancer((path) => {
     const file = path.split("?")[0] ?? path;
-    const times = (asked.get(file) ?? 0) + 1;
-    asked.set(file, times);
-    return isFile(path) && times === 1 ? nodes.next.url : nodes.old.url;
+    const count = (requests.get(file) ?? 0) + 1;
+    requests.set(file, count);
+    return isFile(path) && count === 1 ? nodes.next.url : nodes.old.url;
   });
   const documents: string[] = [];
   page.on("request", (request) => {
@@ -64,11 +65,11 @@ test("a page finds its files although each is at another node at first", async (
   await joined;
   await new ChannelPage(page).expectCount(1);
   await expect(page.locator(".viewer-counter")).toHaveCSS("border-radius", "8px");
-  expect(documents, "it needed no other document").toHaveLength(1);
-  expect([...asked.keys()].filter(isFile).every((path) => path.includes(nodes.oldBuild))).toBe(true);
+  expect(documents, "the page was not reloaded").toHaveLength(1);
+  expect([...requests.keys()].filter(isFile).every((path) => path.includes(nodes.oldBuild))).toBe(true);
 });
 
-test("a page whose build is gone becomes one of the current build", async ({
+test("a page whose build no longer exists reloads as the current build", async ({
   page,
   channelId,
   nodes,
@@ -87,7 +88,7 @@ test("a page whose build is gone becomes one of the current build", async ({
   expect(documents).toBe(2);
 });
 
-test("a page whose build is gone loads again at once, and then once a minute at most", async ({
+test("a page whose build stays unavailable reloads once, and then at most once a minute", async ({
   page,
   channelId,
   nodes,
@@ -100,7 +101,7 @@ test("a page whose build is gone loads again at once, and then once a minute at 
   });
   await page.goto(`${url}/${channelId}`);
   await expect.poll(() => documents, { timeout: 30_000 }).toBe(2);
-  // As long as it took the first one to give up, and more.
+  // Longer than the first page took to give up.
   await page.waitForTimeout(12_000);
   expect(documents).toBe(2);
 });

@@ -1,5 +1,5 @@
 /**
- * The live count: who is counted from when to when, and what the badge shows meanwhile.
+ * The live count on the channel page: how viewers, tabs, reloads and navigations change it.
  */
 
 import { Calls } from "../fixtures/calls.ts";
@@ -8,7 +8,7 @@ import { expect, test } from "../fixtures/index.ts";
 import { badgeHistory, layoutShift, measureLayoutShift, recordBadge } from "../fixtures/probes.ts";
 import { ChannelPage } from "../pages/channel-page.ts";
 
-test("two people on a channel are two viewers, and one when one of them closes the page", async ({
+test("two browsers are two viewers, and closing one page leaves one viewer", async ({
   newVisitor,
   channelId,
 }) => {
@@ -24,19 +24,19 @@ test("two people on a channel are two viewers, and one when one of them closes t
   expect((await badgeHistory(ana.page)).map(({ number }) => number)).toEqual(["1", "2", "1"]);
 });
 
-test("the only viewer never sees 0", async ({ page, channelId, audience }) => {
+test("a viewer never sees a count of 0", async ({ page, channelId, audience }) => {
   await recordBadge(page);
-  const watching = new ChannelPage(page);
-  await watching.join(channelId);
-  await watching.expectCount(1);
+  const channelPage = new ChannelPage(page);
+  await channelPage.join(channelId);
+  await channelPage.expectCount(1);
   await audience.join(channelId);
-  await watching.expectCount(2);
+  await channelPage.expectCount(2);
   await audience.leave();
-  await watching.expectCount(1);
+  await channelPage.expectCount(1);
   expect((await badgeHistory(page)).map(({ number }) => number)).toEqual(["1", "2", "1"]);
 });
 
-test("two tabs of one browser are one viewer, until the last is closed", async ({
+test("two tabs of one browser are one viewer until the last tab closes", async ({
   context,
   channelId,
   openStream,
@@ -58,97 +58,81 @@ test("two tabs of one browser are one viewer, until the last is closed", async (
   expect(stream.counts).toEqual([0, 1, 0]);
 });
 
-test("who reloads again and again is one viewer", async ({ page, channelId, openStream, audience }) => {
+test("a viewer who reloads repeatedly is counted once", async ({ page, channelId, openStream, audience }) => {
   const stream = await openStream(channelId);
-  const watching = new ChannelPage(page);
-  await watching.goto(channelId);
+  const channelPage = new ChannelPage(page);
+  await channelPage.goto(channelId);
   for (let i = 0; i < 15; i += 1) {
-    await page.waitForTimeout(200); // The pace of an impatient person.
+    await page.waitForTimeout(200);
     await page.reload({ waitUntil: "commit" });
   }
   await twoUpdates();
-  await watching.expectCount(1);
+  await channelPage.expectCount(1);
   expect(await audience.count(channelId)).toBe(1);
   expect(stream.last).toBe(1);
   expect(Math.max(...stream.counts)).toBe(1);
 });
 
-test("who goes on to another channel leaves the first", async ({ page, channelId, openStream }) => {
+test("navigating to another channel leaves the first channel", async ({ page, channelId, openStream }) => {
   const [here, there] = [await openStream(`${channelId}-a`), await openStream(`${channelId}-b`)];
-  const watching = new ChannelPage(page);
-  await watching.join(`${channelId}-a`);
+  const channelPage = new ChannelPage(page);
+  await channelPage.join(`${channelId}-a`);
   await here.expectCount(1);
-  await watching.join(`${channelId}-b`);
+  await channelPage.join(`${channelId}-b`);
   await there.expectCount(1);
   await here.expectCount(0);
   expect(here.counts).toEqual([0, 1, 0]);
   expect(there.counts).toEqual([0, 1]);
 });
 
-test("a page joins once and opens one stream", async ({ page, channelId, audience }) => {
+test("a channel page joins once and opens one stream", async ({ page, channelId, audience }) => {
   const calls = new Calls(page);
-  const watching = new ChannelPage(page);
-  await watching.join(channelId);
-  // News that came by the stream: whatever the page does at its start is done by then.
+  const channelPage = new ChannelPage(page);
+  await channelPage.join(channelId);
+  // When a count has arrived by the stream, the page has sent all its initial requests.
   await audience.join(channelId);
-  await watching.expectCount(2);
+  await channelPage.expectCount(2);
   expect(calls.joins).toHaveLength(1);
   expect(calls.joins[0]).toMatchObject({ channelId, hidden: false });
   expect(calls.heartbeats).toEqual([]);
   expect(calls.streams).toEqual([`/api/viewer/sse/${channelId}`]);
 });
 
-test("each load of a page is a new session of the same viewer", async ({ page, channelId }) => {
-  const calls = new Calls(page);
-  const watching = new ChannelPage(page);
-  for (const loads of [1, 2, 3]) {
-    await watching.join(channelId);
-    expect(calls.joins).toHaveLength(loads);
-  }
-  expect(new Set(calls.joins.map((join) => join.viewerId)).size).toBe(1);
-  expect(new Set(calls.joins.map((join) => join.sessionId)).size).toBe(3);
-});
-
 for (const locale of ["es-ES", "en-US", "pt-BR"]) {
-  test(`hydration changes nothing but numbers in the page for ${locale}`, async ({
+  test(`hydration of the page for ${locale} changes only numbers`, async ({
     newVisitor,
     channelId,
     audience,
   }) => {
-    // Two before and three after: the words around the number stay plural.
+    // 2 before and 3 after hydration, so that the label is plural in both.
     await audience.join(channelId, 2);
-    const watching = new ChannelPage(await newVisitor({ locale }));
-    const html = await watching.goto(channelId);
-    await watching.expectCount(3);
-    const [served, live] = await watching.page.evaluate((html) => {
-      // Comments are marks of the framework; nobody sees them.
-      const normal = (page: Document) =>
+    const channelPage = new ChannelPage(await newVisitor({ locale }));
+    const html = await channelPage.goto(channelId);
+    await channelPage.expectCount(3);
+    const [served, live] = await channelPage.page.evaluate((html) => {
+      // Remove what the browser changes on purpose, and the framework's comments.
+      const normalize = (page: Document) =>
         page
           .querySelector("main")
           ?.outerHTML.replace(/<!--.*?-->/g, "")
-          // Whether this browser follows is known in the browser alone.
+          // Only the browser knows whether it follows the channel.
           .replace(/ aria-pressed="\w+"/g, "")
-          // Buttons that copy are shown where there are scripts.
+          // Copy buttons are shown by a script.
           .replace(/( data-copy="[\w-]+") hidden=""/g, "$1")
           .replace(/\d+/g, "#");
-      return [normal(new DOMParser().parseFromString(html, "text/html")), normal(document)];
+      return [normalize(new DOMParser().parseFromString(html, "text/html")), normalize(document)];
     }, html);
     expect(served).toContain("viewer-counter");
     expect(live).toBe(served);
   });
 }
 
-test("neither hydration nor news move anything on the page", async ({
-  page,
-  channelId,
-  audience,
-  browserName,
-}) => {
+test("hydration and new counts cause no layout shift", async ({ page, channelId, audience, browserName }) => {
   test.skip(browserName !== "chromium", "only Chromium reports layout shifts");
   await measureLayoutShift(page);
-  const watching = new ChannelPage(page);
-  await watching.join(channelId);
+  const channelPage = new ChannelPage(page);
+  await channelPage.join(channelId);
   await audience.join(channelId);
-  await watching.expectCount(2);
+  await channelPage.expectCount(2);
   expect(await layoutShift(page)).toBe(0);
 });

@@ -1,6 +1,5 @@
 /**
- * The badge as the server sends it: its number, its words, its look and what it must not give away. All of it holds with
- * and without JavaScript.
+ * The badge as the server renders it: number, label, look and privacy. With and without JavaScript.
  */
 
 import { expect, test } from "../fixtures/index.ts";
@@ -9,26 +8,23 @@ import { EmbedPage } from "../pages/embed-page.ts";
 
 const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32}/i;
 
-/** The badge's number in HTML; unoptimised builds put a marker behind it. */
-const badgeReading = (number: number) =>
+/** The badge's number in HTML. Unoptimized builds append a marker. */
+const renderedNumber = (number: number) =>
   new RegExp(`<span class="viewer-counter__number">${number}(<!>)?</span>`);
 
-test("the count is in the server's HTML", async ({ page, channelId, audience, self }) => {
+test("the server's HTML contains the count", async ({ page, channelId, audience, self }) => {
   await audience.join(channelId, 3);
-  const watching = new ChannelPage(page);
-  const html = await watching.goto(channelId);
-  expect(html).toMatch(badgeReading(3));
-  await watching.expectCount(3 + self);
+  const channelPage = new ChannelPage(page);
+  const html = await channelPage.goto(channelId);
+  expect(html).toMatch(renderedNumber(3));
+  await channelPage.expectCount(3 + self);
 });
 
-test("who opens a channel that nobody else watches reads 1 from the first moment", async ({
-  page,
-  channelId,
-}) => {
-  const watching = new ChannelPage(page);
-  const html = await watching.goto(channelId);
-  expect(html).toMatch(badgeReading(1));
-  await watching.expectCount(1);
+test("the first viewer of a channel sees 1 already in the server's HTML", async ({ page, channelId }) => {
+  const channelPage = new ChannelPage(page);
+  const html = await channelPage.goto(channelId);
+  expect(html).toMatch(renderedNumber(1));
+  await channelPage.expectCount(1);
 });
 
 for (const { locale, one, two } of [
@@ -44,28 +40,31 @@ for (const { locale, one, two } of [
     audience,
     self,
   }) => {
-    const watching = new ChannelPage(await newVisitor({ locale }));
+    const channelPage = new ChannelPage(await newVisitor({ locale }));
     await audience.join(channelId, 1 - self);
-    await watching.goto(channelId);
-    await expect(watching.badge.root).toHaveRole("img");
-    await expect(watching.badge.root).toHaveAccessibleName(one);
+    await channelPage.goto(channelId);
+    await expect(channelPage.badge.root).toHaveRole("img");
+    await expect(channelPage.badge.root).toHaveAccessibleName(one);
     await audience.join(channelId);
-    await watching.goto(channelId);
-    await expect(watching.badge.root).toHaveAccessibleName(two);
+    await channelPage.goto(channelId);
+    await expect(channelPage.badge.root).toHaveAccessibleName(two);
   });
 }
 
-test("the badge reads as a number and nothing else", async ({ page, channelId, audience, self }) => {
+test("the badge's text is only the number", async ({ page, channelId, audience, self }) => {
   await audience.join(channelId, 12);
-  const watching = new ChannelPage(page);
-  await watching.goto(channelId);
-  await expect(watching.badge.root).toHaveText(String(12 + self));
+  const channelPage = new ChannelPage(page);
+  await channelPage.goto(channelId);
+  await expect(channelPage.badge.root).toHaveText(String(12 + self));
 });
 
-test("the badge is a red pill with a dot, an eye and a white number", async ({ page, channelId }) => {
-  const watching = new ChannelPage(page);
-  await watching.goto(channelId);
-  const { badge } = watching;
+test("the badge is red, with rounded corners, a dot, an eye and a white number", async ({
+  page,
+  channelId,
+}) => {
+  const channelPage = new ChannelPage(page);
+  await channelPage.goto(channelId);
+  const { badge } = channelPage;
   await expect(badge.root).toHaveAttribute("data-state", "live");
   await expect(badge.root).toHaveCSS("background-color", "rgb(220, 38, 38)");
   await expect(badge.root).toHaveCSS("border-radius", "8px");
@@ -81,15 +80,15 @@ test("the badge is a red pill with a dot, an eye and a white number", async ({ p
   await expect(badge.number).toHaveCSS("color", "rgb(255, 255, 255)");
 });
 
-test("the dot pulses, but not for those who want less motion", async ({ page, channelId }) => {
-  const watching = new ChannelPage(page);
-  await watching.goto(channelId);
-  await expect(watching.badge.dot).not.toHaveCSS("animation-name", "none");
+test("the dot pulses, except with prefers-reduced-motion", async ({ page, channelId }) => {
+  const channelPage = new ChannelPage(page);
+  await channelPage.goto(channelId);
+  await expect(channelPage.badge.dot).not.toHaveCSS("animation-name", "none");
   await page.emulateMedia({ reducedMotion: "reduce" });
-  await expect(watching.badge.dot).toHaveCSS("animation-name", "none");
+  await expect(channelPage.badge.dot).toHaveCSS("animation-name", "none");
 });
 
-test("the server's HTML names no viewer and no session", async ({ page, channelId, audience }) => {
+test("the server's HTML contains no viewer or session ids", async ({ page, channelId, audience }) => {
   await audience.join(channelId, 2);
   for (const html of [
     await new ChannelPage(page).goto(channelId),
@@ -101,7 +100,7 @@ test("the server's HTML names no viewer and no session", async ({ page, channelI
   }
 });
 
-test("opening pages without JavaScript counts nobody", async ({ newVisitor, channelId, audience }) => {
+test("pages without JavaScript are not counted", async ({ newVisitor, channelId, audience }) => {
   const page = await newVisitor({ javaScriptEnabled: false });
   await new ChannelPage(page).goto(channelId);
   await new EmbedPage(page).goto(channelId);

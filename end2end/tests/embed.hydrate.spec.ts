@@ -1,15 +1,42 @@
 /**
- * The player in frames of other pages: it counts who watches it there, and shows the badge only when asked to.
+ * The embedded player in frames of other pages: it counts its viewers, and shows the badge only with `?counter=1`.
  */
 
+import type { Page } from "@playwright/test";
+
 import { Calls } from "../fixtures/calls.ts";
-import { hurryBeats } from "../fixtures/conditions.ts";
-import { expect, test } from "../fixtures/index.ts";
+import { setHeartbeatInterval } from "../fixtures/conditions.ts";
+import { expect, test as base } from "../fixtures/index.ts";
+import type { Server } from "../fixtures/server.ts";
 import { Badge } from "../pages/badge.ts";
 import { ChannelPage } from "../pages/channel-page.ts";
 import { EmbedPage, embedPath } from "../pages/embed-page.ts";
 
-test("who watches the player alone is a viewer, and sees no badge", async ({ page, channelId, audience }) => {
+interface SandboxedPlayer {
+  server: Server;
+  badge: Badge;
+}
+
+const test = base.extend<{
+  /** Opens a player with the badge in a sandboxed frame, without an origin or storage, of an allowed host. */
+  openSandboxed: (page: Page, channel: string) => Promise<SandboxedPlayer>;
+}>({
+  openSandboxed: async ({ newServer, newHost }, use) => {
+    await use(async (page, channel) => {
+      const server = await newServer({ VIEWER_ALLOWED_ORIGINS: "null" });
+      const address = server.url + embedPath(channel, true);
+      const host = await newHost(
+        `<iframe sandbox="allow-scripts" src="${address}" title="Player" width="640" height="360"></iframe>`,
+      );
+      await page.goto(host.otherSite);
+      const badge = new Badge(page.frameLocator("iframe"));
+      await badge.expectCount(1);
+      return { server, badge };
+    });
+  },
+});
+
+test("a page of only the player is counted and has no badge", async ({ page, channelId, audience }) => {
   const embed = new EmbedPage(page);
   await embed.goto(channelId);
   await expect(embed.player).toBeVisible();
@@ -19,15 +46,11 @@ test("who watches the player alone is a viewer, and sees no badge", async ({ pag
   await audience.expectCount(channelId, 0);
 });
 
-test("with ?counter=1 the player has the badge, and it is live", async ({ page, channelId, audience }) => {
-  const embed = new EmbedPage(page);
-  await embed.join(channelId, true);
-  await embed.badge.expectCount(1);
-  await audience.join(channelId);
-  await embed.badge.expectCount(2);
-});
-
-test("the player with the badge joins once and opens one stream", async ({ page, channelId, audience }) => {
+test("with ?counter=1 the player has a live badge, joins once and opens one stream", async ({
+  page,
+  channelId,
+  audience,
+}) => {
   const calls = new Calls(page);
   const embed = new EmbedPage(page);
   await embed.join(channelId, true);
@@ -38,19 +61,19 @@ test("the player with the badge joins once and opens one stream", async ({ page,
   expect(calls.streams).toHaveLength(1);
 });
 
-test("the player without the badge opens no stream", async ({ page, channelId, audience }) => {
-  await hurryBeats(page, 300);
+test("a player without the badge joins once and opens no stream", async ({ page, channelId, audience }) => {
+  await setHeartbeatInterval(page, 300);
   const calls = new Calls(page);
   await new EmbedPage(page).goto(channelId);
   await audience.expectCount(channelId, 1);
-  // Whatever the page does at its start is done before its first beat.
+  // By its first heartbeat, the page has sent all its initial requests.
   await expect.poll(() => calls.heartbeats.length).toBeGreaterThan(0);
   expect(calls.joins).toHaveLength(1);
   expect(calls.streams).toEqual([]);
 });
 
 for (const place of ["sameSite", "otherSite"] as const) {
-  test(`in a frame of another origin (${place}) the player works and counts`, async ({
+  test(`a player in a frame of another origin (${place}) is counted and live`, async ({
     page,
     channelId,
     audience,
@@ -58,10 +81,7 @@ for (const place of ["sameSite", "otherSite"] as const) {
     baseURL,
     browserName,
   }) => {
-    test.skip(
-      place === "otherSite" && browserName !== "chromium",
-      "the second name is a setting of Chromium",
-    );
+    test.skip(place === "otherSite" && browserName !== "chromium", "only Chromium resolves the second name");
     const address = new URL(embedPath(channelId, true), baseURL).href;
     const host = await newHost(`<iframe src="${address}" title="Player" width="640" height="360"></iframe>`);
     await page.goto(host[place]);
@@ -74,24 +94,78 @@ for (const place of ["sameSite", "otherSite"] as const) {
   });
 }
 
-test("a channel's page and its player in the same browser are one viewer", async ({
+test("a player in a sandboxed frame is counted if the server allows the origin null", async ({
+  page,
+  channelId,
+  openSandboxed,
+  openStream,
+}) => {
+  const { server } = await openSandboxed(page, channelId);
+  const stream = await openStream(channelId, server);
+  await stream.expectCount(1);
+  await page.close();
+  await stream.expectCount(0);
+});
+
+test("a player in a sandboxed frame can ping the server and stays live", async ({
+  page,
+  channelId,
+  openSandboxed,
+}) => {
+  await page.clock.install();
+  const { badge } = await openSandboxed(page, channelId);
+  const ping = page.waitForResponse("**/api/viewer/ping");
+  await page.clock.runFor(14_000);
+  await ping;
+  for (let second = 0; second < 8; second += 1) {
+    await page.clock.runFor(1_000);
+    expect(await badge.state()).toBe("live");
+  }
+  // Close the page before its server stops.
+  await page.close();
+});
+
+test("a page with two frames of a player is one viewer until both frames are removed", async ({
+  page,
+  channelId,
+  openStream,
+  newHost,
+  baseURL,
+}) => {
+  const stream = await openStream(channelId);
+  const address = new URL(embedPath(channelId), baseURL).href;
+  const frame = `<iframe src="${address}" width="320" height="180"></iframe>`;
+  const host = await newHost(frame + frame);
+  const calls = new Calls(page);
+  await page.goto(host.sameSite);
+  await expect.poll(() => calls.joins.length).toBe(2);
+  await stream.expectToStay(1);
+  const first = page.locator("iframe").first();
+  await first.evaluate((frame) => frame.remove());
+  await stream.expectToStay(1);
+  await first.evaluate((frame) => frame.remove());
+  await stream.expectCount(0);
+  expect(stream.counts).toEqual([0, 1, 0]);
+});
+
+test("a channel page and a player of the channel in one browser are one viewer", async ({
   context,
   channelId,
   openStream,
 }) => {
   const stream = await openStream(channelId);
-  const watching = new ChannelPage(await context.newPage());
-  await watching.join(channelId);
+  const channelPage = new ChannelPage(await context.newPage());
+  await channelPage.join(channelId);
   const embed = new EmbedPage(await context.newPage());
   await embed.join(channelId, true);
   await embed.badge.expectCount(1);
   await stream.expectToStay(1);
-  await watching.page.close();
+  await channelPage.page.close();
   await stream.expectToStay(1);
   expect(stream.counts).toEqual([0, 1]);
 });
 
-test("a player below the fold of its host is no viewer until half of it has been scrolled into view", async ({
+test("a player below the fold is not counted until half of it is scrolled into view", async ({
   page,
   channelId,
   audience,
@@ -106,27 +180,24 @@ test("a player below the fold of its host is no viewer until half of it has been
   const hydration = page.waitForResponse(/\.wasm$/);
   await page.goto(host.otherSite);
   await (await hydration).finished();
-  const show = (pixels: number) =>
+  /** Scrolls until this many pixels of the frame are visible. */
+  const reveal = (pixels: number) =>
     page.evaluate((pixels) => {
       const top = document.querySelector("iframe")?.getBoundingClientRect().top ?? 0;
       scrollBy(0, top - innerHeight + pixels);
     }, pixels);
-  await show(100);
-  await page.waitForTimeout(2_000); // Nothing may happen in this time.
+  await reveal(100);
+  await page.waitForTimeout(2_000); // No join may be sent in this time.
   expect(calls.joins).toEqual([]);
   expect(await audience.count(channelId)).toBe(0);
-  await show(200);
+  await reveal(200);
   await audience.expectCount(channelId, 1);
-  await show(0);
+  await reveal(0);
   await audience.expectCount(channelId, 1);
   expect(calls.joins).toHaveLength(1);
 });
 
-test("where the browser can't tell what is on screen, the player counts at once", async ({
-  page,
-  channelId,
-  audience,
-}) => {
+test("without IntersectionObserver a player is counted at once", async ({ page, channelId, audience }) => {
   await page.addInitScript(() => {
     Reflect.deleteProperty(window, "IntersectionObserver");
   });

@@ -1,6 +1,8 @@
 /**
- * The player in frames of any size and over any background.
+ * The look of the embedded player in frames of any size and on any background.
  */
+
+import type { Browser } from "@playwright/test";
 
 import { expect, test } from "../fixtures/index.ts";
 import { EmbedPage, embedPath } from "../pages/embed-page.ts";
@@ -12,7 +14,7 @@ for (const [width, height] of [
   [400, 400],
   [800, 200],
 ] as const) {
-  test(`in a frame of ${width}×${height} the player is 16:9 and all of it is seen`, async ({
+  test(`in a frame of ${width}×${height} the player is 16:9 and completely visible`, async ({
     page,
     channelId,
   }) => {
@@ -33,7 +35,12 @@ for (const [width, height] of [
   });
 }
 
-test("with ?transparent=1 what is behind the frame shows", async ({ page, channelId, newHost, baseURL }) => {
+test("with ?transparent=1 the background behind the frame is visible", async ({
+  page,
+  channelId,
+  newHost,
+  baseURL,
+}) => {
   const frame = (query: string) =>
     `<iframe src="${baseURL}${embedPath(channelId)}${query}" title="Player" width="320" height="180"></iframe>`;
   for (const [query, color] of [
@@ -44,12 +51,13 @@ test("with ?transparent=1 what is behind the frame shows", async ({ page, channe
     await page.goto(host.sameSite);
     await expect(page.frameLocator("iframe").locator(".player")).toBeVisible();
     const shot = await page.screenshot({ clip: { x: 2, y: 2, width: 1, height: 1 } });
-    // Pixels are read where scripts run for sure: in a page of our own.
+    // Decoding the image needs a page with JavaScript.
     expect(await pixel(shot.toString("base64"), page.context().browser()!)).toEqual(color);
   }
 });
 
-async function pixel(png: string, browser: import("@playwright/test").Browser): Promise<number[]> {
+/** The color of the first pixel of a PNG image. */
+async function pixel(png: string, browser: Browser): Promise<number[]> {
   const page = await browser.newPage({ javaScriptEnabled: true });
   const color = await page.evaluate(async (png) => {
     const image = new Image();

@@ -1,61 +1,66 @@
 /**
- * The follow button where scripts run: it answers at once, remembers, and settles with the server.
+ * The follow button with JavaScript: it changes at once, shows the server's response, and keeps its state across loads.
  */
 
+import { newGate } from "../fixtures/gate.ts";
 import { expect, test } from "../fixtures/index.ts";
 import { ChannelPage } from "../pages/channel-page.ts";
 
-interface Wish {
+/** The body of a request to follow or unfollow. */
+interface FollowBody {
   viewerId: string;
   follow: boolean;
 }
 
-test("the browser remembers what it follows", async ({ page, channelId }) => {
-  const watching = new ChannelPage(page);
-  await watching.goto(channelId);
-  await expect(watching.follow.root).toHaveAttribute("aria-pressed", "false");
-  await watching.follow.press();
-  await expect(watching.follow.root).toHaveAttribute("aria-pressed", "true");
-  const html = await watching.goto(channelId);
+test("the button shows after a reload that the browser follows the channel", async ({ page, channelId }) => {
+  const channelPage = new ChannelPage(page);
+  await channelPage.goto(channelId);
+  await expect(channelPage.follow.root).toHaveAttribute("aria-pressed", "false");
+  await channelPage.follow.press();
+  await expect(channelPage.follow.root).toHaveAttribute("aria-pressed", "true");
+  const html = await channelPage.goto(channelId);
   expect(html).not.toContain("aria-pressed");
-  await expect(watching.follow.root).toHaveAttribute("aria-pressed", "true");
-  await watching.follow.expectToShow(true, 1);
+  await expect(channelPage.follow.root).toHaveAttribute("aria-pressed", "true");
+  await channelPage.follow.expectToShow(true, 1);
 });
 
-test("it answers at once, and the last of many wishes is the one that stays", async ({ page, channelId }) => {
-  const wishes: boolean[] = [];
-  let answer = () => {};
-  const mayAnswer = new Promise<void>((done) => (answer = done));
+test("the button changes at once, and the last of many clicks wins", async ({ page, channelId }) => {
+  const requests: boolean[] = [];
+  const gate = newGate();
   await page.route("**/api/channel/follow", async (route) => {
-    wishes.push((route.request().postDataJSON() as Wish).follow);
-    await mayAnswer;
+    requests.push((route.request().postDataJSON() as FollowBody).follow);
+    await gate.opened;
     await route.continue();
   });
-  const watching = new ChannelPage(page);
-  await watching.goto(channelId);
-  await watching.follow.root.click();
-  await watching.follow.expectToShow(true, 1);
-  await watching.follow.root.click();
-  await watching.follow.expectToShow(false, 0);
-  await watching.follow.root.click();
-  await watching.follow.root.click();
-  answer();
-  await expect.poll(() => wishes).toEqual([true, false]);
-  await watching.follow.expectToShow(false, 0);
+  const channelPage = new ChannelPage(page);
+  await channelPage.goto(channelId);
+  await channelPage.follow.root.click();
+  await channelPage.follow.expectToShow(true, 1);
+  await channelPage.follow.root.click();
+  await channelPage.follow.expectToShow(false, 0);
+  await channelPage.follow.root.click();
+  await channelPage.follow.root.click();
+  gate.open();
+  await expect.poll(() => requests).toEqual([true, false]);
+  await channelPage.follow.expectToShow(false, 0);
 });
 
-test("when the server refuses, everything is as before", async ({ page, channelId, faults }) => {
+test("if the request fails, the button returns to its previous state", async ({
+  page,
+  channelId,
+  faults,
+}) => {
   faults.expect(/503/);
   await page.route("**/api/channel/follow", (route) => route.fulfill({ status: 503 }), { times: 1 });
-  const watching = new ChannelPage(page);
-  await watching.goto(channelId);
-  await watching.follow.press();
-  await watching.follow.expectToShow(false, 0);
-  await watching.follow.press();
-  await watching.follow.expectToShow(true, 1);
+  const channelPage = new ChannelPage(page);
+  await channelPage.goto(channelId);
+  await channelPage.follow.press();
+  await channelPage.follow.expectToShow(false, 0);
+  await channelPage.follow.press();
+  await channelPage.follow.expectToShow(true, 1);
 });
 
-test("a form that was sent before the script ran is taken over: one browser, one follower", async ({
+test("a form submitted before the script loads makes the same viewer a follower", async ({
   page,
   context,
   channelId,
@@ -63,41 +68,44 @@ test("a form that was sent before the script ran is taken over: one browser, one
 }) => {
   faults.expect(/follow-button\.js/);
   await page.route("**/follow-button.js", (route) => route.abort(), { times: 1 });
-  const watching = new ChannelPage(page);
-  await watching.goto(channelId);
-  await watching.follow.root.click();
-  await expect(watching.follow.root).toHaveAttribute("aria-pressed", "true");
+  const channelPage = new ChannelPage(page);
+  await channelPage.goto(channelId);
+  await channelPage.follow.root.click();
+  await expect(channelPage.follow.root).toHaveAttribute("aria-pressed", "true");
   await expect(page).toHaveURL(`/${channelId}`);
-  await watching.follow.expectToShow(true, 1);
+  await channelPage.follow.expectToShow(true, 1);
   expect((await context.cookies()).every(({ httpOnly }) => httpOnly)).toBe(true);
-  await watching.follow.press();
-  await watching.follow.expectToShow(false, 0);
+  await channelPage.follow.press();
+  await channelPage.follow.expectToShow(false, 0);
 });
 
-test("it follows by the id by which the page is a viewer", async ({ page, channelId }) => {
+test("the follow request contains the viewer id of the page's join", async ({ page, channelId }) => {
   const join = page.waitForRequest("**/api/viewer/join");
-  const watching = new ChannelPage(page);
-  await watching.goto(channelId);
-  const viewer = ((await join).postDataJSON() as Wish).viewerId;
+  const channelPage = new ChannelPage(page);
+  await channelPage.goto(channelId);
+  const viewer = ((await join).postDataJSON() as FollowBody).viewerId;
   const follow = page.waitForRequest("**/api/channel/follow");
-  await watching.follow.press();
-  expect(((await follow).postDataJSON() as Wish).viewerId).toBe(viewer);
+  await channelPage.follow.press();
+  expect(((await follow).postDataJSON() as FollowBody).viewerId).toBe(viewer);
 });
 
-test("a link that was shared with the fragment of a form says nothing of who opens it", async ({
+test("a shared link with the fragment #following does not show its visitor as a follower", async ({
   page,
   channelId,
 }) => {
-  const asked = page.waitForResponse("**/api/channel/follow/*");
+  const response = page.waitForResponse("**/api/channel/follow/*");
   await page.goto(`/${channelId}#following`);
-  await asked;
+  await response;
   const { follow } = new ChannelPage(page);
   await expect(follow.root).toHaveAttribute("aria-pressed", "false");
   await follow.expectToShow(false, 0);
   await expect(page).toHaveURL(`/${channelId}`);
 });
 
-test("what a form without a script has done is known to a script later", async ({ browser, channelId }) => {
+test("a follow without JavaScript is shown when JavaScript is enabled later", async ({
+  browser,
+  channelId,
+}) => {
   const before = await browser.newContext({ javaScriptEnabled: false });
   const plain = new ChannelPage(await before.newPage());
   await plain.goto(channelId);
@@ -113,7 +121,7 @@ test("what a form without a script has done is known to a script later", async (
   await context.close();
 });
 
-test("another tab shows what this one does", async ({ context, channelId }) => {
+test("following in one tab updates the other tabs", async ({ context, channelId }) => {
   const [one, two] = [new ChannelPage(await context.newPage()), new ChannelPage(await context.newPage())];
   await one.goto(channelId);
   await two.goto(channelId);
@@ -123,10 +131,14 @@ test("another tab shows what this one does", async ({ context, channelId }) => {
   await one.follow.expectToShow(false, 0);
 });
 
-test("what the server has forgotten is not shown", async ({ context, page, channelId }) => {
+test("the server's state replaces an outdated state in localStorage", async ({
+  context,
+  page,
+  channelId,
+}) => {
   await context.addInitScript((channel) => localStorage.setItem(`aforo.follows.${channel}`, "1"), channelId);
-  const watching = new ChannelPage(page);
-  await watching.goto(channelId);
-  await watching.follow.expectToShow(false, 0);
-  await expect(watching.follow.root).toHaveAttribute("aria-pressed", "false");
+  const channelPage = new ChannelPage(page);
+  await channelPage.goto(channelId);
+  await channelPage.follow.expectToShow(false, 0);
+  await expect(channelPage.follow.root).toHaveAttribute("aria-pressed", "false");
 });

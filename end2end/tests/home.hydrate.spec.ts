@@ -1,5 +1,5 @@
 /**
- * The home page where scripts run: numbers move, channels come and go, and nothing jumps under the pointer.
+ * The home page with JavaScript: counts and channels update live, and the list does not move under the pointer.
  */
 
 import { Calls } from "../fixtures/calls.ts";
@@ -7,7 +7,11 @@ import { expect, test } from "../fixtures/index.ts";
 import { layoutShift, measureLayoutShift } from "../fixtures/probes.ts";
 import { HomePage } from "../pages/home-page.ts";
 
-test("numbers move by one stream, and the page joins nothing", async ({ page, channelId, audience }) => {
+test("all counts update over one stream, and the page is not counted", async ({
+  page,
+  channelId,
+  audience,
+}) => {
   const [one, two] = [`${channelId}-one`, `${channelId}-two`];
   await audience.join(one, 21);
   await audience.join(two, 22);
@@ -23,7 +27,7 @@ test("numbers move by one stream, and the page joins nothing", async ({ page, ch
   expect(calls.streams).toHaveLength(1);
 });
 
-test("a channel that comes later appears in its place, but not while the pointer is in the list", async ({
+test("a new channel appears in order, but not while the pointer is in the list", async ({
   page,
   channelId,
   audience,
@@ -45,7 +49,7 @@ test("a channel that comes later appears in its place, but not while the pointer
   expect(names.indexOf(later)).toBeLessThan(names.indexOf(first));
 });
 
-test("pages without an island load no WebAssembly", async ({ page, channelId, audience, faults }) => {
+test("pages without islands load no WebAssembly", async ({ page, channelId, audience, faults }) => {
   faults.expect(/404/);
   await audience.join(channelId, 30);
   const loaded: string[] = [];
@@ -59,14 +63,14 @@ test("pages without an island load no WebAssembly", async ({ page, channelId, au
   expect(loaded.filter((path) => /\.wasm$|\/aforo\.js$/.test(path))).toEqual([]);
 });
 
-test("nothing on the page moves when its badges come to life", async ({
+test("replacing the server's badges with live ones causes no layout shift", async ({
   page,
   channelId,
   newServer,
   browserName,
 }) => {
   test.skip(browserName !== "chromium", "only Chromium reports layout shifts");
-  // Its own, since channels of other tests come and go.
+  // A separate server, since other tests change the list.
   const server = await newServer();
   const join = (channelId: string) =>
     page.request.post(`${server.url}/api/viewer/join`, { data: { channelId } });
@@ -74,7 +78,7 @@ test("nothing on the page moves when its badges come to life", async ({
   for (const channel of channels) for (let nth = 0; nth < 40; nth += 1) await join(channel);
   await measureLayoutShift(page);
   const home = new HomePage(page);
-  // Again and again: what is drawn between the server's badge and the live one is a matter of luck.
+  // Repeat: it depends on timing whether the browser draws a frame between the two badges.
   for (const count of [41, 42, 43, 44, 45]) {
     await page.goto(server.url);
     await join(channels[0]!);

@@ -1,11 +1,11 @@
 /**
- * The home page: what is live now, most viewers first, with and without JavaScript.
+ * The home page with and without JavaScript: the live channels, most viewers first.
  */
 
 import { expect, test } from "../fixtures/index.ts";
 import { HomePage } from "../pages/home-page.ts";
 
-test("live channels are listed, most viewers first, and reading the list counts nobody", async ({
+test("live channels are listed by viewers, and reading the list counts no viewer", async ({
   page,
   channelId,
   audience,
@@ -14,7 +14,7 @@ test("live channels are listed, most viewers first, and reading the list counts 
   await audience.join(few, 21);
   await audience.join(many, 23);
   const home = new HomePage(page);
-  // The list is read once per update, so it may be of a moment ago.
+  // The server caches the list for one update, so the first response may be outdated.
   await expect(async () => {
     const html = await home.goto();
     expect(html.indexOf(`href="/${many}"`)).toBeGreaterThan(0);
@@ -25,7 +25,7 @@ test("live channels are listed, most viewers first, and reading the list counts 
   expect(await audience.count(many)).toBe(23);
 });
 
-test("a channel of the list is a click away", async ({ page, channelId, audience }) => {
+test("a click on a channel in the list opens it", async ({ page, channelId, audience }) => {
   await audience.join(channelId, 22);
   const home = new HomePage(page);
   await home.goto();
@@ -33,7 +33,12 @@ test("a channel of the list is a click away", async ({ page, channelId, audience
   await expect(page).toHaveURL(`/${channelId}`);
 });
 
-test("what doesn't exist leads to what is live", async ({ page, channelId, audience, faults }) => {
+test("the 404 page links to the home page and to live channels", async ({
+  page,
+  channelId,
+  audience,
+  faults,
+}) => {
   faults.expect(/404/);
   await audience.join(channelId, 60);
   await page.goto("/no/such/page");

@@ -1,10 +1,9 @@
 /**
- * What a careful eye sees: the same with and without JavaScript, unless a test says otherwise.
+ * Layout, colors and texts of the pages. With and without JavaScript, unless a test says otherwise.
  */
 
-import AxeBuilder from "@axe-core/playwright";
-
-import { takeOutScripts } from "../fixtures/conditions.ts";
+import { violations } from "../fixtures/accessibility.ts";
+import { removeScripts } from "../fixtures/conditions.ts";
 import { expect, test } from "../fixtures/index.ts";
 import { ChannelPage } from "../pages/channel-page.ts";
 import { EmbedPage, embedPath } from "../pages/embed-page.ts";
@@ -12,13 +11,13 @@ import { HomePage } from "../pages/home-page.ts";
 
 const LONG = "_ww.ww_".repeat(7);
 
-test("on a screen enlarged four times the name and the badge are in view", async ({ page, channelId }) => {
+test("at 400 % zoom the name and the badge are visible", async ({ page, channelId }) => {
   await page.setViewportSize({ width: 320, height: 200 });
   for (const name of [channelId, (channelId + LONG).slice(0, 64)]) {
-    const watching = new ChannelPage(page);
-    await watching.goto(name);
+    const channelPage = new ChannelPage(page);
+    await channelPage.goto(name);
     await expect(page.locator(".channel__name")).toBeInViewport({ ratio: 1 });
-    await expect(watching.badge.root).toBeInViewport({ ratio: 1 });
+    await expect(channelPage.badge.root).toBeInViewport({ ratio: 1 });
   }
 });
 
@@ -26,22 +25,22 @@ for (const [width, height] of [
   [1366, 620],
   [667, 375],
 ] as const) {
-  test(`on a screen of ${width}×${height} the name and the badge are below the player and in view`, async ({
+  test(`on a screen of ${width}×${height} the name and the badge are visible below the player`, async ({
     page,
     channelId,
   }) => {
     await page.setViewportSize({ width, height });
-    const watching = new ChannelPage(page);
-    await watching.goto(channelId);
+    const channelPage = new ChannelPage(page);
+    await channelPage.goto(channelId);
     await expect(page.locator(".channel__name")).toBeInViewport({ ratio: 1 });
-    await expect(watching.badge.root).toBeInViewport({ ratio: 1 });
+    await expect(channelPage.badge.root).toBeInViewport({ ratio: 1 });
     const player = (await page.locator(".player").boundingBox())!;
-    expect((await watching.badge.root.boundingBox())!.y).toBeGreaterThan(player.y + player.height);
+    expect((await channelPage.badge.root.boundingBox())!.y).toBeGreaterThan(player.y + player.height);
   });
 }
 
-test("a channel page leads home and to other channels", async ({ page, channelId, audience }) => {
-  // Many, since the most watched are offered.
+test("a channel page links to the home page and to other channels", async ({ page, channelId, audience }) => {
+  // The page links to the channels with the most viewers.
   await audience.join(`${channelId}-b`, 70);
   await new ChannelPage(page).goto(channelId);
   await page.getByRole("link", { name: `${channelId}-b` }).click();
@@ -50,7 +49,7 @@ test("a channel page leads home and to other channels", async ({ page, channelId
   await expect(page).toHaveURL("/");
 });
 
-test("the badges of a list are equally wide, whatever they count", async ({ page, channelId, audience }) => {
+test("the badges of a list have the same width for any count", async ({ page, channelId, audience }) => {
   const [few, many] = [`${channelId}-few`, `${channelId}-many`];
   await audience.join(few, 80);
   await audience.join(many, 101);
@@ -60,17 +59,17 @@ test("the badges of a list are equally wide, whatever they count", async ({ page
   expect(await width(few)).toBe(await width(many));
 });
 
-test("red is for what is live: focus and hover have no colour of their own", async ({ page, channelId }) => {
+test("focus and hover don't use red, which marks only live counts", async ({ page, channelId }) => {
   await new ChannelPage(page).goto(channelId);
   const follow = page.locator(".follow-button");
-  const outlined = () => follow.evaluate((button) => getComputedStyle(button).outlineColor);
+  const outlineColor = () => follow.evaluate((button) => getComputedStyle(button).outlineColor);
   const text = await page.locator("body").evaluate((body) => getComputedStyle(body).color);
   await page.locator(".brand__home").focus();
   for (let i = 0; i < 9 && !(await follow.evaluate((button) => button.matches(":focus"))); i += 1) {
     await page.keyboard.press("Tab");
   }
   await expect(follow).toBeFocused();
-  expect(await outlined()).toBe(text);
+  expect(await outlineColor()).toBe(text);
   await follow.hover();
   await expect(follow).toHaveCSS("border-top-color", "rgb(120, 113, 108)");
 });
@@ -80,7 +79,7 @@ for (const { locale, invalid, missing } of [
   { locale: "en-GB", invalid: /^That name isn’t valid/, missing: "Enter the name of a channel." },
   { locale: "pt-BR", invalid: /^Esse nome não é válido/, missing: "Digite o nome de um canal." },
 ]) {
-  test(`the form says in the language of ${locale} what is wrong`, async ({ newVisitor }) => {
+  test(`the form shows its errors in the language of ${locale}`, async ({ newVisitor }) => {
     const page = await newVisitor({ locale });
     const home = new HomePage(page);
     const error = page.locator(".home__error");
@@ -103,9 +102,9 @@ for (const [state, words] of [
   ["stale", "El número es de hace un momento: ahora no llegan datos nuevos."],
   ["unknown", "Ahora no se puede saber cuánta gente está mirando."],
 ] as const) {
-  test(`a badge that is ${state} is explained in words on the page`, async ({ newVisitor, channelId }) => {
+  test(`the page explains a ${state} badge, except in small frames`, async ({ newVisitor, channelId }) => {
     const page = await newVisitor({ javaScriptEnabled: true });
-    await takeOutScripts(page, state);
+    await removeScripts(page, state);
     for (const path of [`/${channelId}`, embedPath(channelId, true)]) {
       await page.goto(path);
       await expect(page.getByText(words)).toBeVisible();
@@ -115,50 +114,54 @@ for (const [state, words] of [
   });
 }
 
-test("a badge that is live needs no words", async ({ page, channelId }) => {
+test("the page shows no explanation for a live badge", async ({ page, channelId }) => {
   await new ChannelPage(page).goto(channelId);
   for (const note of await page.locator(".note").all()) await expect(note).toBeHidden();
 });
 
-test("stale and unknown are told apart by more than colour", async ({ newVisitor, channelId }) => {
+test("stale and unknown badges differ from live ones by more than color", async ({
+  newVisitor,
+  channelId,
+}) => {
   const page = await newVisitor({ javaScriptEnabled: true });
-  const looks = [];
+  const styles = [];
   for (const state of ["live", "stale", "unknown"]) {
-    await takeOutScripts(page, state);
-    const watching = new ChannelPage(page);
-    await watching.goto(channelId);
-    const edge = await watching.badge.root.evaluate((badge) => getComputedStyle(badge).outlineStyle);
-    looks.push([edge, await watching.badge.dot.evaluate((dot) => getComputedStyle(dot).visibility)].join());
+    await removeScripts(page, state);
+    const channelPage = new ChannelPage(page);
+    await channelPage.goto(channelId);
+    const outline = await channelPage.badge.root.evaluate((badge) => getComputedStyle(badge).outlineStyle);
+    styles.push(
+      [outline, await channelPage.badge.dot.evaluate((dot) => getComputedStyle(dot).visibility)].join(),
+    );
     await page.unrouteAll();
   }
-  expect(looks).toEqual(["none,visible", "dashed,visible", "none,hidden"]);
+  expect(styles).toEqual(["none,visible", "dashed,visible", "none,hidden"]);
 });
 
-test("in forced colours a badge has an edge and a dot, and a live one stands out the most", async ({
+test("in forced colors a badge has a dot and an outline, which is strongest for live counts", async ({
   newVisitor,
   channelId,
 }) => {
   const page = await newVisitor({ javaScriptEnabled: true, forcedColors: "active" });
-  const edges: Record<string, number> = {};
+  const outlines: Record<string, number> = {};
   for (const state of ["live", "stale", "unknown"]) {
-    await takeOutScripts(page, state);
-    const watching = new ChannelPage(page);
-    await watching.goto(channelId);
-    edges[state] = await watching.badge.root.evaluate((badge) => {
+    await removeScripts(page, state);
+    const channelPage = new ChannelPage(page);
+    await channelPage.goto(channelId);
+    outlines[state] = await channelPage.badge.root.evaluate((badge) => {
       const style = getComputedStyle(badge);
       return style.outlineStyle === "solid" ? parseFloat(style.outlineWidth) : 0.5;
     });
-    const [dot, page_] = await watching.badge.dot.evaluate((dot) => [
+    const [dotColor, pageColor] = await channelPage.badge.dot.evaluate((dot) => [
       getComputedStyle(dot).backgroundColor,
       getComputedStyle(document.body).backgroundColor,
     ]);
-    if (state === "live") expect(dot).not.toBe(page_);
-    expect((await watching.badge.root.boundingBox())!.height).toBe(36);
-    const { violations } = await new AxeBuilder({ page }).analyze();
-    expect(violations.map(({ id, nodes }) => [id, nodes.map((node) => node.html)])).toEqual([]);
+    if (state === "live") expect(dotColor).not.toBe(pageColor);
+    expect((await channelPage.badge.root.boundingBox())!.height).toBe(36);
+    expect(await violations(page)).toEqual([]);
     await page.unrouteAll();
   }
-  expect(edges).toEqual({ live: 2, stale: 0.5, unknown: 0.5 });
+  expect(outlines).toEqual({ live: 2, stale: 0.5, unknown: 0.5 });
 });
 
 for (const [width, height] of [
@@ -167,7 +170,7 @@ for (const [width, height] of [
   [400, 400],
   [800, 200],
 ] as const) {
-  test(`in a frame of ${width}×${height} what the player says is in the middle, clear of the badge`, async ({
+  test(`in a frame of ${width}×${height} the player's message is centered and does not overlap the badge`, async ({
     page,
     channelId,
   }) => {
@@ -187,7 +190,7 @@ for (const [width, height] of [
   });
 }
 
-test("the legend of the badges opens without a script", async ({ page }) => {
+test("the legend of the badges opens with and without JavaScript", async ({ page }) => {
   await new HomePage(page).goto();
   const legend = page.locator(".legend");
   await legend.getByText("Qué significan los colores").click();
@@ -196,13 +199,12 @@ test("the legend of the badges opens without a script", async ({ page }) => {
 });
 
 for (const colorScheme of ["light", "dark"] as const) {
-  test(`an invalid name and the open legend are accessible in ${colorScheme} colours`, async ({
+  test(`an invalid name and the open legend are accessible in the ${colorScheme} theme`, async ({
     newVisitor,
   }) => {
     const page = await newVisitor({ colorScheme, javaScriptEnabled: true });
     await page.goto("/?channel=a%20b");
     await page.locator(".legend summary").click();
-    const { violations } = await new AxeBuilder({ page }).analyze();
-    expect(violations.map(({ id }) => id)).toEqual([]);
+    expect(await violations(page)).toEqual([]);
   });
 }

@@ -1,28 +1,26 @@
 /**
- * Every page as a document: its address, status, language and title, on small screens and for people who use assistive
- * technology. All of it holds with and without JavaScript.
+ * Every page as a document: path, status, language, title, small screens and accessibility. With and without
+ * JavaScript.
  */
 
-import AxeBuilder from "@axe-core/playwright";
-import type { Page } from "@playwright/test";
-
-import { takeOutScripts } from "../fixtures/conditions.ts";
+import { violations } from "../fixtures/accessibility.ts";
+import { removeScripts } from "../fixtures/conditions.ts";
 import { expect, test } from "../fixtures/index.ts";
 import { ChannelPage } from "../pages/channel-page.ts";
 import { embedPath } from "../pages/embed-page.ts";
 import { HomePage } from "../pages/home-page.ts";
 
-const NO_CHANNEL = "/a%20b";
+const INVALID_CHANNEL = "/a%20b";
 
 const PAGES: { name: string; path: (channelId: string) => string; status: number }[] = [
-  { name: "home", path: () => "/", status: 200 },
+  { name: "the home page", path: () => "/", status: 200 },
   { name: "the channel page", path: (channelId) => `/${channelId}`, status: 200 },
   { name: "the player", path: (channelId) => embedPath(channelId), status: 200 },
   { name: "the player with the badge", path: (channelId) => embedPath(channelId, true), status: 200 },
-  { name: "the page for what doesn't exist", path: () => NO_CHANNEL, status: 404 },
+  { name: "the 404 page", path: () => INVALID_CHANNEL, status: 404 },
 ];
 
-test("home leads to the channel whose name is put in", async ({ page, channelId }) => {
+test("the form on the home page opens the entered channel", async ({ page, channelId }) => {
   const home = new HomePage(page);
   await home.goto();
   await home.openChannel(channelId);
@@ -46,14 +44,14 @@ for (const { locale, lang, page: noPage, name: noName } of [
     name: "Esse nome de canal não é válido",
   },
 ]) {
-  test(`what doesn't exist is answered with 404 and a page in the language of ${locale}`, async ({
+  test(`invalid names and unknown paths return 404 and a page in the language of ${locale}`, async ({
     newVisitor,
     faults,
   }) => {
     faults.expect(/404/);
     const page = await newVisitor({ locale });
     for (const [path, title] of [
-      [NO_CHANNEL, noName],
+      [INVALID_CHANNEL, noName],
       [`/${"x".repeat(65)}`, noName],
       ["/embed/a%20b", noName],
       ["/no/such/page", noPage],
@@ -66,7 +64,7 @@ for (const { locale, lang, page: noPage, name: noName } of [
     }
   });
 
-  test(`home, the channel page and the player are in the language of ${locale}`, async ({
+  test(`the home page, the channel page and the player are in the language of ${locale}`, async ({
     newVisitor,
     channelId,
   }) => {
@@ -97,16 +95,16 @@ for (const { name, path, status } of PAGES) {
   });
 
   for (const colorScheme of ["light", "dark"] as const) {
-    test(`${name} is accessible in ${colorScheme} colours`, async ({
+    test(`${name} is accessible in the ${colorScheme} theme`, async ({
       newVisitor,
       channelId,
       faults,
       javaScriptEnabled,
     }) => {
       if (status >= 400) faults.expect(new RegExp(String(status)));
-      // Axe is JavaScript itself, so where the page is to have none, its scripts are taken out of it.
+      // Axe needs JavaScript, so instead of disabling it, remove the page's scripts.
       const page = await newVisitor({ colorScheme, javaScriptEnabled: true });
-      if (!javaScriptEnabled) await takeOutScripts(page);
+      if (!javaScriptEnabled) await removeScripts(page);
       expect((await page.goto(path(channelId)))?.status()).toBe(status);
       expect(await violations(page)).toEqual([]);
     });
@@ -115,14 +113,14 @@ for (const { name, path, status } of PAGES) {
 
 for (const state of ["stale", "unknown"]) {
   for (const colorScheme of ["light", "dark"] as const) {
-    test(`a badge that is ${state} is accessible in ${colorScheme} colours`, async ({
+    test(`a ${state} badge is accessible in the ${colorScheme} theme`, async ({
       newVisitor,
       channelId,
       audience,
     }) => {
       await audience.join(channelId, 50);
       const page = await newVisitor({ colorScheme, javaScriptEnabled: true });
-      await takeOutScripts(page, state);
+      await removeScripts(page, state);
       for (const path of ["/", `/${channelId}`, embedPath(channelId, true)]) {
         await page.goto(path);
         await expect(page.locator(".viewer-counter").first()).toHaveAttribute("data-state", state);
@@ -130,10 +128,4 @@ for (const state of ["stale", "unknown"]) {
       }
     });
   }
-}
-
-/** What the page does to people who use assistive technology, or see little. */
-async function violations(page: Page): Promise<string[]> {
-  const { violations } = await new AxeBuilder({ page }).analyze();
-  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
 }

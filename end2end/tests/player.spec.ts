@@ -1,11 +1,11 @@
 /**
- * The player with a real stream: HLS, from the site's own address and from another; played by the browser itself where it
- * can, and with hls.js where it can't. What can be said without scripts is said without them too.
+ * The player with a recorded HLS stream, of the site's origin or another one, played natively or with hls.js; and its
+ * messages, with and without JavaScript.
  */
 
-import AxeBuilder from "@axe-core/playwright";
 import type { Page } from "@playwright/test";
 
+import { violations } from "../fixtures/accessibility.ts";
 import { serveStream } from "../fixtures/hls.ts";
 import { expect, test } from "../fixtures/index.ts";
 import { embedPath } from "../pages/embed-page.ts";
@@ -13,8 +13,8 @@ import { Player } from "../pages/player.ts";
 
 const TEMPLATE = "https://stream.test/{channel}/index.m3u8";
 
-/** Has the browser play no HLS by itself, as Firefox on desktops. */
-const needsFeeding = (page: Page) =>
+/** Removes native HLS from the browser, as in Firefox on desktops. */
+const disableNativeHls = (page: Page) =>
   page.addInitScript(() => {
     HTMLMediaElement.prototype.canPlayType = () => "";
   });
@@ -22,41 +22,41 @@ const needsFeeding = (page: Page) =>
 const playsNatively = (page: Page) =>
   page.evaluate(() => document.createElement("video").canPlayType("application/vnd.apple.mpegurl") !== "");
 
-/** The addresses of hls.js that the page asks for. */
-function watchForHls(page: Page): string[] {
-  const asked: string[] = [];
+/** Records the paths by which the page loads hls.js. */
+function recordHlsLoads(page: Page): string[] {
+  const paths: string[] = [];
   page.on("request", (request) => {
     const { pathname } = new URL(request.url());
-    if (/^\/hls-\w+\.js$/.test(pathname)) asked.push(pathname);
+    if (/^\/hls-\w+\.js$/.test(pathname)) paths.push(pathname);
   });
-  return asked;
+  return paths;
 }
 
 for (const [place, origin] of [
-  ["the site's own address", ""],
+  ["the site's origin", ""],
   ["another origin", "https://stream.test"],
 ] as const) {
-  test(`a stream from ${place} plays by itself on the channel page and in the player`, async ({
+  test(`a stream from ${place} plays natively, muted and without a click, on all pages`, async ({
     page,
     channelId,
     newServer,
   }) => {
-    test.skip(!(await playsNatively(page)), "plays no HLS by itself");
+    test.skip(!(await playsNatively(page)), "this browser has no native HLS");
     const server = await newServer({ STREAM_URL_TEMPLATE: `${origin}/hls/{channel}/index.m3u8` });
     const prefix = `${origin || server.url}/hls/${channelId}`;
-    const asked = await serveStream(page, prefix);
-    const hls = watchForHls(page);
+    const requested = await serveStream(page, prefix);
+    const hls = recordHlsLoads(page);
     for (const path of [`/${channelId}`, embedPath(channelId), embedPath(channelId, true)]) {
       await page.goto(server.url + path);
       const player = new Player(page);
       await player.expectPicture(160);
       await expect(player.video).toHaveJSProperty("muted", true);
     }
-    expect(new Set(asked)).toContain(`${prefix}/1.m4s`);
+    expect(new Set(requested)).toContain(`${prefix}/1.m4s`);
     expect(hls).toEqual([]);
   });
 
-  test(`a stream from ${place} plays with hls.js where the browser plays no HLS`, async ({
+  test(`a stream from ${place} plays with hls.js if the browser has no native HLS`, async ({
     page,
     channelId,
     newServer,
@@ -65,32 +65,32 @@ for (const [place, origin] of [
     test.skip(!javaScriptEnabled, "hls.js is a script");
     const server = await newServer({ STREAM_URL_TEMPLATE: `${origin}/hls/{channel}/index.m3u8` });
     await serveStream(page, `${origin || server.url}/hls/${channelId}`);
-    await needsFeeding(page);
-    const hls = watchForHls(page);
+    await disableNativeHls(page);
+    const hls = recordHlsLoads(page);
     for (const path of [`/${channelId}`, embedPath(channelId)]) {
       await page.goto(server.url + path);
       await new Player(page).expectPicture(160);
     }
     expect(hls.length).toBeGreaterThan(0);
-    const answer = await page.request.get(server.url + hls[0]);
-    expect(await answer.text()).toContain("Apache License 2.0");
+    const response = await page.request.get(server.url + hls[0]);
+    expect(await response.text()).toContain("Apache License 2.0");
     expect((await page.request.get(`${server.url}/hls.js.LICENSE.txt`)).ok()).toBe(true);
   });
 }
 
 test("a page without a stream loads no player", async ({ page, channelId }) => {
-  const asked: string[] = [];
-  page.on("request", (request) => asked.push(new URL(request.url()).pathname));
+  const requested: string[] = [];
+  page.on("request", (request) => requested.push(new URL(request.url()).pathname));
   await page.goto(`/${channelId}`);
   await page.waitForLoadState("load");
-  expect(asked.filter((path) => /player|hls/.test(path))).toEqual([]);
+  expect(requested.filter((path) => /player|hls/.test(path))).toEqual([]);
   await expect(page.locator("video")).toHaveCount(0);
 });
 
-test.describe("where scripts run", () => {
-  test.skip(({ javaScriptEnabled }) => !javaScriptEnabled, "scripts say it");
+test.describe("with JavaScript", () => {
+  test.skip(({ javaScriptEnabled }) => !javaScriptEnabled, "needs JavaScript");
 
-  test("off air is no error, and the stream starts by itself when it comes", async ({
+  test("a channel that is off air shows a message, and its stream starts automatically", async ({
     page,
     channelId,
     newServer,
@@ -111,34 +111,35 @@ test.describe("where scripts run", () => {
 
   test("a stream that has ended is not played again", async ({ page, channelId, newServer }) => {
     const server = await newServer({ STREAM_URL_TEMPLATE: TEMPLATE });
-    const asked = await serveStream(page, `https://stream.test/${channelId}`);
+    const requested = await serveStream(page, `https://stream.test/${channelId}`);
     await page.goto(`${server.url}/${channelId}`);
     const player = new Player(page);
     await player.expectState("playing");
     await player.expectState("off-air");
-    const segments = () => asked.filter((url) => url.endsWith(".m4s")).length;
+    const segments = () => requested.filter((url) => url.endsWith(".m4s")).length;
     const played = segments();
-    const lists = asked.length - played;
-    await expect.poll(() => asked.length - segments(), { timeout: 30_000 }).toBeGreaterThan(lists + 1);
+    const playlists = () => requested.length - segments();
+    const before = playlists();
+    await expect.poll(playlists, { timeout: 30_000 }).toBeGreaterThan(before + 1);
     expect(segments()).toBe(played);
     await player.expectState("off-air");
   });
 
-  for (const [what, answer] of [
-    ["fails", { status: 503 }],
+  for (const [failure, response] of [
+    ["fails with 503", { status: 503 }],
     ["can't be reached", undefined],
   ] as const) {
-    test(`a stream that ${what} is said to be missing, and can be asked for at once`, async ({
+    test(`a stream that ${failure} shows a message and a button that retries at once`, async ({
       page,
       channelId,
       newServer,
       faults,
     }) => {
       faults.expect(/503|ERR_|NetworkError|stream\.test/);
-      await needsFeeding(page);
+      await disableNativeHls(page);
       const server = await newServer({ STREAM_URL_TEMPLATE: TEMPLATE });
       const broken = await page.route("https://stream.test/**", (route) =>
-        answer ? route.fulfill(answer) : route.abort("connectionrefused"),
+        response ? route.fulfill(response) : route.abort("connectionrefused"),
       );
       await page.goto(`${server.url}/${channelId}`);
       const player = new Player(page);
@@ -151,18 +152,18 @@ test.describe("where scripts run", () => {
     });
   }
 
-  test("where the browser plays the stream badly, hls.js takes over", async ({
+  test("if native playback fails, hls.js plays the stream", async ({
     page,
     channelId,
     newServer,
     browserName,
   }) => {
-    test.skip(browserName !== "chromium", "tried where the browser plays HLS by itself");
+    test.skip(browserName !== "chromium", "needs native HLS");
     await page.addInitScript(() => {
       const { set } = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, "src")!;
       Object.defineProperty(HTMLMediaElement.prototype, "src", {
         set(url: string) {
-          // What is no stream at all is not understood.
+          // A text file is not a valid stream.
           set!.call(this, url.startsWith("blob:") ? url : "/robots.txt");
         },
       });
@@ -173,8 +174,8 @@ test.describe("where scripts run", () => {
     await new Player(page).expectPicture(160);
   });
 
-  test("where nothing can play the stream, it says so", async ({ page, channelId, newServer }) => {
-    await needsFeeding(page);
+  test("a browser that can't play HLS at all shows a message", async ({ page, channelId, newServer }) => {
+    await disableNativeHls(page);
     await page.addInitScript(() => {
       for (const name of ["MediaSource", "ManagedMediaSource"]) Reflect.deleteProperty(window, name);
     });
@@ -185,7 +186,7 @@ test.describe("where scripts run", () => {
     await expect(player.message).toHaveText("Este navegador no puede reproducir la transmisión");
   });
 
-  test("where the browser lets nothing begin by itself, it asks for a click", async ({
+  test("if the browser blocks autoplay, the video is shown for a click", async ({
     page,
     channelId,
     newServer,
@@ -202,14 +203,14 @@ test.describe("where scripts run", () => {
   });
 });
 
-test("without scripts, what lies behind the video says why there may be no picture", async ({
+test("without JavaScript, a message behind the video says why there may be no picture", async ({
   page,
   channelId,
   newServer,
   javaScriptEnabled,
   faults,
 }) => {
-  test.skip(javaScriptEnabled === true, "scripts say more");
+  test.skip(javaScriptEnabled === true, "scripts replace the message");
   faults.expect(/404/);
   const server = await newServer({ STREAM_URL_TEMPLATE: TEMPLATE });
   await page.route("https://stream.test/**", (route) => route.fulfill({ status: 404 }));
@@ -217,27 +218,26 @@ test("without scripts, what lies behind the video says why there may be no pictu
   await expect(new Player(page).message).toHaveText(/no la reproduce/);
 });
 
-for (const [state, answer] of [
+for (const [state, status] of [
   ["off-air", 404],
   ["broken", 503],
 ] as const) {
   for (const colorScheme of ["light", "dark"] as const) {
-    test(`a player that is ${state} is accessible on a ${colorScheme} page`, async ({
+    test(`a player in the state ${state} is accessible in the ${colorScheme} theme`, async ({
       newVisitor,
       channelId,
       newServer,
       faults,
     }) => {
-      faults.expect(new RegExp(String(answer)));
+      faults.expect(new RegExp(String(status)));
       const page = await newVisitor({ colorScheme, javaScriptEnabled: true });
-      await needsFeeding(page);
+      await disableNativeHls(page);
       const server = await newServer({ STREAM_URL_TEMPLATE: TEMPLATE });
-      await page.route("https://stream.test/**", (route) => route.fulfill({ status: answer }));
+      await page.route("https://stream.test/**", (route) => route.fulfill({ status }));
       for (const path of [`/${channelId}`, embedPath(channelId, true)]) {
         await page.goto(server.url + path);
         await new Player(page).expectState(state);
-        const { violations } = await new AxeBuilder({ page }).analyze();
-        expect(violations.map(({ id }) => id)).toEqual([]);
+        expect(await violations(page)).toEqual([]);
       }
     });
   }

@@ -1,62 +1,56 @@
 /**
- * What is missing or broken on a page, and goes on all the same: WebAssembly that does not load, beacons that are refused,
- * text that others replace.
+ * Failures that a page recovers from: WebAssembly or scripts that don't load, requests and streams that fail, a server
+ * that restarts, browser APIs that are missing or broken, and a DOM that a translator has changed.
  */
 
 import { Calls } from "../fixtures/calls.ts";
-import { hurryBeats, sayBack, sayGoodbye } from "../fixtures/conditions.ts";
+import { sendPageHide, sendPageShow, setHeartbeatInterval } from "../fixtures/conditions.ts";
+import { CountStream } from "../fixtures/count-stream.ts";
+import { NOT_LOADED, UNREACHABLE } from "../fixtures/faults.ts";
 import { expect, test } from "../fixtures/index.ts";
+import { badgeHistory, recordBadge } from "../fixtures/probes.ts";
+import { viewerCounter } from "../fixtures/widget.ts";
 import { Badge } from "../pages/badge.ts";
 import { ChannelPage } from "../pages/channel-page.ts";
-import { embedPath } from "../pages/embed-page.ts";
-
-declare global {
-  interface Window {
-    /** What the page has done to go, in order. */
-    farewell: string[];
-  }
-}
-
-/** What a page, or its browser, says of what could not be loaded. */
-const MISSING = /ERR_|WebAssembly|Failed to load resource|status 50|preload/;
+import { EmbedPage, embedPath } from "../pages/embed-page.ts";
 
 for (const file of ["aforo.wasm", "aforo.js"] as const) {
-  test(`when ${file} can't be loaded at first, it is tried again`, async ({
+  test(`if ${file} fails to load at first, the page loads it again`, async ({
     page,
     channelId,
     audience,
     faults,
   }) => {
-    faults.expect(MISSING);
-    // The preload, and what asks for it then.
+    faults.expect(NOT_LOADED);
+    // Fails the preload and the first import.
     await page.route(`**/${file}`, (route) => route.abort());
-    const watching = new ChannelPage(page);
-    await watching.goto(channelId);
+    const channelPage = new ChannelPage(page);
+    await channelPage.goto(channelId);
     await page.waitForTimeout(500);
     await page.unroute(`**/${file}`);
     await audience.expectCount(channelId, 1);
     await audience.join(channelId);
-    await watching.expectCount(2);
+    await channelPage.expectCount(2);
     await expect(page.locator("viewer-counter")).toHaveCount(0);
   });
 }
 
-for (const [what, missing] of [
-  ["the file of the WebAssembly is missing", true],
+for (const [failure, isMissing] of [
+  ["the WebAssembly file is missing", true],
   ["the browser has no WebAssembly", false],
 ] as const) {
-  test(`when ${what}, the element shows the number and counts the page`, async ({
+  test(`if ${failure}, <viewer-counter> shows the count and counts the page`, async ({
     page,
     channelId,
     audience,
     faults,
   }) => {
-    faults.expect(MISSING);
-    if (missing) await page.route("**/aforo.wasm*", (route) => route.abort());
+    faults.expect(NOT_LOADED);
+    if (isMissing) await page.route("**/aforo.wasm*", (route) => route.abort());
     else await page.addInitScript(() => Reflect.deleteProperty(window, "WebAssembly"));
     await audience.join(channelId, 2);
-    const watching = new ChannelPage(page);
-    await watching.goto(channelId);
+    const channelPage = new ChannelPage(page);
+    await channelPage.goto(channelId);
     await expect(page.locator("viewer-counter")).toBeVisible({ timeout: 30_000 });
     await audience.expectCount(channelId, 3);
     const badge = new Badge(page);
@@ -70,22 +64,47 @@ for (const [what, missing] of [
   });
 }
 
-test("an element whose stream can't be loaded at first is live later, and not before", async ({
+test("an embedded player without WebAssembly is counted", async ({ page, channelId, audience, faults }) => {
+  faults.expect(NOT_LOADED);
+  await page.addInitScript(() => Reflect.deleteProperty(window, "WebAssembly"));
+  const calls = new Calls(page);
+  await page.goto(embedPath(channelId, true));
+  await audience.expectCount(channelId, 1);
+  await expect(new Badge(page).root).toHaveText("1");
+  expect(calls.joins).toHaveLength(1);
+  await page.close();
+  await audience.expectCount(channelId, 0);
+});
+
+test("an embedded player whose badge panics is counted", async ({ page, channelId, audience, faults }) => {
+  faults.expect(/exception|unreachable|panic|hydrat/i);
+  // Without the eye icon, the badge's component panics during hydration.
+  await page.route(`**${embedPath(channelId)}**`, async (route) => {
+    const response = await route.fetch();
+    const body = (await response.text()).replace(/<svg class="viewer-counter__eye".*?<\/svg>/s, "");
+    return route.fulfill({ response, body });
+  });
+  await setHeartbeatInterval(page, 500);
+  const calls = new Calls(page);
+  await new EmbedPage(page).goto(channelId, true);
+  await audience.expectCount(channelId, 1);
+  await expect.poll(() => calls.heartbeats.length).toBeGreaterThan(2);
+  await page.close();
+  await audience.expectCount(channelId, 0);
+});
+
+test("an element whose stream.js fails to load becomes stale, then unknown, and live after a retry", async ({
   page,
   channelId,
   audience,
-  newHost,
-  baseURL,
+  openWidget,
   faults,
 }) => {
-  faults.expect(MISSING);
+  faults.expect(NOT_LOADED);
   await audience.join(channelId, 2);
   await page.clock.install();
   await page.route("**/stream.js*", (route) => route.abort());
-  const host = await newHost(
-    `<viewer-counter channel="${channelId}" count="9"></viewer-counter><script type="module" src="${baseURL}/widget.js"></script>`,
-  );
-  await page.goto(host.sameSite);
+  await openWidget(viewerCounter(channelId, `count="9"`));
   const badge = new Badge(page).root;
   await expect(badge).toHaveText("9");
   await page.clock.runFor(31_000);
@@ -98,103 +117,133 @@ test("an element whose stream can't be loaded at first is live later, and not be
   await expect(badge).toHaveAttribute("data-state", "live");
 });
 
-test("a player in a frame is counted without WebAssembly, too", async ({
-  page,
-  channelId,
-  audience,
-  faults,
-}) => {
-  faults.expect(MISSING);
-  await page.addInitScript(() => Reflect.deleteProperty(window, "WebAssembly"));
-  const calls = new Calls(page);
-  await page.goto(embedPath(channelId, true));
-  await audience.expectCount(channelId, 1);
-  await expect(new Badge(page).root).toHaveText("1");
-  expect(calls.joins).toHaveLength(1);
-  await page.close();
-  await audience.expectCount(channelId, 0);
-});
-
-test("where nothing at all can be loaded, the number isn't live", async ({ page, channelId, faults }) => {
-  faults.expect(MISSING);
+test("if no script loads, the badge is stale", async ({ page, channelId, faults }) => {
+  faults.expect(NOT_LOADED);
   await page.route(/\.js|\.wasm/, (route) => route.abort());
-  const watching = new ChannelPage(page);
-  await watching.goto(channelId);
-  await expect(watching.badge.root).toHaveAttribute("data-state", "stale");
+  const channelPage = new ChannelPage(page);
+  await channelPage.goto(channelId);
+  await expect(channelPage.badge.root).toHaveAttribute("data-state", "stale");
 });
 
-for (const how of ["missing", "throwing", "full"] as const) {
-  test(`with a beacon that is ${how} the page leaves all the same, and joins when it is back`, async ({
+test("a failed join is retried, and the badge stays live", async ({ page, channelId, audience, faults }) => {
+  faults.expect(/503/);
+  await audience.join(channelId, 2);
+  let requests = 0;
+  await page.route("**/api/viewer/join", async (route) => {
+    requests += 1;
+    await (requests <= 2 ? route.fulfill({ status: 503, json: { code: "unavailable" } }) : route.continue());
+  });
+  await recordBadge(page);
+  const channelPage = new ChannelPage(page);
+  await channelPage.goto(channelId);
+  await channelPage.expectCount(3);
+  expect(requests).toBe(3);
+  expect(await badgeHistory(page)).toEqual([
+    { state: "live", number: "2" },
+    { state: "live", number: "3" },
+  ]);
+});
+
+test("failed heartbeats are retried without a second join", async ({ page, channelId, audience, faults }) => {
+  faults.expect(UNREACHABLE);
+  await setHeartbeatInterval(page, 500);
+  const calls = new Calls(page);
+  let requests = 0;
+  await page.route("**/api/viewer/heartbeat", (route) => {
+    requests += 1;
+    return requests <= 3 ? route.abort() : route.continue();
+  });
+  await new ChannelPage(page).join(channelId);
+  await expect.poll(() => calls.heartbeats.length, { timeout: 30_000 }).toBeGreaterThan(4);
+  expect(await audience.count(channelId)).toBe(1);
+  expect(calls.joins).toHaveLength(1);
+});
+
+for (const [name, response] of [
+  ["status 500", { status: 500, body: "" }],
+  ["an HTML page", { status: 200, contentType: "text/html", body: "<h1>Log in</h1>" }],
+] as const) {
+  test(`a stream request answered with ${name} is retried, and the badge never shows 0 or unknown`, async ({
     page,
     channelId,
     audience,
+    faults,
   }) => {
-    await page.addInitScript((how) => {
-      const refuse = () => {
-        if (how === "throwing") throw new TypeError("no beacons here");
-        return false;
-      };
-      if (how === "missing") Reflect.deleteProperty(Navigator.prototype, "sendBeacon");
-      else Navigator.prototype.sendBeacon = refuse;
-    }, how);
+    faults.expect(UNREACHABLE);
+    await audience.join(channelId, 2);
+    await page.route("**/api/viewer/sse/**", (route) => route.fulfill(response), { times: 2 });
+    await recordBadge(page);
+    const channelPage = new ChannelPage(page);
     const calls = new Calls(page);
-    const watching = new ChannelPage(page);
-    await watching.join(channelId);
-    await sayGoodbye(page);
-    await audience.expectCount(channelId, 0);
-    expect(calls.leaves.map(({ sessionId }) => sessionId)).toEqual([calls.joins[0]?.sessionId]);
-    await sayBack(page);
-    await audience.expectCount(channelId, 1);
-    expect(calls.joins).toHaveLength(2);
+    await channelPage.join(channelId);
+    await expect.poll(() => calls.streams.length, { timeout: 30_000 }).toBe(3);
+    expect(calls.openStreams).toBe(1);
+    await channelPage.expectCount(3);
     await audience.join(channelId);
-    await watching.expectCount(2);
+    await channelPage.expectCount(4);
+    const shown = await badgeHistory(page);
+    expect(shown.map(({ state }) => state)).not.toContain("unknown");
+    expect(shown.map(({ number }) => number)).not.toContain("0");
   });
 }
 
-for (const where of ["a channel page", "an element with track"] as const) {
-  test(`what ${where} does first when it goes is to leave`, async ({
+test("after the server restarts, the page is counted again and its badge is live", async ({
+  page,
+  channelId,
+  newServer,
+  faults,
+}) => {
+  faults.expect(UNREACHABLE);
+  const server = await newServer({ VIEWER_HEARTBEAT_INTERVAL: "1000" });
+  const channelPage = new ChannelPage(page);
+  await setHeartbeatInterval(page, 1_000);
+  await page.goto(`${server.url}/${channelId}`);
+  await channelPage.expectCount(1);
+  for (const signal of ["SIGTERM", "SIGKILL"] as const) {
+    await server.stop(signal);
+    await expect(channelPage.badge.root).toHaveAttribute("data-state", "stale");
+    await server.start();
+    await expect(channelPage.badge.root).toHaveAttribute("data-state", "live");
+    const stream = await CountStream.open(server.url, channelId);
+    await stream.expectCount(1);
+    await stream.close();
+  }
+});
+
+for (const failure of ["missing", "throwing", "full"] as const) {
+  test(`with a ${failure} sendBeacon the page still leaves, and joins again when it is restored`, async ({
     page,
     channelId,
     audience,
-    baseURL,
   }) => {
-    await page.addInitScript(() => {
-      window.farewell = [];
-      const note = (owner: object, name: string) => {
-        const methods = owner as Record<string, (...args: unknown[]) => unknown>;
-        const method = methods[name]!;
-        methods[name] = function (this: unknown, ...args: unknown[]) {
-          window.farewell.push(name);
-          return method.apply(this, args);
-        };
+    await page.addInitScript((failure) => {
+      const refuse = () => {
+        if (failure === "throwing") throw new TypeError("sendBeacon is broken");
+        return false;
       };
-      note(Navigator.prototype, "sendBeacon");
-      note(EventSource.prototype, "close");
-      note(AbortController.prototype, "abort");
-      note(BroadcastChannel.prototype, "postMessage");
-    });
-    await page.route("**/host", (route) =>
-      route.fulfill({
-        contentType: "text/html",
-        body: `<!doctype html><html lang="es"><title>Host</title><viewer-counter channel="${channelId}" track></viewer-counter><script type="module" src="${baseURL}/widget.js"></script></html>`,
-      }),
-    );
-    await page.goto(where === "a channel page" ? `/${channelId}` : "/host");
-    await audience.expectCount(channelId, 1);
-    await new Badge(page).expectCount(1);
-    const farewell = await page.evaluate(() => {
-      window.farewell = [];
-      dispatchEvent(new PageTransitionEvent("pagehide"));
-      return window.farewell;
-    });
-    expect(farewell[0]).toBe("sendBeacon");
-    expect(farewell).toContain("close");
+      if (failure === "missing") Reflect.deleteProperty(Navigator.prototype, "sendBeacon");
+      else Navigator.prototype.sendBeacon = refuse;
+    }, failure);
+    const calls = new Calls(page);
+    const channelPage = new ChannelPage(page);
+    await channelPage.join(channelId);
+    await sendPageHide(page);
     await audience.expectCount(channelId, 0);
+    expect(calls.leaves.map(({ sessionId }) => sessionId)).toEqual([calls.joins[0]?.sessionId]);
+    await sendPageShow(page);
+    await audience.expectCount(channelId, 1);
+    expect(calls.joins).toHaveLength(2);
+    await audience.join(channelId);
+    await channelPage.expectCount(2);
   });
 }
 
 for (const broken of ["EventSource", "BroadcastChannel", "IntersectionObserver"] as const) {
-  test(`a page whose ${broken} throws is counted and beats`, async ({ page, channelId, audience }) => {
+  test(`a page whose ${broken} throws is counted and sends heartbeats`, async ({
+    page,
+    channelId,
+    audience,
+  }) => {
     await page.addInitScript((broken) => {
       Object.assign(window, {
         [broken]: class {
@@ -204,7 +253,7 @@ for (const broken of ["EventSource", "BroadcastChannel", "IntersectionObserver"]
         },
       });
     }, broken);
-    await hurryBeats(page, 500);
+    await setHeartbeatInterval(page, 500);
     const calls = new Calls(page);
     await page.goto(`/${channelId}`);
     await audience.expectCount(channelId, 1);
@@ -214,7 +263,7 @@ for (const broken of ["EventSource", "BroadcastChannel", "IntersectionObserver"]
   });
 }
 
-test("a number whose text was translated before hydration is counted, and moves", async ({
+test("a page translated before hydration is counted, and its number updates", async ({
   page,
   channelId,
   audience,
@@ -228,21 +277,21 @@ test("a number whose text was translated before hydration is counted, and moves"
     );
     return route.fulfill({ response, body });
   });
-  const watching = new ChannelPage(page);
-  await watching.join(channelId);
+  const channelPage = new ChannelPage(page);
+  await channelPage.join(channelId);
   await audience.join(channelId);
-  await watching.expectCount(2);
+  await channelPage.expectCount(2);
 });
 
-test("a number whose text is translated again and again moves", async ({ page, channelId, audience }) => {
-  const watching = new ChannelPage(page);
-  await watching.join(channelId);
-  await expect(watching.badge.root).toHaveAttribute("translate", "no");
+test("a number that is translated repeatedly still updates", async ({ page, channelId, audience }) => {
+  const channelPage = new ChannelPage(page);
+  await channelPage.join(channelId);
+  await expect(channelPage.badge.root).toHaveAttribute("translate", "no");
   for (const count of [2, 3]) {
-    await watching.badge.number.evaluate((number) => {
+    await channelPage.badge.number.evaluate((number) => {
       number.innerHTML = `<font><font>${number.textContent}</font></font>`;
     });
     await audience.join(channelId);
-    await watching.expectCount(count);
+    await channelPage.expectCount(count);
   }
 });

@@ -1,11 +1,11 @@
 /**
- * Passing a channel on from its page.
+ * The share box of the channel page: copying the embed code and the link, and sharing the link.
  */
 
 import { expect, test } from "../fixtures/index.ts";
 import { ChannelPage } from "../pages/channel-page.ts";
 
-test("the embed code is copied whole, and it plays where it is put", async ({
+test("the copied embed code has absolute URLs and works on another site", async ({
   page,
   context,
   channelId,
@@ -13,7 +13,7 @@ test("the embed code is copied whole, and it plays where it is put", async ({
   baseURL,
   browserName,
 }) => {
-  test.skip(browserName !== "chromium", "other browsers let no test read the clipboard");
+  test.skip(browserName !== "chromium", "only in Chromium can tests read the clipboard");
   await context.grantPermissions(["clipboard-read", "clipboard-write"]);
   await new ChannelPage(page).goto(channelId);
   const copy = page.locator('[data-copy="share-code"]');
@@ -28,7 +28,7 @@ test("the embed code is copied whole, and it plays where it is put", async ({
   await expect(page.frameLocator("iframe").locator(".viewer-counter")).toBeVisible();
 });
 
-test("the link is shared by the system where it can, and copied where it can't", async ({
+test("the share button uses navigator.share, and copying works without the Clipboard API", async ({
   page,
   channelId,
   baseURL,
@@ -39,7 +39,7 @@ test("the link is shared by the system where it can, and copied where it can't",
     Object.defineProperty(navigator, "share", {
       value: (data: ShareData) => (shared.push(data), Promise.resolve()),
     });
-    // As over plain HTTP.
+    // Plain HTTP has no Clipboard API.
     Object.defineProperty(navigator, "clipboard", { value: undefined });
     document.execCommand = (command) => (shared.push({ title: command }), true);
   });

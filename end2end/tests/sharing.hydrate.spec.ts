@@ -1,13 +1,14 @@
 /**
- * One stream for all pages of a browser, whatever they show and by whichever script: channel pages, which run WebAssembly,
- * the home page and the element, which don't.
+ * All pages of a browser share one stream: channel pages, which run WebAssembly, and the home page and
+ * `<viewer-counter>`, which run JavaScript.
  */
 
 import type { BrowserContext, Page } from "@playwright/test";
 
 import { Calls } from "../fixtures/calls.ts";
-import { pretend, setHidden } from "../fixtures/conditions.ts";
+import { fakeVisibility, hang, setHidden } from "../fixtures/conditions.ts";
 import { expect, test } from "../fixtures/index.ts";
+import { viewerCounter } from "../fixtures/widget.ts";
 import { Badge } from "../pages/badge.ts";
 import { ChannelPage } from "../pages/channel-page.ts";
 import { HomePage } from "../pages/home-page.ts";
@@ -24,7 +25,7 @@ const newTab = async (context: BrowserContext): Promise<Tab> => {
 
 const openStreams = (tabs: Tab[]) => tabs.reduce((sum, { calls }) => sum + calls.openStreams, 0);
 
-test("six home pages leave room for a channel page, over one stream", async ({
+test("a channel page loads beside six home pages, and all share one stream", async ({
   context,
   channelId,
   audience,
@@ -38,25 +39,25 @@ test("six home pages leave room for a channel page, over one stream", async ({
     await expect(new HomePage(tab.page).badge(listed)).toHaveAttribute("data-state", "live");
     homes.push(tab);
   }
-  // Over HTTP/1.1 a browser opens six connections to a host.
+  // Over HTTP/1.1 a browser opens at most six connections to a host.
   const tab = await newTab(context);
-  const watching = new ChannelPage(tab.page);
-  await watching.join(watched);
+  const channelPage = new ChannelPage(tab.page);
+  await channelPage.join(watched);
   await audience.join(watched);
-  await watching.expectCount(2);
+  await channelPage.expectCount(2);
   await audience.join(listed);
   for (const { page } of homes) {
     await expect(new HomePage(page).badge(listed)).toHaveAccessibleName("31 espectadores");
   }
   expect(openStreams([...homes, tab])).toBe(1);
-  // Whichever has it goes, another opens it.
+  // The tab with the stream is among the closed ones. Another tab opens the stream.
   for (const { page } of homes.slice(0, 5)) await page.close();
   await audience.join(watched);
-  await watching.expectCount(3);
+  await channelPage.expectCount(3);
   await expect.poll(() => openStreams([homes[5]!, tab])).toBe(1);
 });
 
-test("a home page takes over from a channel page, and the other way round", async ({
+test("a home page takes over the stream of a closed channel page, and vice versa", async ({
   context,
   channelId,
   audience,
@@ -73,25 +74,22 @@ test("a home page takes over from a channel page, and the other way round", asyn
   await expect(new HomePage(home.page).badge(channelId)).toHaveAccessibleName("30 espectadores");
   expect(home.calls.openStreams).toBe(1);
   const again = await newTab(context);
-  const watching = new ChannelPage(again.page);
-  await watching.join(channelId);
-  await watching.expectCount(31);
+  const channelPage = new ChannelPage(again.page);
+  await channelPage.join(channelId);
+  await channelPage.expectCount(31);
   await home.page.close();
   await audience.join(channelId);
-  await watching.expectCount(32);
+  await channelPage.expectCount(32);
 });
 
-test("pages of another site with the element on them share one stream", async ({
+test("pages of another site with <viewer-counter> share one stream", async ({
   context,
   channelId,
   audience,
-  newHost,
-  baseURL,
+  newWidgetHost,
 }) => {
   await audience.join(channelId, 3);
-  const host = await newHost(
-    `<viewer-counter channel="${channelId}"></viewer-counter><script type="module" src="${baseURL}/widget.js"></script>`,
-  );
+  const host = await newWidgetHost(viewerCounter(channelId));
   const tabs: Tab[] = [];
   for (let i = 0; i < 8; i += 1) {
     const tab = await newTab(context);
@@ -104,9 +102,9 @@ test("pages of another site with the element on them share one stream", async ({
   expect(openStreams(tabs)).toBe(1);
 });
 
-test("a page that only reads holds no stream while nobody sees it", async ({ page, channelId, audience }) => {
+test("a page that is not counted has no stream while it is hidden", async ({ page, channelId, audience }) => {
   await audience.join(channelId, 30);
-  await pretend(page, { hidden: false, prerendering: false });
+  await fakeVisibility(page);
   const calls = new Calls(page);
   const home = new HomePage(page);
   await home.goto();
@@ -118,13 +116,13 @@ test("a page that only reads holds no stream while nobody sees it", async ({ pag
   await expect(home.badge(channelId)).toHaveAttribute("data-state", "live");
 });
 
-test("a page that opens out of sight opens no stream before it is seen", async ({
+test("a page that is not counted and opens hidden opens no stream until it is shown", async ({
   page,
   channelId,
   audience,
 }) => {
   await audience.join(channelId, 30);
-  await pretend(page, { hidden: true, prerendering: false });
+  await fakeVisibility(page, { hidden: true });
   const calls = new Calls(page);
   const home = new HomePage(page);
   await home.goto();
@@ -134,7 +132,7 @@ test("a page that opens out of sight opens no stream before it is seen", async (
   await expect(home.badge(channelId)).toHaveAttribute("data-state", "live");
 });
 
-test("a tab that comes into sight while the one with the stream hangs is right within ten seconds", async ({
+test("a tab that is shown while the leader hangs gets the current count within ten seconds", async ({
   context,
   channelId,
   audience,
@@ -143,21 +141,17 @@ test("a tab that comes into sight while the one with the stream hangs is right w
   await new ChannelPage(leader.page).join(`${channelId}-a`);
   await expect.poll(() => leader.calls.openStreams).toBe(1);
   const other = await newTab(context);
-  await pretend(other.page, { hidden: false, prerendering: false });
-  const watching = new ChannelPage(other.page);
-  await watching.join(`${channelId}-b`);
-  await watching.expectCount(1);
+  await fakeVisibility(other.page);
+  const channelPage = new ChannelPage(other.page);
+  await channelPage.join(`${channelId}-b`);
+  await channelPage.expectCount(1);
   expect(other.calls.streams).toEqual([]);
   await setHidden(other.page, true);
-  void leader.page
-    .evaluate(() => {
-      for (const end = Date.now() + 80_000; Date.now() < end;);
-    })
-    .catch(() => undefined);
+  hang(leader.page, 80_000);
   await audience.join(`${channelId}-b`);
-  const seen = Date.now();
+  const shownAt = Date.now();
   await setHidden(other.page, false);
-  // Ten seconds are promised, the rest is for busy machines. It would otherwise take a minute.
-  await expect.poll(() => watching.badge.count(), { timeout: 45_000 }).toBe(2);
-  expect(Date.now() - seen).toBeLessThan(45_000);
+  // The page guarantees ten seconds; the rest is for busy machines. Without the guarantee it would take a minute.
+  await expect.poll(() => channelPage.badge.count(), { timeout: 45_000 }).toBe(2);
+  expect(Date.now() - shownAt).toBeLessThan(45_000);
 });

@@ -1,4 +1,4 @@
-// Made from client/src/browser.ts, which explains it, by client/build.mjs.
+// Generated from client/src/browser.ts by client/build.mjs. The source has the comments.
 const VIEWER = "aforo.viewer";
 export const stop = (end) => end();
 export const now = () => Date.now();
@@ -112,16 +112,16 @@ const ask = /* @__PURE__ */ guarded(
   (url, mode, millis, read, callback) => {
     const controller = new AbortController();
     const timer = setTimeout(() => controller.abort(), millis);
-    let over = false;
+    let isOver = false;
     fetch(url, { cache: "no-store", mode, signal: controller.signal }).then((response) => {
       if (response.status >= 500) throw response;
       return read(response);
     }).then(
-      (text) => over || callback(1, 0, text),
-      () => over || callback(0, 0, "")
+      (text) => isOver || callback(1, 0, text),
+      () => isOver || callback(0, 0, "")
     );
     return () => {
-      over = true;
+      isOver = true;
       clearTimeout(timer);
       controller.abort();
     };
@@ -175,17 +175,17 @@ export const tell = (text) => tabs?.postMessage(text);
 export const lead = /* @__PURE__ */ guarded((name, steal, callback) => {
   const controller = new AbortController();
   let release;
-  let over = false;
+  let isOver = false;
   navigator.locks.request(
     name,
     steal ? { steal } : { signal: controller.signal },
-    () => over || new Promise((done) => {
+    () => isOver || new Promise((done) => {
       release = done;
       callback(1, 0, "");
     })
-  ).catch(() => over || callback(0, 0, ""));
+  ).catch(() => isOver || callback(0, 0, ""));
   return () => {
-    over = true;
+    isOver = true;
     if (release) release();
     else controller.abort();
   };

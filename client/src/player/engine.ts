@@ -1,20 +1,20 @@
 /**
- * The two ways in which a `<video>` plays HLS: by itself, or fed by hls.js. hls.js is loaded when it is needed first.
+ * The two ways to play HLS in a `<video>`: natively, or with hls.js, which is loaded on first use.
  */
 
-/** Something that plays into a video until it is stopped. */
+/** Playback in a video until `stop` is called. */
 export interface Engine {
   stop(): void;
 }
 
-/** Calls `failed` when it can't go on. */
+/** Starts playback. `failed` is called when playback can't continue. */
 type Start = (video: HTMLVideoElement, url: string, failed: () => void) => Engine;
 
 export const playsNatively = (video: HTMLVideoElement) =>
   video.canPlayType("application/vnd.apple.mpegurl") !== "";
 
-/** Whether hls.js can work here. */
-export const canFeed = () => "MediaSource" in window || "ManagedMediaSource" in window;
+/** Whether the browser has the APIs that hls.js needs. */
+export const canUseHls = () => "MediaSource" in window || "ManagedMediaSource" in window;
 
 export const native: Start = (video, url, failed) => {
   video.addEventListener("error", failed);
@@ -27,27 +27,28 @@ export const native: Start = (video, url, failed) => {
   };
 };
 
-export const fed: Start = (video, url, failed) => {
+export const hls: Start = (video, url, failed) => {
   let isStopped = false;
   let stopHls: (() => void) | undefined;
   void (async () => {
     const { default: Hls } = await import("./hls.ts");
     if (isStopped) return;
-    // Without a worker, the page's policy needs no exception for one; what is left to do is to repack a few segments a minute.
-    const hls = new Hls({ enableWorker: false });
+    // A worker would need an exception in the Content-Security-Policy. Repacking a few segments a minute doesn't need
+    // one.
+    const player = new Hls({ enableWorker: false });
     let mayRecover = true;
-    hls.on(Hls.Events.ERROR, (_event, { fatal, type }) => {
+    player.on(Hls.Events.ERROR, (_event, { fatal, type }) => {
       if (!fatal) return;
       if (type === Hls.ErrorTypes.MEDIA_ERROR && mayRecover) {
         mayRecover = false;
-        hls.recoverMediaError();
+        player.recoverMediaError();
       } else {
         failed();
       }
     });
-    hls.loadSource(url);
-    hls.attachMedia(video);
-    stopHls = () => hls.destroy();
+    player.loadSource(url);
+    player.attachMedia(video);
+    stopHls = () => player.destroy();
   })().catch(failed);
   return {
     stop: () => {
@@ -58,7 +59,7 @@ export const fed: Start = (video, url, failed) => {
   };
 };
 
-/** Takes the last picture away as well. */
+/** Unloads the stream, which also removes the last frame. */
 function empty(video: HTMLVideoElement): void {
   video.removeAttribute("src");
   video.load();

@@ -1,19 +1,19 @@
 /**
- * Reads a channel's playlist, to tell a channel that is off air from a stream that can't be reached.
+ * Reads a channel's playlist and tells a channel that is off air from a stream that can't be reached.
  */
 
 export type Reading =
-  /** There is a playlist. A stream that is on air changes it every few seconds. */
+  /** The playlist. While the channel is on air it changes every few seconds. */
   | { kind: "found"; text: string }
-  /** The server says that there is no stream. */
+  /** Status 404 or 410: there is no stream. */
   | { kind: "absent" }
-  /** No answer, or one that says nothing about the stream. */
+  /** A network error, a timeout or any other error status. */
   | { kind: "failed" };
 
-/** How long an answer may take. */
-const PATIENCE = 10_000;
+/** The timeout of a request, in milliseconds. */
+const TIMEOUT = 10_000;
 
-/** Reads the playlist at this address; of one that only lists variants, the first variant. */
+/** Reads the playlist at this URL. For a multivariant playlist, reads its first variant. */
 export async function readPlaylist(url: string): Promise<Reading> {
   try {
     let response = await get(url);
@@ -30,12 +30,12 @@ export async function readPlaylist(url: string): Promise<Reading> {
   }
 }
 
-const get = (url: string) => fetch(url, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
+const get = (url: string) => fetch(url, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) });
 
-/** Whether nothing will be added to it. */
+/** Whether the playlist is final: a recording, or a broadcast that has ended. */
 export const isComplete = (text: string) => text.includes("#EXT-X-ENDLIST");
 
-/** After how many seconds a playlist that has not changed belongs to a stream that is over. */
+/** The number of seconds after which an unchanged playlist means that the stream is over. */
 export function secondsToChange(text: string): number {
   const target = Number(/^#EXT-X-TARGETDURATION:(\d+)/m.exec(text)?.[1] ?? 0);
   return Math.min(Math.max(1.5 * target, 6), 30);

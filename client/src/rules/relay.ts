@@ -1,6 +1,6 @@
 /**
- * One event stream for all tabs of a browser. The same rules as in src/browser/tab_sync, which explains them;
- * tests/sequences holds both to the same behaviour, and tabs of either kind share one stream.
+ * State machine of one tab that shares an event stream with the other tabs of the browser. A port of src/browser/tab_sync,
+ * which explains the rules. The sequences in tests/sequences keep both equal: tabs of either kind share one stream.
  */
 
 import { isChannel } from "./channel.ts";
@@ -8,33 +8,33 @@ import { State, Verdict, makeWatchdog } from "./watchdog.ts";
 
 const ROLL_CALL = 10e3;
 
-/** What happens to a tab, with its argument. */
+/** An event of a tab. */
 export const enum Event {
-  /** It is there or back, or watches something else. */
+  /** The tab opened, came back, or changed the channels that it watches. Argument: `Watching`. */
   Watching,
-  /** It went out of sight, or came back. */
+  /** The tab became hidden or visible. Argument: whether it is hidden. */
   Seen,
-  /** It is closing, or is being frozen. */
+  /** The tab is closing or being frozen. */
   Closed,
-  /** It leads from now on. */
+  /** The tab got the lock: it is the leader. */
   Granted,
-  /** Another tab leads from now on, or nobody can. */
+  /** Another tab took the lock, or the browser refuses locks. */
   Taken,
-  /** Another tab has said this. */
+  /** Another tab sent a message. Argument: its text. */
   Said,
-  /** A count came in on its stream. */
+  /** A count arrived on the stream. Argument: its text. */
   Count,
-  /** A tick came in on its stream. */
+  /** A tick arrived on the stream. */
   Tick,
-  /** Its stream broke. */
+  /** The stream broke. */
   Broken,
-  /** The server was asked, and has answered or not. */
+  /** The request of `ask` ended, or that of `count` failed. Argument: whether the server responded. */
   Answered,
-  /** The server has answered something with counts. */
+  /** A response contained counts. Argument: their text. */
   Told,
   /** The network came back. */
   Online,
-  /** The network is gone. */
+  /** The network was lost. */
   Offline,
   /** A timer fired. */
   Woken,
@@ -45,35 +45,37 @@ export interface Watching {
   channels: string[];
   /** Whether tabs can share a stream. */
   shares: boolean;
-  /** Whether nobody sees it. */
+  /** Whether the tab is hidden. */
   hidden: boolean;
-  /** Whether it needs to hear also while nobody sees it. */
+  /** Whether the tab needs the stream while it is hidden. */
   needed: boolean;
 }
 
+/** A received count. */
 export interface News {
   channel: string;
-  /** Unknown is null. */
+  /** `null` if unknown. */
   count: number | null;
   stale: boolean;
 }
 
-/** What a tab has to do. None of it calls back before the event has been taken in. */
+/** The commands to a tab. None of them may call back synchronously. */
 export interface Host {
-  /** Have a stream for these channels, instead of the one it has. */
+  /** Open a stream for these channels, in place of the present one. */
   open(channels: string[]): void;
   close(): void;
-  /** Ask for the lock; when `steal`, also from who has it. */
+  /** Request the leader's lock. `steal`: take it from the present leader. */
   lead(steal: boolean): void;
-  /** Have the lock no more, and don't ask for it. */
+  /** Release the lock, or withdraw the request for it. */
   resign(): void;
+  /** Send a message to the other tabs. */
   say(text: string): void;
-  /** Ask the server whether it is there. */
+  /** Check that the server is reachable. */
   ask(): void;
-  /** Ask the server for the counts of these channels. */
+  /** Request the counts of these channels from the server. */
   count(channels: string[]): void;
   show(news: News): void;
-  /** Something came in: an occasion to beat. */
+  /** The stream delivered something: send a beat if one is due. */
   wake(): void;
 }
 
@@ -87,17 +89,17 @@ const enum Role {
 interface Other {
   name: string;
   channels: string[];
-  /** Since when it owes an answer to a roll call. */
+  /** When the roll call started that the tab has not answered. */
   called?: number;
 }
 
-/** Reads "ana 5 live 1790000000123", and nothing else. */
+/** Parses "ana 5 live 1790000000123". */
 const read = (text: string): News | undefined => {
   const [, channel, count, state] = /^([^ ]+) (-|\d{1,9}) (live|stale) \d{1,15}$/.exec(text) ?? [];
   return channel ? { channel, count: count === "-" ? null : +count!, stale: state === "stale" } : undefined;
 };
 
-/** `me`: a name that no other tab has. */
+/** `me`: the unique name of this tab. */
 export const makeRelay = (me: string, host: Host) => {
   const watchdog = makeWatchdog();
   let role = Role.Out;
@@ -108,15 +110,16 @@ export const makeRelay = (me: string, host: Host) => {
   let isNeeded = false;
   let others: Other[] = [];
   let open: string[] = [];
-  /** What came in last on this stream, by channel. */
-  const told = new Map<string, string>();
+  /** The last count on this stream for each channel, as text. */
+  const latest = new Map<string, string>();
 
-  const takesPart = () => role > Role.Resting;
-  const mayRest = () => isHidden && !(isNeeded && shares);
-  const sayWhatItWatches = (word: string) => host.say([word, me, mine].join(" "));
+  const isActive = () => role > Role.Resting;
+  const canRest = () => isHidden && !(isNeeded && shares);
+  /** Sends the names of this tab and of its channels to the other tabs. */
+  const announce = (word: string) => host.say([word, me, mine].join(" "));
 
   const leave = () => {
-    if (!takesPart()) return;
+    if (!isActive()) return;
     wasAway = true;
     open = [];
     others = [];
@@ -141,13 +144,13 @@ export const makeRelay = (me: string, host: Host) => {
   const openStream = (now: number) => {
     callRoll(now);
     open = watched();
-    told.clear();
+    latest.clear();
     watchdog.opened(now);
     host.open(open);
-    sayWhatItWatches("lead");
+    announce("lead");
   };
 
-  const openIfLacking = (now: number) => {
+  const openIfIncomplete = (now: number) => {
     if (watched().some((channel) => !open.includes(channel))) openStream(now);
   };
 
@@ -158,12 +161,12 @@ export const makeRelay = (me: string, host: Host) => {
       wasAway = false;
       return;
     }
-    const joins = !takesPart();
+    const joins = !isActive();
     if (joins) watchdog.begun(now, wasAway);
-    if (mayRest()) return rest();
+    if (canRest()) return rest();
     if (!shares) role = Role.Leading;
-    if (role === Role.Leading) return openIfLacking(now);
-    sayWhatItWatches("want");
+    if (role === Role.Leading) return openIfIncomplete(now);
+    announce("want");
     watchdog.asked(now, random);
     if (joins) {
       role = Role.Following;
@@ -171,7 +174,7 @@ export const makeRelay = (me: string, host: Host) => {
     }
   };
 
-  const callLeader = (now: number, random: number) => {
+  const askLeader = (now: number, random: number) => {
     if (role === Role.Following) {
       watchdog.asked(now, random);
       host.say("ask");
@@ -196,26 +199,27 @@ export const makeRelay = (me: string, host: Host) => {
     if (verdict === Verdict.Reopen) return reopen(now, random);
     if (verdict === Verdict.Ask) host.ask();
     else host.count(mine);
-    callLeader(now, random);
+    askLeader(now, random);
   };
 
-  const live = (now: number) => {
+  const onActivity = (now: number) => {
     watchdog.heard(now);
     host.wake();
   };
 
-  const hear = (text: string, now: number) => {
+  const onCount = (text: string, now: number) => {
     const news = read(text);
     if (!news) return;
     if (role === Role.Leading) host.say("news " + text);
-    // The newest last.
-    told.delete(news.channel);
-    told.set(news.channel, text);
+    // Delete first, so that the map is ordered by age.
+    latest.delete(news.channel);
+    latest.set(news.channel, text);
     if (mine.includes(news.channel)) host.show(news);
-    live(now);
+    onActivity(now);
   };
 
-  const note = (text: string) => {
+  /** Records the channels of another tab from its message, and returns them. */
+  const recordChannels = (text: string) => {
     const [, name, list] = /^(\S*) (.*)$/.exec(text) ?? [];
     if (name === undefined) return undefined;
     const channels = list!.split(",").filter(isChannel);
@@ -223,45 +227,46 @@ export const makeRelay = (me: string, host: Host) => {
     return channels;
   };
 
-  const hail = () => host.say(watchdog.isBroken() ? "broke" : "here");
+  /** The leader's response to a tab that asks for the stream. */
+  const reportStream = () => host.say(watchdog.isBroken() ? "broke" : "here");
 
   const state = (now: number): State => {
     const state = watchdog.state(now);
-    return state === State.Live && !takesPart() ? State.Stale : state;
+    return state === State.Live && !isActive() ? State.Stale : state;
   };
 
-  const listen = (text: string, now: number, random: number) => {
+  const onMessage = (text: string, now: number, random: number) => {
     const [, word, rest] = /^(\S*) ?(.*)$/.exec(text) ?? [];
     const leads = role === Role.Leading;
     if (word === "want") {
-      const asked = note(rest!);
-      if (!asked || !leads) return;
-      openIfLacking(now);
-      hail();
+      const channels = recordChannels(rest!);
+      if (!channels || !leads) return;
+      openIfIncomplete(now);
+      reportStream();
       if (state(now) !== State.Live) return;
-      for (const [channel, text] of told) if (asked.includes(channel)) host.say("news " + text);
+      for (const [channel, text] of latest) if (channels.includes(channel)) host.say("news " + text);
     } else if (word === "bye") {
       others = others.filter(({ name }) => name !== rest);
     } else if (leads) {
-      // Of two that lead, one is about to hear that it does no more.
-      if (word === "ask") hail();
+      // Ignore other messages: if two tabs lead, one of them is about to get `Taken`.
+      if (word === "ask") reportStream();
     } else if (word === "lead") {
       callRoll(now);
-      note(rest!);
+      recordChannels(rest!);
       watchdog.opened(now);
-      sayWhatItWatches("want");
+      announce("want");
     } else if (word === "here") {
       watchdog.found();
     } else if (word === "broke") {
       watchdog.broke(now, random);
     } else if (word === "tick") {
-      live(now);
+      onActivity(now);
     } else if (word === "news") {
-      hear(rest!, now);
+      onCount(rest!, now);
     }
   };
 
-  const learn = (text: string, now: number, random: number) => {
+  const onResponse = (text: string, now: number, random: number) => {
     const answers = text.split(",").flatMap((each) => read(each) ?? []);
     if (!watchdog.isHeard(now)) {
       for (const news of answers) if (mine.includes(news.channel)) host.show(news);
@@ -270,7 +275,7 @@ export const makeRelay = (me: string, host: Host) => {
     else watchdog.answered(now, true);
   };
 
-  /** Takes in what has happened, and has the host do what is to be done. */
+  /** Handles an event and calls the host's commands. `now` and `random`: see rules/watchdog.ts. */
   const on = (event: Event, argument: unknown, now: number, random: number): void => {
     if (event === Event.Watching) {
       const watching = argument as Watching;
@@ -283,9 +288,9 @@ export const makeRelay = (me: string, host: Host) => {
     if (event === Event.Seen) {
       isHidden = argument as boolean;
       if (role === Role.Resting) return isHidden ? undefined : watch(now, random);
-      if (!takesPart()) return;
-      if (mayRest()) return rest();
-      if (!isHidden) callLeader(now, random);
+      if (!isActive()) return;
+      if (canRest()) return rest();
+      if (!isHidden) askLeader(now, random);
       return check(now, random);
     }
     if (event === Event.Closed) {
@@ -293,7 +298,7 @@ export const makeRelay = (me: string, host: Host) => {
       role = Role.Out;
       return;
     }
-    if (!takesPart()) return;
+    if (!isActive()) return;
     if (event === Event.Granted) {
       role = Role.Leading;
       openStream(now);
@@ -304,18 +309,18 @@ export const makeRelay = (me: string, host: Host) => {
         watchdog.opened(now);
         host.close();
         host.lead(false);
-        sayWhatItWatches("want");
+        announce("want");
       } else {
         shares = false;
         watch(now, random);
       }
     } else if (event === Event.Said) {
-      listen(argument as string, now, random);
+      onMessage(argument as string, now, random);
     } else if (event === Event.Count) {
-      hear(argument as string, now);
+      onCount(argument as string, now);
     } else if (event === Event.Tick) {
       host.say("tick");
-      live(now);
+      onActivity(now);
     } else if (event === Event.Broken) {
       watchdog.broke(now, random);
       host.close();
@@ -323,7 +328,7 @@ export const makeRelay = (me: string, host: Host) => {
     } else if (event === Event.Answered) {
       watchdog.answered(now, argument as boolean);
     } else if (event === Event.Told) {
-      learn(argument as string, now, random);
+      onResponse(argument as string, now, random);
     } else if (event === Event.Online) {
       if (state(now) !== State.Live) reopen(now, random);
     } else if (event === Event.Offline) {
@@ -336,7 +341,7 @@ export const makeRelay = (me: string, host: Host) => {
   return {
     on,
     state,
-    /** In how many milliseconds to wake it; undefined if there is nothing to wake it for. */
-    wait: (now: number) => (takesPart() ? watchdog.wait(now, isHidden) : undefined),
+    /** The milliseconds until the next `Woken` is due; `undefined` if none is needed. */
+    wait: (now: number) => (isActive() ? watchdog.wait(now, isHidden) : undefined),
   };
 };

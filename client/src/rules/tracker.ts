@@ -1,6 +1,6 @@
 /**
- * The life of a page as a viewer. The same rules as in src/browser/tracker, which explains them; tests/sequences holds
- * both to the same behaviour.
+ * State machine of a page as a viewer: when to send joins, heartbeats and leaves. A port of src/browser/tracker, which
+ * explains the rules. The sequences in tests/sequences keep both equal.
  */
 
 const ANSWER_TIMEOUT = 15e3;
@@ -10,34 +10,35 @@ const STAYED = 2e3;
 const HIDE_AFTER = 1e3;
 const LONGEST_NAP = 60e3;
 
-/** What happens to a page, with its argument. */
+/** An event of a page. */
 export const enum Event {
-  /** It is there, or back: a viewer from here on, in a new session. Argument: whether nobody sees it. */
+  /** The page opened or came back: a new session starts. Argument: whether the page is hidden. */
   Opened,
-  /** It went out of sight, or came back. Argument: whether nobody sees it. */
+  /** The page became hidden or visible. Argument: whether it is hidden. */
   Seen,
-  /** An occasion to see whether a beat is due. */
+  /** A timer fired, or the stream delivered something: check whether a beat is due. */
   Woken,
+  /** The network came back. */
   Online,
-  /** The request was answered. */
+  /** The request succeeded. Argument: `Answer`. */
   Answered,
-  /** The request failed. Argument: how long the server asks to wait. */
+  /** The request failed. Argument: the server's Retry-After in milliseconds, or 0. */
   Failed,
-  /** The browser is about to unload it; it may also stay. */
+  /** The browser is about to unload the page, which may still stay. */
   Unloading,
-  /** It is closing, or is no viewer any more. */
+  /** The page is closing, or stops being a viewer. */
   Closed,
 }
 
-/** What the answer to a beat says. */
+/** The response to a beat. */
 export interface Answer {
   /** Whether the server counts the session. */
   active: boolean;
-  /** The interval of beats, if it says. */
+  /** The interval of beats in milliseconds, if the response has one. */
   interval?: number;
 }
 
-/** What a page has to send. */
+/** What a page must send. */
 export const enum Send {
   Nothing,
   Join,
@@ -48,12 +49,12 @@ export const enum Send {
 const enum Phase {
   Idle,
   Watching,
-  /** It has left, and joins again when a beat is due. */
+  /** The page has left, and joins again when a beat is due. */
   Unloading,
   Left,
 }
 
-/** `interval`: milliseconds between beats, until the server's answer says otherwise. */
+/** `interval`: milliseconds between beats until a response sets another interval. */
 export const makeTracker = (interval: number) => {
   let phase = Phase.Idle;
   let hidden = false;
@@ -74,9 +75,9 @@ export const makeTracker = (interval: number) => {
   };
 
   return {
-    /** Whether the page is hidden, to be said with what is sent. */
+    /** Whether the page is hidden, for the body of a beat. */
     isHidden: () => hidden,
-    /** Takes in what has happened and says what to send. */
+    /** Handles an event and returns what to send. `now` and `random`: see rules/watchdog.ts. */
     on(event: Event, argument: unknown, now: number, random: number): Send {
       if (event === Event.Opened) {
         phase = Phase.Watching;
@@ -99,7 +100,7 @@ export const makeTracker = (interval: number) => {
         interval = answer.interval ?? interval;
         failures = 0;
         const next = now + (hasJoined ? interval * (0.8 + 0.2 * random) : BACK_OFF[0] * random);
-        // What changed while the request was under way is still due.
+        // If the visibility changed during the request, the beat that reports it is still due.
         dueAt = hidden === saidHidden ? next : Math.min(next, dueAt);
         sentAt = undefined;
       } else if (event === Event.Failed) {
@@ -126,7 +127,7 @@ export const makeTracker = (interval: number) => {
       saidHidden = hidden;
       return hasJoined ? Send.Heartbeat : Send.Join;
     },
-    /** In how many milliseconds to wake it; undefined if there is nothing to wake it for. */
+    /** The milliseconds until the next `Woken` is due; `undefined` if none is needed. */
     wait: (now: number) =>
       isAwake()
         ? Math.min(Math.max((sentAt === undefined ? dueAt : sentAt + ANSWER_TIMEOUT) - now, 0), LONGEST_NAP)

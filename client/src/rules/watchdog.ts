@@ -1,8 +1,8 @@
 /**
- * When a page's event stream is to be opened anew, and how current what it shows is. The same rules as in
- * src/browser/watchdog.rs, which explains them; tests/sequences holds both to the same behaviour.
+ * State machine that decides when to reopen an event stream, and how current the shown counts are. A port of
+ * src/browser/watchdog.rs, which explains the rules. The sequences in tests/sequences keep both equal.
  *
- * `now` is milliseconds of a clock that goes on while the machine sleeps, `random` from 0 to 1, fresh at each call.
+ * `now`: milliseconds of a clock that advances while the machine sleeps. `random`: a new random number from 0 to 1.
  */
 
 const ASK_AFTER = 13e3;
@@ -16,17 +16,17 @@ const LEADER_TIMEOUT = [4e3, 2e3] as const;
 const PAUSE = [500, 4500, 8500] as const;
 const GRACE = 1e3;
 
-/** What to do about a stream. */
+/** What to do next about a stream. */
 export const enum Verdict {
   Fine,
-  /** Ask the server whether it is there. */
+  /** Check that the server is reachable. */
   Ask,
-  /** Ask the server for the counts. */
+  /** Request the counts from the server. */
   Count,
   Reopen,
 }
 
-/** How current what is shown is. */
+/** How current the shown counts are. */
 export const enum State {
   Live,
   Stale,
@@ -39,7 +39,7 @@ export const makeWatchdog = () => {
   let heardAt = 0;
   let knownAt = 0;
   let askAt = 0;
-  /** When to open it again; 0 if it didn't break. */
+  /** When to reopen the stream; 0 if it is not broken. */
   let reopenAt = 0;
   let failures = 0;
   let staleAt = Infinity;
@@ -62,7 +62,7 @@ export const makeWatchdog = () => {
     if (!isAnswered) staleAt = Math.min(staleAt, now);
     else if (!failures) staleAt = Infinity;
   };
-  /** Whether the stream tells the counts. If not, answers do. */
+  /** Whether the stream delivers the counts. Otherwise responses to requests do. */
   const isHeard = (now: number) => !failures && !needsNews && now - heardAt < STALE_AFTER;
   const isBroken = () => !!reopenAt;
 
@@ -73,10 +73,11 @@ export const makeWatchdog = () => {
       failures ||= 1;
       opened(now);
     },
-    /** Another tab was asked for its stream. */
+    /** The leader was asked whether it is there. */
     asked(now: number, random: number) {
       reopenAt ||= now + LEADER_TIMEOUT[0] + LEADER_TIMEOUT[1] * random;
     },
+    /** The leader responded. */
     found() {
       reopenAt = 0;
     },
@@ -91,12 +92,12 @@ export const makeWatchdog = () => {
       }
       failures++;
     },
-    /** The network is gone. */
+    /** The network was lost. */
     cutOff(now: number) {
       staleAt = now;
     },
     answered,
-    /** The server has answered with the counts of all that is shown. */
+    /** A response contained the counts of all shown channels. */
     told(now: number, random: number) {
       answered(now, true);
       if (!isHeard(now)) {
@@ -127,7 +128,7 @@ export const makeWatchdog = () => {
       if (!needsNews && now < staleAt && now - Math.max(heardAt, knownAt) < STALE_AFTER) return State.Live;
       return now - knownAt < UNKNOWN_AFTER ? State.Stale : State.Unknown;
     },
-    /** In how many milliseconds to check again. */
+    /** The milliseconds until the next check is due. */
     wait(now: number, isHidden: boolean) {
       let next = reopenAt || heardAt + DEAD_AFTER;
       if (!isHidden) next = Math.min(next, askAt);
