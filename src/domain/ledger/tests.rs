@@ -171,7 +171,11 @@ fn sweeps_remove_expired_sessions_in_small_steps() {
     ledger.lost();
     let sweep = |ledger: &mut Ledger, now| (0..20).any(|_| ledger.sweep(now, 10, &RULES));
     assert!(sweep(&mut ledger, at(149)));
-    assert_eq!(ledger.len(), 101, "leaves and expired sessions outweigh older beats that other nodes may replay");
+    assert_eq!(
+        ledger.len(),
+        101,
+        "leaves and expired sessions outweigh older beats that other nodes may replay"
+    );
     assert!(sweep(&mut ledger, at(150)));
     assert!(ledger.is_empty() && !ledger.is_unwritten());
 }
