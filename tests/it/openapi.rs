@@ -1,4 +1,4 @@
-//! The OpenAPI document matches the routes, the error codes and real responses.
+//! The `OpenAPI` document matches the routes, the error codes and real responses.
 
 use std::{
     collections::BTreeSet,

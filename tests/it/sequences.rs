@@ -132,7 +132,7 @@ fn relay_sequence(random: &mut Random) -> Vec<String> {
         for command in &todo {
             match command {
                 tab_sync::Command::Lead { .. } if random.below(3) > 0 => {
-                    expected.push(tab_sync::Event::Granted)
+                    expected.push(tab_sync::Event::Granted);
                 }
                 tab_sync::Command::Lead { .. } => expected.push(tab_sync::Event::Said("here".to_owned())),
                 tab_sync::Command::Open(channels) => {

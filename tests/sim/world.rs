@@ -93,7 +93,7 @@ impl World {
         match *kind {
             ActionKind::Call(call) => drop(tokio::spawn(world.call(call))),
             ActionKind::Watch { node, channel, lasts } => {
-                drop(tokio::spawn(world.watch(node, channel, lasts)))
+                drop(tokio::spawn(world.watch(node, channel, lasts)));
             }
             ActionKind::Churn { node, per_second, lasts } => {
                 drop(tokio::spawn(world.churn(node, per_second, lasts)));

@@ -100,7 +100,7 @@ impl World {
         match *kind {
             ActionKind::Call(call) => drop(tokio::spawn(world.call(call))),
             ActionKind::Watch { node, channel, lasts } => {
-                drop(tokio::spawn(world.watch(node, channel, lasts)))
+                drop(tokio::spawn(world.watch(node, channel, lasts)));
             }
             ActionKind::Churn { node, per_second, lasts } => {
                 drop(tokio::spawn(world.churn(node, per_second, lasts)));
@@ -168,7 +168,7 @@ impl World {
                 }
                 Ok(Err(CallError::Broken(what))) => self.note(stream.closed, stream.closed, node, what),
                 Ok(Err(CallError::Unexpected(what))) => {
-                    self.history.lock().oddities.push((stream.closed, what))
+                    self.history.lock().oddities.push((stream.closed, what));
                 }
             }
             self.history.lock().streams.push(stream);

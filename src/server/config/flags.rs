@@ -117,7 +117,7 @@ pub struct Flags {
     #[arg(default_value_t = 60, value_parser = whole_number)]
     pub(super) limit_follows_per_minute: u32,
 
-    /// Open connections of one address, streams included; TRUSTED_PROXIES are exempt
+    /// Open connections of one address, streams included; trusted proxies are exempt
     #[arg(long, env = "LIMIT_CONNECTIONS_PER_ADDRESS", help_heading = LIMITS, value_name = "N")]
     #[arg(default_value_t = 1_000, value_parser = whole_number)]
     pub(super) limit_connections_per_address: u32,

@@ -1,4 +1,4 @@
-//! The OpenAPI document: `GET /api/openapi.json`. A test compares it with the routes and with real responses.
+//! The `OpenAPI` document: `GET /api/openapi.json`. A test compares it with the routes and with real responses.
 
 use axum::{Router, http::header, routing::get};
 
