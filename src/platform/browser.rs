@@ -206,7 +206,7 @@ pub fn probe(path: &str, millis: f64, callback: impl Fn(bool) + 'static) -> Ongo
 }
 
 /// Calls back with the counts that the server has answered with at this path within so many milliseconds, as
-/// [`CountMessage`](crate::browser::tab_sync::News) reads them and with commas between; `None` if it has not.
+/// [`CountMessage`](crate::browser::tab_sync::CountMessage) reads them and with commas between; `None` if it has not.
 pub fn counts(path: &str, millis: f64, callback: impl Fn(Option<String>) + 'static) -> Ongoing {
     Ongoing::new(Box::new(move |kind: u32, _, text| callback((kind == 1).then_some(text))), |callback| {
         js_counts(path, millis, callback)

@@ -74,7 +74,7 @@ pub enum Answer {
     Counted {
         /// Milliseconds between beats, if the answer says.
         interval: Option<f64>,
-        /// The count that came with it, as [`CountMessage`](crate::browser::tab_sync::News) reads it; empty if none did.
+        /// The count that came with it, as [`CountMessage`](crate::browser::tab_sync::CountMessage) reads it; empty if none did.
         count: String,
     },
     /// It is not, since it has left.
@@ -89,7 +89,7 @@ pub enum Answer {
 /// What comes in on an event stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamEvent {
-    /// A count, as [`CountMessage`](crate::browser::tab_sync::News) reads it.
+    /// A count, as [`CountMessage`](crate::browser::tab_sync::CountMessage) reads it.
     Count(String),
     /// A sign of life.
     Tick,
