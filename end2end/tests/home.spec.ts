@@ -37,7 +37,7 @@ test("what doesn't exist leads to what is live", async ({ page, channelId, audie
   faults.expect(/404/);
   await audience.join(channelId, 60);
   await page.goto("/no/such/page");
-  await expect(page.getByRole("link", { name: "Ir al inicio" })).toBeVisible();
+  await expect(page.getByRole("link", { name: "Volver al inicio" })).toBeVisible();
   await new HomePage(page).row(channelId).click();
   await expect(page).toHaveURL(`/${channelId}`);
 });

@@ -143,7 +143,7 @@ test.describe("where scripts run", () => {
       await page.goto(`${server.url}/${channelId}`);
       const player = new Player(page);
       await player.expectState("broken");
-      await expect(player.message).toContainText("No llega la transmisión");
+      await expect(player.message).toContainText("No se pudo cargar la transmisión");
       await broken.dispose();
       await serveStream(page, `https://stream.test/${channelId}`);
       await player.retry.click();
