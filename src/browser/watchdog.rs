@@ -44,7 +44,7 @@ const LEADER_TIMEOUT: (f64, f64) = (4_000.0, 2_000.0);
 /// after later failures. Spread over seconds, so that clients don't all reconnect at once after a server restart.
 const PAUSE: (f64, f64, f64) = (500.0, 4_500.0, 8_500.0);
 
-/// A break that is repaired within this time isn't shown, such as a change of the leader or of the network.
+/// A break repaired within this time isn't shown, such as during a change of leader or network.
 const GRACE: f64 = 1_000.0;
 
 /// What to do now.

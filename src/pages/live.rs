@@ -18,9 +18,9 @@ pub(super) fn LiveChannels(locale: Locale, most: usize) -> impl IntoView {
         match api::live(Some(most)).await.map(|live| live.channels) {
             Ok(channels) if channels.is_empty() => view! {
                 <p class="live__none">
-                    <strong>{text.nobody}</strong>
+                    <strong>{text.no_viewers}</strong>
                     " "
-                    {text.nobody_hint}
+                    {text.no_viewers_hint}
                 </p>
             }
             .into_any(),

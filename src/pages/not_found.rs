@@ -15,18 +15,18 @@ const MAX_CHANNELS: usize = 5;
 #[component]
 pub fn NotFoundPage() -> impl IntoView {
     let text = page_text(use_locale());
-    view! { <Missing title=text.page_missing hint=text.page_missing_hint /> }
+    view! { <ErrorPage title=text.page_not_found hint=text.page_not_found_hint /> }
 }
 
 /// The page for invalid channel names, with status 404.
 #[component]
 pub fn InvalidNamePage() -> impl IntoView {
     let text = page_text(use_locale());
-    view! { <Missing title=text.invalid_name hint=text.name_hint /> }
+    view! { <ErrorPage title=text.invalid_name hint=text.name_hint /> }
 }
 
 #[component]
-fn Missing(title: &'static str, hint: &'static str) -> impl IntoView {
+fn ErrorPage(title: &'static str, hint: &'static str) -> impl IntoView {
     use_not_found();
     let locale = use_locale();
     let text = page_text(locale);

@@ -20,7 +20,7 @@ pub(super) fn Player(channel: ChannelId, locale: Locale) -> impl IntoView {
     let Some(stream) = use_context::<StreamTemplate>().map(|template| template.url(&channel)) else {
         return view! {
             <section class="player" aria-label=label>
-                <p class="player__poster">{text.none}</p>
+                <p class="player__poster">{text.no_stream}</p>
             </section>
         }
         .into_any();
@@ -31,7 +31,7 @@ pub(super) fn Player(channel: ChannelId, locale: Locale) -> impl IntoView {
     view! {
         <stream-player class="player" role="region" aria-label=label src=stream>
             <noscript>
-                <p class="player__poster">{text.plain}</p>
+                <p class="player__poster">{text.no_script}</p>
                 {plain_video}
             </noscript>
             <div class="player__messages" role="status">

@@ -4,7 +4,8 @@
 
 use aforo::{
     components::{EmbedViewerTracker, PageRole, ViewerCounter},
-    domain::{ChannelId}, i18n::{Locale},
+    domain::ChannelId,
+    i18n::Locale,
 };
 use leptos::{either::Either, prelude::*};
 use leptos_router::{

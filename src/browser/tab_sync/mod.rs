@@ -6,14 +6,14 @@
 //! the lock on when its holder closes or crashes. Promises:
 //!
 //! - Every tab knows the channels of the other tabs, so a new leader opens the complete stream at once.
-//! - A leader that doesn't answer a question, or is silent for a minute, counts as frozen. Another tab takes its lock.
+//! - A leader that doesn't answer, or is silent for a minute, counts as frozen. Another tab takes its lock.
 //!   A follower asks the leader when the follower becomes visible, and when it is visible and has received nothing for
 //!   a while.
 //! - When the stream breaks or dies, every tab waits for a random time. The first tab whose wait ends reopens the
 //!   stream. The leader may be late, because browsers throttle the timers of hidden tabs.
 //! - Counts don't turn stale while the stream moves to another tab or is reopened for more channels.
 //! - Where tabs can't share a stream, each tab leads itself.
-//! - A hidden tab rests: it takes no part, unless it needs events while hidden and tabs can share.
+//! - A hidden tab takes no part (it rests), unless it needs events while hidden and tabs can share.
 //! - When a tab comes back from the back/forward cache, a freeze or a rest, its counts are stale until a new count
 //!   arrives.
 //! - Messages that can't be parsed, from the server or from another tab, are ignored.
@@ -451,7 +451,7 @@ impl TabSync {
             }
             "bye" => self.others.retain(|other| other.id != rest),
             "ask" if leads => commands.push(Command::Broadcast(self.leader_status().to_owned())),
-            // There are two leaders for a moment: one of them is about to lose the lock, see `step_down`.
+            // Two tabs lead for a moment. One of them is about to lose the lock: see `step_down`.
             _ if leads => {}
             "lead" => {
                 self.call_roll(now);
@@ -477,7 +477,7 @@ impl TabSync {
         Some(channels)
     }
 
-    /// The leader's answer to a tab that asks for it.
+    /// The leader's answer to a tab that asks whether it is alive.
     const fn leader_status(&self) -> &'static str {
         if self.watchdog.is_broken() { "broke" } else { "here" }
     }
