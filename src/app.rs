@@ -1,4 +1,4 @@
-//! The document around every page, and which page is where.
+//! The HTML document around every page, and the routes.
 
 use leptos::{config::LeptosOptions, prelude::*};
 use leptos_meta::{MetaTags, provide_meta_context};
@@ -10,11 +10,11 @@ use leptos_router::{
 pub use crate::pages::SiteOrigin;
 use crate::pages::{ChannelPage, EmbedPage, HomePage, NotFoundPage, request::use_locale};
 
-/// The document that a page is put into. Pages see to their scripts themselves.
+/// The HTML document around a page. Pages include their own scripts.
 #[must_use]
 pub fn shell(options: LeptosOptions) -> impl IntoView {
     let styles = format!("/{}/{}.css", options.site_pkg_dir, options.output_name);
-    // Pages with islands name the files of the browser's half.
+    // Pages with islands need the options for the paths of the browser half's files.
     provide_context(options);
     view! {
         <!DOCTYPE html>
@@ -34,7 +34,7 @@ pub fn shell(options: LeptosOptions) -> impl IntoView {
     }
 }
 
-/// Every page.
+/// The routes of the pages.
 #[component]
 pub fn App() -> impl IntoView {
     provide_meta_context();

@@ -1,25 +1,25 @@
-//! Aforo counts who is watching each live channel of a streaming site and shows the number on every page.
+//! Aforo counts the viewers of each live channel of a streaming site and shows the number on every page.
 //!
-//! What is compiled depends on the features and, without any, on the target:
+//! The features decide which parts are compiled. Without features, the target decides how they behave:
 //!
-//! | features | for | what there is |
+//! | features | for | contains |
 //! |---|---|---|
-//! | `ssr` (default) | the server | everything but the entry point of the browser half |
-//! | `hydrate` | the browser half of our pages, as WebAssembly | [`islands`], and the entry point that is exported as `hydrate` |
-//! | none | other Leptos apps, however they render | [`components`], [`hooks`] and [`domain`]; nothing is exported, no styles are needed |
+//! | `ssr` (default) | the server | everything except the entry point of the browser half |
+//! | `hydrate` | the browser half of the site's pages, as WebAssembly | [`islands`], and the entry point exported as `hydrate` |
+//! | none | other Leptos apps, with any rendering mode | [`components`], [`hooks`] and [`domain`]; exports nothing and needs no styles |
 //!
-//! Other apps say `default-features = false`. In WebAssembly components and hooks act; compiled for anything else, where
-//! an app renders its pages, they do nothing but render. `docs/embedding.md` shows how to use them.
+//! Other apps set `default-features = false`. In WebAssembly, components and hooks act. On other targets, where an app
+//! renders its pages, they only render. `docs/embedding.md` shows how to use them.
 //!
-//! Imports flow one way:
+//! Imports go in one direction only:
 //!
 //! ```text
 //! every build    components → hooks → { browser, platform } → domain; i18n for texts
-//! our pages      app → pages → { islands → components, api }
+//! site pages     app → pages → { islands → components, api }
 //! server only    server::boot → http → presence → { store, fanout } → domain
 //! ```
 //!
-//! Whoever reads the code for the first time starts at [`domain::roster`].
+//! Start reading at [`domain::roster`].
 
 #[cfg(any(feature = "ssr", feature = "hydrate"))]
 pub mod api;
@@ -38,11 +38,11 @@ pub mod platform;
 #[cfg(feature = "ssr")]
 pub mod server;
 
-/// The browser's entry point: the page's script calls it, then brings each island to life.
+/// The entry point in the browser. The page's script calls it and then hydrates each island.
 #[cfg(feature = "hydrate")]
 #[wasm_bindgen::prelude::wasm_bindgen]
 pub fn hydrate() {
-    // Releases stop at a panic without a message: what it takes to write one is a tenth of what browsers load.
+    // Releases panic without a message: the code that formats messages would be a tenth of the download.
     if cfg!(debug_assertions) {
         console_error_panic_hook::set_once();
     }

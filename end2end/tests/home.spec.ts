@@ -42,7 +42,7 @@ test("the 404 page links to the home page and to live channels", async ({
   faults.expect(/404/);
   await audience.join(channelId, 60);
   await page.goto("/no/such/page");
-  await expect(page.getByRole("link", { name: "Ir al inicio" })).toBeVisible();
+  await expect(page.getByRole("link", { name: "Volver al inicio" })).toBeVisible();
   await new HomePage(page).row(channelId).click();
   await expect(page).toHaveURL(`/${channelId}`);
 });

@@ -99,8 +99,8 @@ for (const { locale, invalid, missing } of [
 }
 
 for (const [state, words] of [
-  ["stale", "El número es de hace un momento: ahora no llegan datos nuevos."],
-  ["unknown", "Ahora no se puede saber cuánta gente está mirando."],
+  ["stale", "Este número puede estar desactualizado: no llegan datos nuevos."],
+  ["unknown", "El número de espectadores no está disponible en este momento."],
 ] as const) {
   test(`the page explains a ${state} badge, except in small frames`, async ({ newVisitor, channelId }) => {
     const page = await newVisitor({ javaScriptEnabled: true });

@@ -33,15 +33,15 @@ for (const { locale, lang, page: noPage, name: noName } of [
   {
     locale: "es-ES",
     lang: "es",
-    page: "Esta página no existe",
-    name: "Ese nombre de canal no es válido",
+    page: "Página no encontrada",
+    name: "Nombre de canal no válido",
   },
-  { locale: "en-US", lang: "en", page: "This page doesn’t exist", name: "That isn’t a valid channel name" },
+  { locale: "en-US", lang: "en", page: "Page not found", name: "Invalid channel name" },
   {
     locale: "pt-BR",
     lang: "pt",
-    page: "Esta página não existe",
-    name: "Esse nome de canal não é válido",
+    page: "Página não encontrada",
+    name: "Nome de canal inválido",
   },
 ]) {
   test(`invalid names and unknown paths return 404 and a page in the language of ${locale}`, async ({

@@ -144,7 +144,7 @@ test.describe("with JavaScript", () => {
       await page.goto(`${server.url}/${channelId}`);
       const player = new Player(page);
       await player.expectState("broken");
-      await expect(player.message).toContainText("No llega la transmisión");
+      await expect(player.message).toContainText("No se pudo cargar la transmisión");
       await broken.dispose();
       await serveStream(page, `https://stream.test/${channelId}`);
       await player.retry.click();

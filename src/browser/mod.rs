@@ -1,4 +1,4 @@
-//! The state machines of a page in the browser: pure code, without timers, requests or a DOM. The hooks run them.
+//! The state machines of a page: pure code without timers, requests or a DOM. The hooks drive them.
 
 pub mod tab_sync;
 pub mod tracker;

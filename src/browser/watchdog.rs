@@ -1,135 +1,143 @@
-//! When a page's event stream is to be opened anew, and how current what it shows is: a state machine without a browser.
+//! Watches one event stream: decides when to reopen it and how current the counts are. A state machine without browser
+//! APIs.
 //!
-//! A browser reopens a stream by itself after some faults and never after others (an error status, a sleeping laptop
-//! that lost the connection without noticing). So this decides for all of them. Instants are milliseconds of any clock
-//! that keeps running while the machine sleeps.
+//! A browser reopens a stream by itself after some faults and never after others: an error status, or a connection lost
+//! while a laptop slept. The watchdog reopens it after every fault. Times are milliseconds of any clock that keeps
+//! running while the machine sleeps.
 //!
-//! A quiet stream is not a dead one. So what is shown turns stale by evidence: the stream broke, a question to the server
-//! was not answered, a promised tick did not come, the page was away. After a minute without news it is unknown.
+//! A quiet stream is not a dead stream. Counts turn stale only on evidence: the stream broke, the server didn't answer
+//! a request, an expected tick didn't arrive, or the page was away. A minute after the last confirmation a count is
+//! unknown.
 //!
-//! While there is no stream, the answers to beats and to the page's own questions take its place.
+//! While no stream delivers counts, the answers to beats and to the page's own requests replace it.
 
 use crate::domain::count::CountState;
 
-/// A page in sight that has heard nothing for this long asks the server whether it is there. Longer than half of the 25 s
-/// between ticks, so that a quiet channel costs one question per tick; with the answer's time it is under 20 s.
+/// A visible page that has received nothing for this long pings the server. More than half of the 25 s between ticks,
+/// so a quiet channel costs one ping per tick. Together with [`ANSWER_TIMEOUT`] it stays under 20 s.
 const ASK_AFTER: f64 = 13_000.0;
 
-/// How long the server may take to answer, and the pause until it is asked again if it hasn't.
+/// The time the server has to answer, and the pause before the next request if it doesn't.
 pub const ANSWER_TIMEOUT: f64 = 5_000.0;
 
-/// Without a stream a page in sight asks for the counts: the shortest pause, and how much is added at random.
+/// The pause between requests for counts by a visible page without a stream: the minimum, and the maximum random
+/// addition.
 const COUNT_AFTER: (f64, f64) = (8_000.0, 4_000.0);
 
-/// How long a count that the server has answered with is current while there is no stream: the longest pause between two
-/// questions, and the time of an answer.
+/// How long a count from an answer stays current without a stream. Covers the longest pause between two requests and
+/// the time for an answer.
 const ANSWER_LASTS: f64 = 20_000.0;
 
-/// A stream that was silent this long shows what may be old: the server sends something every 25 s.
+/// After this much silence on the stream the counts are stale: the server sends something every 25 s.
 const STALE_AFTER: f64 = 30_000.0;
 
-/// A stream that was silent this long is dead.
+/// After this much silence the stream is dead.
 const DEAD_AFTER: f64 = 60_000.0;
 
-/// Without news for this long, nothing is known.
+/// After this long without confirmation the counts are unknown.
 const UNKNOWN_AFTER: f64 = 60_000.0;
 
-/// How long the tab that has the stream may take to answer another tab: the shortest time, and how much is added at random.
+/// The time the leading tab has to answer another tab: the minimum, and the maximum random addition.
 const LEADER_TIMEOUT: (f64, f64) = (4_000.0, 2_000.0);
 
-/// The pause before a stream that broke is opened anew: the shortest, how much is added at random after the first
-/// failure, and after more. Random over seconds, so that those whom a restart cuts off don't return in one.
+/// The pause before a broken stream is reopened: the minimum, the maximum random addition after the first failure, and
+/// after later failures. Spread over seconds, so that clients don't all reconnect at once after a server restart.
 const PAUSE: (f64, f64, f64) = (500.0, 4_500.0, 8_500.0);
 
-/// A break that is mended within this time doesn't show: the stream goes from tab to tab, the network changes.
+/// A break repaired within this time isn't shown, such as during a change of leader or network.
 const GRACE: f64 = 1_000.0;
 
-/// What to do about a stream.
+/// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Nothing.
     Fine,
-    /// Ask the server whether it is there.
+    /// Ping the server.
     Ask,
-    /// Ask the server for the counts, since no stream tells them.
+    /// Request the counts from the server, because no stream delivers them.
     Count,
-    /// Open it anew.
+    /// Reopen the stream.
     Reopen,
 }
 
-/// Watches over one stream.
+/// The watchdog of one stream.
 #[derive(Debug, Clone)]
 pub struct Watchdog {
-    /// The last event, or when the stream was opened.
-    heard: f64,
-    /// The last news, by the stream or in an answer.
-    known: f64,
-    /// When to ask the server.
+    /// The time of the last event, or of opening the stream.
+    last_event: f64,
+    /// When the counts were last confirmed, by a stream event or an answer.
+    last_confirmed: f64,
+    /// When to send the next request.
     ask_at: f64,
-    /// When to open it again, if it broke.
+    /// When to reopen the stream, if it broke or the leader owes an answer.
     reopen_at: Option<f64>,
-    /// How often it broke since the last event.
+    /// How often the stream broke since the last event.
     failures: u32,
-    /// From when on there is evidence that what is shown may be old.
+    /// When the counts turn stale on the evidence so far.
     stale_at: f64,
-    /// The page was away: what it shows is of before, and only news make it current.
-    needs_news: bool,
+    /// Whether the page was away: its counts are stale until a new count or event arrives.
+    needs_update: bool,
 }
 
 impl Default for Watchdog {
-    /// One that watches over nothing yet.
+    /// A watchdog without a stream.
     fn default() -> Self {
         Self {
-            heard: 0.0,
-            known: 0.0,
+            last_event: 0.0,
+            last_confirmed: 0.0,
             ask_at: 0.0,
             reopen_at: None,
             failures: 0,
             stale_at: f64::INFINITY,
-            needs_news: false,
+            needs_update: false,
         }
     }
 }
 
 impl Watchdog {
-    /// Something is shown from now on: what the page came with, or, after it was away, what it showed before.
-    pub fn begun(&mut self, now: f64, was_away: bool) {
-        *self =
-            Self { heard: now, known: now, ask_at: now + ASK_AFTER, needs_news: was_away, ..Self::default() };
+    /// Starts to watch. The page shows its initial count or, after `was_away`, its old count.
+    pub fn start(&mut self, now: f64, was_away: bool) {
+        *self = Self {
+            last_event: now,
+            last_confirmed: now,
+            ask_at: now + ASK_AFTER,
+            needs_update: was_away,
+            ..Self::default()
+        };
     }
 
-    /// The stream is being opened.
-    pub const fn opened(&mut self, now: f64) {
-        self.heard = now;
+    /// The stream was opened.
+    pub const fn on_opened(&mut self, now: f64) {
+        self.last_event = now;
         self.reopen_at = None;
         if self.failures == 0 {
             self.ask_at = now + ASK_AFTER;
         }
     }
 
-    /// The stream is being opened in place of one that broke or died.
-    pub fn reopened(&mut self, now: f64) {
+    /// The stream was opened again after it broke or died.
+    pub fn on_reopened(&mut self, now: f64) {
         self.failures = self.failures.max(1);
-        self.opened(now);
+        self.on_opened(now);
     }
 
-    /// Another tab was asked for its stream.
-    pub fn asked(&mut self, now: f64, random: f64) {
+    /// The leader was asked for a sign of life.
+    pub fn on_leader_asked(&mut self, now: f64, random: f64) {
         self.reopen_at.get_or_insert(now + LEADER_TIMEOUT.0 + LEADER_TIMEOUT.1 * random);
     }
 
-    /// The tab that has the stream has answered.
-    pub const fn found(&mut self) {
+    /// The leader answered.
+    pub const fn on_leader_answered(&mut self) {
         self.reopen_at = None;
     }
 
-    /// Something came in.
-    pub fn heard(&mut self, now: f64) {
-        *self = Self { heard: now, known: now, ask_at: now + ASK_AFTER, ..Self::default() };
+    /// An event arrived on the stream.
+    pub fn on_event(&mut self, now: f64) {
+        *self = Self { last_event: now, last_confirmed: now, ask_at: now + ASK_AFTER, ..Self::default() };
     }
 
-    /// The stream broke. `random`: evenly from 0 to 1, fresh at each call.
-    pub fn broke(&mut self, now: f64, random: f64) {
+    /// The stream broke. `random` is uniform from 0 to 1 and new for each call.
+    pub fn on_broken(&mut self, now: f64, random: f64) {
         let (shortest, first, later) = PAUSE;
         let spread = if self.failures == 0 { first } else { later };
         self.reopen_at = Some(now + shortest + spread * random);
@@ -140,13 +148,13 @@ impl Watchdog {
         self.failures = self.failures.saturating_add(1);
     }
 
-    /// The network is gone.
-    pub const fn cut_off(&mut self, now: f64) {
+    /// The browser is offline.
+    pub const fn on_offline(&mut self, now: f64) {
         self.stale_at = now;
     }
 
-    /// The server was asked, and this came of it. One that answers is there, and so is the stream until it is proven dead.
-    pub fn answered(&mut self, now: f64, answered: bool) {
+    /// A request was answered, or failed. While the server answers, the stream counts as alive until it is proven dead.
+    pub fn on_answer(&mut self, now: f64, answered: bool) {
         self.ask_at = now + if answered { ASK_AFTER } else { ANSWER_TIMEOUT };
         if !answered {
             self.stale_at = self.stale_at.min(now);
@@ -155,34 +163,34 @@ impl Watchdog {
         }
     }
 
-    /// The server has answered with the counts of all that is shown.
-    pub fn told(&mut self, now: f64, random: f64) {
-        self.answered(now, true);
-        if !self.is_heard(now) {
+    /// The server answered with the counts of all channels shown.
+    pub fn on_counts(&mut self, now: f64, random: f64) {
+        self.on_answer(now, true);
+        if !self.is_stream_fresh(now) {
             self.ask_at = now + COUNT_AFTER.0 + COUNT_AFTER.1 * random;
             self.stale_at = now + ANSWER_LASTS;
-            self.known = now;
-            self.needs_news = false;
+            self.last_confirmed = now;
+            self.needs_update = false;
         }
     }
 
-    /// Whether the stream tells the counts. If not, answers do.
+    /// Whether the stream delivers the counts. If not, answers do.
     #[must_use]
-    pub fn is_heard(&self, now: f64) -> bool {
-        self.failures == 0 && !self.needs_news && now - self.heard < STALE_AFTER
+    pub fn is_stream_fresh(&self, now: f64) -> bool {
+        self.failures == 0 && !self.needs_update && now - self.last_event < STALE_AFTER
     }
 
-    /// What to do now. A page that nobody sees doesn't ask.
+    /// What to do now. A hidden page sends no requests.
     pub fn check(&mut self, now: f64, hidden: bool) -> Verdict {
-        if now < self.heard.max(self.known) {
+        if now < self.last_event.max(self.last_confirmed) {
             // The clock was set back.
-            self.heard = now;
-            self.known = now;
+            self.last_event = now;
+            self.last_confirmed = now;
             self.ask_at = now + ASK_AFTER;
             self.reopen_at = self.reopen_at.map(|_| now);
             self.stale_at = if self.stale_at.is_finite() { now } else { self.stale_at };
         }
-        let is_dead = now - self.heard >= DEAD_AFTER;
+        let is_dead = now - self.last_event >= DEAD_AFTER;
         if is_dead && self.failures == 0 {
             self.stale_at = self.stale_at.min(now);
         }
@@ -190,36 +198,43 @@ impl Watchdog {
             return Verdict::Reopen;
         }
         if !hidden && now >= self.ask_at {
-            // For the case that no answer of either kind comes: the machine slept.
+            // Ask again later if neither an answer nor a failure is reported, because the machine slept.
             self.ask_at = now + 2.0 * ANSWER_TIMEOUT;
-            return if self.is_heard(now) { Verdict::Ask } else { Verdict::Count };
+            return if self.is_stream_fresh(now) { Verdict::Ask } else { Verdict::Count };
         }
         Verdict::Fine
     }
 
-    /// Whether the stream broke, and is not open again yet.
+    /// Whether the stream is waiting to be reopened.
     #[must_use]
     pub const fn is_broken(&self) -> bool {
         self.reopen_at.is_some()
     }
 
-    /// How current what is shown is.
+    /// The state of the counts shown.
     #[must_use]
     pub fn state(&self, now: f64) -> CountState {
-        if !self.needs_news && now < self.stale_at && now - self.heard.max(self.known) < STALE_AFTER {
+        if !self.needs_update
+            && now < self.stale_at
+            && now - self.last_event.max(self.last_confirmed) < STALE_AFTER
+        {
             CountState::Live
-        } else if now - self.known < UNKNOWN_AFTER {
+        } else if now - self.last_confirmed < UNKNOWN_AFTER {
             CountState::Stale
         } else {
             CountState::Unknown
         }
     }
 
-    /// In how many milliseconds to check again.
+    /// Milliseconds until the next check.
     #[must_use]
     pub fn wait(&self, now: f64, hidden: bool) -> f64 {
-        let changes = [self.stale_at, self.heard.max(self.known) + STALE_AFTER, self.known + UNKNOWN_AFTER];
-        let next = self.reopen_at.unwrap_or(self.heard + DEAD_AFTER);
+        let changes = [
+            self.stale_at,
+            self.last_event.max(self.last_confirmed) + STALE_AFTER,
+            self.last_confirmed + UNKNOWN_AFTER,
+        ];
+        let next = self.reopen_at.unwrap_or(self.last_event + DEAD_AFTER);
         let next = if hidden { next } else { next.min(self.ask_at) };
         let next = changes.into_iter().filter(|at| now < *at).fold(next, f64::min);
         (next - now).clamp(0.0, DEAD_AFTER)
@@ -232,8 +247,8 @@ mod tests {
 
     fn opened(now: f64) -> Watchdog {
         let mut watchdog = Watchdog::default();
-        watchdog.begun(now, false);
-        watchdog.opened(now);
+        watchdog.start(now, false);
+        watchdog.on_opened(now);
         watchdog
     }
 
@@ -242,42 +257,42 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_with_ticks_is_fine_for_ever() {
+    fn a_stream_with_ticks_stays_live() {
         let mut watchdog = opened(0.0);
         for tick in 1..1_000 {
             let now = f64::from(tick) * 25_000.0;
             assert_eq!(watchdog.check(now, true), Fine);
             assert!(!is_stale(&watchdog, now));
-            watchdog.heard(now);
+            watchdog.on_event(now);
         }
     }
 
     #[test]
-    fn a_quiet_stream_of_a_page_in_sight_costs_one_question_per_tick() {
+    fn a_visible_page_with_a_quiet_stream_sends_one_ping_per_tick() {
         let mut watchdog = opened(0.0);
         assert_eq!(watchdog.wait(0.0, false), 13_000.0);
         assert_eq!(watchdog.check(12_999.0, false), Fine);
         assert_eq!(watchdog.check(13_000.0, false), Ask);
         assert_eq!(watchdog.check(13_001.0, false), Fine, "one at a time");
-        watchdog.answered(13_100.0, true);
+        watchdog.on_answer(13_100.0, true);
         assert!(!is_stale(&watchdog, 13_100.0));
         assert!(watchdog.wait(13_100.0, false) > 25_000.0 - 13_100.0);
     }
 
     #[test]
-    fn a_server_that_does_not_answer_makes_it_stale_within_20_seconds_and_one_that_does_clears_it() {
+    fn an_unanswered_ping_makes_the_count_stale_within_20_seconds_and_an_answer_clears_it() {
         let mut watchdog = opened(0.0);
         assert_eq!(watchdog.check(13_000.0, false), Ask);
-        watchdog.answered(18_000.0, false);
+        watchdog.on_answer(18_000.0, false);
         assert!(is_stale(&watchdog, 18_000.0));
         assert_eq!(watchdog.wait(18_000.0, false), 5_000.0);
         assert_eq!(watchdog.check(23_000.0, false), Ask);
-        watchdog.answered(23_100.0, true);
+        watchdog.on_answer(23_100.0, true);
         assert!(!is_stale(&watchdog, 23_100.0));
     }
 
     #[test]
-    fn a_question_that_sleep_swallowed_is_asked_again() {
+    fn a_ping_lost_to_sleep_is_repeated() {
         let mut watchdog = opened(0.0);
         assert_eq!(watchdog.check(13_000.0, false), Ask);
         assert_eq!(watchdog.wait(13_000.0, false), 10_000.0);
@@ -285,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_stale_after_half_a_minute_and_death_after_a_minute() {
+    fn a_silent_stream_is_stale_after_30_seconds_and_dead_after_60() {
         let mut watchdog = opened(1_000.0);
         assert_eq!(watchdog.wait(1_000.0, true), 30_000.0);
         assert!(!is_stale(&watchdog, 30_999.0));
@@ -293,82 +308,82 @@ mod tests {
         assert_eq!(watchdog.check(31_000.0, true), Fine);
         assert_eq!(watchdog.wait(31_000.0, true), 30_000.0);
         assert_eq!(watchdog.check(61_000.0, true), Reopen);
-        watchdog.opened(61_000.0);
-        assert!(is_stale(&watchdog, 61_000.0), "until something comes in");
-        watchdog.heard(61_500.0);
+        watchdog.on_opened(61_000.0);
+        assert!(is_stale(&watchdog, 61_000.0), "until an event arrives");
+        watchdog.on_event(61_500.0);
         assert!(!is_stale(&watchdog, 61_500.0));
     }
 
     #[test]
-    fn a_broken_stream_is_reopened_for_ever_after_random_pauses_of_at_most_nine_seconds() {
+    fn a_broken_stream_is_always_reopened_after_random_pauses_of_at_most_9_seconds() {
         let mut watchdog = opened(0.0);
         let mut now = 0.0;
         for failure in 0..1_000 {
-            watchdog.broke(now, 1.0);
+            watchdog.on_broken(now, 1.0);
             let pause = if failure == 0 { 5_000.0 } else { 9_000.0 };
             assert_eq!(watchdog.check(now + pause - 1.0, true), Fine);
             assert!(is_stale(&watchdog, now + pause - 1.0));
             now += pause;
             assert_eq!(watchdog.check(now, true), Reopen);
-            watchdog.opened(now);
+            watchdog.on_opened(now);
         }
-        watchdog.broke(now, 0.0);
+        watchdog.on_broken(now, 0.0);
         assert_eq!(watchdog.wait(now, true), 500.0);
     }
 
     #[test]
-    fn a_break_that_is_mended_within_a_second_does_not_show() {
+    fn a_break_repaired_within_a_second_is_not_shown() {
         let mut watchdog = opened(0.0);
-        watchdog.broke(0.0, 1.0);
+        watchdog.on_broken(0.0, 1.0);
         assert!(!is_stale(&watchdog, 999.0));
         assert_eq!(watchdog.wait(0.0, true), 1_000.0);
         assert!(is_stale(&watchdog, 1_000.0));
         assert_eq!(watchdog.wait(1_000.0, true), 4_000.0);
-        watchdog.heard(1_500.0);
+        watchdog.on_event(1_500.0);
         assert!(!is_stale(&watchdog, 1_500.0));
     }
 
     #[test]
-    fn an_answer_does_not_make_a_broken_stream_current() {
+    fn a_ping_answer_does_not_make_a_broken_stream_live() {
         let mut watchdog = opened(0.0);
-        watchdog.broke(1.0, 1.0);
-        watchdog.answered(2.0, true);
+        watchdog.on_broken(1.0, 1.0);
+        watchdog.on_answer(2.0, true);
         assert!(is_stale(&watchdog, 1_001.0));
     }
 
     #[test]
-    fn a_tab_that_is_asked_has_four_to_six_seconds_and_nothing_is_stale_meanwhile() {
-        for (random, patience) in [(0.0, 4_000.0), (1.0, 6_000.0)] {
+    fn the_leader_has_4_to_6_seconds_to_answer_and_counts_stay_live_meanwhile() {
+        for (random, timeout) in [(0.0, 4_000.0), (1.0, 6_000.0)] {
             let mut watchdog = opened(0.0);
-            watchdog.asked(0.0, random);
-            assert_eq!(watchdog.wait(0.0, true), patience);
-            assert_eq!(watchdog.check(patience - 1.0, true), Fine);
-            assert_eq!(watchdog.check(patience, true), Reopen);
-            assert!(!is_stale(&watchdog, patience));
-            watchdog.found();
-            assert_eq!(watchdog.check(patience, true), Fine);
+            watchdog.on_leader_asked(0.0, random);
+            assert_eq!(watchdog.wait(0.0, true), timeout);
+            assert_eq!(watchdog.check(timeout - 1.0, true), Fine);
+            assert_eq!(watchdog.check(timeout, true), Reopen);
+            assert!(!is_stale(&watchdog, timeout));
+            watchdog.on_leader_answered();
+            assert_eq!(watchdog.check(timeout, true), Fine);
         }
     }
 
     #[test]
-    fn without_news_a_number_is_stale_and_after_a_minute_unknown() {
-        // Streams that are refused, each at once.
+    fn unconfirmed_counts_are_stale_and_unknown_after_a_minute() {
+        // Every stream is refused at once.
         let mut watchdog = opened(0.0);
         for second in 0..60 {
             let now = f64::from(second) * 1_000.0;
-            watchdog.broke(now, 0.0);
+            watchdog.on_broken(now, 0.0);
             assert_eq!(
                 watchdog.state(now + 999.0),
                 if second == 0 { CountState::Live } else { CountState::Stale }
             );
         }
         assert_eq!(watchdog.state(60_000.0), CountState::Unknown);
-        watchdog.heard(60_500.0);
+        watchdog.on_event(60_500.0);
         assert_eq!(watchdog.state(60_500.0), CountState::Live);
     }
 
     #[test]
-    fn silence_wakes_it_for_each_change_of_state() {
+    fn a_silent_stream_wakes_the_page_for_each_state_change() {
         let mut watchdog = opened(0.0);
         let mut changes = Vec::new();
         let mut now = 0.0;
@@ -376,7 +391,7 @@ mod tests {
             let before = watchdog.state(now);
             now += watchdog.wait(now, true).max(1.0);
             if watchdog.check(now, true) == Reopen {
-                watchdog.reopened(now);
+                watchdog.on_reopened(now);
             }
             if watchdog.state(now) != before {
                 changes.push((now, watchdog.state(now)));
@@ -386,85 +401,85 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_was_away_is_stale_until_there_are_news_whatever_the_server_answers() {
+    fn a_page_that_was_away_is_stale_until_an_event_arrives_even_if_pings_are_answered() {
         let mut watchdog = Watchdog::default();
-        watchdog.begun(3_600_000.0, true);
-        watchdog.opened(3_600_000.0);
+        watchdog.start(3_600_000.0, true);
+        watchdog.on_opened(3_600_000.0);
         assert!(is_stale(&watchdog, 3_600_000.0));
-        watchdog.answered(3_601_000.0, true);
+        watchdog.on_answer(3_601_000.0, true);
         assert!(is_stale(&watchdog, 3_601_000.0));
-        watchdog.heard(3_602_000.0);
+        watchdog.on_event(3_602_000.0);
         assert_eq!(watchdog.state(3_602_000.0), CountState::Live);
     }
 
     #[test]
-    fn without_a_stream_answers_keep_the_number_current_and_the_page_asks_every_8_to_12_seconds() {
+    fn without_a_stream_the_page_requests_counts_every_8_to_12_seconds_and_stays_live() {
         for (random, pause) in [(0.0, 8_000.0), (1.0, 12_000.0)] {
             let mut watchdog = opened(0.0);
-            watchdog.broke(0.0, random);
+            watchdog.on_broken(0.0, random);
             let mut now = 1_000.0 + 8_000.0 * random;
             for _ in 0..50 {
                 while watchdog.check(now, false) == Reopen {
-                    watchdog.reopened(now);
-                    watchdog.broke(now, 1.0);
+                    watchdog.on_reopened(now);
+                    watchdog.on_broken(now, 1.0);
                 }
-                watchdog.told(now, random);
+                watchdog.on_counts(now, random);
                 assert_eq!(watchdog.state(now + pause), CountState::Live);
                 assert_ne!(watchdog.check(now + pause - 1.0, false), Count, "not before");
                 now += pause;
                 while watchdog.check(now, false) == Reopen {
-                    watchdog.reopened(now);
-                    watchdog.broke(now, 1.0);
+                    watchdog.on_reopened(now);
+                    watchdog.on_broken(now, 1.0);
                 }
             }
-            assert!(is_stale(&watchdog, now + 20_000.0), "answers don't last");
+            assert!(is_stale(&watchdog, now + 20_000.0), "answers expire");
         }
     }
 
     #[test]
-    fn a_stream_that_is_open_and_says_nothing_is_made_up_for_by_answers() {
-        // A proxy that holds the stream back.
+    fn answers_replace_an_open_stream_that_delivers_nothing() {
+        // A proxy buffers the stream.
         let mut watchdog = opened(0.0);
         assert_eq!(watchdog.check(13_000.0, false), Ask);
-        watchdog.answered(13_100.0, true);
-        assert!(!watchdog.is_heard(30_000.0));
+        watchdog.on_answer(13_100.0, true);
+        assert!(!watchdog.is_stream_fresh(30_000.0));
         assert_eq!(watchdog.check(30_000.0, false), Count);
-        watchdog.told(30_100.0, 0.5);
+        watchdog.on_counts(30_100.0, 0.5);
         assert_eq!(watchdog.state(40_000.0), CountState::Live);
         assert_eq!(watchdog.check(40_100.0, false), Count);
-        watchdog.told(59_000.0, 0.5);
+        watchdog.on_counts(59_000.0, 0.5);
         assert_eq!(watchdog.check(60_000.0, false), Reopen);
-        watchdog.reopened(60_000.0);
-        watchdog.told(61_000.0, 0.5);
+        watchdog.on_reopened(60_000.0);
+        watchdog.on_counts(61_000.0, 0.5);
         assert_eq!(watchdog.state(80_900.0), CountState::Live);
     }
 
     #[test]
-    fn a_beat_that_was_answered_spares_a_question_and_is_not_shown_beside_a_stream() {
+    fn an_answered_beat_replaces_a_ping_and_its_count_is_ignored_while_the_stream_is_fresh() {
         let mut watchdog = opened(0.0);
-        watchdog.heard(1_000.0);
-        watchdog.told(13_000.0, 0.5);
-        assert!(watchdog.is_heard(13_000.0));
+        watchdog.on_event(1_000.0);
+        watchdog.on_counts(13_000.0, 0.5);
+        assert!(watchdog.is_stream_fresh(13_000.0));
         assert_eq!(watchdog.check(14_000.0, false), Fine);
         assert_eq!(watchdog.wait(13_000.0, false), 13_000.0);
     }
 
     #[test]
-    fn after_sleep_it_reopens_at_once() {
+    fn a_broken_stream_is_reopened_at_once_after_sleep() {
         let mut watchdog = opened(0.0);
-        watchdog.broke(10.0, 0.5);
+        watchdog.on_broken(10.0, 0.5);
         assert_eq!(watchdog.check(3_600_000.0, false), Reopen);
     }
 
     #[test]
-    fn a_clock_that_is_set_back_delays_no_reopening() {
+    fn a_clock_set_back_does_not_delay_reopening() {
         let mut watchdog = opened(1e12);
-        watchdog.broke(1e12, 1.0);
+        watchdog.on_broken(1e12, 1.0);
         assert_eq!(watchdog.check(1e12 - 3_600_000.0, true), Reopen);
     }
 
     #[test]
-    fn a_clock_that_is_set_back_is_no_silence_and_no_endless_wait() {
+    fn a_clock_set_back_is_not_silence_and_keeps_the_wait_short() {
         let mut watchdog = opened(1e12);
         assert!(watchdog.wait(1e12 - 3_600_000.0, false) <= 60_000.0);
         assert_eq!(watchdog.check(1e12 - 3_600_000.0, true), Fine);

@@ -5,12 +5,12 @@ use crate::{
     hooks::{UseViewerTrackerOptions, use_viewer_tracker_with_options},
 };
 
-/// Counts the page that it is on as a viewer once half of it has been on screen, and shows nothing.
+/// Counts the page as a viewer once half of its `<main>` has been on screen. Renders nothing.
 ///
-/// When the channel changes, the viewer moves on to the new one.
+/// When the channel changes, the page leaves the old channel and joins the new one.
 #[component]
 pub fn EmbedViewerTracker(
-    /// The channel watched.
+    /// The channel to watch.
     #[prop(into)]
     channel: Signal<ChannelId>,
 ) -> impl IntoView {

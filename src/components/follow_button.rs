@@ -2,20 +2,21 @@ use leptos::prelude::*;
 
 use crate::{domain::ChannelId, i18n::Locale};
 
-/// Follows a channel and says how many do: a heart and the number in one button.
+/// The follow button of a channel: a heart and the number of followers.
 ///
-/// It is a plain form, which works as it is. Where scripts run, the element around it (`/follow-button.js`) makes it answer
-/// at once; that needs no island, so the browser's half is none the larger. Whether this browser follows is not in here:
-/// the page is the same for all. The script knows it, and without one the styles tell when the form has just been sent.
+/// The button is a plain form and works without scripts. With scripts, the element around it (`/follow-button.js`)
+/// updates it at once. It needs no island and adds nothing to the WebAssembly. The HTML is the same for all visitors,
+/// so it doesn't contain whether this browser follows the channel: the script shows that. Without scripts, the styles
+/// mark the button after the form has been sent.
 #[component]
 pub fn FollowButton(
     /// The channel.
     channel: ChannelId,
-    /// How many follow it as of now; `None` when unknown.
+    /// The current number of followers; `None` if unknown.
     followers: Option<u32>,
-    /// The language of its number.
+    /// The language of the number.
     locale: Locale,
-    /// Its name for screen readers, in front of the number.
+    /// The label for screen readers, read before the number.
     label: &'static str,
 ) -> impl IntoView {
     let number = followers.map_or_else(|| "—".to_owned(), |followers| locale.number(followers));

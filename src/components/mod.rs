@@ -1,5 +1,5 @@
-//! The components. They work wherever Leptos renders: in a page that is client-rendered or hydrated, in an island, and on a
-//! server, where nothing is requested.
+//! The components. They work in client-rendered and hydrated pages, in islands, and on a server, where they render but
+//! send no requests.
 
 pub mod embed_viewer_tracker;
 pub mod follow_button;

@@ -6,37 +6,39 @@ use crate::{
     i18n::{Locale, badge_text::badge_text},
 };
 
-/// What the page with a badge on it is to the channel.
+/// The role of the page that shows a badge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageRole {
-    /// A viewer, and the badge sees to it that it is counted.
+    /// The page is a viewer, and the badge counts it.
     Viewer,
-    /// A viewer that another component counts, such as [`EmbedViewerTracker`](super::EmbedViewerTracker).
+    /// The page is a viewer that another component counts, such as [`EmbedViewerTracker`](super::EmbedViewerTracker).
     CountedElsewhere,
-    /// No viewer: it only shows the number.
+    /// The page only shows the number and is not a viewer.
     Reader,
 }
 
-/// The badge: a pill with an eye and the number of viewers, live.
+/// The badge: a pill with an eye and the live number of viewers.
 ///
-/// On the page of a viewer it never reads 0: whoever looks at it is watching, even before the join has come back.
+/// On the page of a viewer the badge shows at least 1, because the page itself is a viewer, even before its join is
+/// answered.
 ///
-/// When the channel changes, the viewer moves on to the new one, whose number is unknown until the first news.
+/// When the channel changes, the viewer joins the new channel. The number is unknown until the first count of the new
+/// channel arrives.
 #[component]
 pub fn ViewerCounter(
     /// The channel.
     #[prop(into)]
     channel: Signal<ChannelId>,
-    /// Its count as of now, if it is known.
+    /// The current count, if known.
     #[prop(optional_no_strip, into)]
     initial: Option<Count>,
-    /// The language of its label and its number.
+    /// The language of the label and the number.
     #[prop(optional)]
     locale: Locale,
-    /// What the page is to the channel.
+    /// The role of the page.
     role: PageRole,
 ) -> impl IntoView {
-    // As it is without styles; style sheets win over these.
+    // The look without styles. Style sheets override these attributes.
     let eye = eye()
         .add_any_attr(leptos::attr::width("16"))
         .add_any_attr(leptos::attr::custom::custom_attribute("fill", "none"))
@@ -44,7 +46,7 @@ pub fn ViewerCounter(
     badge(channel, initial, locale, role, eye, None)
 }
 
-/// The eye of a badge, as large as the styles say.
+/// The eye of a badge. The styles set its size.
 pub(crate) fn eye() -> impl IntoView {
     view! {
         <svg class="viewer-counter__eye" viewBox="0 0 24 24" aria-hidden="true">
@@ -54,7 +56,7 @@ pub(crate) fn eye() -> impl IntoView {
     }
 }
 
-/// The badge, with this eye and, in an island, with what the server hands over to it.
+/// The badge with the given eye and, in an island, the text of its [`IslandProps`](crate::platform::IslandProps).
 pub(crate) fn badge(
     channel: impl Channel,
     initial: Option<Count>,
@@ -63,7 +65,7 @@ pub(crate) fn badge(
     eye: impl IntoView,
     island_props: Option<String>,
 ) -> impl IntoView {
-    // The tracker before the count, so that its leave goes out before the stream is closed.
+    // Create the tracker before the count, so that the leave is sent before the stream is closed.
     let tracking = UseViewerTrackerOptions::default().immediate(role == PageRole::Viewer);
     let tracker = track(channel.clone(), tracking);
     let options = UseViewerCountOptions::default()
@@ -71,8 +73,8 @@ pub(crate) fn badge(
         .while_hidden(role == PageRole::Viewer);
     let count = count_of(channel, initial, options).count;
 
-    let least = u32::from(role != PageRole::Reader);
-    let viewers = move || count.get().value.map(|value| value.max(least));
+    let minimum = u32::from(role != PageRole::Reader);
+    let viewers = move || count.get().value.map(|value| value.max(minimum));
     let state = move || count.get().state();
     let number = move || viewers().map_or_else(|| "—".to_owned(), |viewers| locale.number(viewers));
     let label = move || {
@@ -86,7 +88,7 @@ pub(crate) fn badge(
         <span class="viewer-counter" data-island=island_props translate="no" role="img" data-state=move || state().as_str() aria-label=label title=label>
             <span class="viewer-counter__dot"></span>
             {eye}
-            // Its content as a whole: what translates a page replaces the text in it, before this runs or later.
+            // Set the content as a whole, because page translators replace the text node inside.
             <span class="viewer-counter__number" inner_html=number></span>
         </span>
     }

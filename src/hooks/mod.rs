@@ -1,9 +1,9 @@
-//! Hooks, free for any Leptos app to use. Each `use_x` has a `use_x_with_options`, options whose defaults are stated, and
-//! a return struct with named parts; each says what it does on the server; each cleans up after itself when its component
-//! goes away. They contain no gates: what depends on the surroundings is in [`crate::platform`].
+//! Hooks for any Leptos app. Each `use_x` has a variant `use_x_with_options`, documented defaults and a return struct.
+//! Each documents its behavior during server-side rendering and cleans up when its component is disposed of. The hooks
+//! contain no `cfg` gates: [`crate::platform`] contains the code that depends on the environment.
 //!
-//! A channel is given as a [`ChannelId`], so it can't be a bad name, or as anything that tells one and may change: a
-//! signal, a memo, `Signal::derive`.
+//! Pass a channel as a [`ChannelId`], which is always valid, or as a reactive value of one: a signal, a memo or
+//! `Signal::derive`.
 
 #![warn(missing_docs)]
 
@@ -26,13 +26,13 @@ pub use use_viewer_tracker::{
 pub(crate) use use_viewer_count::count_of;
 pub(crate) use use_viewer_tracker::track;
 
-/// What tells which channel is meant: one that stays, as in an island, which comes without the code for changes; or a signal.
+/// A source of a channel: a fixed [`ChannelId`], as in an island, which needs no code for changes; or a signal.
 pub(crate) trait Channel: Clone {
-    /// The name of the channel of now.
+    /// The name of the current channel.
     fn name(&self) -> String;
 
-    /// Calls back with the name of another one, whenever it is another.
-    fn on_change(self, turn: impl Fn(String) + 'static);
+    /// Calls back with the name of the new channel whenever the channel changes.
+    fn on_change(self, callback: impl Fn(String) + 'static);
 }
 
 impl Channel for ChannelId {
@@ -40,7 +40,7 @@ impl Channel for ChannelId {
         self.as_str().to_owned()
     }
 
-    fn on_change(self, _turn: impl Fn(String) + 'static) {}
+    fn on_change(self, _callback: impl Fn(String) + 'static) {}
 }
 
 impl Channel for Signal<ChannelId> {
@@ -48,19 +48,19 @@ impl Channel for Signal<ChannelId> {
         self.with_untracked(Channel::name)
     }
 
-    fn on_change(self, turn: impl Fn(String) + 'static) {
+    fn on_change(self, callback: impl Fn(String) + 'static) {
         let first = self.name();
         Effect::new(move |before: Option<String>| {
             let name = self.with(Channel::name);
             if name != before.unwrap_or_else(|| first.clone()) {
-                untrack(|| turn(name.clone()));
+                untrack(|| callback(name.clone()));
             }
             name
         });
     }
 }
 
-/// Runs once, in browsers only. Boxed, so that there is one effect's worth of code for all hooks.
+/// Runs a callback once, in browsers only. The callback is boxed so that all hooks share the code of one effect.
 fn after_hydration(run: Box<dyn Fn()>) {
     Effect::new(run);
 }

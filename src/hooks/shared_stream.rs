@@ -1,4 +1,4 @@
-//! The event stream of this tab, for all who watch a channel on its page: see [`TabSync`] for the rules.
+//! The event stream of this tab, shared by all subscriptions of the page. See [`TabSync`] for the rules.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,100 +13,103 @@ use crate::{
         watchdog::ANSWER_TIMEOUT,
     },
     domain::count::CountState,
-    platform::{self, Leading, Ongoing, PageEvent, StreamEvent},
+    platform::{self, Guard, Leading, PageEvent, StreamEvent},
 };
 
-/// The most channels of one stream; for more, there are more streams.
+/// The maximum number of channels per stream. More channels need more streams.
 const MAX_CHANNELS: usize = 50;
 
-/// What comes in for who watches a channel.
-pub(super) enum Heard {
+/// An update for the subscription of a channel.
+pub(super) enum ChannelUpdate {
     /// A count.
     CountMessage(CountMessage),
-    /// Anything, ticks included: a sign of life.
+    /// Any event, ticks included: a sign of life.
     KeepAlive,
-    /// Nothing but how current the last count is.
+    /// The state of the last count has changed.
     State,
 }
 
-/// Takes what comes in, and how current the last count is with it.
-type Callback = dyn Fn(Heard, CountState);
+/// Gets each update with the state of the last count.
+type Callback = dyn Fn(ChannelUpdate, CountState);
 
-/// Watches a channel until it is dropped.
-pub(super) struct Watching {
+/// A subscription to a channel. Ends when dropped.
+pub(super) struct Subscription {
     channel: RefCell<String>,
-    /// Whether it needs to hear also while nobody sees the page.
+    /// Whether the subscription needs updates while the page is hidden too.
     while_hidden: bool,
     callback: Box<Callback>,
 }
 
-/// The stream, where one watches at least.
+/// The stream of the page. Open while there is at least one subscription.
 struct SharedStream {
-    relay: RefCell<TabSync>,
-    watching: RefCell<Vec<Weak<Watching>>>,
+    tab_sync: RefCell<TabSync>,
+    subscriptions: RefCell<Vec<Weak<Subscription>>>,
     state: Cell<CountState>,
-    streams: RefCell<Vec<Ongoing>>,
-    leading: RefCell<Option<Ongoing>>,
-    /// What the server was asked, and has not answered yet.
-    question: RefCell<Option<Ongoing>>,
-    timer: RefCell<Option<Ongoing>>,
-    tabs: RefCell<Option<Ongoing>>,
-    events: RefCell<Option<Ongoing>>,
+    streams: RefCell<Vec<Guard>>,
+    leading: RefCell<Option<Guard>>,
+    /// The request in flight: a ping or a request for counts.
+    request: RefCell<Option<Guard>>,
+    timer: RefCell<Option<Guard>>,
+    tabs: RefCell<Option<Guard>>,
+    events: RefCell<Option<Guard>>,
 }
 
 thread_local! {
     static STREAM: Rc<SharedStream> = Rc::new(SharedStream {
-        relay: RefCell::new(TabSync::new(platform::new_id())),
-        watching: RefCell::default(),
+        tab_sync: RefCell::new(TabSync::new(platform::new_id())),
+        subscriptions: RefCell::default(),
         state: Cell::new(CountState::Live),
         streams: RefCell::default(),
         leading: RefCell::default(),
-        question: RefCell::default(),
+        request: RefCell::default(),
         timer: RefCell::default(),
         tabs: RefCell::default(),
         events: RefCell::default(),
     });
 }
 
-/// Calls back at everything that comes in for a channel; `while_hidden`: also while nobody sees the page.
-pub(super) fn watch(channel: String, while_hidden: bool, callback: Box<Callback>) -> Rc<Watching> {
-    let watching = Rc::new(Watching { channel: RefCell::new(channel), while_hidden, callback });
-    STREAM.with(|stream| stream.watching.borrow_mut().push(Rc::downgrade(&watching)));
-    watching.begin();
-    watching
+/// Calls back for every update of a channel. With `while_hidden`, also while the page is hidden.
+pub(super) fn subscribe(channel: String, while_hidden: bool, callback: Box<Callback>) -> Rc<Subscription> {
+    let subscription = Rc::new(Subscription { channel: RefCell::new(channel), while_hidden, callback });
+    STREAM.with(|stream| stream.subscriptions.borrow_mut().push(Rc::downgrade(&subscription)));
+    subscription.start();
+    subscription
 }
 
-/// Takes in counts with which the server has answered something else, such as a beat.
-pub(super) fn learn(counts: String) {
+/// Passes on counts from the answer to another request, such as a beat.
+pub(super) fn on_counts(counts: String) {
     STREAM.with(|stream| stream.on(Event::Told(counts)));
 }
 
-impl Watching {
-    /// Watches another channel from here on.
-    pub(super) fn turn(&self, channel: String) {
+impl Subscription {
+    /// Changes the channel of the subscription.
+    pub(super) fn switch_channel(&self, channel: String) {
         self.channel.replace(channel);
-        self.begin();
+        self.start();
     }
 
-    /// Has the stream follow, and hears what that has told already.
-    fn begin(&self) {
+    /// Updates the stream, and reports the latest count that it has already delivered.
+    fn start(&self) {
         STREAM.with(|stream| {
-            stream.begin();
-            let told = stream.relay.borrow().told(&self.channel.borrow());
-            (self.callback)(told.map_or(Heard::State, Heard::CountMessage), stream.state.get());
+            stream.refresh();
+            let latest = stream.tab_sync.borrow().latest(&self.channel.borrow());
+            (self.callback)(
+                latest.map_or(ChannelUpdate::State, ChannelUpdate::CountMessage),
+                stream.state.get(),
+            );
         });
     }
 }
 
-impl Drop for Watching {
+impl Drop for Subscription {
     fn drop(&mut self) {
-        STREAM.with(SharedStream::begin);
+        STREAM.with(SharedStream::refresh);
     }
 }
 
 impl SharedStream {
-    /// Has the relay know what is watched now.
-    fn begin(self: &Rc<Self>) {
+    /// Passes the current subscriptions to [`TabSync`].
+    fn refresh(self: &Rc<Self>) {
         if self.events.borrow().is_none() {
             let stream = Rc::clone(self);
             self.events.replace(Some(platform::on_page_event(move |event| stream.on_page_event(event))));
@@ -118,10 +121,10 @@ impl SharedStream {
             let stream = Rc::clone(self);
             self.tabs.replace(platform::join_tabs(move |text| stream.on(Event::Said(text))));
         }
-        let watching = self.watching();
+        let subscriptions = self.subscriptions();
         let mut channels = Vec::new();
-        for watching in &watching {
-            let channel = watching.channel.borrow();
+        for subscription in &subscriptions {
+            let channel = subscription.channel.borrow();
             if !channels.contains(&*channel) {
                 channels.push(channel.clone());
             }
@@ -130,13 +133,13 @@ impl SharedStream {
             channels,
             shares: self.tabs.borrow().is_some(),
             hidden: platform::is_hidden(),
-            needed: watching.iter().any(|watching| watching.while_hidden),
+            needed: subscriptions.iter().any(|subscription| subscription.while_hidden),
         });
     }
 
-    fn watching(&self) -> Vec<Rc<Watching>> {
-        self.watching.borrow_mut().retain(|watching| watching.strong_count() > 0);
-        self.watching.borrow().iter().filter_map(Weak::upgrade).collect()
+    fn subscriptions(&self) -> Vec<Rc<Subscription>> {
+        self.subscriptions.borrow_mut().retain(|subscription| subscription.strong_count() > 0);
+        self.subscriptions.borrow().iter().filter_map(Weak::upgrade).collect()
     }
 
     fn on_page_event(self: &Rc<Self>, event: PageEvent) {
@@ -144,43 +147,43 @@ impl SharedStream {
             PageEvent::Seen { hidden } => self.on(Event::Seen { hidden }),
             PageEvent::Closed | PageEvent::Frozen => {
                 self.on(Event::Closed);
-                // A page with an open channel to other tabs is not kept for coming back.
+                // Browsers don't keep a page with an open broadcast channel in the back/forward cache.
                 self.tabs.take();
             }
-            PageEvent::Activated | PageEvent::Restored | PageEvent::Resumed => self.begin(),
+            PageEvent::Activated | PageEvent::Restored | PageEvent::Resumed => self.refresh(),
             PageEvent::Online => self.on(Event::Online),
             PageEvent::Offline => self.on(Event::Offline),
-            // The badge of a page that stays after all has missed nothing.
+            // If the page stays, its stream has missed nothing.
             PageEvent::Unloading => {}
         }
     }
 
     fn on(self: &Rc<Self>, event: Event) {
         let now = platform::now();
-        let todo = self.relay.borrow_mut().on(event, now, platform::random());
-        let before = self.state.replace(self.relay.borrow().state(now));
-        for command in todo {
+        let commands = self.tab_sync.borrow_mut().on(event, now, platform::random());
+        let before = self.state.replace(self.tab_sync.borrow().state(now));
+        for command in commands {
             self.execute(command);
         }
         if self.state.get() != before {
-            self.tell(|| Heard::State);
+            self.notify(|| ChannelUpdate::State);
         }
-        let wait = self.relay.borrow().wait(now);
+        let wait = self.tab_sync.borrow().wait(now);
         let stream = Rc::clone(self);
         self.timer.replace(wait.map(|wait| platform::after(wait, move || stream.on(Event::Woken))));
     }
 
-    /// Tells all who watch.
-    fn tell(&self, heard: fn() -> Heard) {
-        for watching in self.watching() {
-            (watching.callback)(heard(), self.state.get());
+    /// Sends an update to all subscriptions.
+    fn notify(&self, update: fn() -> ChannelUpdate) {
+        for subscription in self.subscriptions() {
+            (subscription.callback)(update(), self.state.get());
         }
     }
 
     fn execute(self: &Rc<Self>, command: Command) {
         match command {
             Command::Open(channels) => {
-                // The old ones go first, so that a browser never has two for one.
+                // Close the old streams first, so that they don't take up connections beside the new ones.
                 self.streams.take();
                 self.streams.replace(channels.chunks(MAX_CHANNELS).map(|part| self.open(part)).collect());
             }
@@ -199,13 +202,13 @@ impl SharedStream {
             }
             Command::Resign => {
                 self.leading.take();
-                self.question.take();
+                self.request.take();
             }
-            Command::Broadcast(text) => platform::tell(&text),
+            Command::Broadcast(text) => platform::broadcast(&text),
             Command::Ask => {
                 let stream = Rc::clone(self);
                 let answered = move |answered| stream.on(Event::Answered(answered));
-                self.question.replace(Some(platform::probe(endpoints::PING, ANSWER_TIMEOUT, answered)));
+                self.request.replace(Some(platform::probe(endpoints::PING, ANSWER_TIMEOUT, answered)));
             }
             Command::Count(channels) => {
                 let stream = Rc::clone(self);
@@ -213,20 +216,23 @@ impl SharedStream {
                     stream.on(counts.map_or(Event::Answered(false), Event::Told));
                 };
                 let path = [endpoints::COUNTS, &channels.join(",")].concat();
-                self.question.replace(Some(platform::counts(&path, ANSWER_TIMEOUT, answered)));
+                self.request.replace(Some(platform::counts(&path, ANSWER_TIMEOUT, answered)));
             }
-            Command::Show(news) => {
-                for watching in self.watching() {
-                    if *watching.channel.borrow() == news.channel {
-                        (watching.callback)(Heard::CountMessage(news.clone()), self.state.get());
+            Command::Show(message) => {
+                for subscription in self.subscriptions() {
+                    if *subscription.channel.borrow() == message.channel {
+                        (subscription.callback)(
+                            ChannelUpdate::CountMessage(message.clone()),
+                            self.state.get(),
+                        );
                     }
                 }
             }
-            Command::Wake => self.tell(|| Heard::KeepAlive),
+            Command::Wake => self.notify(|| ChannelUpdate::KeepAlive),
         }
     }
 
-    fn open(self: &Rc<Self>, channels: &[String]) -> Ongoing {
+    fn open(self: &Rc<Self>, channels: &[String]) -> Guard {
         let stream = Rc::clone(self);
         let url = match channels {
             [channel] => [endpoints::STREAM, channel].concat(),

@@ -7,7 +7,7 @@ use leptos::prelude::*;
 
 use super::{
     Channel, after_hydration,
-    shared_stream::{Heard, Watching, watch},
+    shared_stream::{ChannelUpdate, Subscription, subscribe},
 };
 use crate::{
     domain::{ChannelId, Count, Timestamp, count::CountState},
@@ -22,26 +22,26 @@ pub struct UseViewerCountOptions {
 }
 
 impl UseViewerCountOptions {
-    /// Calls back at every event on the stream, ticks included. Defaults to nothing.
+    /// Calls back at every event on the stream, ticks included. Defaults to no callback.
     #[must_use]
     pub fn on_event(self, on_event: impl Fn() + 'static) -> Self {
         Self { on_event: Some(Local::new(|| Rc::new(on_event) as Rc<dyn Fn()>)), ..self }
     }
 
-    /// Whether to listen also while nobody sees the page: for a page that beats on what comes in. It does so where tabs can
-    /// share a stream. Defaults to `false`.
+    /// Whether to keep listening while the page is hidden, for pages that send due beats when an event arrives. Has an
+    /// effect only where tabs can share a stream. Defaults to `false`.
     #[must_use]
     pub fn while_hidden(self, while_hidden: bool) -> Self {
         Self { while_hidden, ..self }
     }
 }
 
-/// What [`use_viewer_count`] returns.
+/// The return value of [`use_viewer_count`].
 #[derive(Debug, Clone, Copy)]
 pub struct UseViewerCountReturn {
-    /// The count: the initial one at first, then what the server says; stale while nothing tells that it is of this moment,
-    /// unknown after a minute without news. Without an initial one, and when the channel changes, it is unknown until the
-    /// first news.
+    /// The count: the initial count at first, then the latest count from the server. It is stale while the page can't
+    /// tell that the count is current, and unknown after a minute without confirmation. Without an initial count, and
+    /// after the channel changes, it is unknown until the first count arrives.
     pub count: ReadSignal<Count>,
 }
 
@@ -60,16 +60,16 @@ pub struct UseViewerCountReturn {
 /// # let _ = view! { <Number channel=ChannelId::parse("ana").unwrap() /> };
 /// ```
 ///
-/// `channel` is one, or a signal of one: when it changes, the stream follows. `initial` is the count of the first, if it is
-/// known.
+/// `channel` is a [`ChannelId`] or a signal of one. When it changes, the stream follows. `initial` is the count of the
+/// first channel, if known.
 ///
-/// The stream is opened after hydration and reopened for ever, after jittered pauses; also one that has been silent for a
-/// minute, or has slept. It is one for the whole page, and for all tabs of the browser where they can share it. It is
-/// closed when the page goes away or is hidden, and when the last component does that watches a channel. Where no stream
-/// can be had, the page asks for the count every ten seconds or so while somebody sees it.
+/// The stream is opened after hydration. After a break, a minute of silence or sleep it is reopened after a pause with
+/// jitter, without a limit on retries. The page has one stream, and all tabs of the browser share one where they can.
+/// The stream is closed when the page goes away or is hidden, and when the last component that uses it is disposed of.
+/// While no stream works, a visible page requests the count every 8 to 12 seconds.
 ///
 /// ## Server-Side Rendering
-/// The count is the initial one, or unknown; nothing is opened.
+/// The count is the initial count, or unknown. No stream is opened.
 #[must_use]
 pub fn use_viewer_count(
     channel: impl Into<Signal<ChannelId>>,
@@ -88,7 +88,7 @@ pub fn use_viewer_count_with_options(
     count_of(channel.into(), initial, options)
 }
 
-/// [`use_viewer_count_with_options`], also for a channel that stays.
+/// [`use_viewer_count_with_options`], for fixed channels too.
 pub(crate) fn count_of(
     channel: impl Channel,
     initial: Option<Count>,
@@ -100,8 +100,8 @@ pub(crate) fn count_of(
         Rc::new(Reader {
             channel: channel.name(),
             while_hidden: options.while_hidden,
-            watching: RefCell::default(),
-            told: Cell::new(initial),
+            subscription: RefCell::default(),
+            last: Cell::new(initial),
             set_count,
             on_event: options.on_event,
         })
@@ -110,7 +110,7 @@ pub(crate) fn count_of(
         let reader = reader.clone();
         Box::new(move || {
             if let Some(reader) = reader.get() {
-                reader.watch();
+                reader.subscribe();
             }
         })
     });
@@ -118,77 +118,81 @@ pub(crate) fn count_of(
         let reader = reader.clone();
         move |channel| {
             if let Some(reader) = reader.get() {
-                reader.turn(channel);
+                reader.switch_channel(channel);
             }
         }
     });
     on_cleanup(move || {
         if let Some(reader) = reader.get() {
-            reader.watching.take();
+            reader.subscription.take();
         }
     });
     UseViewerCountReturn { count }
 }
 
-/// What is shown of a channel that nothing is known of yet.
+/// The count of a channel before its first count arrives.
 const UNKNOWN: Count = Count::unknown(Timestamp::from_millis(0));
 
-/// What shows the count of one channel.
+/// Shows the count of one channel.
 struct Reader {
-    /// The first one.
+    /// The initial channel.
     channel: String,
     while_hidden: bool,
-    watching: RefCell<Option<Rc<Watching>>>,
-    /// What the server has said last.
-    told: Cell<Count>,
+    subscription: RefCell<Option<Rc<Subscription>>>,
+    /// The last count from the server.
+    last: Cell<Count>,
     set_count: WriteSignal<Count>,
     on_event: Option<Local<dyn Fn()>>,
 }
 
 impl Reader {
-    /// Goes over to another channel, of which nothing is known.
-    fn turn(&self, channel: String) {
-        self.told.set(UNKNOWN);
-        let watching = self.watching.borrow().clone();
-        if let Some(watching) = watching {
-            watching.turn(channel);
+    /// Switches to another channel, whose count is unknown.
+    fn switch_channel(&self, channel: String) {
+        self.last.set(UNKNOWN);
+        let subscription = self.subscription.borrow().clone();
+        if let Some(subscription) = subscription {
+            subscription.switch_channel(channel);
         }
     }
 
-    fn watch(self: &Rc<Self>) {
+    fn subscribe(self: &Rc<Self>) {
         let reader = Rc::downgrade(self);
-        let callback = move |heard, state| {
+        let callback = move |update, state| {
             if let Some(reader) = reader.upgrade() {
-                reader.on(heard, state);
+                reader.on(update, state);
             }
         };
-        self.watching.replace(Some(watch(self.channel.clone(), self.while_hidden, Box::new(callback))));
+        self.subscription.replace(Some(subscribe(
+            self.channel.clone(),
+            self.while_hidden,
+            Box::new(callback),
+        )));
     }
 
-    fn on(&self, heard: Heard, state: CountState) {
-        match heard {
-            Heard::CountMessage(news) => self.told.set(news.count),
-            Heard::State => {}
-            Heard::KeepAlive => {
+    fn on(&self, update: ChannelUpdate, state: CountState) {
+        match update {
+            ChannelUpdate::CountMessage(message) => self.last.set(message.count),
+            ChannelUpdate::State => {}
+            ChannelUpdate::KeepAlive => {
                 if let Some(on_event) = self.on_event.as_ref().and_then(Local::get) {
                     on_event();
                 }
                 return;
             }
         }
-        let told = self.told.get();
+        let last = self.last.get();
         self.show(match state {
-            CountState::Live => told,
-            CountState::Stale => Count { stale: true, ..told },
-            CountState::Unknown => Count::unknown(told.as_of),
+            CountState::Live => last,
+            CountState::Stale => Count { stale: true, ..last },
+            CountState::Unknown => Count::unknown(last.as_of),
         });
     }
 
     fn show(&self, count: Count) {
         self.set_count.try_maybe_update(|shown| {
-            let is_news = *shown != count;
+            let has_changed = *shown != count;
             *shown = count;
-            (is_news, ())
+            (has_changed, ())
         });
     }
 }

@@ -12,7 +12,7 @@ use crate::{
         tracker::{Command, Event},
     },
     domain::ChannelId,
-    platform::{self, Answer, Local, Ongoing, PageEvent},
+    platform::{self, Answer, Guard, Local, PageEvent},
 };
 
 /// Options of [`use_viewer_tracker_with_options`].
@@ -30,28 +30,28 @@ impl Default for UseViewerTrackerOptions {
 }
 
 impl UseViewerTrackerOptions {
-    /// Milliseconds between beats, until the server's answer to the join says otherwise. Defaults to 30,000.
+    /// Milliseconds between beats, until an answer of the server sets another interval. Defaults to 30,000.
     #[must_use]
     pub fn interval(self, interval: f64) -> Self {
         Self { interval, ..self }
     }
 
-    /// Whether to join as soon as the component is there. Defaults to `true`; otherwise [`UseViewerTrackerReturn::start`]
-    /// does.
+    /// Whether to join when the component is mounted. Otherwise call [`UseViewerTrackerReturn::start`]. Defaults to
+    /// `true`.
     #[must_use]
     pub fn immediate(self, immediate: bool) -> Self {
         Self { immediate, ..self }
     }
 
-    /// Whether to join not before half of the page's main part has been on screen: for pages in frames, which nobody may
-    /// ever scroll to. Where the browser can't tell, the page joins at once. Defaults to `false`.
+    /// Whether to join only once half of the page's `<main>` has been on screen. Meant for pages in frames, which may
+    /// never be scrolled to. Where the browser can't tell, the page joins at once. Defaults to `false`.
     #[must_use]
     pub fn once_seen(self, once_seen: bool) -> Self {
         Self { once_seen, ..self }
     }
 }
 
-/// What [`use_viewer_tracker`] returns.
+/// The return value of [`use_viewer_tracker`].
 #[derive(Clone)]
 pub struct UseViewerTrackerReturn {
     /// Whether the server counts this page.
@@ -60,15 +60,15 @@ pub struct UseViewerTrackerReturn {
 }
 
 impl UseViewerTrackerReturn {
-    /// Joins, if the page has not yet.
+    /// Joins, unless the page has already joined.
     pub fn start(&self) {
         if let Some(page) = self.page.get() {
             page.start();
         }
     }
 
-    /// Tells the tracker of a sign of life, such as an event on a stream: an occasion to beat that browsers don't slow
-    /// down as they do timers.
+    /// Sends a beat if one is due. Call it at events such as those of a stream, because browsers throttle timers of
+    /// hidden pages.
     pub fn wake(&self) {
         if let Some(page) = self.page.get() {
             page.on(Event::Woken);
@@ -76,7 +76,7 @@ impl UseViewerTrackerReturn {
     }
 }
 
-/// Counts this page as a viewer of a channel, from when it is shown until it goes away.
+/// Counts this page as a viewer of a channel while it is open.
 ///
 /// ## Usage
 /// ```
@@ -91,15 +91,16 @@ impl UseViewerTrackerReturn {
 /// # let _ = view! { <Watching channel=ChannelId::parse("ana").unwrap() /> };
 /// ```
 ///
-/// One join, then beats every 24–30 s; also when the page hides, comes back, is resumed or goes online; a leave by beacon
-/// when it closes (in Firefox before that, and a join again if the page stays); a new session when it returns from the back/forward cache. A page that is being prerendered waits
-/// until it is shown. Failures back off and never end it. See [`Tracker`] for the rules.
+/// The page joins once and then beats every 24–30 s. It also beats when it hides, becomes visible, resumes, or goes
+/// online after a failure, and it leaves by beacon when it closes. In Firefox it leaves when it is about to unload, and
+/// joins again if it stays. A page restored from the back/forward cache starts a new session. A prerendered page waits
+/// until it is shown. Failures back off, and retries never stop. See [`Tracker`] for the rules.
 ///
-/// When the channel changes, the page leaves the old one and joins the new one, in a new session. When the component goes
-/// away, the page leaves and every timer and listener ends.
+/// When the channel changes, the page leaves the old channel and joins the new one in a new session. When the component
+/// is disposed of, the page leaves, and all timers and listeners end.
 ///
 /// ## Server-Side Rendering
-/// Does nothing: rendering counts nobody.
+/// Does nothing: rendering a page counts no viewer.
 pub fn use_viewer_tracker(channel: impl Into<Signal<ChannelId>>) -> UseViewerTrackerReturn {
     use_viewer_tracker_with_options(channel, UseViewerTrackerOptions::default())
 }
@@ -112,7 +113,7 @@ pub fn use_viewer_tracker_with_options(
     track(channel.into(), options)
 }
 
-/// [`use_viewer_tracker_with_options`], also for a channel that stays.
+/// [`use_viewer_tracker_with_options`], for fixed channels too.
 pub(crate) fn track(channel: impl Channel, options: UseViewerTrackerOptions) -> UseViewerTrackerReturn {
     let (is_counted, set_counted) = signal(false);
     let page = Local::new(|| {
@@ -144,7 +145,7 @@ pub(crate) fn track(channel: impl Channel, options: UseViewerTrackerOptions) -> 
         let page = page.clone();
         move |channel| {
             if let Some(page) = page.get() {
-                page.turn(channel);
+                page.switch_channel(channel);
             }
         }
     });
@@ -159,19 +160,19 @@ pub(crate) fn track(channel: impl Channel, options: UseViewerTrackerOptions) -> 
     UseViewerTrackerReturn { is_counted, page }
 }
 
-/// The page as a viewer: the state machine, and what it needs to act.
+/// The page as a viewer: the state machine with its timers, listeners and requests.
 struct Page {
     channel: RefCell<String>,
-    /// Made anew whenever the page opens or turns to another channel; empty before that.
+    /// The session id, new whenever the page opens or switches to another channel. Empty before that.
     session: RefCell<String>,
     tracker: RefCell<Tracker>,
-    /// Whether the page is to be a viewer.
+    /// Whether the page should be a viewer.
     is_wanted: Cell<bool>,
-    /// The request under way; one that is given up is not answered any more.
-    request: RefCell<Option<Ongoing>>,
-    timer: RefCell<Option<Ongoing>>,
-    events: RefCell<Option<Ongoing>>,
-    seen: RefCell<Option<Ongoing>>,
+    /// The request in flight. Dropping it cancels it.
+    request: RefCell<Option<Guard>>,
+    timer: RefCell<Option<Guard>>,
+    events: RefCell<Option<Guard>>,
+    seen: RefCell<Option<Guard>>,
     set_counted: WriteSignal<bool>,
 }
 
@@ -209,8 +210,8 @@ impl Page {
         }
     }
 
-    /// Goes over to another channel.
-    fn turn(self: &Rc<Self>, channel: String) {
+    /// Switches to another channel.
+    fn switch_channel(self: &Rc<Self>, channel: String) {
         let is_open = self.tracker.borrow().is_awake();
         if is_open {
             self.on(Event::Closed);
@@ -273,21 +274,21 @@ impl Page {
                 Answer::Failed { retry_after } => (Event::Failed { retry_after }, String::new()),
             };
             page.on(event);
-            // Last, so that whatever this sets off can't keep the next beat from being due.
+            // Last, so that effects of the signal can't keep the next beat from being scheduled.
             if let Some(is_counted) = is_counted {
                 page.set_counted.try_set(is_counted);
             }
             if !count.is_empty() {
-                shared_stream::learn(count);
+                shared_stream::on_counts(count);
             }
         });
         self.request.replace(Some(request));
     }
 
     fn leave(&self) {
-        // Before anything else ends, so that nothing that is given up can hold it back.
+        // Send the leave first, so that no cleanup can delay it.
         platform::leave(endpoints::LEAVE, &self.channel.borrow(), &self.session.borrow());
-        // A beat that has not gone out by now must not arrive after the leave.
+        // A pending beat must not arrive after the leave.
         self.request.take();
         self.set_counted.try_set(false);
     }

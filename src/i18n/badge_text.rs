@@ -1,13 +1,13 @@
-//! The texts of the badge. They are apart from the texts of pages, so that the browser loads no more than these.
+//! The texts of the badge, separate from the texts of the pages so that browsers load only these.
 
 use super::Locale;
 
-/// The texts of the badge, apart from numbers.
+/// The texts of the badge, without numbers.
 #[derive(Debug)]
 pub struct BadgeText {
-    /// Marks a count that is not current.
+    /// Marks a stale count.
     pub stale: &'static str,
-    /// Replaces a count that is not known.
+    /// Replaces an unknown count.
     pub unknown: &'static str,
 }
 

@@ -1,13 +1,13 @@
-//! The languages of the pages: how they write numbers, and what the badge says. Spanish first.
+//! The languages of the pages: selection, number format and the label of the badge. The default is Spanish.
 
 use super::badge_text::badge_text;
 use serde::{Deserialize, Serialize};
 
-/// A language that the pages speak.
+/// A language of the pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Locale {
-    /// Spanish, also for whoever asks for none of the others.
+    /// Spanish, the default.
     #[default]
     Es,
     /// English.
@@ -20,8 +20,8 @@ impl Locale {
     /// Every language.
     pub const ALL: [Self; 3] = [Self::Es, Self::En, Self::Pt];
 
-    /// The best of ours for an `Accept-Language` header (RFC 9110, section 12.5.4): the highest weight wins, the first
-    /// of equals.
+    /// The best supported language for an `Accept-Language` header (RFC 9110, section 12.5.4): the highest weight wins,
+    /// and the first of equal weights.
     #[must_use]
     pub fn from_accept_language(header: &str) -> Self {
         let mut best = (0.0, Self::default());
@@ -43,14 +43,14 @@ impl Locale {
         best.1
     }
 
-    /// The language of a tag such as `es-MX`, if it is one of ours.
+    /// The language of a tag such as `es-MX`, if it is supported.
     #[must_use]
     pub fn from_tag(tag: &str) -> Option<Self> {
         let language = tag.split('-').next().unwrap_or_default();
         Self::ALL.into_iter().find(|locale| language.eq_ignore_ascii_case(locale.as_str()))
     }
 
-    /// Its language tag, for `lang`.
+    /// The language tag, for `lang` attributes.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -60,17 +60,17 @@ impl Locale {
         }
     }
 
-    /// A number with its thousands grouped as the Unicode CLDR says: Spanish leaves four digits together
-    /// (`minimumGroupingDigits` 2), the others don't.
+    /// Formats a number with grouped thousands, as in the Unicode CLDR. Spanish doesn't group four digits
+    /// (`minimumGroupingDigits` 2).
     #[must_use]
     pub fn number(self, number: u32) -> String {
         let digits = number.to_string();
-        let (separator, shortest) = match self {
+        let (separator, min_digits) = match self {
             Self::Es => ('.', 5),
             Self::En => (',', 4),
             Self::Pt => ('.', 4),
         };
-        if digits.len() < shortest {
+        if digits.len() < min_digits {
             return digits;
         }
         let mut grouped = String::with_capacity(digits.len() + 3);
@@ -83,7 +83,7 @@ impl Locale {
         grouped
     }
 
-    /// The badge's name for screen readers: "1 espectador", "5 espectadores".
+    /// The label of the badge for screen readers, such as "1 espectador" or "5 espectadores".
     #[must_use]
     pub fn viewers(self, count: Option<u32>) -> String {
         let Some(count) = count else {
@@ -98,7 +98,7 @@ impl Locale {
         [&self.number(count), " ", noun].concat()
     }
 
-    /// What is counted, where the number stands by itself.
+    /// The noun beside a number that is shown separately.
     #[must_use]
     pub const fn viewers_label(self) -> &'static str {
         match self {
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_best_language_of_the_header_is_chosen() {
+    fn the_best_language_of_the_header_is_selected() {
         for (header, locale) in [
             ("", Locale::Es),
             ("de", Locale::Es),
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_grouped_as_the_language_does() {
+    fn numbers_are_grouped_by_language() {
         for (number, es, en) in [
             (0, "0", "0"),
             (999, "999", "999"),

@@ -1,4 +1,4 @@
-//! The languages of the pages, and their texts.
+//! The languages and texts of the pages.
 
 pub mod badge_text;
 pub mod locale;

@@ -2,44 +2,45 @@
 
 use super::Locale;
 
-/// What the pages say.
+/// The texts of the pages.
 #[derive(Debug)]
 pub struct PageText {
     pub tagline: &'static str,
     pub channel_name: &'static str,
-    /// How a name is written.
+    /// The rules for a channel name.
     pub name_hint: &'static str,
     pub name_missing: &'static str,
     pub name_invalid: &'static str,
     pub open: &'static str,
     pub player: PlayerText,
     pub follow: &'static str,
-    /// What badges mean that are not current, for readers who have no pointer to hover with.
+    /// Explains a stale badge to readers without a pointer to hover with.
     pub stale: &'static str,
+    /// Explains an unknown badge.
     pub unknown: &'static str,
     pub legend: LegendText,
     pub share: ShareText,
     pub invalid_name: &'static str,
-    pub page_missing: &'static str,
-    pub page_missing_hint: &'static str,
+    pub page_not_found: &'static str,
+    pub page_not_found_hint: &'static str,
     pub home: &'static str,
     pub live_now: &'static str,
     pub also_live: &'static str,
-    pub nobody: &'static str,
-    pub nobody_hint: &'static str,
+    pub no_viewers: &'static str,
+    pub no_viewers_hint: &'static str,
     pub live_unknown: &'static str,
-    /// Behind the name of a channel.
+    /// The description of a channel page, after the channel's name.
     pub channel_about: &'static str,
 }
 
-/// What the player says in place of a picture.
+/// The messages of the player while it shows no video.
 #[derive(Debug)]
 pub struct PlayerText {
     pub label: &'static str,
-    /// There is no stream to play on this site.
-    pub none: &'static str,
-    /// Without scripts nothing else tells why there is no picture.
-    pub plain: &'static str,
+    /// No stream URL is configured on this site.
+    pub no_stream: &'static str,
+    /// Explains a missing video where scripts don't run.
+    pub no_script: &'static str,
     pub loading: &'static str,
     pub off_air: &'static str,
     pub off_air_hint: &'static str,
@@ -59,7 +60,7 @@ pub struct LegendText {
     pub unknown: &'static str,
 }
 
-/// How to pass a channel on.
+/// The texts of the share box.
 #[derive(Debug)]
 pub struct ShareText {
     pub title: &'static str,
@@ -70,36 +71,36 @@ pub struct ShareText {
     pub copied: &'static str,
 }
 
-/// The words of a language.
+/// The texts of the pages in a language.
 pub const fn page_text(locale: Locale) -> &'static PageText {
     match locale {
         Locale::Es => &PageText {
-            tagline: "Cuánta gente está mirando, ahora mismo",
+            tagline: "Cuánta gente está mirando ahora mismo",
             channel_name: "Nombre del canal",
-            name_hint: "Letras sin tilde, números, puntos, guiones y guiones bajos; 64 como máximo.",
+            name_hint: "Hasta 64 caracteres: letras sin tilde ni ñ, números, puntos, guiones y guiones bajos.",
             name_missing: "Escribe el nombre de un canal.",
-            name_invalid: "Ese nombre no es válido. Usa solo letras sin tilde ni ñ, números, puntos, guiones y guiones bajos; 64 como máximo.",
+            name_invalid: "Ese nombre no es válido. Usa hasta 64 caracteres: letras sin tilde ni ñ, números, puntos, guiones y guiones bajos.",
             open: "Ver canal",
             player: PlayerText {
                 label: "Reproductor de",
-                none: "Aquí se verá la transmisión",
-                plain: "Si no empieza la transmisión, este navegador no la reproduce.",
+                no_stream: "Aquí se verá la transmisión",
+                no_script: "Si la transmisión no empieza, este navegador no puede reproducirla.",
                 loading: "Cargando la transmisión…",
                 off_air: "El canal no está en vivo",
-                off_air_hint: "Cuando empiece la transmisión, la verás aquí sin recargar la página.",
-                broken: "No llega la transmisión",
-                broken_hint: "Se volverá a intentar en un momento.",
+                off_air_hint: "Cuando empiece la transmisión, aparecerá aquí automáticamente.",
+                broken: "No se pudo cargar la transmisión",
+                broken_hint: "Lo intentaremos de nuevo en un momento.",
                 retry: "Reintentar ahora",
-                ready: "Pulsa el botón de reproducir",
+                ready: "Presiona el botón de reproducir",
                 unplayable: "Este navegador no puede reproducir la transmisión",
             },
             follow: "Seguir este canal. Seguidores:",
-            stale: "El número es de hace un momento: ahora no llegan datos nuevos.",
-            unknown: "Ahora no se puede saber cuánta gente está mirando.",
+            stale: "Este número puede estar desactualizado: no llegan datos nuevos.",
+            unknown: "El número de espectadores no está disponible en este momento.",
             legend: LegendText {
                 title: "Qué significan los colores",
                 live: "Mirando ahora mismo.",
-                stale: "Dato de hace un momento: no llegan datos nuevos.",
+                stale: "Puede estar desactualizado: no llegan datos nuevos.",
                 unknown: "Sin datos por ahora.",
             },
             share: ShareText {
@@ -110,45 +111,45 @@ pub const fn page_text(locale: Locale) -> &'static PageText {
                 copy: "Copiar",
                 copied: "Copiado",
             },
-            invalid_name: "Ese nombre de canal no es válido",
-            page_missing: "Esta página no existe",
-            page_missing_hint: "Puede que la dirección esté mal escrita.",
-            home: "Ir al inicio",
+            invalid_name: "Nombre de canal no válido",
+            page_not_found: "Página no encontrada",
+            page_not_found_hint: "Revisa que la dirección esté bien escrita.",
+            home: "Volver al inicio",
             live_now: "En vivo ahora",
             also_live: "También en vivo",
-            nobody: "Nadie está mirando nada todavía.",
-            nobody_hint: "Entra a un canal y serás su primer espectador.",
-            live_unknown: "Ahora no se puede saber qué canales están en vivo.",
-            channel_about: " en vivo: la transmisión y cuánta gente la está mirando ahora mismo.",
+            no_viewers: "Todavía no hay nadie mirando.",
+            no_viewers_hint: "Entra a un canal y sé el primer espectador.",
+            live_unknown: "La lista de canales en vivo no está disponible en este momento.",
+            channel_about: " en vivo: mira la transmisión y cuánta gente la está viendo ahora mismo.",
         },
         Locale::En => &PageText {
-            tagline: "How many people are watching, right now",
+            tagline: "How many people are watching right now",
             channel_name: "Channel name",
-            name_hint: "Letters a to z, digits, dots, hyphens and underscores; 64 at most.",
+            name_hint: "Up to 64 characters: letters a to z, numbers, dots, hyphens and underscores.",
             name_missing: "Enter the name of a channel.",
-            name_invalid: "That name isn’t valid. Use only letters a to z, digits, dots, hyphens and underscores; 64 at most.",
+            name_invalid: "That name isn’t valid. Use up to 64 characters: letters a to z, numbers, dots, hyphens and underscores.",
             open: "Watch",
             player: PlayerText {
                 label: "Player for",
-                none: "The stream will show here",
-                plain: "If the stream doesn’t start, this browser can’t play it.",
+                no_stream: "The stream will appear here",
+                no_script: "If the stream doesn’t start, this browser can’t play it.",
                 loading: "Loading the stream…",
-                off_air: "This channel is off air",
-                off_air_hint: "When the stream starts, it plays here without a reload.",
-                broken: "The stream isn’t coming through",
+                off_air: "This channel is offline",
+                off_air_hint: "When the stream starts, it will appear here automatically.",
+                broken: "The stream couldn’t be loaded",
                 broken_hint: "We’ll try again in a moment.",
                 retry: "Try again now",
                 ready: "Press play to watch",
                 unplayable: "This browser can’t play the stream",
             },
             follow: "Follow this channel. Followers:",
-            stale: "This number is from a moment ago: no new data is coming in.",
-            unknown: "We can’t tell how many people are watching right now.",
+            stale: "This number may be out of date: no new data is arriving.",
+            unknown: "The viewer count isn’t available right now.",
             legend: LegendText {
-                title: "What the colours mean",
+                title: "What the colors mean",
                 live: "Watching right now.",
-                stale: "From a moment ago: no new data is coming in.",
-                unknown: "No data for now.",
+                stale: "May be out of date: no new data is arriving.",
+                unknown: "No data right now.",
             },
             share: ShareText {
                 title: "Share",
@@ -158,44 +159,44 @@ pub const fn page_text(locale: Locale) -> &'static PageText {
                 copy: "Copy",
                 copied: "Copied",
             },
-            invalid_name: "That isn’t a valid channel name",
-            page_missing: "This page doesn’t exist",
-            page_missing_hint: "The address may be misspelled.",
-            home: "Go to the home page",
+            invalid_name: "Invalid channel name",
+            page_not_found: "Page not found",
+            page_not_found_hint: "Check that the address is correct.",
+            home: "Back to home",
             live_now: "Live now",
             also_live: "Also live",
-            nobody: "Nobody is watching anything yet.",
-            nobody_hint: "Open a channel and be its first viewer.",
-            live_unknown: "We can’t tell which channels are live right now.",
-            channel_about: " live: the stream, and how many people are watching it right now.",
+            no_viewers: "Nobody is watching yet.",
+            no_viewers_hint: "Open a channel and be the first viewer.",
+            live_unknown: "The list of live channels isn’t available right now.",
+            channel_about: " live: watch the stream and see how many people are watching right now.",
         },
         Locale::Pt => &PageText {
-            tagline: "Quanta gente está assistindo, agora mesmo",
+            tagline: "Quanta gente está assistindo agora",
             channel_name: "Nome do canal",
-            name_hint: "Letras sem acento, números, pontos, hifens e sublinhados; 64 no máximo.",
+            name_hint: "Até 64 caracteres: letras sem acento nem cedilha, números, pontos, hifens e sublinhados.",
             name_missing: "Digite o nome de um canal.",
-            name_invalid: "Esse nome não é válido. Use só letras sem acento nem cedilha, números, pontos, hifens e sublinhados; 64 no máximo.",
+            name_invalid: "Esse nome não é válido. Use até 64 caracteres: letras sem acento nem cedilha, números, pontos, hifens e sublinhados.",
             open: "Ver canal",
             player: PlayerText {
                 label: "Player de",
-                none: "A transmissão aparecerá aqui",
-                plain: "Se a transmissão não começar, este navegador não consegue reproduzi-la.",
+                no_stream: "A transmissão aparecerá aqui",
+                no_script: "Se a transmissão não começar, este navegador não consegue reproduzi-la.",
                 loading: "Carregando a transmissão…",
                 off_air: "O canal não está ao vivo",
-                off_air_hint: "Quando a transmissão começar, ela aparece aqui sem recarregar a página.",
-                broken: "A transmissão não está chegando",
+                off_air_hint: "Quando a transmissão começar, ela aparecerá aqui automaticamente.",
+                broken: "Não foi possível carregar a transmissão",
                 broken_hint: "Vamos tentar de novo em instantes.",
-                retry: "Tentar agora",
-                ready: "Aperte o botão de reproduzir",
+                retry: "Tentar novamente",
+                ready: "Aperte o play para assistir",
                 unplayable: "Este navegador não consegue reproduzir a transmissão",
             },
             follow: "Seguir este canal. Seguidores:",
-            stale: "O número é de instantes atrás: não estão chegando dados novos.",
-            unknown: "Não dá para saber agora quanta gente está assistindo.",
+            stale: "Este número pode estar desatualizado: não há dados novos.",
+            unknown: "O número de espectadores não está disponível no momento.",
             legend: LegendText {
                 title: "O que significam as cores",
-                live: "Assistindo agora mesmo.",
-                stale: "Dado de instantes atrás: não estão chegando dados novos.",
+                live: "Assistindo agora.",
+                stale: "Pode estar desatualizado: não há dados novos.",
                 unknown: "Sem dados por enquanto.",
             },
             share: ShareText {
@@ -206,16 +207,16 @@ pub const fn page_text(locale: Locale) -> &'static PageText {
                 copy: "Copiar",
                 copied: "Copiado",
             },
-            invalid_name: "Esse nome de canal não é válido",
-            page_missing: "Esta página não existe",
-            page_missing_hint: "Talvez o endereço esteja escrito errado.",
-            home: "Ir para o início",
+            invalid_name: "Nome de canal inválido",
+            page_not_found: "Página não encontrada",
+            page_not_found_hint: "Verifique se o endereço está correto.",
+            home: "Voltar ao início",
             live_now: "Ao vivo agora",
             also_live: "Também ao vivo",
-            nobody: "Ninguém está assistindo a nada ainda.",
-            nobody_hint: "Entre em um canal e seja o primeiro espectador.",
-            live_unknown: "Não dá para saber agora quais canais estão ao vivo.",
-            channel_about: " ao vivo: a transmissão e quanta gente está assistindo agora mesmo.",
+            no_viewers: "Ninguém está assistindo ainda.",
+            no_viewers_hint: "Entre em um canal e seja o primeiro espectador.",
+            live_unknown: "A lista de canais ao vivo não está disponível no momento.",
+            channel_about: " ao vivo: assista à transmissão e veja quanta gente está assistindo agora.",
         },
     }
 }

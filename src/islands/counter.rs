@@ -11,14 +11,14 @@ use crate::{
     platform::{self, IslandProps},
 };
 
-/// The words for roles, where they are handed over.
+/// The names of the roles in the island's attribute.
 const ROLES: [(PageRole, &str); 3] = [
     (PageRole::Viewer, "viewer"),
     (PageRole::CountedElsewhere, "counted-elsewhere"),
     (PageRole::Reader, "reader"),
 ];
 
-/// What a badge starts from.
+/// The props of the badge island.
 #[derive(Debug, Clone)]
 struct Badge {
     channel: ChannelId,
@@ -32,14 +32,14 @@ impl IslandProps for Badge {
 
     fn write(&self) -> String {
         let role = ROLES.into_iter().find(|(role, _)| *role == self.role).map_or("", |(_, word)| word);
-        let news = CountMessage { channel: self.channel.as_str().to_owned(), count: self.count };
-        [role, self.locale.as_str(), &news.write()].join(" ")
+        let message = CountMessage { channel: self.channel.as_str().to_owned(), count: self.count };
+        [role, self.locale.as_str(), &message.write()].join(" ")
     }
 
     fn read(text: &str) -> Option<Self> {
         let (role, text) = text.split_once(' ')?;
-        let (locale, news) = text.split_once(' ')?;
-        let CountMessage { channel, count } = CountMessage::read(news)?;
+        let (locale, message) = text.split_once(' ')?;
+        let CountMessage { channel, count } = CountMessage::read(message)?;
         Some(Self {
             channel: ChannelId::parse(&channel).ok()?,
             count,
@@ -49,14 +49,14 @@ impl IslandProps for Badge {
     }
 }
 
-/// [`ViewerCounter`](crate::components::ViewerCounter) as an island, whose number is in the server's HTML.
+/// [`ViewerCounter`](crate::components::ViewerCounter) as an island. The server's HTML contains the number.
 #[component]
 pub fn CounterIsland(
-    /// The channel, and its count as of now.
+    /// The channel with its current count.
     initial: CountUpdate,
-    /// The language of its label and its number.
+    /// The language of the label and the number.
     locale: Locale,
-    /// What the page is to the channel.
+    /// The role of the page.
     role: PageRole,
 ) -> impl IntoView {
     let count = initial.count();
@@ -69,7 +69,7 @@ pub fn CounterIsland(
 
 #[island]
 fn Counter() -> impl IntoView {
-    let (handed, island_props) = platform::island_props::<Badge>();
-    let Badge { channel, count, locale, role } = handed?;
+    let (props, island_props) = platform::island_props::<Badge>();
+    let Badge { channel, count, locale, role } = props?;
     Some(badge(channel, Some(count), locale, role, eye(), island_props))
 }

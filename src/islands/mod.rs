@@ -1,6 +1,6 @@
-//! The islands: what is alive in our pages. Each is a thin wrapper of a component that works anywhere.
+//! The islands: the interactive parts of the site's pages. Each wraps a component or a hook that works in any app.
 //!
-//! Everything else of a page is plain HTML, as is the follow button, which a small script makes quick.
+//! The rest of a page is plain HTML. The follow button is a plain form that a small script improves.
 
 #![warn(missing_docs)]
 

@@ -6,7 +6,7 @@ use crate::{
     platform::{self, IslandProps},
 };
 
-/// The channel watched.
+/// The props of the tracker island: the channel to watch.
 #[derive(Debug, Clone)]
 struct Watched(ChannelId);
 
@@ -25,7 +25,7 @@ impl IslandProps for Watched {
 /// [`EmbedViewerTracker`](crate::components::EmbedViewerTracker) as an island.
 #[component]
 pub fn TrackerIsland(
-    /// The channel watched.
+    /// The channel to watch.
     channel: ChannelId,
 ) -> impl IntoView {
     view! {

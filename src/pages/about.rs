@@ -3,18 +3,18 @@ use leptos_meta::{Link, Meta};
 
 use super::request::use_locale;
 
-/// Where the visitor has found this site, as in `https://your.site`. What is shared names whole addresses.
+/// The origin of this site as seen by the visitor, such as `https://your.site`. Shared links contain it.
 #[derive(Debug, Clone)]
 pub struct SiteOrigin(pub String);
 
-/// What search engines and previews of links are told of a page (<https://ogp.me>).
+/// The metadata of a page for search engines and link previews (<https://ogp.me>).
 #[component]
 pub(super) fn About(
-    /// The name of the page.
+    /// The title of the page.
     title: String,
-    /// What is on it, in a sentence.
+    /// The content of the page in one sentence.
     description: String,
-    /// Its one address on this site.
+    /// The canonical path of the page.
     path: String,
 ) -> impl IntoView {
     let url = use_context::<SiteOrigin>().map_or_else(|| path.clone(), |SiteOrigin(origin)| origin + &path);

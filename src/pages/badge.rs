@@ -2,10 +2,10 @@ use leptos::prelude::*;
 
 use crate::{api, components::PageRole, domain::ChannelId, i18n::Locale, islands::CounterIsland};
 
-/// The badge with the count of this moment: the page waits for it, so that it is in the first HTML.
+/// The badge with the current count. The page waits for the count, so the first HTML contains it.
 ///
-/// It is awaited in place and not through a resource: nothing is to be handed to the browser, and nothing is spawned that
-/// would have to wake the rendering on another thread.
+/// The count is awaited in place instead of through a resource. A resource would be serialized for the browser, and
+/// would spawn a task that wakes the rendering on another thread.
 #[component]
 pub(super) fn Badge(channel: ChannelId, locale: Locale, role: PageRole) -> impl IntoView {
     Suspend::new(async move {

@@ -1,6 +1,6 @@
 use leptos::prelude::*;
 
-/// The way home, at the top of every page but home itself and the embeds.
+/// The link to the home page, at the top of every page except the home page and the embed pages.
 #[component]
 pub(super) fn Brand() -> impl IntoView {
     view! {
@@ -14,7 +14,7 @@ pub(super) fn Brand() -> impl IntoView {
     .into_any()
 }
 
-/// The mark of the site, as in its icon.
+/// The logo of the site, as in its icon.
 #[component]
 pub(super) fn Mark() -> impl IntoView {
     view! {

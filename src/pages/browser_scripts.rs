@@ -1,17 +1,18 @@
 use leptos::{config::LeptosOptions, nonce::use_nonce, prelude::*};
 
-/// The script that starts the islands; its head is for those who read it here.
+/// The script that starts the islands. Its header comment is not sent.
 const START: &str = include_str!("start.js");
 
-/// What brings the islands of a page to life: the browser's half, loaded at once and started when the browser is idle.
+/// The scripts that hydrate the islands of a page. The browser half is loaded at once and started when the browser is
+/// idle.
 ///
-/// It is a part of the pages that have islands, so that the others load none of it. It stands for Leptos's
-/// `HydrationScripts`, which shows the nonce in an attribute that every selector can read, and gives up when a file does not
-/// load.
+/// Only pages with islands contain it, so other pages load no scripts for islands. It replaces Leptos's
+/// `HydrationScripts`, which exposes the nonce in an attribute that CSS selectors can read, and doesn't retry when a
+/// file fails to load.
 #[component]
 pub(super) fn BrowserScripts() -> impl IntoView {
     let options = use_context::<LeptosOptions>()?;
-    // What is outside of islands is not hydrated.
+    // HTML outside of islands is not hydrated.
     if let Some(context) = Owner::current_shared_context() {
         context.set_is_hydrating(false);
     }

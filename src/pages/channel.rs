@@ -9,10 +9,10 @@ use super::{
 };
 use crate::{components::PageRole, domain::ChannelId, i18n::page_text::page_text};
 
-/// How many other channels are offered.
-const OTHERS: usize = 8;
+/// The maximum number of other live channels listed.
+const MAX_OTHERS: usize = 8;
 
-/// `/{channel}`: the player, how many are watching and how many follow. Who opens it is a viewer.
+/// `/{channel}`: the player, the viewer count and the follow button. The page counts as a viewer.
 #[component]
 pub fn ChannelPage() -> impl IntoView {
     let name = use_params_map().read_untracked().get("channel").unwrap_or_default();
@@ -41,7 +41,7 @@ pub fn ChannelPage() -> impl IntoView {
                 <Note locale />
                 <div class="channel__more">
                     <Share channel=channel.clone() locale />
-                    <OtherChannels channel locale most=OTHERS />
+                    <OtherChannels channel locale most=MAX_OTHERS />
                 </div>
             </main>
         }

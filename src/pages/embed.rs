@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{components::PageRole, domain::ChannelId, islands::TrackerIsland};
 
-/// `/embed/{channel}`: the player alone, for frames of other pages. With `?counter=1` the badge is on it;
-/// with `?transparent=1` what is behind the frame shows around the picture.
+/// `/embed/{channel}`: the player alone, for frames in other pages. `?counter=1` shows the badge on the player.
+/// `?transparent=1` shows the page behind the frame around the picture.
 #[component]
 pub fn EmbedPage() -> impl IntoView {
     let name = use_params_map().read_untracked().get("channel").unwrap_or_default();
@@ -18,8 +18,8 @@ pub fn EmbedPage() -> impl IntoView {
     };
     let locale = use_locale();
     let query = use_query_map();
-    let asks_for = |name| query.read_untracked().get(name).is_some_and(|value| value == "1");
-    let (shows_counter, is_transparent) = (asks_for("counter"), asks_for("transparent"));
+    let is_set = |name| query.read_untracked().get(name).is_some_and(|value| value == "1");
+    let (shows_counter, is_transparent) = (is_set("counter"), is_set("transparent"));
     let title = channel.to_string();
     let counter = shows_counter.then(|| {
         let channel = channel.clone();
@@ -35,7 +35,7 @@ pub fn EmbedPage() -> impl IntoView {
             <Title text=title />
             <BrowserScripts />
             <main class="embed" class:embed--transparent=is_transparent>
-                // First, so that nothing that breaks on the page keeps it from being counted.
+                // First, so that the page is counted even if a later part of it fails.
                 <TrackerIsland channel=channel.clone() />
                 <Player channel locale />
                 {counter}

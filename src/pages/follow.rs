@@ -7,8 +7,8 @@ use crate::{
     i18n::{Locale, page_text::page_text},
 };
 
-/// The follow button with the number of this moment, which is in the first HTML. Whether this visitor follows is not: the
-/// page is the same for all.
+/// The follow button with the current number of followers in the first HTML. The HTML is the same for all visitors, so
+/// it doesn't contain whether this visitor follows the channel.
 #[component]
 pub(super) fn Follow(channel: ChannelId, locale: Locale) -> impl IntoView {
     Suspend::new(async move {

@@ -5,10 +5,10 @@ use leptos_router::hooks::use_query_map;
 use super::{about::About, brand::Mark, legend::Legend, live::LiveChannels, request::use_locale};
 use crate::{domain::ChannelId, i18n::page_text::page_text};
 
-/// How many channels are listed: as many as one stream takes.
-const MOST: usize = 50;
+/// The maximum number of channels listed: the limit of one stream.
+const MAX_CHANNELS: usize = 50;
 
-/// `/`: what is live now, and the way to any other channel. Who reads it is no viewer.
+/// `/`: the live channels, and a form that opens any channel. The page doesn't count as a viewer.
 #[component]
 pub fn HomePage() -> impl IntoView {
     let locale = use_locale();
@@ -26,7 +26,7 @@ pub fn HomePage() -> impl IntoView {
             <section class="live" aria-labelledby="live">
                 <h2 class="section-title" id="live">{text.live_now}</h2>
                 <live-channels>
-                    <LiveChannels locale most=MOST />
+                    <LiveChannels locale most=MAX_CHANNELS />
                 </live-channels>
             </section>
             <Legend locale />
@@ -36,8 +36,8 @@ pub fn HomePage() -> impl IntoView {
     .into_any()
 }
 
-/// Leads to the channel whose name is put in. What is wrong with a name is said in our words: by the style sheet while it is
-/// written, and by the server when the form comes back with it.
+/// The form that opens a channel by its name. The page shows its own error messages: the style sheet shows them during
+/// input, and the server after submission.
 #[component]
 fn ChannelForm() -> impl IntoView {
     let text = page_text(use_locale());
@@ -50,7 +50,7 @@ fn ChannelForm() -> impl IntoView {
     };
     let is_invalid = error.map(|_| "true");
     view! {
-        // Not checked by the browser: it would say what is wrong in words of its own.
+        // `novalidate` turns off the error messages of the browser.
         <form class="home__form" action="/" novalidate>
             <label for="channel">{text.channel_name}</label>
             <input

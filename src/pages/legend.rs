@@ -6,7 +6,7 @@ use crate::{
     i18n::{Locale, page_text::page_text},
 };
 
-/// What the badges of the list mean: for everybody, also where there is no pointer to hover with.
+/// The legend of the badges, readable without a pointer to hover with.
 #[component]
 pub(super) fn Legend(locale: Locale) -> impl IntoView {
     let text = &page_text(locale).legend;

@@ -7,10 +7,10 @@ use crate::{
     i18n::{Locale, page_text::page_text},
 };
 
-/// The channels that are live now, most viewers first: at most `most` of them.
+/// The list of live channels, with the most viewers first. Contains at most `most` channels.
 ///
-/// It is whole without JavaScript. With it, the numbers are kept current by the element that other sites use too
-/// (`/widget.js`), and the list by reading it again (`/live-channels.js`): neither needs WebAssembly.
+/// The list is complete without JavaScript. With JavaScript, the element `<viewer-counter>` (`/widget.js`) updates the
+/// numbers, and `/live-channels.js` reloads the list. Neither needs WebAssembly.
 #[component]
 pub(super) fn LiveChannels(locale: Locale, most: usize) -> impl IntoView {
     Suspend::new(async move {
@@ -18,9 +18,9 @@ pub(super) fn LiveChannels(locale: Locale, most: usize) -> impl IntoView {
         match api::live(Some(most)).await.map(|live| live.channels) {
             Ok(channels) if channels.is_empty() => view! {
                 <p class="live__none">
-                    <strong>{text.nobody}</strong>
+                    <strong>{text.no_viewers}</strong>
                     " "
-                    {text.nobody_hint}
+                    {text.no_viewers_hint}
                 </p>
             }
             .into_any(),
@@ -33,7 +33,7 @@ pub(super) fn LiveChannels(locale: Locale, most: usize) -> impl IntoView {
     })
 }
 
-/// A channel, and its count as a badge that is still; the element around it takes over where scripts run.
+/// A channel with a static badge. Where scripts run, the element around the badge updates it.
 #[component]
 fn Row(update: CountUpdate, locale: Locale) -> impl IntoView {
     let name = update.channel_id.to_string();
@@ -50,9 +50,9 @@ fn Row(update: CountUpdate, locale: Locale) -> impl IntoView {
     }
 }
 
-/// Other channels that are live, as links from the page of `channel`: at most `most`, and nothing if there are none.
+/// Links to at most `most` other live channels, for the page of `channel`. Renders nothing without any.
 ///
-/// Without numbers: they would have to be kept current as well.
+/// The links have no numbers, because numbers would need updates.
 #[component]
 pub(super) fn OtherChannels(channel: ChannelId, locale: Locale, most: usize) -> impl IntoView {
     Suspend::new(async move {

@@ -1,4 +1,4 @@
-//! The pages: plain HTML, with the islands of [`crate::islands`] in it. No logic.
+//! The pages: plain HTML that contains the islands of [`crate::islands`]. No logic.
 
 mod about;
 mod badge;

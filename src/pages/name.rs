@@ -1,8 +1,8 @@
 use crate::domain::ChannelId;
 
-/// A channel's name as HTML that may be broken after its dots and underscores, where browsers would not break it.
+/// A channel's name as HTML with optional line breaks (`<wbr>`) after dots and underscores.
 ///
-/// Names hold no character that HTML gives a meaning to.
+/// Channel names contain no characters that need escaping in HTML.
 pub(super) fn breakable(channel: &ChannelId) -> String {
     channel.as_str().replace('.', ".<wbr>").replace('_', "_<wbr>")
 }

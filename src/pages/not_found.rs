@@ -8,25 +8,25 @@ use super::{
     request::{use_locale, use_not_found},
 };
 
-/// How many live channels are offered instead.
-const MOST: usize = 5;
+/// The maximum number of live channels listed.
+const MAX_CHANNELS: usize = 5;
 
-/// What there is instead of a page that doesn't exist; answered with 404. It leads to what does exist.
+/// The page for unknown paths, with status 404 and links to live channels.
 #[component]
 pub fn NotFoundPage() -> impl IntoView {
     let text = page_text(use_locale());
-    view! { <Missing title=text.page_missing hint=text.page_missing_hint /> }
+    view! { <ErrorPage title=text.page_not_found hint=text.page_not_found_hint /> }
 }
 
-/// What there is instead of the page of a channel whose name can't be one; answered with 404.
+/// The page for invalid channel names, with status 404.
 #[component]
 pub fn InvalidNamePage() -> impl IntoView {
     let text = page_text(use_locale());
-    view! { <Missing title=text.invalid_name hint=text.name_hint /> }
+    view! { <ErrorPage title=text.invalid_name hint=text.name_hint /> }
 }
 
 #[component]
-fn Missing(title: &'static str, hint: &'static str) -> impl IntoView {
+fn ErrorPage(title: &'static str, hint: &'static str) -> impl IntoView {
     use_not_found();
     let locale = use_locale();
     let text = page_text(locale);
@@ -41,7 +41,7 @@ fn Missing(title: &'static str, hint: &'static str) -> impl IntoView {
             </p>
             <section class="live" aria-labelledby="live">
                 <h2 class="section-title" id="live">{text.live_now}</h2>
-                <LiveChannels locale most=MOST />
+                <LiveChannels locale most=MAX_CHANNELS />
             </section>
         </main>
         <script type="module" src="/widget.js"></script>

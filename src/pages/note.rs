@@ -2,8 +2,8 @@ use leptos::prelude::*;
 
 use crate::i18n::{Locale, page_text::page_text};
 
-/// What it means that the page's badge is stale or unknown, in a sentence that the style sheet shows while it is: a badge's
-/// own title is for those who can hover.
+/// Explains a stale or unknown badge in a sentence, because the title of a badge needs a pointer to hover with. The
+/// style sheet shows the sentence only while the badge is in that state.
 #[component]
 pub(super) fn Note(locale: Locale) -> impl IntoView {
     let text = page_text(locale);

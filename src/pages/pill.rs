@@ -2,7 +2,7 @@ use leptos::prelude::*;
 
 use crate::{domain::Count, i18n::Locale};
 
-/// A badge that is still: it looks like the one that is alive, and no script looks after it.
+/// A static badge. It looks like the live badge but has no script.
 #[component]
 pub(super) fn Pill(count: Count, locale: Locale) -> impl IntoView {
     let number = count.value.map_or_else(|| "—".to_owned(), |viewers| locale.number(viewers));

@@ -5,13 +5,14 @@ use crate::{
     i18n::{Locale, page_text::page_text},
 };
 
-/// An empty image. Without one, browsers paint over what lies behind a video that has no picture.
-const SEE_THROUGH: &str = "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'/%3E";
+/// An empty poster image. Without a poster, browsers paint an empty video over the message behind it.
+const EMPTY_POSTER: &str = "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'/%3E";
 
-/// Where the stream of a channel plays, without sound at first, since browsers let nothing else begin by itself.
+/// The player of a channel's stream. It starts muted, because browsers autoplay only muted videos.
 ///
-/// The element `<stream-player>` (`/player.js`) plays it and sets `data-state`, by which the style sheet shows one of the
-/// messages. Without scripts it is a plain video, and what lies behind it says why there may be no picture.
+/// The element `<stream-player>` (`/player.js`) plays the stream and sets `data-state`. The style sheet uses
+/// `data-state` to show one of the messages. Without scripts the player is a plain video in front of a message that
+/// explains a missing picture.
 #[component]
 pub(super) fn Player(channel: ChannelId, locale: Locale) -> impl IntoView {
     let text = &page_text(locale).player;
@@ -19,18 +20,18 @@ pub(super) fn Player(channel: ChannelId, locale: Locale) -> impl IntoView {
     let Some(stream) = use_context::<StreamTemplate>().map(|template| template.url(&channel)) else {
         return view! {
             <section class="player" aria-label=label>
-                <p class="player__poster">{text.none}</p>
+                <p class="player__poster">{text.no_stream}</p>
             </section>
         }
         .into_any();
     };
     let plain_video = view! {
-        <video class="player__video" controls playsinline autoplay muted poster=SEE_THROUGH src=stream.clone() aria-label=label.clone()></video>
+        <video class="player__video" controls playsinline autoplay muted poster=EMPTY_POSTER src=stream.clone() aria-label=label.clone()></video>
     };
     view! {
         <stream-player class="player" role="region" aria-label=label src=stream>
             <noscript>
-                <p class="player__poster">{text.plain}</p>
+                <p class="player__poster">{text.no_script}</p>
                 {plain_video}
             </noscript>
             <div class="player__messages" role="status">

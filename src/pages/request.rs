@@ -1,4 +1,4 @@
-//! What a page takes from the request that it answers, and what it makes of the answer.
+//! Access to the request that a page answers, and to the response.
 
 use axum::http::{StatusCode, header::ACCEPT_LANGUAGE, request::Parts};
 use leptos::prelude::use_context;
@@ -6,7 +6,7 @@ use leptos_axum::ResponseOptions;
 
 use crate::i18n::Locale;
 
-/// The visitor's language, of those that the pages speak: chosen by the request's `Accept-Language`.
+/// The visitor's language, selected by the request's `Accept-Language`.
 #[must_use]
 pub fn use_locale() -> Locale {
     let parts = use_context::<Parts>();
@@ -14,7 +14,7 @@ pub fn use_locale() -> Locale {
     Locale::from_accept_language(header.unwrap_or_default())
 }
 
-/// Says that the page being rendered does not exist: it is answered with status 404.
+/// Sets the status of the response to 404.
 pub fn use_not_found() {
     if let Some(response) = use_context::<ResponseOptions>() {
         response.set_status(StatusCode::NOT_FOUND);

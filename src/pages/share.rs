@@ -6,13 +6,13 @@ use crate::{
     i18n::{Locale, page_text::page_text},
 };
 
-/// How to pass a channel on: its address, and the code that puts its player into another page.
+/// The share box of a channel: its link, and the code that embeds its player.
 ///
-/// Both are there to be selected. Where scripts run, the element `<share-box>` (`/share.js`) shows the buttons.
+/// Visitors can select and copy both. Where scripts run, the element `<share-box>` (`/share.js`) shows buttons.
 #[component]
 pub(super) fn Share(channel: ChannelId, locale: Locale) -> impl IntoView {
     let text = &page_text(locale).share;
-    // Without it the addresses are relative, and the script makes them whole.
+    // Without an origin the links are relative, and the script completes them.
     let SiteOrigin(origin) = use_context().unwrap_or_else(|| SiteOrigin(String::new()));
     let link = format!("{origin}/{channel}");
     let code = format!(

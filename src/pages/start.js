@@ -1,32 +1,32 @@
 /**
- * Starts the islands of a page: loads the browser's half, readies it, and hands each island to its function.
+ * Starts the islands of a page: loads and initializes the browser half, and hydrates each island.
  *
- * A file that does not load is asked for again, by another address so that no failure is remembered: behind a balancer
- * another node may have it. If the build of this page is gone everywhere, the page is loaded again and becomes one of
- * the current build; once a minute at most. Otherwise, and where there is no WebAssembly, scripts that need none take the
- * place of the islands.
+ * A file that fails to load is requested again with another query, because browsers cache failures and another node
+ * behind a load balancer may have the file. If the WebAssembly file of this build is gone (404), the page reloads to get
+ * the current build, at most once a minute. After any other failure, and without WebAssembly, `/fallback.js` replaces
+ * the islands.
  */
 
 const address = (selector) => document.querySelector(selector).href;
-const pause = (ms) => new Promise((over) => setTimeout(over, ms));
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
-const persist = async (load, most = 4) => {
-  for (let tries = 0; ; tries += 1) {
+const retry = async (load, maxRetries = 4) => {
+  for (let retries = 0; ; retries += 1) {
     try {
-      return await load(tries ? "?" + tries : "");
-    } catch (fault) {
-      if (tries === most) throw fault;
-      await pause(2 ** Math.min(tries, 6) * (200 + 300 * Math.random()));
+      return await load(retries ? "?" + retries : "");
+    } catch (error) {
+      if (retries === maxRetries) throw error;
+      await pause(2 ** Math.min(retries, 6) * (200 + 300 * Math.random()));
     }
   }
 };
 
 const styles = document.querySelector("link[rel=stylesheet]");
-const restyle = (again) =>
+const loadStyles = (query) =>
   new Promise((done, fail) => {
     styles.onload = done;
     styles.onerror = fail;
-    styles.href = styles.href.split("?")[0] + again;
+    styles.href = styles.href.split("?")[0] + query;
   });
 const isStyled = () => {
   try {
@@ -35,41 +35,41 @@ const isStyled = () => {
     return false;
   }
 };
-if (!isStyled()) persist(restyle).catch(() => {});
+if (!isStyled()) retry(loadStyles).catch(() => {});
 
-const without = async (island) => {
+const fallBack = async (island) => {
   const badge = island.querySelector("[data-state]");
   if (badge) badge.dataset.state = "stale";
-  const { takeOver } = await persist((again) => import("/fallback.js" + again), Infinity);
+  const { takeOver } = await retry((query) => import("/fallback.js" + query), Infinity);
   takeOver(island);
 };
 
 const idle = self.requestIdleCallback ?? setTimeout;
-// A page that is never idle would otherwise stay dead.
+// Without the timeout, a page that is never idle would never start.
 await new Promise((done) => idle(done, { timeout: 2e3 }));
 const [script, wasm] = ["link[rel=modulepreload]", "link[as=fetch]"].map(address);
 const islands = document.querySelectorAll("leptos-island");
 try {
-  if (!self.WebAssembly) throw new TypeError("there is no WebAssembly");
-  const half = await persist((again) => import(script + again));
-  await persist((again) => half.default({ module_or_path: wasm + again }));
-  half.hydrate();
+  if (!self.WebAssembly) throw new TypeError("WebAssembly is not available");
+  const app = await retry((query) => import(script + query));
+  await retry((query) => app.default({ module_or_path: wasm + query }));
+  app.hydrate();
   for (const island of islands) {
     try {
-      half[island.dataset.component](island);
-    } catch (fault) {
-      reportError(fault);
-      without(island);
+      app[island.dataset.component](island);
+    } catch (error) {
+      reportError(error);
+      fallBack(island);
     }
   }
-} catch (fault) {
-  const answer = await fetch(wasm + "?", { method: "HEAD", cache: "no-store" }).catch(() => {});
-  if (answer?.status === 404) {
-    const isSecond = performance.getEntriesByType("navigation")[0]?.type === "reload";
-    await pause(isSecond ? 6e4 : 0);
+} catch (error) {
+  const response = await fetch(wasm + "?", { method: "HEAD", cache: "no-store" }).catch(() => {});
+  if (response?.status === 404) {
+    const wasReloaded = performance.getEntriesByType("navigation")[0]?.type === "reload";
+    await pause(wasReloaded ? 6e4 : 0);
     location.reload();
   } else {
-    console.warn("The page goes on without WebAssembly:", fault);
-    islands.forEach(without);
+    console.warn("The page continues without WebAssembly:", error);
+    islands.forEach(fallBack);
   }
 }

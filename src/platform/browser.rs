@@ -1,5 +1,5 @@
-//! The twin for browsers: timers and the document through the bindings that there are for them, and names and types for
-//! what is in `browser.js`, beside this file, which is made from `client/src/browser.ts`.
+//! The platform API in browsers: timers and the document through existing bindings, everything else through
+//! `browser.js` beside this file. `browser.js` is generated from `client/src/browser.ts`.
 
 use std::rc::Rc;
 
@@ -9,10 +9,11 @@ use wasm_bindgen::{JsValue, closure::Closure, prelude::wasm_bindgen};
 
 use super::{Answer, IslandProps, Leading, PageEvent, StreamEvent};
 
-/// The name of the lock, and of the channel, by which tabs share a stream. Scripts of the same site use it, too.
+/// The name of the lock and of the broadcast channel by which tabs share a stream. The scripts without WebAssembly use
+/// the same name.
 const TABS: &str = "aforo-stream";
 
-/// What every callback gets: which kind of thing happened, a number and a text. One signature for all is one set of
+/// The signature of all callbacks: the kind of event, a number and a text. A single signature needs a single set of
 /// bindings.
 type Callback = dyn FnMut(u32, f64, String);
 
@@ -60,21 +61,21 @@ extern "C" {
     fn js_random() -> f64;
 }
 
-/// Something that goes on until it is dropped: a timer, a request, a stream, listening.
-pub struct Ongoing {
+/// Keeps a timer, a request, a stream or a listener alive. Ends it when dropped.
+pub struct Guard {
     _timer: Option<Timeout>,
     _script: Option<Script>,
 }
 
-impl Ongoing {
-    /// Boxed here, so that there is one of everything that follows.
+impl Guard {
+    /// Takes a boxed callback, so that this code is compiled only once.
     fn new(callback: Box<Callback>, start: impl FnOnce(&Closure<Callback>) -> JsValue) -> Self {
         let callback = Closure::wrap(callback);
         Self { _timer: None, _script: Some(Script { stop: start(&callback), _callback: callback }) }
     }
 }
 
-/// What `browser.js` has begun, and what it calls back.
+/// A running operation of `browser.js`, with its callback.
 struct Script {
     stop: JsValue,
     _callback: Closure<Callback>,
@@ -86,53 +87,53 @@ impl Drop for Script {
     }
 }
 
-/// Milliseconds since the epoch. Unlike `performance.now()` it goes on while the machine sleeps.
+/// Milliseconds since the epoch. Unlike `performance.now()`, this clock keeps running while the machine sleeps.
 #[must_use]
 pub fn now() -> f64 {
     js_now()
 }
 
-/// A number from 0 to 1, for jitter.
+/// A random number from 0 to 1, for jitter.
 #[must_use]
 pub fn random() -> f64 {
     js_random()
 }
 
-/// A fresh version 4 UUID.
+/// A new version 4 UUID.
 #[must_use]
 pub fn new_id() -> String {
     js_new_id()
 }
 
-/// Whether nobody sees the page.
+/// Whether the page is hidden.
 #[must_use]
 pub fn is_hidden() -> bool {
     web_sys::window().and_then(|window| window.document()).is_some_and(|document| document.hidden())
 }
 
-/// Whether the browser has loaded the page before anyone has asked for it.
+/// Whether the browser prerenders the page.
 #[must_use]
 pub fn is_prerendering() -> bool {
     js_is_prerendering()
 }
 
-/// What the server has handed over to an island, and the attribute with it, which there already is.
+/// The props that the server passed to an island. The attribute is `None`, because the element already has it.
 #[must_use]
 pub fn island_props<H: IslandProps>() -> (Option<H>, Option<String>) {
     (H::read(&js_handed_over(H::CLASS)), None)
 }
 
-/// A value that there is in browsers only, where there is one thread.
+/// A value that exists only in browsers, where there is one thread.
 #[derive(Debug)]
 pub struct Local<T: ?Sized>(SendWrapper<Rc<T>>);
 
 impl<T: ?Sized> Local<T> {
-    /// Makes the value.
+    /// Creates the value.
     pub fn new(make: impl FnOnce() -> Rc<T>) -> Self {
         Self(SendWrapper::new(make()))
     }
 
-    /// The value; always there.
+    /// The value. Never `None` in browsers.
     #[must_use]
     pub fn get(&self) -> Option<Rc<T>> {
         Some(Rc::clone(&self.0))
@@ -145,8 +146,8 @@ impl<T: ?Sized> Clone for Local<T> {
     }
 }
 
-/// Calls back at everything that happens to the page.
-pub fn on_page_event(callback: impl Fn(PageEvent) + 'static) -> Ongoing {
+/// Calls back at every [`PageEvent`].
+pub fn on_page_event(callback: impl Fn(PageEvent) + 'static) -> Guard {
     let callback = move |kind: u32, _, _| {
         callback(match kind {
             0 => PageEvent::Seen { hidden: is_hidden() },
@@ -160,19 +161,19 @@ pub fn on_page_event(callback: impl Fn(PageEvent) + 'static) -> Ongoing {
             _ => PageEvent::Unloading,
         });
     };
-    Ongoing::new(Box::new(callback), js_on_page_event)
+    Guard::new(Box::new(callback), js_on_page_event)
 }
 
-/// Calls back when half of the page's main part has been on screen; at once, where the browser can't tell.
-pub fn once_seen(callback: impl Fn() + 'static) -> Ongoing {
-    Ongoing::new(Box::new(move |_, _, _| callback()), js_once_seen)
+/// Calls back once half of the page's `<main>` has been on screen, or at once where the browser can't tell.
+pub fn once_seen(callback: impl Fn() + 'static) -> Guard {
+    Guard::new(Box::new(move |_, _, _| callback()), js_once_seen)
 }
 
-/// Calls back once, after so many milliseconds.
-pub fn after(millis: f64, callback: impl Fn() + 'static) -> Ongoing {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` takes the nearer end")]
+/// Calls back once after this many milliseconds.
+pub fn after(millis: f64, callback: impl Fn() + 'static) -> Guard {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates")]
     let millis = millis as u32;
-    Ongoing { _timer: Some(Timeout::new(millis, callback)), _script: None }
+    Guard { _timer: Some(Timeout::new(millis, callback)), _script: None }
 }
 
 /// Sends a beat of this browser's viewer and calls back with the answer.
@@ -182,7 +183,7 @@ pub fn beat(
     session: &str,
     hidden: bool,
     callback: impl Fn(Answer) + 'static,
-) -> Ongoing {
+) -> Guard {
     let callback = move |kind: u32, number: f64, count| {
         callback(match kind {
             0 => Answer::Failed { retry_after: number },
@@ -190,31 +191,31 @@ pub fn beat(
             _ => Answer::NotCounted,
         });
     };
-    Ongoing::new(Box::new(callback), |callback| js_beat(path, channel, session, hidden, callback))
+    Guard::new(Box::new(callback), |callback| js_beat(path, channel, session, hidden, callback))
 }
 
-/// Sends the leave of this browser's viewer; it is delivered even if the page is gone by then.
+/// Sends the leave of this browser's viewer as a beacon, which is delivered even after the page has closed.
 pub fn leave(path: &str, channel: &str, session: &str) {
     js_leave(path, channel, session);
 }
 
-/// Calls back with whether the server has answered at this path within so many milliseconds.
-pub fn probe(path: &str, millis: f64, callback: impl Fn(bool) + 'static) -> Ongoing {
-    Ongoing::new(Box::new(move |kind: u32, _, _| callback(kind == 1)), |callback| {
+/// Requests a path and calls back with whether the server answered within this many milliseconds.
+pub fn probe(path: &str, millis: f64, callback: impl Fn(bool) + 'static) -> Guard {
+    Guard::new(Box::new(move |kind: u32, _, _| callback(kind == 1)), |callback| {
         js_probe(path, millis, callback)
     })
 }
 
-/// Calls back with the counts that the server has answered with at this path within so many milliseconds, as
-/// [`CountMessage`](crate::browser::tab_sync::CountMessage) reads them and with commas between; `None` if it has not.
-pub fn counts(path: &str, millis: f64, callback: impl Fn(Option<String>) + 'static) -> Ongoing {
-    Ongoing::new(Box::new(move |kind: u32, _, text| callback((kind == 1).then_some(text))), |callback| {
+/// Requests counts and calls back with them, as [`CountMessage`](crate::browser::tab_sync::CountMessage)s separated by
+/// commas; with `None` if the server didn't answer within this many milliseconds.
+pub fn counts(path: &str, millis: f64, callback: impl Fn(Option<String>) + 'static) -> Guard {
+    Guard::new(Box::new(move |kind: u32, _, text| callback((kind == 1).then_some(text))), |callback| {
         js_counts(path, millis, callback)
     })
 }
 
-/// Opens an event stream and calls back at what comes in.
-pub fn open_stream(url: &str, callback: impl Fn(StreamEvent) + 'static) -> Ongoing {
+/// Opens an event stream and calls back at every event.
+pub fn open_stream(url: &str, callback: impl Fn(StreamEvent) + 'static) -> Guard {
     let callback = move |kind: u32, _, text| {
         callback(match kind {
             0 => StreamEvent::Broken,
@@ -222,23 +223,23 @@ pub fn open_stream(url: &str, callback: impl Fn(StreamEvent) + 'static) -> Ongoi
             _ => StreamEvent::Count(text),
         });
     };
-    Ongoing::new(Box::new(callback), |callback| js_open_stream(url, callback))
+    Guard::new(Box::new(callback), |callback| js_open_stream(url, callback))
 }
 
-/// Calls back at what other tabs of this browser tell. `None` where tabs can't share a stream.
-pub fn join_tabs(callback: impl Fn(String) + 'static) -> Option<Ongoing> {
+/// Calls back at every message from another tab of this browser. `None` where tabs can't share a stream.
+pub fn join_tabs(callback: impl Fn(String) + 'static) -> Option<Guard> {
     let joined =
-        Ongoing::new(Box::new(move |_, _, text| callback(text)), |callback| js_join_tabs(TABS, callback));
+        Guard::new(Box::new(move |_, _, text| callback(text)), |callback| js_join_tabs(TABS, callback));
     js_can_share().then_some(joined)
 }
 
-/// Tells all other tabs, if they can be told.
-pub fn tell(text: &str) {
+/// Sends a message to all other tabs, where tabs can share a stream.
+pub fn broadcast(text: &str) {
     js_tell(text);
 }
 
-/// Asks to be the one tab of this browser that has the stream; when `steal`, also from one that has it and is silent.
-pub fn lead(steal: bool, callback: impl Fn(Leading) + 'static) -> Ongoing {
+/// Requests the lead among the tabs of this browser. With `steal`, takes the lead from the current leader.
+pub fn lead(steal: bool, callback: impl Fn(Leading) + 'static) -> Guard {
     let callback = move |kind: u32, _, _| callback(if kind == 0 { Leading::Taken } else { Leading::Granted });
-    Ongoing::new(Box::new(callback), |callback| js_lead(TABS, steal, callback))
+    Guard::new(Box::new(callback), |callback| js_lead(TABS, steal, callback))
 }

@@ -1,19 +1,20 @@
-//! What a hook may ask of its surroundings. Two files have the same names in them: `browser` does things, `server` is
-//! inert, for hooks run there too while a page is rendered. The one that fits is compiled, and callers need no gate.
-//! WebAssembly is a browser. So is `hydrate` for any target, so that this half can be checked without that one.
+//! The platform API of the hooks. Two files define the same names: `browser` acts, and `server` does nothing, because
+//! hooks also run while a page is rendered. Only one of them is compiled, so callers need no `cfg` gates. WebAssembly
+//! targets compile `browser`. So does the feature `hydrate` on any target, so that the browser half can be checked
+//! without WebAssembly.
 //!
 //! | name | in the browser | while rendering on the server |
 //! |---|---|---|
 //! | `now` | milliseconds since the epoch | 0 |
 //! | `random` | from 0 to 1 | 0 |
-//! | `new_id` | a fresh UUID | empty |
-//! | `is_hidden`, `is_prerendering` | what the document says | false |
-//! | `island_props` | what the server has written into an island's element | what is in context, to be written |
-//! | `on_page_event`, `once_seen`, `after` | call back until the guard is dropped | nothing |
+//! | `new_id` | a new UUID | empty |
+//! | `is_hidden`, `is_prerendering` | the state of the document | false |
+//! | `island_props` | the props that the server wrote into an island's element | the props in context, and their text |
+//! | `on_page_event`, `once_seen`, `after` | callbacks until the guard is dropped | nothing |
 //! | `beat`, `leave`, `probe`, `counts` | requests | nothing |
 //! | `open_stream` | an open event stream, closed when dropped | nothing |
-//! | `join_tabs`, `tell`, `lead` | other tabs of this browser | there are none |
-//! | `Local` | a value of this thread | nothing: a page may be dropped on another thread than it was made on |
+//! | `join_tabs`, `broadcast`, `lead` | other tabs of this browser | nothing |
+//! | `Local` | a value of this thread | nothing: a page may be dropped on another thread |
 
 #![warn(missing_docs)]
 
@@ -27,43 +28,43 @@ mod server;
 #[cfg(any(not(any(feature = "hydrate", target_family = "wasm")), feature = "ssr"))]
 pub use server::*;
 
-/// What the server hands over to an island: words in one attribute of its element.
+/// The props of an island, passed by the server as text in one attribute of the island's element.
 ///
-/// An island's own properties would travel as JSON, whose reader alone makes up a quarter of what browsers load.
+/// Leptos would pass the props as JSON. The JSON parser alone would be a quarter of the code that browsers load.
 pub trait IslandProps: Clone + Send + Sync + 'static {
     /// The class of the island's element.
     const CLASS: &str;
 
-    /// Writes it down.
+    /// Formats the props.
     fn write(&self) -> String;
 
-    /// Reads what was written.
+    /// Parses the format of [`IslandProps::write`].
     fn read(text: &str) -> Option<Self>;
 }
 
-/// What happens to a page as a whole.
+/// An event of the page as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageEvent {
-    /// It became visible, or hidden.
+    /// The page became visible or hidden.
     Seen {
-        /// Whether nobody sees it.
+        /// Whether the page is hidden.
         hidden: bool,
     },
-    /// It was prerendered and is now shown.
+    /// The page was prerendered and is now shown.
     Activated,
-    /// It is going away, maybe into the back/forward cache.
+    /// The page is going away, possibly into the back/forward cache.
     Closed,
-    /// The browser stops it, to save energy.
+    /// The browser freezes the page to save energy.
     Frozen,
-    /// It came back out of the back/forward cache.
+    /// The page was restored from the back/forward cache.
     Restored,
-    /// It may run again after the browser had frozen it.
+    /// The page runs again after a freeze.
     Resumed,
-    /// The network is back.
+    /// The browser is online again.
     Online,
-    /// The network is gone.
+    /// The browser is offline.
     Offline,
-    /// The browser is about to unload it, or asks whether it may. Told by browsers that need it.
+    /// The browser is about to unload the page, or asks whether it may. Reported only in browsers that need it.
     Unloading,
 }
 
@@ -72,36 +73,37 @@ pub enum PageEvent {
 pub enum Answer {
     /// The session is counted.
     Counted {
-        /// Milliseconds between beats, if the answer says.
+        /// Milliseconds between beats, if the answer contains them.
         interval: Option<f64>,
-        /// The count that came with it, as [`CountMessage`](crate::browser::tab_sync::CountMessage) reads it; empty if none did.
+        /// The count in the answer, in the format of [`CountMessage`](crate::browser::tab_sync::CountMessage); empty if
+        /// none.
         count: String,
     },
-    /// It is not, since it has left.
+    /// The session is not counted, because it has left.
     NotCounted,
-    /// There was no good answer.
+    /// The request failed, or the answer was an error.
     Failed {
-        /// Milliseconds to wait at least; 0 if the answer doesn't say.
+        /// The minimum wait in milliseconds; 0 if the answer contains none.
         retry_after: f64,
     },
 }
 
-/// What comes in on an event stream.
+/// An event on an event stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamEvent {
-    /// A count, as [`CountMessage`](crate::browser::tab_sync::CountMessage) reads it.
+    /// A count, in the format of [`CountMessage`](crate::browser::tab_sync::CountMessage).
     Count(String),
     /// A sign of life.
     Tick,
-    /// The connection broke. Whether the browser will try again by itself depends on how; don't rely on it.
+    /// The connection broke. The browser reconnects by itself only after some faults, so don't rely on it.
     Broken,
 }
 
-/// What becomes of the wish to be the tab that has the stream.
+/// The result of a request to lead the tabs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leading {
-    /// This tab has it.
+    /// This tab leads.
     Granted,
-    /// Another tab has taken it, or it can't be had.
+    /// Another tab took the lead, or the browser refuses locks.
     Taken,
 }

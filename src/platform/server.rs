@@ -1,4 +1,4 @@
-//! The twin for rendering pages, on a server: nothing happens, and nothing of a browser is ever made.
+//! The platform API while a page is rendered on the server: all functions do nothing.
 
 use std::{marker::PhantomData, rc::Rc};
 
@@ -6,42 +6,42 @@ use leptos::prelude::use_context;
 
 use super::{Answer, IslandProps, Leading, PageEvent, StreamEvent};
 
-/// No clock runs while a page is rendered.
+/// Always 0: rendering must not depend on time.
 #[must_use]
 pub const fn now() -> f64 {
     0.0
 }
 
-/// What differs from the browser's rendering must not get into a page.
+/// Always 0: rendering must not depend on chance.
 #[must_use]
 pub const fn random() -> f64 {
     0.0
 }
 
-/// Ids are made by browsers: one in a page could be cached and handed to many.
+/// Always empty: browsers create the ids. An id in a page could be cached and shared by many visitors.
 #[must_use]
 pub const fn new_id() -> String {
     String::new()
 }
 
-/// A page is rendered as if it were visible.
+/// Always `false`: pages are rendered as visible.
 #[must_use]
 pub const fn is_hidden() -> bool {
     false
 }
 
-/// A page is rendered as if it were visible.
+/// Always `false`: pages are rendered as visible.
 #[must_use]
 pub const fn is_prerendering() -> bool {
     false
 }
 
-/// A value that there is in browsers only: here it is never made.
+/// A value that exists only in browsers. On the server it is never created.
 #[derive(Debug)]
 pub struct Local<T: ?Sized>(PhantomData<fn() -> Box<T>>);
 
 impl<T: ?Sized> Local<T> {
-    /// Makes nothing.
+    /// Creates nothing.
     pub fn new(_make: impl FnOnce() -> Rc<T>) -> Self {
         Self(PhantomData)
     }
@@ -59,31 +59,31 @@ impl<T: ?Sized> Clone for Local<T> {
     }
 }
 
-/// What the component around an island has provided, and the attribute that hands it over.
+/// The props that the parent component provided, and the attribute that passes them to the browser.
 #[must_use]
 pub fn island_props<H: IslandProps>() -> (Option<H>, Option<String>) {
-    let handed = use_context::<H>();
-    let written = handed.as_ref().map(H::write);
-    (handed, written)
+    let props = use_context::<H>();
+    let written = props.as_ref().map(H::write);
+    (props, written)
 }
 
-/// Something that never begins.
+/// A guard of nothing.
 #[derive(Debug)]
-pub struct Ongoing;
+pub struct Guard;
 
 /// Never calls back.
-pub fn on_page_event(_callback: impl Fn(PageEvent) + 'static) -> Ongoing {
-    Ongoing
+pub fn on_page_event(_callback: impl Fn(PageEvent) + 'static) -> Guard {
+    Guard
 }
 
 /// Never calls back.
-pub fn once_seen(_callback: impl Fn() + 'static) -> Ongoing {
-    Ongoing
+pub fn once_seen(_callback: impl Fn() + 'static) -> Guard {
+    Guard
 }
 
 /// Never calls back.
-pub fn after(_millis: f64, _callback: impl Fn() + 'static) -> Ongoing {
-    Ongoing
+pub fn after(_millis: f64, _callback: impl Fn() + 'static) -> Guard {
+    Guard
 }
 
 /// Sends nothing.
@@ -93,37 +93,37 @@ pub fn beat(
     _session: &str,
     _hidden: bool,
     _callback: impl Fn(Answer) + 'static,
-) -> Ongoing {
-    Ongoing
+) -> Guard {
+    Guard
 }
 
 /// Sends nothing.
 pub const fn leave(_path: &str, _channel: &str, _session: &str) {}
 
-/// Asks nothing.
-pub fn probe(_path: &str, _millis: f64, _callback: impl Fn(bool) + 'static) -> Ongoing {
-    Ongoing
+/// Sends nothing.
+pub fn probe(_path: &str, _millis: f64, _callback: impl Fn(bool) + 'static) -> Guard {
+    Guard
 }
 
-/// Asks nothing.
-pub fn counts(_path: &str, _millis: f64, _callback: impl Fn(Option<String>) + 'static) -> Ongoing {
-    Ongoing
+/// Sends nothing.
+pub fn counts(_path: &str, _millis: f64, _callback: impl Fn(Option<String>) + 'static) -> Guard {
+    Guard
 }
 
 /// Opens nothing.
-pub fn open_stream(_url: &str, _callback: impl Fn(StreamEvent) + 'static) -> Ongoing {
-    Ongoing
+pub fn open_stream(_url: &str, _callback: impl Fn(StreamEvent) + 'static) -> Guard {
+    Guard
 }
 
-/// There are no tabs.
-pub fn join_tabs(_callback: impl Fn(String) + 'static) -> Option<Ongoing> {
+/// Does nothing: a server has no tabs.
+pub fn join_tabs(_callback: impl Fn(String) + 'static) -> Option<Guard> {
     None
 }
 
-/// There are no tabs.
-pub const fn tell(_text: &str) {}
+/// Does nothing: a server has no tabs.
+pub const fn broadcast(_text: &str) {}
 
-/// There are no tabs.
-pub fn lead(_steal: bool, _callback: impl Fn(Leading) + 'static) -> Ongoing {
-    Ongoing
+/// Does nothing: a server has no tabs.
+pub fn lead(_steal: bool, _callback: impl Fn(Leading) + 'static) -> Guard {
+    Guard
 }

@@ -88,7 +88,7 @@ async fn an_unknown_count_is_a_dash_not_zero() {
     store.set_broken(true);
     let image = get(&app, "/badge/ana.svg", "en").await.text().await.unwrap();
     assert!(image.contains(">—</text>") && image.contains(r#"data-state="unknown""#), "{image}");
-    assert!(image.contains("<title>ana: viewers: not known</title>"), "{image}");
+    assert!(image.contains("<title>ana: viewer count unavailable</title>"), "{image}");
     let response = get(&app, "/badge/ana.json", "en").await;
     assert_eq!(response.status(), StatusCode::OK, "the image service shows the message, not the status");
     assert_eq!(

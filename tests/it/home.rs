@@ -33,10 +33,10 @@ async fn live_channels_are_sorted_by_viewers() {
 async fn the_home_page_distinguishes_an_empty_list_from_an_unknown_one() {
     let store = FailingStore::new();
     let app = TestApp::with_store(store.clone()).await;
-    assert!(html(&app, "/").await.contains("Nadie está mirando nada todavía."));
+    assert!(html(&app, "/").await.contains("Todavía no hay nadie mirando."));
     store.set_broken(true);
     let html = html(&app, "/").await;
-    assert!(html.contains("Ahora no se puede saber qué canales están en vivo."), "{html}");
+    assert!(html.contains("La lista de canales en vivo no está disponible en este momento."), "{html}");
     assert!(!html.contains("Nadie"), "an unknown list is not shown as empty: {html}");
 }
 

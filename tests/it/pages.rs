@@ -118,13 +118,13 @@ async fn the_form_shows_a_localized_error_for_an_invalid_name() {
 async fn unknown_pages_are_404_pages_with_an_explanation() {
     let app = TestApp::start().await;
     let too_long = format!("/{}", "z".repeat(65));
-    let (page, name) = ("Esta página no existe", "Ese nombre de canal no es válido");
+    let (page, name) = ("Página no encontrada", "Nombre de canal no válido");
     for (path, shown, not_shown) in [
         ("/a/b/c", page, "guiones bajos"),
         ("/embed/a/b", page, "guiones bajos"),
-        ("/a%20b", name, "mal escrita"),
-        ("/embed/a%20b", name, "mal escrita"),
-        (too_long.as_str(), name, "mal escrita"),
+        ("/a%20b", name, "bien escrita"),
+        ("/embed/a%20b", name, "bien escrita"),
+        (too_long.as_str(), name, "bien escrita"),
     ] {
         let response = app.get(path).await;
         assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
@@ -208,14 +208,20 @@ async fn a_nonce_is_only_in_nonce_attributes() {
 async fn pages_have_metadata_for_link_previews() {
     let app = TestApp::start().await;
     for (path, language, title, address, description) in [
-        ("/", "es", "Aforo", "/", "Cuánta gente está mirando, ahora mismo"),
-        ("/Ana", "en", "ana", "/ana", "ana live: the stream, and how many people are watching it right now."),
+        ("/", "es", "Aforo", "/", "Cuánta gente está mirando ahora mismo"),
+        (
+            "/Ana",
+            "en",
+            "ana",
+            "/ana",
+            "ana live: watch the stream and see how many people are watching right now.",
+        ),
         (
             "/ana",
             "pt",
             "ana",
             "/ana",
-            "ana ao vivo: a transmissão e quanta gente está assistindo agora mesmo.",
+            "ana ao vivo: assista à transmissão e veja quanta gente está assistindo agora.",
         ),
     ] {
         let html = html(&app, path, language).await;

@@ -1,6 +1,6 @@
-//! A client-rendered app with the badge in it: on a page for each channel, and on one that is turned from channel to channel.
+//! A client-rendered app that shows the badge: on a page for each channel, and on a page whose channel changes.
 //!
-//! The calls go to `/api/viewer/…` of the app's own origin, where a proxy leads to Aforo.
+//! The requests go to `/api/viewer/…` on the app's own origin. A proxy must pass them to Aforo.
 
 use aforo::{
     components::{EmbedViewerTracker, PageRole, ViewerCounter},
@@ -48,7 +48,7 @@ fn Links() -> impl IntoView {
     }
 }
 
-/// The channel of the route. A name that is none gets a message in place of a badge, and nothing is requested.
+/// The channel of the route. For an invalid name the page shows an error instead of a badge and sends no requests.
 #[component]
 fn Watch() -> impl IntoView {
     let params = use_params_map();
@@ -65,12 +65,12 @@ fn Watch() -> impl IntoView {
     }
 }
 
-/// Whichever channel is put in: the signal changes, and the components stay.
+/// The channel from an input field. The signal changes, and the components stay mounted.
 #[component]
 fn Turn() -> impl IntoView {
-    let (channel, set_channel) = signal(ChannelId::parse("ana.tv").expect("it is a name"));
+    let (channel, set_channel) = signal(ChannelId::parse("ana.tv").expect("a valid name"));
     let (error, set_error) = signal(None);
-    let turn = move |name: String| match ChannelId::parse(&name) {
+    let switch_channel = move |name: String| match ChannelId::parse(&name) {
         Ok(channel) => {
             set_channel.set(channel);
             set_error.set(None);
@@ -80,7 +80,7 @@ fn Turn() -> impl IntoView {
     view! {
         <Links />
         <main>
-            <input aria-label="Channel" on:change:target=move |event| turn(event.target().value()) />
+            <input aria-label="Channel" on:change:target=move |event| switch_channel(event.target().value()) />
             <EmbedViewerTracker channel />
             <ViewerCounter channel locale=Locale::En role=PageRole::CountedElsewhere />
             <p role="alert">{error}</p>

@@ -1,38 +1,41 @@
-//! One event stream for all tabs of a browser, as a state machine without a browser.
+//! Shares one event stream among all tabs of a browser: a state machine without browser APIs.
 //!
-//! Over HTTP/1.1 a browser opens six connections to a server and no more: six tabs with a stream each, and the seventh
-//! neither loads nor beats. So one tab, the leader, has the stream for whatever any tab watches, and tells the others
-//! what comes in. Who leads is decided by a lock, which the browser passes on by itself when its holder closes or crashes.
-//! Promises:
+//! Over HTTP/1.1 a browser opens at most six connections to one server. Six tabs with a stream each would use all of
+//! them, and a seventh tab could neither load nor send beats. Therefore one tab, the leader, opens a stream for the
+//! channels of all tabs and broadcasts the messages of the stream. A browser lock elects the leader. The browser passes
+//! the lock on when its holder closes or crashes. Promises:
 //!
-//! - Every tab knows what the others watch, so that a new leader opens the right stream at once.
-//! - A leader that says nothing when asked, or for a minute, is taken for frozen; its lock is taken from it. It is asked by
-//!   each tab that comes into sight, and by one in sight that has heard nothing for a while.
-//! - When the stream breaks or dies, every tab waits for a random moment, and whoever's comes first opens it. (The
-//!   leader's own may come late: browsers hold the timers of hidden tabs back.)
-//! - What is shown doesn't turn stale while the stream passes from tab to tab, or is reopened for more channels.
-//! - Where tabs can't share, each leads itself.
-//! - A tab that nobody sees rests: it takes no part, unless it needs to hear and tabs can share.
-//! - What a tab shows when it comes back, from the browser's cache, a freeze or a rest, is stale until there are news.
-//! - What can't be read, from the server or another tab, is as if it had not come.
+//! - Every tab knows the channels of the other tabs, so a new leader opens the complete stream at once.
+//! - A leader that doesn't answer, or is silent for a minute, counts as frozen. Another tab takes its lock.
+//!   A follower asks the leader when the follower becomes visible, and when it is visible and has received nothing for
+//!   a while.
+//! - When the stream breaks or dies, every tab waits for a random time. The first tab whose wait ends reopens the
+//!   stream. The leader may be late, because browsers throttle the timers of hidden tabs.
+//! - Counts don't turn stale while the stream moves to another tab or is reopened for more channels.
+//! - Where tabs can't share a stream, each tab leads itself.
+//! - A hidden tab takes no part (it rests), unless it needs events while hidden and tabs can share.
+//! - When a tab comes back from the back/forward cache, a freeze or a rest, its counts are stale until a new count
+//!   arrives.
+//! - Messages that can't be parsed, from the server or from another tab, are ignored.
 
 use super::watchdog::{Verdict, Watchdog};
 use crate::domain::{ChannelId, Count, Timestamp, count::CountState};
 
-/// A tab that has not answered the roll call for this long, in milliseconds, is gone: it has crashed.
-const ROLL_CALL: f64 = 10_000.0;
+/// The time to answer a roll call, in milliseconds. A tab that has not answered by then has crashed.
+const ROLL_CALL_TIMEOUT: f64 = 10_000.0;
 
-/// A count that came in.
+/// The count of a channel, as sent by the server and between tabs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CountMessage {
-    /// Whose.
+    /// The name of the channel.
     pub channel: String,
     /// The count.
     pub count: Count,
 }
 
 impl CountMessage {
-    /// Writes "ana 5 live 1790000000123"; an unknown count is "-", an old one is "stale".
+    /// Formats the message, such as `ana 5 live 1790000000123`: channel, count (`-` if unknown), `live` or `stale`,
+    /// time in milliseconds.
     #[must_use]
     pub fn write(&self) -> String {
         let Count { value, stale, as_of } = self.count;
@@ -41,20 +44,20 @@ impl CountMessage {
         [&*self.channel, &value, state, &as_of.as_millis().to_string()].join(" ")
     }
 
-    /// Reads what [`CountMessage::write`] has written, and nothing else.
+    /// Parses the format of [`CountMessage::write`]. Returns `None` for any other text.
     #[must_use]
     pub fn read(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let (channel, value, state, as_of) = (words.next()?, words.next()?, words.next()?, words.next()?);
-        let is_number = |text: &str, longest| {
-            (1..=longest).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+        let is_number = |text: &str, max_digits| {
+            (1..=max_digits).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
         };
-        let is_read = !channel.is_empty()
+        let is_valid = !channel.is_empty()
             && (value == "-" || is_number(value, 9))
             && (state == "live" || state == "stale")
             && is_number(as_of, 15)
             && words.next().is_none();
-        if !is_read {
+        if !is_valid {
             return None;
         }
         Some(Self {
@@ -68,139 +71,138 @@ impl CountMessage {
     }
 }
 
-/// What happens to a tab.
+/// An event in a tab.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// It is there or back, or watches other channels than before.
+    /// The tab has opened or come back, or its channels have changed.
     Watching {
-        /// All channels that it watches.
+        /// All channels that the tab watches.
         channels: Vec<String>,
         /// Whether tabs can share a stream.
         shares: bool,
-        /// Whether nobody sees it.
+        /// Whether the tab is hidden.
         hidden: bool,
-        /// Whether it needs to hear also while nobody sees it: what comes in is an occasion to beat.
+        /// Whether the tab needs events while hidden too: a viewer page uses them to send due beats.
         needed: bool,
     },
-    /// It is closing, or is being frozen.
+    /// The tab is closing or being frozen.
     Closed,
-    /// It leads from now on.
+    /// The tab got the lock: it is the leader from now on.
     Granted,
-    /// Another tab leads from now on, or nobody can.
+    /// Another tab took the lock, or the browser refuses locks.
     Taken,
-    /// Another tab has said this.
+    /// Another tab broadcast this text.
     Said(String),
-    /// A count came in on its stream.
+    /// A count arrived on the stream of this tab.
     Count(String),
-    /// A tick came in on its stream.
+    /// A tick arrived on the stream of this tab.
     Tick,
-    /// Its stream broke.
+    /// The stream of this tab broke.
     Broken,
-    /// The server was asked, whether it is there or for counts, and has answered or not.
+    /// A ping ended with or without an answer, or a request for counts failed.
     Answered(bool),
-    /// The server has answered a beat or a question with these counts, each as [`CountMessage`] are written, separated by commas.
+    /// The server answered a beat or a request for counts with these counts: [`CountMessage`]s separated by commas.
     Told(String),
-    /// It went out of sight, or came back.
+    /// The visibility of the tab changed.
     Seen {
-        /// Whether nobody sees it.
+        /// Whether the tab is hidden.
         hidden: bool,
     },
-    /// The network came back.
+    /// The browser is online again.
     Online,
-    /// The network is gone.
+    /// The browser is offline.
     Offline,
     /// A timer fired.
     Woken,
 }
 
-/// What a tab has to do.
+/// An action that the tab has to take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Have a stream for these channels, instead of the one it has.
+    /// Open a stream for these channels, and close the previous stream.
     Open(Vec<String>),
-    /// Have no stream.
+    /// Close the stream.
     Close,
-    /// Ask for the lock; when `steal`, also from who has it.
+    /// Request the lock.
     Lead {
-        /// Whether to take it from a leader that says nothing.
+        /// Whether to take the lock from its holder, a leader that doesn't answer.
         steal: bool,
     },
-    /// Have the lock no more, and don't ask for it.
+    /// Release the lock, or cancel the request for it.
     Resign,
-    /// Say this to the other tabs.
+    /// Send this text to the other tabs.
     Broadcast(String),
-    /// Ask the server whether it is there.
+    /// Ping the server.
     Ask,
-    /// Ask the server for the counts of these channels.
+    /// Request the counts of these channels from the server.
     Count(Vec<String>),
     /// Show this count.
     Show(CountMessage),
-    /// Something came in: an occasion to beat.
+    /// An event arrived: send a beat if one is due.
     Wake,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
-    /// It takes no part.
+    /// The tab takes no part.
     Out,
-    /// It takes no part until somebody sees it.
+    /// The tab takes no part until it is visible.
     Resting,
-    /// It listens to the leader.
+    /// The tab gets its counts from the leader.
     Following,
-    /// It has the stream.
+    /// The tab has the stream.
     Leading,
 }
 
 /// Another tab.
 #[derive(Debug)]
-struct Other {
-    name: String,
-    /// What it watches.
+struct OtherTab {
+    id: String,
     channels: Vec<String>,
-    /// Since when it owes an answer to a roll call.
-    called: Option<f64>,
+    /// The time of the first roll call that the tab has not answered.
+    called_at: Option<f64>,
 }
 
-/// One tab among those of a browser.
+/// One of the tabs of a browser that share a stream.
 #[derive(Debug)]
 pub struct TabSync {
-    /// This tab's name among tabs.
-    me: String,
+    tab_id: String,
     role: Role,
     shares: bool,
     hidden: bool,
     needed: bool,
-    /// It took part before, and what it shows is of then.
+    /// Whether the tab took part earlier: the counts that it shows are from then.
     was_away: bool,
-    mine: Vec<String>,
-    others: Vec<Other>,
-    /// What the stream was opened for.
-    open: Vec<String>,
-    /// What came in last on this stream, by channel.
-    told: Vec<(String, String)>,
+    /// The channels of this tab.
+    channels: Vec<String>,
+    others: Vec<OtherTab>,
+    /// The channels of the open stream.
+    open_channels: Vec<String>,
+    /// The latest message of the current stream for each channel.
+    latest: Vec<(String, String)>,
     watchdog: Watchdog,
 }
 
 impl TabSync {
-    /// A tab that watches nothing yet. `me`: a name that no other tab has.
+    /// A tab without channels. `tab_id` must be unique among the tabs.
     #[must_use]
-    pub fn new(me: String) -> Self {
+    pub fn new(tab_id: String) -> Self {
         Self {
-            me,
+            tab_id,
             role: Role::Out,
             shares: false,
             hidden: false,
             needed: false,
             was_away: false,
-            mine: Vec::new(),
+            channels: Vec::new(),
             others: Vec::new(),
-            open: Vec::new(),
-            told: Vec::new(),
+            open_channels: Vec::new(),
+            latest: Vec::new(),
             watchdog: Watchdog::default(),
         }
     }
 
-    /// How current what is shown is. Where it takes no part, it is old.
+    /// The state of the counts shown. A tab that takes no part is never live.
     #[must_use]
     pub fn state(&self, now: f64) -> CountState {
         match self.watchdog.state(now) {
@@ -209,14 +211,15 @@ impl TabSync {
         }
     }
 
-    /// What the stream of this tab has told of a channel, for who begins to watch it. A tab that follows asks the leader.
+    /// The latest count of a channel on this tab's stream, for a new subscription. `None` in a follower, which asks the
+    /// leader instead.
     #[must_use]
-    pub fn told(&self, channel: &str) -> Option<CountMessage> {
-        let told = self.told.iter().find(|(name, _)| self.role == Role::Leading && name == channel);
-        CountMessage::read(&told?.1)
+    pub fn latest(&self, channel: &str) -> Option<CountMessage> {
+        let latest = self.latest.iter().find(|(name, _)| self.role == Role::Leading && name == channel);
+        CountMessage::read(&latest?.1)
     }
 
-    /// In how many milliseconds to wake it; `None` if there is nothing to wake it for.
+    /// Milliseconds until the next [`Event::Woken`] is due; `None` if no timer is needed.
     #[must_use]
     pub fn wait(&self, now: f64) -> Option<f64> {
         self.takes_part().then(|| self.watchdog.wait(now, self.hidden))
@@ -226,63 +229,63 @@ impl TabSync {
         matches!(self.role, Role::Following | Role::Leading)
     }
 
-    /// Takes in what has happened at `now` and says what to do, in this order. `random`: evenly from 0 to 1, fresh at
-    /// each call.
+    /// Handles an event at `now` and returns the commands to execute, in order. `random` is uniform from 0 to 1 and new
+    /// for each call.
     pub fn on(&mut self, event: Event, now: f64, random: f64) -> Vec<Command> {
-        let mut todo = Vec::new();
+        let mut commands = Vec::new();
         match event {
             Event::Watching { channels, shares, hidden, needed } => {
-                self.mine = channels;
-                self.mine.retain(|name| is_channel(name));
+                self.channels = channels;
+                self.channels.retain(|name| is_channel(name));
                 self.shares = shares;
                 self.hidden = hidden;
                 self.needed = needed;
-                self.watch(now, random, &mut todo);
+                self.on_watching(now, random, &mut commands);
             }
             Event::Seen { hidden } => {
                 self.hidden = hidden;
-                self.look(now, random, &mut todo);
+                self.on_visibility(now, random, &mut commands);
             }
             Event::Closed => {
                 if self.takes_part() {
-                    self.leave(&mut todo);
+                    self.leave(&mut commands);
                 }
                 self.role = Role::Out;
             }
             _ if !self.takes_part() => {}
             Event::Granted => {
                 self.role = Role::Leading;
-                self.open(now, &mut todo);
+                self.open(now, &mut commands);
             }
-            Event::Taken => self.step_down(now, random, &mut todo),
-            Event::Said(text) => self.listen(&text, now, random, &mut todo),
-            Event::Count(text) => self.on_message(&text, now, &mut todo),
+            Event::Taken => self.step_down(now, random, &mut commands),
+            Event::Said(text) => self.on_tab_message(&text, now, random, &mut commands),
+            Event::Count(text) => self.on_message(&text, now, &mut commands),
             Event::Tick => {
-                todo.push(Command::Broadcast("tick".to_owned()));
-                self.live(now, &mut todo);
+                commands.push(Command::Broadcast("tick".to_owned()));
+                self.on_stream_event(now, &mut commands);
             }
             Event::Broken => {
-                self.watchdog.broke(now, random);
-                todo.extend([Command::Close, Command::Broadcast("broke".to_owned())]);
+                self.watchdog.on_broken(now, random);
+                commands.extend([Command::Close, Command::Broadcast("broke".to_owned())]);
             }
-            Event::Answered(answered) => self.watchdog.answered(now, answered),
-            Event::Told(text) => self.learn(&text, now, random, &mut todo),
+            Event::Answered(answered) => self.watchdog.on_answer(now, answered),
+            Event::Told(text) => self.on_counts(&text, now, random, &mut commands),
             Event::Online => {
                 if self.state(now) != CountState::Live {
-                    self.reopen(now, random, &mut todo);
+                    self.reopen(now, random, &mut commands);
                 }
             }
-            Event::Offline => self.watchdog.cut_off(now),
-            Event::Woken => self.check(now, random, &mut todo),
+            Event::Offline => self.watchdog.on_offline(now),
+            Event::Woken => self.check(now, random, &mut commands),
         }
-        todo
+        commands
     }
 
-    /// Sees to it that there is a stream, here or with the leader, for what this tab watches.
-    fn watch(&mut self, now: f64, random: f64, todo: &mut Vec<Command>) {
-        if self.mine.is_empty() {
+    /// Applies the channels and options of this tab: opens the stream, asks the leader for one, rests or leaves.
+    fn on_watching(&mut self, now: f64, random: f64, commands: &mut Vec<Command>) {
+        if self.channels.is_empty() {
             if self.takes_part() {
-                self.leave(todo);
+                self.leave(commands);
             }
             self.role = Role::Out;
             self.was_away = false;
@@ -290,243 +293,248 @@ impl TabSync {
         }
         let joins = !self.takes_part();
         if joins {
-            self.watchdog.begun(now, self.was_away);
+            self.watchdog.start(now, self.was_away);
         }
         if self.hidden && !(self.needed && self.shares) {
-            self.rest(todo);
+            self.rest(commands);
             return;
         }
         if !self.shares {
             self.role = Role::Leading;
-            self.open_if_lacking(now, todo);
+            self.open_if_incomplete(now, commands);
         } else if self.role == Role::Leading {
-            self.open_if_lacking(now, todo);
+            self.open_if_incomplete(now, commands);
         } else {
-            todo.push(self.say_what_it_watches("want"));
-            self.watchdog.asked(now, random);
+            commands.push(self.announcement("want"));
+            self.watchdog.on_leader_asked(now, random);
             if joins {
                 self.role = Role::Following;
-                todo.push(Command::Lead { steal: false });
+                commands.push(Command::Lead { steal: false });
             }
         }
     }
 
-    /// It went out of sight, or came back.
-    fn look(&mut self, now: f64, random: f64, todo: &mut Vec<Command>) {
+    fn on_visibility(&mut self, now: f64, random: f64, commands: &mut Vec<Command>) {
         match self.role {
             Role::Out => {}
             Role::Resting => {
                 if !self.hidden {
-                    self.watch(now, random, todo);
+                    self.on_watching(now, random, commands);
                 }
             }
             Role::Following | Role::Leading if self.hidden && !(self.needed && self.shares) => {
-                self.rest(todo);
+                self.rest(commands);
             }
             Role::Following | Role::Leading => {
                 if !self.hidden {
-                    self.call_leader(now, random, todo);
+                    self.ask_leader(now, random, commands);
                 }
-                self.check(now, random, todo);
+                self.check(now, random, commands);
             }
         }
     }
 
-    fn rest(&mut self, todo: &mut Vec<Command>) {
+    fn rest(&mut self, commands: &mut Vec<Command>) {
         if self.takes_part() {
-            self.leave(todo);
+            self.leave(commands);
         }
         self.role = Role::Resting;
         self.was_away = true;
     }
 
-    /// Asks the tab that has the stream whether it is there: it may hang, and have said nothing.
-    fn call_leader(&mut self, now: f64, random: f64, todo: &mut Vec<Command>) {
+    /// Asks the leader for a sign of life: it may be frozen.
+    fn ask_leader(&mut self, now: f64, random: f64, commands: &mut Vec<Command>) {
         if self.role == Role::Following {
-            self.watchdog.asked(now, random);
-            todo.push(Command::Broadcast("ask".to_owned()));
+            self.watchdog.on_leader_asked(now, random);
+            commands.push(Command::Broadcast("ask".to_owned()));
         }
     }
 
-    fn say_what_it_watches(&self, word: &str) -> Command {
-        Command::Broadcast([word, &self.me, &self.mine.join(",")].join(" "))
+    fn announcement(&self, word: &str) -> Command {
+        Command::Broadcast([word, &self.tab_id, &self.channels.join(",")].join(" "))
     }
 
-    fn leave(&mut self, todo: &mut Vec<Command>) {
+    fn leave(&mut self, commands: &mut Vec<Command>) {
         self.was_away = true;
-        self.open.clear();
+        self.open_channels.clear();
         self.others.clear();
-        todo.extend([Command::Broadcast(["bye", &self.me].join(" ")), Command::Close, Command::Resign]);
+        commands.extend([
+            Command::Broadcast(["bye", &self.tab_id].join(" ")),
+            Command::Close,
+            Command::Resign,
+        ]);
     }
 
-    /// The lock is with another tab. A tab that never had it can't: this browser has locks and refuses them.
-    fn step_down(&mut self, now: f64, random: f64, todo: &mut Vec<Command>) {
+    /// Another tab has the lock now. A follower gets this only where the browser refuses locks; it then leads itself.
+    fn step_down(&mut self, now: f64, random: f64, commands: &mut Vec<Command>) {
         if self.role == Role::Leading {
             self.role = Role::Following;
-            self.open.clear();
-            self.watchdog.opened(now);
-            todo.extend([Command::Close, Command::Lead { steal: false }, self.say_what_it_watches("want")]);
+            self.open_channels.clear();
+            self.watchdog.on_opened(now);
+            commands.extend([Command::Close, Command::Lead { steal: false }, self.announcement("want")]);
         } else {
             self.shares = false;
-            self.watch(now, random, todo);
+            self.on_watching(now, random, commands);
         }
     }
 
-    fn open_if_lacking(&mut self, now: f64, todo: &mut Vec<Command>) {
-        let watched = self.mine.iter().chain(self.others.iter().flat_map(|other| &other.channels));
-        if watched.into_iter().any(|channel| !self.open.contains(channel)) {
-            self.open(now, todo);
+    fn open_if_incomplete(&mut self, now: f64, commands: &mut Vec<Command>) {
+        let watched = self.channels.iter().chain(self.others.iter().flat_map(|other| &other.channels));
+        if watched.into_iter().any(|channel| !self.open_channels.contains(channel)) {
+            self.open(now, commands);
         }
     }
 
-    /// Opens the stream and calls the roll: what tabs watch that are no more is left out the next time.
-    fn open(&mut self, now: f64, todo: &mut Vec<Command>) {
+    /// Opens the stream and starts a roll call. The next stream leaves out the channels of tabs that don't answer.
+    fn open(&mut self, now: f64, commands: &mut Vec<Command>) {
         self.call_roll(now);
-        self.open.clone_from(&self.mine);
+        self.open_channels.clone_from(&self.channels);
         for channel in self.others.iter().flat_map(|other| &other.channels) {
-            if !self.open.contains(channel) {
-                self.open.push(channel.clone());
+            if !self.open_channels.contains(channel) {
+                self.open_channels.push(channel.clone());
             }
         }
-        // The new stream begins with all counts; those of the old one may be of long ago.
-        self.told.clear();
-        self.watchdog.opened(now);
-        todo.extend([Command::Open(self.open.clone()), self.say_what_it_watches("lead")]);
+        // The new stream starts with the counts of all channels. The old counts may be outdated.
+        self.latest.clear();
+        self.watchdog.on_opened(now);
+        commands.extend([Command::Open(self.open_channels.clone()), self.announcement("lead")]);
     }
 
     fn call_roll(&mut self, now: f64) {
-        self.others.retain(|other| other.called.is_none_or(|called| now - called < ROLL_CALL));
+        self.others
+            .retain(|other| other.called_at.is_none_or(|called_at| now - called_at < ROLL_CALL_TIMEOUT));
         for other in &mut self.others {
-            other.called.get_or_insert(now);
+            other.called_at.get_or_insert(now);
         }
     }
 
-    /// Opens the stream again: here, or in this tab in place of the leader. All tabs come to that in the same moment, so
-    /// those that don't lead wait for a random one first, unless they have.
-    fn reopen(&mut self, now: f64, random: f64, todo: &mut Vec<Command>) {
+    /// Reopens the stream. A follower takes the lead to do so. All tabs get here at the same moment, so a follower
+    /// first waits for a random time, unless it has already waited.
+    fn reopen(&mut self, now: f64, random: f64, commands: &mut Vec<Command>) {
         if self.role == Role::Leading {
-            self.open(now, todo);
-            self.watchdog.reopened(now);
+            self.open(now, commands);
+            self.watchdog.on_reopened(now);
         } else if !self.watchdog.is_broken() {
-            self.watchdog.broke(now, random);
+            self.watchdog.on_broken(now, random);
         } else {
-            self.watchdog.reopened(now);
-            todo.push(Command::Lead { steal: true });
+            self.watchdog.on_reopened(now);
+            commands.push(Command::Lead { steal: true });
         }
     }
 
-    fn check(&mut self, now: f64, random: f64, todo: &mut Vec<Command>) {
+    fn check(&mut self, now: f64, random: f64, commands: &mut Vec<Command>) {
         match self.watchdog.check(now, self.hidden) {
             Verdict::Fine => {}
             Verdict::Ask => {
-                todo.push(Command::Ask);
-                self.call_leader(now, random, todo);
+                commands.push(Command::Ask);
+                self.ask_leader(now, random, commands);
             }
             Verdict::Count => {
-                todo.push(Command::Count(self.mine.clone()));
-                self.call_leader(now, random, todo);
+                commands.push(Command::Count(self.channels.clone()));
+                self.ask_leader(now, random, commands);
             }
-            Verdict::Reopen => self.reopen(now, random, todo),
+            Verdict::Reopen => self.reopen(now, random, commands),
         }
     }
 
-    /// What another tab says.
-    fn listen(&mut self, text: &str, now: f64, random: f64, todo: &mut Vec<Command>) {
+    /// Handles a message from another tab.
+    fn on_tab_message(&mut self, text: &str, now: f64, random: f64, commands: &mut Vec<Command>) {
         let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
         let leads = self.role == Role::Leading;
         match word {
             "want" => {
-                if let Some(channels) = self.note(rest)
+                if let Some(channels) = self.record_tab(rest)
                     && leads
                 {
-                    self.answer(&channels, now, todo);
+                    self.answer_tab(&channels, now, commands);
                 }
             }
-            "bye" => self.others.retain(|other| other.name != rest),
-            "ask" if leads => todo.push(Command::Broadcast(self.hail().to_owned())),
-            // Of two that lead, one is about to hear that it does no more: see `step_down`.
+            "bye" => self.others.retain(|other| other.id != rest),
+            "ask" if leads => commands.push(Command::Broadcast(self.leader_status().to_owned())),
+            // Two tabs lead for a moment. One of them is about to lose the lock: see `step_down`.
             _ if leads => {}
             "lead" => {
                 self.call_roll(now);
-                let _ = self.note(rest);
-                self.watchdog.opened(now);
-                todo.push(self.say_what_it_watches("want"));
+                let _ = self.record_tab(rest);
+                self.watchdog.on_opened(now);
+                commands.push(self.announcement("want"));
             }
-            "here" => self.watchdog.found(),
-            "broke" => self.watchdog.broke(now, random),
-            "tick" => self.live(now, todo),
-            "news" => self.on_message(rest, now, todo),
+            "here" => self.watchdog.on_leader_answered(),
+            "broke" => self.watchdog.on_broken(now, random),
+            "tick" => self.on_stream_event(now, commands),
+            "news" => self.on_message(rest, now, commands),
             _ => {}
         }
     }
 
-    /// Notes what another tab watches, its name and its channels, and returns those.
-    fn note(&mut self, text: &str) -> Option<Vec<String>> {
-        let (name, channels) = text.split_once(' ')?;
+    /// Records another tab from its id and its channels, and returns the channels.
+    fn record_tab(&mut self, text: &str) -> Option<Vec<String>> {
+        let (id, channels) = text.split_once(' ')?;
         let channels: Vec<_> =
             channels.split(',').filter(|name| is_channel(name)).map(str::to_owned).collect();
-        self.others.retain(|other| other.name != name);
-        self.others.push(Other { name: name.to_owned(), channels: channels.clone(), called: None });
+        self.others.retain(|other| other.id != id);
+        self.others.push(OtherTab { id: id.to_owned(), channels: channels.clone(), called_at: None });
         Some(channels)
     }
 
-    /// What the leader says to whoever asks for it.
-    const fn hail(&self) -> &'static str {
+    /// The leader's answer to a tab that asks whether it is alive.
+    const fn leader_status(&self) -> &'static str {
         if self.watchdog.is_broken() { "broke" } else { "here" }
     }
 
-    /// The leader answers the tab that has just said what it watches.
-    fn answer(&mut self, asked: &[String], now: f64, todo: &mut Vec<Command>) {
-        self.open_if_lacking(now, todo);
-        todo.push(Command::Broadcast(self.hail().to_owned()));
+    /// Answers a tab that has announced its channels, as the leader.
+    fn answer_tab(&mut self, channels: &[String], now: f64, commands: &mut Vec<Command>) {
+        self.open_if_incomplete(now, commands);
+        commands.push(Command::Broadcast(self.leader_status().to_owned()));
         if self.watchdog.state(now) != CountState::Live {
             return;
         }
-        for (channel, text) in &self.told {
-            if asked.contains(channel) {
-                todo.push(Command::Broadcast(["news", text].join(" ")));
+        for (channel, text) in &self.latest {
+            if channels.contains(channel) {
+                commands.push(Command::Broadcast(["news", text].join(" ")));
             }
         }
     }
 
-    /// A count came in on the stream, wherever that is. The leader passes it on.
-    fn on_message(&mut self, text: &str, now: f64, todo: &mut Vec<Command>) {
-        let Some(news) = CountMessage::read(text) else { return };
+    /// Handles a count from the stream or from the leader. The leader broadcasts it.
+    fn on_message(&mut self, text: &str, now: f64, commands: &mut Vec<Command>) {
+        let Some(message) = CountMessage::read(text) else { return };
         if self.role == Role::Leading {
-            todo.push(Command::Broadcast(["news", text].join(" ")));
+            commands.push(Command::Broadcast(["news", text].join(" ")));
         }
-        self.told.retain(|(channel, _)| *channel != news.channel);
-        self.told.push((news.channel.clone(), text.to_owned()));
-        if self.mine.contains(&news.channel) {
-            todo.push(Command::Show(news));
+        self.latest.retain(|(channel, _)| *channel != message.channel);
+        self.latest.push((message.channel.clone(), text.to_owned()));
+        if self.channels.contains(&message.channel) {
+            commands.push(Command::Show(message));
         }
-        self.live(now, todo);
+        self.on_stream_event(now, commands);
     }
 
-    /// Something came in on the stream.
-    fn live(&mut self, now: f64, todo: &mut Vec<Command>) {
-        self.watchdog.heard(now);
-        todo.push(Command::Wake);
+    /// Handles any event of the stream, ticks included.
+    fn on_stream_event(&mut self, now: f64, commands: &mut Vec<Command>) {
+        self.watchdog.on_event(now);
+        commands.push(Command::Wake);
     }
 
-    /// The server has answered with counts. They are shown where the stream doesn't tell them; beside it, an answer may be
-    /// the older of two.
-    fn learn(&mut self, text: &str, now: f64, random: f64, todo: &mut Vec<Command>) {
-        let told: Vec<_> = text.split(',').filter_map(CountMessage::read).collect();
-        let is_all = self.mine.iter().all(|channel| told.iter().any(|news| news.channel == *channel));
-        if !self.watchdog.is_heard(now) {
-            let mine = told.into_iter().filter(|news| self.mine.contains(&news.channel));
-            todo.extend(mine.map(Command::Show));
+    /// Handles counts from an answer of the server. They are shown only while the stream delivers none, because an
+    /// answer may be older than the stream.
+    fn on_counts(&mut self, text: &str, now: f64, random: f64, commands: &mut Vec<Command>) {
+        let counts: Vec<_> = text.split(',').filter_map(CountMessage::read).collect();
+        let has_all =
+            self.channels.iter().all(|channel| counts.iter().any(|message| message.channel == *channel));
+        if !self.watchdog.is_stream_fresh(now) {
+            let shown = counts.into_iter().filter(|message| self.channels.contains(&message.channel));
+            commands.extend(shown.map(Command::Show));
         }
-        if is_all {
-            self.watchdog.told(now, random);
+        if has_all {
+            self.watchdog.on_counts(now, random);
         } else {
-            self.watchdog.answered(now, true);
+            self.watchdog.on_answer(now, true);
         }
     }
 }
 
-/// Whether a name is one of a channel. One that isn't would have the whole stream refused.
+/// Whether a name is a valid channel name. One invalid name would make the server refuse the whole stream.
 fn is_channel(name: &str) -> bool {
     ChannelId::parse(name).is_ok_and(|channel| channel.as_str() == name)
 }

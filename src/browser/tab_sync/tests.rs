@@ -1,41 +1,42 @@
 use super::*;
 
-/// Tabs of one browser, with what stands between them: the lock, and a channel on which each hears the others.
+/// Simulates the tabs of one browser, with their lock and their broadcast channel.
 #[derive(Default)]
 struct Browser {
     now: f64,
     tabs: Vec<Tab>,
-    /// Who has the lock, and who waits for it, in order.
+    /// The tab that holds the lock.
     lock: Option<usize>,
+    /// The tabs that wait for the lock, in order.
     queue: Vec<usize>,
-    /// How often any tab has opened a stream.
+    /// How many streams the tabs have opened in total.
     opened: usize,
 }
 
 struct Tab {
-    relay: TabSync,
-    /// What its stream is for.
+    sync: TabSync,
+    /// The channels of the open stream.
     stream: Vec<String>,
     shown: Vec<(String, u32)>,
     wakes: usize,
-    asked: usize,
-    /// How often it has asked for counts.
-    counted: usize,
-    /// Runs no more, but says nothing of it.
+    pings: usize,
+    /// How often the tab has requested counts.
+    count_requests: usize,
+    /// Whether the tab ignores all events.
     frozen: bool,
 }
 
 impl Browser {
-    /// Opens a tab that watches these channels.
+    /// Opens a tab with these channels.
     fn open(&mut self, channels: &[&str]) -> usize {
         let tab = self.tabs.len();
         self.tabs.push(Tab {
-            relay: TabSync::new(tab.to_string()),
+            sync: TabSync::new(tab.to_string()),
             stream: Vec::new(),
             shown: Vec::new(),
             wakes: 0,
-            asked: 0,
-            counted: 0,
+            pings: 0,
+            count_requests: 0,
             frozen: false,
         });
         self.watch(tab, channels);
@@ -58,7 +59,7 @@ impl Browser {
         if self.tabs[tab].frozen {
             return;
         }
-        for command in self.tabs[tab].relay.on(event, self.now, 0.5) {
+        for command in self.tabs[tab].sync.on(event, self.now, 0.5) {
             let state = &mut self.tabs[tab];
             match command {
                 Command::Open(channels) => {
@@ -70,8 +71,8 @@ impl Browser {
                     state.shown.push((channel, count.value.unwrap_or_default()));
                 }
                 Command::Wake => state.wakes += 1,
-                Command::Ask => state.asked += 1,
-                Command::Count(_) => state.counted += 1,
+                Command::Ask => state.pings += 1,
+                Command::Count(_) => state.count_requests += 1,
                 Command::Broadcast(text) => {
                     for other in (0..self.tabs.len()).filter(|other| *other != tab) {
                         self.on(other, Event::Said(text.clone()));
@@ -81,9 +82,9 @@ impl Browser {
                     self.queue.retain(|waiting| *waiting != tab);
                     if steal {
                         self.queue.insert(0, tab);
-                        if let Some(robbed) = self.lock.take() {
+                        if let Some(previous) = self.lock.take() {
                             self.grant();
-                            self.on(robbed, Event::Taken);
+                            self.on(previous, Event::Taken);
                         }
                     } else {
                         self.queue.push(tab);
@@ -111,15 +112,15 @@ impl Browser {
         }
     }
 
-    /// A tab dies without a word.
+    /// Ends a tab without `Event::Closed`.
     fn crash(&mut self, tab: usize) {
         self.tabs[tab].frozen = true;
         self.tabs[tab].stream.clear();
         self.release(tab);
     }
 
-    /// The server sends a count to all streams that are for its channel.
-    fn news(&mut self, channel: &str, count: u32) {
+    /// The server sends a count on every stream with the channel.
+    fn count(&mut self, channel: &str, count: u32) {
         for tab in 0..self.tabs.len() {
             if self.tabs[tab].stream.iter().any(|open| open == channel) {
                 self.on(tab, Event::Count(format!("{channel} {count} live 1")));
@@ -127,13 +128,13 @@ impl Browser {
         }
     }
 
-    /// Time passes; timers fire. With `ticks`, the server sends one every 25 s.
+    /// Lets time pass and fires timers. With `ticks`, the server sends a tick every 25 s.
     fn pass(&mut self, millis: f64, ticks: bool) {
         let end = self.now + millis;
         while self.now < end {
             self.now += 250.0;
             for tab in 0..self.tabs.len() {
-                if self.tabs[tab].relay.wait(self.now) == Some(0.0) {
+                if self.tabs[tab].sync.wait(self.now) == Some(0.0) {
                     self.on(tab, Event::Woken);
                 }
                 if ticks && self.now % 25_000.0 == 0.0 && !self.tabs[tab].stream.is_empty() {
@@ -152,7 +153,7 @@ impl Browser {
     }
 
     fn state(&self, tab: usize) -> CountState {
-        self.tabs[tab].relay.state(self.now)
+        self.tabs[tab].sync.state(self.now)
     }
 
     fn is_stale(&self, tab: usize) -> bool {
@@ -161,10 +162,10 @@ impl Browser {
 }
 
 #[test]
-fn news_are_read_from_words() {
-    let news = CountMessage::read("ana 5 live 12").unwrap();
+fn a_count_message_is_parsed() {
+    let message = CountMessage::read("ana 5 live 12").unwrap();
     assert_eq!(
-        (news.channel.as_str(), news.count),
+        (message.channel.as_str(), message.count),
         ("ana", Count { value: Some(5), stale: false, as_of: Timestamp::from_millis(12) })
     );
     assert_eq!(
@@ -188,7 +189,7 @@ fn news_are_read_from_words() {
 }
 
 #[test]
-fn eight_tabs_have_one_stream_and_each_shows_its_channel() {
+fn eight_tabs_share_one_stream_and_each_shows_its_channel() {
     let mut browser = Browser::default();
     let names: Vec<_> = (0..8).map(|tab| format!("c{tab}")).collect();
     for name in &names {
@@ -196,16 +197,16 @@ fn eight_tabs_have_one_stream_and_each_shows_its_channel() {
     }
     assert_eq!(browser.streams(), 1);
     for (tab, name) in names.iter().enumerate() {
-        browser.news(name, 10 + u32::try_from(tab).unwrap());
+        browser.count(name, 10 + u32::try_from(tab).unwrap());
     }
     for ((tab, name), count) in browser.tabs.iter().zip(names).zip(10..) {
         assert_eq!(tab.shown, [(name, count)]);
     }
-    assert_eq!(browser.opened, 8, "once for each channel more");
+    assert_eq!(browser.opened, 8, "once for each new channel");
 }
 
 #[test]
-fn ticks_reach_every_tab_as_an_occasion_to_beat() {
+fn a_tick_wakes_every_tab() {
     let mut browser = Browser::default();
     browser.open_each(&["ana", "eva"]);
     let before = browser.tabs[1].wakes;
@@ -214,24 +215,24 @@ fn ticks_reach_every_tab_as_an_occasion_to_beat() {
 }
 
 #[test]
-fn a_tab_that_comes_late_is_told_at_once_and_the_stream_stays() {
+fn a_late_tab_gets_the_count_at_once_without_a_new_stream() {
     let mut browser = Browser::default();
     browser.open(&["ana"]);
-    browser.news("ana", 3);
+    browser.count("ana", 3);
     let late = browser.open(&["ana"]);
     assert_eq!(browser.shown(late), Some(3));
     assert_eq!(browser.opened, 1);
 }
 
 #[test]
-fn another_channel_reopens_the_stream_and_nobody_is_stale() {
+fn another_channel_reopens_the_stream_and_no_tab_turns_stale() {
     let mut browser = Browser::default();
     browser.open(&["ana"]);
-    browser.news("ana", 3);
+    browser.count("ana", 3);
     let late = browser.open(&["eva"]);
     assert_eq!(browser.tabs[0].stream, ["ana", "eva"]);
     assert!(!browser.is_stale(0) && !browser.is_stale(late));
-    browser.news("ana", 3);
+    browser.count("ana", 3);
     browser.watch(late, &["eva", "ana"]);
     assert_eq!(browser.opened, 2, "a channel that is open needs no new stream");
     assert_eq!(browser.shown(late), Some(3));
@@ -248,7 +249,7 @@ fn when_the_leader_closes_or_crashes_the_next_opens_the_same_stream() {
             browser.on(0, Event::Closed);
         }
         assert_eq!(browser.streams(), 1);
-        browser.news("leo", 7);
+        browser.count("leo", 7);
         assert_eq!(browser.shown(2), Some(7));
         assert!(!browser.is_stale(1) && !browser.is_stale(2));
         assert_eq!(browser.tabs[1].stream.contains(&"ana".to_owned()), crashes);
@@ -256,7 +257,7 @@ fn when_the_leader_closes_or_crashes_the_next_opens_the_same_stream() {
 }
 
 #[test]
-fn what_a_crashed_tab_has_watched_is_given_up() {
+fn the_channels_of_a_crashed_tab_are_dropped() {
     let mut browser = Browser::default();
     browser.open_each(&["ana", "eva", "leo"]);
     browser.crash(2);
@@ -267,16 +268,16 @@ fn what_a_crashed_tab_has_watched_is_given_up() {
 }
 
 #[test]
-fn a_frozen_leader_is_replaced_after_a_minute_of_silence_and_gives_way_when_it_thaws() {
+fn a_frozen_leader_is_replaced_after_a_minute_of_silence_and_follows_when_it_resumes() {
     let mut browser = Browser::default();
     browser.open_each(&["ana", "eva"]);
-    browser.news("eva", 3);
+    browser.count("eva", 3);
     browser.pass(100_000.0, true);
-    assert_eq!(browser.lock, Some(0), "with ticks it stays");
+    assert_eq!(browser.lock, Some(0), "the leader stays while ticks arrive");
     browser.tabs[0].frozen = true;
     browser.pass(66_000.0, false);
     assert_eq!(browser.lock, Some(1));
-    browser.news("eva", 4);
+    browser.count("eva", 4);
     assert_eq!(browser.shown(1), Some(4));
     assert!(!browser.is_stale(1));
 
@@ -284,7 +285,7 @@ fn a_frozen_leader_is_replaced_after_a_minute_of_silence_and_gives_way_when_it_t
     browser.on(0, Event::Taken);
     assert_eq!((browser.streams(), browser.lock), (1, Some(1)));
     browser.on(1, Event::Closed);
-    assert_eq!(browser.lock, Some(0), "and is next in line");
+    assert_eq!(browser.lock, Some(0), "the former leader is next in line");
 }
 
 #[test]
@@ -294,34 +295,34 @@ fn a_new_tab_does_not_wait_for_a_frozen_leader() {
     browser.tabs[0].frozen = true;
     let late = browser.open(&["eva"]);
     browser.pass(5_500.0, false);
-    browser.news("eva", 2);
+    browser.count("eva", 2);
     assert_eq!(browser.shown(late), Some(2));
     assert!(!browser.is_stale(late));
 }
 
 #[test]
-fn a_stream_that_breaks_makes_every_tab_stale_and_is_opened_by_one() {
+fn a_broken_stream_makes_every_tab_stale_and_one_tab_reopens_it() {
     let mut browser = Browser::default();
     browser.open_each(&["ana", "eva", "leo"]);
-    browser.news("ana", 3);
+    browser.count("ana", 3);
     browser.on(0, Event::Broken);
     browser.pass(1_000.0, false);
     assert!((0..3).all(|tab| browser.is_stale(tab)));
     assert_eq!(browser.streams(), 0);
     browser.pass(9_000.0, false);
     assert_eq!(browser.streams(), 1);
-    assert!((0..3).all(|tab| browser.is_stale(tab)), "until something comes in");
-    browser.news("ana", 4);
+    assert!((0..3).all(|tab| browser.is_stale(tab)), "until an event arrives");
+    browser.count("ana", 4);
     assert!((0..3).all(|tab| !browser.is_stale(tab)));
 }
 
 #[test]
-fn a_hidden_leader_whose_timers_are_held_back_is_replaced_by_a_tab_in_sight() {
+fn a_hidden_leader_with_throttled_timers_is_replaced_by_a_visible_tab() {
     let mut browser = Browser::default();
     browser.open_each(&["ana", "eva"]);
     browser.on(0, Event::Seen { hidden: true });
     browser.on(0, Event::Broken);
-    // Only the tab in sight has timers.
+    // Only the timers of the visible tab fire.
     browser.now += 9_000.0;
     browser.on(1, Event::Woken);
     assert_eq!((browser.streams(), browser.lock), (1, Some(1)));
@@ -329,52 +330,52 @@ fn a_hidden_leader_whose_timers_are_held_back_is_replaced_by_a_tab_in_sight() {
 }
 
 #[test]
-fn where_tabs_cannot_share_each_has_its_own_stream() {
-    let mut alone = TabSync::new("a".to_owned());
+fn tabs_that_cannot_share_have_their_own_streams() {
+    let mut tab = TabSync::new("a".to_owned());
     let watching =
         Event::Watching { channels: vec!["ana".to_owned()], shares: false, hidden: false, needed: true };
-    let todo = alone.on(watching, 0.0, 0.5);
-    assert!(todo.contains(&Command::Open(vec!["ana".to_owned()])), "{todo:?}");
-    assert!(!todo.iter().any(|command| matches!(command, Command::Lead { .. })));
+    let commands = tab.on(watching, 0.0, 0.5);
+    assert!(commands.contains(&Command::Open(vec!["ana".to_owned()])), "{commands:?}");
+    assert!(!commands.iter().any(|command| matches!(command, Command::Lead { .. })));
 }
 
 #[test]
-fn a_browser_that_refuses_its_locks_is_one_that_has_none() {
-    let mut refused = TabSync::new("a".to_owned());
+fn a_tab_leads_itself_if_the_browser_refuses_locks() {
+    let mut tab = TabSync::new("a".to_owned());
     let watching =
         Event::Watching { channels: vec!["ana".to_owned()], shares: true, hidden: false, needed: true };
-    assert!(refused.on(watching, 0.0, 0.5).contains(&Command::Lead { steal: false }));
-    let todo = refused.on(Event::Taken, 1.0, 0.5);
-    assert!(todo.contains(&Command::Open(vec!["ana".to_owned()])), "{todo:?}");
+    assert!(tab.on(watching, 0.0, 0.5).contains(&Command::Lead { steal: false }));
+    let commands = tab.on(Event::Taken, 1.0, 0.5);
+    assert!(commands.contains(&Command::Open(vec!["ana".to_owned()])), "{commands:?}");
 }
 
 #[test]
-fn only_a_tab_in_sight_asks_the_server_whether_it_is_there() {
+fn only_a_visible_tab_pings_the_server() {
     let mut browser = Browser::default();
     browser.open(&["ana"]);
     browser.pass(100_000.0, true);
-    let asked = browser.tabs[0].asked;
-    assert!(asked > 0);
+    let pings = browser.tabs[0].pings;
+    assert!(pings > 0);
     browser.on(0, Event::Seen { hidden: true });
     browser.pass(100_000.0, true);
-    assert_eq!(browser.tabs[0].asked, asked);
+    assert_eq!(browser.tabs[0].pings, pings);
 }
 
 #[test]
-fn a_network_that_is_gone_is_stale_at_once_and_one_that_is_back_reopens_at_once() {
+fn going_offline_turns_stale_at_once_and_going_online_reopens_at_once() {
     let mut browser = Browser::default();
     browser.open(&["ana"]);
-    browser.news("ana", 3);
+    browser.count("ana", 3);
     browser.on(0, Event::Offline);
     assert!(browser.is_stale(0));
     browser.on(0, Event::Online);
     assert_eq!(browser.opened, 2);
-    browser.news("ana", 3);
+    browser.count("ana", 3);
     assert!(!browser.is_stale(0));
 }
 
 #[test]
-fn when_the_network_is_back_for_all_tabs_the_leader_alone_reopens() {
+fn only_the_leader_reopens_when_all_tabs_come_online() {
     let mut browser = Browser::default();
     browser.open_each(&["ana", "eva", "leo"]);
     let opened = browser.opened;
@@ -386,56 +387,56 @@ fn when_the_network_is_back_for_all_tabs_the_leader_alone_reopens() {
     }
     assert_eq!((browser.opened, browser.lock), (opened + 1, Some(0)));
     browser.pass(9_000.0, false);
-    assert_eq!((browser.opened, browser.lock), (opened + 1, Some(0)), "nobody takes its place later");
+    assert_eq!((browser.opened, browser.lock), (opened + 1, Some(0)), "no other tab takes the lock later");
 }
 
 #[test]
-fn tabs_that_hear_nothing_for_a_minute_take_the_lock_at_random_moments() {
+fn followers_take_the_lock_at_random_times_after_a_minute_of_silence() {
     for (random, pause) in [(0.0, 500.0), (1.0, 5_000.0)] {
         let mut tab = TabSync::new("a".to_owned());
         let channels = vec!["ana".to_owned()];
         tab.on(Event::Watching { channels, shares: true, hidden: true, needed: true }, 0.0, 0.5);
         tab.on(Event::Said("here".to_owned()), 0.0, 0.5);
-        let steals = |todo: Vec<Command>| todo.contains(&Command::Lead { steal: true });
-        assert!(!steals(tab.on(Event::Woken, 60_000.0, random)));
+        let steals_lock = |commands: Vec<Command>| commands.contains(&Command::Lead { steal: true });
+        assert!(!steals_lock(tab.on(Event::Woken, 60_000.0, random)));
         assert_ne!(tab.state(60_000.0), CountState::Live);
         assert_eq!(tab.wait(60_100.0), Some(pause - 100.0));
-        assert!(steals(tab.on(Event::Woken, 60_000.0 + pause, random)));
+        assert!(steals_lock(tab.on(Event::Woken, 60_000.0 + pause, random)));
     }
 }
 
 #[test]
-fn a_late_tab_is_told_nothing_that_an_earlier_stream_has_said() {
+fn a_late_tab_gets_no_count_of_an_earlier_stream() {
     let mut browser = Browser::default();
     browser.open(&["ana"]);
     let gone = browser.open(&["eva"]);
-    browser.news("eva", 3);
+    browser.count("eva", 3);
     browser.on(gone, Event::Closed);
     browser.open(&["leo"]);
     assert_eq!(browser.tabs[0].stream, ["ana", "leo"]);
     let late = browser.open(&["eva"]);
-    assert_eq!(browser.shown(late), None, "its page has a newer count from the server");
-    browser.news("eva", 9);
+    assert_eq!(browser.shown(late), None, "the page already has a newer count from the server");
+    browser.count("eva", 9);
     assert_eq!(browser.shown(late), Some(9));
 }
 
 #[test]
-fn a_page_without_badges_has_no_stream_and_no_timer() {
+fn a_page_without_channels_has_no_stream_and_no_timer() {
     let mut browser = Browser::default();
     let tab = browser.open(&["ana"]);
     browser.watch(tab, &[]);
     assert_eq!((browser.streams(), browser.lock), (0, None));
-    assert_eq!(browser.tabs[tab].relay.wait(browser.now), None);
+    assert_eq!(browser.tabs[tab].sync.wait(browser.now), None);
     browser.watch(tab, &["eva"]);
     assert_eq!(browser.tabs[tab].stream, ["eva"]);
 }
 
 #[test]
-fn what_cannot_be_read_is_neither_news_nor_a_sign_of_life() {
+fn an_invalid_message_is_neither_a_count_nor_a_sign_of_life() {
     let mut browser = Browser::default();
     browser.open_each(&["ana", "eva"]);
-    browser.news("ana", 3);
-    browser.news("eva", 3);
+    browser.count("ana", 3);
+    browser.count("eva", 3);
     for _ in 0..4 {
         browser.pass(10_000.0, false);
         for tab in 0..2 {
@@ -447,36 +448,36 @@ fn what_cannot_be_read_is_neither_news_nor_a_sign_of_life() {
             assert_eq!(browser.tabs[tab].wakes, wakes);
         }
     }
-    assert!(browser.is_stale(0) && browser.is_stale(1), "after half a minute without a word");
+    assert!(browser.is_stale(0) && browser.is_stale(1), "after 30 s without a valid message");
     assert_eq!((browser.shown(0), browser.shown(1)), (Some(3), Some(3)));
 }
 
 #[test]
-fn a_leader_that_hangs_without_a_word_is_replaced_within_ten_seconds_of_being_looked_for() {
+fn a_frozen_leader_is_replaced_within_ten_seconds_after_a_tab_becomes_visible() {
     let mut browser = Browser::default();
     browser.open_each(&["ana", "eva"]);
-    browser.news("eva", 3);
+    browser.count("eva", 3);
     browser.on(1, Event::Seen { hidden: true });
     browser.pass(20_000.0, false);
     browser.tabs[0].frozen = true;
     browser.on(1, Event::Seen { hidden: false });
     browser.pass(6_500.0, false);
-    browser.news("eva", 4);
+    browser.count("eva", 4);
     assert_eq!((browser.shown(1), browser.is_stale(1)), (Some(4), false));
 }
 
 #[test]
-fn a_leader_that_hangs_is_noticed_also_by_a_tab_that_was_in_sight_all_along() {
+fn a_tab_that_stays_visible_notices_a_frozen_leader() {
     let mut browser = Browser::default();
     browser.open_each(&["ana", "eva"]);
-    browser.news("eva", 3);
+    browser.count("eva", 3);
     browser.tabs[0].frozen = true;
     browser.pass(20_000.0, false);
-    assert_eq!((browser.streams(), browser.lock), (2, Some(1)), "the browser has not ended the other");
+    assert_eq!((browser.streams(), browser.lock), (2, Some(1)), "the frozen tab still has its stream");
 }
 
 #[test]
-fn a_tab_that_comes_into_sight_leaves_a_leader_that_answers_alone() {
+fn a_tab_that_becomes_visible_keeps_a_leader_that_answers() {
     let mut browser = Browser::default();
     browser.open_each(&["ana", "eva"]);
     let opened = browser.opened;
@@ -488,10 +489,10 @@ fn a_tab_that_comes_into_sight_leaves_a_leader_that_answers_alone() {
 }
 
 #[test]
-fn a_page_that_comes_back_is_stale_until_there_are_news() {
+fn a_page_that_comes_back_is_stale_until_a_count_arrives() {
     let mut browser = Browser::default();
     let tab = browser.open(&["ana"]);
-    browser.news("ana", 3);
+    browser.count("ana", 3);
     assert!(!browser.is_stale(tab));
     browser.on(tab, Event::Closed);
     browser.now += 3_600_000.0;
@@ -499,40 +500,36 @@ fn a_page_that_comes_back_is_stale_until_there_are_news() {
     assert_eq!(browser.state(tab), CountState::Stale);
     browser.on(tab, Event::Answered(true));
     browser.pass(2_000.0, false);
-    assert_eq!(
-        browser.state(tab),
-        CountState::Stale,
-        "an answer tells that the server is there, and no count"
-    );
-    browser.news("ana", 4);
+    assert_eq!(browser.state(tab), CountState::Stale, "a ping answer contains no count");
+    browser.count("ana", 4);
     assert_eq!(browser.state(tab), CountState::Live);
 }
 
 #[test]
-fn streams_that_are_refused_make_a_number_stale_and_then_unknown() {
+fn refused_streams_make_the_count_stale_and_then_unknown() {
     let mut browser = Browser::default();
     let tab = browser.open(&["ana"]);
     browser.on(tab, Event::Broken);
-    let mut seen = vec![browser.state(tab)];
+    let mut states = vec![browser.state(tab)];
     for _ in 0..70 {
         browser.pass(1_000.0, false);
         if !browser.tabs[tab].stream.is_empty() {
             browser.on(tab, Event::Broken);
         }
-        seen.push(browser.state(tab));
+        states.push(browser.state(tab));
     }
     let (stale, unknown) = (CountState::Stale, CountState::Unknown);
-    assert_eq!(seen[0], CountState::Live, "a break that is mended at once doesn't show");
-    assert!(seen[1..60].iter().all(|state| *state == stale), "{seen:?}");
-    assert!(seen[61..].iter().all(|state| *state == unknown), "{seen:?}");
+    assert_eq!(states[0], CountState::Live, "a short break isn't shown");
+    assert!(states[1..60].iter().all(|state| *state == stale), "{states:?}");
+    assert!(states[61..].iter().all(|state| *state == unknown), "{states:?}");
 }
 
 #[test]
-fn without_a_stream_the_number_follows_the_answers_of_beats_and_of_the_pages_own_questions() {
+fn without_a_stream_answers_to_beats_and_count_requests_update_the_count() {
     let mut browser = Browser::default();
     let tab = browser.open(&["ana"]);
     browser.on(tab, Event::Told("ana 7 live 0".to_owned()));
-    assert_eq!(browser.shown(tab), None, "beside a stream, an answer may be the older of two");
+    assert_eq!(browser.shown(tab), None, "an answer may be older than the stream");
     browser.on(tab, Event::Broken);
     browser.on(tab, Event::Told("ana 8 live 0".to_owned()));
     assert_eq!((browser.shown(tab), browser.state(tab)), (Some(8), CountState::Live));
@@ -541,18 +538,18 @@ fn without_a_stream_the_number_follows_the_answers_of_beats_and_of_the_pages_own
         if !browser.tabs[tab].stream.is_empty() {
             browser.on(tab, Event::Broken);
         }
-        if browser.tabs[tab].counted > 0 {
-            browser.tabs[tab].counted = 0;
+        if browser.tabs[tab].count_requests > 0 {
+            browser.tabs[tab].count_requests = 0;
             browser.on(tab, Event::Told("ana 9 live 0,eva 1 live 0".to_owned()));
         }
     }
     assert_eq!((browser.shown(tab), browser.state(tab)), (Some(9), CountState::Live));
     browser.pass(21_000.0, false);
-    assert!(browser.is_stale(tab), "answers don't last");
+    assert!(browser.is_stale(tab), "answers expire");
 }
 
 #[test]
-fn an_answer_about_one_channel_says_nothing_about_the_others() {
+fn an_answer_for_one_channel_does_not_make_the_others_live() {
     let mut browser = Browser::default();
     let tab = browser.open(&["ana", "eva"]);
     browser.on(tab, Event::Broken);
@@ -565,12 +562,12 @@ fn an_answer_about_one_channel_says_nothing_about_the_others() {
 }
 
 #[test]
-fn a_tab_that_only_reads_rests_while_nobody_sees_it_and_is_stale_until_there_are_news() {
+fn a_reader_tab_rests_while_hidden_and_is_stale_until_a_count_arrives() {
     for shares in [true, false] {
         let mut tab = TabSync::new("a".to_owned());
         let watching =
             |hidden| Event::Watching { channels: vec!["ana".to_owned()], shares, hidden, needed: false };
-        assert_eq!(tab.on(watching(true), 0.0, 0.5), [], "it begins only when somebody sees it");
+        assert_eq!(tab.on(watching(true), 0.0, 0.5), [], "a hidden tab does not start");
         assert_eq!(tab.wait(0.0), None);
         assert_ne!(tab.on(Event::Seen { hidden: false }, 1_000.0, 0.5), []);
         if shares {
@@ -579,27 +576,27 @@ fn a_tab_that_only_reads_rests_while_nobody_sees_it_and_is_stale_until_there_are
         }
         tab.on(Event::Count("ana 3 live 1".to_owned()), 1_100.0, 0.5);
         assert_eq!(tab.state(1_100.0), CountState::Live);
-        let todo = tab.on(Event::Seen { hidden: true }, 2_000.0, 0.5);
-        assert!(todo.contains(&Command::Close) && todo.contains(&Command::Resign), "{todo:?}");
+        let commands = tab.on(Event::Seen { hidden: true }, 2_000.0, 0.5);
+        assert!(commands.contains(&Command::Close) && commands.contains(&Command::Resign), "{commands:?}");
         assert_eq!(tab.state(2_000.0), CountState::Stale);
         tab.on(Event::Closed, 3_000.0, 0.5);
-        assert_eq!(tab.on(Event::Seen { hidden: false }, 3_100.0, 0.5), [], "one that is closed stays so");
+        assert_eq!(tab.on(Event::Seen { hidden: false }, 3_100.0, 0.5), [], "a closed tab stays closed");
     }
 }
 
 #[test]
-fn a_viewers_page_rests_only_where_tabs_cannot_share() {
+fn a_hidden_viewer_tab_rests_only_where_tabs_cannot_share() {
     for shares in [true, false] {
         let mut tab = TabSync::new("a".to_owned());
         let channels = vec!["ana".to_owned()];
         tab.on(Event::Watching { channels, shares, hidden: false, needed: true }, 0.0, 0.5);
-        let todo = tab.on(Event::Seen { hidden: true }, 1_000.0, 0.5);
-        assert_eq!(todo.contains(&Command::Close), !shares, "{todo:?}");
+        let commands = tab.on(Event::Seen { hidden: true }, 1_000.0, 0.5);
+        assert_eq!(commands.contains(&Command::Close), !shares, "{commands:?}");
     }
 }
 
 #[test]
-fn a_name_that_is_not_one_of_a_channel_is_left_out_of_the_stream() {
+fn invalid_channel_names_are_left_out_of_the_stream() {
     let mut browser = Browser::default();
     browser.open(&["ana", "No name", ""]);
     browser.on(0, Event::Said("want x eva,../live,a&b,".to_owned()));
@@ -608,16 +605,16 @@ fn a_name_that_is_not_one_of_a_channel_is_left_out_of_the_stream() {
 }
 
 #[test]
-fn who_has_the_stream_knows_what_it_has_told_already() {
+fn only_the_leader_knows_the_latest_counts_of_its_stream() {
     let mut browser = Browser::default();
     let leader = browser.open(&["ana"]);
     let follower = browser.open(&["eva"]);
     browser.on(leader, Event::Count("eva 5 live 1".to_owned()));
-    let told = |browser: &Browser, tab: usize, channel: &str| browser.tabs[tab].relay.told(channel);
-    assert_eq!(told(&browser, leader, "eva").unwrap().count.value, Some(5));
-    assert_eq!(told(&browser, leader, "ana"), None);
-    // A tab that follows is answered by the leader; what it has heard may be of long ago.
-    assert_eq!(told(&browser, follower, "eva"), None);
+    let latest = |browser: &Browser, tab: usize, channel: &str| browser.tabs[tab].sync.latest(channel);
+    assert_eq!(latest(&browser, leader, "eva").unwrap().count.value, Some(5));
+    assert_eq!(latest(&browser, leader, "ana"), None);
+    // A follower asks the leader instead: its own counts may be outdated.
+    assert_eq!(latest(&browser, follower, "eva"), None);
     browser.watch(leader, &[]);
-    assert_eq!(told(&browser, leader, "eva"), None);
+    assert_eq!(latest(&browser, leader, "eva"), None);
 }

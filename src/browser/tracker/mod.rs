@@ -1,87 +1,89 @@
-//! The life of a page as a viewer, as a state machine without a browser: idle → watching → left, and back. A page that the
-//! browser is about to unload leaves too, and joins again if it stays.
+//! The session of a page as a viewer: a state machine without browser APIs. The states are idle, watching and left. A
+//! page that the browser is about to unload leaves as well, and joins again if it stays.
 //!
-//! The hook tells it what happens ([`Event`]) and does what it answers ([`Command`]). Promises:
+//! The hook passes each [`Event`] in and executes the [`Command`] returned. Promises:
 //!
-//! - One request is under way at a time; one that is never answered (the laptop slept) is given up after
+//! - At most one request is in flight. A request without an answer, such as after sleep, fails after
 //!   [`ANSWER_TIMEOUT`].
-//! - Beats are due 80–100 % of the interval after the last, at random, so that pages which opened together drift apart.
-//! - Failures back off with jitter and never end anything, whatever the server asks for.
-//! - A page that hides says so a second later: one that is closing also hides, and its leave may get lost. Then its lease is
-//!   the short one.
-//! - Nothing is sent before [`Event::Opened`] and, but for the leave, after [`Event::Closed`].
+//! - The next beat is due after a random 80–100 % of the interval, so that pages opened together drift apart.
+//! - Failures back off with jitter, and retries never stop. A server may ask for at most two minutes of waiting.
+//! - A page that hides reports it after a second. A closing page hides too, and its leave may get lost; without this
+//!   delay the session would get the longer lease of hidden pages.
+//! - Nothing is sent before [`Event::Opened`], and nothing but the leave after [`Event::Closed`].
 //!
-//! Instants are milliseconds of any clock that keeps running while the machine sleeps; when it is set back, the next
-//! beat is due at once.
+//! Times are milliseconds of any clock that keeps running while the machine sleeps. When the clock is set back, the
+//! next beat is due at once.
 
-/// How long a request may be under way, in milliseconds, before it counts as failed.
+/// The time after which a request without an answer fails, in milliseconds.
 pub const ANSWER_TIMEOUT: f64 = 15_000.0;
 
-/// The shortest and the longest wait after failures, in milliseconds.
-const BACK_OFF: (f64, f64) = (1_000.0, 30_000.0);
+/// The shortest and the longest backoff after failures, in milliseconds.
+const BACKOFF: (f64, f64) = (1_000.0, 30_000.0);
 
-/// How long after [`Event::Unloading`] a page that is still there joins again, in milliseconds.
-const STAYED: f64 = 2_000.0;
+/// The time after [`Event::Unloading`] at which a page that stayed joins again, in milliseconds.
+const REJOIN_AFTER: f64 = 2_000.0;
 
-/// The longest wait that a server may ask for, in milliseconds.
-const LONGEST_RETRY: f64 = 120_000.0;
+/// The longest wait accepted from a server, in milliseconds.
+const MAX_RETRY_AFTER: f64 = 120_000.0;
 
-/// How long a page is hidden before it says so, in milliseconds.
+/// The delay before a page reports that it is hidden, in milliseconds.
 const HIDE_AFTER: f64 = 1_000.0;
 
-/// The longest wait between wake-ups, in milliseconds: a clock that was set back is noticed after it.
-const LONGEST_NAP: f64 = 60_000.0;
+/// The longest wait between wake-ups, in milliseconds. It limits how late a clock set back is noticed.
+const MAX_WAIT: f64 = 60_000.0;
 
-/// What happens to a page.
+/// An event in a page.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Event {
-    /// It is there, or back from the back/forward cache: from here on it is a viewer, in a new session.
+    /// The page was opened or restored from the back/forward cache. It starts a new session as a viewer.
     Opened {
-        /// Whether nobody sees it.
+        /// Whether the page is hidden.
         hidden: bool,
     },
-    /// It went out of sight (another tab, a locked phone) or came back.
+    /// The visibility of the page changed: another tab was selected, the phone was locked, or the page is visible
+    /// again.
     Seen {
-        /// Whether nobody sees it.
+        /// Whether the page is hidden.
         hidden: bool,
     },
-    /// A timer fired, an event came in on the stream: an occasion to see whether a beat is due.
+    /// A timer fired, or an event arrived on the stream: send a beat if one is due.
     Woken,
-    /// The network came back.
+    /// The browser is online again.
     Online,
     /// The request was answered.
     Answered {
-        /// Whether the server counts the session. If not (it has just left), it has to join again.
+        /// Whether the server counts the session. If not, because the session has just left, the page has to join
+        /// again.
         active: bool,
-        /// The interval of beats, in milliseconds, if the answer gave one.
+        /// The interval between beats, in milliseconds, if the answer contains one.
         interval: Option<f64>,
     },
-    /// The request failed, or its answer was an error.
+    /// The request failed, or the answer was an error.
     Failed {
-        /// How long the server asks to wait, in milliseconds.
+        /// The wait that the server asks for, in milliseconds; 0 if none.
         retry_after: f64,
     },
-    /// The browser is about to unload it: it closes, or goes elsewhere. It may also stay, if the link turns out to be a
-    /// download or the user decides against it.
+    /// The browser is about to unload the page: it closes, or navigates. It may still stay, if the link is a download
+    /// or the user cancels.
     Unloading,
-    /// It is closing, or is put into the back/forward cache, or its component goes away.
+    /// The page is closing, enters the back/forward cache, or its component is disposed of.
     Closed,
 }
 
-/// What the page has to send.
+/// A request that the page has to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     /// A join of the current session.
     Join {
-        /// Whether nobody sees the page.
+        /// Whether the page is hidden.
         hidden: bool,
     },
     /// A heartbeat of the current session.
     Heartbeat {
-        /// Whether nobody sees the page.
+        /// Whether the page is hidden.
         hidden: bool,
     },
-    /// The leave of the current session, as a beacon.
+    /// The leave of the current session, sent as a beacon.
     Leave,
 }
 
@@ -90,15 +92,15 @@ pub enum Command {
 pub struct Tracker {
     phase: Phase,
     hidden: bool,
-    /// What the last beat said of that.
-    said_hidden: bool,
+    /// The visibility in the last beat.
+    reported_hidden: bool,
     /// Whether the server has answered a join of this session.
     joined: bool,
-    /// When the request under way was sent, if there is one.
-    sent: Option<f64>,
+    /// When the request in flight was sent.
+    sent_at: Option<f64>,
     /// When the next beat is due.
     due: f64,
-    /// The last beat or failure, to notice a clock that was set back.
+    /// The time of the last beat or failure, to detect a clock set back.
     last: f64,
     interval: f64,
     failures: u32,
@@ -108,23 +110,22 @@ pub struct Tracker {
 enum Phase {
     Idle,
     Watching,
-    /// It has left, and joins again when a beat is due.
+    /// The page has left, and joins again when a beat is due.
     Unloading,
     Left,
 }
 
 impl Tracker {
-    /// A page that is not a viewer yet.
-    ///
-    /// `interval`: milliseconds between beats, until the server's answer says otherwise.
+    /// A page that is not a viewer yet. `interval`: milliseconds between beats, until an answer of the server sets
+    /// another.
     #[must_use]
     pub const fn new(interval: f64) -> Self {
         Self {
             phase: Phase::Idle,
             hidden: false,
-            said_hidden: false,
+            reported_hidden: false,
             joined: false,
-            sent: None,
+            sent_at: None,
             due: 0.0,
             last: 0.0,
             interval,
@@ -132,14 +133,15 @@ impl Tracker {
         }
     }
 
-    /// Takes in what has happened at `now` and says what to send. `random`: evenly from 0 to 1, fresh at each call.
+    /// Handles an event at `now` and returns the request to send. `random` is uniform from 0 to 1 and new for each
+    /// call.
     pub fn on(&mut self, event: Event, now: f64, random: f64) -> Option<Command> {
         match event {
             Event::Opened { hidden } => {
                 *self = Self {
                     phase: Phase::Watching,
                     hidden,
-                    said_hidden: hidden,
+                    reported_hidden: hidden,
                     due: now,
                     last: now,
                     ..Self::new(self.interval)
@@ -147,15 +149,15 @@ impl Tracker {
             }
             Event::Seen { hidden } => {
                 self.hidden = hidden;
-                if hidden != self.said_hidden && self.phase == Phase::Watching {
+                if hidden != self.reported_hidden && self.phase == Phase::Watching {
                     let at = if hidden { now + HIDE_AFTER } else { now };
-                    self.due = if self.sent.is_some() { at } else { self.due.min(at) };
+                    self.due = if self.sent_at.is_some() { at } else { self.due.min(at) };
                 }
             }
             Event::Woken => {}
             Event::Online => {
                 if self.failures > 0 {
-                    self.hurry(now);
+                    self.beat_now(now);
                 }
             }
             Event::Answered { active, interval } => {
@@ -165,11 +167,11 @@ impl Tracker {
                 let next = if active {
                     now + self.interval * (0.8 + 0.2 * random)
                 } else {
-                    now + BACK_OFF.0 * random
+                    now + BACKOFF.0 * random
                 };
-                // What changed while the request was under way is still due.
-                self.due = if self.hidden == self.said_hidden { next } else { next.min(self.due) };
-                self.sent = None;
+                // A change of visibility during the request still has to be reported.
+                self.due = if self.hidden == self.reported_hidden { next } else { next.min(self.due) };
+                self.sent_at = None;
             }
             Event::Failed { retry_after } => self.back_off(now, retry_after, random),
             Event::Unloading => {
@@ -178,10 +180,10 @@ impl Tracker {
                 }
                 self.phase = Phase::Unloading;
                 self.joined = false;
-                self.sent = None;
+                self.sent_at = None;
                 self.last = now;
-                let stayed = now + STAYED;
-                self.due = if self.failures > 0 { self.due.max(stayed) } else { stayed };
+                let rejoin_at = now + REJOIN_AFTER;
+                self.due = if self.failures > 0 { self.due.max(rejoin_at) } else { rejoin_at };
                 return Some(Command::Leave);
             }
             Event::Closed => {
@@ -190,27 +192,27 @@ impl Tracker {
                 return was_watching.then_some(Command::Leave);
             }
         }
-        if self.sent.is_some_and(|sent| now < sent || now - sent >= ANSWER_TIMEOUT) {
+        if self.sent_at.is_some_and(|sent| now < sent || now - sent >= ANSWER_TIMEOUT) {
             self.back_off(now, 0.0, 0.0);
         }
         self.send_if_due(now)
     }
 
-    /// In how many milliseconds to wake it; `None` if there is nothing to wake it for.
+    /// Milliseconds until the next [`Event::Woken`] is due; `None` if no timer is needed.
     #[must_use]
     pub fn wait(&self, now: f64) -> Option<f64> {
         self.is_awake()
-            .then(|| (self.sent.map_or(self.due, |sent| sent + ANSWER_TIMEOUT) - now).clamp(0.0, LONGEST_NAP))
+            .then(|| (self.sent_at.map_or(self.due, |sent| sent + ANSWER_TIMEOUT) - now).clamp(0.0, MAX_WAIT))
     }
 
-    /// Whether the page is a viewer, or may be one again in a moment.
+    /// Whether the page is a viewer, or is unloading and may become one again.
     #[must_use]
     pub const fn is_awake(&self) -> bool {
         matches!(self.phase, Phase::Watching | Phase::Unloading)
     }
 
-    /// A beat is due at once; not while the page unloads, which hides it as well.
-    fn hurry(&mut self, now: f64) {
+    /// Makes a beat due at once, unless the page is unloading.
+    fn beat_now(&mut self, now: f64) {
         if self.phase == Phase::Watching {
             self.due = now;
         }
@@ -218,25 +220,25 @@ impl Tracker {
 
     fn send_if_due(&mut self, now: f64) -> Option<Command> {
         let clock_was_set_back = now < self.last;
-        if !self.is_awake() || self.sent.is_some() || (now < self.due && !clock_was_set_back) {
+        if !self.is_awake() || self.sent_at.is_some() || (now < self.due && !clock_was_set_back) {
             return None;
         }
         self.phase = Phase::Watching;
-        self.sent = Some(now);
+        self.sent_at = Some(now);
         self.due = now;
         self.last = now;
         let hidden = self.hidden;
-        self.said_hidden = hidden;
+        self.reported_hidden = hidden;
         Some(if self.joined { Command::Heartbeat { hidden } } else { Command::Join { hidden } })
     }
 
     fn back_off(&mut self, now: f64, retry_after: f64, random: f64) {
-        let asked = retry_after.min(LONGEST_RETRY);
-        let doubled = BACK_OFF.0 * f64::from(1_u32 << self.failures.min(10));
+        let requested = retry_after.min(MAX_RETRY_AFTER);
+        let backoff = BACKOFF.0 * f64::from(1_u32 << self.failures.min(10));
         self.failures = self.failures.saturating_add(1);
-        self.sent = None;
+        self.sent_at = None;
         self.last = now;
-        self.due = now + (doubled.min(BACK_OFF.1) * (0.5 + 0.5 * random)).max(asked);
+        self.due = now + (backoff.min(BACKOFF.1) * (0.5 + 0.5 * random)).max(requested);
     }
 }
 

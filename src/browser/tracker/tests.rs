@@ -5,7 +5,7 @@ const OPENED: Event = Event::Opened { hidden: false };
 const ANSWERED: Event = Event::Answered { active: true, interval: Some(30_000.0) };
 const FAILED: Event = Event::Failed { retry_after: 0.0 };
 
-/// A page that has joined at 0 ms.
+/// A page that joined at 0 ms.
 fn joined() -> Tracker {
     let mut tracker = Tracker::new(30_000.0);
     assert_eq!(tracker.on(OPENED, 0.0, 0.5), Some(Join { hidden: false }));
@@ -24,7 +24,7 @@ fn nothing_is_sent_before_the_page_opens() {
 }
 
 #[test]
-fn one_join_then_beats_after_24_to_30_seconds() {
+fn a_page_joins_once_and_then_beats_every_24_to_30_seconds() {
     let mut tracker = joined();
     assert_eq!(tracker.wait(0.0), Some(30_000.0));
     assert_eq!(tracker.on(Event::Woken, 29_999.0, 0.5), None);
@@ -34,7 +34,7 @@ fn one_join_then_beats_after_24_to_30_seconds() {
 }
 
 #[test]
-fn the_interval_is_the_servers() {
+fn the_server_sets_the_interval() {
     let mut tracker = Tracker::new(30_000.0);
     tracker.on(OPENED, 0.0, 0.5);
     tracker.on(Event::Answered { active: true, interval: Some(1_000.0) }, 0.0, 1.0);
@@ -42,43 +42,43 @@ fn the_interval_is_the_servers() {
 }
 
 #[test]
-fn a_stream_event_beats_when_the_browser_holds_the_timer_back() {
+fn a_stream_event_sends_a_due_beat_when_timers_are_throttled() {
     let mut tracker = joined();
     assert_eq!(tracker.on(Event::Woken, 61_000.0, 0.5), Some(VISIBLE));
-    assert_eq!(tracker.on(Event::Woken, 61_001.0, 0.5), None, "one at a time");
+    assert_eq!(tracker.on(Event::Woken, 61_001.0, 0.5), None, "one request at a time");
 }
 
 #[test]
-fn hiding_beats_after_a_second_and_coming_back_at_once_and_both_say_which() {
+fn hiding_beats_after_a_second_and_returning_beats_at_once_with_the_new_visibility() {
     let mut tracker = joined();
     assert_eq!(tracker.on(Event::Seen { hidden: true }, 5_000.0, 0.5), None);
     assert_eq!(tracker.wait(5_000.0), Some(1_000.0));
     assert_eq!(tracker.on(Event::Woken, 6_000.0, 0.5), Some(Heartbeat { hidden: true }));
     tracker.on(ANSWERED, 6_001.0, 0.5);
-    assert_eq!(tracker.on(Event::Seen { hidden: true }, 6_500.0, 0.5), None, "no news");
+    assert_eq!(tracker.on(Event::Seen { hidden: true }, 6_500.0, 0.5), None, "nothing changed");
     assert_eq!(tracker.on(Event::Seen { hidden: false }, 7_000.0, 0.5), Some(VISIBLE));
 }
 
 #[test]
-fn a_page_that_hides_because_it_closes_says_nothing_of_being_hidden() {
+fn a_page_that_hides_while_closing_sends_only_the_leave() {
     let mut tracker = joined();
     assert_eq!(tracker.on(Event::Seen { hidden: true }, 5_000.0, 0.5), None);
     assert_eq!(tracker.on(Event::Closed, 5_010.0, 0.5), Some(Leave));
 }
 
 #[test]
-fn hiding_while_a_request_is_under_way_is_said_soon_after_its_answer() {
+fn hiding_during_a_request_is_reported_soon_after_its_answer() {
     let mut tracker = Tracker::new(30_000.0);
     tracker.on(OPENED, 0.0, 0.5);
     assert_eq!(tracker.on(Event::Seen { hidden: true }, 50.0, 0.5), None);
     assert_eq!(tracker.on(ANSWERED, 100.0, 0.5), None);
     assert_eq!(tracker.on(Event::Woken, 1_050.0, 0.5), Some(Heartbeat { hidden: true }));
-    assert_eq!(tracker.on(Event::Seen { hidden: false }, 1_050.0, 0.5), None, "one at a time");
+    assert_eq!(tracker.on(Event::Seen { hidden: false }, 1_050.0, 0.5), None, "one request at a time");
     assert_eq!(tracker.on(ANSWERED, 1_100.0, 0.5), Some(VISIBLE));
 }
 
 #[test]
-fn failures_back_off_up_to_half_a_minute_and_never_end_it() {
+fn failures_back_off_up_to_30_seconds_and_retries_never_stop() {
     let mut tracker = joined();
     let mut now = 30_000.0;
     assert_eq!(tracker.on(Event::Woken, now, 0.5), Some(VISIBLE));
@@ -93,7 +93,7 @@ fn failures_back_off_up_to_half_a_minute_and_never_end_it() {
 }
 
 #[test]
-fn back_off_is_jittered_and_heeds_retry_after() {
+fn the_backoff_has_jitter_and_respects_retry_after() {
     let mut tracker = joined();
     tracker.on(Event::Woken, 30_000.0, 0.5);
     tracker.on(FAILED, 30_000.0, 0.0);
@@ -107,7 +107,7 @@ fn back_off_is_jittered_and_heeds_retry_after() {
 }
 
 #[test]
-fn a_server_that_asks_for_an_hour_is_asked_again_after_two_minutes() {
+fn retry_after_is_limited_to_two_minutes() {
     let mut tracker = joined();
     tracker.on(Event::Woken, 30_000.0, 0.5);
     tracker.on(Event::Failed { retry_after: 3_600_000.0 }, 30_000.0, 0.5);
@@ -116,7 +116,7 @@ fn a_server_that_asks_for_an_hour_is_asked_again_after_two_minutes() {
 }
 
 #[test]
-fn a_join_that_failed_is_joined_again() {
+fn a_failed_join_is_retried() {
     let mut tracker = Tracker::new(30_000.0);
     tracker.on(OPENED, 0.0, 0.5);
     tracker.on(FAILED, 10.0, 0.0);
@@ -124,16 +124,16 @@ fn a_join_that_failed_is_joined_again() {
 }
 
 #[test]
-fn coming_online_after_a_failure_does_not_wait_for_the_back_off() {
+fn going_online_after_a_failure_skips_the_backoff() {
     let mut tracker = joined();
-    assert_eq!(tracker.on(Event::Online, 1_000.0, 0.5), None, "nothing had failed");
+    assert_eq!(tracker.on(Event::Online, 1_000.0, 0.5), None, "no request had failed");
     tracker.on(Event::Woken, 30_000.0, 0.5);
     tracker.on(FAILED, 30_000.0, 1.0);
     assert_eq!(tracker.on(Event::Online, 30_100.0, 0.5), Some(VISIBLE));
 }
 
 #[test]
-fn a_request_that_sleep_swallowed_is_given_up() {
+fn a_request_lost_to_sleep_times_out() {
     let mut tracker = joined();
     assert_eq!(tracker.on(Event::Woken, 30_000.0, 0.5), Some(VISIBLE));
     assert_eq!(tracker.wait(30_000.0), Some(ANSWER_TIMEOUT));
@@ -142,7 +142,7 @@ fn a_request_that_sleep_swallowed_is_given_up() {
 }
 
 #[test]
-fn a_session_that_the_server_has_seen_leave_joins_again() {
+fn a_session_that_is_not_active_joins_again() {
     let mut tracker = joined();
     tracker.on(Event::Woken, 30_000.0, 0.5);
     tracker.on(Event::Answered { active: false, interval: None }, 30_000.0, 1.0);
@@ -150,7 +150,7 @@ fn a_session_that_the_server_has_seen_leave_joins_again() {
 }
 
 #[test]
-fn closing_leaves_once_and_ends_every_timer() {
+fn closing_leaves_once_and_stops_the_timer() {
     let mut tracker = joined();
     assert_eq!(tracker.on(Event::Closed, 1.0, 0.5), Some(Leave));
     assert_eq!(tracker.on(Event::Closed, 2.0, 0.5), None);
@@ -159,7 +159,7 @@ fn closing_leaves_once_and_ends_every_timer() {
 }
 
 #[test]
-fn closing_leaves_also_while_the_join_is_under_way() {
+fn closing_during_the_join_leaves() {
     let mut tracker = Tracker::new(30_000.0);
     tracker.on(OPENED, 0.0, 0.5);
     assert_eq!(tracker.on(Event::Closed, 1.0, 0.5), Some(Leave));
@@ -167,18 +167,18 @@ fn closing_leaves_also_while_the_join_is_under_way() {
 }
 
 #[test]
-fn a_page_about_to_unload_leaves_then_and_not_once_more_when_it_closes() {
+fn an_unloading_page_leaves_once() {
     let mut tracker = joined();
     assert_eq!(tracker.on(Event::Unloading, 1_000.0, 0.5), Some(Leave));
     assert_eq!(tracker.on(Event::Unloading, 1_001.0, 0.5), None, "once");
-    assert_eq!(tracker.on(Event::Seen { hidden: true }, 1_002.0, 0.5), None, "closing hides it as well");
+    assert_eq!(tracker.on(Event::Seen { hidden: true }, 1_002.0, 0.5), None, "a closing page is hidden too");
     assert_eq!(tracker.on(Event::Woken, 1_003.0, 0.5), None);
     assert_eq!(tracker.on(Event::Closed, 1_004.0, 0.5), None);
     assert_eq!(tracker.wait(1_004.0), None);
 }
 
 #[test]
-fn a_page_that_stays_after_all_joins_again_and_leaves_when_it_closes() {
+fn a_page_that_stays_after_unloading_joins_again_and_leaves_when_it_closes() {
     let mut tracker = joined();
     tracker.on(Event::Unloading, 1_000.0, 0.5);
     assert_eq!(tracker.wait(1_000.0), Some(2_000.0));
@@ -189,7 +189,7 @@ fn a_page_that_stays_after_all_joins_again_and_leaves_when_it_closes() {
 }
 
 #[test]
-fn a_page_about_to_unload_gives_up_its_request_and_its_pause() {
+fn unloading_cancels_the_request_and_the_backoff() {
     let mut tracker = joined();
     tracker.on(Event::Woken, 30_000.0, 0.5);
     tracker.on(FAILED, 30_000.0, 1.0);
@@ -200,7 +200,7 @@ fn a_page_about_to_unload_gives_up_its_request_and_its_pause() {
 }
 
 #[test]
-fn a_page_that_is_no_viewer_unloads_in_silence() {
+fn a_page_that_is_not_a_viewer_sends_no_leave_when_unloading() {
     assert_eq!(Tracker::new(30_000.0).on(Event::Unloading, 0.0, 0.5), None);
     let mut tracker = joined();
     tracker.on(Event::Closed, 1.0, 0.5);
@@ -209,20 +209,20 @@ fn a_page_that_is_no_viewer_unloads_in_silence() {
 }
 
 #[test]
-fn back_from_the_cache_it_joins_at_once() {
+fn a_page_restored_from_the_back_forward_cache_joins_at_once() {
     let mut tracker = joined();
     tracker.on(Event::Closed, 1_000.0, 0.5);
     assert_eq!(tracker.on(Event::Opened { hidden: false }, 2_000.0, 0.5), Some(Join { hidden: false }));
 }
 
 #[test]
-fn a_clock_that_is_set_back_does_not_silence_the_page() {
+fn a_clock_set_back_does_not_stop_the_beats() {
     let mut tracker = Tracker::new(30_000.0);
     tracker.on(OPENED, 1e12, 0.5);
     tracker.on(ANSWERED, 1e12, 0.5);
     let earlier = 1e12 - 3_600_000.0;
     assert!(tracker.wait(earlier).unwrap() <= 60_000.0);
     assert_eq!(tracker.on(Event::Woken, earlier, 0.5), Some(VISIBLE));
-    assert_eq!(tracker.on(Event::Woken, earlier - 1.0, 0.5), None, "also the request is given up");
+    assert_eq!(tracker.on(Event::Woken, earlier - 1.0, 0.5), None, "the request times out too");
     assert_eq!(tracker.on(Event::Woken, earlier + 1_000.0, 0.5), Some(VISIBLE));
 }
