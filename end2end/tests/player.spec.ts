@@ -215,7 +215,7 @@ test("without JavaScript, a message behind the video says why there may be no pi
   const server = await newServer({ STREAM_URL_TEMPLATE: TEMPLATE });
   await page.route("https://stream.test/**", (route) => route.fulfill({ status: 404 }));
   await page.goto(`${server.url}/${channelId}`);
-  await expect(new Player(page).message).toHaveText(/no la reproduce/);
+  await expect(new Player(page).message).toHaveText(/no puede reproducirla/);
 });
 
 for (const [state, status] of [

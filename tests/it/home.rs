@@ -59,7 +59,7 @@ async fn the_player_uses_the_stream_url_template() {
         for part in ["<video", "controls", "playsinline", "autoplay", "muted", source] {
             assert!(plain.contains(part), "{part} in {plain}");
         }
-        assert!(plain.contains("este navegador no la reproduce"), "{plain}");
+        assert!(plain.contains("este navegador no puede reproducirla"), "{plain}");
     }
     let html = html(&TestApp::start().await, "/ana").await;
     assert!(!html.contains("<video") && !html.contains("/player.js"), "{html}");
