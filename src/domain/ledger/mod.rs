@@ -248,7 +248,7 @@ impl Ledger {
                 continue;
             }
             let (viewer, session) = *key;
-            let (state, version) = (entry.session.for_replay(now), entry.version);
+            let (state, version) = (entry.session.for_replay(now, rules), entry.version);
             let why = match (self.is_lost, entry.is_repeated) {
                 (true, _) => Why::Lost,
                 (false, true) => Why::Repeated,

@@ -305,14 +305,20 @@ fn an_expired_session_is_not_revived_by_an_older_beat_with_a_longer_lease() {
         }
         assert_eq!(count(&mut store, at(101)), 0, "{order:?}");
     }
-    // A beat after the end of the lease counts.
-    accept(&mut one, &op(1, BEAT), at(105));
-    let mut store = Roster::default();
-    for ledger in [&mut one, &mut two] {
-        ledger.lost();
-        write_all(ledger, &mut store, at(110));
+    // Later beats count, also soon after the last beat that the second node knows.
+    for later in [11, 105] {
+        let mut one = Ledger::default();
+        accept(&mut one, &op(1, hidden), at(later));
+        for order in [[0, 1], [1, 0]] {
+            let mut store = Roster::default();
+            let mut ledgers = [&mut one, &mut two];
+            ledgers.iter_mut().for_each(|ledger| ledger.lost());
+            for nth in order {
+                write_all(ledgers[nth], &mut store, at(110));
+            }
+            assert_eq!(count(&mut store, at(111)), 1, "a beat at {later} s, {order:?}");
+        }
     }
-    assert_eq!(count(&mut store, at(111)), 1);
     while !two.sweep(at(160), 10, &RULES) {}
     assert!(two.is_empty());
 }

@@ -113,12 +113,13 @@ impl Session {
         }
     }
 
-    /// What a node replays: the session, or, if its lease is over, a leave at the time of the last beat. The leave outweighs
-    /// older beats that other nodes replay.
+    /// What a node replays: the session, or, if its lease is over, a leave that outweighs the last beat and older beats that
+    /// other nodes replay. The leave is one leave memory before the last beat, so that it outweighs no later beat.
     #[must_use]
-    pub fn for_replay(&self, now: Timestamp) -> Self {
+    pub fn for_replay(&self, now: Timestamp, rules: &LeaseRules) -> Self {
         if self.phase == Phase::Beating && !self.is_live(now) {
-            Self { lease: 0, delta: 0, phase: Phase::Left, ..*self }
+            let at = (self.at - rules.leave_memory).plus_millis(1);
+            Self { at, lease: 0, delta: 0, phase: Phase::Left }
         } else {
             *self
         }
