@@ -105,7 +105,7 @@ test("a name that can't be a channel gets a message, and nothing is requested", 
   const calls: string[] = [];
   page.on("request", (request) => calls.push(new URL(request.url()).pathname));
   await page.goto(`${leptosApp}/watch/no%20channel`);
-  await expect(page.getByRole("alert")).toContainText("a channel is 1 to 64 characters");
+  await expect(page.getByRole("alert")).toContainText("a channel name must have 1 to 64 characters");
   await expect(new Badge(page).root).toHaveCount(0);
   expect(calls.filter((path) => path.startsWith("/api/"))).toEqual([]);
   // From there to a channel, and from a channel to there.
@@ -149,7 +149,7 @@ test("components that stay follow their signal", async ({ page, leptosApp, chann
   await audience.expectCount(there, 5);
   await name.fill("no channel");
   await name.press("Enter");
-  await expect(page.getByRole("alert")).toContainText("a channel is 1 to 64 characters");
+  await expect(page.getByRole("alert")).toContainText("a channel name must have 1 to 64 characters");
   await badge.expectCount(5);
   expect(calls.joins.map(({ channelId }) => channelId)).toEqual(["ana.tv", here, there]);
   expect(calls.leaves.map(({ channelId }) => channelId)).toEqual(["ana.tv", here]);
