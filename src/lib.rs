@@ -21,6 +21,8 @@
 //!
 //! Start reading at [`domain::roster`].
 
+#![warn(missing_docs, unreachable_pub)]
+
 #[cfg(any(feature = "ssr", feature = "hydrate"))]
 pub mod api;
 #[cfg(feature = "ssr")]

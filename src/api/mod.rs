@@ -15,8 +15,6 @@
 //! The endpoints are explicit, so that pages loaded before a deployment keep working after it. On the server, the body
 //! of a function parses its arguments, calls the service, and returns errors as a [`Problem`].
 
-#![warn(missing_docs)]
-
 pub mod follows;
 pub mod problem;
 pub mod viewers;

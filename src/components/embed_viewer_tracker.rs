@@ -1,3 +1,5 @@
+//! Counts an embed page as a viewer once it has been on screen.
+
 use leptos::prelude::*;
 
 use crate::{

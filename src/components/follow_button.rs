@@ -1,3 +1,5 @@
+//! The follow button: a form that a script enhances.
+
 use leptos::prelude::*;
 
 use crate::{domain::ChannelId, i18n::Locale};

@@ -1,3 +1,5 @@
+//! The badge with the number of viewers.
+
 use leptos::{prelude::*, tachys::view::add_attr::AddAnyAttr};
 
 use crate::{

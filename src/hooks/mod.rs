@@ -5,8 +5,6 @@
 //! Pass a channel as a [`ChannelId`], which is always valid, or as a reactive value of one: a signal, a memo or
 //! `Signal::derive`.
 
-#![warn(missing_docs)]
-
 mod endpoints;
 mod shared_stream;
 mod use_viewer_count;

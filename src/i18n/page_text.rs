@@ -1,5 +1,7 @@
 //! The texts of the pages in each language.
 
+#![allow(missing_docs, reason = "the names of the fields say where the texts are")]
+
 use super::Locale;
 
 /// The texts of the pages.

@@ -1,5 +1,7 @@
 //! The pages: plain HTML that contains the islands of [`crate::islands`]. No logic.
 
+#![allow(unreachable_pub, reason = "the macros of components make them public")]
+
 mod about;
 mod badge;
 mod brand;

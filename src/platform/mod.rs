@@ -16,8 +16,6 @@
 //! | `join_tabs`, `broadcast`, `lead` | other tabs of this browser | nothing |
 //! | `Local` | a value of this thread | nothing: a page may be dropped on another thread |
 
-#![warn(missing_docs)]
-
 #[cfg(all(any(feature = "hydrate", target_family = "wasm"), not(feature = "ssr")))]
 mod browser;
 #[cfg(all(any(feature = "hydrate", target_family = "wasm"), not(feature = "ssr")))]

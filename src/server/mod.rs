@@ -8,8 +8,6 @@
 //! - [`http`];
 //! - [`boot`].
 
-#![warn(missing_docs)]
-
 pub mod boot;
 pub mod clock;
 pub mod config;

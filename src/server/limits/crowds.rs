@@ -13,7 +13,7 @@ use super::{Address, SHARDS};
 use crate::domain::{ChannelId, SessionId, ViewerId};
 
 /// A session of a viewer.
-pub type Session = (ViewerId, SessionId);
+pub(super) type Session = (ViewerId, SessionId);
 
 /// The shortest time between two searches of a full crowd for ended sessions.
 const PRUNE_EVERY: Duration = Duration::from_secs(1);
@@ -22,7 +22,7 @@ const PRUNE_EVERY: Duration = Duration::from_secs(1);
 const PRUNE_MIN: usize = 16;
 
 /// The sessions of each address in each channel.
-pub struct Crowds {
+pub(super) struct Crowds {
     /// The most sessions of a crowd. 0: no limit.
     capacity: usize,
     by_address: DashMap<(Address, ChannelId), Crowd>,
@@ -41,13 +41,13 @@ struct Crowd {
 
 impl Crowds {
     /// Allows `capacity` sessions in each crowd. 0: no limit.
-    pub fn new(capacity: u32) -> Self {
+    pub(super) fn new(capacity: u32) -> Self {
         let by_address = DashMap::with_shard_amount(SHARDS);
         Self { capacity: usize::try_from(capacity).unwrap_or(usize::MAX), by_address }
     }
 
     /// Extends the lease of a session. Returns false if the session is unknown or its lease has ended.
-    pub fn renew(
+    pub(super) fn renew(
         &self,
         key: &(Address, ChannelId),
         session: Option<Session>,
@@ -62,7 +62,7 @@ impl Crowds {
     }
 
     /// Whether the crowd has room for one more session.
-    pub fn has_room(&self, key: &(Address, ChannelId), now: Instant) -> bool {
+    pub(super) fn has_room(&self, key: &(Address, ChannelId), now: Instant) -> bool {
         if self.capacity == 0 {
             return true;
         }
@@ -74,12 +74,12 @@ impl Crowds {
     }
 
     /// Whether the address has an entry for the channel.
-    pub fn has_any(&self, key: &(Address, ChannelId)) -> bool {
+    pub(super) fn has_any(&self, key: &(Address, ChannelId)) -> bool {
         self.by_address.contains_key(key)
     }
 
     /// Adds a session, or extends its lease.
-    pub fn insert(
+    pub(super) fn insert(
         &self,
         key: &(Address, ChannelId),
         session: Option<Session>,
@@ -95,7 +95,7 @@ impl Crowds {
     }
 
     /// Removes a session. Returns whether it was known.
-    pub fn remove(&self, key: &(Address, ChannelId), session: Option<Session>) -> bool {
+    pub(super) fn remove(&self, key: &(Address, ChannelId), session: Option<Session>) -> bool {
         let was_known =
             self.by_address.get_mut(key).is_some_and(|mut crowd| crowd.until.remove(&session).is_some());
         if was_known {
@@ -106,7 +106,7 @@ impl Crowds {
 
     /// Removes ended sessions. A shard of the map is locked while its crowds are checked, then once for each large
     /// crowd.
-    pub fn sweep(&self, now: Instant) {
+    pub(super) fn sweep(&self, now: Instant) {
         self.by_address.retain(|_, crowd| crowd.last > now);
         let large = self.by_address.iter().filter(|crowd| crowd.until.len() >= PRUNE_MIN);
         let large: Vec<_> = large.map(|crowd| crowd.key().clone()).collect();
@@ -125,7 +125,7 @@ impl Crowds {
     }
 
     /// The number of sessions.
-    pub fn sessions(&self) -> usize {
+    pub(super) fn sessions(&self) -> usize {
         self.by_address.iter().map(|crowd| crowd.until.len()).sum()
     }
 }

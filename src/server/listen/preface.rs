@@ -12,7 +12,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0";
 ///
 /// # Errors
 /// Errors of the socket.
-pub async fn read(socket: &mut (impl AsyncRead + Unpin)) -> Result<(Vec<u8>, bool)> {
+pub(super) async fn read(socket: &mut (impl AsyncRead + Unpin)) -> Result<(Vec<u8>, bool)> {
     let (mut start, mut length) = ([0; PREFACE.len()], 0);
     while length < PREFACE.len() && start[..length] == PREFACE[..length] {
         match socket.read(&mut start[length..]).await? {

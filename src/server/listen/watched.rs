@@ -14,7 +14,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use super::connection_info::ConnectionInfo;
 
 /// A socket that notes its activity.
-pub struct Watched<T> {
+pub(super) struct Watched<T> {
     io: T,
     /// The bytes that were read before hyper started and that hyper has not read yet. Deallocated when empty.
     start: Vec<u8>,
@@ -23,12 +23,12 @@ pub struct Watched<T> {
 
 impl<T> Watched<T> {
     /// Wraps a socket from which `start` has already been read.
-    pub fn new(io: T, start: Vec<u8>, info: ConnectionInfo) -> Self {
+    pub(super) fn new(io: T, start: Vec<u8>, info: ConnectionInfo) -> Self {
         Self { io, start, info }
     }
 
     /// Unwraps the socket.
-    pub fn into_inner(self) -> T {
+    pub(super) fn into_inner(self) -> T {
         self.io
     }
 

@@ -29,13 +29,13 @@ use crate::{
 };
 
 /// An operation that has waited longer than this is written with the time at which it arrived.
-pub const BACKDATE_AFTER: Duration = Duration::from_millis(250);
+pub(super) const BACKDATE_AFTER: Duration = Duration::from_millis(250);
 
 /// Sets the time of an operation to the given duration ago.
 type Backdate = dyn Fn(Op, Duration) -> Op + Send + Sync;
 
 /// Batches the writes to a store.
-pub struct GroupCommit {
+pub(super) struct GroupCommit {
     store: Arc<dyn Store>,
     /// The shortest time between two writes.
     interval: Duration,
@@ -59,7 +59,7 @@ struct Waiting {
 
 /// The result of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Committed {
+pub(super) struct Committed {
     /// Whether its session is counted.
     pub active: bool,
     /// Whether it was written with the time at which it arrived.
@@ -71,7 +71,7 @@ pub struct Committed {
 impl GroupCommit {
     /// Writes to `store`, at most once per `interval`. `backdate` sets an operation's time to the given duration ago.
     #[must_use]
-    pub fn new(
+    pub(super) fn new(
         store: Arc<dyn Store>,
         interval: Duration,
         backdate: impl Fn(Op, Duration) -> Op + Send + Sync + 'static,
@@ -81,12 +81,12 @@ impl GroupCommit {
     }
 
     /// Ends the wait between two writes, from now on.
-    pub fn flush(&self) {
+    pub(super) fn flush(&self) {
         self.flush.cancel();
     }
 
     /// Whether no operation waits to be written.
-    pub fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.lanes.lock().is_empty()
     }
 
@@ -94,7 +94,7 @@ impl GroupCommit {
     ///
     /// # Errors
     /// When the write that contained the operation fails.
-    pub async fn write(
+    pub(super) async fn write(
         self: &Arc<Self>,
         channel: &ChannelId,
         op: Op,

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How long the last good count is reported as stale before the count becomes unknown.
-pub const STALE_FOR: Duration = Duration::from_secs(60);
+pub(super) const STALE_FOR: Duration = Duration::from_secs(60);
 
 /// How long after reading a mark a changed mark counts as a loss on a node that has no session of the channel. Nodes
 /// that have sessions of the channel notice a loss within this time.
@@ -37,7 +37,7 @@ const MARK_VALID_FOR: Duration = Duration::from_secs(10);
 const SWEEP_STEP: usize = 500;
 
 /// The journal of all channels.
-pub struct Journal {
+pub(super) struct Journal {
     channels: DashMap<ChannelId, ChannelEntry>,
     rules: LeaseRules,
     /// How long counts of a lost channel stay stale if the store keeps no roll call.
@@ -67,7 +67,7 @@ struct ChannelEntry {
 }
 
 /// A part of the replay of one channel.
-pub struct Piece {
+pub(super) struct Piece {
     /// The operations for the store.
     pub batch: Batch,
     sessions: Vec<Pending>,
@@ -75,14 +75,14 @@ pub struct Piece {
 
 impl Piece {
     /// Whether other nodes have to check their journals after this piece, which contains more than repeated leaves.
-    pub fn concerns_other_nodes(&self) -> bool {
+    pub(super) fn concerns_other_nodes(&self) -> bool {
         self.sessions.iter().any(|pending| pending.why != Why::Repeated)
     }
 }
 
 /// Whether a reading shows that the store has lost the channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loss {
+pub(super) enum Loss {
     /// No loss is known.
     None,
     /// The reading shows a new loss.
@@ -96,7 +96,7 @@ pub enum Loss {
 impl Journal {
     /// Creates an empty journal. `update_interval` is the time within which every node notices a loss.
     #[must_use]
-    pub fn new(rules: LeaseRules, update_interval: Duration, roll: Arc<LastRollCall>) -> Self {
+    pub(super) fn new(rules: LeaseRules, update_interval: Duration, roll: Arc<LastRollCall>) -> Self {
         Self {
             channels: DashMap::new(),
             rules,
@@ -109,7 +109,7 @@ impl Journal {
     }
 
     /// Records an operation before it is written; see [`Ledger::accept`].
-    pub fn accept(&self, channel: &ChannelId, op: &Op, happened: Timestamp, now: Timestamp) -> bool {
+    pub(super) fn accept(&self, channel: &ChannelId, op: &Op, happened: Timestamp, now: Timestamp) -> bool {
         if matches!(op.act, Act::Renew { .. } | Act::LeaveKnown) {
             // These operations create no session, so they create no entry either.
             let entry = self.channels.get_mut(channel);
@@ -126,7 +126,7 @@ impl Journal {
     /// Records that the store has taken an operation. `accepted` and `received` are when the call began and ended, by
     /// the node's clock. `happened` is the time of the operation by the store's clock; `None` means the time of
     /// acceptance.
-    pub fn confirm(
+    pub(super) fn confirm(
         &self,
         channel: &ChannelId,
         op: &Op,
@@ -145,7 +145,7 @@ impl Journal {
 
     /// The operation with its time set to `waited` ago, by the store's clock. Unchanged if the store's clock is not
     /// known yet.
-    pub fn backdated(&self, op: Op, waited: Duration, now: Timestamp) -> Op {
+    pub(super) fn backdated(&self, op: Op, waited: Duration, now: Timestamp) -> Op {
         let Some(at) = self.skew.to_store(now - waited) else { return op };
         let act = match op.act {
             Act::Join { lease } => Act::Late(Session::beating(at, lease, true)),
@@ -157,13 +157,13 @@ impl Journal {
     }
 
     /// Records the store's time `as_of` from a call that lasted from `sent` to `received` by the node's clock.
-    pub fn learn_time(&self, sent: Timestamp, received: Timestamp, as_of: Timestamp) {
+    pub(super) fn learn_time(&self, sent: Timestamp, received: Timestamp, as_of: Timestamp) {
         self.skew.observe(sent, received, as_of);
     }
 
     /// Records the result of a read or write of a channel. Returns the count to report, and whether the store has lost
     /// the channel. `began` is when the call began, by the node's clock.
-    pub fn observe(
+    pub(super) fn observe(
         &self,
         channel: &ChannelId,
         reading: &Result<Reading, StoreError>,
@@ -226,19 +226,19 @@ impl Journal {
     }
 
     /// Records the error of a failed call.
-    pub fn note_error(&self, error: &StoreError) {
+    pub(super) fn note_error(&self, error: &StoreError) {
         if matches!(error, StoreError::Newer) {
             self.is_locked_out.store(true, Relaxed);
         }
     }
 
     /// Whether a later version was found to keep a channel since the last call of this method.
-    pub fn take_locked_out(&self) -> bool {
+    pub(super) fn take_locked_out(&self) -> bool {
         self.is_locked_out.swap(false, Relaxed)
     }
 
     /// Records that the write of an operation failed. Returns the count to report.
-    pub fn mark_unwritten(&self, channel: &ChannelId, op: &Op) -> Count {
+    pub(super) fn mark_unwritten(&self, channel: &ChannelId, op: &Op) -> Count {
         let now = Instant::now();
         let Some(mut entry) = self.channels.get_mut(channel) else {
             return Count::unknown(Timestamp::default());
@@ -250,7 +250,7 @@ impl Journal {
 
     /// Marks everything for replay, since servers of the store were restarted or replaced and any channel may have
     /// lost sessions. The mark of a channel still decides whether its counts are stale.
-    pub fn mark_all_suspect(&self) {
+    pub(super) fn mark_all_suspect(&self) {
         for mut entry in self.channels.iter_mut() {
             entry.is_suspect |= !entry.ledger.is_lacking();
             entry.ledger.lost();
@@ -258,20 +258,20 @@ impl Journal {
     }
 
     /// Marks leaves for replay that the store may have forgotten; see [`Ledger::repeat_leaves`].
-    pub fn repeat_leaves(&self) {
+    pub(super) fn repeat_leaves(&self) {
         for mut entry in self.channels.iter_mut() {
             entry.ledger.repeat_leaves();
         }
     }
 
     /// Whether the loss of a channel was found since the last call of this method.
-    pub fn take_found_loss(&self) -> bool {
+    pub(super) fn take_found_loss(&self) -> bool {
         self.has_found_loss.swap(false, Relaxed)
     }
 
     /// All channels that have sessions in the journal.
     #[must_use]
-    pub fn channels(&self) -> Vec<ChannelId> {
+    pub(super) fn channels(&self) -> Vec<ChannelId> {
         self.channels
             .iter()
             .filter(|entry| !entry.ledger.is_empty())
@@ -281,39 +281,44 @@ impl Journal {
 
     /// The channels that have operations to replay.
     #[must_use]
-    pub fn unwritten(&self) -> Vec<ChannelId> {
+    pub(super) fn unwritten(&self) -> Vec<ChannelId> {
         let unwritten = self.channels.iter().filter(|entry| entry.ledger.is_unwritten());
         unwritten.map(|entry| entry.key().clone()).collect()
     }
 
     /// Whether the store has every accepted operation.
     #[must_use]
-    pub fn is_written(&self) -> bool {
+    pub(super) fn is_written(&self) -> bool {
         !self.channels.iter().any(|entry| entry.ledger.is_lacking())
     }
 
     /// The number of sessions.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.channels.iter().map(|entry| entry.ledger.len()).sum()
     }
 
     /// The number of channels, including those that have only a last count.
     #[must_use]
-    pub fn channel_count(&self) -> usize {
+    pub(super) fn channel_count(&self) -> usize {
         self.channels.len()
     }
 
     /// Whether the store's time is known. Replay needs it to convert times from the node's clock.
     #[must_use]
-    pub fn knows_time(&self) -> bool {
+    pub(super) fn knows_time(&self) -> bool {
         self.skew.millis().is_some()
     }
 
     /// The next piece of a channel's replay, at most `max_sessions` long. `None` if nothing is left, or everything left
     /// has been returned since the last `None`, or the store's time is not known.
     #[must_use]
-    pub fn next_piece(&self, channel: &ChannelId, now: Timestamp, max_sessions: usize) -> Option<Piece> {
+    pub(super) fn next_piece(
+        &self,
+        channel: &ChannelId,
+        now: Timestamp,
+        max_sessions: usize,
+    ) -> Option<Piece> {
         let (skew, store_now) = (self.skew.millis()?, self.skew.to_store(now)?);
         loop {
             let mut entry = self.channels.get_mut(channel)?;
@@ -339,7 +344,7 @@ impl Journal {
     }
 
     /// Records that a piece was replayed. The reading may show that the channel was lost since the last reading.
-    pub fn mark_written(&self, piece: &Piece, reading: &Reading) {
+    pub(super) fn mark_written(&self, piece: &Piece, reading: &Reading) {
         if let Some(mut entry) = self.channels.get_mut(&piece.batch.channel) {
             entry.ledger.written(&piece.sessions);
             entry.is_suspect &= entry.ledger.is_unwritten();
@@ -351,7 +356,7 @@ impl Journal {
     }
 
     /// Removes expired sessions and counts, in short steps.
-    pub async fn sweep(&self, now: Timestamp) {
+    pub(super) async fn sweep(&self, now: Timestamp) {
         let channels: Vec<_> = self.channels.iter().map(|entry| entry.key().clone()).collect();
         for channel in channels {
             loop {

@@ -26,7 +26,7 @@ use crate::{
 
 /// The requests that wait for the next read. Cloning is cheap.
 #[derive(Clone, Default)]
-pub struct ReadBatcher(Arc<Mutex<Lanes>>);
+pub(super) struct ReadBatcher(Arc<Mutex<Lanes>>);
 
 /// A queue with at most one read in flight: one for each channel, or one (`None`) for all channels.
 type Lane = Option<ChannelId>;
@@ -41,7 +41,7 @@ struct Request {
 
 impl ReadBatcher {
     /// The counts of channels in the order given.
-    pub async fn counts<S>(&self, source: &S, channels: &[ChannelId]) -> Vec<Count>
+    pub(super) async fn counts<S>(&self, source: &S, channels: &[ChannelId]) -> Vec<Count>
     where
         S: Counts + Clone + 'static,
     {

@@ -52,7 +52,7 @@ const CHECK_BATCH: usize = 1_000;
 const CHECK_PER_ROUND: usize = 250;
 
 /// Keeps a store complete from the journal of a node.
-pub struct Recovery {
+pub(super) struct Recovery {
     store: Arc<dyn Store>,
     journal: Arc<Journal>,
     roll: Arc<LastRollCall>,
@@ -82,7 +82,7 @@ struct State {
 impl Recovery {
     /// Creates the recovery of `store`. A round starts every half `update_interval`, but no sooner than 50 ms and no
     /// later than 1 s, or at the store's own pause between roll calls if that is longer.
-    pub fn new(
+    pub(super) fn new(
         store: Arc<dyn Store>,
         journal: Arc<Journal>,
         roll: Arc<LastRollCall>,
@@ -105,12 +105,12 @@ impl Recovery {
     }
 
     /// Starts a round soon, to replay operations or to check for a loss.
-    pub fn trigger(&self) {
+    pub(super) fn trigger(&self) {
         self.triggered.notify_one();
     }
 
     /// Runs forever. Errors are retried.
-    pub async fn run(self: Arc<Self>) {
+    pub(super) async fn run(self: Arc<Self>) {
         let mut pause = PAUSES.0;
         let mut was_triggered = true;
         loop {
@@ -142,7 +142,7 @@ impl Recovery {
     }
 
     /// Takes this node off the roll call, before it shuts down.
-    pub async fn resign(&self) {
+    pub(super) async fn resign(&self) {
         let mut state = self.state.lock().await;
         if self.roll.last().is_some() {
             let _ignored = self.call_roll(&mut state, Duration::ZERO).await;

@@ -16,7 +16,7 @@ const CURRENT_FOR: Duration = Duration::from_secs(2);
 
 /// The last roll call.
 #[derive(Default)]
-pub struct LastRollCall {
+pub(super) struct LastRollCall {
     last: Mutex<Option<(RollCall, Instant)>>,
     /// When a reading was last judged by this roll call.
     last_used: Mutex<Option<Instant>>,
@@ -26,7 +26,7 @@ pub struct LastRollCall {
 
 /// Whether a reading is complete, or lacks viewers that the store has lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Completeness {
+pub(super) enum Completeness {
     /// The reading is complete.
     Complete,
     /// Nodes still have operations to replay.
@@ -37,36 +37,36 @@ pub enum Completeness {
 
 impl LastRollCall {
     /// Stores a new roll call and notifies the subscribers.
-    pub fn set(&self, roll_call: RollCall) {
+    pub(super) fn set(&self, roll_call: RollCall) {
         *self.last.lock() = Some((roll_call, Instant::now()));
         self.updated.send_replace(());
     }
 
     /// Forgets a roll call that is older than `age`, when this node has stopped attending. The roll call in the store
     /// expires if no node attends, and its expiry must not be taken for a loss.
-    pub fn forget_after(&self, age: Duration) {
+    pub(super) fn forget_after(&self, age: Duration) {
         self.last.lock().take_if(|(_, at)| at.elapsed() >= age);
     }
 
     /// Whether a reading was judged within this time, for example for an open stream.
-    pub fn was_used_within(&self, within: Duration) -> bool {
+    pub(super) fn was_used_within(&self, within: Duration) -> bool {
         self.last_used.lock().is_some_and(|at| at.elapsed() < within)
     }
 
     /// A receiver that changes at the next roll call.
-    pub fn subscribe(&self) -> watch::Receiver<()> {
+    pub(super) fn subscribe(&self) -> watch::Receiver<()> {
         let mut updated = self.updated.subscribe();
         updated.mark_unchanged();
         updated
     }
 
     /// The last roll call.
-    pub fn last(&self) -> Option<RollCall> {
+    pub(super) fn last(&self) -> Option<RollCall> {
         self.last.lock().as_ref().map(|(last, _)| last.clone())
     }
 
     /// Whether a reading is complete.
-    pub fn judge(&self, reading: &Reading) -> Completeness {
+    pub(super) fn judge(&self, reading: &Reading) -> Completeness {
         *self.last_used.lock() = Some(Instant::now());
         let last = self.last.lock();
         match &*last {
@@ -84,12 +84,12 @@ impl LastRollCall {
     }
 
     /// Whether nodes were asked to check their journals at or after `at`. True if no roll call is known.
-    pub fn was_asked_since(&self, at: Timestamp) -> bool {
+    pub(super) fn was_asked_since(&self, at: Timestamp) -> bool {
         self.last.lock().as_ref().is_none_or(|(last, _)| last.asked >= at)
     }
 
     /// The time since which all nodes know that their journals are in the store. `None` without a roll call.
-    pub fn sure_since(&self) -> Option<Timestamp> {
+    pub(super) fn sure_since(&self) -> Option<Timestamp> {
         self.last.lock().as_ref().map(|(last, _)| last.sure_since)
     }
 }

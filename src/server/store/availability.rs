@@ -15,7 +15,7 @@ const WRITE_FAILURE_TTL: Duration = Duration::from_secs(10);
 
 /// The outcome of the last calls.
 #[derive(Default)]
-pub struct Availability {
+pub(super) struct Availability {
     outcomes: Mutex<Outcomes>,
     /// Held during a ping.
     pinging: tokio::sync::Mutex<()>,
@@ -30,12 +30,12 @@ struct Outcomes {
 
 impl Availability {
     /// Records the end of a read.
-    pub fn read(&self, has_responded: bool) {
+    pub(super) fn read(&self, has_responded: bool) {
         self.outcomes.lock().last = Some((Instant::now(), has_responded));
     }
 
     /// Records the end of a write.
-    pub fn write(&self, has_responded: bool) {
+    pub(super) fn write(&self, has_responded: bool) {
         let now = Instant::now();
         let mut outcomes = self.outcomes.lock();
         outcomes.last = Some((now, has_responded));
@@ -43,7 +43,7 @@ impl Availability {
     }
 
     /// Whether the store is available. If the last outcome is older than `max_age`, the store is checked with `ping`.
-    pub async fn check(&self, max_age: Duration, ping: impl AsyncFnOnce() -> bool) -> bool {
+    pub(super) async fn check(&self, max_age: Duration, ping: impl AsyncFnOnce() -> bool) -> bool {
         if let Some(known) = self.known(max_age) {
             return known;
         }

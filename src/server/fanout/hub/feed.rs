@@ -21,7 +21,7 @@ use crate::{
 const REREAD_PAUSE: Duration = Duration::from_millis(50);
 
 /// The feed of one watched channel. It is in the hub for exactly as long as it has streams.
-pub struct ChannelFeed {
+pub(super) struct ChannelFeed {
     pub(super) channel: ChannelId,
     id: u64,
     pub(super) state: Mutex<FeedState>,
@@ -118,12 +118,12 @@ impl FeedState {
     }
 
     /// Whether a read is due.
-    pub fn is_read_due(&self, now: Instant, interval: Duration) -> bool {
+    pub(super) fn is_read_due(&self, now: Instant, interval: Duration) -> bool {
         self.read_at(now, interval).is_some_and(|at| at <= now)
     }
 
     /// Counts a tick if one is due, and returns whether it was.
-    pub fn tick(&mut self, now: Instant) -> bool {
+    pub(super) fn tick(&mut self, now: Instant) -> bool {
         let is_due = self.tick_at().is_some_and(|at| at <= now);
         if is_due {
             self.ticks = self.ticks.wrapping_add(1);
@@ -133,20 +133,20 @@ impl FeedState {
     }
 
     /// Records the start of a read.
-    pub fn start_read(&mut self) {
+    pub(super) fn start_read(&mut self) {
         self.read_in_flight = true;
         self.was_written = false;
     }
 
     /// Records the end of a read, with or without a result.
-    pub fn end_read(&mut self, now: Instant) {
+    pub(super) fn end_read(&mut self, now: Instant) {
         self.read_in_flight = false;
         self.last_read = Some(now);
         self.was_written_during_read = self.was_written;
     }
 
     /// Publishes a count if it differs from the last one, and returns whether it does.
-    pub fn set_published(&mut self, channel: &ChannelId, count: Count, now: Instant) -> bool {
+    pub(super) fn set_published(&mut self, channel: &ChannelId, count: Count, now: Instant) -> bool {
         if self
             .published
             .is_some_and(|published| (published.value, published.stale) == (count.value, count.stale))
@@ -162,7 +162,7 @@ impl FeedState {
     }
 
     /// Takes the wakers of waiting streams, so that the caller can wake them without a lock.
-    pub fn take_wakers(&mut self) -> Vec<Waker> {
+    pub(super) fn take_wakers(&mut self) -> Vec<Waker> {
         self.streams.iter_mut().filter_map(|(_, waker)| waker.take()).collect()
     }
 }

@@ -10,14 +10,14 @@ use super::feed::ChannelFeed;
 
 /// The next visits of all feeds. Its lock is taken last, after that of a feed.
 #[derive(Default)]
-pub struct Schedule(Mutex<BTreeMap<Visit, Arc<ChannelFeed>>>);
+pub(super) struct Schedule(Mutex<BTreeMap<Visit, Arc<ChannelFeed>>>);
 
 /// When a feed is due, and its id.
-pub type Visit = (Instant, u64);
+pub(super) type Visit = (Instant, u64);
 
 impl Schedule {
     /// Replaces a feed's previous visit by its next visit. Without a next visit the feed is removed.
-    pub fn set(&self, previous: Option<Visit>, next: Option<Visit>, feed: &Arc<ChannelFeed>) {
+    pub(super) fn set(&self, previous: Option<Visit>, next: Option<Visit>, feed: &Arc<ChannelFeed>) {
         if previous == next {
             return;
         }
@@ -31,7 +31,7 @@ impl Schedule {
     }
 
     /// The feeds that are due by `now`. They stay in the schedule until they are rescheduled.
-    pub fn due(&self, now: Instant) -> Vec<Arc<ChannelFeed>> {
+    pub(super) fn due(&self, now: Instant) -> Vec<Arc<ChannelFeed>> {
         self.0.lock().range(..=(now, u64::MAX)).map(|(_, feed)| Arc::clone(feed)).collect()
     }
 

@@ -41,7 +41,7 @@ const LISTING_LIMIT: Duration = Duration::from_secs(10);
 
 /// A source of live channels.
 #[async_trait]
-pub trait Source: Send + Sync {
+pub(super) trait Source: Send + Sync {
     /// Lists the channels that are live now.
     ///
     /// # Errors
@@ -51,7 +51,7 @@ pub trait Source: Send + Sync {
 
 /// The list of live channels of a node. Cloning is cheap.
 #[derive(Clone)]
-pub struct LiveList(Arc<Inner>);
+pub(super) struct LiveList(Arc<Inner>);
 
 struct Inner {
     source: Arc<dyn Source>,
@@ -87,12 +87,12 @@ struct Listing {
 
 impl LiveList {
     /// Creates the list of `source`, which is read once per `interval`.
-    pub fn new(source: Arc<dyn Source>, interval: Duration) -> Self {
+    pub(super) fn new(source: Arc<dyn Source>, interval: Duration) -> Self {
         Self(Arc::new(Inner { source, interval, state: RwLock::default() }))
     }
 
     /// Records a channel's count after a write by this node.
-    pub fn record(&self, channel: &ChannelId, count: u32, as_of: Timestamp) {
+    pub(super) fn record(&self, channel: &ChannelId, count: u32, as_of: Timestamp) {
         let is_known = {
             let state = self.0.state.read();
             let listed = state.last.as_ref().map(|last| last.count(channel));
@@ -114,7 +114,7 @@ impl LiveList {
     ///
     /// # Errors
     /// When the store can't list its channels and no recent list exists.
-    pub async fn first(&self, limit: usize) -> Result<Vec<CountUpdate>, StoreError> {
+    pub(super) async fn first(&self, limit: usize) -> Result<Vec<CountUpdate>, StoreError> {
         if let Some((began, listing)) = self.in_flight() {
             let _overdue = timeout_at(began + WAIT_LIMIT, listing).await;
         }

@@ -31,7 +31,7 @@ use uuid::Uuid;
 use crate::server::store_error::StoreError;
 
 /// How long a call waits for its response.
-pub const CALL_LIMIT: Duration = Duration::from_secs(1);
+pub(super) const CALL_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long a connection may take to respond to the PING after a timeout.
 const PROBE_LIMIT: Duration = Duration::from_secs(3);
@@ -40,7 +40,7 @@ const PROBE_LIMIT: Duration = Duration::from_secs(3);
 const MAX_CALLS: usize = 2_048;
 
 /// How long an attempt to connect may take.
-pub const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 
 /// How long after the loss of a connection calls wait for a new one.
 const RECONNECT_WAIT: Duration = Duration::from_millis(500);
@@ -58,7 +58,7 @@ type ConnectFuture<C> = Pin<Box<dyn Future<Output = RedisResult<C>> + Send>>;
 
 /// The health of a connection after an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConnectionHealth {
+pub(super) enum ConnectionHealth {
     /// The connection is not affected.
     Good,
     /// A new connection should replace it. Until then it can still reach a part of the servers.
@@ -85,7 +85,7 @@ impl From<CallError> for StoreError {
 }
 
 /// A client with one connection, which a background task replaces when it breaks.
-pub struct ReconnectingClient<C> {
+pub(super) struct ReconnectingClient<C> {
     shared: Arc<Shared<C>>,
     task: JoinHandle<()>,
     health_after: fn(&RedisError) -> ConnectionHealth,
@@ -111,11 +111,11 @@ enum State<C> {
 
 /// Reports a disconnection to a [`ReconnectingClient`] before a call fails.
 #[derive(Clone, Default)]
-pub struct DisconnectNotifier(Arc<Notify>);
+pub(super) struct DisconnectNotifier(Arc<Notify>);
 
 impl DisconnectNotifier {
     /// Reports that the connection has ended.
-    pub fn notify(&self) {
+    pub(super) fn notify(&self) {
         self.0.notify_one();
     }
 }
@@ -123,7 +123,7 @@ impl DisconnectNotifier {
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> ReconnectingClient<C> {
     /// Starts to connect, and keeps the connection up until the client is dropped. `name` appears in log lines.
     /// `health_after` classifies the errors of calls.
-    pub fn start(
+    pub(super) fn start(
         name: String,
         health_after: fn(&RedisError) -> ConnectionHealth,
         connect: impl Fn(DisconnectNotifier) -> ConnectFuture<C> + Send + Sync + 'static,
@@ -142,7 +142,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> ReconnectingClient<C> {
     ///
     /// # Errors
     /// When there is no connection, too many calls wait, the call times out, or the server returns an error.
-    pub async fn send(&self, command: &Cmd) -> Result<Value, CallError> {
+    pub(super) async fn send(&self, command: &Cmd) -> Result<Value, CallError> {
         let Ok(_permit) = self.shared.permits.try_acquire() else {
             return Err(CallError::Failed(StoreError::Unreachable("too many calls in flight".to_owned())));
         };
@@ -216,7 +216,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> ReconnectingClient<C> {
     }
 
     /// The number of the connection; 0 without a connection.
-    pub fn generation(&self) -> u64 {
+    pub(super) fn generation(&self) -> u64 {
         match &*self.shared.state.borrow() {
             State::Up(number, _) => *number,
             State::Down(_) => 0,
@@ -227,7 +227,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> ReconnectingClient<C> {
     ///
     /// # Errors
     /// When there is no connection.
-    pub async fn connection(&self) -> Result<C, StoreError> {
+    pub(super) async fn connection(&self) -> Result<C, StoreError> {
         self.connected().await.map(|(_, connection)| connection)
     }
 

@@ -10,7 +10,7 @@ const LEFT_UNKNOWN: u64 = 1 << 46;
 
 /// Encodes operations for `write.lua`: 27 bytes each, and 8 more for a replayed session.
 #[must_use]
-pub fn encode(ops: &[Op]) -> Vec<u8> {
+pub(super) fn encode(ops: &[Op]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(ops.len() * 27);
     for op in ops {
         let (act, lease) = match op.act {
