@@ -120,7 +120,7 @@ impl Crowds {
 
     /// The number of crowds.
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.by_address.len()
     }
 

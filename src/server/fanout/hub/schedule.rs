@@ -37,7 +37,7 @@ impl Schedule {
 
     /// The number of visits.
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.0.lock().len()
     }
 }
