@@ -18,8 +18,9 @@ use tokio_util::sync::CancellationToken;
 use crate::server::{
     clock::{Clock, SystemClock},
     config::{self, Config, SettingsError, TlsFiles},
+    database::{self, Database, DatabaseFollowers},
     fanout::{Hub, reader},
-    follows::{self, Followers, Follows},
+    follows::Follows,
     http::pages,
     http::router::{limit_reached, overloaded, panic_response, router},
     http::state::{AppState, Parts},
@@ -29,7 +30,7 @@ use crate::server::{
     presence::Presence,
     redis::OpenError,
     shutdown::{ShutdownFlag, shutdown_signal},
-    store::{self, Measured, Opened, Store},
+    store::{self, Measured, Store},
     supervisor::Supervisor,
     telemetry,
 };
@@ -43,9 +44,9 @@ pub enum BootError {
     /// A Redis address is invalid. The message does not contain it, because it may hold a password.
     #[error("invalid Redis address")]
     Store(#[from] OpenError),
-    /// The storage of followers cannot be opened.
+    /// The database cannot be used.
     #[error(transparent)]
-    Follow(#[from] follows::OpenError),
+    Database(#[from] database::OpenError),
     /// The site root cannot be read, or holds no build.
     #[error("cannot read the site files from {path}: {source}; run `make site`, or set LEPTOS_SITE_ROOT")]
     Site {
@@ -127,17 +128,17 @@ impl Server {
     /// See [`BootError`].
     pub async fn bind(config: &Config) -> Result<Self, BootError> {
         let clock = Arc::new(SystemClock::start());
-        let Opened { store, runner } = store::open(config, config.policy.lease_rules(), clock.clone())?;
-        Self::over(store, follows::open(config, runner)?, clock, config).await
+        let store = store::open(config, config.policy.lease_rules(), clock.clone())?;
+        Self::over(store, Database::open(&config.database).await?, clock, config).await
     }
 
-    /// Assembles the server over a store and a storage of followers, and binds the port. Port 0 takes a free port.
+    /// Assembles the server over a store and a database, and binds the port. Port 0 takes a free port.
     ///
     /// # Errors
     /// See [`BootError`].
     pub async fn over(
         store: Arc<dyn Store>,
-        followers: Arc<dyn Followers>,
+        database: Database,
         clock: Arc<dyn Clock>,
         config: &Config,
     ) -> Result<Self, BootError> {
@@ -157,7 +158,8 @@ impl Server {
         let presence = Presence::new(store, Arc::clone(&hub), policy, clock);
         let state = AppState::from(Parts {
             presence: presence.clone(),
-            follows: Follows::new(followers),
+            database: database.clone(),
+            follows: Follows::new(Arc::new(DatabaseFollowers::new(database.clone()))),
             leptos,
             speaks_tls: tls.is_some(),
             proxies: config.trusted_proxies.iter().copied().collect(),
@@ -177,6 +179,7 @@ impl Server {
         background.spawn("reader", move || reader::run(Arc::clone(&reader_hub), source.clone()));
         let sweep_state = state.clone();
         background.spawn("sweep", move || sweep(sweep_state.clone(), policy.cleanup_interval));
+        background.spawn("database", move || database.clone().run());
         background.spawn("recovery", move || {
             let presence = presence.clone();
             async move { presence.run_recovery().await }

@@ -4,6 +4,7 @@
 //! - [`supervisor`], [`listen`], [`redis`];
 //! - [`config`];
 //! - [`telemetry`], [`store`], [`follows`];
+//! - [`database`];
 //! - [`presence`];
 //! - [`http`];
 //! - [`boot`].
@@ -11,6 +12,7 @@
 pub mod boot;
 pub mod clock;
 pub mod config;
+pub mod database;
 pub mod fanout;
 pub mod follows;
 pub mod http;

@@ -44,7 +44,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "server::store_error",
         ],
     ),
-    ("server::follows", &["domain", "server::config", "server::redis", "server::store_error"]),
+    ("server::follows", &["domain", "server::store_error"]),
+    ("server::database", &["domain", "server::config", "server::follows", "server::store_error"]),
     ("server::fanout", &["domain"]),
     ("server::presence", &["domain", "server::store", "server::fanout", "server::clock"]),
     (
@@ -55,6 +56,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "domain",
             "i18n",
             "server::config",
+            "server::database",
             "server::fanout",
             "server::follows",
             "server::limits",
@@ -85,8 +87,8 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("axum", &["pages::request", "server"]),
     ("tokio", &["server"]),
     ("clap", &["server::config"]),
-    ("redis", &["server::redis", "server::store", "server::follows", "server::config"]),
-    ("redb", &["server::follows"]),
+    ("redis", &["server::redis", "server::store", "server::config"]),
+    ("sqlx", &["server::database", "server::config"]),
 ];
 
 /// Modules that may not name a crate although their parent may.

@@ -1,13 +1,11 @@
 //! Following a channel: the contract of all stores of followers, and the endpoint for scripts and forms.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
-
 use aforo::{
     domain::{ChannelId, ViewerId},
     server::{
-        config,
-        follows::{self, FileFollowers, Followers, RemoteFollowers},
-        redis::{ClusterRunner, RedisRunner, UpstashRunner},
+        config::DatabaseConfig,
+        database::{Database, DatabaseFollowers},
+        follows::Followers,
     },
 };
 use reqwest::{Client, Response, StatusCode, header, redirect::Policy};
@@ -15,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::support::{RedisCluster, RedisServer, TestApp, Upstash, upstash::TOKEN, viewer};
+use crate::support::{TestApp, viewer};
 
 const FOLLOW: &str = "/api/channel/follow";
 
@@ -66,77 +64,12 @@ async fn check_contract(nodes: [&dyn Followers; 2]) {
 }
 
 #[tokio::test]
-async fn the_file_store_follows_the_contract_and_keeps_its_data() {
+async fn sqlite_follows_the_contract_and_keeps_its_data() {
     let folder = TempDir::new().unwrap();
-    let path = folder.path().join("not/there/yet");
-    let file = FileFollowers::open(&path).unwrap();
-    check_contract([&file, &file]).await;
-    let before = file.count(&channel("eva.tv")).await.unwrap();
-    drop(file);
-    let file = FileFollowers::open(&path).unwrap();
-    assert_eq!(file.count(&channel("eva.tv")).await.unwrap(), before);
-}
-
-#[tokio::test]
-async fn redis_follows_the_contract_and_followers_do_not_expire() {
-    let server = RedisServer::start().await;
-    let node = || RemoteFollowers::new(Arc::new(RedisRunner::open(&server.url()).unwrap()), "test");
-    check_contract([&node(), &node()]).await;
-    assert_eq!(server.request::<i64>(&["SCARD", "test:{eva.tv}:followers"]), 40);
-    assert_eq!(server.request::<i64>(&["TTL", "test:{eva.tv}:followers"]), -1);
-
-    // Connects as the user in `docs/settings.md`, who has only the necessary permissions.
-    server.add_user("a-password", &[]);
-    let url = format!("redis://aforo:a-password@127.0.0.1:{}", server.port);
-    let node = || RemoteFollowers::new(Arc::new(RedisRunner::open(&url).unwrap()), "aforo");
-    check_contract([&node(), &node()]).await;
-}
-
-#[tokio::test]
-async fn a_cluster_follows_the_contract() {
-    let cluster = RedisCluster::start(0).await;
-    let urls = cluster.urls();
-    let urls: Vec<_> = urls.split(',').collect();
-    let node = || RemoteFollowers::new(Arc::new(ClusterRunner::open(&urls).unwrap()), "test");
-    check_contract([&node(), &node()]).await;
-}
-
-#[tokio::test]
-async fn upstash_follows_the_contract() {
-    let upstash = Upstash::start().await;
-    let node = || RemoteFollowers::new(Arc::new(UpstashRunner::open(&upstash.url, TOKEN).unwrap()), "test");
-    check_contract([&node(), &node()]).await;
-}
-
-#[tokio::test]
-async fn an_unusable_data_folder_is_one_clear_error() {
-    let folder = TempDir::new().unwrap();
-    let fault = |path: &Path| {
-        let data = format!("--data-dir={}", path.display());
-        let config = config::read(["aforo", &data]).unwrap();
-        follows::open(&config, None).err().expect("an error").to_string()
-    };
-    let file = folder.path().join("a-file");
-    fs::write(&file, "").unwrap();
-    let message = fault(&file);
-    assert!(message.contains("DATA_DIR") && message.contains("a-file"), "{message}");
-
-    let broken = folder.path().join("broken");
-    fs::create_dir(&broken).unwrap();
-    fs::write(broken.join("followers.redb"), "no database").unwrap();
-    assert!(fault(&broken).contains("DATA_DIR"));
-
-    let taken = folder.path().join("taken");
-    let _first = FileFollowers::open(&taken).unwrap();
-    assert!(fault(&taken).contains("one process"), "{}", fault(&taken));
-
-    let closed = folder.path().join("closed");
-    fs::create_dir(&closed).unwrap();
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0o555)).unwrap();
-    // Root may write anywhere, so this checks only other users.
-    if fs::write(closed.join("probe"), "").is_err() {
-        assert!(fault(&closed).contains("DATA_DIR"));
-    }
+    let config = DatabaseConfig::Sqlite(folder.path().join("not/there/yet/aforo.db"));
+    let open = async || DatabaseFollowers::new(Database::open(&config).await.unwrap());
+    check_contract([&open().await, &open().await]).await;
+    assert_eq!(open().await.count(&channel("eva.tv")).await.unwrap(), 40);
 }
 
 async fn follow(app: &TestApp, body: Value) -> Value {
@@ -393,18 +326,4 @@ async fn the_page_has_the_number_of_followers_and_no_visitor_data() {
     assert!(!with.contains(cookie.split_once('=').unwrap().1));
     let without = app.get("/ana").await.text().await.unwrap();
     assert_eq!(with.len(), without.len());
-}
-
-#[tokio::test]
-async fn without_redis_the_number_is_unknown_and_a_follow_is_refused() {
-    let mut redis = RedisServer::start().await;
-    let app = TestApp::with_redis(&redis).await;
-    let body = json!({"channelId": "ana", "viewerId": viewer(), "follow": true});
-    follow(&app, body.clone()).await;
-    redis.kill();
-    let response = app.post(FOLLOW, &body).await;
-    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(response.headers().contains_key("retry-after"));
-    let html = app.get("/ana").await.text().await.unwrap();
-    assert!(html.contains(r#"<span class="follow-button__number">—</span>"#), "{html}");
 }

@@ -88,7 +88,12 @@ pub struct Flags {
     #[arg(default_value = "aforo", value_parser = key_prefix)]
     pub(super) redis_key_prefix: String,
 
-    /// Folder for followers, used when neither Redis nor Upstash is configured
+    /// Address of the database that keeps followers and history: sqlite:FILE, or postgres://… for several machines.
+    /// Default: the file aforo.db in DATA_DIR
+    #[arg(long, env = "DATABASE_URL", help_heading = "Store", value_name = "URL", hide_env_values = true)]
+    pub(super) database_url: Option<Secret>,
+
+    /// Folder of the default database
     #[arg(long, env = "DATA_DIR", help_heading = "Store", value_name = "DIR", default_value = "data")]
     pub(super) data_dir: PathBuf,
 

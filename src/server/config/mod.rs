@@ -36,8 +36,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// The prefix of all keys in Redis.
     pub redis_key_prefix: String,
-    /// Folder for followers, used when neither Redis nor Upstash is configured.
-    pub data_dir: PathBuf,
+    /// The database of what is kept.
+    pub database: DatabaseConfig,
     /// The limits of sessions per address.
     pub per_address: PerAddress,
     /// Follows of one address per minute. 0: no limit.
@@ -71,6 +71,15 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// The key (PEM).
     pub key: PathBuf,
+}
+
+/// The database of what is kept.
+#[derive(Debug, Clone)]
+pub enum DatabaseConfig {
+    /// SQLite in this file. It is created if it does not exist.
+    Sqlite(PathBuf),
+    /// PostgreSQL at this URL.
+    Postgres(Secret),
 }
 
 /// The store of leases. Its addresses are valid.

@@ -1,6 +1,11 @@
 //! Turns flags into a [`Config`]. All problems are reported at once, so that an operator can fix them together.
 
-use std::{error::Error, ffi::OsString, time::Duration};
+use std::{
+    error::Error,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{
     Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Parser,
@@ -9,7 +14,7 @@ use clap::{
     parser::ValueSource,
 };
 
-use super::{Config, Flags, Secret, StoreConfig, TlsFiles};
+use super::{Config, DatabaseConfig, Flags, Secret, StoreConfig, TlsFiles};
 use crate::{
     domain::Policy,
     server::{
@@ -91,6 +96,7 @@ impl TryFrom<Flags> for Config {
         };
         let upstash = (flags.upstash_redis_rest_url, flags.upstash_redis_rest_token);
         let store = store(flags.redis_url, upstash, &mut problems);
+        let database = database(flags.database_url, &flags.data_dir, &mut problems);
         if !problems.is_empty() {
             return Err(InvalidConfig(problems));
         }
@@ -102,7 +108,7 @@ impl TryFrom<Flags> for Config {
             policy,
             store,
             redis_key_prefix: flags.redis_key_prefix,
-            data_dir: flags.data_dir,
+            database,
             per_address: PerAddress {
                 joins_burst: flags.limit_joins_burst,
                 joins_per_second: flags.limit_joins_per_second,
@@ -153,6 +159,33 @@ fn store(
         (None, (Some(url), Some(token))) => StoreConfig::Upstash { url, token },
         (None, _) => StoreConfig::Memory,
     }
+}
+
+/// The file of the default database, in `DATA_DIR`.
+const DATABASE_FILE: &str = "aforo.db";
+
+/// The configured database. Adds problems to `problems`; does not connect.
+fn database(url: Option<Secret>, data_dir: &Path, problems: &mut Vec<String>) -> DatabaseConfig {
+    let default = DatabaseConfig::Sqlite(data_dir.join(DATABASE_FILE));
+    let Some(url) = url else { return default };
+    let mut problem = |text: &str| problems.push(format!("DATABASE_URL is invalid: {text}"));
+    if let Some(file) = url.strip_prefix("sqlite:") {
+        let file = file.strip_prefix("//").unwrap_or(file);
+        if file.is_empty() || file.contains(":memory:") || file.contains('?') {
+            problem("expected sqlite: and the path of a file, without parameters");
+            return default;
+        }
+        return DatabaseConfig::Sqlite(PathBuf::from(file));
+    }
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        problem("expected sqlite: and the path of a file, or postgres://");
+        return default;
+    }
+    // The message of the library may contain a part of the address, and so a password.
+    if url.parse::<sqlx::postgres::PgConnectOptions>().is_err() {
+        problem("not an address of PostgreSQL");
+    }
+    DatabaseConfig::Postgres(url)
 }
 
 /// The problem of `REDIS_URL`. The text after the dash in the library's message is dropped: it may contain a part of

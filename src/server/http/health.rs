@@ -50,10 +50,16 @@ struct Readiness {
 async fn ready(State(state): State<AppState>) -> Response {
     let readiness = if state.shutdown.is_set() {
         Readiness { status: "ending", reason: Some("shutdown"), detail: Some("the server is shutting down") }
-    } else if is_store_up(&state.presence).await {
-        Readiness { status: "ok", reason: None, detail: None }
-    } else {
+    } else if !is_store_up(&state.presence).await {
         Readiness { status: "degraded", reason: Some("store"), detail: Some("the store does not answer") }
+    } else if !state.database.is_available() {
+        Readiness {
+            status: "degraded",
+            reason: Some("database"),
+            detail: Some("the database does not answer or refuses writes"),
+        }
+    } else {
+        Readiness { status: "ok", reason: None, detail: None }
     };
     let status = if readiness.reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, [(header::CACHE_CONTROL, "no-store")], Json(readiness)).into_response()

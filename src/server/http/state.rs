@@ -10,6 +10,7 @@ use crate::{
     domain::StreamTemplate,
     server::{
         config::FrameAncestors,
+        database::Database,
         follows::Follows,
         limits::{Proxies, Rate, SessionLimiter, Streams},
         metrics::Metrics,
@@ -26,6 +27,8 @@ pub struct AppState(Arc<Parts>);
 pub struct Parts {
     /// The service that counts viewers.
     pub presence: Presence,
+    /// The database of what is kept.
+    pub database: Database,
     /// The service that keeps followers.
     pub follows: Follows,
     /// The paths of the script, WebAssembly and styles that pages load.

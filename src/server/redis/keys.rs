@@ -31,12 +31,6 @@ impl Keys {
         format!("{}:{{nodes}}", self.prefix).into_bytes()
     }
 
-    /// The key of a channel's followers.
-    #[must_use]
-    pub fn followers(&self, channel: &ChannelId) -> Vec<u8> {
-        self.key(channel, "followers")
-    }
-
     /// The key of a channel's bucket in the list of live channels.
     #[must_use]
     pub fn bucket(&self, channel: &ChannelId) -> Vec<u8> {

@@ -1,5 +1,5 @@
-//! Runners for Redis scripts: on one server, on a cluster, or at Upstash ([`Runner`]). The remote store and the remote
-//! followers consist of scripts.
+//! Runners for Redis scripts: on one server, on a cluster, or at Upstash ([`Runner`]). The remote
+//! store consists of scripts.
 
 mod cluster;
 mod keys;

@@ -24,7 +24,7 @@ use crate::domain::{ChannelId, Count, Op, Timestamp};
 
 pub use measured::Measured;
 pub use memory::MemoryStore;
-pub use open::{Opened, open};
+pub use open::open;
 
 pub use super::store_error::StoreError;
 

@@ -12,23 +12,13 @@ use crate::{
     },
 };
 
-/// An open store.
-pub struct Opened {
-    /// The store.
-    pub store: Arc<dyn Store>,
-    /// The runner for Redis, if leases are kept there. Other data may use it too.
-    pub runner: Option<Arc<dyn Runner>>,
-}
-
 /// Opens the configured store. The store need not be reachable yet.
 ///
 /// # Errors
 /// When an address is invalid.
-pub fn open(config: &Config, rules: LeaseRules, clock: Arc<dyn Clock>) -> Result<Opened, OpenError> {
+pub fn open(config: &Config, rules: LeaseRules, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, OpenError> {
     let (kind, opened) = match &config.store {
-        StoreConfig::Memory => {
-            ("memory", Opened { store: Arc::new(MemoryStore::new(clock, rules)), runner: None })
-        }
+        StoreConfig::Memory => ("memory", Arc::new(MemoryStore::new(clock, rules)) as Arc<dyn Store>),
         StoreConfig::Redis(url) => ("redis", remote(RedisRunner::open(url)?, config, rules)),
         StoreConfig::Cluster(urls) => {
             let urls: Vec<&str> = urls.iter().map(|url| &**url).collect();
@@ -42,8 +32,6 @@ pub fn open(config: &Config, rules: LeaseRules, clock: Arc<dyn Clock>) -> Result
     Ok(opened)
 }
 
-fn remote(runner: impl Runner + 'static, config: &Config, rules: LeaseRules) -> Opened {
-    let runner: Arc<dyn Runner> = Arc::new(runner);
-    let store = RemoteStore::new(Arc::clone(&runner), &config.redis_key_prefix, rules);
-    Opened { store: Arc::new(store), runner: Some(runner) }
+fn remote(runner: impl Runner + 'static, config: &Config, rules: LeaseRules) -> Arc<dyn Store> {
+    Arc::new(RemoteStore::new(runner, &config.redis_key_prefix, rules))
 }

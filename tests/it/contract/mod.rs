@@ -9,15 +9,13 @@ mod rules;
 use std::{any::Any, sync::Arc, time::Duration};
 
 use aforo::{
-    domain::{Act, ViewerId},
+    domain::Act,
     server::{
         clock::SystemClock,
-        follows::{Followers, RemoteFollowers},
         redis::{ClusterRunner, RedisRunner, UpstashRunner},
         store::{Attendance, MemoryStore, Store, remote::RemoteStore},
     },
 };
-use uuid::Uuid;
 
 use self::rules::RULES;
 use crate::support::{RedisCluster, RedisServer, Upstash, acl_line, upstash::TOKEN};
@@ -114,12 +112,6 @@ async fn the_redis_user_in_the_readme_has_no_unneeded_permission() {
     let store: Arc<dyn Store> =
         Arc::new(RemoteStore::new(RedisRunner::open(&server.url()).unwrap(), "test", RULES));
     rules::all(&Subject { nodes: [Arc::clone(&store), Arc::clone(&store)], _server: Box::new(()) }).await;
-    let followers = RemoteFollowers::new(Arc::new(RedisRunner::open(&server.url()).unwrap()), "test");
-    let (ana, someone) = (rules::channel("ana"), ViewerId::new(Uuid::from_u128(7)).unwrap());
-    for follows in [true, false] {
-        followers.set(&ana, someone, follows).await.unwrap();
-        assert_eq!(followers.has(&ana, someone).await.unwrap(), follows);
-    }
     // The other permissions are needed only on a server that evicts keys.
     let join = [rules::op(1, 1, Act::Join { lease: RULES.longest_lease })];
     rules::write(&*store, "order", &join).await;

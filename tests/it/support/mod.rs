@@ -15,7 +15,7 @@ use aforo::server::{
     boot::Server,
     clock::{Clock, SystemClock},
     config::{self, Config},
-    follows,
+    database::Database,
     limits::Streams,
     store::{MemoryStore, Store, remote::RemoteStore},
 };
@@ -102,8 +102,8 @@ impl TestApp {
 
     async fn assemble(store: Arc<dyn Store>, clock: Arc<dyn Clock>, flags: &[&str]) -> Self {
         let (config, site) = Self::config(flags);
-        let followers = follows::open(&config, None).unwrap();
-        Self::run(Server::over(store, followers, clock, &config).await.unwrap(), site)
+        let database = Database::open(&config.database).await.unwrap();
+        Self::run(Server::over(store, database, clock, &config).await.unwrap(), site)
     }
 
     /// A server that runs in another process.

@@ -1,23 +1,14 @@
-//! The followers of channels, kept across restarts: in Redis together with the leases, or in a file of this node.
+//! The followers of channels, kept across restarts.
 //!
 //! Promises of every [`Followers`] store:
 //! - **Idempotency**: a call states whether a viewer follows a channel, so repeating it changes nothing.
 //! - **Counting**: a count is computed from the stored followers, so it can't drift.
 //! - **Durability**: nothing expires, and a change is stored before the call returns.
 
-mod file;
-pub mod open;
-mod remote;
-
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use self::{
-    file::FileFollowers,
-    open::{OpenError, open},
-    remote::RemoteFollowers,
-};
 use super::store_error::StoreError;
 use crate::domain::{ChannelId, ViewerId};
 
