@@ -18,6 +18,7 @@ mod node;
 #[path = "../oracle/mod.rs"]
 #[allow(dead_code, reason = "the stress test uses the rest")]
 mod oracle;
+mod shares;
 mod shrink;
 mod store;
 mod world;

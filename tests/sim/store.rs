@@ -14,7 +14,10 @@ use aforo::{
     domain::{ChannelId, Timestamp},
     server::{
         clock::Skew,
-        store::{Attendance, Batch, Epoch, Listed, Mark, Reading, RollCall, Store, StoreError, Written},
+        store::{
+            Attendance, Batch, Claim, Epoch, Listed, Mark, Names, Reading, RollCall, Share, Store,
+            StoreError, Written,
+        },
     },
 };
 use async_trait::async_trait;
@@ -262,6 +265,18 @@ impl Store for Link {
     async fn live(&self) -> Result<Listed, StoreError> {
         let live = self.call(|store| store.data.lock().live(store.clock())).await?;
         Ok(Listed { live, is_whole: true })
+    }
+
+    async fn listed(&self, parts: &[u16]) -> Result<Names, StoreError> {
+        let parts = parts.to_vec();
+        let live = self.call(|store| store.data.lock().live(store.clock())).await?;
+        let names = live.into_iter().map(|live| live.channel);
+        Ok(Names { channels: names.filter(|name| parts.contains(&name.part())).collect(), is_whole: true })
+    }
+
+    async fn share(&self, claim: &Claim) -> Result<Share, StoreError> {
+        let claim = claim.clone();
+        self.call(move |store| store.data.lock().shares.renew(&claim, store.clock())).await
     }
 
     async fn sweep(&self) -> Result<(), StoreError> {

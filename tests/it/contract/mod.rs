@@ -97,6 +97,11 @@ macro_rules! contract {
             }
 
             #[tokio::test]
+            async fn shares_the_parts_among_the_nodes() {
+                super::rules::shares(&super::$store().await).await;
+            }
+
+            #[tokio::test]
             async fn counts_random_histories_like_the_model() {
                 super::histories::any(&super::$store().await).await;
             }
