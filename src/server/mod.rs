@@ -1,6 +1,6 @@
 //! The server half. Each module depends only on modules in the lines above it:
 //!
-//! - [`clock`], [`metrics`], [`shutdown`], [`store_error`], [`limits`], [`fanout`];
+//! - [`clock`], [`metrics`], [`shutdown`], [`store_error`], [`limits`], [`fanout`], [`history`];
 //! - [`supervisor`], [`listen`], [`redis`];
 //! - [`config`];
 //! - [`telemetry`], [`store`], [`follows`];
@@ -15,6 +15,7 @@ pub mod config;
 pub mod database;
 pub mod fanout;
 pub mod follows;
+pub mod history;
 pub mod http;
 pub mod limits;
 pub mod listen;

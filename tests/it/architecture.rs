@@ -47,6 +47,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("server::follows", &["domain", "server::store_error"]),
     ("server::database", &["domain", "server::config", "server::follows", "server::store_error"]),
     ("server::fanout", &["domain"]),
+    ("server::history", &["domain"]),
     ("server::presence", &["domain", "server::store", "server::fanout", "server::clock"]),
     (
         "server::http",
@@ -89,20 +90,26 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("clap", &["server::config"]),
     ("redis", &["server::redis", "server::store", "server::config"]),
     ("sqlx", &["server::database", "server::config"]),
+    ("jiff", &["server::history"]),
+    ("siphasher", &["server::history"]),
 ];
 
 /// Modules that may not name a crate although their parent may.
-const NOT_IN: &[(&str, &[&str])] = &[(
-    "axum",
-    &[
-        "server::store",
-        "server::fanout",
-        "server::follows",
-        "server::presence",
-        "server::clock",
-        "server::redis",
-    ],
-)];
+const NOT_IN: &[(&str, &[&str])] = &[
+    (
+        "axum",
+        &[
+            "server::store",
+            "server::fanout",
+            "server::follows",
+            "server::history",
+            "server::presence",
+            "server::clock",
+            "server::redis",
+        ],
+    ),
+    ("tokio", &["server::history"]),
+];
 
 /// The maximum number of feature gates.
 const GATE_BUDGET: usize = 10;
