@@ -11,14 +11,15 @@ use std::{
 use axum::Router;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::{MissedTickBehavior, interval, sleep},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::server::{
     clock::{Clock, SystemClock},
     config::{self, Config, SettingsError, TlsFiles},
-    database::{self, Database, DatabaseFollowers},
+    database::{self, Archive, Database, DatabaseFollowers, Retention},
     fanout::{Hub, reader},
     follows::Follows,
     http::pages,
@@ -28,6 +29,7 @@ use crate::server::{
     listen::{Apps, Listener, Tls, TlsError},
     metrics::Metrics,
     presence::Presence,
+    recording::{Recorder, Shareholder, sampler, upkeep, writer::Writer},
     redis::OpenError,
     shutdown::{ShutdownFlag, shutdown_signal},
     store::{self, Measured, Store},
@@ -119,7 +121,21 @@ pub struct Server {
     /// How long to keep serving after the shutdown signal.
     shutdown_delay: Duration,
     background: Supervisor,
+    recording: Recording,
 }
+
+/// What a shutdown needs of the recording of history.
+struct Recording {
+    recorder: Recorder,
+    shareholder: Shareholder,
+    writer: Arc<Writer>,
+}
+
+/// How long a shutdown tries to give its parts of the channels back.
+const RESIGN_LIMIT: Duration = Duration::from_millis(500);
+
+/// How long a shutdown tries to write the history that waits.
+const HISTORY_LIMIT: Duration = Duration::from_secs(2);
 
 impl Server {
     /// Opens the configured store and assembles the server.
@@ -155,7 +171,12 @@ impl Server {
         metrics.limits(&limits::NAMES);
         let hub = Arc::new(Hub::new(policy.update_interval));
         let store = if store.is_shared() { Arc::new(Measured::new(store, metrics.clone())) } else { store };
-        let presence = Presence::new(store, Arc::clone(&hub), policy, clock);
+        let node = Uuid::new_v4().as_u64_pair().0;
+        let shareholder = Shareholder { store: Arc::clone(&store), node, database: database.clone() };
+        let recorder = Recorder::new(node, store.roll_call_pause());
+        let archive = Archive::new(database.clone());
+        let presence = Presence::new(store, Arc::clone(&hub), policy, Arc::clone(&clock));
+        presence.observe_with(Arc::new(recorder.clone()));
         let state = AppState::from(Parts {
             presence: presence.clone(),
             database: database.clone(),
@@ -174,7 +195,25 @@ impl Server {
             shutdown: ShutdownFlag::default(),
         });
 
-        let mut background = Supervisor::new(metrics);
+        let mut background = Supervisor::new(metrics.clone());
+        let own = (recorder.clone(), shareholder.clone());
+        background.spawn("ownership", move || {
+            let (recorder, shareholder) = own.clone();
+            async move { shareholder.run(recorder.ownership()).await }
+        });
+        let own = (recorder.clone(), presence.clone());
+        background.spawn("sampler", move || sampler::run(own.0.clone(), own.1.clone()));
+        let writer = Arc::new(Writer::new(recorder.clone(), archive.clone(), Arc::clone(&clock), metrics));
+        let own = Arc::clone(&writer);
+        background.spawn("history", move || {
+            let writer = Arc::clone(&own);
+            async move { writer.run().await }
+        });
+        let (own, retention) = ((recorder.clone(), archive, clock), Retention::days(None));
+        background.spawn("upkeep", move || {
+            let (recorder, archive, clock) = own.clone();
+            upkeep::run(recorder, archive, retention, clock)
+        });
         let (reader_hub, source) = (Arc::clone(&hub), Arc::new(presence.clone()));
         background.spawn("reader", move || reader::run(Arc::clone(&reader_hub), source.clone()));
         let sweep_state = state.clone();
@@ -199,6 +238,7 @@ impl Server {
             state,
             shutdown_delay: config.shutdown_delay,
             background,
+            recording: Recording { recorder, shareholder, writer },
         })
     }
 
@@ -239,6 +279,12 @@ impl Server {
         tokio::join!(stop, self.listener.serve(apps, stop_listening.clone()));
         self.state.presence.drain().await;
         drop(self.background);
+        let Recording { recorder, shareholder, writer } = self.recording;
+        match timeout(HISTORY_LIMIT, writer.write()).await {
+            Ok(Ok(())) => {}
+            _ => tracing::warn!("the last seconds of history could not be written"),
+        }
+        let _elapsed = timeout(RESIGN_LIMIT, shareholder.resign(recorder.ownership())).await;
     }
 }
 

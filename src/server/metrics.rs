@@ -38,6 +38,8 @@ struct Inner {
     streams: IntGauge,
     watched: IntGauge,
     tasks: IntGauge,
+    history_waiting: IntGauge,
+    history_lost: IntCounter,
 }
 
 impl Default for Metrics {
@@ -102,6 +104,16 @@ impl Metrics {
             streams: gauge(&registry, "streams_open", "Open streams"),
             watched: gauge(&registry, "channels_watched", "Channels with at least one open stream"),
             tasks: gauge(&registry, "tasks", "Live tasks of the runtime"),
+            history_waiting: gauge(
+                &registry,
+                "history_rows_waiting",
+                "Rows of history that wait for the database",
+            ),
+            history_lost: counter(
+                &registry,
+                "history_rows_lost_total",
+                "Rows of history lost because the database was away for too long",
+            ),
             registry: with_process(registry),
         }))
     }
@@ -111,6 +123,16 @@ impl Metrics {
         if let Some(responses) = self.0.responses.get(usize::from(status / 100).wrapping_sub(1)) {
             responses.inc();
         }
+    }
+
+    /// Sets the number of rows of history that wait for the database.
+    pub fn history_waiting(&self, rows: usize) {
+        self.0.history_waiting.set(i64::try_from(rows).unwrap_or(i64::MAX));
+    }
+
+    /// Counts rows of history that were lost because the database was away for too long.
+    pub fn history_lost(&self, rows: u64) {
+        self.0.history_lost.inc_by(rows);
     }
 
     /// Counts an accepted join.

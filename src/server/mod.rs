@@ -21,6 +21,7 @@ pub mod limits;
 pub mod listen;
 pub mod metrics;
 pub mod presence;
+pub mod recording;
 pub mod redis;
 pub mod shutdown;
 pub mod store;

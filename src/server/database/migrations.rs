@@ -8,7 +8,10 @@ use sqlx::{
 use super::Kind;
 
 /// The migrations in order, each with a description and its statements.
-const MIGRATIONS: &[(&str, &str)] = &[("followers", include_str!("migrations/0001_followers.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("followers", include_str!("migrations/0001_followers.sql")),
+    ("history", include_str!("migrations/0002_history.sql")),
+];
 
 /// The migrations for a kind of database.
 pub(super) fn migrator(kind: Kind) -> Migrator {

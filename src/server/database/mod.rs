@@ -8,6 +8,7 @@
 //!
 //! Statements use what SQLite and PostgreSQL have in common, with `$1` for parameters.
 
+mod archive;
 mod followers;
 mod migrations;
 mod open;
@@ -26,7 +27,11 @@ use sqlx::{Any, AnyPool, Transaction};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-pub use self::{followers::DatabaseFollowers, open::OpenError};
+pub use self::{
+    archive::{Archive, Kept, Retention, Row, RowKind, part_key},
+    followers::DatabaseFollowers,
+    open::OpenError,
+};
 use super::store_error::StoreError;
 
 /// How long a call may take.

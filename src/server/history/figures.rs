@@ -1,6 +1,6 @@
 //! What is reported of a broadcast or another range.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Sketch, Span, Tally};
 use crate::domain::Timestamp;
@@ -8,7 +8,7 @@ use crate::domain::Timestamp;
 /// The figures of a broadcast or another range.
 ///
 /// `average` is `watch_seconds` ÷ (`observed` × the length of the range in seconds), up to floating-point rounding.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Figures {
     /// The start, in milliseconds since the Unix epoch.

@@ -14,7 +14,7 @@ mod recovery;
 mod roll_call;
 
 use std::{
-    sync::{Arc, Weak},
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
@@ -34,9 +34,9 @@ use self::{
 use super::{
     clock::Clock,
     fanout::{Counts, Hub, Subscription},
-    store::{Batch, Listed, Reading, RollCall, Store, StoreError},
+    store::{Batch, Listed, Names, Reading, RollCall, Store, StoreError},
 };
-use crate::domain::{Act, ChannelId, Count, CountUpdate, Op, Policy, SessionKey, Timestamp};
+use crate::domain::{Act, ChannelId, Count, CountUpdate, Op, Policy, SessionKey, Timestamp, ViewerId};
 
 /// How long a shutdown waits for accepted operations to be written.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
@@ -61,6 +61,16 @@ struct Inner {
     reads: ReadBatcher,
     /// Used only with a store outside of this process.
     remote: Option<Remote>,
+    observer: OnceLock<Arc<dyn Observer>>,
+}
+
+/// Is told of every count that calls on this node have shown.
+pub trait Observer: Send + Sync {
+    /// A write has returned a count. `viewer`: the viewer of a beat, if its session is counted.
+    fn wrote(&self, channel: &ChannelId, viewer: Option<ViewerId>, count: Count);
+
+    /// A read has returned a count.
+    fn read(&self, channel: &ChannelId, count: Count);
 }
 
 struct Remote {
@@ -106,8 +116,31 @@ impl Presence {
         });
         Self(Arc::new_cyclic(|inner| {
             let live = LiveList::new(Arc::new(LiveSource(Weak::clone(inner))), policy.update_interval);
-            Inner { store, hub, policy, clock, live, reads: ReadBatcher::default(), remote }
+            let (reads, observer) = (ReadBatcher::default(), OnceLock::new());
+            Inner { store, hub, policy, clock, live, reads, remote, observer }
         }))
+    }
+
+    /// Tells `observer` of every count from now on. Further calls have no effect.
+    pub fn observe_with(&self, observer: Arc<dyn Observer>) {
+        let _already_set = self.0.observer.set(observer);
+    }
+
+    /// The names of the channels of some parts that may have viewers now.
+    ///
+    /// # Errors
+    /// When the store can't list them.
+    pub async fn names(&self, parts: &[u16]) -> Result<Names, StoreError> {
+        self.0.store.listed(parts).await
+    }
+
+    /// Whether the store is known to have all viewers of this node and of the others.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.0.remote.as_ref().is_none_or(|remote| {
+            let is_complete = |roll: RollCall| roll.is_complete(Timestamp::default());
+            remote.journal.is_written() && remote.roll.last().is_none_or(is_complete)
+        })
     }
 
     /// Runs the recovery of a store outside of this process, until the server ends. Returns at once for the embedded
@@ -310,6 +343,9 @@ impl Presence {
             self.0.hub.notify_write(&key.channel, count);
             self.0.live.record(&key.channel, count, outcome.count.as_of);
         }
+        if let Some(observer) = self.0.observer.get() {
+            observer.wrote(&key.channel, outcome.active.then_some(key.viewer), outcome.count);
+        }
         tracing::debug!(channel = %key.channel, viewer = %key.viewer, count = ?outcome.count.value, "[VIEWER] {}", act_name(act));
         Ok(outcome)
     }
@@ -409,6 +445,20 @@ impl Presence {
 #[async_trait]
 impl Counts for Presence {
     async fn counts(&self, channels: &[ChannelId]) -> Vec<Count> {
+        let counts = self.read(channels).await;
+        if let Some(observer) = self.0.observer.get() {
+            channels.iter().zip(&counts).for_each(|(channel, count)| observer.read(channel, *count));
+        }
+        counts
+    }
+
+    fn takes_many_channels(&self) -> bool {
+        self.0.store.takes_many_channels()
+    }
+}
+
+impl Presence {
+    async fn read(&self, channels: &[ChannelId]) -> Vec<Count> {
         let now = self.0.clock.now();
         let readings = self.0.store.counts(channels).await;
         let unknown = Count::unknown(now);
@@ -437,10 +487,6 @@ impl Counts for Presence {
             counts.push(count);
         }
         counts
-    }
-
-    fn takes_many_channels(&self) -> bool {
-        self.0.store.takes_many_channels()
     }
 }
 
