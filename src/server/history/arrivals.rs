@@ -1,7 +1,7 @@
 //! New viewers by the place where they watch: on this site, or on a page of another host that embeds the player.
 //!
-//! A host is what a browser claims, so a stranger can invent hosts. Their number is bounded: those beyond the bound are
-//! counted under [`OTHER`], and the total stays right.
+//! A host is what a browser claims, so a stranger can invent hosts. Their number is bounded: those beyond the bound
+//! are counted under [`OTHER`], and the total stays right.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,8 @@ use super::bytes::{DecodeError, Reader, put, put_text};
 /// The hosts that a node tells apart within a minute of a channel.
 pub const MAX_HOSTS: usize = 32;
 
-/// The hosts that a [`Tally`](super::Tally) tells apart. Of more, those with the fewest arrivals come under [`OTHER`].
+/// The hosts that a [`Tally`](super::Tally) tells apart. Of more, those with the fewest arrivals come under
+/// [`OTHER`].
 pub const MAX_TALLY_HOSTS: usize = 64;
 
 /// The name under which the arrivals of further hosts are counted.

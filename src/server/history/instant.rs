@@ -51,8 +51,8 @@ impl Zone {
         self.0.iana_name().unwrap_or("UTC")
     }
 
-    /// An instant as RFC 3339 with the offset of this zone, such as `2026-03-29T03:00:00+02:00`. Milliseconds are written
-    /// if they are not 0.
+    /// An instant as RFC 3339 with the offset of this zone, such as `2026-03-29T03:00:00+02:00`. Milliseconds are
+    /// written if they are not 0.
     #[must_use]
     pub fn format(&self, at: Timestamp) -> String {
         let at = to_jiff(at).unwrap_or(jiff::Timestamp::MAX);
@@ -60,8 +60,8 @@ impl Zone {
     }
 }
 
-/// Parses an instant: milliseconds since the Unix epoch, or RFC 3339 with an offset. A space in the place of the offset's
-/// plus sign is accepted, since a plus sign in a query means a space. Parts of a millisecond are dropped.
+/// Parses an instant: milliseconds since the Unix epoch, or RFC 3339 with an offset. A space in the place of the
+/// offset's plus sign is accepted, since a plus sign in a query means a space. Parts of a millisecond are dropped.
 ///
 /// # Errors
 /// When the text is neither, or the instant is not between the years 1970 and 9000.

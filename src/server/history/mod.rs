@@ -10,8 +10,8 @@
 //! - Merging minutes, sketches and broadcasts is commutative, associative and idempotent. Nodes write their own rows,
 //!   in any order and repeatedly; rows are merged when they are read and again when they are compacted.
 //! - Unknown is not zero: the time in which the count was known is recorded beside the sums.
-//! - Encoded rows begin with a version. Decoding damaged or hostile bytes is an error, and its cost is linear in their
-//!   length.
+//! - Encoded rows begin with a version. Decoding damaged or hostile bytes is an error, and its cost is linear in
+//!   their length.
 
 pub mod arrivals;
 pub mod broadcast;

@@ -42,9 +42,9 @@ impl Points {
         Self(steps.map(|ends| Point { at: ends[0], until: ends[1], tally: Tally::default() }).collect())
     }
 
-    /// Adds a minute that starts at `start`, merged from all nodes. Each second goes to the step that holds its start; the
-    /// second in which the range starts belongs to the range. Arrivals go to the first step of the range that the minute
-    /// touches.
+    /// Adds a minute that starts at `start`, merged from all nodes. Each second goes to the step that holds its
+    /// start; the second in which the range starts belongs to the range. Arrivals go to the first step of the range
+    /// that the minute touches.
     pub fn add_minute(&mut self, start: Timestamp, minute: &Minute) {
         let mut arrivals = Some(minute.arrivals());
         let start_ms = start.as_millis();

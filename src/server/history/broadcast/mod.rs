@@ -1,8 +1,8 @@
 //! The rule by which a channel's spans on air become broadcasts.
 //!
-//! A broadcast is the union of spans with gaps of at most [`GRACE`]: a reconnect, a lull or a restart of a node goes on as
-//! the same broadcast, the gap included. The union does not depend on the order in which spans become known, nor on how
-//! often, so nodes with slightly different spans come to the same broadcast.
+//! A broadcast is the union of spans with gaps of at most [`GRACE`]: a reconnect, a lull or a restart of a node goes
+//! on as the same broadcast, the gap included. The union does not depend on the order in which spans become known,
+//! nor on how often, so nodes with slightly different spans come to the same broadcast.
 
 use std::time::Duration;
 
@@ -34,8 +34,8 @@ impl Span {
     }
 }
 
-/// A broadcast: from its first to its last instant on air. It is identified by channel and start; the start can become
-/// earlier by a [`merge`].
+/// A broadcast: from its first to its last instant on air. It is identified by channel and start; the start can
+/// become earlier by a [`merge`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Broadcast {
     /// The first instant on air.
@@ -63,8 +63,8 @@ impl Broadcast {
 pub struct Merged {
     /// The broadcast to which the span belongs.
     pub broadcast: Broadcast,
-    /// The broadcasts that it replaces: none if it is new, several if the span closes the gap between them. If it is the
-    /// only one here, nothing has changed when both are equal.
+    /// The broadcasts that it replaces: none if it is new, several if the span closes the gap between them. If it is
+    /// the only one here, nothing has changed when both are equal.
     pub replaces: Vec<Broadcast>,
 }
 

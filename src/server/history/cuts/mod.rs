@@ -1,8 +1,8 @@
 //! A range cut into steps in a time zone.
 //!
-//! Steps below a day start at the beginning of each local day, so that hours and quarters are those of the clock on the
-//! wall; the last step of a day is shorter if the day is. Steps of days end at local midnights, so that a day with a
-//! change of daylight saving has 23 or 25 hours. The first and the last step end at the ends of the range.
+//! Steps below a day start at the beginning of each local day, so that hours and quarters are those of the clock on
+//! the wall; the last step of a day is shorter if the day is. Steps of days end at local midnights, so that a day
+//! with a change of daylight saving has 23 or 25 hours. The first and the last step end at the ends of the range.
 
 use super::{Zone, instant::to_jiff};
 use crate::domain::Timestamp;
@@ -54,12 +54,6 @@ impl Cuts {
         if step == 0 || (step > DAY && !step.is_multiple_of(DAY)) {
             return Err(CutError::Step);
         }
-        // The longest local day has less than 27 hours, so this is below the true number.
-        if (to.as_millis() - from.as_millis()) / 1000 / (step + 3 * HOUR * step.div_ceil(DAY) / 24)
-            > 2 * MAX_POINTS as u64
-        {
-            return Err(CutError::TooMany);
-        }
         let mut bounds = vec![from];
         let first = to_jiff(from).ok_or(CutError::OutOfBounds)?.to_zoned_datetime(zone.0.clone());
         let mut day = first.start_of_day().map_err(|_| CutError::OutOfBounds)?;
@@ -107,8 +101,8 @@ impl Cuts {
     }
 }
 
-/// The step in seconds that suits a range: 60 up to 3 hours, 300 up to a day, 900 up to 7 days, 3600 up to 31 days, then
-/// days, and several days for more than 1,400 of them.
+/// The step in seconds that suits a range: 60 up to 3 hours, 300 up to a day, 900 up to 7 days, 3600 up to 31 days,
+/// then days, and several days for more than 1,400 of them.
 #[must_use]
 pub fn automatic_step(from: Timestamp, to: Timestamp) -> u64 {
     let range = to.as_millis().saturating_sub(from.as_millis()).div_ceil(1000);

@@ -58,13 +58,12 @@ impl Minute {
 
     /// The index of the second that contains an instant, 0–59.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "below 60")]
     pub const fn second_of(at: Timestamp) -> usize {
         (at.as_millis() % MINUTE_MS / 1000) as usize
     }
 
-    /// Records that a count was seen at an instant of this minute, by anyone: for the lowest and highest count and the
-    /// peak.
+    /// Records that a count was seen at an instant of this minute, by anyone: for the lowest and highest count and
+    /// the peak.
     pub fn note(&mut self, count: u32, at: Timestamp) {
         self.seconds[Self::second_of(at)].note(count);
         self.peak = Peak::highest(self.peak, Some(Peak { count, at }));
@@ -91,7 +90,8 @@ impl Minute {
         self.arrivals.merge(&other.arrivals);
     }
 
-    /// This minute with the knowledge that a channel which is not in a complete list of live channels has the count 0.
+    /// This minute with the knowledge that a channel which is not in a complete list of live channels has the count
+    /// 0.
     ///
     /// `part` is the minute of the part of all channels to which this channel belongs: its owner has recorded with
     /// [`Minute::watch`] and the count 0 when it knew the complete list. Time that was observed of the part, but not
@@ -146,4 +146,4 @@ impl Minute {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::server::history) mod tests;

@@ -1,7 +1,7 @@
 //! The form of many viewers: `HyperLogLog` with 65,536 registers, and Ertl's estimator.
 //!
-//! The estimator ("New cardinality estimation algorithms for `HyperLogLog` sketches", 2017, section 2.4) needs neither
-//! tables of corrections nor thresholds, and has no bias at any size.
+//! The estimator ("New cardinality estimation algorithms for `HyperLogLog` sketches", 2017, section 2.4) needs
+//! neither tables of corrections nor thresholds, and has no bias at any size.
 
 use super::HASH_BITS;
 
@@ -19,8 +19,8 @@ pub(super) const MAX_RANK: u8 = 33;
 
 const _: () = assert!(MAX_RANK as u32 == RANK_BITS + 1, "the highest rank follows from the bits");
 
-/// The registers. Each holds one more than the longest run of zeros that the hashes of its group begin with; 0 if the group
-/// is empty.
+/// The registers. Each holds one more than the longest run of zeros that the hashes of its group begin with; 0 if the
+/// group is empty.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Dense(Box<[u8]>);
 
@@ -44,7 +44,6 @@ impl Dense {
     }
 
     /// Returns whether a register has changed.
-    #[expect(clippy::cast_possible_truncation, reason = "an index of 16 bits and at most 32 zeros")]
     pub(super) fn insert(&mut self, hash: u64) -> bool {
         let zeros = (hash << (64 - RANK_BITS)).leading_zeros().min(RANK_BITS);
         let register = &mut self.0[(hash >> RANK_BITS) as usize & (REGISTERS - 1)];

@@ -40,7 +40,8 @@ impl Tally {
     }
 
     /// The figures of some seconds of a minute that starts at `start`, without arrivals, which are known only by the
-    /// minute. The peak is exact if the minute's peak lies in these seconds, else its instant is the start of a second.
+    /// minute. The peak is exact if the minute's peak lies in these seconds, else its instant is the start of a
+    /// second.
     #[must_use]
     pub fn of_seconds(start: Timestamp, minute: &Minute, seconds: Range<usize>) -> Self {
         let mut tally = Self::default();
@@ -79,8 +80,8 @@ impl Tally {
         self.arrivals.limit_hosts();
     }
 
-    /// The share `part ÷ whole` of a span of which no details are kept: the same average, peak and lowest count, and no
-    /// arrivals.
+    /// The share `part ÷ whole` of a span of which no details are kept: the same average, peak and lowest count, and
+    /// no arrivals.
     #[must_use]
     pub fn share(&self, part: u64, whole: u64) -> Self {
         let scale = |value: u64| {

@@ -3,8 +3,8 @@
 //! Promises:
 //! - Between two observations by the owner the count is what the first one said, if they are not too far apart. All
 //!   other time is unobserved.
-//! - Observations may arrive in any order. One that is older than the newest counts for the lowest and highest count and
-//!   for the peak, and never for the integral.
+//! - Observations may arrive in any order. One that is older than the newest counts for the lowest and highest count
+//!   and for the peak, and never for the integral.
 //! - An observation allocates only when it is the first one of a minute.
 //! - At most [`MAX_MINUTES`] minutes are kept in memory. Beyond that, the oldest is lost and counted.
 
@@ -45,8 +45,8 @@ struct Slot {
 }
 
 impl Track {
-    /// Records that the count was `count` at the instant `at`. `owned`: this node owns the channel, so that the time since
-    /// the last owned observation was observed if it is not longer than `max_gap`.
+    /// Records that the count was `count` at the instant `at`. `owned`: this node owns the channel, so that the time
+    /// since the last owned observation was observed if it is not longer than `max_gap`.
     ///
     /// The cost grows with `max_gap` by some nanoseconds a second.
     pub fn observe(&mut self, count: u32, at: Timestamp, owned: bool, max_gap: Duration) {
@@ -74,9 +74,9 @@ impl Track {
         self.minute(at).arrive(node, place);
     }
 
-    /// The minutes that have changed since the last call, with their starts and their whole present state. Minutes that
-    /// have ended [`LATE`] before `now` leave the memory; a later change of one of them starts from an empty minute. So
-    /// what is taken must be merged into what is stored of this node.
+    /// The minutes that have changed since the last call, with their starts and their whole present state. Minutes
+    /// that have ended [`LATE`] before `now` leave the memory; a later change of one of them starts from an empty
+    /// minute. So what is taken must be merged into what is stored of this node.
     pub fn take_dirty(&mut self, now: Timestamp) -> Vec<(Timestamp, Minute)> {
         let dirty = self.minutes.iter_mut().filter_map(|slot| {
             std::mem::take(&mut slot.is_dirty).then(|| (slot.start, Minute::clone(&slot.minute)))
