@@ -1,6 +1,6 @@
 //! The server half. Each module depends only on modules in the lines above it:
 //!
-//! - [`clock`], [`metrics`], [`shutdown`], [`store_error`], [`limits`], [`fanout`];
+//! - [`clock`], [`metrics`], [`shutdown`], [`store_error`], [`limits`], [`tickets`], [`fanout`];
 //! - [`supervisor`], [`listen`], [`redis`];
 //! - [`config`];
 //! - [`telemetry`], [`store`], [`follows`];
@@ -24,3 +24,4 @@ pub mod store;
 pub mod store_error;
 pub mod supervisor;
 pub mod telemetry;
+pub mod tickets;

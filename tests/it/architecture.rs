@@ -29,9 +29,13 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("server::store_error", &[]),
     ("server::supervisor", &["server::metrics"]),
     ("server::limits", &["domain"]),
+    ("server::tickets", &["domain"]),
     ("server::listen", &["server::limits"]),
     ("server::redis", &["domain", "server::store_error"]),
-    ("server::config", &["domain", "server::limits", "server::listen::Tls", "server::redis"]),
+    (
+        "server::config",
+        &["domain", "server::limits", "server::listen::Tls", "server::redis", "server::tickets"],
+    ),
     ("server::telemetry", &["server::config"]),
     (
         "server::store",
@@ -63,6 +67,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "server::presence",
             "server::shutdown",
             "server::store",
+            "server::tickets",
         ],
     ),
     ("server::boot", &["server"]),
@@ -87,6 +92,8 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("clap", &["server::config"]),
     ("redis", &["server::redis", "server::store", "server::follows", "server::config"]),
     ("redb", &["server::follows"]),
+    ("jsonwebtoken", &["server::tickets"]),
+    ("ring", &["server::tickets"]),
 ];
 
 /// Modules that may not name a crate although their parent may.
@@ -99,6 +106,7 @@ const NOT_IN: &[(&str, &[&str])] = &[(
         "server::presence",
         "server::clock",
         "server::redis",
+        "server::tickets",
     ],
 )];
 

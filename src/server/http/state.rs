@@ -11,10 +11,11 @@ use crate::{
     server::{
         config::FrameAncestors,
         follows::Follows,
-        limits::{Proxies, Rate, SessionLimiter, Streams},
+        limits::{Proxies, Rate, SessionLimiter, Streams, Suspects},
         metrics::Metrics,
         presence::Presence,
         shutdown::ShutdownFlag,
+        tickets::Tickets,
     },
 };
 
@@ -44,6 +45,10 @@ pub struct Parts {
     pub body_limit: Option<usize>,
     /// Limits the sessions of each address.
     pub sessions: SessionLimiter,
+    /// Checks the tickets of viewers.
+    pub tickets: Tickets,
+    /// Limits the checks of tickets of addresses that sent wrong ones.
+    pub suspects: Suspects,
     /// Limits the follows of each address.
     pub follow_rate: Rate,
     /// The metrics of this node.
