@@ -24,6 +24,12 @@ pub enum Code {
     InvalidViewer,
     /// 403: the request comes from a script of a site that may not change anything here.
     OriginNotAllowed,
+    /// 403: the call needs a ticket and has none.
+    TicketRequired,
+    /// 403: the ticket is not valid, or not for this channel or origin.
+    TicketInvalid,
+    /// 403: the ticket has expired.
+    TicketExpired,
     /// 404: the endpoint does not exist.
     NotFound,
     /// 405: the endpoint takes other methods, which `Allow` names.
@@ -48,11 +54,14 @@ pub enum Code {
 
 impl Code {
     /// All codes, ordered by status.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::Malformed,
         Self::InvalidChannel,
         Self::InvalidViewer,
         Self::OriginNotAllowed,
+        Self::TicketRequired,
+        Self::TicketInvalid,
+        Self::TicketExpired,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
@@ -70,7 +79,7 @@ impl Code {
     pub const fn status(self) -> u16 {
         match self {
             Self::Malformed | Self::InvalidChannel | Self::InvalidViewer => 400,
-            Self::OriginNotAllowed => 403,
+            Self::OriginNotAllowed | Self::TicketRequired | Self::TicketInvalid | Self::TicketExpired => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
@@ -90,6 +99,9 @@ impl Code {
             Self::InvalidChannel => "Invalid channel name",
             Self::InvalidViewer => "Invalid viewer or session id",
             Self::OriginNotAllowed => "Origin not allowed",
+            Self::TicketRequired => "Ticket required",
+            Self::TicketInvalid => "Invalid ticket",
+            Self::TicketExpired => "Ticket expired",
             Self::NotFound => "Unknown endpoint",
             Self::MethodNotAllowed => "Method not allowed",
             Self::RequestTimeout => "Request body timed out",

@@ -13,9 +13,9 @@ use crate::domain::CountUpdate;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JoinResponse {
-    /// The id of the request, or a new id if it had none.
+    /// The id of the ticket's viewer. Without a ticket: the id of the request, or a new id if it had none.
     pub viewer_id: String,
-    /// The session id of the request, or the viewer's id if it had none.
+    /// The session id of the request. If it had none: its viewer id, or a new id.
     pub session_id: String,
     /// Viewers of the channel, this one included. `null`: unknown.
     pub count: Option<u32>,
@@ -54,7 +54,8 @@ pub struct LiveChannels {
 /// Starts a session of a viewer in a channel. Idempotent.
 ///
 /// # Errors
-/// `invalid-channel`, `invalid-viewer`, `limit-reached`; `unavailable` when the server is shutting down.
+/// `invalid-channel`, `invalid-viewer`, `ticket-required`, `ticket-invalid`, `ticket-expired`, `limit-reached`;
+/// `unavailable` when the server is shutting down.
 #[server(prefix = "/api/viewer", endpoint = "join", input = Json)]
 pub async fn join(
     /// The watched channel.
@@ -68,6 +69,8 @@ pub async fn join(
     session_id: Option<String>,
     /// Whether the page is hidden. Browsers slow down the timers of hidden pages, so their lease is longer.
     hidden: Option<bool>,
+    /// The ticket that says who the viewer is.
+    ticket: Option<String>,
 ) -> Result<JoinResponse, Problem> {
     use crate::{
         domain::SessionKey,
@@ -76,7 +79,7 @@ pub async fn join(
     let caller = expect_context::<Caller>();
     let viewer_id = viewer_id.unwrap_or_else(Presence::new_viewer_id);
     let who = SessionKey::parse(&channel_id, &viewer_id, session_id.as_deref())?;
-    let beat = caller.join(&who, hidden.unwrap_or_default()).await?;
+    let (who, beat) = caller.join(who, ticket.as_deref(), hidden.unwrap_or_default()).await?;
     Ok(JoinResponse {
         viewer_id: who.viewer.to_string(),
         session_id: who.session.to_string(),
@@ -89,7 +92,8 @@ pub async fn join(
 /// Keeps a session counted. An unknown session is created.
 ///
 /// # Errors
-/// `invalid-channel`, `invalid-viewer`, `limit-reached`; `unavailable` when the server is shutting down.
+/// `invalid-channel`, `invalid-viewer`, `ticket-required`, `ticket-invalid`, `ticket-expired`, `limit-reached`;
+/// `unavailable` when the server is shutting down.
 #[server(prefix = "/api/viewer", endpoint = "heartbeat", input = Json)]
 pub async fn heartbeat(
     /// The watched channel.
@@ -103,10 +107,13 @@ pub async fn heartbeat(
     session_id: Option<String>,
     /// Whether the page is hidden. Browsers slow down the timers of hidden pages, so their lease is longer.
     hidden: Option<bool>,
+    /// The ticket that says who the viewer is. Needed after `ticket-required` only.
+    ticket: Option<String>,
 ) -> Result<HeartbeatResponse, Problem> {
     use crate::{domain::SessionKey, server::http::caller::Caller};
     let who = SessionKey::parse(&channel_id, &viewer_id, session_id.as_deref())?;
-    let beat = expect_context::<Caller>().heartbeat(&who, hidden.unwrap_or_default()).await?;
+    let caller = expect_context::<Caller>();
+    let beat = caller.heartbeat(who, ticket.as_deref(), hidden.unwrap_or_default()).await?;
     Ok(HeartbeatResponse { count: beat.count.value, stale: beat.count.stale, active: beat.active })
 }
 

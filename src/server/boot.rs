@@ -25,7 +25,7 @@ use crate::server::{
     http::pages,
     http::router::{limit_reached, overloaded, panic_response, router},
     http::state::{AppState, Parts},
-    limits::{self, Connections, Rate, SessionLimiter, Streams},
+    limits::{self, Connections, Rate, SessionLimiter, Streams, Suspects},
     listen::{Apps, Listener, Tls, TlsError},
     metrics::Metrics,
     presence::Presence,
@@ -35,6 +35,7 @@ use crate::server::{
     store::{self, Measured, Store},
     supervisor::Supervisor,
     telemetry,
+    tickets::Refusal,
 };
 
 /// Why the server did not start.
@@ -103,6 +104,9 @@ pub fn main() -> Result<(), BootError> {
     runtime.block_on(async {
         let server = Server::bind(&config).await?;
         let scheme = if config.tls.is_some() { "https" } else { "http" };
+        if config.tickets.lacks_id_secret() {
+            tracing::info!("VIEWER_TICKET_ID_SECRET is not set: ids of viewers are made from accounts alone");
+        }
         tracing::info!("accepting up to {} connections", server.listener.capacity());
         tracing::info!("serving {scheme}://{}", server.addr());
         server.serve(shutdown_signal()?).await;
@@ -169,6 +173,7 @@ impl Server {
 
         let metrics = Metrics::new();
         metrics.limits(&limits::NAMES);
+        metrics.ticket_reasons(&Refusal::NAMES);
         let hub = Arc::new(Hub::new(policy.update_interval));
         let store = if store.is_shared() { Arc::new(Measured::new(store, metrics.clone())) } else { store };
         let node = Uuid::new_v4().as_u64_pair().0;
@@ -189,6 +194,8 @@ impl Server {
             stream_url_template: config.stream_url_template.clone(),
             body_limit: config.body_limit,
             sessions: SessionLimiter::new(config.per_address),
+            tickets: config.tickets.clone(),
+            suspects: Suspects::default(),
             follow_rate: Rate::per_minute(config.limit_follows_per_minute),
             streams: Streams::new(config.limit_streams_per_address, config.limit_streams),
             metrics: metrics.clone(),
@@ -295,6 +302,7 @@ async fn sweep(state: AppState, every: Duration) {
     loop {
         ticks.tick().await;
         state.sessions.sweep();
+        state.suspects.sweep();
         state.follow_rate.sweep();
         if let Err(error) = state.presence.sweep().await {
             tracing::warn!(%error, "sweep of expired viewers failed; retrying later");

@@ -27,6 +27,8 @@ struct Inner {
     heartbeats: IntCounter,
     leaves: IntCounter,
     refused: IntCounterVec,
+    ticket_joins: IntCounter,
+    ticket_rejections: IntCounterVec,
     robots: IntCounter,
     panics: IntCounter,
     restarts: IntCounterVec,
@@ -69,6 +71,13 @@ impl Metrics {
                 "limit_rejections_total",
                 "Calls and connections refused by a limit",
                 &["limit"],
+            ),
+            ticket_joins: counter(&registry, "ticket_joins_total", "Accepted joins with a ticket"),
+            ticket_rejections: counters(
+                &registry,
+                "ticket_rejections_total",
+                "Joins and heartbeats refused for their ticket, or for having none",
+                &["reason"],
             ),
             robots: counter(
                 &registry,
@@ -160,6 +169,23 @@ impl Metrics {
     /// Counts a refusal by a limit.
     pub fn refused(&self, limit: &str) {
         self.0.refused.with_label_values(&[limit]).inc();
+    }
+
+    /// Counts an accepted join with a ticket.
+    pub fn ticket_join(&self) {
+        self.0.ticket_joins.inc();
+    }
+
+    /// Exports the reasons for which tickets are refused, with the value 0.
+    pub fn ticket_reasons(&self, names: &[&str]) {
+        for name in names {
+            self.0.ticket_rejections.with_label_values(&[name]).inc_by(0);
+        }
+    }
+
+    /// Counts a call that was refused for its ticket.
+    pub fn ticket_refused(&self, reason: &str) {
+        self.0.ticket_rejections.with_label_values(&[reason]).inc();
     }
 
     /// Counts a join or heartbeat of a robot.

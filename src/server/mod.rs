@@ -1,11 +1,12 @@
 //! The server half. Each module depends only on modules in the lines above it:
 //!
-//! - [`clock`], [`metrics`], [`shutdown`], [`store_error`], [`limits`], [`fanout`], [`history`];
+//! - [`clock`], [`metrics`], [`shutdown`], [`store_error`], [`limits`], [`tickets`], [`fanout`], [`history`];
 //! - [`supervisor`], [`listen`], [`redis`];
 //! - [`config`];
 //! - [`telemetry`], [`store`], [`follows`];
 //! - [`database`];
 //! - [`presence`];
+//! - [`recording`];
 //! - [`http`];
 //! - [`boot`].
 
@@ -28,3 +29,4 @@ pub mod store;
 pub mod store_error;
 pub mod supervisor;
 pub mod telemetry;
+pub mod tickets;

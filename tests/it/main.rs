@@ -70,6 +70,8 @@ mod settings;
 mod stream;
 // Servers, clients and helpers for all tests.
 mod support;
+// Tickets: who a viewer is, if the site says so.
+mod tickets;
 // TLS and the reload of certificates.
 mod tls;
 // Upstash: its protocol, errors and number of commands.

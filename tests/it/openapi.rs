@@ -316,6 +316,17 @@ async fn refusals_and_server_errors_match_the_document() {
     }
     check(&Method::POST, viewers::Join::PATH, refused.expect("a limit")).await;
 
+    let key = "--ticket-keys=hs256:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let app = TestApp::with(&["--tickets=require", key]).await;
+    for path in [viewers::Join::PATH, viewers::Heartbeat::PATH] {
+        for ticket in [json!(null), json!("wrong")] {
+            let ids = json!({"channelId": "ana", "viewerId": viewer(), "ticket": ticket});
+            let refused = app.post(path, &ids).await;
+            assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+            check(&Method::POST, path, refused).await;
+        }
+    }
+
     let store = FailingStore::new();
     let app = TestApp::with_store(store.clone()).await;
     store.set_broken(true);

@@ -6,9 +6,14 @@ use clap::Parser;
 
 use super::{
     Origin,
-    values::{FrameAncestors, LogFormat, Secret, key_prefix, listen_addr, log_filter, whole_number},
+    values::{
+        FrameAncestors, LogFormat, Secret, TicketMode, key_prefix, listen_addr, log_filter, whole_number,
+    },
 };
-use crate::{domain::StreamTemplate, server::limits::address::Network};
+use crate::{
+    domain::StreamTemplate,
+    server::{limits::address::Network, tickets},
+};
 
 /// Live viewer counts for streaming channels.
 ///
@@ -152,6 +157,22 @@ pub struct Flags {
     #[arg(value_delimiter = ',')]
     pub(super) allowed_origins: Vec<Origin>,
 
+    /// Tickets of the site's backend, which say who a viewer is: ignored, accepted, or required of every viewer
+    #[arg(long, env = "VIEWER_TICKETS", help_heading = "Access", value_name = "MODE")]
+    #[arg(value_enum, default_value_t = TicketMode::Off)]
+    pub(super) tickets: TicketMode,
+
+    /// Keys that sign tickets, separated by commas: hs256:BASE64 of a secret, or ed25519:BASE64 of a public key
+    #[arg(long, env = "VIEWER_TICKET_KEYS", help_heading = "Access", value_name = "KEY,…")]
+    #[arg(value_delimiter = ',', hide_env_values = true)]
+    pub(super) ticket_keys: Vec<tickets::Key>,
+
+    /// Secret (BASE64, at least 32 bytes) from which the ids of viewers with tickets are made; the same on all
+    /// nodes. Default: ids are made from the accounts alone
+    #[arg(long, env = "VIEWER_TICKET_ID_SECRET", help_heading = "Access", value_name = "BASE64")]
+    #[arg(hide_env_values = true)]
+    pub(super) ticket_id_secret: Option<Secret>,
+
     /// Sites that may frame the embed page, in the syntax of the CSP directive frame-ancestors
     #[arg(long, env = "EMBED_FRAME_ANCESTORS", help_heading = "Access", value_name = "SOURCES")]
     #[arg(default_value = "*", value_parser = FrameAncestors::parse)]
@@ -188,8 +209,13 @@ mod tests {
 
     #[test]
     fn debug_output_hides_secrets() {
-        let flags = Flags::parse_from(["aforo", "--redis-url=redis://:hunter2@redis.example"]);
+        let key = "hunter2hunter2hunter2hunter2hunter2hunter2hunter2hunter2";
+        let keys = format!("--ticket-keys=hs256:{key}");
+        let id_secret = format!("--ticket-id-secret={key}");
+        let flags =
+            Flags::parse_from(["aforo", "--redis-url=redis://:hunter2@redis.example", &keys, &id_secret]);
         assert_eq!(flags.redis_url.as_deref(), Some("redis://:hunter2@redis.example"));
+        assert_eq!(flags.ticket_keys.len(), 1);
         assert!(!format!("{flags:?}").contains("hunter2"));
     }
 }

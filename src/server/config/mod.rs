@@ -16,7 +16,10 @@ pub use self::{
     resolve::{InvalidConfig, SettingsError, read},
     values::{FrameAncestors, LogFormat, Secret},
 };
-use super::limits::{PerAddress, address::Network};
+use super::{
+    limits::{PerAddress, address::Network},
+    tickets::Tickets,
+};
 use crate::domain::{Policy, StreamTemplate};
 
 /// The configuration of a server.
@@ -54,6 +57,8 @@ pub struct Config {
     pub trusted_proxies: Vec<Network>,
     /// Other sites whose scripts may count viewers.
     pub allowed_origins: Vec<Origin>,
+    /// Which viewers need a ticket, and how tickets are checked.
+    pub tickets: Tickets,
     /// Sites that may frame the embed page.
     pub embed_frame_ancestors: FrameAncestors,
     /// How long to keep serving after SIGTERM.

@@ -14,13 +14,14 @@ use clap::{
     parser::ValueSource,
 };
 
-use super::{Config, DatabaseConfig, Flags, Secret, StoreConfig, TlsFiles};
+use super::{Config, DatabaseConfig, Flags, Secret, StoreConfig, TlsFiles, values::TicketMode};
 use crate::{
     domain::Policy,
     server::{
         limits::PerAddress,
         listen::Tls,
         redis::{ClusterRunner, RedisRunner, UpstashRunner},
+        tickets::{self, Tickets},
     },
 };
 
@@ -97,6 +98,7 @@ impl TryFrom<Flags> for Config {
         let upstash = (flags.upstash_redis_rest_url, flags.upstash_redis_rest_token);
         let store = store(flags.redis_url, upstash, &mut problems);
         let database = database(flags.database_url, &flags.data_dir, &mut problems);
+        let tickets = tickets(flags.tickets, &flags.ticket_keys, flags.ticket_id_secret, &mut problems);
         if !problems.is_empty() {
             return Err(InvalidConfig(problems));
         }
@@ -122,6 +124,7 @@ impl TryFrom<Flags> for Config {
             body_limit: usize::try_from(flags.limit_body_bytes).ok().filter(|bytes| *bytes > 0),
             trusted_proxies: flags.trusted_proxies,
             allowed_origins: flags.allowed_origins,
+            tickets,
             embed_frame_ancestors: flags.embed_frame_ancestors,
             shutdown_delay: Duration::from_millis(flags.shutdown_delay.into()),
             log_format: flags.log_format,
@@ -186,6 +189,29 @@ fn database(url: Option<Secret>, data_dir: &Path, problems: &mut Vec<String>) ->
         problem("not an address of PostgreSQL");
     }
     DatabaseConfig::Postgres(url)
+}
+
+/// How viewers with tickets are told. Adds problems to `problems`.
+fn tickets(
+    mode: TicketMode,
+    keys: &[tickets::Key],
+    id_secret: Option<Secret>,
+    problems: &mut Vec<String>,
+) -> Tickets {
+    let id_secret = id_secret.map(|text| tickets::decode_base64(text.trim()).unwrap_or_default());
+    if id_secret.as_ref().is_some_and(|secret| secret.len() < tickets::MIN_SECRET_BYTES) {
+        let least = tickets::MIN_SECRET_BYTES;
+        problems.push(format!("VIEWER_TICKET_ID_SECRET is not BASE64 of at least {least} bytes"));
+    }
+    let is_required = match mode {
+        TicketMode::Off => return Tickets::off(),
+        TicketMode::Accept => false,
+        TicketMode::Require => true,
+    };
+    Tickets::new(is_required, keys, id_secret.as_deref()).unwrap_or_else(|error| {
+        problems.push(format!("VIEWER_TICKET_KEYS {error}, and VIEWER_TICKETS is not off"));
+        Tickets::off()
+    })
 }
 
 /// The problem of `REDIS_URL`. The text after the dash in the library's message is dropped: it may contain a part of

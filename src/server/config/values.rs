@@ -14,6 +14,17 @@ pub enum LogFormat {
     Json,
 }
 
+/// Which viewers come with tickets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum TicketMode {
+    /// Tickets are ignored.
+    Off,
+    /// Viewers with and without a ticket count.
+    Accept,
+    /// Only viewers with a ticket count.
+    Require,
+}
+
 /// A setting that may contain a password. It is never printed.
 #[derive(Clone)]
 pub struct Secret(String);

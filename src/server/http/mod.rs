@@ -1,7 +1,7 @@
 //! The HTTP interface: routes, calls and pages.
 //!
 //! - Checks of every request: [`preflight`], [`request_id`].
-//! - Checks of the calls that change something: [`cors`], [`bots`], [`caller`].
+//! - Checks of the calls that change something: [`cors`], [`bots`], [`caller`], [`tickets`].
 //! - Calls: [`viewers`], [`counts`], [`follows`], [`stream`], [`badge`], [`health`], [`openapi`]. [`server_fn`] reads
 //!   the arguments of server functions and runs them; [`problem`] turns errors into responses.
 //! - Pages and files: [`pages`], [`html`], [`static_files`].
@@ -25,4 +25,5 @@ pub mod server_fn;
 pub mod state;
 pub mod static_files;
 pub mod stream;
+pub mod tickets;
 pub mod viewers;

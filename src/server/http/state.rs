@@ -12,10 +12,11 @@ use crate::{
         config::FrameAncestors,
         database::Database,
         follows::Follows,
-        limits::{Proxies, Rate, SessionLimiter, Streams},
+        limits::{Proxies, Rate, SessionLimiter, Streams, Suspects},
         metrics::Metrics,
         presence::Presence,
         shutdown::ShutdownFlag,
+        tickets::Tickets,
     },
 };
 
@@ -47,6 +48,10 @@ pub struct Parts {
     pub body_limit: Option<usize>,
     /// Limits the sessions of each address.
     pub sessions: SessionLimiter,
+    /// Checks the tickets of viewers.
+    pub tickets: Tickets,
+    /// Limits the checks of tickets of addresses that sent wrong ones.
+    pub suspects: Suspects,
     /// Limits the follows of each address.
     pub follow_rate: Rate,
     /// The metrics of this node.

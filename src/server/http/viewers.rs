@@ -63,8 +63,11 @@ fn caller(state: &AppState, connection: &ConnectionInfo, headers: &HeaderMap) ->
     Caller {
         address: state.proxies.client(connection.peer(), headers),
         is_robot: user_agent.is_some_and(bots::announces_itself),
+        origin: headers.get(header::ORIGIN).cloned(),
         presence: state.presence.clone(),
         sessions: state.sessions.clone(),
+        tickets: state.tickets.clone(),
+        suspects: state.suspects.clone(),
         metrics: state.metrics.clone(),
     }
 }
