@@ -22,6 +22,8 @@ pub enum Code {
     InvalidChannel,
     /// 400: a viewer or session id is not a UUID, or is nil.
     InvalidViewer,
+    /// 401: the call needs the operator's token, or a link to this channel.
+    Unauthorized,
     /// 403: the request comes from a script of a site that may not change anything here.
     OriginNotAllowed,
     /// 403: the call needs a ticket and has none.
@@ -54,10 +56,11 @@ pub enum Code {
 
 impl Code {
     /// All codes, ordered by status.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Malformed,
         Self::InvalidChannel,
         Self::InvalidViewer,
+        Self::Unauthorized,
         Self::OriginNotAllowed,
         Self::TicketRequired,
         Self::TicketInvalid,
@@ -79,6 +82,7 @@ impl Code {
     pub const fn status(self) -> u16 {
         match self {
             Self::Malformed | Self::InvalidChannel | Self::InvalidViewer => 400,
+            Self::Unauthorized => 401,
             Self::OriginNotAllowed | Self::TicketRequired | Self::TicketInvalid | Self::TicketExpired => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
@@ -98,6 +102,7 @@ impl Code {
             Self::Malformed => "Malformed request",
             Self::InvalidChannel => "Invalid channel name",
             Self::InvalidViewer => "Invalid viewer or session id",
+            Self::Unauthorized => "Not authorized",
             Self::OriginNotAllowed => "Origin not allowed",
             Self::TicketRequired => "Ticket required",
             Self::TicketInvalid => "Invalid ticket",

@@ -71,6 +71,9 @@ pub async fn join(
     hidden: Option<bool>,
     /// The ticket that says who the viewer is.
     ticket: Option<String>,
+    /// The host of the page that embeds the player, for statistics.
+    #[server(rename = "embeddedIn")]
+    embedded_in: Option<String>,
 ) -> Result<JoinResponse, Problem> {
     use crate::{
         domain::SessionKey,
@@ -80,6 +83,7 @@ pub async fn join(
     let viewer_id = viewer_id.unwrap_or_else(Presence::new_viewer_id);
     let who = SessionKey::parse(&channel_id, &viewer_id, session_id.as_deref())?;
     let (who, beat) = caller.join(who, ticket.as_deref(), hidden.unwrap_or_default()).await?;
+    caller.arrived(&who, beat, embedded_in.as_deref());
     Ok(JoinResponse {
         viewer_id: who.viewer.to_string(),
         session_id: who.session.to_string(),

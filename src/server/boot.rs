@@ -17,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::server::{
+    access::Access,
     clock::{Clock, SystemClock},
-    config::{self, Config, SettingsError, TlsFiles},
+    config::{self, AccessConfig, Config, SettingsError, TlsFiles},
     database::{self, Archive, Database, DatabaseFollowers, Retention},
     fanout::{Hub, reader},
     follows::Follows,
@@ -177,7 +178,7 @@ impl Server {
         let hub = Arc::new(Hub::new(policy.update_interval));
         let store = if store.is_shared() { Arc::new(Measured::new(store, metrics.clone())) } else { store };
         let node = Uuid::new_v4().as_u64_pair().0;
-        let shareholder = Shareholder { store: Arc::clone(&store), node, database: database.clone() };
+        let shareholder = Shareholder { store: Arc::clone(&store), node, database: Some(database.clone()) };
         let recorder = Recorder::new(node, store.roll_call_pause());
         let archive = Archive::new(database.clone());
         let presence = Presence::new(store, Arc::clone(&hub), policy, Arc::clone(&clock));
@@ -185,6 +186,10 @@ impl Server {
         let state = AppState::from(Parts {
             presence: presence.clone(),
             database: database.clone(),
+            archive: archive.clone(),
+            recorder: recorder.clone(),
+            clock: Arc::clone(&clock),
+            access: access(&config.access),
             follows: Follows::new(Arc::new(DatabaseFollowers::new(database.clone()))),
             leptos,
             speaks_tls: tls.is_some(),
@@ -216,7 +221,7 @@ impl Server {
             let writer = Arc::clone(&own);
             async move { writer.run().await }
         });
-        let (own, retention) = ((recorder.clone(), archive, clock), Retention::days(None));
+        let (own, retention) = ((recorder.clone(), archive, clock), Retention::days(config.history_days));
         background.spawn("upkeep", move || {
             let (recorder, archive, clock) = own.clone();
             upkeep::run(recorder, archive, retention, clock)
@@ -293,6 +298,10 @@ impl Server {
         }
         let _elapsed = timeout(RESIGN_LIMIT, shareholder.resign(recorder.ownership())).await;
     }
+}
+
+fn access(AccessConfig { has_public_statistics, token, secret }: &AccessConfig) -> Access {
+    Access::new(*has_public_statistics, token.as_deref(), secret.as_deref())
 }
 
 /// Frees the memory of expired entries at an interval, forever.

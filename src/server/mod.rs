@@ -1,6 +1,6 @@
 //! The server half. Each module depends only on modules in the lines above it:
 //!
-//! - [`clock`], [`metrics`], [`shutdown`], [`store_error`], [`limits`], [`tickets`], [`fanout`], [`history`];
+//! - [`clock`], [`metrics`], [`shutdown`], [`store_error`], [`limits`], [`tickets`], [`access`], [`fanout`], [`history`];
 //! - [`supervisor`], [`listen`], [`redis`];
 //! - [`config`];
 //! - [`telemetry`], [`store`], [`follows`];
@@ -10,6 +10,7 @@
 //! - [`http`];
 //! - [`boot`].
 
+pub mod access;
 pub mod boot;
 pub mod clock;
 pub mod config;

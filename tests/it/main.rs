@@ -76,5 +76,7 @@ mod tickets;
 mod tls;
 // Upstash: its protocol, errors and number of commands.
 mod upstash;
+// The statistics of channels.
+mod statistics;
 // The element for other sites.
 mod widget;

@@ -12,9 +12,12 @@ use aforo::{
         clock::Clock,
         fanout::{Counts, Hub, reader},
         http::caller::Caller,
-        limits::SessionLimiter,
+        limits::{SessionLimiter, Suspects},
         metrics::Metrics,
         presence::Presence,
+        recording::{Recorder, Shareholder, sampler},
+        store::Store,
+        tickets::Tickets,
     },
 };
 use tokio::{
@@ -35,7 +38,9 @@ pub struct Node {
     pub presence: Presence,
     pub hub: Arc<Hub>,
     pub sessions: SessionLimiter,
+    pub recorder: Recorder,
     metrics: Metrics,
+    suspects: Suspects,
     is_up: Arc<AtomicBool>,
     _tasks: JoinSet<()>,
 }
@@ -65,7 +70,12 @@ impl Node {
         };
         let hub = Arc::new(Hub::new(policy.update_interval));
         let clock = WrongClock { start: plan.clock, since: Instant::now() };
-        let presence = Presence::new(Arc::new(link), Arc::clone(&hub), policy, Arc::new(clock));
+        let link: Arc<dyn Store> = Arc::new(link);
+        let presence = Presence::new(Arc::clone(&link), Arc::clone(&hub), policy, Arc::new(clock));
+        let random = index as u64 + 1;
+        let recorder = Recorder::new(random, Duration::ZERO);
+        presence.observe_with(Arc::new(recorder.clone()));
+        let shareholder = Shareholder { store: Arc::clone(&link), node: random, database: None };
         let sessions = SessionLimiter::new(rules.limits);
         let mut tasks = JoinSet::new();
         let source: Arc<dyn Counts> = Arc::new(presence.clone());
@@ -73,7 +83,11 @@ impl Node {
         let own = presence.clone();
         tasks.spawn(async move { own.run_recovery().await });
         tasks.spawn(sweep(presence.clone(), sessions.clone(), policy.cleanup_interval));
-        Self { presence, hub, sessions, metrics: Metrics::new(), is_up, _tasks: tasks }
+        let own = recorder.clone();
+        tasks.spawn(async move { shareholder.run(own.ownership()).await });
+        tasks.spawn(sampler::run(recorder.clone(), presence.clone()));
+        let (metrics, suspects) = (Metrics::new(), Suspects::default());
+        Self { presence, hub, sessions, recorder, metrics, suspects, is_up, _tasks: tasks }
     }
 
     /// Executes a page's call like the HTTP handlers do.
@@ -83,14 +97,19 @@ impl Node {
             sessions: self.sessions.clone(),
             metrics: self.metrics.clone(),
             address: std::net::IpAddr::from(Ipv4Addr::from_bits(call.address)).into(),
+            origin: None,
+            foreign_host: None,
+            recorder: self.recorder.clone(),
+            tickets: Tickets::off(),
+            suspects: self.suspects.clone(),
             is_robot: false,
         };
         async move {
             let key = session_key(call);
             let answer = match call.act {
                 Act::Leave => return caller.leave(&key).await.map_or(Answer::Refused, |()| Answer::Left),
-                Act::Join { hidden } => caller.join(&key, hidden).await,
-                Act::Heartbeat { hidden } => caller.heartbeat(&key, hidden).await,
+                Act::Join { hidden } => caller.join(key, None, hidden).await.map(|(_, outcome)| outcome),
+                Act::Heartbeat { hidden } => caller.heartbeat(key, None, hidden).await,
             };
             answer.map_or(Answer::Refused, |answer| Answer::Beat {
                 active: answer.active,

@@ -7,7 +7,8 @@ use clap::Parser;
 use super::{
     Origin,
     values::{
-        FrameAncestors, LogFormat, Secret, TicketMode, key_prefix, listen_addr, log_filter, whole_number,
+        FrameAncestors, LogFormat, Secret, StatisticsMode, TicketMode, key_prefix, listen_addr, log_filter,
+        whole_number,
     },
 };
 use crate::{
@@ -101,6 +102,31 @@ pub struct Flags {
     /// Folder of the default database
     #[arg(long, env = "DATA_DIR", help_heading = "Store", value_name = "DIR", default_value = "data")]
     pub(super) data_dir: PathBuf,
+
+    /// Days for which broadcasts and history are kept. 0: for good
+    #[arg(long, env = "HISTORY_DAYS", help_heading = "Statistics", value_name = "DAYS")]
+    #[arg(default_value_t = 0, value_parser = whole_number)]
+    pub(super) history_days: u32,
+
+    /// Who may see the statistics of channels: everyone, or the operator and the owners of signed links
+    #[arg(long, env = "STATS", help_heading = "Statistics", value_name = "WHO")]
+    #[arg(value_enum, default_value_t = StatisticsMode::Private)]
+    pub(super) stats: StatisticsMode,
+
+    /// Bearer token of the operator, 16 bytes or more
+    #[arg(
+        long,
+        env = "API_TOKEN",
+        help_heading = "Statistics",
+        value_name = "TOKEN",
+        hide_env_values = true
+    )]
+    pub(super) api_token: Option<Secret>,
+
+    /// Secret by which the site's backend signs links to the statistics of a channel (HS256), 32 bytes or more
+    #[arg(long, env = "API_SECRET", help_heading = "Statistics", value_name = "SECRET")]
+    #[arg(hide_env_values = true)]
+    pub(super) api_secret: Option<Secret>,
 
     /// New sessions of one address, at once
     #[arg(long, env = "LIMIT_JOINS_BURST", help_heading = LIMITS, value_name = "N")]

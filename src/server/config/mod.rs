@@ -41,6 +41,10 @@ pub struct Config {
     pub redis_key_prefix: String,
     /// The database of what is kept.
     pub database: DatabaseConfig,
+    /// Who may see statistics, and who is the operator.
+    pub access: AccessConfig,
+    /// Days for which history is kept; `None`: for good.
+    pub history_days: Option<u32>,
     /// The limits of sessions per address.
     pub per_address: PerAddress,
     /// Follows of one address per minute. 0: no limit.
@@ -76,6 +80,17 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// The key (PEM).
     pub key: PathBuf,
+}
+
+/// The access to what is not public.
+#[derive(Debug, Clone)]
+pub struct AccessConfig {
+    /// Whether everyone may see statistics.
+    pub has_public_statistics: bool,
+    /// The bearer token of the operator.
+    pub token: Option<Secret>,
+    /// The secret of signed links.
+    pub secret: Option<Secret>,
 }
 
 /// The database of what is kept.

@@ -14,10 +14,14 @@ use clap::{
     parser::ValueSource,
 };
 
-use super::{Config, DatabaseConfig, Flags, Secret, StoreConfig, TlsFiles, values::TicketMode};
+use super::{
+    AccessConfig, Config, DatabaseConfig, Flags, Secret, StoreConfig, TlsFiles,
+    values::{StatisticsMode, TicketMode},
+};
 use crate::{
     domain::Policy,
     server::{
+        access::{MIN_SECRET_BYTES, MIN_TOKEN_BYTES},
         limits::PerAddress,
         listen::Tls,
         redis::{ClusterRunner, RedisRunner, UpstashRunner},
@@ -97,6 +101,7 @@ impl TryFrom<Flags> for Config {
         };
         let upstash = (flags.upstash_redis_rest_url, flags.upstash_redis_rest_token);
         let store = store(flags.redis_url, upstash, &mut problems);
+        let access = access(flags.stats, flags.api_token, flags.api_secret, &mut problems);
         let database = database(flags.database_url, &flags.data_dir, &mut problems);
         let tickets = tickets(flags.tickets, &flags.ticket_keys, flags.ticket_id_secret, &mut problems);
         if !problems.is_empty() {
@@ -111,6 +116,8 @@ impl TryFrom<Flags> for Config {
             store,
             redis_key_prefix: flags.redis_key_prefix,
             database,
+            access,
+            history_days: (flags.history_days > 0).then_some(flags.history_days),
             per_address: PerAddress {
                 joins_burst: flags.limit_joins_burst,
                 joins_per_second: flags.limit_joins_per_second,
@@ -162,6 +169,23 @@ fn store(
         (None, (Some(url), Some(token))) => StoreConfig::Upstash { url, token },
         (None, _) => StoreConfig::Memory,
     }
+}
+
+/// The access to what is not public. Adds problems to `problems`.
+fn access(
+    stats: StatisticsMode,
+    token: Option<Secret>,
+    secret: Option<Secret>,
+    problems: &mut Vec<String>,
+) -> AccessConfig {
+    let mut check = |name: &str, value: Option<&Secret>, min: usize| {
+        if value.is_some_and(|value| value.len() < min) {
+            problems.push(format!("{name} is too short; it must have {min} bytes or more"));
+        }
+    };
+    check("API_TOKEN", token.as_ref(), MIN_TOKEN_BYTES);
+    check("API_SECRET", secret.as_ref(), MIN_SECRET_BYTES);
+    AccessConfig { has_public_statistics: stats == StatisticsMode::Public, token, secret }
 }
 
 /// The file of the default database, in `DATA_DIR`.

@@ -25,6 +25,15 @@ pub(super) enum TicketMode {
     Require,
 }
 
+/// Who may see the statistics of channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StatisticsMode {
+    /// The operator, and the owners of signed links.
+    Private,
+    /// Everyone.
+    Public,
+}
+
 /// A setting that may contain a password. It is never printed.
 #[derive(Clone)]
 pub struct Secret(String);

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use super::bytes::{DecodeError, Reader, put, put_text};
 
 /// The hosts that a node tells apart within a minute of a channel.
@@ -30,7 +32,7 @@ pub enum Place<'a> {
 }
 
 /// The number of new viewers by place.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Arrivals {
     /// On pages of this site.
     pub site: u32,

@@ -15,11 +15,12 @@ pub struct Point {
 }
 
 impl Point {
-    /// The share of the step in which the count was known, 0–1.
+    /// The share of the step in which the count was known, 0–1. Of a step that is not over, the share of its part until
+    /// `now`.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a share needs no more than 53 bits")]
-    pub fn observed(&self) -> f64 {
-        let length = self.until.as_millis().saturating_sub(self.at.as_millis()).max(1);
+    pub fn observed(&self, now: Timestamp) -> f64 {
+        let length = self.until.min(now).as_millis().saturating_sub(self.at.as_millis()).max(1);
         self.tally.observed_ms.min(length) as f64 / length as f64
     }
 
@@ -124,7 +125,10 @@ mod tests {
             points.add_minute(at(0), &minute);
             let mut sum = Tally::default();
             for point in points.finish() {
-                assert!((point.observed() - 1.0).abs() < 1e-9, "{step} {point:?}");
+                assert!(
+                    (point.observed(Timestamp::from_millis(u64::MAX)) - 1.0).abs() < 1e-9,
+                    "{step} {point:?}"
+                );
                 sum.add(&point.tally);
             }
             assert_eq!(sum, whole, "{step}");
@@ -142,7 +146,7 @@ mod tests {
         assert_eq!(arrivals[0], 3);
         assert_eq!(points[0].counts().map(|(lowest, _, highest)| (lowest, highest)), Some((30, 39)));
         assert_eq!(points.last().unwrap().counts(), None, "nothing is known, so nothing is 0");
-        assert!(points.last().unwrap().observed() < 1e-9);
+        assert!(points.last().unwrap().observed(Timestamp::from_millis(u64::MAX)) < 1e-9);
     }
 
     #[test]

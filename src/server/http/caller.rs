@@ -10,9 +10,11 @@ use crate::{
     api::{Code, Problem},
     domain::SessionKey,
     server::{
+        history::Place,
         limits::{Address, SessionLimiter, Suspects, sessions::LimitExceeded},
         metrics::Metrics,
         presence::{BeatOutcome, Presence},
+        recording::Recorder,
         tickets::{Refusal, Tickets},
     },
 };
@@ -30,6 +32,10 @@ pub struct Caller {
     pub address: Address,
     /// The origin of the page that calls, as its browser names it.
     pub origin: Option<HeaderValue>,
+    /// The host of that page, if it is not a page of this server. Empty if it is not known.
+    pub foreign_host: Option<String>,
+    /// The recorder of new viewers.
+    pub recorder: Recorder,
     /// Which viewers need a ticket.
     pub tickets: Tickets,
     /// The addresses that sent wrong tickets.
@@ -62,6 +68,19 @@ impl Caller {
             self.metrics.ticket_join();
         }
         Ok((who, outcome))
+    }
+
+    /// Records a viewer who has joined, and where the viewer watches. `embedded_in` is the host that an embed page names.
+    pub fn arrived(&self, who: &SessionKey, beat: BeatOutcome, embedded_in: Option<&str>) {
+        if !beat.active {
+            return;
+        }
+        let embedded_in = embedded_in.map(str::to_ascii_lowercase);
+        let place = match (&self.foreign_host, &embedded_in) {
+            (Some(host), _) | (None, Some(host)) => Place::Embed(host_or_unknown(host)),
+            (None, None) => Place::Site,
+        };
+        self.recorder.joined(&who.channel, who.viewer, place, beat.count.as_of);
     }
 
     /// Keeps a session counted.
@@ -175,6 +194,13 @@ impl Caller {
             None => Err(self.refused(limit)),
         }
     }
+}
+
+/// A host name, or nothing for other text.
+fn host_or_unknown(host: &str) -> &str {
+    let is_allowed =
+        |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'.' | b'-' | b':' | b'[' | b']');
+    if host.len() <= 253 && host.bytes().all(is_allowed) { host } else { "" }
 }
 
 fn problem(limit: LimitExceeded) -> Problem {

@@ -14,7 +14,8 @@ use futures::FutureExt;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
-    badge, counts, follows, health, openapi, pages, preflight, request_id, state::AppState, stream, viewers,
+    badge, counts, follows, health, openapi, pages, preflight, request_id, state::AppState, statistics,
+    stream, viewers,
 };
 use crate::{
     api::{Code, Problem},
@@ -42,6 +43,7 @@ pub fn router(site_root: &Path, state: AppState) -> io::Result<Router> {
         .merge(openapi::routes().layer(any_origin.clone()))
         .merge(health::ping().layer(any_origin.clone()))
         .merge(stream::routes().layer(any_origin))
+        .merge(statistics::routes())
         .merge(viewers::routes())
         .merge(follows::routes())
         .merge(health::routes())

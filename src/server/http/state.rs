@@ -9,12 +9,15 @@ use super::cors::Origins;
 use crate::{
     domain::StreamTemplate,
     server::{
+        access::Access,
+        clock::Clock,
         config::FrameAncestors,
-        database::Database,
+        database::{Archive, Database},
         follows::Follows,
         limits::{Proxies, Rate, SessionLimiter, Streams, Suspects},
         metrics::Metrics,
         presence::Presence,
+        recording::Recorder,
         shutdown::ShutdownFlag,
         tickets::Tickets,
     },
@@ -30,6 +33,14 @@ pub struct Parts {
     pub presence: Presence,
     /// The database of what is kept.
     pub database: Database,
+    /// What is kept of the counts of channels.
+    pub archive: Archive,
+    /// The recorder of this node.
+    pub recorder: Recorder,
+    /// The clock of this node.
+    pub clock: Arc<dyn Clock>,
+    /// Who may see statistics, and who is the operator.
+    pub access: Access,
     /// The service that keeps followers.
     pub follows: Follows,
     /// The paths of the script, WebAssembly and styles that pages load.

@@ -9,7 +9,6 @@ use std::{
 };
 
 use tokio::time::{Instant, sleep};
-use uuid::Uuid;
 
 use crate::{
     domain::ChannelId,
@@ -86,8 +85,8 @@ pub struct Shareholder {
     pub store: Arc<dyn Store>,
     /// The node's random number.
     pub node: u64,
-    /// The database of the node.
-    pub database: Database,
+    /// The database of the node, if it has one.
+    pub database: Option<Database>,
 }
 
 impl Shareholder {
@@ -140,7 +139,7 @@ impl Shareholder {
     }
 
     async fn claim(&self, lease: Duration) -> Result<Share, StoreError> {
-        let database: Option<Uuid> = self.database.id();
+        let database = self.database.as_ref().and_then(Database::id);
         self.store.share(&Claim { node: self.node, lease, database }).await
     }
 }

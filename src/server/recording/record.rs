@@ -15,7 +15,7 @@ const MAX_SEEN: usize = 1_000_000;
 
 /// The record of one channel.
 #[derive(Debug, Default)]
-pub struct Record {
+pub(super) struct Record {
     track: Track,
     /// The span in which the channel was on air, as its owner has seen it.
     air: Option<Air>,
@@ -45,7 +45,7 @@ struct Viewers {
 
 /// What has changed in a record since it was last taken.
 #[derive(Debug, Default)]
-pub struct Changes {
+pub(super) struct Changes {
     /// Minutes with their starts.
     pub minutes: Vec<(Timestamp, Minute)>,
     /// The encoded sketch of viewers with the start of its span.
@@ -57,7 +57,7 @@ pub struct Changes {
 impl Record {
     /// Records a fresh count. The owner of the channel gives the longest time between two observations that counts as
     /// observed.
-    pub fn observe(&mut self, count: u32, at: Timestamp, owner_gap: Option<Duration>) {
+    pub(super) fn observe(&mut self, count: u32, at: Timestamp, owner_gap: Option<Duration>) {
         self.track.observe(count, at, owner_gap.is_some(), owner_gap.unwrap_or_default());
         if count > 0 {
             self.active = self.active.max(at);
@@ -86,7 +86,7 @@ impl Record {
     }
 
     /// Records that the count is not known. A channel that was on air is assumed to stay so.
-    pub fn lose_sight(&mut self, at: Timestamp) {
+    pub(super) fn lose_sight(&mut self, at: Timestamp) {
         self.track.unknown(at);
         if let Some(air) = self.air.as_mut().filter(|air| air.is_on && at > air.span.to) {
             air.span.to = at;
@@ -95,7 +95,7 @@ impl Record {
     }
 
     /// Records a viewer among the distinct ones of its hour.
-    pub fn see(&mut self, viewer: ViewerId, key: Option<&HashKey>, at: Timestamp) {
+    pub(super) fn see(&mut self, viewer: ViewerId, key: Option<&HashKey>, at: Timestamp) {
         let is_lull = at > self.active + GRACE;
         self.active = self.active.max(at);
         let Some(key) = key else { return };
@@ -112,14 +112,14 @@ impl Record {
     }
 
     /// Counts a new viewer, unless it was counted before.
-    pub fn arrive(&mut self, viewer: ViewerId, node: u64, place: Place<'_>, at: Timestamp) {
+    pub(super) fn arrive(&mut self, viewer: ViewerId, node: u64, place: Place<'_>, at: Timestamp) {
         if self.seen.len() >= MAX_SEEN || self.seen.insert(fingerprint(viewer)) {
             self.track.arrive(node, place, at);
         }
     }
 
     /// Takes the changes.
-    pub fn take(&mut self, now: Timestamp) -> Changes {
+    pub(super) fn take(&mut self, now: Timestamp) -> Changes {
         let viewers = self.viewers.as_mut().and_then(|viewers| {
             std::mem::take(&mut viewers.is_dirty).then(|| (viewers.start, viewers.sketch.encode()))
         });
@@ -128,12 +128,12 @@ impl Record {
     }
 
     /// The number of minutes that were lost since the last call, because the database was away for too long.
-    pub fn take_lost(&mut self) -> u64 {
+    pub(super) fn take_lost(&mut self) -> u64 {
         self.track.take_lost()
     }
 
     /// Whether the channel has been empty for so long that the record can go. Its changes must have been taken.
-    pub fn is_over(&self, now: Timestamp) -> bool {
+    pub(super) fn is_over(&self, now: Timestamp) -> bool {
         now > self.active + GRACE + Duration::from_secs(60)
     }
 }

@@ -19,7 +19,7 @@ static PROVIDER: CryptoProvider = CryptoProvider {
 };
 
 /// Makes ring the provider of this process. Does nothing if there is one already.
-pub(super) fn install() {
+pub fn install() {
     let _already_installed = PROVIDER.install_default();
 }
 

@@ -24,11 +24,12 @@ use std::{collections::HashSet, sync::Arc};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, errors::ErrorKind};
 use serde::Deserialize;
 
-use self::{ids::Ids, key::Kind};
 pub use self::{
+    crypto::install as install_crypto,
     ids::is_of_ticket,
     key::{InvalidKey, Key, MIN_SECRET_BYTES, decode_base64},
 };
+use self::{ids::Ids, key::Kind};
 use crate::domain::{ChannelId, ViewerId};
 
 /// The longest ticket, in bytes.
