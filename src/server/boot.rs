@@ -30,7 +30,7 @@ use crate::server::{
     listen::{Apps, Listener, Tls, TlsError},
     metrics::Metrics,
     presence::Presence,
-    recording::{Recorder, Shareholder, sampler, upkeep, writer::Writer},
+    recording::{FiguresFeed, Recorder, Shareholder, sampler, upkeep, writer::Writer},
     redis::OpenError,
     shutdown::{ShutdownFlag, shutdown_signal},
     store::{self, Measured, Store},
@@ -181,12 +181,14 @@ impl Server {
         let shareholder = Shareholder { store: Arc::clone(&store), node, database: Some(database.clone()) };
         let recorder = Recorder::new(node, store.roll_call_pause());
         let archive = Archive::new(database.clone());
+        let figures = FiguresFeed::new(archive.clone(), Arc::clone(&clock));
         let presence = Presence::new(store, Arc::clone(&hub), policy, Arc::clone(&clock));
         presence.observe_with(Arc::new(recorder.clone()));
         let state = AppState::from(Parts {
             presence: presence.clone(),
             database: database.clone(),
             archive: archive.clone(),
+            figures: figures.clone(),
             recorder: recorder.clone(),
             clock: Arc::clone(&clock),
             access: access(&config.access),
@@ -213,6 +215,7 @@ impl Server {
             let (recorder, shareholder) = own.clone();
             async move { shareholder.run(recorder.ownership()).await }
         });
+        background.spawn("figures", move || figures.clone().run());
         let own = (recorder.clone(), presence.clone());
         background.spawn("sampler", move || sampler::run(own.0.clone(), own.1.clone()));
         let writer = Arc::new(Writer::new(recorder.clone(), archive.clone(), Arc::clone(&clock), metrics));

@@ -127,7 +127,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("jiff", &["server::history"]),
     ("siphasher", &["server::history"]),
     ("jsonwebtoken", &["server::access", "server::tickets"]),
-    ("ring", &["server::access", "server::tickets"]),
+    ("ring", &["server::access", "server::listen", "server::tickets"]),
 ];
 
 /// Modules that may not name a crate although their parent may.

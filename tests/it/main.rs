@@ -4,6 +4,8 @@
 
 // The JSON API over HTTP: names, fields, statuses and headers.
 mod api;
+// The archive of counts.
+mod archive;
 // Imports between modules, and the places of feature gates.
 mod architecture;
 // The badge as an image and as JSON.

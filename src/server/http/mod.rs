@@ -24,7 +24,7 @@ pub mod router;
 pub mod server_fn;
 pub mod state;
 pub mod static_files;
-mod statistics;
+pub mod statistics;
 pub mod stream;
 pub mod tickets;
 pub mod viewers;

@@ -17,7 +17,7 @@ use crate::{
         limits::{Proxies, Rate, SessionLimiter, Streams, Suspects},
         metrics::Metrics,
         presence::Presence,
-        recording::Recorder,
+        recording::{FiguresFeed, Recorder},
         shutdown::ShutdownFlag,
         tickets::Tickets,
     },
@@ -35,6 +35,8 @@ pub struct Parts {
     pub database: Database,
     /// What is kept of the counts of channels.
     pub archive: Archive,
+    /// The figures of present broadcasts for streams.
+    pub figures: FiguresFeed,
     /// The recorder of this node.
     pub recorder: Recorder,
     /// The clock of this node.

@@ -10,6 +10,7 @@
 //! - What is merely read creates no record. A record goes some minutes after its channel's last viewer.
 //! - While the database is away, rows wait in memory within a bound ([`writer::MAX_WAITING_BYTES`]).
 
+mod feed;
 mod ownership;
 mod record;
 pub mod sampler;
@@ -25,6 +26,7 @@ use dashmap::DashMap;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+pub use self::feed::{FiguresFeed, FiguresWatch, TooMany};
 pub use self::ownership::{Ownership, Shareholder};
 use self::record::Record;
 use super::{

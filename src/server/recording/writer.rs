@@ -41,8 +41,12 @@ pub struct Writer {
     waiting: Mutex<Waiting>,
 }
 
-/// The key of a waiting row: the oldest come first.
-type Key = (Timestamp, RowKind, u16, String);
+/// The key of a waiting row: the oldest come first. Parts come after their channels: a part says that all channels
+/// without a row are empty.
+type Key = (Timestamp, RowKind, IsPart, u16, String);
+
+/// Whether a row is about a whole part.
+type IsPart = bool;
 
 /// What waits for the database.
 #[derive(Default)]
@@ -114,7 +118,7 @@ impl Writer {
         let node = self.recorder.0.node;
         while !waiting.rows.is_empty() {
             let batch = waiting.rows.iter().take(BATCH);
-            let row = |((start, kind, part, channel), data): (&Key, &Vec<u8>)| Row {
+            let row = |((start, kind, _, part, channel), data): (&Key, &Vec<u8>)| Row {
                 kind: *kind,
                 channel: channel.clone(),
                 part: *part,
@@ -125,7 +129,8 @@ impl Writer {
             let rows: Vec<Row> = batch.map(row).collect();
             self.archive.store(&rows).await?;
             for row in rows {
-                waiting.remove(&(row.start, row.kind, row.part, row.channel));
+                let is_part = row.channel.starts_with('/');
+                waiting.remove(&(row.start, row.kind, is_part, row.part, row.channel));
             }
         }
         while !waiting.on_air.is_empty() {
@@ -153,7 +158,9 @@ impl Waiting {
         let viewers = viewers.into_iter().map(|(start, sketch)| (start, RowKind::Viewers, sketch));
         for (start, kind, data) in minutes.chain(viewers) {
             self.bytes += data.len();
-            if let Some(replaced) = self.rows.insert((start, kind, part, channel.to_owned()), data) {
+            if let Some(replaced) =
+                self.rows.insert((start, kind, channel.starts_with('/'), part, channel.to_owned()), data)
+            {
                 self.bytes -= replaced.len();
             }
         }
