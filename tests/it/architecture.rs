@@ -93,7 +93,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("redis", &["server::redis", "server::store", "server::follows", "server::config"]),
     ("redb", &["server::follows"]),
     ("jsonwebtoken", &["server::tickets"]),
-    ("ring", &["server::tickets"]),
+    ("ring", &["server::tickets", "server::listen"]),
 ];
 
 /// Modules that may not name a crate although their parent may.
