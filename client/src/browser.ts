@@ -57,6 +57,12 @@ export const viewerId = (): string => {
   return viewer!;
 };
 
+/**
+ * The viewer of each session, as the server answered its join. For a session with a ticket this is the viewer of the
+ * ticket, and not this browser.
+ */
+const viewers = new Map<string, string>();
+
 /** https://developer.mozilla.org/docs/Web/API/Document/prerendering */
 export const isPrerendering = (): boolean => !!(document as { prerendering?: boolean }).prerendering;
 
@@ -126,21 +132,64 @@ const written = (answer: Record<string, unknown>): string => {
   return [channelId, count === null ? "-" : count, stale ? "stale" : "live", asOf].join(" ");
 };
 
+const ids = (channelId: string, sessionId: string) => ({
+  channelId,
+  viewerId: viewers.get(sessionId) ?? viewerId(),
+  sessionId,
+});
+
+/** The host of the page that embeds this one; undefined for a page of its own. */
+const embedder = () => {
+  if (top === window) return;
+  try {
+    const { hostname } = new URL(location.ancestorOrigins?.[0] || document.referrer);
+    return hostname === location.hostname ? undefined : hostname;
+  } catch {
+    return "";
+  }
+};
+
 /**
  * Sends a join or a heartbeat. Kinds:
  * - 0: failed. Value: the shortest wait before a retry, in milliseconds.
  * - 1: the session is counted. Value: milliseconds between beats, or 0. Text: the count.
  * - 2: the session is not counted. Value: as for 1.
+ * - 3: the server wants a ticket.
+ * - 4: the ticket is invalid or has expired.
+ *
+ * `ticket`: the ticket to send, or "".
  */
 export const beat = /* @__PURE__ */ guarded(
-  (url: string, channelId: string, sessionId: string, hidden: boolean, callback: Callback) => {
+  (
+    url: string,
+    channelId: string,
+    sessionId: string,
+    hidden: boolean,
+    ticket: string,
+    callback: Callback,
+  ) => {
     const controller = new AbortController();
     const { signal } = controller;
-    const body = JSON.stringify({ channelId, viewerId: viewerId(), sessionId, hidden });
+    const body = JSON.stringify({
+      ...ids(channelId, sessionId),
+      hidden,
+      ticket: ticket || undefined,
+      embeddedIn: /join$/.test(url) ? embedder() : undefined,
+    });
     fetch(url, { method: "POST", headers: { "Content-Type": "application/json" }, body, signal })
       .then(async (response): Promise<[number, number, string?]> => {
-        if (!response.ok) return [0, Number(response.headers.get("Retry-After")) * 1e3];
+        if (!response.ok) {
+          const code = response.status === 403 && (await response.json()).code;
+          if (code === "ticket-required") return [3, 0];
+          if (/^ticket/.test(code)) {
+            // The next join is one of this browser.
+            viewers.delete(sessionId);
+            return [4, 0];
+          }
+          return [0, Number(response.headers.get("Retry-After")) * 1e3];
+        }
         const answer = await response.json();
+        if (answer.viewerId) viewers.set(sessionId, answer.viewerId);
         return [
           answer.active === false ? 2 : 1,
           answer.heartbeatIntervalMs,
@@ -155,7 +204,7 @@ export const beat = /* @__PURE__ */ guarded(
 
 /** Sends a leave as a beacon, which is delivered after the page is gone. Its text/plain needs no CORS preflight. */
 export const leave = (url: string, channelId: string, sessionId: string): void => {
-  const body = JSON.stringify({ channelId, viewerId: viewerId(), sessionId });
+  const body = JSON.stringify(ids(channelId, sessionId));
   try {
     if (navigator.sendBeacon(url, body)) return;
   } catch {}

@@ -6,6 +6,7 @@
  *   locale    the language of the number and the label; by default the document's
  *   count     the count to show until the first update
  *   track     counts the page as a viewer of the channel (if the server allows its origin)
+ *   ticket    with `track`: the ticket that says who the viewer is; set it again to renew it
  *
  * All elements of a page, and all tabs of a site, share one stream. The badge takes the same custom properties for
  * theming as the channel page. Its `data-state` is live, stale or unknown. An element with a missing or invalid channel
@@ -54,7 +55,7 @@ const HTML =
 const stream = retry((nth) => load<typeof import("./stream.ts")>("./stream.js", nth));
 
 class ViewerCounter extends HTMLElement {
-  static observedAttributes = ["channel", "track"];
+  static observedAttributes = ["channel", "track", "ticket"];
   #badge: HTMLElement;
   #number: HTMLElement;
   /** The watched channel, or "". */
@@ -65,6 +66,7 @@ class ViewerCounter extends HTMLElement {
   #news: News | undefined;
   #state = State.Live;
   #isCounted = false;
+  #tracking: Tracking | undefined;
   #end: Stop = () => {};
 
   constructor() {
@@ -85,8 +87,10 @@ class ViewerCounter extends HTMLElement {
     setTimeout(() => this.isConnected || this.#sync());
   }
 
-  attributeChangedCallback() {
-    if (this.isConnected) this.#sync();
+  attributeChangedCallback(name: string, _old: string | null, value: string | null) {
+    if (name === "ticket") {
+      if (value) this.#tracking?.renew(value);
+    } else if (this.isConnected) this.#sync();
   }
 
   /** Starts and stops watching and tracking as the attributes say. */
@@ -110,7 +114,6 @@ class ViewerCounter extends HTMLElement {
   }
 
   #begin(channel: string, tracks: boolean) {
-    let tracking: Tracking | undefined;
     let endWatching: Stop | undefined;
     let isOver = false;
     const update = (news: News | undefined, state: State, isActivity: boolean) => {
@@ -119,7 +122,7 @@ class ViewerCounter extends HTMLElement {
         this.#state = state;
         this.#show();
       }
-      if (isActivity) tracking?.wake();
+      if (isActivity) this.#tracking?.wake();
     };
     // Until stream.js has loaded, these timers take its place.
     const aging = [
@@ -129,13 +132,14 @@ class ViewerCounter extends HTMLElement {
     const endAging = () => aging.forEach((timer) => clearTimeout(timer));
     void stream.then(({ watch }) => {
       endAging();
-      if (!isOver) endWatching = watch({ channel, needed: tracks, update, leave: () => tracking?.leave() });
+      if (!isOver) endWatching = watch({ channel, needed: tracks, update, leave: () => this.#tracking?.leave() });
     });
     this.#end = () => {
       isOver = true;
       endAging();
       endWatching?.();
-      tracking?.end();
+      this.#tracking?.end();
+      this.#tracking = undefined;
     };
     const counted = (isCounted: boolean) => {
       this.#isCounted = isCounted;
@@ -145,7 +149,8 @@ class ViewerCounter extends HTMLElement {
       if (isOver) return;
       const { track } = await load<typeof import("./tracker.ts")>("./tracker.js", nth);
       const { API, learn } = await stream;
-      if (!isOver) tracking = track({ api: API, channel, learn, counted });
+      const ticket = this.getAttribute("ticket");
+      if (!isOver) this.#tracking = track({ api: API, channel, ticket, learn, counted });
     };
     if (tracks) void retry(begin);
   }

@@ -21,6 +21,7 @@ pub mod request;
 mod share;
 
 pub use about::SiteOrigin;
+pub use badge::TicketsRequired;
 pub use channel::ChannelPage;
 pub use embed::EmbedPage;
 pub use home::HomePage;

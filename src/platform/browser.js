@@ -33,6 +33,7 @@ export const viewerId = () => {
   }
   return viewer;
 };
+const viewers = /* @__PURE__ */ new Map();
 export const isPrerendering = () => !!document.prerendering;
 const handed = /* @__PURE__ */ new Set();
 export const handedOver = (name) => {
@@ -79,14 +80,42 @@ const written = (answer) => {
   const { channelId, count, stale, asOf } = answer;
   return [channelId, count === null ? "-" : count, stale ? "stale" : "live", asOf].join(" ");
 };
+const ids = (channelId, sessionId) => ({
+  channelId,
+  viewerId: viewers.get(sessionId) ?? viewerId(),
+  sessionId
+});
+const embedder = () => {
+  if (top === window) return;
+  try {
+    const { hostname } = new URL(location.ancestorOrigins?.[0] || document.referrer);
+    return hostname === location.hostname ? void 0 : hostname;
+  } catch {
+    return "";
+  }
+};
 export const beat = /* @__PURE__ */ guarded(
-  (url, channelId, sessionId, hidden, callback) => {
+  (url, channelId, sessionId, hidden, ticket, callback) => {
     const controller = new AbortController();
     const { signal } = controller;
-    const body = JSON.stringify({ channelId, viewerId: viewerId(), sessionId, hidden });
+    const body = JSON.stringify({
+      ...ids(channelId, sessionId),
+      hidden,
+      ticket: ticket || void 0,
+      embeddedIn: /join$/.test(url) ? embedder() : void 0
+    });
     fetch(url, { method: "POST", headers: { "Content-Type": "application/json" }, body, signal }).then(async (response) => {
-      if (!response.ok) return [0, Number(response.headers.get("Retry-After")) * 1e3];
+      if (!response.ok) {
+        const code = response.status === 403 && (await response.json()).code;
+        if (code === "ticket-required") return [3, 0];
+        if (/^ticket/.test(code)) {
+          viewers.delete(sessionId);
+          return [4, 0];
+        }
+        return [0, Number(response.headers.get("Retry-After")) * 1e3];
+      }
       const answer = await response.json();
+      if (answer.viewerId) viewers.set(sessionId, answer.viewerId);
       return [
         answer.active === false ? 2 : 1,
         answer.heartbeatIntervalMs,
@@ -97,7 +126,7 @@ export const beat = /* @__PURE__ */ guarded(
   }
 );
 export const leave = (url, channelId, sessionId) => {
-  const body = JSON.stringify({ channelId, viewerId: viewerId(), sessionId });
+  const body = JSON.stringify(ids(channelId, sessionId));
   try {
     if (navigator.sendBeacon(url, body)) return;
   } catch {

@@ -123,19 +123,28 @@ impl World {
     }
 
     async fn call(self: Arc<Self>, call: Call) {
+        // A page that is asked for its ticket shows it at once.
+        if self.call_once(call, false).await {
+            self.call_once(call, true).await;
+        }
+    }
+
+    /// Returns whether the node asks for the ticket.
+    async fn call_once(&self, call: Call, shows_ticket: bool) -> bool {
         self.history.lock().begun += 1;
         let (index, node) = self.node(call.node);
         let (call, at) = (Call { node: index, ..call }, self.now());
-        let answer = node.call(call);
+        let answer = node.call(call, shows_ticket);
         // A node that was killed meanwhile does not answer.
         let weak = Arc::downgrade(&node);
         drop(node);
         if let Some(end) = self.store.until(|fault| fault == Fault::Stopped { node: index }) {
             self.wait_until(end).await;
         }
-        let answer = answer.await;
+        let (answer, wants_ticket) = answer.await;
         let answer = weak.upgrade().map(|_alive| (self.now(), answer));
         self.history.lock().calls.push(Called { call, at, answer });
+        wants_ticket && answer.is_some()
     }
 
     async fn flood(self: Arc<Self>, flood: Flood) {

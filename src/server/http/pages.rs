@@ -30,7 +30,7 @@ use tower_http::{
 
 use super::{html, state::AppState, static_files};
 use crate::{
-    app::{App, SiteOrigin, shell},
+    app::{App, SiteOrigin, TicketsRequired, shell},
     domain::{ChannelId, StreamTemplate},
     server::listen::ConnectionInfo,
 };
@@ -134,10 +134,12 @@ async fn render(
 ) -> Response<Body> {
     let (presence, follows, leptos) = (state.presence.clone(), state.follows.clone(), state.leptos.clone());
     let template = state.stream_url_template.clone();
+    let tickets = TicketsRequired(state.tickets.are_required());
     let origin = site_origin(state, connection, &request);
     let context = move || {
         provide_context(presence.clone());
         provide_context(follows.clone());
+        provide_context(tickets);
         if let Some(template) = template.clone() {
             provide_context(template);
         }
