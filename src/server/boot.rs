@@ -35,6 +35,9 @@ use crate::server::{
     telemetry,
 };
 
+/// How long the shutdown waits for the database.
+const DATABASE_DRAIN_LIMIT: Duration = Duration::from_millis(1_500);
+
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
@@ -72,8 +75,8 @@ pub enum BootError {
 }
 
 impl BootError {
-    /// Prints the error and returns the exit status: 2 for invalid settings and flags, 1 for other errors. Help and
-    /// version go to standard output with status 0.
+    /// Prints the error and returns the exit status: 2 for invalid settings and flags and for a database that can't be
+    /// used, 1 for other errors. Help and version go to standard output with status 0.
     #[must_use]
     pub fn report(&self) -> u8 {
         match self {
@@ -84,7 +87,7 @@ impl BootError {
             }
             other => {
                 eprintln!("aforo: {other}");
-                if matches!(other, Self::Settings(_)) { 2 } else { 1 }
+                if matches!(other, Self::Settings(_) | Self::Database(_)) { 2 } else { 1 }
             }
         }
     }
@@ -116,6 +119,7 @@ pub struct Server {
     router: Router,
     hub: Arc<Hub>,
     state: AppState,
+    followers: Arc<DatabaseFollowers>,
     /// How long to keep serving after the shutdown signal.
     shutdown_delay: Duration,
     background: Supervisor,
@@ -156,10 +160,12 @@ impl Server {
         let hub = Arc::new(Hub::new(policy.update_interval));
         let store = if store.is_shared() { Arc::new(Measured::new(store, metrics.clone())) } else { store };
         let presence = Presence::new(store, Arc::clone(&hub), policy, clock);
+        database.measure(metrics.clone());
+        let followers = Arc::new(DatabaseFollowers::new(database.clone()));
         let state = AppState::from(Parts {
             presence: presence.clone(),
             database: database.clone(),
-            follows: Follows::new(Arc::new(DatabaseFollowers::new(database.clone()))),
+            follows: Follows::new(followers.clone()),
             leptos,
             speaks_tls: tls.is_some(),
             proxies: config.trusted_proxies.iter().copied().collect(),
@@ -180,6 +186,11 @@ impl Server {
         let sweep_state = state.clone();
         background.spawn("sweep", move || sweep(sweep_state.clone(), policy.cleanup_interval));
         background.spawn("database", move || database.clone().run());
+        let writer = Arc::clone(&followers);
+        background.spawn("followers", move || {
+            let followers = Arc::clone(&writer);
+            async move { followers.run().await }
+        });
         background.spawn("recovery", move || {
             let presence = presence.clone();
             async move { presence.run_recovery().await }
@@ -197,6 +208,7 @@ impl Server {
             router,
             hub,
             state,
+            followers,
             shutdown_delay: config.shutdown_delay,
             background,
         })
@@ -215,7 +227,7 @@ impl Server {
     }
 
     /// Serves until `shutdown` resolves, then ends all streams, finishes the requests in flight and tries to write
-    /// what the store has not accepted yet.
+    /// what the store and the database have not accepted yet.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let stop_listening = CancellationToken::new();
         let stop = async {
@@ -237,7 +249,15 @@ impl Server {
             connections: self.connections,
         };
         tokio::join!(stop, self.listener.serve(apps, stop_listening.clone()));
-        self.state.presence.drain().await;
+        let kept = async {
+            if !self.followers.flush(DATABASE_DRAIN_LIMIT).await {
+                tracing::warn!(
+                    "database unavailable at shutdown; follows that were not answered are not written"
+                );
+            }
+            self.state.database.close().await;
+        };
+        tokio::join!(self.state.presence.drain(), kept);
         drop(self.background);
     }
 }
