@@ -198,7 +198,9 @@ async fn viewers_of_a_range_are_merged_and_not_added() {
     let people: Vec<ViewerId> = (0..90).map(|_| ViewerId::new(viewer()).unwrap()).collect();
     let row = |node: u64, start: u64, people: &[ViewerId]| {
         let mut sketch = Sketch::default();
-        people.iter().for_each(|one| drop(sketch.insert(*one, &key)));
+        for one in people {
+            sketch.insert(*one, &key);
+        }
         Row {
             kind: RowKind::Viewers,
             channel: "ana".to_owned(),
