@@ -200,6 +200,9 @@ impl Server {
             return Err(BootError::OtherDatabase);
         }
         let archive = Archive::new(database.clone());
+        if let Some(id) = archive.id() {
+            recorder.set_key(id);
+        }
         let figures = FiguresFeed::new(archive.clone(), Arc::clone(&clock));
         let presence = Presence::new(store, Arc::clone(&hub), policy, Arc::clone(&clock));
         presence.observe_with(Arc::new(recorder.clone()));

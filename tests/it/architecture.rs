@@ -59,7 +59,14 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("server::follows", &["domain", "server::store_error"]),
     (
         "server::database",
-        &["domain", "server::config", "server::follows", "server::history", "server::store_error"],
+        &[
+            "domain",
+            "server::config",
+            "server::follows",
+            "server::history",
+            "server::metrics",
+            "server::store_error",
+        ],
     ),
     (
         "server::recording",

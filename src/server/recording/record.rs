@@ -10,6 +10,9 @@ use crate::{
 /// The length of the spans for which distinct viewers are kept.
 const VIEWERS_SPAN_MS: u64 = 3_600_000;
 
+/// The most viewers of a channel that wait for the key of the hashes, while the database was never reached.
+const MAX_EARLY: usize = 4_096;
+
 /// The most viewers of a channel that are remembered as seen. Beyond, every join counts as a new viewer.
 const MAX_SEEN: usize = 1_000_000;
 
@@ -40,6 +43,8 @@ struct Air {
 struct Viewers {
     start: Timestamp,
     sketch: Sketch,
+    /// Viewers from before the key of the hashes was known.
+    early: Vec<ViewerId>,
     is_dirty: bool,
 }
 
@@ -98,16 +103,24 @@ impl Record {
     pub(super) fn see(&mut self, viewer: ViewerId, key: Option<&HashKey>, at: Timestamp) {
         let is_lull = at > self.active + GRACE;
         self.active = self.active.max(at);
-        let Some(key) = key else { return };
         let hour = |at: Timestamp| at.as_millis() / VIEWERS_SPAN_MS;
         let is_current =
             self.viewers.as_ref().is_some_and(|viewers| !is_lull && hour(at) <= hour(viewers.start));
         if !is_current {
             // The writer takes the sketch every few seconds, so little is lost of the one that is replaced.
-            self.viewers = Some(Viewers { start: at, sketch: Sketch::default(), is_dirty: true });
+            let (sketch, early) = (Sketch::default(), Vec::new());
+            self.viewers = Some(Viewers { start: at, sketch, early, is_dirty: true });
         }
-        if let Some(viewers) = &mut self.viewers {
-            viewers.is_dirty |= viewers.sketch.insert(viewer, key);
+        let Some(viewers) = &mut self.viewers else { return };
+        match key {
+            Some(key) => {
+                for early in viewers.early.drain(..) {
+                    viewers.sketch.insert(early, key);
+                }
+                viewers.is_dirty |= viewers.sketch.insert(viewer, key);
+            }
+            None if viewers.early.len() < MAX_EARLY => viewers.early.push(viewer),
+            None => {}
         }
     }
 
