@@ -193,7 +193,7 @@ impl Server {
         let store = if store.is_shared() { Arc::new(Measured::new(store, metrics.clone())) } else { store };
         let node = Uuid::new_v4().as_u64_pair().0;
         let shareholder = Shareholder { store: Arc::clone(&store), node, database: Some(database.clone()) };
-        let recorder = Recorder::new(node, store.roll_call_pause());
+        let recorder = Recorder::new(node, store.roll_call_pause(), Arc::clone(&clock));
         // A store that is away now is asked again later. The node then records nothing, but it does not end.
         let _asked_later = timeout(CLAIM_LIMIT, shareholder.renew(recorder.ownership())).await;
         if recorder.ownership().is_refused() {
@@ -203,8 +203,8 @@ impl Server {
         if let Some(id) = archive.id() {
             recorder.set_key(id);
         }
-        let figures = FiguresFeed::new(archive.clone(), Arc::clone(&clock));
-        let presence = Presence::new(store, Arc::clone(&hub), policy, Arc::clone(&clock));
+        let figures = FiguresFeed::new(archive.clone(), recorder.clone());
+        let presence = Presence::new(store, Arc::clone(&hub), policy, clock);
         presence.observe_with(Arc::new(recorder.clone()));
         database.measure(metrics.clone());
         let followers = Arc::new(DatabaseFollowers::new(database.clone()));
@@ -214,7 +214,6 @@ impl Server {
             archive: archive.clone(),
             figures: figures.clone(),
             recorder: recorder.clone(),
-            clock: Arc::clone(&clock),
             access: access(&config.access),
             follows: Follows::new(followers.clone()),
             leptos,
@@ -242,16 +241,16 @@ impl Server {
         background.spawn("figures", move || figures.clone().run());
         let own = (recorder.clone(), presence.clone());
         background.spawn("sampler", move || sampler::run(own.0.clone(), own.1.clone()));
-        let writer = Arc::new(Writer::new(recorder.clone(), archive.clone(), Arc::clone(&clock), metrics));
+        let writer = Arc::new(Writer::new(recorder.clone(), archive.clone(), metrics));
         let own = Arc::clone(&writer);
         background.spawn("history", move || {
             let writer = Arc::clone(&own);
             async move { writer.run().await }
         });
-        let (own, retention) = ((recorder.clone(), archive, clock), Retention::days(config.history_days));
+        let (own, retention) = ((recorder.clone(), archive), Retention::days(config.history_days));
         background.spawn("upkeep", move || {
-            let (recorder, archive, clock) = own.clone();
-            upkeep::run(recorder, archive, retention, clock)
+            let (recorder, archive) = own.clone();
+            upkeep::run(recorder, archive, retention)
         });
         let (reader_hub, source) = (Arc::clone(&hub), Arc::new(presence.clone()));
         background.spawn("reader", move || reader::run(Arc::clone(&reader_hub), source.clone()));

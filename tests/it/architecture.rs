@@ -93,7 +93,6 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "domain",
             "i18n",
             "server::access",
-            "server::clock",
             "server::config",
             "server::database",
             "server::fanout",

@@ -72,11 +72,11 @@ impl Node {
             skew: Arc::default(),
         };
         let hub = Arc::new(Hub::new(policy.update_interval));
-        let clock = WrongClock { start: plan.clock, since: Instant::now() };
+        let clock = || WrongClock { start: plan.clock, since: Instant::now() };
         let link: Arc<dyn Store> = Arc::new(link);
-        let presence = Presence::new(Arc::clone(&link), Arc::clone(&hub), policy, Arc::new(clock));
+        let presence = Presence::new(Arc::clone(&link), Arc::clone(&hub), policy, Arc::new(clock()));
         let random = index as u64 + 1;
-        let recorder = Recorder::new(random, Duration::ZERO);
+        let recorder = Recorder::new(random, Duration::ZERO, Arc::new(clock()));
         presence.observe_with(Arc::new(recorder.clone()));
         let shareholder = Shareholder { store: Arc::clone(&link), node: random, database: None };
         let sessions = SessionLimiter::new(rules.limits);

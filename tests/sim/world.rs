@@ -13,6 +13,7 @@ use tokio::{
 };
 
 use crate::{
+    archive::Archive,
     chance,
     node::{Node, number},
     oracle::{
@@ -28,6 +29,9 @@ use crate::{
 /// The interval at which the store's own counts are recorded.
 const SAMPLE: Millis = 500;
 
+/// The interval at which nodes write what they have recorded.
+const ARCHIVE_EVERY: Millis = 4_000;
+
 /// The interval at which each node is asked for its live channels. Not a multiple of any other interval.
 const LIST_EVERY: Millis = 2_347;
 
@@ -35,6 +39,7 @@ pub struct World {
     rules: Rules,
     store: Arc<SharedStore>,
     nodes: Vec<Slot>,
+    archive: Mutex<Archive>,
     history: Mutex<History>,
 }
 
@@ -57,6 +62,8 @@ fn run_here(plan: &Plan) -> History {
             world.act(&action.kind);
         }
         world.wait_until(plan.rules.end).await;
+        world.keep_recorded();
+        world.history.lock().recorded = world.archive.lock().recorded();
         world.note_leftovers();
         std::mem::take(&mut *world.history.lock())
     })
@@ -72,8 +79,10 @@ impl World {
         };
         let history = History { faults: windows(plan), ..History::default() };
         let nodes = plan.nodes.iter().enumerate().map(slot).collect();
-        let world = Arc::new(Self { rules, store, nodes, history: Mutex::new(history) });
+        let world =
+            Arc::new(Self { rules, store, nodes, archive: Mutex::default(), history: Mutex::new(history) });
         tokio::spawn(Arc::clone(&world).sample());
+        tokio::spawn(Arc::clone(&world).archive());
         for node in 0..plan.nodes.len() {
             tokio::spawn(Arc::clone(&world).list(node));
         }
@@ -237,6 +246,22 @@ impl World {
             let counts = listed.ok().map(|list| list.into_iter().map(shown).filter(is_watched).collect());
             let listed = Listed { node: index, at, answered: self.now(), counts };
             self.history.lock().lists.push(listed);
+        }
+    }
+
+    /// Keeps what the nodes have recorded, as their writers do.
+    async fn archive(self: Arc<Self>) {
+        loop {
+            sleep(millis(ARCHIVE_EVERY)).await;
+            self.keep_recorded();
+        }
+    }
+
+    fn keep_recorded(&self) {
+        for slot in &self.nodes {
+            if let Some(node) = slot.node.lock().as_ref() {
+                self.archive.lock().keep(&node.recorder);
+            }
         }
     }
 

@@ -10,7 +10,6 @@ use crate::{
     domain::StreamTemplate,
     server::{
         access::Access,
-        clock::Clock,
         config::FrameAncestors,
         database::{Archive, Database},
         follows::Follows,
@@ -39,8 +38,6 @@ pub struct Parts {
     pub figures: FiguresFeed,
     /// The recorder of this node.
     pub recorder: Recorder,
-    /// The clock of this node.
-    pub clock: Arc<dyn Clock>,
     /// Who may see statistics, and who is the operator.
     pub access: Access,
     /// The service that keeps followers.

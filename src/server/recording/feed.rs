@@ -14,9 +14,10 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
+use super::Recorder;
 use crate::{
     domain::ChannelId,
-    server::{clock::Clock, database::Archive, history::Figures},
+    server::{database::Archive, history::Figures},
 };
 
 /// The pause between two computations. Together with the writer's pause it is less than ten seconds.
@@ -31,7 +32,7 @@ pub struct FiguresFeed(Arc<Inner>);
 
 struct Inner {
     archive: Archive,
-    clock: Arc<dyn Clock>,
+    recorder: Recorder,
     channels: Mutex<HashMap<ChannelId, Weak<watch::Sender<Known>>>>,
 }
 
@@ -53,8 +54,8 @@ pub struct TooMany;
 impl FiguresFeed {
     /// A feed without subscriptions.
     #[must_use]
-    pub fn new(archive: Archive, clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(Inner { archive, clock, channels: Mutex::default() }))
+    pub fn new(archive: Archive, recorder: Recorder) -> Self {
+        Self(Arc::new(Inner { archive, recorder, channels: Mutex::default() }))
     }
 
     /// Subscribes to the figures of a channel.
@@ -108,7 +109,7 @@ impl FiguresFeed {
     }
 
     async fn compute(&self, channel: &ChannelId, sender: &Weak<watch::Sender<Known>>) {
-        let now = self.0.clock.now();
+        let now = self.0.recorder.now();
         let newest = self.0.archive.broadcasts(channel, now + INTERVAL, 1, now).await;
         // While the database is away the last figures stay.
         if let (Ok(mut newest), Some(sender)) = (newest, sender.upgrade()) {

@@ -2,9 +2,10 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use super::Taken;
 use crate::{
-    domain::{Timestamp, ViewerId},
-    server::history::{HashKey, Minute, Place, Sketch, Span, Track, broadcast::GRACE},
+    domain::{ChannelId, Timestamp, ViewerId},
+    server::history::{HashKey, Place, Sketch, Span, Track, broadcast::GRACE},
 };
 
 /// The length of the spans for which distinct viewers are kept.
@@ -46,17 +47,6 @@ struct Viewers {
     /// Viewers from before the key of the hashes was known.
     early: Vec<ViewerId>,
     is_dirty: bool,
-}
-
-/// What has changed in a record since it was last taken.
-#[derive(Debug, Default)]
-pub(super) struct Changes {
-    /// Minutes with their starts.
-    pub minutes: Vec<(Timestamp, Minute)>,
-    /// The encoded sketch of viewers with the start of its span.
-    pub viewers: Option<(Timestamp, Vec<u8>)>,
-    /// The span on air.
-    pub on_air: Option<Span>,
 }
 
 impl Record {
@@ -131,18 +121,20 @@ impl Record {
         }
     }
 
-    /// Takes the changes.
-    pub(super) fn take(&mut self, now: Timestamp) -> Changes {
+    /// Takes the changes of this record, which is that of `channel`.
+    pub(super) fn take(&mut self, channel: &ChannelId, now: Timestamp) -> Taken {
         let viewers = self.viewers.as_mut().and_then(|viewers| {
             std::mem::take(&mut viewers.is_dirty).then(|| (viewers.start, viewers.sketch.encode()))
         });
         let on_air = self.air.as_mut().and_then(|air| std::mem::take(&mut air.is_dirty).then_some(air.span));
-        Changes { minutes: self.track.take_dirty(now), viewers, on_air }
-    }
-
-    /// The number of minutes that were lost since the last call, because the database was away for too long.
-    pub(super) fn take_lost(&mut self) -> u64 {
-        self.track.take_lost()
+        Taken {
+            channel: channel.as_str().to_owned(),
+            part: channel.part(),
+            minutes: self.track.take_dirty(now),
+            viewers,
+            on_air,
+            lost: self.track.take_lost(),
+        }
     }
 
     /// Whether the channel has been empty for so long that the record can go. Its changes must have been taken.
