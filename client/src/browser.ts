@@ -149,7 +149,14 @@ const ids = (channelId: string, sessionId: string) => ({
  * `ticket`: the ticket to send, or "".
  */
 export const beat = /* @__PURE__ */ guarded(
-  (url: string, channelId: string, sessionId: string, hidden: boolean, ticket: string, callback: Callback) => {
+  (
+    url: string,
+    channelId: string,
+    sessionId: string,
+    hidden: boolean,
+    ticket: string,
+    callback: Callback,
+  ) => {
     const controller = new AbortController();
     const { signal } = controller;
     const body = JSON.stringify({ ...ids(channelId, sessionId), hidden, ticket: ticket || undefined });
