@@ -132,7 +132,8 @@ class ViewerCounter extends HTMLElement {
     const endAging = () => aging.forEach((timer) => clearTimeout(timer));
     void stream.then(({ watch }) => {
       endAging();
-      if (!isOver) endWatching = watch({ channel, needed: tracks, update, leave: () => this.#tracking?.leave() });
+      if (!isOver)
+        endWatching = watch({ channel, needed: tracks, update, leave: () => this.#tracking?.leave() });
     });
     this.#end = () => {
       isOver = true;
