@@ -26,6 +26,8 @@ export interface TrackOptions {
   learn?: (count: string) => void;
   /** Receives whether the server counts the page. */
   counted?: (isCounted: boolean) => void;
+  /** Receives the code of the server's problem with a beat; "" if the server gave no answer or another one. */
+  failed?: (code: string) => void;
 }
 
 export interface Tracking {
@@ -37,7 +39,14 @@ export interface Tracking {
   end(): void;
 }
 
-export const track = ({ api, channel, onceSeen: waitsUntilSeen, learn, counted }: TrackOptions): Tracking => {
+export const track = ({
+  api,
+  channel,
+  onceSeen: waitsUntilSeen,
+  learn,
+  counted,
+  failed,
+}: TrackOptions): Tracking => {
   const tracker = makeTracker(30e3);
   const none = () => {};
   let session = "";
@@ -49,7 +58,10 @@ export const track = ({ api, channel, onceSeen: waitsUntilSeen, learn, counted }
   const send = (call: string) => {
     endRequest();
     endRequest = beat(api + call, channel, session, tracker.isHidden(), (kind, value, text) => {
-      if (!kind) return on(Event.Failed, value);
+      if (!kind) {
+        failed?.(text);
+        return on(Event.Failed, value);
+      }
       const answer: Answer = { active: kind === 1 };
       if (value > 0) answer.interval = value;
       on(Event.Answered, answer);

@@ -44,8 +44,8 @@ export const handedOver = (name) => {
   }
   return "";
 };
-const BEFORE_CLOSING = "mozInnerScreenX" in globalThis ? "beforeunload" : "none";
 export const onPageEvent = (callback) => {
+  const beforeClosing = "mozInnerScreenX" in globalThis ? "beforeunload" : "none";
   const listeners = [
     [document, "visibilitychange", () => callback(0, 0, "")],
     [document, "prerenderingchange", () => callback(1, 0, "")],
@@ -55,7 +55,7 @@ export const onPageEvent = (callback) => {
     [document, "resume", () => callback(5, 0, "")],
     [window, "online", () => callback(6, 0, "")],
     [window, "offline", () => callback(7, 0, "")],
-    [window, BEFORE_CLOSING, () => callback(8, 0, "")]
+    [window, beforeClosing, () => callback(8, 0, "")]
   ];
   for (const [target, type, listener] of listeners) target.addEventListener(type, listener);
   return () => {
@@ -85,7 +85,11 @@ export const beat = /* @__PURE__ */ guarded(
     const { signal } = controller;
     const body = JSON.stringify({ channelId, viewerId: viewerId(), sessionId, hidden });
     fetch(url, { method: "POST", headers: { "Content-Type": "application/json" }, body, signal }).then(async (response) => {
-      if (!response.ok) return [0, Number(response.headers.get("Retry-After")) * 1e3];
+      if (!response.ok) {
+        const problem = await response.json().catch(() => {
+        });
+        return [0, Number(response.headers.get("Retry-After")) * 1e3, problem?.code];
+      }
       const answer = await response.json();
       return [
         answer.active === false ? 2 : 1,
@@ -129,17 +133,9 @@ const ask = /* @__PURE__ */ guarded(
 );
 export const probe = (url, millis, callback) => ask(url, "no-cors", millis, () => "", callback);
 export const counts = (url, millis, callback) => ask(url, "cors", millis, async (response) => (await response.json()).counts.map(written).join(), callback);
-export const openStream = /* @__PURE__ */ guarded((url, callback) => {
+export const openEvents = /* @__PURE__ */ guarded((url, callback) => {
   const source = new EventSource(url);
-  source.onmessage = ({ data }) => {
-    let text;
-    try {
-      text = written(JSON.parse(data));
-    } catch {
-      return;
-    }
-    callback(2, 0, text);
-  };
+  source.onmessage = ({ data }) => callback(1, 0, data);
   source.addEventListener("tick", () => callback(1, 0, ""));
   source.onerror = () => callback(0, 0, "");
   let timer;
@@ -156,15 +152,28 @@ export const openStream = /* @__PURE__ */ guarded((url, callback) => {
     removeEventListener("beforeunload", leaving);
   };
 });
-let tabs;
-export const joinTabs = (name, callback) => {
+export const openStream = (url, callback) => openEvents(url, (kind, _, data) => {
+  if (!data) return callback(kind, 0, "");
+  let text;
   try {
-    if (navigator.locks && localStorage) {
-      tabs = new BroadcastChannel(name);
-      tabs.onmessage = ({ data }) => typeof data === "string" && callback(1, 0, data);
-    }
+    text = written(JSON.parse(data));
+  } catch {
+    return;
+  }
+  callback(2, 0, text);
+});
+export const openTabs = (name, callback) => {
+  try {
+    if (!navigator.locks || !localStorage) return;
+    const tabs2 = new BroadcastChannel(name);
+    tabs2.onmessage = ({ data }) => typeof data === "string" && callback(1, 0, data);
+    return tabs2;
   } catch {
   }
+};
+let tabs;
+export const joinTabs = (name, callback) => {
+  tabs = openTabs(name, callback);
   return () => {
     tabs?.close();
     tabs = void 0;
