@@ -28,6 +28,8 @@ export interface TrackOptions {
   learn?: (count: string) => void;
   /** Receives whether the server counts the page. */
   counted?: (isCounted: boolean) => void;
+  /** Receives the code of the server's problem with a beat; "" if the server gave no answer or another one. */
+  failed?: (code: string) => void;
 }
 
 export interface Tracking {
@@ -48,6 +50,7 @@ export const track = ({
   onceSeen: waitsUntilSeen,
   learn,
   counted,
+  failed,
 }: TrackOptions): Tracking => {
   const tracker = makeTracker(30e3);
   const none = () => {};
@@ -61,11 +64,12 @@ export const track = ({
     endRequest();
     const shown = tracker.sendsTicket() ? ticket! : "";
     endRequest = beat(api + call, channel, session, tracker.isHidden(), shown, (kind, value, text) => {
-      if (!kind) return on(Event.Failed, value);
-      if (kind > 2) {
-        on(Event.Refused, kind === 3);
-        counted?.(false);
-        return;
+      if (!kind || kind > 2) {
+        if (kind) {
+          on(Event.Refused, kind === 3);
+          counted?.(false);
+        } else on(Event.Failed, value);
+        return failed?.(text);
       }
       const answer: Answer = { active: kind === 1 };
       if (value > 0) answer.interval = value;

@@ -45,8 +45,8 @@ export const handedOver = (name) => {
   }
   return "";
 };
-const BEFORE_CLOSING = "mozInnerScreenX" in globalThis ? "beforeunload" : "none";
 export const onPageEvent = (callback) => {
+  const beforeClosing = "mozInnerScreenX" in globalThis ? "beforeunload" : "none";
   const listeners = [
     [document, "visibilitychange", () => callback(0, 0, "")],
     [document, "prerenderingchange", () => callback(1, 0, "")],
@@ -56,7 +56,7 @@ export const onPageEvent = (callback) => {
     [document, "resume", () => callback(5, 0, "")],
     [window, "online", () => callback(6, 0, "")],
     [window, "offline", () => callback(7, 0, "")],
-    [window, BEFORE_CLOSING, () => callback(8, 0, "")]
+    [window, beforeClosing, () => callback(8, 0, "")]
   ];
   for (const [target, type, listener] of listeners) target.addEventListener(type, listener);
   return () => {
@@ -86,9 +86,10 @@ const ids = (channelId, sessionId) => ({
   sessionId
 });
 const embedder = () => {
-  if (top === window) return;
+  const { top, self, location, document: document2 } = globalThis;
+  if (top === self) return;
   try {
-    const { hostname } = new URL(location.ancestorOrigins?.[0] || document.referrer);
+    const { hostname } = new URL(location.ancestorOrigins?.[0] || document2.referrer);
     return hostname === location.hostname ? void 0 : hostname;
   } catch {
     return "";
@@ -106,13 +107,15 @@ export const beat = /* @__PURE__ */ guarded(
     });
     fetch(url, { method: "POST", headers: { "Content-Type": "application/json" }, body, signal }).then(async (response) => {
       if (!response.ok) {
-        const code = response.status === 403 && (await response.json()).code;
-        if (code === "ticket-required") return [3, 0];
+        const problem = await response.json().catch(() => {
+        });
+        const code = problem?.code ?? "";
+        if (code === "ticket-required") return [3, 0, code];
         if (/^ticket/.test(code)) {
           viewers.delete(sessionId);
-          return [4, 0];
+          return [4, 0, code];
         }
-        return [0, Number(response.headers.get("Retry-After")) * 1e3];
+        return [0, Number(response.headers.get("Retry-After")) * 1e3, code];
       }
       const answer = await response.json();
       if (answer.viewerId) viewers.set(sessionId, answer.viewerId);
@@ -158,17 +161,9 @@ const ask = /* @__PURE__ */ guarded(
 );
 export const probe = (url, millis, callback) => ask(url, "no-cors", millis, () => "", callback);
 export const counts = (url, millis, callback) => ask(url, "cors", millis, async (response) => (await response.json()).counts.map(written).join(), callback);
-export const openStream = /* @__PURE__ */ guarded((url, callback) => {
+export const openEvents = /* @__PURE__ */ guarded((url, callback) => {
   const source = new EventSource(url);
-  source.onmessage = ({ data }) => {
-    let text;
-    try {
-      text = written(JSON.parse(data));
-    } catch {
-      return;
-    }
-    callback(2, 0, text);
-  };
+  source.onmessage = ({ data }) => callback(1, 0, data);
   source.addEventListener("tick", () => callback(1, 0, ""));
   source.onerror = () => callback(0, 0, "");
   let timer;
@@ -185,15 +180,28 @@ export const openStream = /* @__PURE__ */ guarded((url, callback) => {
     removeEventListener("beforeunload", leaving);
   };
 });
-let tabs;
-export const joinTabs = (name, callback) => {
+export const openStream = (url, callback) => openEvents(url, (kind, _, data) => {
+  if (!data) return callback(kind, 0, "");
+  let text;
   try {
-    if (navigator.locks && localStorage) {
-      tabs = new BroadcastChannel(name);
-      tabs.onmessage = ({ data }) => typeof data === "string" && callback(1, 0, data);
-    }
+    text = written(JSON.parse(data));
+  } catch {
+    return;
+  }
+  callback(2, 0, text);
+});
+export const openTabs = (name, callback) => {
+  try {
+    if (!navigator.locks || !localStorage) return;
+    const tabs2 = new BroadcastChannel(name);
+    tabs2.onmessage = ({ data }) => typeof data === "string" && callback(1, 0, data);
+    return tabs2;
   } catch {
   }
+};
+let tabs;
+export const joinTabs = (name, callback) => {
+  tabs = openTabs(name, callback);
   return () => {
     tabs?.close();
     tabs = void 0;
