@@ -94,9 +94,14 @@ struct Inner {
     check: Notify,
     /// The first contact, if it was not over when the server started.
     contact: Mutex<Option<Contact>>,
+    /// Connections that were opened before this instant are not used again: new ones may reach another server under the
+    /// same name.
+    renewal: Renewal,
     reporter: Reporter,
     metrics: OnceLock<Metrics>,
 }
+
+type Renewal = Arc<Mutex<Option<Instant>>>;
 
 type Contact = JoinHandle<Result<(), PrepareError>>;
 
@@ -292,7 +297,7 @@ impl Database {
             Ok(()) => self.0.reporter.back(),
             Err(error) => {
                 self.0.reporter.away(&error);
-                self.renew_connections().await;
+                *self.0.renewal.lock() = Some(Instant::now());
             }
         }
     }
@@ -316,16 +321,6 @@ impl Database {
                 Err("its file was removed or replaced; restart the program".to_owned())
             }
             _ => Ok(()),
-        }
-    }
-
-    /// Closes the idle connections to a PostgreSQL server that fails. New ones may reach another server under the same
-    /// name.
-    async fn renew_connections(&self) {
-        if self.0.kind == Kind::Postgres {
-            while let Some(connection) = self.pool().try_acquire() {
-                let _closed_by_the_server = timeout(CLOSE_LIMIT, connection.close()).await;
-            }
         }
     }
 }

@@ -15,6 +15,7 @@ use sqlx::{
     Any, AnyConnection, ConnectOptions, Connection, Executor, Row,
     any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers},
     migrate::MigrateError,
+    pool::PoolOptions,
     postgres::PgConnectOptions,
 };
 use tokio::{
@@ -24,7 +25,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    CALL_LIMIT, Database, Inner, Kind,
+    CALL_LIMIT, Database, Inner, Kind, Renewal,
     cause::{self, Cause},
     migrations::migrator,
     report::Reporter,
@@ -45,8 +46,8 @@ const STATEMENT_LIMIT: &str = "SET statement_timeout = 3000";
 /// with it.
 const IDLE_LIMIT: &str = "SET idle_in_transaction_session_timeout = 10000";
 
-/// How long a connection to PostgreSQL is used. Shorter than the default, so that all connections reach another server
-/// soon after a fail-over by name.
+/// How long a connection is used. Shorter than the default, so that all connections reach another server soon after a
+/// fail-over by name.
 const MAX_AGE: Duration = Duration::from_secs(300);
 
 /// How long a connection may take to become idle before it is closed.
@@ -54,6 +55,9 @@ const RELEASE_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long SQLite waits for the lock of another process, in ms.
 const BUSY_LIMIT: &str = "PRAGMA busy_timeout = 2000";
+
+/// The size to which SQLite cuts its log, in bytes.
+const LOG_LIMIT: &str = "PRAGMA journal_size_limit = 67108864";
 
 /// How often the tables are prepared anew after an error, and the pause before. Another process may create the same file
 /// at the same instant.
@@ -159,8 +163,9 @@ impl Database {
             reason: error.to_string(),
             advice: "check DATABASE_URL",
         })?;
+        let renewal = Renewal::default();
         let database = Self(Arc::new(Inner {
-            pool: pool_options(kind).connect_lazy_with(options.clone()),
+            pool: pool_options(kind, Arc::clone(&renewal)).connect_lazy_with(options.clone()),
             options,
             kind,
             place,
@@ -172,6 +177,7 @@ impl Database {
             is_damaged: AtomicBool::new(false),
             check: Notify::new(),
             contact: Mutex::new(None),
+            renewal,
             reporter: Reporter::default(),
             metrics: OnceLock::new(),
         }));
@@ -283,32 +289,36 @@ async fn identity(connection: &mut AnyConnection) -> Result<Result<Uuid, Attempt
 }
 
 /// The options of the connections for calls.
-fn pool_options(kind: Kind) -> sqlx::pool::PoolOptions<Any> {
-    let options = AnyPoolOptions::new().max_connections(MAX_CONNECTIONS).acquire_timeout(ACQUIRE_LIMIT);
-    match kind {
+fn pool_options(kind: Kind, renewal: Renewal) -> PoolOptions<Any> {
+    let settings = match kind {
         // A commit is on the disk before it is acknowledged: that is the default of `synchronous`.
-        Kind::Sqlite => options.max_lifetime(None).after_connect(|connection, _| {
+        Kind::Sqlite => [BUSY_LIMIT, LOG_LIMIT],
+        Kind::Postgres => [STATEMENT_LIMIT, IDLE_LIMIT],
+    };
+    AnyPoolOptions::new()
+        .max_connections(MAX_CONNECTIONS)
+        .acquire_timeout(ACQUIRE_LIMIT)
+        .max_lifetime(MAX_AGE)
+        .after_connect(move |connection, _| {
             Box::pin(async move {
-                connection.execute(BUSY_LIMIT).await?;
-                connection.execute("PRAGMA journal_size_limit = 67108864").await.map(drop)
+                for setting in settings {
+                    connection.execute(setting).await?;
+                }
+                Ok(())
             })
-        }),
-        Kind::Postgres => options
-            .max_lifetime(MAX_AGE)
-            .after_connect(|connection, _| {
-                Box::pin(async move {
-                    connection.execute(STATEMENT_LIMIT).await?;
-                    connection.execute(IDLE_LIMIT).await.map(drop)
-                })
+        })
+        .before_acquire(move |_, connection| {
+            let is_old = renewal.lock().is_some_and(|at| connection.age > at.elapsed());
+            Box::pin(async move { Ok(!is_old) })
+        })
+        // A connection whose server is gone would otherwise be kept until the system gives up, after a quarter of an
+        // hour. And the library can't use a connection of SQLite again whose transaction was ended by a full disk.
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                let is_alive = timeout(RELEASE_LIMIT, connection.ping()).await.is_ok_and(|pong| pong.is_ok());
+                Ok(is_alive && !connection.is_in_transaction())
             })
-            // A connection whose server is gone would otherwise be kept until the system gives up, after a quarter of
-            // an hour.
-            .after_release(|connection, _| {
-                Box::pin(async move {
-                    Ok(timeout(RELEASE_LIMIT, connection.ping()).await.is_ok_and(|pong| pong.is_ok()))
-                })
-            }),
-    }
+        })
 }
 
 /// Creates the file and its folder if they don't exist, and checks that the file can be read and written. Returns its
