@@ -160,7 +160,7 @@ fn help_lists_every_setting_under_a_heading_and_no_secret() {
             let heading = setting.get_help_heading();
             headings.insert(heading.unwrap_or_else(|| panic!("{name} is under no heading")));
         }
-        assert_eq!(headings.len(), 6, "{headings:?}");
+        assert_eq!(headings.len(), 7, "{headings:?}");
         assert!(headings.iter().all(|heading| help.contains(&format!("\n{heading}:\n"))), "{help}");
     }
 }

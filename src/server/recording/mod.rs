@@ -51,7 +51,10 @@ struct Inner {
     /// What is known of each part: while its list of live channels is complete, all other channels have no viewers.
     parts: Vec<Mutex<Track>>,
     ownership: Ownership,
-    sample_interval: Duration,
+    /// The pause between two samples.
+    sample_pause: Mutex<Duration>,
+    /// The shortest pause between two samples.
+    min_pause: Duration,
     clock: Arc<dyn Clock>,
     /// The store's time at a sample.
     store_time: Mutex<Option<(Timestamp, Instant)>>,
@@ -91,20 +94,24 @@ impl Recorder {
             records: DashMap::new(),
             parts: (0..ChannelId::PARTS).map(|_| Mutex::default()).collect(),
             ownership: Ownership::default(),
-            sample_interval: SAMPLE_INTERVAL.max(roll_call_pause / 3),
+            sample_pause: Mutex::new(SAMPLE_INTERVAL.max(roll_call_pause / 3)),
+            min_pause: SAMPLE_INTERVAL.max(roll_call_pause / 3),
             clock,
             store_time: Mutex::default(),
         }))
     }
 
-    /// The pause between two samples of an owner.
-    #[must_use]
-    pub fn sample_interval(&self) -> Duration {
-        self.0.sample_interval
+    /// Plans the next sample after one of `calls` store calls. A sample may not cost a store more than a call for each
+    /// millisecond of the pause.
+    fn plan_sample(&self, calls: usize) -> Duration {
+        let pause = self.0.min_pause.max(Duration::from_millis(u64::try_from(calls).unwrap_or(u64::MAX)));
+        *self.0.sample_pause.lock() = pause;
+        pause
     }
 
+    /// The longest time between two observations that counts as observed.
     fn max_gap(&self) -> Duration {
-        self.0.sample_interval * MAX_GAP
+        *self.0.sample_pause.lock() * MAX_GAP
     }
 
     /// The parts of the channels that this node owns.
@@ -177,9 +184,12 @@ impl Recorder {
         channels.into_iter().filter_map(of_channel).chain(parts).collect()
     }
 
-    /// The channels of some parts that have a record here.
+    /// The channels of some parts that had viewers when they were last observed here. The others are known to have none
+    /// while the list of live channels lacks them.
     fn recorded(&self, parts: &[u16]) -> Vec<ChannelId> {
-        let records = self.0.records.iter().filter(|record| parts.contains(&record.key().part()));
+        let is_due =
+            |channel: &ChannelId, record: &Record| record.has_viewers() && parts.contains(&channel.part());
+        let records = self.0.records.iter().filter(|record| is_due(record.key(), record.value()));
         records.map(|record| record.key().clone()).collect()
     }
 

@@ -29,6 +29,8 @@ pub(super) struct Record {
     seen: HashSet<u64>,
     /// The last observation of a viewer.
     active: Timestamp,
+    /// Whether the last observed count was above 0.
+    has_viewers: bool,
 }
 
 /// A span on air.
@@ -54,6 +56,7 @@ impl Record {
     /// observed.
     pub(super) fn observe(&mut self, count: u32, at: Timestamp, owner_gap: Option<Duration>) {
         self.track.observe(count, at, owner_gap.is_some(), owner_gap.unwrap_or_default());
+        self.has_viewers = count > 0;
         if count > 0 {
             self.active = self.active.max(at);
         }
@@ -119,6 +122,11 @@ impl Record {
         if self.seen.len() >= MAX_SEEN || self.seen.insert(fingerprint(viewer)) {
             self.track.arrive(node, place, at);
         }
+    }
+
+    /// Whether the channel had viewers when it was last observed.
+    pub(super) const fn has_viewers(&self) -> bool {
+        self.has_viewers
     }
 
     /// Takes the changes of this record, which is that of `channel`.
