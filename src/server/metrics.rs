@@ -38,6 +38,8 @@ struct Inner {
     streams: IntGauge,
     watched: IntGauge,
     tasks: IntGauge,
+    on_air: IntGauge,
+    signal_errors: IntCounter,
 }
 
 impl Default for Metrics {
@@ -102,6 +104,12 @@ impl Metrics {
             streams: gauge(&registry, "streams_open", "Open streams"),
             watched: gauge(&registry, "channels_watched", "Channels with at least one open stream"),
             tasks: gauge(&registry, "tasks", "Live tasks of the runtime"),
+            on_air: gauge(&registry, "channels_on_air", "Channels that are on air by the live signal"),
+            signal_errors: counter(
+                &registry,
+                "live_signal_poll_errors_total",
+                "Failed reads of the live signals from the database",
+            ),
             registry: with_process(registry),
         }))
     }
@@ -178,6 +186,16 @@ impl Metrics {
     pub fn store_write(&self, ops: usize, restored: usize) {
         self.0.write_ops.observe(f64::from(u32::try_from(ops).unwrap_or(u32::MAX)));
         self.0.restored.inc_by(u64::try_from(restored).unwrap_or(u64::MAX));
+    }
+
+    /// Sets the number of channels that are on air.
+    pub fn on_air(&self, channels: usize) {
+        self.0.on_air.set(i64::try_from(channels).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a failed read of the live signals.
+    pub fn signal_poll_failed(&self) {
+        self.0.signal_errors.inc();
     }
 
     /// All metrics in the Prometheus text format. Sets the gauges to the given values first.

@@ -3,7 +3,7 @@
 //! - [`clock`], [`metrics`], [`shutdown`], [`store_error`], [`limits`], [`fanout`];
 //! - [`supervisor`], [`listen`], [`redis`];
 //! - [`config`];
-//! - [`telemetry`], [`store`], [`follows`];
+//! - [`telemetry`], [`store`], [`follows`], [`signals`];
 //! - [`database`];
 //! - [`presence`];
 //! - [`http`];
@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod presence;
 pub mod redis;
 pub mod shutdown;
+pub mod signals;
 pub mod store;
 pub mod store_error;
 pub mod supervisor;

@@ -11,6 +11,7 @@
 mod followers;
 mod migrations;
 mod open;
+mod signals;
 
 use std::{
     future::Future,
@@ -26,7 +27,7 @@ use sqlx::{Any, AnyPool, Transaction};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-pub use self::{followers::DatabaseFollowers, open::OpenError};
+pub use self::{followers::DatabaseFollowers, open::OpenError, signals::DatabaseSignals};
 use super::store_error::StoreError;
 
 /// How long a call may take.
