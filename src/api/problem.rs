@@ -22,6 +22,8 @@ pub enum Code {
     InvalidChannel,
     /// 400: a viewer or session id is not a UUID, or is nil.
     InvalidViewer,
+    /// 401: the call needs a secret of the operator, and the request has none or a wrong one.
+    Unauthorized,
     /// 403: the request comes from a script of a site that may not change anything here.
     OriginNotAllowed,
     /// 404: the endpoint does not exist.
@@ -48,10 +50,11 @@ pub enum Code {
 
 impl Code {
     /// All codes, ordered by status.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Malformed,
         Self::InvalidChannel,
         Self::InvalidViewer,
+        Self::Unauthorized,
         Self::OriginNotAllowed,
         Self::NotFound,
         Self::MethodNotAllowed,
@@ -70,6 +73,7 @@ impl Code {
     pub const fn status(self) -> u16 {
         match self {
             Self::Malformed | Self::InvalidChannel | Self::InvalidViewer => 400,
+            Self::Unauthorized => 401,
             Self::OriginNotAllowed => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
@@ -89,6 +93,7 @@ impl Code {
             Self::Malformed => "Malformed request",
             Self::InvalidChannel => "Invalid channel name",
             Self::InvalidViewer => "Invalid viewer or session id",
+            Self::Unauthorized => "Missing or wrong secret",
             Self::OriginNotAllowed => "Origin not allowed",
             Self::NotFound => "Unknown endpoint",
             Self::MethodNotAllowed => "Method not allowed",

@@ -11,16 +11,17 @@ use std::{
 use axum::Router;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::{MissedTickBehavior, interval, sleep},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::server::{
     clock::{Clock, SystemClock},
     config::{self, Config, SettingsError, TlsFiles},
-    database::{self, Database, DatabaseFollowers},
+    database::{self, Database, DatabaseFollowers, DatabaseSignals},
     fanout::{Hub, reader},
     follows::Follows,
+    http::access::Access,
     http::pages,
     http::router::{limit_reached, overloaded, panic_response, router},
     http::state::{AppState, Parts},
@@ -30,10 +31,14 @@ use crate::server::{
     presence::Presence,
     redis::OpenError,
     shutdown::{ShutdownFlag, shutdown_signal},
+    signals::{SignalSettings, Signals},
     store::{self, Measured, Store},
     supervisor::Supervisor,
     telemetry,
 };
+
+/// How long the start of the server waits for the live signals.
+const FIRST_SIGNALS_LIMIT: Duration = Duration::from_secs(1);
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -155,11 +160,35 @@ impl Server {
         metrics.limits(&limits::NAMES);
         let hub = Arc::new(Hub::new(policy.update_interval));
         let store = if store.is_shared() { Arc::new(Measured::new(store, metrics.clone())) } else { store };
-        let presence = Presence::new(store, Arc::clone(&hub), policy, clock);
+        let access =
+            Access::new(config.api_token.as_ref(), config.live_hook_secret.as_ref(), metrics.clone());
+        let settings = SignalSettings {
+            mode: config.live,
+            interval: policy.update_interval,
+            timeout: config.live_signal_timeout,
+        };
+        let signals =
+            Signals::new(Arc::new(DatabaseSignals::new(database.clone())), settings, metrics.clone());
+        if signals.are_followed() && !access.api_token.is_set() && !access.hook_secret.is_set() {
+            tracing::warn!(
+                "LIVE is signal, but neither API_TOKEN nor LIVE_HOOK_SECRET is set: this node takes no signals"
+            );
+        }
+        let presence = {
+            let signals = signals.are_followed().then(|| signals.clone());
+            Presence::with_signals(store, Arc::clone(&hub), policy, clock, signals)
+        };
+        if signals.are_followed() {
+            // So that the first pages know which channels are on air.
+            let _unknown_until_later = timeout(FIRST_SIGNALS_LIMIT, signals.poll()).await;
+        }
         let state = AppState::from(Parts {
             presence: presence.clone(),
             database: database.clone(),
             follows: Follows::new(Arc::new(DatabaseFollowers::new(database.clone()))),
+            live: config.live,
+            signals: signals.clone(),
+            access,
             leptos,
             speaks_tls: tls.is_some(),
             proxies: config.trusted_proxies.iter().copied().collect(),
@@ -180,6 +209,7 @@ impl Server {
         let sweep_state = state.clone();
         background.spawn("sweep", move || sweep(sweep_state.clone(), policy.cleanup_interval));
         background.spawn("database", move || database.clone().run());
+        background.spawn("signals", move || signals.clone().run());
         background.spawn("recovery", move || {
             let presence = presence.clone();
             async move { presence.run_recovery().await }
@@ -250,8 +280,12 @@ async fn sweep(state: AppState, every: Duration) {
         ticks.tick().await;
         state.sessions.sweep();
         state.follow_rate.sweep();
+        state.access.sweep();
         if let Err(error) = state.presence.sweep().await {
             tracing::warn!(%error, "sweep of expired viewers failed; retrying later");
+        }
+        if let Err(error) = state.signals.sweep().await {
+            tracing::warn!(%error, "sweep of ended live signals failed; retrying later");
         }
     }
 }

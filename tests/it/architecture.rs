@@ -45,9 +45,13 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         ],
     ),
     ("server::follows", &["domain", "server::store_error"]),
-    ("server::database", &["domain", "server::config", "server::follows", "server::store_error"]),
+    ("server::signals", &["domain", "server::metrics", "server::store_error"]),
+    (
+        "server::database",
+        &["domain", "server::config", "server::follows", "server::signals", "server::store_error"],
+    ),
     ("server::fanout", &["domain"]),
-    ("server::presence", &["domain", "server::store", "server::fanout", "server::clock"]),
+    ("server::presence", &["domain", "server::store", "server::fanout", "server::clock", "server::signals"]),
     (
         "server::http",
         &[
@@ -64,6 +68,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "server::metrics",
             "server::presence",
             "server::shutdown",
+            "server::signals",
             "server::store",
         ],
     ),
@@ -98,6 +103,7 @@ const NOT_IN: &[(&str, &[&str])] = &[(
         "server::store",
         "server::fanout",
         "server::follows",
+        "server::signals",
         "server::presence",
         "server::clock",
         "server::redis",

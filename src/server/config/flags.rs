@@ -6,9 +6,15 @@ use clap::Parser;
 
 use super::{
     Origin,
-    values::{FrameAncestors, LogFormat, Secret, key_prefix, listen_addr, log_filter, whole_number},
+    values::{
+        FrameAncestors, LogFormat, Secret, api_token, hook_secret, key_prefix, listen_addr, log_filter,
+        whole_number,
+    },
 };
-use crate::{domain::StreamTemplate, server::limits::address::Network};
+use crate::{
+    domain::{LiveMode, StreamTemplate},
+    server::limits::address::Network,
+};
 
 /// Live viewer counts for streaming channels.
 ///
@@ -67,6 +73,16 @@ pub struct Flags {
     #[arg(long, env = "VIEWER_CLEANUP_INTERVAL", help_heading = "Counting", value_name = "S")]
     #[arg(default_value_t = 120, value_parser = whole_number)]
     pub(super) cleanup_interval: u32,
+
+    /// What makes a channel live: its viewers, or the live signal of the video server
+    #[arg(long, env = "LIVE", help_heading = "Counting", value_name = "MODE")]
+    #[arg(value_enum, default_value_t = LiveMode::Viewers)]
+    pub(super) live: LiveMode,
+
+    /// How long a live signal lasts if it is not repeated, in s; 0: for good
+    #[arg(long, env = "LIVE_SIGNAL_TIMEOUT", help_heading = "Counting", value_name = "S")]
+    #[arg(default_value_t = 0, value_parser = whole_number)]
+    pub(super) live_signal_timeout: u32,
 
     /// Address of the Redis that keeps the leases: redis://, rediss:// or unix:, or several addresses of
     /// a cluster, separated by commas. Default: leases are in this process
@@ -156,6 +172,16 @@ pub struct Flags {
     #[arg(long, env = "EMBED_FRAME_ANCESTORS", help_heading = "Access", value_name = "SOURCES")]
     #[arg(default_value = "*", value_parser = FrameAncestors::parse)]
     pub(super) embed_frame_ancestors: FrameAncestors,
+
+    /// Token of the operator's own programs, as a bearer token; 16 characters at least
+    #[arg(long, env = "API_TOKEN", help_heading = "Access", value_name = "TOKEN")]
+    #[arg(hide_env_values = true, value_parser = api_token)]
+    pub(super) api_token: Option<Secret>,
+
+    /// Secret of the video servers that send live signals, in the query of their hooks; 16 characters at least
+    #[arg(long, env = "LIVE_HOOK_SECRET", help_heading = "Access", value_name = "SECRET")]
+    #[arg(hide_env_values = true, value_parser = hook_secret)]
+    pub(super) live_hook_secret: Option<Secret>,
 
     /// Time to keep serving after SIGTERM, in ms; /readyz says `ending`, so that load balancers notice
     #[arg(long, env = "SHUTDOWN_DELAY", help_heading = "Running", value_name = "MS")]

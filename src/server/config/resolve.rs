@@ -106,6 +106,10 @@ impl TryFrom<Flags> for Config {
             tls,
             stream_url_template: flags.stream_url_template,
             policy,
+            live: flags.live,
+            live_signal_timeout: Some(flags.live_signal_timeout)
+                .filter(|seconds| *seconds > 0)
+                .map(|seconds| Duration::from_secs(seconds.into())),
             store,
             redis_key_prefix: flags.redis_key_prefix,
             database,
@@ -123,6 +127,8 @@ impl TryFrom<Flags> for Config {
             trusted_proxies: flags.trusted_proxies,
             allowed_origins: flags.allowed_origins,
             embed_frame_ancestors: flags.embed_frame_ancestors,
+            api_token: flags.api_token,
+            live_hook_secret: flags.live_hook_secret,
             shutdown_delay: Duration::from_millis(flags.shutdown_delay.into()),
             log_format: flags.log_format,
             log: flags.log,

@@ -5,9 +5,9 @@ use std::{ops::Deref, sync::Arc};
 use axum::extract::FromRef;
 use leptos::config::LeptosOptions;
 
-use super::cors::Origins;
+use super::{access::Access, cors::Origins};
 use crate::{
-    domain::StreamTemplate,
+    domain::{LiveMode, StreamTemplate},
     server::{
         config::FrameAncestors,
         database::Database,
@@ -16,6 +16,7 @@ use crate::{
         metrics::Metrics,
         presence::Presence,
         shutdown::ShutdownFlag,
+        signals::Signals,
     },
 };
 
@@ -31,6 +32,12 @@ pub struct Parts {
     pub database: Database,
     /// The service that keeps followers.
     pub follows: Follows,
+    /// What makes a channel live.
+    pub live: LiveMode,
+    /// The live signals of channels.
+    pub signals: Signals,
+    /// The secrets of the operator.
+    pub access: Access,
     /// The paths of the script, WebAssembly and styles that pages load.
     pub leptos: LeptosOptions,
     /// Whether this server terminates TLS.

@@ -19,7 +19,7 @@ pub const SITE_FACTOR: u32 = 8;
 const SHARDS: usize = 256;
 
 /// The names of all limits: values of the label `limit` in metrics.
-pub const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 9] = [
     "connections-per-address",
     "follows",
     "joins",
@@ -28,6 +28,7 @@ pub const NAMES: [&str; 8] = [
     "streams",
     "streams-per-address",
     "tries",
+    "unauthorized",
 ];
 
 pub use self::{

@@ -100,6 +100,11 @@ impl TestApp {
         Self::assemble(store, clock, &[]).await
     }
 
+    /// Starts a server with any store and additional flags.
+    pub async fn with_store_and_flags(store: Arc<dyn Store>, flags: &[&str]) -> Self {
+        Self::assemble(store, Arc::new(SystemClock::start()), flags).await
+    }
+
     async fn assemble(store: Arc<dyn Store>, clock: Arc<dyn Clock>, flags: &[&str]) -> Self {
         let (config, site) = Self::config(flags);
         let database = Database::open(&config.database).await.unwrap();
