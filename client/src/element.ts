@@ -39,6 +39,9 @@ const CSS =
   "[data-state=stale]{background:var(--aforo-badge-stale,#57534e);outline:1px dashed;outline-offset:-3px}" +
   "[data-state=unknown]{background:var(--aforo-badge-unknown,#e7e5e4);color:var(--aforo-badge-unknown-text,#444)}" +
   "[data-state=unknown]>i,[data-state='']{visibility:hidden}" +
+  // A current count of a channel that is off air.
+  "[data-live=false]>i{padding:1.5px;border-width:1.5px;animation:none}" +
+  "[data-live=false][data-state=live]{background:var(--aforo-badge-stale,#57534e)}" +
   // In forced colors, a live badge has the strongest outline.
   "@media(forced-colors:active){[data-state]{outline:2px solid;outline-offset:-2px}" +
   "[data-state]:not([data-state=live]){outline:1px dashed GrayText}}" +
@@ -123,6 +126,7 @@ export const makeElement = (
         this.#tracks = tracks;
         this.#source = source;
         this.#news = undefined;
+        delete this.#badge.dataset.live;
         if (channel) this.#begin(channel, tracks, source);
       }
       if (!isValid && given !== this.#warnedName)
@@ -177,7 +181,7 @@ export const makeElement = (
     #show() {
       const initial = this.getAttribute("count");
       const state = this.#channel ? this.#state : State.Unknown;
-      const news = this.#news ?? (initial ? { count: +initial, stale: false } : undefined);
+      const news = this.#news ?? (initial ? { count: +initial, stale: false, live: null } : undefined);
       // Before the first count, stay hidden instead of showing a wrong number.
       if (!news && state === State.Live) return;
       const language = (this.getAttribute("locale") || this.closest<HTMLElement>("[lang]")?.lang)?.slice(
@@ -199,6 +203,7 @@ export const makeElement = (
         if (shown === "stale") label += ` (${old})`;
       }
       this.#badge.dataset.state = shown;
+      if (news?.live != null) this.#badge.dataset.live = String(news.live);
       // The ariaLabel property is newer than the oldest supported browsers.
       this.#badge.setAttribute("aria-label", label);
       if (this.#number.textContent !== number) this.#number.textContent = number;

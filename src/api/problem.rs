@@ -22,7 +22,7 @@ pub enum Code {
     InvalidChannel,
     /// 400: a viewer or session id is not a UUID, or is nil.
     InvalidViewer,
-    /// 401: the call needs the operator's token, or a link to this channel.
+    /// 401: the call needs a secret of the operator or a link to this channel, and the request has none or a wrong one.
     Unauthorized,
     /// 403: the request comes from a script of a site that may not change anything here.
     OriginNotAllowed,
@@ -102,7 +102,7 @@ impl Code {
             Self::Malformed => "Malformed request",
             Self::InvalidChannel => "Invalid channel name",
             Self::InvalidViewer => "Invalid viewer or session id",
-            Self::Unauthorized => "Not authorized",
+            Self::Unauthorized => "Missing or wrong secret",
             Self::OriginNotAllowed => "Origin not allowed",
             Self::TicketRequired => "Ticket required",
             Self::TicketInvalid => "Invalid ticket",

@@ -57,6 +57,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         ],
     ),
     ("server::follows", &["domain", "server::store_error"]),
+    ("server::signals", &["domain", "server::metrics", "server::store_error"]),
     (
         "server::database",
         &[
@@ -65,6 +66,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "server::follows",
             "server::history",
             "server::metrics",
+            "server::signals",
             "server::store_error",
         ],
     ),
@@ -84,7 +86,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     ("server::fanout", &["domain"]),
     ("server::history", &["domain"]),
-    ("server::presence", &["domain", "server::store", "server::fanout", "server::clock"]),
+    ("server::presence", &["domain", "server::store", "server::fanout", "server::clock", "server::signals"]),
     (
         "server::http",
         &[
@@ -104,6 +106,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "server::presence",
             "server::recording",
             "server::shutdown",
+            "server::signals",
             "server::store",
             "server::tickets",
         ],
@@ -147,6 +150,7 @@ const NOT_IN: &[(&str, &[&str])] = &[
             "server::history",
             "server::presence",
             "server::recording",
+            "server::signals",
             "server::database",
             "server::access",
             "server::clock",

@@ -46,6 +46,8 @@ mod http_connections;
 mod id_secrecy;
 // Limits per address and per node.
 mod limits;
+// The live signal: its store, calls, pages, and real video servers.
+mod live_signal;
 // Several nodes over one Redis: killed and cut-off nodes, and nodes of two versions.
 mod multi_node;
 // Operation behind a real nginx with `docs/deploy/nginx.conf`.

@@ -57,6 +57,7 @@ async fn an_idle_node_sends_few_commands() {
             sleep(Duration::from_secs(3)).await;
             let commands = monitor.commands();
             let calls = commands[before..].iter().filter(|command| command.contains("EVAL")).count();
+            eprintln!("{calls}: {:#?}", &commands[before..]);
             if is_quiet(calls) {
                 return;
             }

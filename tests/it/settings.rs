@@ -49,6 +49,10 @@ fn all_invalid_settings_are_reported_at_once_with_the_expected_format() {
         ("REDIS_URL", &redis_url, "redis://, rediss:// or unix:"),
         ("UPSTASH_REDIS_REST_URL", &upstash_url, "https://"),
         ("REDIS_KEY_PREFIX", "a{b}", "without spaces, quotes, braces"),
+        ("LIVE", "always", "viewers, signal"),
+        ("LIVE_SIGNAL_TIMEOUT", "1h", "a whole number"),
+        ("API_TOKEN", "hunter2", "16 or more ASCII characters"),
+        ("LIVE_HOOK_SECRET", "hunter2&hunter2&hunter2", "16 or more letters, digits"),
         ("LIMIT_STREAMS", "-1", "a whole number from 0"),
         ("LIMIT_BODY_BYTES", "4k", "a whole number from 0"),
         ("TRUSTED_PROXIES", "10.0.0.0/8,10.0.0.0/99", "a network such as 10.0.0.0/8"),
@@ -145,6 +149,8 @@ fn help_lists_every_setting_under_a_heading_and_no_secret() {
         ("UPSTASH_REDIS_REST_TOKEN", SECRET),
         ("VIEWER_TICKET_KEYS", "hs256:hunter2hunter2hunter2hunter2hunter2hunter2hunter2hunter2"),
         ("VIEWER_TICKET_ID_SECRET", "hunter2hunter2hunter2hunter2hunter2hunter2hunter2hunter2"),
+        ("API_TOKEN", "hunter2-hunter2-hunter2"),
+        ("LIVE_HOOK_SECRET", "hunter2-hunter2-hunter2"),
     ];
     for flag in ["--help", "-h"] {
         let (code, help, stderr) = run(&secrets, &[flag]);

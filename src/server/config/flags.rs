@@ -7,12 +7,12 @@ use clap::Parser;
 use super::{
     Origin,
     values::{
-        FrameAncestors, LogFormat, Secret, StatisticsMode, TicketMode, key_prefix, listen_addr, log_filter,
-        whole_number,
+        FrameAncestors, LogFormat, Secret, StatisticsMode, TicketMode, api_token, hook_secret, key_prefix,
+        listen_addr, log_filter, whole_number,
     },
 };
 use crate::{
-    domain::StreamTemplate,
+    domain::{LiveMode, StreamTemplate},
     server::{limits::address::Network, tickets},
 };
 
@@ -74,6 +74,16 @@ pub struct Flags {
     #[arg(default_value_t = 120, value_parser = whole_number)]
     pub(super) cleanup_interval: u32,
 
+    /// What makes a channel live: its viewers, or the live signal of the video server
+    #[arg(long, env = "LIVE", help_heading = "Counting", value_name = "MODE")]
+    #[arg(value_enum, default_value_t = LiveMode::Viewers)]
+    pub(super) live: LiveMode,
+
+    /// How long a live signal lasts if it is not repeated, in s; 0: for good
+    #[arg(long, env = "LIVE_SIGNAL_TIMEOUT", help_heading = "Counting", value_name = "S")]
+    #[arg(default_value_t = 0, value_parser = whole_number)]
+    pub(super) live_signal_timeout: u32,
+
     /// Address of the Redis that keeps the leases: redis://, rediss:// or unix:, or several addresses of
     /// a cluster, separated by commas. Default: leases are in this process
     #[arg(long, env = "REDIS_URL", help_heading = "Store", value_name = "URL", hide_env_values = true)]
@@ -112,16 +122,6 @@ pub struct Flags {
     #[arg(long, env = "STATS", help_heading = "Statistics", value_name = "WHO")]
     #[arg(value_enum, default_value_t = StatisticsMode::Private)]
     pub(super) stats: StatisticsMode,
-
-    /// Bearer token of the operator, 16 bytes or more
-    #[arg(
-        long,
-        env = "API_TOKEN",
-        help_heading = "Statistics",
-        value_name = "TOKEN",
-        hide_env_values = true
-    )]
-    pub(super) api_token: Option<Secret>,
 
     /// Secret by which the site's backend signs links to the statistics of a channel (HS256), 32 bytes or more
     #[arg(long, env = "API_SECRET", help_heading = "Statistics", value_name = "SECRET")]
@@ -203,6 +203,16 @@ pub struct Flags {
     #[arg(long, env = "EMBED_FRAME_ANCESTORS", help_heading = "Access", value_name = "SOURCES")]
     #[arg(default_value = "*", value_parser = FrameAncestors::parse)]
     pub(super) embed_frame_ancestors: FrameAncestors,
+
+    /// Token of the operator's own programs, as a bearer token; 16 characters at least
+    #[arg(long, env = "API_TOKEN", help_heading = "Access", value_name = "TOKEN")]
+    #[arg(hide_env_values = true, value_parser = api_token)]
+    pub(super) api_token: Option<Secret>,
+
+    /// Secret of the video servers that send live signals, in the query of their hooks; 16 characters at least
+    #[arg(long, env = "LIVE_HOOK_SECRET", help_heading = "Access", value_name = "SECRET")]
+    #[arg(hide_env_values = true, value_parser = hook_secret)]
+    pub(super) live_hook_secret: Option<Secret>,
 
     /// Time to keep serving after SIGTERM, in ms; /readyz says `ending`, so that load balancers notice
     #[arg(long, env = "SHUTDOWN_DELAY", help_heading = "Running", value_name = "MS")]

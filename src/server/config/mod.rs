@@ -20,7 +20,7 @@ use super::{
     limits::{PerAddress, address::Network},
     tickets::Tickets,
 };
-use crate::domain::{Policy, StreamTemplate};
+use crate::domain::{LiveMode, Policy, StreamTemplate};
 
 /// The configuration of a server.
 #[derive(Debug, Clone)]
@@ -35,6 +35,10 @@ pub struct Config {
     pub stream_url_template: Option<StreamTemplate>,
     /// The leases and intervals of counting.
     pub policy: Policy,
+    /// What makes a channel live.
+    pub live: LiveMode,
+    /// How long a live signal lasts if it is not repeated. `None`: for good.
+    pub live_signal_timeout: Option<Duration>,
     /// The store of leases.
     pub store: StoreConfig,
     /// The prefix of all keys in Redis.
@@ -65,6 +69,8 @@ pub struct Config {
     pub tickets: Tickets,
     /// Sites that may frame the embed page.
     pub embed_frame_ancestors: FrameAncestors,
+    /// The secret of the video servers that send live signals.
+    pub live_hook_secret: Option<Secret>,
     /// How long to keep serving after SIGTERM.
     pub shutdown_delay: Duration,
     /// The format of the log.

@@ -19,6 +19,7 @@ mod gather;
 mod migrations;
 mod open;
 mod report;
+mod signals;
 
 use std::{
     future::Future,
@@ -44,6 +45,7 @@ pub use self::{
     archive::{Archive, Kept, Retention, Row, RowKind, part_key},
     followers::DatabaseFollowers,
     open::OpenError,
+    signals::DatabaseSignals,
 };
 use self::{
     cause::Cause,

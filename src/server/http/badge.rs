@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::state::AppState;
 use crate::{
     api::{Code, Problem},
-    domain::{ChannelId, Count, channel::InvalidChannel, count::CountState},
+    domain::{ChannelId, CountUpdate, channel::InvalidChannel, count::CountState},
     i18n::Locale,
     server::presence::Presence,
 };
@@ -53,8 +53,8 @@ async fn badge(
     let requested = requested.as_deref().and_then(Locale::from_tag);
     let locale = requested.unwrap_or_else(|| preferred_locale(&headers));
 
-    let count = presence.count(&channel).await.count();
-    let mut response = render(&channel, count, locale);
+    let update = presence.count(&channel).await;
+    let mut response = render(&update, locale);
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(CACHING));
     headers.insert("cross-origin-resource-policy", HeaderValue::from_static("cross-origin"));
@@ -69,11 +69,11 @@ fn preferred_locale(headers: &HeaderMap) -> Locale {
     Locale::from_accept_language(header.unwrap_or_default())
 }
 
-/// The colors of the badge on channel pages.
-const fn color(state: CountState) -> &'static str {
-    match state {
-        CountState::Live => "#dc2626",
-        CountState::Stale | CountState::Unknown => "#57534e",
+/// The colors of the badge on channel pages. A channel that is off air has no red badge.
+fn color(update: &CountUpdate) -> &'static str {
+    match update.count().state() {
+        CountState::Live if update.live != Some(false) => "#dc2626",
+        _ => "#57534e",
     }
 }
 
@@ -89,23 +89,25 @@ struct Shield {
     is_error: bool,
 }
 
-fn json(_channel: &ChannelId, count: Count, locale: Locale) -> Response {
+fn json(update: &CountUpdate, locale: Locale) -> Response {
     let shield = Shield {
         schema_version: 1,
         label: locale.viewers_label(),
-        message: count.value.map_or_else(|| "—".to_owned(), |viewers| locale.number(viewers)),
-        color: color(count.state()),
-        is_error: count.value.is_none(),
+        message: update.count.map_or_else(|| "—".to_owned(), |viewers| locale.number(viewers)),
+        color: color(update),
+        is_error: update.count.is_none(),
     };
     Json(shield).into_response()
 }
 
 /// The badge of channel pages as an image: dot, eye, "5 espectadores". It uses attributes instead of styles, because a
 /// content security policy may block styles.
-fn svg(channel: &ChannelId, count: Count, locale: Locale) -> Response {
+fn svg(update: &CountUpdate, locale: Locale) -> Response {
+    let (channel, count) = (&update.channel_id, update.count());
     let text = count.value.map_or_else(|| "—".to_owned(), |viewers| locale.viewers(Some(viewers)));
     let label = locale.viewers(count.value);
-    let (state, color) = (count.state().as_str(), color(count.state()));
+    let (state, color) = (count.state().as_str(), color(update));
+    let live = update.live.map_or_else(String::new, |live| format!(r#" data-live="{live}""#));
     // `textLength` fits the text into its space in any font.
     let length = text_length(&text);
     let width = 58 + length;
@@ -114,7 +116,7 @@ fn svg(channel: &ChannelId, count: Count, locale: Locale) -> Response {
         CountState::Stale | CountState::Unknown => r##"fill="none" stroke="#fff""##,
     };
     let image = format!(
-        r##"<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="36" role="img" aria-label="{channel}: {label}" data-state="{state}"><title>{channel}: {label}</title><rect width="{width}" height="36" rx="8" fill="{color}"/><circle cx="15" cy="18" r="3" {dot}/><svg x="26" y="10" width="16" height="16" viewBox="0 0 24 24" fill="none" stroke="#fff" stroke-width="2" stroke-linejoin="round"><path d="M2 12s3.6-7 10-7 10 7 10 7-3.6 7-10 7S2 12 2 12Z"/><circle cx="12" cy="12" r="3"/></svg><text x="46" y="23" fill="#fff" font-family="Helvetica,Arial,sans-serif" font-size="14" font-weight="500" textLength="{length}" lengthAdjust="spacingAndGlyphs">{text}</text></svg>"##
+        r##"<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="36" role="img" aria-label="{channel}: {label}" data-state="{state}"{live}><title>{channel}: {label}</title><rect width="{width}" height="36" rx="8" fill="{color}"/><circle cx="15" cy="18" r="3" {dot}/><svg x="26" y="10" width="16" height="16" viewBox="0 0 24 24" fill="none" stroke="#fff" stroke-width="2" stroke-linejoin="round"><path d="M2 12s3.6-7 10-7 10 7 10 7-3.6 7-10 7S2 12 2 12Z"/><circle cx="12" cy="12" r="3"/></svg><text x="46" y="23" fill="#fff" font-family="Helvetica,Arial,sans-serif" font-size="14" font-weight="500" textLength="{length}" lengthAdjust="spacingAndGlyphs">{text}</text></svg>"##
     );
     ([(header::CONTENT_TYPE, "image/svg+xml; charset=utf-8")], image).into_response()
 }

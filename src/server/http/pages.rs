@@ -31,7 +31,7 @@ use tower_http::{
 use super::{html, state::AppState, static_files};
 use crate::{
     app::{App, SiteOrigin, TicketsRequired, shell},
-    domain::{ChannelId, StreamTemplate},
+    domain::{ChannelId, LiveMode, StreamTemplate},
     server::listen::ConnectionInfo,
 };
 
@@ -135,11 +135,18 @@ async fn render(
     let (presence, follows, leptos) = (state.presence.clone(), state.follows.clone(), state.leptos.clone());
     let template = state.stream_url_template.clone();
     let tickets = TicketsRequired(state.tickets.are_required());
+    let mode = state.live;
+    let live = channel_of(request.uri().path()).filter(|_| mode == LiveMode::Signal);
+    let live = live.map(|channel| state.signals.state(&channel));
     let origin = site_origin(state, connection, &request);
     let context = move || {
         provide_context(presence.clone());
         provide_context(follows.clone());
         provide_context(tickets);
+        provide_context(mode);
+        if let Some(live) = live {
+            provide_context(live);
+        }
         if let Some(template) = template.clone() {
             provide_context(template);
         }
@@ -182,9 +189,14 @@ struct StreamSource {
 
 /// The source of the stream on the page at this path, if the page shows one.
 fn stream_source(template: Option<&StreamTemplate>, path: &str) -> Option<StreamSource> {
-    let name = path.strip_prefix("/embed/").or_else(|| path.strip_prefix('/'))?;
-    let channel = ChannelId::parse(name).ok()?;
+    let channel = channel_of(path)?;
     template.map(|template| StreamSource { origin: template.origin(&channel) })
+}
+
+/// The channel of the page at this path.
+fn channel_of(path: &str) -> Option<ChannelId> {
+    let name = path.strip_prefix("/embed/").or_else(|| path.strip_prefix('/'))?;
+    ChannelId::parse(name).ok()
 }
 
 /// The channel that a visitor entered into the form of the home page.

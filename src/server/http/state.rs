@@ -5,11 +5,11 @@ use std::{ops::Deref, sync::Arc};
 use axum::extract::FromRef;
 use leptos::config::LeptosOptions;
 
-use super::cors::Origins;
+use super::{access::Access, cors::Origins};
 use crate::{
-    domain::StreamTemplate,
+    domain::{LiveMode, StreamTemplate},
     server::{
-        access::Access,
+        access::StatisticsAccess,
         config::FrameAncestors,
         database::{Archive, Database},
         follows::Follows,
@@ -18,6 +18,7 @@ use crate::{
         presence::Presence,
         recording::{FiguresFeed, Recorder},
         shutdown::ShutdownFlag,
+        signals::Signals,
         tickets::Tickets,
     },
 };
@@ -38,10 +39,16 @@ pub struct Parts {
     pub figures: FiguresFeed,
     /// The recorder of this node.
     pub recorder: Recorder,
-    /// Who may see statistics, and who is the operator.
-    pub access: Access,
+    /// Who may see statistics.
+    pub statistics: StatisticsAccess,
     /// The service that keeps followers.
     pub follows: Follows,
+    /// What makes a channel live.
+    pub live: LiveMode,
+    /// The live signals of channels.
+    pub signals: Signals,
+    /// The secrets of the operator.
+    pub access: Access,
     /// The paths of the script, WebAssembly and styles that pages load.
     pub leptos: LeptosOptions,
     /// Whether this server terminates TLS.

@@ -20,7 +20,7 @@ pub const SITE_FACTOR: u32 = 8;
 const SHARDS: usize = 256;
 
 /// The names of all limits: values of the label `limit` in metrics.
-pub const NAMES: [&str; 9] = [
+pub const NAMES: [&str; 10] = [
     "connections-per-address",
     "follows",
     "joins",
@@ -30,6 +30,7 @@ pub const NAMES: [&str; 9] = [
     "streams-per-address",
     Suspects::NAME,
     "tries",
+    "unauthorized",
 ];
 
 pub use self::{
