@@ -62,6 +62,12 @@ impl Access {
         Self { has_public_statistics, token: token.map(hash), links }
     }
 
+    /// Whether everyone may see statistics.
+    #[must_use]
+    pub const fn has_public_statistics(&self) -> bool {
+        self.has_public_statistics
+    }
+
     /// Whether a bearer token is the operator's.
     #[must_use]
     pub fn is_operator(&self, bearer: Option<&str>) -> bool {

@@ -2,9 +2,9 @@
 //!
 //! - Checks of every request: [`preflight`], [`request_id`].
 //! - Checks of the calls that change something: [`cors`], [`bots`], [`caller`], [`tickets`].
-//! - Calls: [`viewers`], [`counts`], [`follows`], [`stream`], [`badge`], [`health`], [`openapi`]. [`server_fn`] reads
-//!   the arguments of server functions and runs them; [`problem`] turns errors into responses.
-//! - Pages and files: [`pages`], [`html`], [`static_files`].
+//! - Calls: [`viewers`], [`counts`], [`follows`], [`stream`], [`statistics`], [`badge`], [`health`], [`openapi`].
+//!   [`server_fn`] reads the arguments of server functions and runs them; [`problem`] turns errors into responses.
+//! - Pages and files: [`pages`], [`statistics_page`], [`html`], [`static_files`].
 //! - [`router`] assembles the application; [`state`] holds the state of its handlers.
 
 pub mod badge;
@@ -25,6 +25,7 @@ pub mod server_fn;
 pub mod state;
 pub mod static_files;
 mod statistics;
+mod statistics_page;
 pub mod stream;
 pub mod tickets;
 pub mod viewers;
