@@ -7,8 +7,8 @@ use leptos_router::{
     path,
 };
 
-use crate::pages::{ChannelPage, EmbedPage, HomePage, NotFoundPage, request::use_locale};
-pub use crate::pages::{SiteOrigin, TicketsRequired};
+use crate::pages::{ChannelPage, EmbedPage, HomePage, NotFoundPage, StatsPage, request::use_locale};
+pub use crate::pages::{SiteOrigin, StatsLink, TicketsRequired, stats};
 
 /// The HTML document around a page. Pages include their own scripts.
 #[must_use]
@@ -44,6 +44,8 @@ pub fn App() -> impl IntoView {
                 <Route path=path!("/") view=HomePage />
                 <Route path=path!("/:channel") view=ChannelPage />
                 <Route path=path!("/embed/:channel") view=EmbedPage />
+                // After the other paths of two parts, which take precedence.
+                <Route path=path!("/:channel/stats") view=StatsPage />
             </Routes>
         </Router>
     }

@@ -64,14 +64,18 @@ impl Locale {
     /// (`minimumGroupingDigits` 2).
     #[must_use]
     pub fn number(self, number: u32) -> String {
-        let digits = number.to_string();
+        self.group(&number.to_string())
+    }
+
+    /// Groups digits.
+    pub(super) fn group(self, digits: &str) -> String {
         let (separator, min_digits) = match self {
             Self::Es => ('.', 5),
             Self::En => (',', 4),
             Self::Pt => ('.', 4),
         };
         if digits.len() < min_digits {
-            return digits;
+            return digits.to_owned();
         }
         let mut grouped = String::with_capacity(digits.len() + 3);
         for (i, digit) in digits.chars().enumerate() {

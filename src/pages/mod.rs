@@ -19,6 +19,7 @@ mod pill;
 mod player;
 pub mod request;
 mod share;
+pub mod stats;
 
 pub use about::SiteOrigin;
 pub use badge::TicketsRequired;
@@ -26,3 +27,4 @@ pub use channel::ChannelPage;
 pub use embed::EmbedPage;
 pub use home::HomePage;
 pub use not_found::{InvalidNamePage, NotFoundPage};
+pub use stats::{StatsLink, StatsPage};

@@ -59,6 +59,12 @@ impl StatisticsAccess {
         Self { has_public_statistics, token: token.map(hash), links }
     }
 
+    /// Whether everyone may see statistics.
+    #[must_use]
+    pub const fn has_public_statistics(&self) -> bool {
+        self.has_public_statistics
+    }
+
     /// Whether a bearer token is the operator's.
     fn is_operator(&self, bearer: Option<&str>) -> bool {
         // Hashes are compared, so the time tells nothing about the token.

@@ -5,7 +5,7 @@
 //! - Calls: [`viewers`], [`counts`], [`follows`], [`signals`], [`hooks`], [`statistics`], [`stream`], [`badge`],
 //!   [`health`], [`openapi`]. [`server_fn`] reads the arguments of server functions and runs them; [`problem`] turns
 //!   errors into responses.
-//! - Pages and files: [`pages`], [`html`], [`static_files`].
+//! - Pages and files: [`pages`], [`statistics_page`], [`html`], [`static_files`].
 //! - [`router`] assembles the application; [`state`] holds the state of its handlers.
 
 pub mod access;
@@ -29,6 +29,7 @@ pub mod signals;
 pub mod state;
 pub mod static_files;
 pub mod statistics;
+mod statistics_page;
 pub mod stream;
 pub mod tickets;
 pub mod viewers;

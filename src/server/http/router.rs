@@ -84,10 +84,10 @@ async fn respond(State(metrics): State<Metrics>, request: Request, next: Next) -
 fn finish(metrics: &Metrics, response: &mut Response) {
     metrics.response(response.status().as_u16());
     let headers = response.headers_mut();
-    // Pages set their own policy.
+    // Pages set their own policy. Pages with a token in their address tell it to no site.
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(LOAD_NOTHING);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
-    headers.insert(header::REFERRER_POLICY, ORIGIN_ONLY);
+    headers.entry(header::REFERRER_POLICY).or_insert(ORIGIN_ONLY);
 }
 
 /// The response to a request whose middleware panicked.
