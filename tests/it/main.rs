@@ -6,7 +6,7 @@
 mod api;
 // Imports between modules, and the places of feature gates.
 mod architecture;
-// The badge as an image and as JSON.
+// The badge as an image, as JSON and as text.
 mod badge;
 // Cache headers, compression and conditional requests of pages.
 mod caching;
@@ -16,6 +16,8 @@ mod caddy;
 mod cluster;
 // The contract of all stores, run on every store.
 mod contract;
+// How long caches may keep counts.
+mod count_caching;
 // Typical bugs of viewer counters.
 mod counting_regressions;
 // `.env.example` and `docs/deploy` match the program.

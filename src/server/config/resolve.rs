@@ -1,6 +1,6 @@
 //! Turns flags into a [`Config`]. All problems are reported at once, so that an operator can fix them together.
 
-use std::{error::Error, ffi::OsString, time::Duration};
+use std::{error::Error, ffi::OsString, num::NonZeroU32, time::Duration};
 
 use clap::{
     Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Parser,
@@ -99,6 +99,7 @@ impl TryFrom<Flags> for Config {
             site_root: flags.site_root,
             tls,
             stream_url_template: flags.stream_url_template,
+            count_max_age: NonZeroU32::new(flags.count_max_age),
             policy,
             store,
             redis_key_prefix: flags.redis_key_prefix,

@@ -46,6 +46,14 @@ pub(super) fn whole_number(text: &str) -> Result<u32, &'static str> {
     text.parse().map_err(|_| "not a whole number from 0 to 4294967295")
 }
 
+/// The largest value of `COUNT_MAX_AGE`, in seconds. An older count is unknown everywhere else.
+const MAX_COUNT_AGE: u32 = 60;
+
+pub(super) fn count_max_age(text: &str) -> Result<u32, &'static str> {
+    let seconds = text.parse().ok().filter(|seconds| *seconds <= MAX_COUNT_AGE);
+    seconds.ok_or("not a whole number of seconds from 0 to 60")
+}
+
 /// Braces are rejected because Redis Cluster uses them for hash tags. The other excluded characters are special in the
 /// key patterns of ACL rules.
 pub(super) fn key_prefix(text: &str) -> Result<String, &'static str> {
@@ -90,6 +98,16 @@ impl FrameAncestors {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counts_are_cached_for_a_minute_at_most() {
+        for (text, seconds) in [("0", 0), ("1", 1), ("60", 60)] {
+            assert_eq!(count_max_age(text), Ok(seconds));
+        }
+        for text in ["", "61", "-1", "1.5", "5s", "99999999999"] {
+            assert!(count_max_age(text).is_err(), "{text:?}");
+        }
+    }
 
     #[test]
     fn the_key_prefix_is_not_a_pattern_or_hash_tag() {

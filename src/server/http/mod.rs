@@ -9,6 +9,7 @@
 
 pub mod badge;
 pub mod bots;
+pub mod caching;
 pub mod caller;
 pub mod cors;
 pub mod counts;
