@@ -7,8 +7,8 @@ use leptos_router::{
     path,
 };
 
-pub use crate::pages::SiteOrigin;
 use crate::pages::{ChannelPage, EmbedPage, HomePage, NotFoundPage, request::use_locale};
+pub use crate::pages::{EmbedSize, SiteOrigin, embed_code};
 
 /// The HTML document around a page. Pages include their own scripts.
 #[must_use]

@@ -25,3 +25,4 @@ pub use channel::ChannelPage;
 pub use embed::EmbedPage;
 pub use home::HomePage;
 pub use not_found::{InvalidNamePage, NotFoundPage};
+pub use share::{EmbedSize, embed_code};

@@ -50,6 +50,8 @@ mod multi_node;
 mod nginx;
 // Health endpoints, metrics and logs.
 mod observability;
+// How to embed a channel page, for blogs and forums.
+mod oembed;
 // The OpenAPI document matches the code.
 mod openapi;
 // Cross-origin requests and frame policies.

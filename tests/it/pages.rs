@@ -232,6 +232,8 @@ async fn pages_have_metadata_for_link_previews() {
             r#"<meta property="og:type" content="website">"#.to_owned(),
             format!(r#"<meta property="og:url" content="{}{address}">"#, app.base),
             format!(r#"<link href="{}{address}" rel="canonical">"#, app.base),
+            format!(r#"<meta property="og:image" content="{}/preview.png">"#, app.base),
+            r#"<meta name="twitter:card" content="summary_large_image">"#.to_owned(),
         ] {
             assert_eq!(html.matches(&expected).count(), 1, "{expected} in {html}");
         }

@@ -2,8 +2,9 @@
 //!
 //! - Checks of every request: [`preflight`], [`request_id`].
 //! - Checks of the calls that change something: [`cors`], [`bots`], [`caller`].
-//! - Calls: [`viewers`], [`counts`], [`follows`], [`stream`], [`badge`], [`health`], [`openapi`]. [`server_fn`] reads
-//!   the arguments of server functions and runs them; [`problem`] turns errors into responses.
+//! - Calls: [`viewers`], [`counts`], [`follows`], [`stream`], [`badge`], [`oembed`], [`health`], [`openapi`].
+//!   [`server_fn`] reads the arguments of server functions and runs them; [`problem`] turns errors into responses;
+//!   [`caching`] decides what caches may keep.
 //! - Pages and files: [`pages`], [`html`], [`static_files`].
 //! - [`router`] assembles the application; [`state`] holds the state of its handlers.
 
@@ -16,6 +17,7 @@ pub mod counts;
 pub mod follows;
 pub mod health;
 pub mod html;
+pub mod oembed;
 pub mod openapi;
 pub mod pages;
 pub mod preflight;

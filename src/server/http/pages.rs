@@ -134,7 +134,7 @@ async fn render(
 ) -> Response<Body> {
     let (presence, follows, leptos) = (state.presence.clone(), state.follows.clone(), state.leptos.clone());
     let template = state.stream_url_template.clone();
-    let origin = site_origin(state, connection, &request);
+    let origin = site_origin(state, connection, request.headers(), request.uri());
     let context = move || {
         provide_context(presence.clone());
         provide_context(follows.clone());
@@ -150,11 +150,16 @@ async fn render(
 }
 
 /// The origin of this site as the visitor sees it. A trusted proxy tells the scheme in `X-Forwarded-Proto`.
-fn site_origin(state: &AppState, connection: &ConnectionInfo, request: &Request) -> Option<SiteOrigin> {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let host = host.or_else(|| request.uri().authority().map(axum::http::uri::Authority::as_str))?;
+pub(super) fn site_origin(
+    state: &AppState,
+    connection: &ConnectionInfo,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Option<SiteOrigin> {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| uri.authority().map(axum::http::uri::Authority::as_str))?;
     let is_proxied = state.proxies.include(connection.peer().ip());
-    let forwarded = request.headers().get("x-forwarded-proto").filter(|_| is_proxied);
+    let forwarded = headers.get("x-forwarded-proto").filter(|_| is_proxied);
     let is_tls = forwarded.map_or(state.speaks_tls, |proto| proto == "https");
     Some(SiteOrigin(format!("{}://{host}", if is_tls { "https" } else { "http" })))
 }
