@@ -56,6 +56,8 @@ mod oembed;
 mod openapi;
 // Cross-origin requests and frame policies.
 mod origins;
+// The overlay for OBS.
+mod overlay;
 // Rendered pages.
 mod pages;
 // Malformed HTTP requests, as raw bytes.

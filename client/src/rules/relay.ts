@@ -94,7 +94,7 @@ interface Other {
 }
 
 /** Parses "ana 5 live 1790000000123". */
-const read = (text: string): News | undefined => {
+export const read = (text: string): News | undefined => {
   const [, channel, count, state] = /^([^ ]+) (-|\d{1,9}) (live|stale) \d{1,15}$/.exec(text) ?? [];
   return channel ? { channel, count: count === "-" ? null : +count!, stale: state === "stale" } : undefined;
 };

@@ -30,7 +30,7 @@ use tower_http::{
 
 use super::{html, state::AppState, static_files};
 use crate::{
-    app::{App, SiteOrigin, shell},
+    app::{App, SiteOrigin, is_overlay, shell},
     domain::{ChannelId, StreamTemplate},
     server::listen::ConnectionInfo,
 };
@@ -92,8 +92,12 @@ pub async fn page(
     let is_embed = request.uri().path().starts_with("/embed/");
     let frame_ancestors = if is_embed { state.embed_frame_ancestors.as_str() } else { "'none'" };
     let nonce = Nonce::new();
-    let stream = stream_source(state.stream_url_template.as_ref(), request.uri().path());
-    let policy = policy(&nonce, frame_ancestors, stream.as_ref());
+    let policy = if is_overlay(request.uri().path()) {
+        overlay_policy(&nonce)
+    } else {
+        let stream = stream_source(state.stream_url_template.as_ref(), request.uri().path());
+        policy(&nonce, frame_ancestors, stream.as_ref())
+    };
     let if_none_match: Vec<_> = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect();
     let rendered = render(&state, &connection, nonce.clone(), request).await;
 
@@ -174,6 +178,15 @@ fn policy(nonce: &Nonce, frame_ancestors: &str, stream: Option<&StreamSource>) -
         "default-src 'none'; script-src 'self' 'nonce-{nonce}' 'wasm-unsafe-eval'; style-src 'self'; \
          img-src 'self' data:;{media} connect-src 'self'{connect}; base-uri 'none'; form-action 'self'; \
          frame-ancestors {frame_ancestors}"
+    )
+}
+
+/// The content security policy of an overlay. Inline styles are allowed: OBS puts the style sheet of its user into the
+/// page as a `<style>` element, and that is how an overlay is themed.
+fn overlay_policy(nonce: &Nonce) -> String {
+    format!(
+        "default-src 'none'; script-src 'self' 'nonce-{nonce}'; style-src 'unsafe-inline'; img-src 'self' data:; \
+         font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 }
 
