@@ -50,6 +50,7 @@ if (relative(process.argv[1] ?? "", fileURLToPath(import.meta.url)) === "") {
       "live-channels",
       "follow-button",
       "overlay",
+      "poll",
     );
     // hls.js, which only some pages need, becomes a chunk with a hash in its name.
     build(site, { splitting: true, chunkNames: "[name]-[hash]" }, "player", "share");

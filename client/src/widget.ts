@@ -6,8 +6,9 @@
  *   locale    the language of the number and the label; by default the document's
  *   count     the count to show until the first update
  *   track     counts the page as a viewer of the channel (if the server allows its origin)
+ *   poll      requests the count at this interval in seconds, so that caches can answer, instead of opening a stream
  *
- * All elements of a page, and all tabs of a site, share one stream. The badge takes the same custom properties for
+ * All elements of a page, and all tabs of a site, share one stream, `poll` aside. The badge takes the same custom properties for
  * theming as the channel page. Its `data-state` is live, stale or unknown. An element with a missing or invalid channel
  * name shows "unknown" and logs a warning to the console.
  */
@@ -50,16 +51,22 @@ const HTML =
   '<span class=viewer-counter data-state role=img translate=no><i></i><svg viewBox="0 0 24 24"><path d="M2 12s3.6-7 10-7' +
   ' 10 7 10 7-3.6 7-10 7S2 12 2 12Zm7 0a3 3 0 1 0 6 0 3 3 0 1 0-6 0"/></svg><span></span></span>';
 
-/** Shared by all elements. A dynamic import, since a static one could not be retried. */
-const stream = retry((nth) => load<typeof import("./stream.ts")>("./stream.js", nth));
+type Source = Pick<typeof import("./poll.ts"), "API" | "watch" | "learn">;
+
+/** Where counts come from: stream.js or poll.js, shared by all elements. */
+const sources: Record<string, Promise<Source>> = {};
+/** Loads one of them. A dynamic import, since a static one could not be retried. */
+const source = (name: string) => (sources[name] ??= retry((nth) => load<Source>(`./${name}.js`, nth)));
 
 class ViewerCounter extends HTMLElement {
-  static observedAttributes = ["channel", "track"];
+  static observedAttributes = ["channel", "track", "poll"];
   #badge: HTMLElement;
   #number: HTMLElement;
   /** The watched channel, or "". */
   #channel = "";
   #tracks = false;
+  /** The attribute `poll`. */
+  #poll: string | null = null;
   /** The invalid channel name of the last warning, or "". */
   #warnedName: string | null = "";
   #news: News | undefined;
@@ -96,11 +103,13 @@ class ViewerCounter extends HTMLElement {
     const isValid = isChannel(name);
     const channel = isValid && this.isConnected ? name : "";
     const tracks = !!channel && this.hasAttribute("track");
-    if (channel !== this.#channel || tracks !== this.#tracks) {
+    const poll = this.getAttribute("poll");
+    if (channel !== this.#channel || tracks !== this.#tracks || poll !== this.#poll) {
       this.#end();
       this.#end = () => {};
       this.#channel = channel;
       this.#tracks = tracks;
+      this.#poll = poll;
       this.#news = undefined;
       if (channel) this.#begin(channel, tracks);
     }
@@ -121,15 +130,18 @@ class ViewerCounter extends HTMLElement {
       }
       if (isActivity) tracking?.wake();
     };
-    // Until stream.js has loaded, these timers take its place.
+    const poll = this.#poll;
+    const from = source(poll === null ? "stream" : "poll");
+    // Until the source has loaded, these timers take its place.
     const aging = [
       setTimeout(update, STALE_AFTER, undefined, State.Stale),
       setTimeout(update, UNKNOWN_AFTER, undefined, State.Unknown),
     ];
     const endAging = () => aging.forEach((timer) => clearTimeout(timer));
-    void stream.then(({ watch }) => {
+    void from.then(({ watch }) => {
       endAging();
-      if (!isOver) endWatching = watch({ channel, needed: tracks, update, leave: () => tracking?.leave() });
+      if (!isOver)
+        endWatching = watch({ channel, poll, needed: tracks, update, leave: () => tracking?.leave() });
     });
     this.#end = () => {
       isOver = true;
@@ -144,7 +156,7 @@ class ViewerCounter extends HTMLElement {
     const begin = async (nth: number) => {
       if (isOver) return;
       const { track } = await load<typeof import("./tracker.ts")>("./tracker.js", nth);
-      const { API, learn } = await stream;
+      const { API, learn } = await from;
       if (!isOver) tracking = track({ api: API, channel, learn, counted });
     };
     if (tracks) void retry(begin);
