@@ -5,6 +5,7 @@
  *   locale    the language of the number and the label; by default the document's
  *   count     the count to show until the first update
  *   track     counts the page as a viewer of the channel (if the server allows its origin)
+ *   poll      requests the count at this interval in seconds, so that caches can answer, instead of opening a stream
  *   ticket    with `track`: the ticket that says who the viewer is; set it again to renew it
  *
  * All elements of a page, and all tabs of a site, share one stream. The badge takes the same custom properties for
@@ -72,12 +73,14 @@ export const makeElement = (
   sheet.replaceSync(CSS);
 
   return class ViewerCounter extends HTMLElement {
-    static observedAttributes = ["channel", "track", "ticket"];
+    static observedAttributes = ["channel", "track", "ticket", "poll"];
     #badge: HTMLElement;
     #number: HTMLElement;
     /** The watched channel, or "". */
     #channel = "";
     #tracks = false;
+    /** The attribute `poll`. */
+    #poll: string | null = null;
     #source: Promise<Source> | undefined;
     #tracking: Tracking | undefined;
     /** The invalid channel name of the last warning, or "". */
@@ -119,12 +122,15 @@ export const makeElement = (
       const channel = isValid && this.isConnected ? name : "";
       const tracks = !!channel && this.hasAttribute("track");
       const source = connect(this);
-      if (channel !== this.#channel || tracks !== this.#tracks || source !== this.#source) {
+      const poll = this.getAttribute("poll");
+      const isOther = source !== this.#source || poll !== this.#poll;
+      if (channel !== this.#channel || tracks !== this.#tracks || isOther) {
         this.#end();
         this.#end = () => {};
         this.#channel = channel;
         this.#tracks = tracks;
         this.#source = source;
+        this.#poll = poll;
         this.#news = undefined;
         delete this.#badge.dataset.live;
         if (channel) this.#begin(channel, tracks, source);
@@ -155,7 +161,13 @@ export const makeElement = (
       void source.then(({ watch }) => {
         endAging();
         if (!isOver)
-          endWatching = watch({ channel, needed: tracks, update, leave: () => this.#tracking?.leave() });
+          endWatching = watch({
+            channel,
+            poll: this.#poll,
+            needed: tracks,
+            update,
+            leave: () => this.#tracking?.leave(),
+          });
       });
       this.#end = () => {
         isOver = true;

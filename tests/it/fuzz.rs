@@ -273,6 +273,45 @@ fn lists_accept_only_valid_channels_and_drop_duplicates() {
     });
 }
 
+#[test]
+fn oembed_answers_only_for_channels_of_this_site() {
+    let size = prop_oneof![any::<u32>().prop_map(|size| size.to_string()), text()];
+    let url = prop_oneof![text(), name().prop_map(|name| format!("//{name}")), name()];
+    check_calls((url, size.clone(), size), async |app, (rest, max_width, max_height)| {
+        let own = format!("{}/{rest}", app.base);
+        for url in [&rest, &own] {
+            let query = [("url", url), ("maxwidth", &max_width), ("maxheight", &max_height)];
+            let answer = app.client.get(format!("{}/oembed", app.base)).query(&query).send().await.unwrap();
+            let status = answer.status().as_u16();
+            prop_assert!([200, 400, 404].contains(&status), "{url:?}: {status}");
+            if status == 200 {
+                let body: Value = answer.json().await.unwrap();
+                let title = body["title"].as_str().unwrap();
+                prop_assert!(url == &own && is_channel(title), "{url:?}: {body}");
+                let within = |name: &str, most: &str| {
+                    most.is_empty() || body[name].as_u64().unwrap() <= most.parse().unwrap()
+                };
+                prop_assert!(within("width", &max_width) && within("height", &max_height), "{body}");
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn overlays_ignore_invalid_milestones() {
+    check_calls(text(), async |app, milestones| {
+        let request = app.client.get(format!("{}/overlay/ana", app.base));
+        let answer = request.query(&[("milestones", &milestones)]).send().await.unwrap();
+        prop_assert_eq!(answer.status().as_u16(), 200, "{}", milestones);
+        let html = answer.text().await.unwrap();
+        let shown = html.split(r#"data-milestones=""#).nth(1).and_then(|rest| rest.split('"').next());
+        let is_number = |c: char| c.is_ascii_digit() || c == ' ';
+        prop_assert!(shown.is_some_and(|shown| shown.chars().all(is_number)), "{milestones:?}: {html}");
+        Ok(())
+    });
+}
+
 /// Posts a body to all three endpoints. Returns the statuses.
 async fn post(app: &TestApp, body: &[u8]) -> Vec<StatusCode> {
     let mut statuses = Vec::new();

@@ -47,6 +47,8 @@ async fn pages_are_valid_html() {
             "/embed/iblups",
             "/embed/iblups?counter=1",
             "/embed/iblups?counter=1&transparent=1",
+            "/overlay/iblups?milestones=100,500",
+            "/overlay/a%20b",
             "/no/such/page",
             "/a%20b",
         ]

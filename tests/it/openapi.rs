@@ -16,7 +16,7 @@ use crate::support::{FailingStore, TestApp, viewer};
 const DOCUMENT: &str = include_str!("../../src/server/http/openapi.json");
 
 /// Documented paths outside `/api/`.
-const OTHERS: [&str; 4] = ["/badge/{file}", "/healthz", "/readyz", "/metrics"];
+const OTHERS: [&str; 5] = ["/badge/{file}", "/oembed", "/healthz", "/readyz", "/metrics"];
 
 fn document() -> Value {
     serde_json::from_str(DOCUMENT).unwrap()
@@ -245,7 +245,7 @@ async fn posts(app: &TestApp) {
 }
 
 /// The GET requests: each path with its template in the document.
-const READS: [(&str, &str); 21] = [
+const READS: [(&str, &str); 25] = [
     ("/api/viewer/count/ana", "/api/viewer/count/{channelId}"),
     ("/api/viewer/count/nobody", "/api/viewer/count/{channelId}"),
     ("/api/viewer/count/a%20b", "/api/viewer/count/{channelId}"),
@@ -262,7 +262,11 @@ const READS: [(&str, &str); 21] = [
     ("/api/channel/followers", "/api/channel/followers"),
     ("/badge/ana.svg", "/badge/{file}"),
     ("/badge/ana.json?locale=en", "/badge/{file}"),
+    ("/badge/ana.txt", "/badge/{file}"),
     ("/badge/ana.png", "/badge/{file}"),
+    ("/oembed", "/oembed"),
+    ("/oembed?url=https://other.example/ana", "/oembed"),
+    ("/oembed?url=https://other.example/ana&format=xml", "/oembed"),
     ("/api/viewer/ping", "/api/viewer/ping"),
     ("/healthz", "/healthz"),
     ("/readyz", "/readyz"),
@@ -279,6 +283,9 @@ async fn real_responses_match_the_document() {
         assert_eq!(other_method.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
         check(&Method::GET, template, other_method).await;
     }
+    let embed = app.get(&format!("/oembed?url={}/ana", app.base)).await;
+    assert_eq!(embed.status(), StatusCode::OK);
+    check(&Method::GET, "/oembed", embed).await;
 }
 
 #[tokio::test]

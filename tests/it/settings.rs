@@ -41,6 +41,7 @@ fn all_invalid_settings_are_reported_at_once_with_the_expected_format() {
     let ticket_key = format!("hs256:{}", STANDARD.encode(SECRET));
     let wrong = [
         ("LEPTOS_SITE_ADDR", "localhost", "an address with a port"),
+        ("COUNT_MAX_AGE", "61", "from 0 to 60"),
         ("STREAM_URL_TEMPLATE", "http://cdn.example/", "https://cdn.example/{channel}"),
         ("VIEWER_TIMEOUT", "abc", "a whole number"),
         ("VIEWER_HIDDEN_TIMEOUT", "99999999999", "a whole number"),

@@ -7,8 +7,8 @@ use clap::Parser;
 use super::{
     Origin,
     values::{
-        FrameAncestors, LogFormat, Secret, StatisticsMode, TicketMode, api_token, hook_secret, key_prefix,
-        listen_addr, log_filter, whole_number,
+        FrameAncestors, LogFormat, Secret, StatisticsMode, TicketMode, api_token, count_max_age, hook_secret,
+        key_prefix, listen_addr, log_filter, whole_number,
     },
 };
 use crate::{
@@ -43,6 +43,11 @@ pub struct Flags {
     /// Address of a channel's HLS stream: https://…/{channel}/index.m3u8. Default: pages show a poster
     #[arg(long, env = "STREAM_URL_TEMPLATE", help_heading = "Serving", value_name = "URL")]
     pub(super) stream_url_template: Option<StreamTemplate>,
+
+    /// How long caches may keep counts, live lists and badges, in s, at most 60. 0: counts not at all, badges 5 s
+    #[arg(long, env = "COUNT_MAX_AGE", help_heading = "Serving", value_name = "S")]
+    #[arg(default_value_t = 0, value_parser = count_max_age)]
+    pub(super) count_max_age: u32,
 
     /// Longest time between two heartbeats of a page, in ms
     #[arg(long, env = "VIEWER_HEARTBEAT_INTERVAL", help_heading = "Counting", value_name = "MS")]

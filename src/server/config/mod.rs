@@ -8,7 +8,7 @@ mod origin;
 mod resolve;
 mod values;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 pub use self::{
     flags::Flags,
@@ -33,6 +33,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// The address of a channel's HLS stream.
     pub stream_url_template: Option<StreamTemplate>,
+    /// How long caches may keep counts, in seconds; `None`: not at all.
+    pub count_max_age: Option<NonZeroU32>,
     /// The leases and intervals of counting.
     pub policy: Policy,
     /// What makes a channel live.

@@ -3,6 +3,7 @@
 use std::{
     error::Error,
     ffi::OsString,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -112,6 +113,7 @@ impl TryFrom<Flags> for Config {
             site_root: flags.site_root,
             tls,
             stream_url_template: flags.stream_url_template,
+            count_max_age: NonZeroU32::new(flags.count_max_age),
             policy,
             live: flags.live,
             live_signal_timeout: Some(flags.live_signal_timeout)

@@ -104,6 +104,14 @@ pub(super) fn hook_secret(text: &str) -> Result<Secret, &'static str> {
     }
 }
 
+/// The largest value of `COUNT_MAX_AGE`, in seconds. An older count is unknown everywhere else.
+const MAX_COUNT_AGE: u32 = 60;
+
+pub(super) fn count_max_age(text: &str) -> Result<u32, &'static str> {
+    let seconds = text.parse().ok().filter(|seconds| *seconds <= MAX_COUNT_AGE);
+    seconds.ok_or("not a whole number of seconds from 0 to 60")
+}
+
 /// Braces are rejected because Redis Cluster uses them for hash tags. The other excluded characters are special in the
 /// key patterns of ACL rules.
 pub(super) fn key_prefix(text: &str) -> Result<String, &'static str> {
@@ -159,6 +167,16 @@ mod tests {
         }
         for text in ["0123456789abcde&", "0123456789abcde+", "0123456789abcde%", "0123456789abcde="] {
             assert!(hook_secret(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn counts_are_cached_for_a_minute_at_most() {
+        for (text, seconds) in [("0", 0), ("1", 1), ("60", 60)] {
+            assert_eq!(count_max_age(text), Ok(seconds));
+        }
+        for text in ["", "61", "-1", "1.5", "5s", "99999999999"] {
+            assert!(count_max_age(text).is_err(), "{text:?}");
         }
     }
 

@@ -1,5 +1,5 @@
-//! Badges: the count as an SVG image and as JSON for shields.io, for places without scripts such as READMEs, forums and
-//! OBS.
+//! Badges: the count as an SVG image, as JSON for shields.io and as plain text, for places without scripts such as
+//! READMEs, forums and chat bots.
 
 use axum::{
     Json, Router,
@@ -10,7 +10,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::state::AppState;
+use super::{caching::CountCaching, state::AppState};
 use crate::{
     api::{Code, Problem},
     domain::{ChannelId, CountUpdate, channel::InvalidChannel, count::CountState},
@@ -18,11 +18,10 @@ use crate::{
     server::presence::Presence,
 };
 
-/// Caches keep a badge for 5 s and may show it for 30 s more while they fetch a new one, so a popular README causes few
-/// reads of the store.
-const CACHING: &str = "public, max-age=5, s-maxage=5, stale-while-revalidate=30";
+/// What an unknown number is shown as.
+const UNKNOWN: &str = "—";
 
-/// The routes `/badge/{channel}.svg` and `/badge/{channel}.json`.
+/// The routes `/badge/{channel}.svg`, `/badge/{channel}.json` and `/badge/{channel}.txt`.
 pub fn routes() -> Router<AppState> {
     Router::new().route("/badge/{file}", get(badge))
 }
@@ -34,18 +33,20 @@ struct BadgeQuery {
 
 async fn badge(
     State(presence): State<Presence>,
+    State(caching): State<CountCaching>,
     file: Result<Path<String>, PathRejection>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Path(file) = file.map_err(|_| InvalidChannel)?;
     let not_found =
-        || Problem::new(Code::NotFound).detail("expected /badge/{channel}.svg or /badge/{channel}.json");
+        || Problem::new(Code::NotFound).detail("expected /badge/{channel} and .svg, .json or .txt");
     // Channel names may contain dots; the extension follows the last one.
     let (name, format) = file.rsplit_once('.').ok_or_else(not_found)?;
     let render = match format {
         "svg" => svg,
         "json" => json,
+        "txt" => text,
         _ => return Err(not_found()),
     };
     let channel = ChannelId::parse(name)?;
@@ -56,9 +57,9 @@ async fn badge(
     let update = presence.count(&channel).await;
     let mut response = render(&update, locale);
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(CACHING));
+    headers.insert(header::CACHE_CONTROL, caching.badge(update.count().state() == CountState::Live));
     headers.insert("cross-origin-resource-policy", HeaderValue::from_static("cross-origin"));
-    if requested.is_none() {
+    if requested.is_none() && format != "txt" {
         headers.insert(header::VARY, HeaderValue::from_static("accept-language"));
     }
     Ok(response)
@@ -93,18 +94,25 @@ fn json(update: &CountUpdate, locale: Locale) -> Response {
     let shield = Shield {
         schema_version: 1,
         label: locale.viewers_label(),
-        message: update.count.map_or_else(|| "—".to_owned(), |viewers| locale.number(viewers)),
+        message: update.count.map_or_else(|| UNKNOWN.to_owned(), |viewers| locale.number(viewers)),
         color: color(update),
         is_error: update.count.is_none(),
     };
     Json(shield).into_response()
 }
 
+/// The number alone, in plain digits: what chat bots put into their sentences.
+fn text(update: &CountUpdate, _locale: Locale) -> Response {
+    let number = update.count.map_or_else(|| UNKNOWN.to_owned(), |viewers| viewers.to_string());
+    // axum sends text as `text/plain; charset=utf-8`.
+    number.into_response()
+}
+
 /// The badge of channel pages as an image: dot, eye, "5 espectadores". It uses attributes instead of styles, because a
 /// content security policy may block styles.
 fn svg(update: &CountUpdate, locale: Locale) -> Response {
     let (channel, count) = (&update.channel_id, update.count());
-    let text = count.value.map_or_else(|| "—".to_owned(), |viewers| locale.viewers(Some(viewers)));
+    let text = count.value.map_or_else(|| UNKNOWN.to_owned(), |viewers| locale.viewers(Some(viewers)));
     let label = locale.viewers(count.value);
     let (state, color) = (count.state().as_str(), color(update));
     let live = update.live.map_or_else(String::new, |live| format!(r#" data-live="{live}""#));

@@ -3,14 +3,15 @@
 //! - Checks of every request: [`preflight`], [`request_id`].
 //! - Checks of the calls that change something: [`cors`], [`bots`], [`caller`], [`tickets`], [`access`].
 //! - Calls: [`viewers`], [`counts`], [`follows`], [`signals`], [`hooks`], [`statistics`], [`stream`], [`badge`],
-//!   [`health`], [`openapi`]. [`server_fn`] reads the arguments of server functions and runs them; [`problem`] turns
-//!   errors into responses.
+//!   [`oembed`], [`health`], [`openapi`]. [`server_fn`] reads the arguments of server functions and runs them;
+//!   [`problem`] turns errors into responses; [`caching`] decides what caches may keep.
 //! - Pages and files: [`pages`], [`statistics_page`], [`html`], [`static_files`].
 //! - [`router`] assembles the application; [`state`] holds the state of its handlers.
 
 pub mod access;
 pub mod badge;
 pub mod bots;
+pub mod caching;
 pub mod caller;
 pub mod cors;
 pub mod counts;
@@ -18,6 +19,7 @@ pub mod follows;
 pub mod health;
 pub mod hooks;
 pub mod html;
+pub mod oembed;
 pub mod openapi;
 pub mod pages;
 pub mod preflight;

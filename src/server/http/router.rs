@@ -14,8 +14,8 @@ use futures::FutureExt;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
-    badge, counts, follows, health, hooks, openapi, pages, preflight, request_id, signals, state::AppState,
-    statistics, stream, viewers,
+    badge, counts, follows, health, hooks, oembed, openapi, pages, preflight, request_id, signals,
+    state::AppState, statistics, stream, viewers,
 };
 use crate::{
     api::{Code, Problem},
@@ -40,6 +40,7 @@ pub fn router(site_root: &Path, state: AppState) -> io::Result<Router> {
     Ok(Router::new()
         .merge(counts::routes().layer(any_origin.clone()))
         .merge(badge::routes().layer(any_origin.clone()))
+        .merge(oembed::routes(site_root)?.layer(any_origin.clone()))
         .merge(openapi::routes().layer(any_origin.clone()))
         .merge(health::ping().layer(any_origin.clone()))
         .merge(stream::routes().layer(any_origin))

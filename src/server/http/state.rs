@@ -5,7 +5,7 @@ use std::{ops::Deref, sync::Arc};
 use axum::extract::FromRef;
 use leptos::config::LeptosOptions;
 
-use super::{access::Access, cors::Origins};
+use super::{access::Access, caching::CountCaching, cors::Origins};
 use crate::{
     domain::{LiveMode, StreamTemplate},
     server::{
@@ -59,6 +59,8 @@ pub struct Parts {
     pub embed_frame_ancestors: FrameAncestors,
     /// Other origins whose scripts may count viewers.
     pub origins: Origins,
+    /// How long caches may keep counts.
+    pub count_caching: CountCaching,
     /// The address of a channel's HLS stream.
     pub stream_url_template: Option<StreamTemplate>,
     /// The largest request body in bytes, if there is a limit.
@@ -102,6 +104,12 @@ impl FromRef<AppState> for Presence {
 impl FromRef<AppState> for Follows {
     fn from_ref(state: &AppState) -> Self {
         state.follows.clone()
+    }
+}
+
+impl FromRef<AppState> for CountCaching {
+    fn from_ref(state: &AppState) -> Self {
+        state.count_caching.clone()
     }
 }
 
