@@ -66,6 +66,9 @@ const CHECK_PAUSE: Duration = Duration::from_millis(100);
 /// How long the database may take to respond to a check.
 const CHECK_LIMIT: Duration = Duration::from_secs(2);
 
+/// How long a failed write counts as an outage if no other write follows.
+const FAILED_WRITE_TTL: Duration = Duration::from_secs(10);
+
 /// How long closing connections may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
@@ -90,6 +93,8 @@ struct Inner {
     can_write: AtomicBool,
     /// Whether a write has failed since writes were last checked.
     has_failed_write: AtomicBool,
+    /// When a write failed, unless another one has succeeded since.
+    failed_write: Mutex<Option<Instant>>,
     /// Whether a call met damaged data.
     is_damaged: AtomicBool,
     /// Asks for a check.
@@ -129,10 +134,13 @@ impl Database {
         self.0.kind
     }
 
-    /// Whether the database took reads and writes at the last check, and no call met damaged data.
+    /// Whether the database took reads and writes at the last check, no write has failed lately, and no call met damaged
+    /// data. (On a disk that is nearly full, the small write of a check may succeed where others fail.)
     #[must_use]
     pub fn is_available(&self) -> bool {
-        self.0.can_read.load(SeqCst) && self.0.can_write.load(SeqCst) && !self.0.is_damaged.load(SeqCst)
+        let failed_lately = || self.0.failed_write.lock().is_some_and(|at| at.elapsed() < FAILED_WRITE_TTL);
+        let is_checked = self.0.can_read.load(SeqCst) && self.0.can_write.load(SeqCst);
+        is_checked && !self.0.is_damaged.load(SeqCst) && !failed_lately()
     }
 
     /// Records calls and the availability in these metrics, from now on.
@@ -188,6 +196,9 @@ impl Database {
         let result = self.call(work).await;
         if matches!(result, Err(StoreError::Away(_))) {
             self.0.has_failed_write.store(true, SeqCst);
+            *self.0.failed_write.lock() = Some(Instant::now());
+        } else {
+            *self.0.failed_write.lock() = None;
         }
         result
     }

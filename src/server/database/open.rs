@@ -174,6 +174,7 @@ impl Database {
             can_read: AtomicBool::new(false),
             can_write: AtomicBool::new(false),
             has_failed_write: AtomicBool::new(false),
+            failed_write: Mutex::new(None),
             is_damaged: AtomicBool::new(false),
             check: Notify::new(),
             contact: Mutex::new(None),
