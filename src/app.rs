@@ -8,7 +8,7 @@ use leptos_router::{
 };
 
 use crate::pages::{ChannelPage, EmbedPage, HomePage, NotFoundPage, StatsPage, request::use_locale};
-pub use crate::pages::{SiteOrigin, StatsLink, stats};
+pub use crate::pages::{SiteOrigin, StatsLink, TicketsRequired, stats};
 
 /// The HTML document around a page. Pages include their own scripts.
 #[must_use]

@@ -12,8 +12,9 @@ use crate::{
 };
 
 /// The names of the roles in the island's attribute.
-const ROLES: [(PageRole, &str); 3] = [
+const ROLES: [(PageRole, &str); 4] = [
     (PageRole::Viewer, "viewer"),
+    (PageRole::TicketViewer, "ticket-viewer"),
     (PageRole::CountedElsewhere, "counted-elsewhere"),
     (PageRole::Reader, "reader"),
 ];
@@ -71,5 +72,5 @@ pub fn CounterIsland(
 fn Counter() -> impl IntoView {
     let (props, island_props) = platform::island_props::<Badge>();
     let Badge { channel, count, locale, role } = props?;
-    Some(badge(channel, Some(count), locale, role, eye(), island_props))
+    Some(badge(channel, Some(count), locale, role, platform::page_ticket(), eye(), island_props))
 }

@@ -22,6 +22,7 @@ mod share;
 pub mod stats;
 
 pub use about::SiteOrigin;
+pub use badge::TicketsRequired;
 pub use channel::ChannelPage;
 pub use embed::EmbedPage;
 pub use home::HomePage;

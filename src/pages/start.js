@@ -5,7 +5,17 @@
  * behind a load balancer may have the file. If the WebAssembly file of this build is gone (404), the page reloads to get
  * the current build, at most once a minute. After any other failure, and without WebAssembly, `/fallback.js` replaces
  * the islands.
+ *
+ * A ticket in the address (`?ticket=`) is taken out of it before anything else, so that it gets into no history, copied
+ * link or referrer. It is kept in memory only.
  */
+
+const url = new URL(location.href);
+const ticket = url.searchParams.get("ticket") ?? "";
+if (url.searchParams.has("ticket")) {
+  url.searchParams.delete("ticket");
+  history.replaceState(history.state, "", url);
+}
 
 const address = (selector) => document.querySelector(selector).href;
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -41,7 +51,7 @@ const fallBack = async (island) => {
   const badge = island.querySelector("[data-state]");
   if (badge) badge.dataset.state = "stale";
   const { takeOver } = await retry((query) => import("/fallback.js" + query), Infinity);
-  takeOver(island);
+  takeOver(island, ticket);
 };
 
 const idle = self.requestIdleCallback ?? setTimeout;
@@ -53,7 +63,7 @@ try {
   if (!self.WebAssembly) throw new TypeError("WebAssembly is not available");
   const app = await retry((query) => import(script + query));
   await retry((query) => app.default({ module_or_path: wasm + query }));
-  app.hydrate();
+  app.hydrate(ticket);
   for (const island of islands) {
     try {
       app[island.dataset.component](island);

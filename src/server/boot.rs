@@ -30,7 +30,7 @@ use crate::server::{
     listen::{Apps, Listener, Tls, TlsError},
     metrics::Metrics,
     presence::Presence,
-    recording::{Recorder, Shareholder, sampler, upkeep, writer::Writer},
+    recording::{FiguresFeed, Recorder, Shareholder, sampler, upkeep, writer::Writer},
     redis::OpenError,
     shutdown::{ShutdownFlag, shutdown_signal},
     store::{self, Measured, Store},
@@ -38,6 +38,9 @@ use crate::server::{
     telemetry,
     tickets::Refusal,
 };
+
+/// How long the shutdown waits for the database.
+const DATABASE_DRAIN_LIMIT: Duration = Duration::from_millis(1_500);
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +54,12 @@ pub enum BootError {
     /// The database cannot be used.
     #[error(transparent)]
     Database(#[from] database::OpenError),
+    /// The other nodes of the store use another database.
+    #[error(
+        "DATABASE_URL: the other nodes of this store use another database; all nodes of a store must share one. Set \
+         DATABASE_URL to theirs, or REDIS_KEY_PREFIX to a prefix of your own"
+    )]
+    OtherDatabase,
     /// The site root cannot be read, or holds no build.
     #[error("cannot read the site files from {path}: {source}; run `make site`, or set LEPTOS_SITE_ROOT")]
     Site {
@@ -76,8 +85,8 @@ pub enum BootError {
 }
 
 impl BootError {
-    /// Prints the error and returns the exit status: 2 for invalid settings and flags, 1 for other errors. Help and
-    /// version go to standard output with status 0.
+    /// Prints the error and returns the exit status: 2 for invalid settings and flags and for a database that can't be
+    /// used, 1 for other errors. Help and version go to standard output with status 0.
     #[must_use]
     pub fn report(&self) -> u8 {
         match self {
@@ -88,7 +97,8 @@ impl BootError {
             }
             other => {
                 eprintln!("aforo: {other}");
-                if matches!(other, Self::Settings(_)) { 2 } else { 1 }
+                let is_setting = matches!(other, Self::Settings(_) | Self::Database(_) | Self::OtherDatabase);
+                if is_setting { 2 } else { 1 }
             }
         }
     }
@@ -123,6 +133,7 @@ pub struct Server {
     router: Router,
     hub: Arc<Hub>,
     state: AppState,
+    followers: Arc<DatabaseFollowers>,
     /// How long to keep serving after the shutdown signal.
     shutdown_delay: Duration,
     background: Supervisor,
@@ -135,6 +146,9 @@ struct Recording {
     shareholder: Shareholder,
     writer: Arc<Writer>,
 }
+
+/// How long the start waits for the store to compare its database with that of the other nodes.
+const CLAIM_LIMIT: Duration = Duration::from_millis(300);
 
 /// How long a shutdown tries to give its parts of the channels back.
 const RESIGN_LIMIT: Duration = Duration::from_millis(500);
@@ -179,18 +193,29 @@ impl Server {
         let store = if store.is_shared() { Arc::new(Measured::new(store, metrics.clone())) } else { store };
         let node = Uuid::new_v4().as_u64_pair().0;
         let shareholder = Shareholder { store: Arc::clone(&store), node, database: Some(database.clone()) };
-        let recorder = Recorder::new(node, store.roll_call_pause());
+        let recorder = Recorder::new(node, store.roll_call_pause(), Arc::clone(&clock));
+        // A store that is away now is asked again later. The node then records nothing, but it does not end.
+        let _asked_later = timeout(CLAIM_LIMIT, shareholder.renew(recorder.ownership())).await;
+        if recorder.ownership().is_refused() {
+            return Err(BootError::OtherDatabase);
+        }
         let archive = Archive::new(database.clone());
-        let presence = Presence::new(store, Arc::clone(&hub), policy, Arc::clone(&clock));
+        if let Some(id) = archive.id() {
+            recorder.set_key(id);
+        }
+        let figures = FiguresFeed::new(archive.clone(), recorder.clone());
+        let presence = Presence::new(store, Arc::clone(&hub), policy, clock);
         presence.observe_with(Arc::new(recorder.clone()));
+        database.measure(metrics.clone());
+        let followers = Arc::new(DatabaseFollowers::new(database.clone()));
         let state = AppState::from(Parts {
             presence: presence.clone(),
             database: database.clone(),
             archive: archive.clone(),
+            figures: figures.clone(),
             recorder: recorder.clone(),
-            clock: Arc::clone(&clock),
             access: access(&config.access),
-            follows: Follows::new(Arc::new(DatabaseFollowers::new(database.clone()))),
+            follows: Follows::new(followers.clone()),
             leptos,
             speaks_tls: tls.is_some(),
             proxies: config.trusted_proxies.iter().copied().collect(),
@@ -213,24 +238,30 @@ impl Server {
             let (recorder, shareholder) = own.clone();
             async move { shareholder.run(recorder.ownership()).await }
         });
+        background.spawn("figures", move || figures.clone().run());
         let own = (recorder.clone(), presence.clone());
         background.spawn("sampler", move || sampler::run(own.0.clone(), own.1.clone()));
-        let writer = Arc::new(Writer::new(recorder.clone(), archive.clone(), Arc::clone(&clock), metrics));
+        let writer = Arc::new(Writer::new(recorder.clone(), archive.clone(), metrics));
         let own = Arc::clone(&writer);
         background.spawn("history", move || {
             let writer = Arc::clone(&own);
             async move { writer.run().await }
         });
-        let (own, retention) = ((recorder.clone(), archive, clock), Retention::days(config.history_days));
+        let (own, retention) = ((recorder.clone(), archive), Retention::days(config.history_days));
         background.spawn("upkeep", move || {
-            let (recorder, archive, clock) = own.clone();
-            upkeep::run(recorder, archive, retention, clock)
+            let (recorder, archive) = own.clone();
+            upkeep::run(recorder, archive, retention)
         });
         let (reader_hub, source) = (Arc::clone(&hub), Arc::new(presence.clone()));
         background.spawn("reader", move || reader::run(Arc::clone(&reader_hub), source.clone()));
         let sweep_state = state.clone();
         background.spawn("sweep", move || sweep(sweep_state.clone(), policy.cleanup_interval));
         background.spawn("database", move || database.clone().run());
+        let own_followers = Arc::clone(&followers);
+        background.spawn("followers", move || {
+            let followers = Arc::clone(&own_followers);
+            async move { followers.run().await }
+        });
         background.spawn("recovery", move || {
             let presence = presence.clone();
             async move { presence.run_recovery().await }
@@ -248,6 +279,7 @@ impl Server {
             router,
             hub,
             state,
+            followers,
             shutdown_delay: config.shutdown_delay,
             background,
             recording: Recording { recorder, shareholder, writer },
@@ -267,7 +299,7 @@ impl Server {
     }
 
     /// Serves until `shutdown` resolves, then ends all streams, finishes the requests in flight and tries to write
-    /// what the store has not accepted yet.
+    /// what the store and the database have not accepted yet.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let stop_listening = CancellationToken::new();
         let stop = async {
@@ -289,13 +321,21 @@ impl Server {
             connections: self.connections,
         };
         tokio::join!(stop, self.listener.serve(apps, stop_listening.clone()));
-        self.state.presence.drain().await;
+        let kept = async {
+            if !self.followers.flush(DATABASE_DRAIN_LIMIT).await {
+                tracing::warn!(
+                    "database unavailable at shutdown; follows that were not answered are not written"
+                );
+            }
+        };
+        tokio::join!(self.state.presence.drain(), kept);
         drop(self.background);
         let Recording { recorder, shareholder, writer } = self.recording;
         match timeout(HISTORY_LIMIT, writer.write()).await {
             Ok(Ok(())) => {}
-            _ => tracing::warn!("the last seconds of history could not be written"),
+            _ => tracing::warn!("database unavailable at shutdown; the last seconds of history are lost"),
         }
+        self.state.database.close().await;
         let _elapsed = timeout(RESIGN_LIMIT, shareholder.resign(recorder.ownership())).await;
     }
 }

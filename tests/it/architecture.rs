@@ -59,7 +59,14 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("server::follows", &["domain", "server::store_error"]),
     (
         "server::database",
-        &["domain", "server::config", "server::follows", "server::history", "server::store_error"],
+        &[
+            "domain",
+            "server::config",
+            "server::follows",
+            "server::history",
+            "server::metrics",
+            "server::store_error",
+        ],
     ),
     (
         "server::recording",
@@ -86,7 +93,6 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "domain",
             "i18n",
             "server::access",
-            "server::clock",
             "server::config",
             "server::database",
             "server::fanout",
@@ -127,7 +133,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("jiff", &["server::history"]),
     ("siphasher", &["server::history"]),
     ("jsonwebtoken", &["server::access", "server::tickets"]),
-    ("ring", &["server::access", "server::tickets"]),
+    ("ring", &["server::access", "server::listen", "server::tickets"]),
 ];
 
 /// Modules that may not name a crate although their parent may.

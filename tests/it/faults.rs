@@ -381,7 +381,8 @@ async fn nodes_with_different_clocks_count_the_same() {
         let runner = RedisRunner::open(&redis.url()).unwrap();
         let store = RemoteStore::new(runner, "aforo", Policy::default().lease_rules());
         let clock = ManualClock::new(Timestamp::from_millis(1_790_000_000_000 + hours * 3_600_000));
-        TestApp::with_store_and_clock(Arc::new(store), Arc::new(clock)).await
+        let database = format!("--database-url=sqlite:{}", redis.database().display());
+        TestApp::with_store_and_clock(Arc::new(store), Arc::new(clock), &[&database]).await
     };
     let (one, two) = (node(0).await, node(5).await);
     for app in [&one, &two] {

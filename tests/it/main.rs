@@ -4,6 +4,8 @@
 
 // The JSON API over HTTP: names, fields, statuses and headers.
 mod api;
+// The archive of counts.
+mod archive;
 // Imports between modules, and the places of feature gates.
 mod architecture;
 // The badge as an image and as JSON.
@@ -18,6 +20,8 @@ mod cluster;
 mod contract;
 // Typical bugs of viewer counters.
 mod counting_regressions;
+// The database: its contract, its faults, and databases that can't be used.
+mod database;
 // `.env.example` and `docs/deploy` match the program.
 mod deploy;
 // Documents match the code; their links and commands work.
@@ -26,7 +30,7 @@ mod documents;
 mod faults;
 // Static files: builds, cache headers and range requests.
 mod files;
-// Following a channel, with every store of followers.
+// Following a channel over HTTP.
 mod follow;
 // Property tests of all parsers of untrusted input.
 mod fuzz;

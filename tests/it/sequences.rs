@@ -46,11 +46,29 @@ fn the_sequences_contain_every_event_and_command() {
         assert!(relay.matches(&format!(r#","{state}","#)).count() > 20, "{state}");
     }
     let tracker = record(tracker_sequence);
-    for event in ["opened", "seen", "woken", "online", "answered", "failed", "unloading", "closed"] {
+    for event in [
+        "opened",
+        "seen",
+        "woken",
+        "online",
+        "answered",
+        "failed",
+        "refused",
+        "ticket",
+        "unloading",
+        "closed",
+    ] {
         assert!(tracker.matches(&format!(r#","{event}","#)).count() > 20, "{event}");
     }
     for command in ["join", "heartbeat", "leave"] {
         assert!(tracker.matches(&format!(r#""{command}""#)).count() > 20, "{command}");
+    }
+    for command in ["join", "heartbeat"] {
+        for ticket in [true, false] {
+            let written = [true, false].map(|hidden| format!(r#"["{command}",{hidden},{ticket}]"#));
+            let count: usize = written.iter().map(|written| tracker.matches(written).count()).sum();
+            assert!(count > 20, "{command} {ticket}: {count}");
+        }
     }
 }
 
@@ -283,8 +301,9 @@ fn tracker_sequence(random: &mut Random) -> Vec<String> {
     let mut now = START;
     let mut is_under_way = false;
     for step in 0..STEPS {
-        let event = match random.below(24) {
-            _ if step == 0 => Event::Opened { hidden: random.is() },
+        let event = match random.below(28) {
+            _ if step == 0 && random.is() => Event::Ticket,
+            _ if step < 2 => Event::Opened { hidden: random.is() },
             0 => Event::Opened { hidden: random.is() },
             1..=5 => Event::Seen { hidden: random.is() },
             6 => Event::Closed,
@@ -297,6 +316,8 @@ fn tracker_sequence(random: &mut Random) -> Vec<String> {
             16..=18 if is_under_way => {
                 Event::Failed { retry_after: random.of(&[0.0, 0.0, 5_000.0, 3_600_000.0]) }
             }
+            24..=26 if is_under_way => Event::Refused { wants_ticket: random.below(4) > 0 },
+            27 => Event::Ticket,
             _ => Event::Woken,
         };
         now = random.pass(now, tracker.wait(now));
@@ -304,12 +325,12 @@ fn tracker_sequence(random: &mut Random) -> Vec<String> {
         let written = write_tracker_event(event);
         let command = match tracker.on(event, now, unit) {
             None => "null".to_owned(),
-            Some(Command::Join { hidden }) => format!(r#"["join",{hidden}]"#),
-            Some(Command::Heartbeat { hidden }) => format!(r#"["heartbeat",{hidden}]"#),
+            Some(Command::Join { hidden, ticket }) => format!(r#"["join",{hidden},{ticket}]"#),
+            Some(Command::Heartbeat { hidden, ticket }) => format!(r#"["heartbeat",{hidden},{ticket}]"#),
             Some(Command::Leave) => r#"["leave"]"#.to_owned(),
         };
         is_under_way = match event {
-            Event::Answered { .. } | Event::Failed { .. } => command != "null",
+            Event::Answered { .. } | Event::Failed { .. } | Event::Refused { .. } => command != "null",
             Event::Unloading | Event::Closed => is_under_way && command == "null",
             _ => is_under_way || command != "null",
         };
@@ -334,6 +355,8 @@ fn write_tracker_event(event: tracker::Event) -> String {
             answer + "}"
         }
         Event::Failed { retry_after } => format!(r#""failed",{retry_after}"#),
+        Event::Refused { wants_ticket } => format!(r#""refused",{wants_ticket}"#),
+        Event::Ticket => r#""ticket",null"#.to_owned(),
         Event::Unloading => r#""unloading",null"#.to_owned(),
         Event::Closed => r#""closed",null"#.to_owned(),
     }

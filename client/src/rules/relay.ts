@@ -94,7 +94,7 @@ interface Other {
 }
 
 /** Parses "ana 5 live 1790000000123". */
-const read = (text: string): News | undefined => {
+export const readNews = (text: string): News | undefined => {
   const [, channel, count, state] = /^([^ ]+) (-|\d{1,9}) (live|stale) \d{1,15}$/.exec(text) ?? [];
   return channel ? { channel, count: count === "-" ? null : +count!, stale: state === "stale" } : undefined;
 };
@@ -208,7 +208,7 @@ export const makeRelay = (me: string, host: Host) => {
   };
 
   const onCount = (text: string, now: number) => {
-    const news = read(text);
+    const news = readNews(text);
     if (!news) return;
     if (role === Role.Leading) host.say("news " + text);
     // Delete first, so that the map is ordered by age.
@@ -267,7 +267,7 @@ export const makeRelay = (me: string, host: Host) => {
   };
 
   const onResponse = (text: string, now: number, random: number) => {
-    const answers = text.split(",").flatMap((each) => read(each) ?? []);
+    const answers = text.split(",").flatMap((each) => readNews(each) ?? []);
     if (!watchdog.isHeard(now)) {
       for (const news of answers) if (mine.includes(news.channel)) host.show(news);
     }

@@ -168,7 +168,7 @@ pub struct Flags {
     #[arg(default_value_t = 100_000, value_parser = whole_number)]
     pub(super) limit_streams: u32,
 
-    /// Largest request body, in bytes; Aforo's own pages send less than 300
+    /// Largest request body, in bytes; Aforo's own pages send less than 300 without a ticket
     #[arg(long, env = "LIMIT_BODY_BYTES", help_heading = LIMITS, value_name = "N")]
     #[arg(default_value_t = 4_096, value_parser = whole_number)]
     pub(super) limit_body_bytes: u32,

@@ -14,7 +14,7 @@ pub use self::{
     flags::Flags,
     origin::Origin,
     resolve::{InvalidConfig, SettingsError, read},
-    values::{FrameAncestors, LogFormat, Secret},
+    values::{FrameAncestors, LogFormat, Secret, StatisticsMode},
 };
 use super::{
     limits::{PerAddress, address::Network},

@@ -30,7 +30,7 @@ use tower_http::{
 
 use super::{html, state::AppState, static_files, statistics_page};
 use crate::{
-    app::{App, SiteOrigin, StatsLink, shell},
+    app::{App, SiteOrigin, StatsLink, TicketsRequired, shell},
     domain::{ChannelId, StreamTemplate},
     server::listen::ConnectionInfo,
 };
@@ -144,12 +144,14 @@ pub(super) async fn render(
 ) -> Option<Rendered> {
     let (presence, follows, leptos) = (state.presence.clone(), state.follows.clone(), state.leptos.clone());
     let template = state.stream_url_template.clone();
+    let tickets = TicketsRequired(state.tickets.are_required());
     let origin = site_origin(state, connection, &request);
     let has_public_statistics = state.access.has_public_statistics();
     let context = move || {
         more();
         provide_context(presence.clone());
         provide_context(follows.clone());
+        provide_context(tickets);
         if let Some(template) = template.clone() {
             provide_context(template);
         }

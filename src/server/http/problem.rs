@@ -30,7 +30,11 @@ impl IntoResponse for Problem {
 impl From<StoreError> for Problem {
     /// The cause goes into the log; the caller gets `unavailable` without it.
     fn from(error: StoreError) -> Self {
-        tracing::warn!(%error, "store call failed");
+        match error {
+            // The database logs its outages itself, in few lines.
+            StoreError::Away(_) => tracing::debug!(%error, "database call failed"),
+            _ => tracing::warn!(%error, "store call failed"),
+        }
         Self::new(Code::Unavailable).retry_after(1)
     }
 }

@@ -10,14 +10,13 @@ use crate::{
     domain::StreamTemplate,
     server::{
         access::Access,
-        clock::Clock,
         config::FrameAncestors,
         database::{Archive, Database},
         follows::Follows,
         limits::{Proxies, Rate, SessionLimiter, Streams, Suspects},
         metrics::Metrics,
         presence::Presence,
-        recording::Recorder,
+        recording::{FiguresFeed, Recorder},
         shutdown::ShutdownFlag,
         tickets::Tickets,
     },
@@ -35,10 +34,10 @@ pub struct Parts {
     pub database: Database,
     /// What is kept of the counts of channels.
     pub archive: Archive,
+    /// The figures of present broadcasts for streams.
+    pub figures: FiguresFeed,
     /// The recorder of this node.
     pub recorder: Recorder,
-    /// The clock of this node.
-    pub clock: Arc<dyn Clock>,
     /// Who may see statistics, and who is the operator.
     pub access: Access,
     /// The service that keeps followers.

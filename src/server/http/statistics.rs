@@ -36,7 +36,7 @@ const DEFAULT_RANGE_MS: u64 = DAY_MS;
 const DAY_MS: u64 = 24 * 3_600_000;
 
 /// The routes of statistics.
-pub(super) fn routes() -> Router<AppState> {
+pub fn routes() -> Router<AppState> {
     Router::new()
         .route("/api/channel/{channelId}/broadcasts", get(broadcasts))
         .route("/api/channel/{channelId}/history", get(history))
@@ -97,7 +97,7 @@ async fn broadcasts(
     if !(1..=MAX_BROADCASTS).contains(&limit) {
         return Err(malformed(format!("limit must be 1 to {MAX_BROADCASTS}")));
     }
-    let now = state.clock.now();
+    let now = state.recorder.now();
     let before =
         before.as_deref().map(parse_instant).transpose()?.unwrap_or(now + std::time::Duration::from_secs(1));
     let kept = state.archive.broadcasts(&channel, before, limit, now).await?;
@@ -180,7 +180,7 @@ async fn history(
 ) -> Result<Response, Problem> {
     let channel = channel_in_path(channel)?;
     check_access(&state, &channel, &headers, &uri)?;
-    let now = state.clock.now();
+    let now = state.recorder.now();
     let Range { zone, from, to, cuts } = Range::of(&uri, now)?;
     let points = state.archive.points(&channel, &cuts).await?;
     let points = points.into_iter().map(|point| HistoryPoint::new(point, now)).collect();
@@ -197,7 +197,7 @@ async fn history_csv(
 ) -> Result<Response, Problem> {
     let channel = channel_in_path(channel)?;
     check_access(&state, &channel, &headers, &uri)?;
-    let now = state.clock.now();
+    let now = state.recorder.now();
     let Range { zone, cuts, .. } = Range::of(&uri, now)?;
     let mut text = String::from("at,min,average,max,observed,newViewers\r\n");
     for point in state.archive.points(&channel, &cuts).await? {
@@ -245,7 +245,7 @@ async fn summary(
     let channel = channel_in_path(channel)?;
     check_access(&state, &channel, &headers, &uri)?;
     let SummaryQuery { range } = query(&uri, "range must be 24h, 7d, 30d or broadcast")?;
-    let now = state.clock.now();
+    let now = state.recorder.now();
     let days = match range.as_deref().unwrap_or("24h") {
         "24h" => Some(("24h", 1)),
         "7d" => Some(("7d", 7)),

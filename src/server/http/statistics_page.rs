@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// The path of the page, as the router of Leptos has it.
-pub(super) const PATH: &str = "/{channel}/stats";
+pub const PATH: &str = "/{channel}/stats";
 
 /// The broadcasts of one page.
 const BROADCASTS: u32 = 10;
@@ -48,7 +48,7 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 );
 
 /// The route of the page.
-pub(super) fn routes() -> Router<AppState> {
+pub fn routes() -> Router<AppState> {
     Router::new().route(PATH, get(page.layer(pages::compression())))
 }
 
@@ -126,7 +126,7 @@ fn asked(uri: &Uri) -> Asked {
 
 /// Loads what the page shows. The count does not depend on the database.
 async fn load(state: &AppState, channel: &ChannelId, asked: Asked) -> Statistics {
-    let now = state.clock.now();
+    let now = state.recorder.now();
     let zone = asked.zone.as_deref().and_then(|name| Zone::parse(name).ok()).unwrap_or(Zone::utc());
     let (count, kept) =
         tokio::join!(state.presence.count(channel), load_kept(state, channel, &asked, &zone, now));

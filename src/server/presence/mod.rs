@@ -34,7 +34,7 @@ use self::{
 use super::{
     clock::Clock,
     fanout::{Counts, Hub, Subscription},
-    store::{Batch, Listed, Names, Reading, RollCall, Store, StoreError},
+    store::{Batch, Listed, Live, Names, Reading, RollCall, Store, StoreError},
 };
 use crate::domain::{Act, ChannelId, Count, CountUpdate, Op, Policy, SessionKey, Timestamp, ViewerId};
 
@@ -498,7 +498,16 @@ impl Source for LiveSource {
     async fn list(&self) -> Result<Listed, StoreError> {
         let presence = Presence(self.0.upgrade().ok_or_else(StoreError::unexpected)?);
         let listed = presence.0.store.live().await?;
-        let Some(remote) = &presence.0.remote else { return Ok(listed) };
+        let observe = |live: &[Live]| {
+            let Some(observer) = presence.0.observer.get() else { return };
+            for live in live {
+                observer.read(&live.channel, Count::fresh(live.count, live.as_of));
+            }
+        };
+        let Some(remote) = &presence.0.remote else {
+            observe(&listed.live);
+            return Ok(listed);
+        };
         let live = listed.live;
         // A count read after the listing shows whether the store lost data before. Any channel will do.
         let channel = live.first().map(|live| live.channel.clone()).or_else(|| ChannelId::parse("any").ok());
@@ -507,7 +516,9 @@ impl Source for LiveSource {
         let restored = live.iter().map(|live| live.restored).max().unwrap_or_default();
         let is_complete = remote.roll.last().is_none_or(|roll| roll.is_complete(restored));
         let is_whole = listed.is_whole && is_fresh && is_complete && remote.journal.is_written();
-        if !is_whole {
+        if is_whole {
+            observe(&live);
+        } else {
             remote.recovery.trigger();
         }
         Ok(Listed { live, is_whole })

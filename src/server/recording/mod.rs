@@ -10,6 +10,7 @@
 //! - What is merely read creates no record. A record goes some minutes after its channel's last viewer.
 //! - While the database is away, rows wait in memory within a bound ([`writer::MAX_WAITING_BYTES`]).
 
+mod feed;
 mod ownership;
 mod record;
 pub mod sampler;
@@ -23,12 +24,16 @@ use std::{
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use uuid::Uuid;
 
+pub use self::feed::{FiguresFeed, FiguresWatch, TooMany};
 pub use self::ownership::{Ownership, Shareholder};
 use self::record::Record;
 use super::{
-    history::{HashKey, Place, Track},
+    clock::Clock,
+    database::part_key,
+    history::{HashKey, Minute, Place, Span, Track},
     presence::Observer,
 };
 use crate::domain::{ChannelId, Count, Timestamp, ViewerId};
@@ -47,6 +52,26 @@ struct Inner {
     parts: Vec<Mutex<Track>>,
     ownership: Ownership,
     sample_interval: Duration,
+    clock: Arc<dyn Clock>,
+    /// The store's time at a sample.
+    store_time: Mutex<Option<(Timestamp, Instant)>>,
+}
+
+/// What has changed of a channel or part since it was last taken.
+#[derive(Debug)]
+pub struct Taken {
+    /// The name of the channel, or the key of the part.
+    pub channel: String,
+    /// The part.
+    pub part: u16,
+    /// Minutes with their starts, each in its whole present state.
+    pub minutes: Vec<(Timestamp, Minute)>,
+    /// The encoded sketch of viewers with the start of its span.
+    pub viewers: Option<(Timestamp, Vec<u8>)>,
+    /// The span on air.
+    pub on_air: Option<Span>,
+    /// The number of minutes that were lost, because nobody took them for an hour.
+    pub lost: u64,
 }
 
 /// The pause between two samples of an owner.
@@ -59,7 +84,7 @@ impl Recorder {
     /// A recorder without records. `node` is a random number of this run of the node. A store that charges for each
     /// command has a pause between roll calls, and is sampled three times in it.
     #[must_use]
-    pub fn new(node: u64, roll_call_pause: Duration) -> Self {
+    pub fn new(node: u64, roll_call_pause: Duration, clock: Arc<dyn Clock>) -> Self {
         Self(Arc::new(Inner {
             node,
             key: OnceLock::new(),
@@ -67,6 +92,8 @@ impl Recorder {
             parts: (0..ChannelId::PARTS).map(|_| Mutex::default()).collect(),
             ownership: Ownership::default(),
             sample_interval: SAMPLE_INTERVAL.max(roll_call_pause / 3),
+            clock,
+            store_time: Mutex::default(),
         }))
     }
 
@@ -110,9 +137,44 @@ impl Recorder {
         }
     }
 
-    /// All channels that have a record here.
-    fn recorded_all(&self) -> Vec<ChannelId> {
-        self.0.records.iter().map(|record| record.key().clone()).collect()
+    /// The number of this node's run in its rows.
+    #[must_use]
+    pub fn node(&self) -> u64 {
+        self.0.node
+    }
+
+    /// The present time, by the store's clock. Everything that is kept has its time, so that nodes with wrong clocks do
+    /// no harm. By this node's clock until the store's is known.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        let known = *self.0.store_time.lock();
+        known.map_or_else(|| self.0.clock.now(), |(at, since)| at + since.elapsed())
+    }
+
+    fn note_time(&self, now: Timestamp) {
+        *self.0.store_time.lock() = Some((now, Instant::now()));
+    }
+
+    /// Takes what has changed: first of channels, then of parts. Frees the records of channels that are empty.
+    #[must_use]
+    pub fn take(&self) -> Vec<Taken> {
+        let now = self.now();
+        let channels: Vec<ChannelId> = self.0.records.iter().map(|record| record.key().clone()).collect();
+        let of_channel = |channel: ChannelId| {
+            let taken = self.0.records.get_mut(&channel).map(|mut record| record.take(&channel, now));
+            self.0.records.remove_if(&channel, |_, record| record.is_over(now));
+            taken
+        };
+        let of_part = |(part, track): (u16, &Mutex<Track>)| Taken {
+            channel: part_key(part),
+            part,
+            minutes: track.lock().take_dirty(now),
+            viewers: None,
+            on_air: None,
+            lost: 0,
+        };
+        let parts = (0..).zip(&self.0.parts).map(of_part);
+        channels.into_iter().filter_map(of_channel).chain(parts).collect()
     }
 
     /// The channels of some parts that have a record here.

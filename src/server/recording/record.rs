@@ -2,13 +2,17 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use super::Taken;
 use crate::{
-    domain::{Timestamp, ViewerId},
-    server::history::{HashKey, Minute, Place, Sketch, Span, Track, broadcast::GRACE},
+    domain::{ChannelId, Timestamp, ViewerId},
+    server::history::{HashKey, Place, Sketch, Span, Track, broadcast::GRACE},
 };
 
 /// The length of the spans for which distinct viewers are kept.
 const VIEWERS_SPAN_MS: u64 = 3_600_000;
+
+/// The most viewers of a channel that wait for the key of the hashes, while the database was never reached.
+const MAX_EARLY: usize = 4_096;
 
 /// The most viewers of a channel that are remembered as seen. Beyond, every join counts as a new viewer.
 const MAX_SEEN: usize = 1_000_000;
@@ -40,18 +44,9 @@ struct Air {
 struct Viewers {
     start: Timestamp,
     sketch: Sketch,
+    /// Viewers from before the key of the hashes was known.
+    early: Vec<ViewerId>,
     is_dirty: bool,
-}
-
-/// What has changed in a record since it was last taken.
-#[derive(Debug, Default)]
-pub(super) struct Changes {
-    /// Minutes with their starts.
-    pub minutes: Vec<(Timestamp, Minute)>,
-    /// The encoded sketch of viewers with the start of its span.
-    pub viewers: Option<(Timestamp, Vec<u8>)>,
-    /// The span on air.
-    pub on_air: Option<Span>,
 }
 
 impl Record {
@@ -98,16 +93,24 @@ impl Record {
     pub(super) fn see(&mut self, viewer: ViewerId, key: Option<&HashKey>, at: Timestamp) {
         let is_lull = at > self.active + GRACE;
         self.active = self.active.max(at);
-        let Some(key) = key else { return };
         let hour = |at: Timestamp| at.as_millis() / VIEWERS_SPAN_MS;
         let is_current =
             self.viewers.as_ref().is_some_and(|viewers| !is_lull && hour(at) <= hour(viewers.start));
         if !is_current {
             // The writer takes the sketch every few seconds, so little is lost of the one that is replaced.
-            self.viewers = Some(Viewers { start: at, sketch: Sketch::default(), is_dirty: true });
+            let (sketch, early) = (Sketch::default(), Vec::new());
+            self.viewers = Some(Viewers { start: at, sketch, early, is_dirty: true });
         }
-        if let Some(viewers) = &mut self.viewers {
-            viewers.is_dirty |= viewers.sketch.insert(viewer, key);
+        let Some(viewers) = &mut self.viewers else { return };
+        match key {
+            Some(key) => {
+                for early in viewers.early.drain(..) {
+                    viewers.sketch.insert(early, key);
+                }
+                viewers.is_dirty |= viewers.sketch.insert(viewer, key);
+            }
+            None if viewers.early.len() < MAX_EARLY => viewers.early.push(viewer),
+            None => {}
         }
     }
 
@@ -118,18 +121,20 @@ impl Record {
         }
     }
 
-    /// Takes the changes.
-    pub(super) fn take(&mut self, now: Timestamp) -> Changes {
+    /// Takes the changes of this record, which is that of `channel`.
+    pub(super) fn take(&mut self, channel: &ChannelId, now: Timestamp) -> Taken {
         let viewers = self.viewers.as_mut().and_then(|viewers| {
             std::mem::take(&mut viewers.is_dirty).then(|| (viewers.start, viewers.sketch.encode()))
         });
         let on_air = self.air.as_mut().and_then(|air| std::mem::take(&mut air.is_dirty).then_some(air.span));
-        Changes { minutes: self.track.take_dirty(now), viewers, on_air }
-    }
-
-    /// The number of minutes that were lost since the last call, because the database was away for too long.
-    pub(super) fn take_lost(&mut self) -> u64 {
-        self.track.take_lost()
+        Taken {
+            channel: channel.as_str().to_owned(),
+            part: channel.part(),
+            minutes: self.track.take_dirty(now),
+            viewers,
+            on_air,
+            lost: self.track.take_lost(),
+        }
     }
 
     /// Whether the channel has been empty for so long that the record can go. Its changes must have been taken.

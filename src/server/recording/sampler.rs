@@ -45,6 +45,9 @@ pub async fn sample(recorder: &Recorder, presence: &Presence) {
         recorder.sampled(channel, *count);
     }
     let newest = counts.iter().filter(|count| is_fresh(count)).map(|count| count.as_of).max();
+    if let Some(now) = newest {
+        recorder.note_time(now);
+    }
     let is_whole = is_listed && counts.iter().all(is_fresh) && presence.is_complete();
     for part in parts {
         recorder.sampled_part(part, newest.filter(|_| is_whole));

@@ -3,19 +3,18 @@
 //! Each row belongs to this run of the node, and a later row of the same key replaces it. So a write that is repeated, or
 //! arrives late, does no harm. While the database is away, rows wait; each key waits once.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::{
     sync::Mutex,
     time::{MissedTickBehavior, interval},
 };
 
-use super::Recorder;
+use super::{Recorder, Taken};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
-        clock::Clock,
-        database::{Archive, Row, RowKind, part_key},
+        database::{Archive, Row, RowKind},
         history::{Minute, Span},
         metrics::Metrics,
         store_error::StoreError,
@@ -36,13 +35,16 @@ const BATCH: usize = 500;
 pub struct Writer {
     recorder: Recorder,
     archive: Archive,
-    clock: Arc<dyn Clock>,
     metrics: Metrics,
     waiting: Mutex<Waiting>,
 }
 
-/// The key of a waiting row: the oldest come first.
-type Key = (Timestamp, RowKind, u16, String);
+/// The key of a waiting row: the oldest come first. Parts come after their channels: a part says that all channels
+/// without a row are empty.
+type Key = (Timestamp, RowKind, IsPart, u16, String);
+
+/// Whether a row is about a whole part.
+type IsPart = bool;
 
 /// What waits for the database.
 #[derive(Default)]
@@ -55,8 +57,8 @@ struct Waiting {
 impl Writer {
     /// A writer without waiting rows.
     #[must_use]
-    pub fn new(recorder: Recorder, archive: Archive, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
-        Self { recorder, archive, clock, metrics, waiting: Mutex::default() }
+    pub fn new(recorder: Recorder, archive: Archive, metrics: Metrics) -> Self {
+        Self { recorder, archive, metrics, waiting: Mutex::default() }
     }
 
     /// Writes forever.
@@ -83,26 +85,17 @@ impl Writer {
         result
     }
 
-    /// Takes the changes of all records. Frees the records of channels that are empty.
+    /// Takes what has changed. Before the first contact with the database nothing is taken.
     fn take(&self, waiting: &mut Waiting) {
         let Some(database) = self.archive.id() else { return };
         self.recorder.set_key(database);
-        let (now, recorder) = (self.clock.now(), &self.recorder.0);
         let mut lost = 0;
-        for channel in self.recorder.recorded_all() {
-            let Some(mut record) = recorder.records.get_mut(&channel) else { continue };
-            let changes = record.take(now);
-            lost += record.take_lost();
-            drop(record);
-            waiting.add(channel.part(), channel.as_str(), changes.minutes, changes.viewers);
-            if let Some(span) = changes.on_air {
-                waiting.on_air.insert((channel.clone(), span.from), span.to);
+        for Taken { channel, part, minutes, viewers, on_air, lost: lost_here } in self.recorder.take() {
+            lost += lost_here;
+            waiting.add(part, &channel, minutes, viewers);
+            if let (Some(span), Ok(channel)) = (on_air, ChannelId::parse(&channel)) {
+                waiting.on_air.insert((channel, span.from), span.to);
             }
-            recorder.records.remove_if(&channel, |_, record| record.is_over(now));
-        }
-        for (part, track) in (0..).zip(&recorder.parts) {
-            let minutes = track.lock().take_dirty(now);
-            waiting.add(part, &part_key(part), minutes, None);
         }
         lost += waiting.shed();
         if lost > 0 {
@@ -111,10 +104,10 @@ impl Writer {
     }
 
     async fn write_waiting(&self, waiting: &mut Waiting) -> Result<(), StoreError> {
-        let node = self.recorder.0.node;
+        let node = self.recorder.node();
         while !waiting.rows.is_empty() {
             let batch = waiting.rows.iter().take(BATCH);
-            let row = |((start, kind, part, channel), data): (&Key, &Vec<u8>)| Row {
+            let row = |((start, kind, _, part, channel), data): (&Key, &Vec<u8>)| Row {
                 kind: *kind,
                 channel: channel.clone(),
                 part: *part,
@@ -125,7 +118,8 @@ impl Writer {
             let rows: Vec<Row> = batch.map(row).collect();
             self.archive.store(&rows).await?;
             for row in rows {
-                waiting.remove(&(row.start, row.kind, row.part, row.channel));
+                let is_part = row.channel.starts_with('/');
+                waiting.remove(&(row.start, row.kind, is_part, row.part, row.channel));
             }
         }
         while !waiting.on_air.is_empty() {
@@ -153,7 +147,9 @@ impl Waiting {
         let viewers = viewers.into_iter().map(|(start, sketch)| (start, RowKind::Viewers, sketch));
         for (start, kind, data) in minutes.chain(viewers) {
             self.bytes += data.len();
-            if let Some(replaced) = self.rows.insert((start, kind, part, channel.to_owned()), data) {
+            if let Some(replaced) =
+                self.rows.insert((start, kind, channel.starts_with('/'), part, channel.to_owned()), data)
+            {
                 self.bytes -= replaced.len();
             }
         }

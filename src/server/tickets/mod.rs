@@ -10,8 +10,8 @@
 //! - A signature is checked only by keys of its own algorithm, so a public key is never used as a secret. Tickets without
 //!   a signature, with another algorithm or with critical headers are invalid.
 //! - A ticket is at most [`MAX_BYTES`] long; longer ones are refused unread.
-//! - The ids of viewers with tickets form a space of their own. Without a ticket nobody can start a session of such a
-//!   viewer ([`ids::is_of_ticket`]).
+//! - The ids of viewers with tickets form a space of their own ([`ids`]). Without a ticket nobody can start a session of
+//!   such a viewer.
 //!
 //! This module only judges. It counts nothing and does no I/O.
 
@@ -26,10 +26,12 @@ use serde::Deserialize;
 
 pub use self::{
     crypto::install as install_crypto,
-    ids::is_of_ticket,
     key::{InvalidKey, Key, MIN_SECRET_BYTES, decode_base64},
 };
-use self::{ids::Ids, key::Kind};
+use self::{
+    ids::{Ids, is_of_ticket},
+    key::Kind,
+};
 use crate::domain::{ChannelId, ViewerId};
 
 /// The longest ticket, in bytes.
@@ -146,6 +148,12 @@ impl Tickets {
             ids: Ids::new(id_secret),
         };
         Ok(Self(Some(Arc::new(checks))))
+    }
+
+    /// Whether only viewers with a ticket count.
+    #[must_use]
+    pub fn are_required(&self) -> bool {
+        self.0.as_ref().is_some_and(|checks| checks.is_required)
     }
 
     /// Whether tickets are accepted and the ids of their viewers depend on no secret.
