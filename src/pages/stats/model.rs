@@ -71,7 +71,7 @@ pub struct Asked {
 pub struct Statistics {
     /// The viewers now.
     pub count: Count,
-    /// The time of this server.
+    /// The time of the store.
     pub now: Timestamp,
     /// The time zone of all times on the page.
     pub zone: Zone,

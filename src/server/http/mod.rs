@@ -31,7 +31,7 @@ pub mod signals;
 pub mod state;
 pub mod static_files;
 pub mod statistics;
-mod statistics_page;
+pub mod statistics_page;
 pub mod stream;
 pub mod tickets;
 pub mod viewers;

@@ -39,7 +39,7 @@ const DEFAULT_RANGE_MS: u64 = DAY_MS;
 const DAY_MS: u64 = 24 * 3_600_000;
 
 /// The routes of statistics.
-pub(super) fn routes() -> Router<AppState> {
+pub fn routes() -> Router<AppState> {
     Router::new()
         .route("/api/channel/{channelId}/broadcasts", get(broadcasts))
         .route("/api/channel/{channelId}/history", get(history))

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// The path of the page, as the router of Leptos has it.
-pub(super) const PATH: &str = "/{channel}/stats";
+pub const PATH: &str = "/{channel}/stats";
 
 /// The broadcasts of one page.
 const BROADCASTS: u32 = 10;
@@ -48,7 +48,7 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 );
 
 /// The route of the page.
-pub(super) fn routes() -> Router<AppState> {
+pub fn routes() -> Router<AppState> {
     Router::new().route(PATH, get(page.layer(pages::compression())))
 }
 
