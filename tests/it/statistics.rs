@@ -129,7 +129,7 @@ async fn a_stream_carries_the_figures_of_the_present_broadcast() {
 
 #[tokio::test]
 async fn private_statistics_need_the_operators_token_or_a_link() {
-    let app = TestApp::with(&["--api-token=the operator's token"]).await;
+    let app = TestApp::with(&["--api-token=the-token-of-the-operator"]).await;
     app.join("ana", viewer()).await;
     let paths = ["broadcasts", "history", "history.csv", "summary"];
     let refused = async |path: &str, token: Option<&str>| {
@@ -149,9 +149,9 @@ async fn private_statistics_need_the_operators_token_or_a_link() {
             refused(&of("never-seen"), Some("a wrong token")).await,
             "nothing tells them apart"
         );
-        refused(&format!("{}?token=the operator's token", of("ana")), None).await;
+        refused(&format!("{}?token=the-token-of-the-operator", of("ana")), None).await;
         let request =
-            app.client.get(format!("{}{}", app.base, of("ana"))).bearer_auth("the operator's token");
+            app.client.get(format!("{}{}", app.base, of("ana"))).bearer_auth("the-token-of-the-operator");
         assert_eq!(request.send().await.unwrap().status(), StatusCode::OK, "{path}");
     }
     assert_eq!(refused("/api/viewer/sse/ana?stats=1", None).await["code"], "unauthorized");

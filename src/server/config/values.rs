@@ -29,7 +29,7 @@ pub(super) enum TicketMode {
 
 /// Who may see the statistics of channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum StatisticsMode {
+pub(super) enum StatisticsMode {
     /// The operator, and the owners of signed links.
     Private,
     /// Everyone.

@@ -300,6 +300,8 @@ impl Database {
         }
         self.0.can_read.store(result.is_ok(), SeqCst);
         if result.is_ok() && self.0.has_failed_write.swap(false, SeqCst) {
+            // Idle connections may be to a server that takes no writes, although the server that has taken over does.
+            *self.0.renewal.lock() = Some(Instant::now());
             result = checked(self.touch().boxed()).await;
             self.0.can_write.store(result.is_ok(), SeqCst);
             if result.is_err() {
