@@ -110,7 +110,7 @@ pub struct Flags {
     pub(super) redis_key_prefix: String,
 
     /// Address of the database that keeps followers and history: sqlite:FILE, or postgres://… for several machines.
-    /// Default: the file aforo.db in DATA_DIR
+    /// Default: the file aforo.db in the folder of `DATA_DIR`
     #[arg(long, env = "DATABASE_URL", help_heading = "Store", value_name = "URL", hide_env_values = true)]
     pub(super) database_url: Option<Secret>,
 

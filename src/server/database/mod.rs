@@ -7,7 +7,7 @@
 //!   to be away, calls fail at once.
 //! - **One schema**: the tables are created and migrated at the first contact. A database of a later version is refused.
 //!
-//! A check decides whether the database is available: every [`CHECK_INTERVAL`], and soon after each failed call. So one
+//! A check decides whether the database is available: every two seconds, and soon after each failed call. So one
 //! refused statement, or one slow query, does not make the database unavailable.
 //!
 //! Statements use what SQLite and PostgreSQL have in common, with `$1` for parameters.

@@ -206,7 +206,7 @@ impl Recorder {
     fn sampled(&self, channel: &ChannelId, count: Count) {
         match (count.value, self.0.records.get_mut(channel)) {
             (Some(value), Some(mut record)) if !count.stale => {
-                record.observe(value, count.as_of, Some(self.max_gap()))
+                record.observe(value, count.as_of, Some(self.max_gap()));
             }
             (Some(value), None) if !count.stale && value > 0 => {
                 let mut record = self.0.records.entry(channel.clone()).or_default();
