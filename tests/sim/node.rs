@@ -13,7 +13,7 @@ use aforo::{
         clock::Clock,
         fanout::{Counts, Hub, reader},
         http::caller::Caller,
-        limits::{SessionLimiter, Suspects},
+        limits::{SessionLimiter, TicketChecks},
         metrics::Metrics,
         presence::{BeatOutcome, Presence},
         tickets::{Key, Tickets},
@@ -40,6 +40,7 @@ pub struct Node {
     pub hub: Arc<Hub>,
     pub sessions: SessionLimiter,
     tickets: Tickets,
+    ticket_checks: TicketChecks,
     metrics: Metrics,
     is_up: Arc<AtomicBool>,
     _tasks: JoinSet<()>,
@@ -73,13 +74,23 @@ impl Node {
         let presence = Presence::new(Arc::new(link), Arc::clone(&hub), policy, Arc::new(clock));
         let sessions = SessionLimiter::new(rules.limits);
         let tickets = if rules.needs_tickets { required_tickets() } else { Tickets::off() };
+        let ticket_checks = TicketChecks::new(&rules.limits);
         let mut tasks = JoinSet::new();
         let source: Arc<dyn Counts> = Arc::new(presence.clone());
         tasks.spawn(reader::run(Arc::clone(&hub), source));
         let own = presence.clone();
         tasks.spawn(async move { own.run_recovery().await });
         tasks.spawn(sweep(presence.clone(), sessions.clone(), policy.cleanup_interval));
-        Self { presence, hub, sessions, tickets, metrics: Metrics::new(), is_up, _tasks: tasks }
+        Self {
+            presence,
+            hub,
+            sessions,
+            tickets,
+            ticket_checks,
+            metrics: Metrics::new(),
+            is_up,
+            _tasks: tasks,
+        }
     }
 
     /// Executes a page's call like the HTTP handlers do. A join shows the viewer's ticket, if viewers need one, and a
@@ -92,7 +103,7 @@ impl Node {
             address: std::net::IpAddr::from(Ipv4Addr::from_bits(call.address)).into(),
             origin: None,
             tickets: self.tickets.clone(),
-            suspects: Suspects::default(),
+            ticket_checks: self.ticket_checks.clone(),
             is_robot: false,
         };
         async move {

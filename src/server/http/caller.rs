@@ -10,7 +10,7 @@ use crate::{
     api::{Code, Problem},
     domain::SessionKey,
     server::{
-        limits::{Address, SessionLimiter, Suspects, sessions::LimitExceeded},
+        limits::{Address, SessionLimiter, TicketChecks, sessions::LimitExceeded},
         metrics::Metrics,
         presence::{BeatOutcome, Presence},
         tickets::{Refusal, Tickets},
@@ -32,8 +32,8 @@ pub struct Caller {
     pub origin: Option<HeaderValue>,
     /// Which viewers need a ticket.
     pub tickets: Tickets,
-    /// The addresses that sent wrong tickets.
-    pub suspects: Suspects,
+    /// Limits the checks of its tickets.
+    pub ticket_checks: TicketChecks,
     /// Whether its `User-Agent` announces a robot. Robots get the count but are not counted.
     pub is_robot: bool,
 }
