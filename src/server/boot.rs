@@ -28,7 +28,7 @@ use crate::server::{
     http::pages,
     http::router::{limit_reached, overloaded, panic_response, router},
     http::state::{AppState, Parts},
-    limits::{self, Connections, Rate, SessionLimiter, Streams, Suspects},
+    limits::{self, Connections, Rate, SessionLimiter, Streams, TicketChecks},
     listen::{Apps, Listener, Tls, TlsError},
     metrics::Metrics,
     presence::Presence,
@@ -256,7 +256,7 @@ impl Server {
             body_limit: config.body_limit,
             sessions: SessionLimiter::new(config.per_address),
             tickets: config.tickets.clone(),
-            suspects: Suspects::default(),
+            ticket_checks: TicketChecks::new(&config.per_address),
             follow_rate: Rate::per_minute(config.limit_follows_per_minute),
             streams: Streams::new(config.limit_streams_per_address, config.limit_streams),
             metrics: metrics.clone(),
@@ -385,7 +385,7 @@ async fn sweep(state: AppState, every: Duration) {
     loop {
         ticks.tick().await;
         state.sessions.sweep();
-        state.suspects.sweep();
+        state.ticket_checks.sweep();
         state.follow_rate.sweep();
         state.access.sweep();
         if let Err(error) = state.presence.sweep().await {

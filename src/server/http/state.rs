@@ -13,7 +13,7 @@ use crate::{
         config::FrameAncestors,
         database::{Archive, Database},
         follows::Follows,
-        limits::{Proxies, Rate, SessionLimiter, Streams, Suspects},
+        limits::{Proxies, Rate, SessionLimiter, Streams, TicketChecks},
         metrics::Metrics,
         presence::Presence,
         recording::{FiguresFeed, Recorder},
@@ -69,8 +69,8 @@ pub struct Parts {
     pub sessions: SessionLimiter,
     /// Checks the tickets of viewers.
     pub tickets: Tickets,
-    /// Limits the checks of tickets of addresses that sent wrong ones.
-    pub suspects: Suspects,
+    /// Limits the checks of tickets of each address.
+    pub ticket_checks: TicketChecks,
     /// Limits the follows of each address.
     pub follow_rate: Rate,
     /// The metrics of this node.

@@ -8,7 +8,7 @@ mod crowds;
 pub mod rate;
 pub mod sessions;
 pub mod streams;
-mod suspects;
+mod ticket_checks;
 mod weights;
 
 /// The limit of a /48 as a multiple of the limit of a /64. It leaves room for sites with several networks, and stops a
@@ -28,7 +28,7 @@ pub const NAMES: [&str; 10] = [
     "sessions-per-channel",
     "streams",
     "streams-per-address",
-    Suspects::NAME,
+    TicketChecks::NAME,
     "tries",
     "unauthorized",
 ];
@@ -39,5 +39,5 @@ pub use self::{
     rate::Rate,
     sessions::{PerAddress, SessionLimiter},
     streams::{StreamPermit, Streams},
-    suspects::Suspects,
+    ticket_checks::TicketChecks,
 };
