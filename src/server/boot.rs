@@ -232,6 +232,9 @@ impl Server {
             // So that the first pages know which channels are on air.
             let _unknown_until_later = timeout(FIRST_SIGNALS_LIMIT, signals.poll()).await;
         }
+        if signals.are_followed() {
+            recorder.follow_signals(signals.clone());
+        }
         presence.observe_with(Arc::new(recorder.clone()));
         database.measure(metrics.clone());
         let followers = Arc::new(DatabaseFollowers::new(database.clone()));

@@ -81,6 +81,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "server::history",
             "server::metrics",
             "server::presence",
+            "server::signals",
             "server::store",
             "server::store_error",
         ],

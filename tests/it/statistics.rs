@@ -197,3 +197,31 @@ async fn the_history_as_csv_has_instants_in_the_asked_zone() {
          2026-03-29T03:00:00+02:00,,,,0.0000,0\r\n2026-03-29T04:00:00+02:00,,,,0.0000,0\r\n"
     );
 }
+
+#[tokio::test]
+async fn with_live_signals_a_broadcast_goes_from_the_signal_to_its_end() {
+    let token = "the-token-of-the-operator";
+    let app = TestApp::with(&["--stats=public", "--live=signal", &format!("--api-token={token}")]).await;
+    let signal = async |live: bool| {
+        let request = app.client.put(format!("{}/api/channel/ana/live", app.base)).bearer_auth(token);
+        let response = request.json(&json!({"live": live})).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        response.json::<Value>().await.unwrap()
+    };
+    app.join("ana", viewer()).await;
+    app.join("eva", viewer()).await;
+    let since = signal(true).await["startedAt"].clone();
+    let present = broadcast(&app, "ana", |one| one["watchSeconds"].as_f64() > Some(1.0)).await;
+    assert_eq!((&present["startedAt"], &present["endedAt"]), (&since, &Value::Null), "{present}");
+    assert_eq!(present["peak"], 1);
+    signal(false).await;
+    app.join("ana", viewer()).await;
+    sleep(Duration::from_secs(6)).await;
+    let after = broadcast(&app, "ana", |_| true).await;
+    assert_eq!(after["peak"], 1, "who joins off air is not in the broadcast: {after}");
+    assert_eq!(
+        json_of(&app, "/api/channel/eva/broadcasts").await["broadcasts"],
+        json!([]),
+        "eva was never on air"
+    );
+}
