@@ -93,15 +93,6 @@ geckodriver() {
   ln -sf "$root/bin/geckodriver" end2end/node_modules/.bin/geckodriver
 }
 
-# Installs the npm packages of a folder from its lock file.
-npm_packages() {
-  local folder=$1
-  cmp -s "$folder/package-lock.json" "$folder/node_modules/.installed" && return
-  say "installing the npm packages of $folder/"
-  (cd "$folder" && npm ci --no-audit --no-fund --loglevel=error)
-  cp "$folder/package-lock.json" "$folder/node_modules/.installed"
-}
-
 command -v cargo >/dev/null || die "please install Rust first: https://rustup.rs"
 command -v npm >/dev/null || die "please install Node.js first (20 or newer): https://nodejs.org"
 

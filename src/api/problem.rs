@@ -22,8 +22,16 @@ pub enum Code {
     InvalidChannel,
     /// 400: a viewer or session id is not a UUID, or is nil.
     InvalidViewer,
+    /// 401: the call needs a secret of the operator or a link to this channel, and the request has none or a wrong one.
+    Unauthorized,
     /// 403: the request comes from a script of a site that may not change anything here.
     OriginNotAllowed,
+    /// 403: the call needs a ticket and has none.
+    TicketRequired,
+    /// 403: the ticket is not valid, or not for this channel or origin.
+    TicketInvalid,
+    /// 403: the ticket has expired.
+    TicketExpired,
     /// 404: the endpoint does not exist.
     NotFound,
     /// 405: the endpoint takes other methods, which `Allow` names.
@@ -40,6 +48,8 @@ pub enum Code {
     HeadTooLarge,
     /// 500: a fault in the server.
     Internal,
+    /// 501: the endpoint does not support the requested format.
+    NotImplemented,
     /// 503: this node has reached a limit. `Retry-After` says when to retry.
     Overloaded,
     /// 503: the store cannot respond, the count is unknown, or the server is shutting down. Retry.
@@ -48,11 +58,15 @@ pub enum Code {
 
 impl Code {
     /// All codes, ordered by status.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 19] = [
         Self::Malformed,
         Self::InvalidChannel,
         Self::InvalidViewer,
+        Self::Unauthorized,
         Self::OriginNotAllowed,
+        Self::TicketRequired,
+        Self::TicketInvalid,
+        Self::TicketExpired,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
@@ -61,6 +75,7 @@ impl Code {
         Self::LimitReached,
         Self::HeadTooLarge,
         Self::Internal,
+        Self::NotImplemented,
         Self::Overloaded,
         Self::Unavailable,
     ];
@@ -70,7 +85,8 @@ impl Code {
     pub const fn status(self) -> u16 {
         match self {
             Self::Malformed | Self::InvalidChannel | Self::InvalidViewer => 400,
-            Self::OriginNotAllowed => 403,
+            Self::Unauthorized => 401,
+            Self::OriginNotAllowed | Self::TicketRequired | Self::TicketInvalid | Self::TicketExpired => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
@@ -79,6 +95,7 @@ impl Code {
             Self::LimitReached => 429,
             Self::HeadTooLarge => 431,
             Self::Internal => 500,
+            Self::NotImplemented => 501,
             Self::Overloaded | Self::Unavailable => 503,
         }
     }
@@ -89,7 +106,11 @@ impl Code {
             Self::Malformed => "Malformed request",
             Self::InvalidChannel => "Invalid channel name",
             Self::InvalidViewer => "Invalid viewer or session id",
+            Self::Unauthorized => "Missing or wrong secret",
             Self::OriginNotAllowed => "Origin not allowed",
+            Self::TicketRequired => "Ticket required",
+            Self::TicketInvalid => "Invalid ticket",
+            Self::TicketExpired => "Ticket expired",
             Self::NotFound => "Unknown endpoint",
             Self::MethodNotAllowed => "Method not allowed",
             Self::RequestTimeout => "Request body timed out",
@@ -98,6 +119,7 @@ impl Code {
             Self::LimitReached => "Limit reached for this address",
             Self::HeadTooLarge => "Request line and headers too large",
             Self::Internal => "Internal server error",
+            Self::NotImplemented => "Format not implemented",
             Self::Overloaded => "Server overloaded",
             Self::Unavailable => "Temporarily unavailable",
         }

@@ -13,9 +13,9 @@ use crate::domain::CountUpdate;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JoinResponse {
-    /// The id of the request, or a new id if it had none.
+    /// The id of the ticket's viewer. Without a ticket: the id of the request, or a new id if it had none.
     pub viewer_id: String,
-    /// The session id of the request, or the viewer's id if it had none.
+    /// The session id of the request. If it had none: its viewer id, or a new id.
     pub session_id: String,
     /// Viewers of the channel, this one included. `null`: unknown.
     pub count: Option<u32>,
@@ -44,7 +44,7 @@ pub struct LeaveResponse {
     pub ok: bool,
 }
 
-/// The channels that have viewers now.
+/// The live channels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveChannels {
     /// Most viewers first, then by name.
@@ -54,7 +54,8 @@ pub struct LiveChannels {
 /// Starts a session of a viewer in a channel. Idempotent.
 ///
 /// # Errors
-/// `invalid-channel`, `invalid-viewer`, `limit-reached`; `unavailable` when the server is shutting down.
+/// `invalid-channel`, `invalid-viewer`, `ticket-required`, `ticket-invalid`, `ticket-expired`, `limit-reached`;
+/// `unavailable` when the server is shutting down.
 #[server(prefix = "/api/viewer", endpoint = "join", input = Json)]
 pub async fn join(
     /// The watched channel.
@@ -68,6 +69,11 @@ pub async fn join(
     session_id: Option<String>,
     /// Whether the page is hidden. Browsers slow down the timers of hidden pages, so their lease is longer.
     hidden: Option<bool>,
+    /// The ticket that says who the viewer is.
+    ticket: Option<String>,
+    /// The host of the page that embeds the player, for statistics.
+    #[server(rename = "embeddedIn")]
+    embedded_in: Option<String>,
 ) -> Result<JoinResponse, Problem> {
     use crate::{
         domain::SessionKey,
@@ -76,7 +82,8 @@ pub async fn join(
     let caller = expect_context::<Caller>();
     let viewer_id = viewer_id.unwrap_or_else(Presence::new_viewer_id);
     let who = SessionKey::parse(&channel_id, &viewer_id, session_id.as_deref())?;
-    let beat = caller.join(&who, hidden.unwrap_or_default()).await?;
+    let (who, beat) = caller.join(who, ticket.as_deref(), hidden.unwrap_or_default()).await?;
+    caller.arrived(&who, beat, embedded_in.as_deref());
     Ok(JoinResponse {
         viewer_id: who.viewer.to_string(),
         session_id: who.session.to_string(),
@@ -89,7 +96,8 @@ pub async fn join(
 /// Keeps a session counted. An unknown session is created.
 ///
 /// # Errors
-/// `invalid-channel`, `invalid-viewer`, `limit-reached`; `unavailable` when the server is shutting down.
+/// `invalid-channel`, `invalid-viewer`, `ticket-required`, `ticket-invalid`, `ticket-expired`, `limit-reached`;
+/// `unavailable` when the server is shutting down.
 #[server(prefix = "/api/viewer", endpoint = "heartbeat", input = Json)]
 pub async fn heartbeat(
     /// The watched channel.
@@ -103,10 +111,13 @@ pub async fn heartbeat(
     session_id: Option<String>,
     /// Whether the page is hidden. Browsers slow down the timers of hidden pages, so their lease is longer.
     hidden: Option<bool>,
+    /// The ticket that says who the viewer is. Needed after `ticket-required` only.
+    ticket: Option<String>,
 ) -> Result<HeartbeatResponse, Problem> {
     use crate::{domain::SessionKey, server::http::caller::Caller};
     let who = SessionKey::parse(&channel_id, &viewer_id, session_id.as_deref())?;
-    let beat = expect_context::<Caller>().heartbeat(&who, hidden.unwrap_or_default()).await?;
+    let caller = expect_context::<Caller>();
+    let beat = caller.heartbeat(who, ticket.as_deref(), hidden.unwrap_or_default()).await?;
     Ok(HeartbeatResponse { count: beat.count.value, stale: beat.count.stale, active: beat.active })
 }
 
@@ -146,7 +157,7 @@ pub async fn count(
     Ok(expect_context::<Presence>().count(&ChannelId::parse(&channel_id)?).await)
 }
 
-/// Returns the channels that have viewers now, most viewers first.
+/// Returns the live channels, most viewers first: those that have viewers or, with live signals, those on air.
 ///
 /// # Errors
 /// `malformed` for a limit outside of 1 to 1,000; `unavailable` when the store cannot respond.

@@ -35,6 +35,15 @@ impl ChannelId {
         }))
     }
 
+    /// The number of parts into which the channels are divided. A part is listed, sampled and recorded as a whole.
+    pub const PARTS: u16 = 16;
+
+    /// The part of the channel, below [`Self::PARTS`]. It never changes: parts are kept in stores and databases.
+    #[must_use]
+    pub fn part(&self) -> u16 {
+        self.0.bytes().map(u16::from).sum::<u16>() % Self::PARTS
+    }
+
     /// The name, in lower case.
     #[must_use]
     pub fn as_str(&self) -> &str {

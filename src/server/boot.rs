@@ -11,32 +11,42 @@ use std::{
 use axum::Router;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::{MissedTickBehavior, interval, sleep},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::server::{
+    access::StatisticsAccess,
     clock::{Clock, SystemClock},
-    config::{self, Config, SettingsError, TlsFiles},
-    database::{self, Database, DatabaseFollowers},
+    config::{self, AccessConfig, Config, SettingsError, TlsFiles},
+    database::{self, Archive, Database, DatabaseFollowers, DatabaseSignals, Retention},
     fanout::{Hub, reader},
     follows::Follows,
+    http::access::Access,
+    http::caching::CountCaching,
     http::pages,
     http::router::{limit_reached, overloaded, panic_response, router},
     http::state::{AppState, Parts},
-    limits::{self, Connections, Rate, SessionLimiter, Streams},
+    limits::{self, Connections, Rate, SessionLimiter, Streams, TicketChecks},
     listen::{Apps, Listener, Tls, TlsError},
     metrics::Metrics,
     presence::Presence,
+    recording::{FiguresFeed, Recorder, Shareholder, sampler, upkeep, writer::Writer},
     redis::OpenError,
     shutdown::{ShutdownFlag, shutdown_signal},
+    signals::{SignalSettings, Signals},
     store::{self, Measured, Store},
     supervisor::Supervisor,
     telemetry,
+    tickets::Refusal,
 };
 
 /// How long the shutdown waits for the database.
 const DATABASE_DRAIN_LIMIT: Duration = Duration::from_millis(1_500);
+
+/// How long the start of the server waits for the live signals.
+const FIRST_SIGNALS_LIMIT: Duration = Duration::from_secs(1);
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +60,12 @@ pub enum BootError {
     /// The database cannot be used.
     #[error(transparent)]
     Database(#[from] database::OpenError),
+    /// The other nodes of the store use another database.
+    #[error(
+        "DATABASE_URL: the other nodes of this store use another database; all nodes of a store must share one. Set \
+         DATABASE_URL to theirs, or REDIS_KEY_PREFIX to a prefix of your own"
+    )]
+    OtherDatabase,
     /// The site root cannot be read, or holds no build.
     #[error("cannot read the site files from {path}: {source}; run `make site`, or set LEPTOS_SITE_ROOT")]
     Site {
@@ -87,7 +103,8 @@ impl BootError {
             }
             other => {
                 eprintln!("aforo: {other}");
-                if matches!(other, Self::Settings(_) | Self::Database(_)) { 2 } else { 1 }
+                let is_setting = matches!(other, Self::Settings(_) | Self::Database(_) | Self::OtherDatabase);
+                if is_setting { 2 } else { 1 }
             }
         }
     }
@@ -104,6 +121,9 @@ pub fn main() -> Result<(), BootError> {
     runtime.block_on(async {
         let server = Server::bind(&config).await?;
         let scheme = if config.tls.is_some() { "https" } else { "http" };
+        if config.tickets.lacks_id_secret() {
+            tracing::info!("VIEWER_TICKET_ID_SECRET is not set: ids of viewers are made from accounts alone");
+        }
         tracing::info!("accepting up to {} connections", server.listener.capacity());
         tracing::info!("serving {scheme}://{}", server.addr());
         server.serve(shutdown_signal()?).await;
@@ -123,7 +143,24 @@ pub struct Server {
     /// How long to keep serving after the shutdown signal.
     shutdown_delay: Duration,
     background: Supervisor,
+    recording: Recording,
 }
+
+/// What a shutdown needs of the recording of history.
+struct Recording {
+    recorder: Recorder,
+    shareholder: Shareholder,
+    writer: Arc<Writer>,
+}
+
+/// How long the start waits for the store to compare its database with that of the other nodes.
+const CLAIM_LIMIT: Duration = Duration::from_millis(300);
+
+/// How long a shutdown tries to give its parts of the channels back.
+const RESIGN_LIMIT: Duration = Duration::from_millis(500);
+
+/// How long a shutdown tries to write the history that waits.
+const HISTORY_LIMIT: Duration = Duration::from_secs(2);
 
 impl Server {
     /// Opens the configured store and assembles the server.
@@ -157,14 +194,57 @@ impl Server {
 
         let metrics = Metrics::new();
         metrics.limits(&limits::NAMES);
+        metrics.ticket_reasons(&Refusal::NAMES);
         let hub = Arc::new(Hub::new(policy.update_interval));
         let store = if store.is_shared() { Arc::new(Measured::new(store, metrics.clone())) } else { store };
-        let presence = Presence::new(store, Arc::clone(&hub), policy, clock);
+        let node = Uuid::new_v4().as_u64_pair().0;
+        let shareholder = Shareholder { store: Arc::clone(&store), node, database: Some(database.clone()) };
+        let recorder = Recorder::new(node, store.roll_call_pause(), Arc::clone(&clock));
+        // A store that is away now is asked again later. The node then records nothing, but it does not end.
+        let _asked_later = timeout(CLAIM_LIMIT, shareholder.renew(recorder.ownership())).await;
+        if recorder.ownership().is_refused() {
+            return Err(BootError::OtherDatabase);
+        }
+        let archive = Archive::new(database.clone());
+        if let Some(id) = archive.id() {
+            recorder.set_key(id);
+        }
+        let figures = FiguresFeed::new(archive.clone(), recorder.clone());
+        let access =
+            Access::new(config.access.token.as_ref(), config.live_hook_secret.as_ref(), metrics.clone());
+        let settings = SignalSettings {
+            mode: config.live,
+            interval: policy.update_interval,
+            timeout: config.live_signal_timeout,
+        };
+        let signals =
+            Signals::new(Arc::new(DatabaseSignals::new(database.clone())), settings, metrics.clone());
+        if signals.are_followed() && !access.api_token.is_set() && !access.hook_secret.is_set() {
+            tracing::warn!(
+                "LIVE is signal, but neither API_TOKEN nor LIVE_HOOK_SECRET is set: this node takes no signals"
+            );
+        }
+        let presence = {
+            let signals = signals.are_followed().then(|| signals.clone());
+            Presence::with_signals(store, Arc::clone(&hub), policy, clock, signals)
+        };
+        if signals.are_followed() {
+            // So that the first pages know which channels are on air.
+            let _unknown_until_later = timeout(FIRST_SIGNALS_LIMIT, signals.poll()).await;
+        }
+        presence.observe_with(Arc::new(recorder.clone()));
         database.measure(metrics.clone());
         let followers = Arc::new(DatabaseFollowers::new(database.clone()));
         let state = AppState::from(Parts {
             presence: presence.clone(),
             database: database.clone(),
+            archive: archive.clone(),
+            figures: figures.clone(),
+            recorder: recorder.clone(),
+            statistics: statistics_access(&config.access),
+            live: config.live,
+            signals: signals.clone(),
+            access,
             follows: Follows::new(followers.clone()),
             leptos,
             speaks_tls: tls.is_some(),
@@ -172,25 +252,48 @@ impl Server {
             origins: config.allowed_origins.iter().cloned().collect(),
             embed_frame_ancestors: config.embed_frame_ancestors.clone(),
             stream_url_template: config.stream_url_template.clone(),
+            count_caching: CountCaching::new(config.count_max_age),
             body_limit: config.body_limit,
             sessions: SessionLimiter::new(config.per_address),
+            tickets: config.tickets.clone(),
+            ticket_checks: TicketChecks::new(&config.per_address),
             follow_rate: Rate::per_minute(config.limit_follows_per_minute),
             streams: Streams::new(config.limit_streams_per_address, config.limit_streams),
             metrics: metrics.clone(),
             shutdown: ShutdownFlag::default(),
         });
 
-        let mut background = Supervisor::new(metrics);
+        let mut background = Supervisor::new(metrics.clone());
+        let own = (recorder.clone(), shareholder.clone());
+        background.spawn("ownership", move || {
+            let (recorder, shareholder) = own.clone();
+            async move { shareholder.run(recorder.ownership()).await }
+        });
+        background.spawn("figures", move || figures.clone().run());
+        let own = (recorder.clone(), presence.clone());
+        background.spawn("sampler", move || sampler::run(own.0.clone(), own.1.clone()));
+        let writer = Arc::new(Writer::new(recorder.clone(), archive.clone(), metrics));
+        let own = Arc::clone(&writer);
+        background.spawn("history", move || {
+            let writer = Arc::clone(&own);
+            async move { writer.run().await }
+        });
+        let (own, retention) = ((recorder.clone(), archive), Retention::days(config.history_days));
+        background.spawn("upkeep", move || {
+            let (recorder, archive) = own.clone();
+            upkeep::run(recorder, archive, retention)
+        });
         let (reader_hub, source) = (Arc::clone(&hub), Arc::new(presence.clone()));
         background.spawn("reader", move || reader::run(Arc::clone(&reader_hub), source.clone()));
         let sweep_state = state.clone();
         background.spawn("sweep", move || sweep(sweep_state.clone(), policy.cleanup_interval));
         background.spawn("database", move || database.clone().run());
-        let writer = Arc::clone(&followers);
+        let own_followers = Arc::clone(&followers);
         background.spawn("followers", move || {
-            let followers = Arc::clone(&writer);
+            let followers = Arc::clone(&own_followers);
             async move { followers.run().await }
         });
+        background.spawn("signals", move || signals.clone().run());
         background.spawn("recovery", move || {
             let presence = presence.clone();
             async move { presence.run_recovery().await }
@@ -211,6 +314,7 @@ impl Server {
             followers,
             shutdown_delay: config.shutdown_delay,
             background,
+            recording: Recording { recorder, shareholder, writer },
         })
     }
 
@@ -255,11 +359,23 @@ impl Server {
                     "database unavailable at shutdown; follows that were not answered are not written"
                 );
             }
-            self.state.database.close().await;
         };
         tokio::join!(self.state.presence.drain(), kept);
         drop(self.background);
+        let Recording { recorder, shareholder, writer } = self.recording;
+        match timeout(HISTORY_LIMIT, writer.write()).await {
+            Ok(Ok(())) => {}
+            _ => tracing::warn!("database unavailable at shutdown; the last seconds of history are lost"),
+        }
+        self.state.database.close().await;
+        let _elapsed = timeout(RESIGN_LIMIT, shareholder.resign(recorder.ownership())).await;
     }
+}
+
+fn statistics_access(
+    AccessConfig { has_public_statistics, token, secret }: &AccessConfig,
+) -> StatisticsAccess {
+    StatisticsAccess::new(*has_public_statistics, token.as_deref(), secret.as_deref())
 }
 
 /// Frees the memory of expired entries at an interval, forever.
@@ -269,9 +385,14 @@ async fn sweep(state: AppState, every: Duration) {
     loop {
         ticks.tick().await;
         state.sessions.sweep();
+        state.ticket_checks.sweep();
         state.follow_rate.sweep();
+        state.access.sweep();
         if let Err(error) = state.presence.sweep().await {
             tracing::warn!(%error, "sweep of expired viewers failed; retrying later");
+        }
+        if let Err(error) = state.signals.sweep().await {
+            tracing::warn!(%error, "sweep of ended live signals failed; retrying later");
         }
     }
 }

@@ -27,6 +27,8 @@ struct Inner {
     heartbeats: IntCounter,
     leaves: IntCounter,
     refused: IntCounterVec,
+    ticket_joins: IntCounter,
+    ticket_rejections: IntCounterVec,
     robots: IntCounter,
     panics: IntCounter,
     restarts: IntCounterVec,
@@ -41,6 +43,10 @@ struct Inner {
     streams: IntGauge,
     watched: IntGauge,
     tasks: IntGauge,
+    history_waiting: IntGauge,
+    history_lost: IntCounter,
+    on_air: IntGauge,
+    signal_errors: IntCounter,
 }
 
 impl Default for Metrics {
@@ -70,6 +76,13 @@ impl Metrics {
                 "limit_rejections_total",
                 "Calls and connections refused by a limit",
                 &["limit"],
+            ),
+            ticket_joins: counter(&registry, "ticket_joins_total", "Accepted joins with a ticket"),
+            ticket_rejections: counters(
+                &registry,
+                "ticket_rejections_total",
+                "Joins and heartbeats refused for their ticket, or for having none",
+                &["reason"],
             ),
             robots: counter(
                 &registry,
@@ -117,6 +130,22 @@ impl Metrics {
             streams: gauge(&registry, "streams_open", "Open streams"),
             watched: gauge(&registry, "channels_watched", "Channels with at least one open stream"),
             tasks: gauge(&registry, "tasks", "Live tasks of the runtime"),
+            history_waiting: gauge(
+                &registry,
+                "history_rows_waiting",
+                "Rows of history that wait for the database",
+            ),
+            history_lost: counter(
+                &registry,
+                "history_rows_lost_total",
+                "Rows of history lost because the database was away for too long",
+            ),
+            on_air: gauge(&registry, "channels_on_air", "Channels that are on air by the live signal"),
+            signal_errors: counter(
+                &registry,
+                "live_signal_poll_errors_total",
+                "Failed reads of the live signals from the database",
+            ),
             registry: with_process(registry),
         }))
     }
@@ -126,6 +155,16 @@ impl Metrics {
         if let Some(responses) = self.0.responses.get(usize::from(status / 100).wrapping_sub(1)) {
             responses.inc();
         }
+    }
+
+    /// Sets the number of rows of history that wait for the database.
+    pub fn history_waiting(&self, rows: usize) {
+        self.0.history_waiting.set(i64::try_from(rows).unwrap_or(i64::MAX));
+    }
+
+    /// Counts rows of history that were lost because the database was away for too long.
+    pub fn history_lost(&self, rows: u64) {
+        self.0.history_lost.inc_by(rows);
     }
 
     /// Counts an accepted join.
@@ -153,6 +192,23 @@ impl Metrics {
     /// Counts a refusal by a limit.
     pub fn refused(&self, limit: &str) {
         self.0.refused.with_label_values(&[limit]).inc();
+    }
+
+    /// Counts an accepted join with a ticket.
+    pub fn ticket_join(&self) {
+        self.0.ticket_joins.inc();
+    }
+
+    /// Exports the reasons for which tickets are refused, with the value 0.
+    pub fn ticket_reasons(&self, names: &[&str]) {
+        for name in names {
+            self.0.ticket_rejections.with_label_values(&[name]).inc_by(0);
+        }
+    }
+
+    /// Counts a call that was refused for its ticket.
+    pub fn ticket_refused(&self, reason: &str) {
+        self.0.ticket_rejections.with_label_values(&[reason]).inc();
     }
 
     /// Counts a join or heartbeat of a robot.
@@ -208,6 +264,16 @@ impl Metrics {
     /// Records whether the database is available.
     pub fn database_up(&self, is_up: bool) {
         self.0.database_up.set(is_up.into());
+    }
+
+    /// Sets the number of channels that are on air.
+    pub fn on_air(&self, channels: usize) {
+        self.0.on_air.set(i64::try_from(channels).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a failed read of the live signals.
+    pub fn signal_poll_failed(&self) {
+        self.0.signal_errors.inc();
     }
 
     /// All metrics in the Prometheus text format. Sets the gauges to the given values first.

@@ -1,28 +1,34 @@
 //! The server half. Each module depends only on modules in the lines above it:
 //!
-//! - [`clock`], [`metrics`], [`shutdown`], [`store_error`], [`limits`], [`fanout`];
+//! - [`clock`], [`metrics`], [`shutdown`], [`store_error`], [`limits`], [`tickets`], [`access`], [`fanout`], [`history`];
 //! - [`supervisor`], [`listen`], [`redis`];
 //! - [`config`];
-//! - [`telemetry`], [`store`], [`follows`];
+//! - [`telemetry`], [`store`], [`follows`], [`signals`];
 //! - [`database`];
 //! - [`presence`];
+//! - [`recording`];
 //! - [`http`];
 //! - [`boot`].
 
+pub mod access;
 pub mod boot;
 pub mod clock;
 pub mod config;
 pub mod database;
 pub mod fanout;
 pub mod follows;
+pub mod history;
 pub mod http;
 pub mod limits;
 pub mod listen;
 pub mod metrics;
 pub mod presence;
+pub mod recording;
 pub mod redis;
 pub mod shutdown;
+pub mod signals;
 pub mod store;
 pub mod store_error;
 pub mod supervisor;
 pub mod telemetry;
+pub mod tickets;

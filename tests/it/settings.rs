@@ -6,6 +6,7 @@ use std::{
 };
 
 use aforo::server::config::Flags;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use clap::CommandFactory;
 use serde_json::json;
 
@@ -37,8 +38,10 @@ fn errors_of(settings: &[(&str, &str)], flags: &[&str]) -> Vec<String> {
 fn all_invalid_settings_are_reported_at_once_with_the_expected_format() {
     let redis_url = format!("redis://aforo:{SECRET}@127.0.0.1:6379/seven");
     let upstash_url = format!("ftp://{SECRET}.example");
+    let ticket_key = format!("hs256:{}", STANDARD.encode(SECRET));
     let wrong = [
         ("LEPTOS_SITE_ADDR", "localhost", "an address with a port"),
+        ("COUNT_MAX_AGE", "61", "from 0 to 60"),
         ("STREAM_URL_TEMPLATE", "http://cdn.example/", "https://cdn.example/{channel}"),
         ("VIEWER_TIMEOUT", "abc", "a whole number"),
         ("VIEWER_HIDDEN_TIMEOUT", "99999999999", "a whole number"),
@@ -47,10 +50,17 @@ fn all_invalid_settings_are_reported_at_once_with_the_expected_format() {
         ("REDIS_URL", &redis_url, "redis://, rediss:// or unix:"),
         ("UPSTASH_REDIS_REST_URL", &upstash_url, "https://"),
         ("REDIS_KEY_PREFIX", "a{b}", "without spaces, quotes, braces"),
+        ("LIVE", "always", "viewers, signal"),
+        ("LIVE_SIGNAL_TIMEOUT", "1h", "a whole number"),
+        ("API_TOKEN", "hunter2", "16 or more ASCII characters"),
+        ("LIVE_HOOK_SECRET", "hunter2&hunter2&hunter2", "16 or more letters, digits"),
         ("LIMIT_STREAMS", "-1", "a whole number from 0"),
         ("LIMIT_BODY_BYTES", "4k", "a whole number from 0"),
         ("TRUSTED_PROXIES", "10.0.0.0/8,10.0.0.0/99", "a network such as 10.0.0.0/8"),
         ("VIEWER_ALLOWED_ORIGINS", "partner", "https://partner.example"),
+        ("VIEWER_TICKETS", "maybe", "off, accept, require"),
+        ("VIEWER_TICKET_KEYS", &ticket_key, "an hs256 key of 7 bytes; at least 32"),
+        ("VIEWER_TICKET_ID_SECRET", SECRET, "BASE64 of at least 32 bytes"),
         ("EMBED_FRAME_ANCESTORS", ";", "a list of sources"),
         ("SHUTDOWN_DELAY", "1.5", "a whole number"),
         ("TLS_CERT", "/nowhere.pem", "TLS_KEY is not"),
@@ -91,6 +101,36 @@ fn an_invalid_setting_causes_no_follow_up_errors() {
 }
 
 #[test]
+fn tickets_need_keys_of_the_right_kind() {
+    let secret = STANDARD.encode(b"hunter2 is 32 bytes long in this");
+    let long_key = format!("hs256:{secret}");
+    let public = format!("ed25519:{secret}");
+    let both = format!("{long_key},{public}");
+    let pem = format!("ed25519:{}", STANDARD.encode([7; 44]));
+    let some = format!("{long_key},rs256:{secret},{pem},nonsense");
+    for (keys, mode, expected) in [
+        (None, "require", &["VIEWER_TICKET_KEYS has no key"][..]),
+        (None, "accept", &["VIEWER_TICKET_KEYS has no key"]),
+        (Some(&both), "accept", &["the same key as hs256 and as ed25519"]),
+        (
+            Some(&some),
+            "accept",
+            &["not hs256:BASE64 or ed25519:BASE64", "an ed25519 key of 44 bytes", "BASE64"],
+        ),
+        (Some(&some), "off", &["not hs256:BASE64 or ed25519:BASE64", "an ed25519 key of 44 bytes", "BASE64"]),
+    ] {
+        let mut settings = vec![("VIEWER_TICKETS", mode)];
+        settings.extend(keys.map(|keys| ("VIEWER_TICKET_KEYS", keys.as_str())));
+        let errors = errors_of(&settings, &[]);
+        assert_eq!(errors.len(), expected.len(), "{errors:#?}");
+        for part in expected {
+            assert!(errors.iter().any(|error| error.contains(part)), "{part} in {errors:#?}");
+        }
+        assert!(errors.iter().all(|error| !error.contains(&secret)), "{errors:#?}");
+    }
+}
+
+#[test]
 fn unknown_flags_are_rejected() {
     for (settings, flags) in [(&[][..], &["--nope"][..]), (&[("VIEWER_TIMEOUT", "abc")], &["--nope"])] {
         let (code, _, stderr) = run(settings, flags);
@@ -108,6 +148,10 @@ fn help_lists_every_setting_under_a_heading_and_no_secret() {
         ("REDIS_URL", &*url),
         ("UPSTASH_REDIS_REST_URL", "https://hunter2.example"),
         ("UPSTASH_REDIS_REST_TOKEN", SECRET),
+        ("VIEWER_TICKET_KEYS", "hs256:hunter2hunter2hunter2hunter2hunter2hunter2hunter2hunter2"),
+        ("VIEWER_TICKET_ID_SECRET", "hunter2hunter2hunter2hunter2hunter2hunter2hunter2hunter2"),
+        ("API_TOKEN", "hunter2-hunter2-hunter2"),
+        ("LIVE_HOOK_SECRET", "hunter2-hunter2-hunter2"),
     ];
     for flag in ["--help", "-h"] {
         let (code, help, stderr) = run(&secrets, &[flag]);
@@ -123,7 +167,7 @@ fn help_lists_every_setting_under_a_heading_and_no_secret() {
             let heading = setting.get_help_heading();
             headings.insert(heading.unwrap_or_else(|| panic!("{name} is under no heading")));
         }
-        assert_eq!(headings.len(), 6, "{headings:?}");
+        assert_eq!(headings.len(), 7, "{headings:?}");
         assert!(headings.iter().all(|heading| help.contains(&format!("\n{heading}:\n"))), "{help}");
     }
 }

@@ -16,7 +16,7 @@ use aforo::{
     server::store::{Attendance, Batch, Epoch, Live, Mark, Reading, RollCall, Written},
 };
 
-use crate::{oracle::plan::Millis, store::millis};
+use crate::{oracle::plan::Millis, shares::Shares, store::millis};
 
 /// The rules of the default `Policy`.
 const RULES: LeaseRules = LeaseRules { longest_lease: millis(150_000), leave_memory: LEAVE_MEMORY };
@@ -34,6 +34,8 @@ pub struct Data {
     rolls: Vec<(Timestamp, Roll)>,
     /// Counts the restarts of the server.
     pub incarnation: u64,
+    /// The shares of the nodes in the parts of the channels.
+    pub shares: Shares,
 }
 
 struct Kept {

@@ -14,7 +14,10 @@ use aforo::{
     domain::{ChannelId, Timestamp},
     server::{
         clock::Skew,
-        store::{Attendance, Batch, Epoch, Listed, Mark, Reading, RollCall, Store, StoreError, Written},
+        store::{
+            Attendance, Batch, Claim, Epoch, Listed, Mark, Names, Reading, RollCall, Share, Store,
+            StoreError, Written,
+        },
     },
 };
 use async_trait::async_trait;
@@ -32,7 +35,7 @@ use crate::{
 };
 
 /// The store's clock when the world begins, in milliseconds since the Unix epoch.
-const EPOCH: u64 = 1_790_000_000_000;
+pub const EPOCH: u64 = 1_790_000_000_000;
 
 /// The keys of a channel expire at most this long after its last write: twice the longest lease.
 pub const TTL: Millis = 300_000;
@@ -262,6 +265,18 @@ impl Store for Link {
     async fn live(&self) -> Result<Listed, StoreError> {
         let live = self.call(|store| store.data.lock().live(store.clock())).await?;
         Ok(Listed { live, is_whole: true })
+    }
+
+    async fn listed(&self, parts: &[u16]) -> Result<Names, StoreError> {
+        let parts = parts.to_vec();
+        let live = self.call(|store| store.data.lock().live(store.clock())).await?;
+        let names = live.into_iter().map(|live| live.channel);
+        Ok(Names { channels: names.filter(|name| parts.contains(&name.part())).collect(), is_whole: true })
+    }
+
+    async fn share(&self, claim: &Claim) -> Result<Share, StoreError> {
+        let claim = claim.clone();
+        self.call(move |store| store.data.lock().shares.renew(&claim, store.clock())).await
     }
 
     async fn sweep(&self) -> Result<(), StoreError> {

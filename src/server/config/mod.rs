@@ -8,7 +8,7 @@ mod origin;
 mod resolve;
 mod values;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 pub use self::{
     flags::Flags,
@@ -16,8 +16,11 @@ pub use self::{
     resolve::{InvalidConfig, SettingsError, read},
     values::{FrameAncestors, LogFormat, Secret},
 };
-use super::limits::{PerAddress, address::Network};
-use crate::domain::{Policy, StreamTemplate};
+use super::{
+    limits::{PerAddress, address::Network},
+    tickets::Tickets,
+};
+use crate::domain::{LiveMode, Policy, StreamTemplate};
 
 /// The configuration of a server.
 #[derive(Debug, Clone)]
@@ -30,14 +33,24 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// The address of a channel's HLS stream.
     pub stream_url_template: Option<StreamTemplate>,
+    /// How long caches may keep counts, in seconds; `None`: not at all.
+    pub count_max_age: Option<NonZeroU32>,
     /// The leases and intervals of counting.
     pub policy: Policy,
+    /// What makes a channel live.
+    pub live: LiveMode,
+    /// How long a live signal lasts if it is not repeated. `None`: for good.
+    pub live_signal_timeout: Option<Duration>,
     /// The store of leases.
     pub store: StoreConfig,
     /// The prefix of all keys in Redis.
     pub redis_key_prefix: String,
     /// The database of what is kept.
     pub database: DatabaseConfig,
+    /// Who may see statistics, and who is the operator.
+    pub access: AccessConfig,
+    /// Days for which history is kept; `None`: for good.
+    pub history_days: Option<u32>,
     /// The limits of sessions per address.
     pub per_address: PerAddress,
     /// Follows of one address per minute. 0: no limit.
@@ -54,8 +67,12 @@ pub struct Config {
     pub trusted_proxies: Vec<Network>,
     /// Other sites whose scripts may count viewers.
     pub allowed_origins: Vec<Origin>,
+    /// Which viewers need a ticket, and how tickets are checked.
+    pub tickets: Tickets,
     /// Sites that may frame the embed page.
     pub embed_frame_ancestors: FrameAncestors,
+    /// The secret of the video servers that send live signals.
+    pub live_hook_secret: Option<Secret>,
     /// How long to keep serving after SIGTERM.
     pub shutdown_delay: Duration,
     /// The format of the log.
@@ -71,6 +88,17 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// The key (PEM).
     pub key: PathBuf,
+}
+
+/// The access to what is not public.
+#[derive(Debug, Clone)]
+pub struct AccessConfig {
+    /// Whether everyone may see statistics.
+    pub has_public_statistics: bool,
+    /// The bearer token of the operator.
+    pub token: Option<Secret>,
+    /// The secret of signed links.
+    pub secret: Option<Secret>,
 }
 
 /// The database of what is kept.

@@ -3,6 +3,7 @@
 use std::{
     error::Error,
     ffi::OsString,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -14,13 +15,18 @@ use clap::{
     parser::ValueSource,
 };
 
-use super::{Config, DatabaseConfig, Flags, Secret, StoreConfig, TlsFiles};
+use super::{
+    AccessConfig, Config, DatabaseConfig, Flags, Secret, StoreConfig, TlsFiles,
+    values::{StatisticsMode, TicketMode},
+};
 use crate::{
     domain::Policy,
     server::{
+        access::MIN_SECRET_BYTES,
         limits::PerAddress,
         listen::Tls,
         redis::{ClusterRunner, RedisRunner, UpstashRunner},
+        tickets::{self, Tickets},
     },
 };
 
@@ -96,7 +102,9 @@ impl TryFrom<Flags> for Config {
         };
         let upstash = (flags.upstash_redis_rest_url, flags.upstash_redis_rest_token);
         let store = store(flags.redis_url, upstash, &mut problems);
+        let access = access(flags.stats, flags.api_token, flags.api_secret, &mut problems);
         let database = database(flags.database_url, &flags.data_dir, &mut problems);
+        let tickets = tickets(flags.tickets, &flags.ticket_keys, flags.ticket_id_secret, &mut problems);
         if !problems.is_empty() {
             return Err(InvalidConfig(problems));
         }
@@ -105,10 +113,17 @@ impl TryFrom<Flags> for Config {
             site_root: flags.site_root,
             tls,
             stream_url_template: flags.stream_url_template,
+            count_max_age: NonZeroU32::new(flags.count_max_age),
             policy,
+            live: flags.live,
+            live_signal_timeout: Some(flags.live_signal_timeout)
+                .filter(|seconds| *seconds > 0)
+                .map(|seconds| Duration::from_secs(seconds.into())),
             store,
             redis_key_prefix: flags.redis_key_prefix,
             database,
+            access,
+            history_days: (flags.history_days > 0).then_some(flags.history_days),
             per_address: PerAddress {
                 joins_burst: flags.limit_joins_burst,
                 joins_per_second: flags.limit_joins_per_second,
@@ -122,7 +137,9 @@ impl TryFrom<Flags> for Config {
             body_limit: usize::try_from(flags.limit_body_bytes).ok().filter(|bytes| *bytes > 0),
             trusted_proxies: flags.trusted_proxies,
             allowed_origins: flags.allowed_origins,
+            tickets,
             embed_frame_ancestors: flags.embed_frame_ancestors,
+            live_hook_secret: flags.live_hook_secret,
             shutdown_delay: Duration::from_millis(flags.shutdown_delay.into()),
             log_format: flags.log_format,
             log: flags.log,
@@ -161,6 +178,19 @@ fn store(
     }
 }
 
+/// The access to what is not public. Adds problems to `problems`.
+fn access(
+    stats: StatisticsMode,
+    token: Option<Secret>,
+    secret: Option<Secret>,
+    problems: &mut Vec<String>,
+) -> AccessConfig {
+    if secret.as_ref().is_some_and(|secret| secret.len() < MIN_SECRET_BYTES) {
+        problems.push(format!("API_SECRET is too short; it must have {MIN_SECRET_BYTES} bytes or more"));
+    }
+    AccessConfig { has_public_statistics: stats == StatisticsMode::Public, token, secret }
+}
+
 /// The file of the default database, in `DATA_DIR`.
 const DATABASE_FILE: &str = "aforo.db";
 
@@ -186,6 +216,29 @@ fn database(url: Option<Secret>, data_dir: &Path, problems: &mut Vec<String>) ->
         problem("not an address of PostgreSQL");
     }
     DatabaseConfig::Postgres(url)
+}
+
+/// How viewers with tickets are told. Adds problems to `problems`.
+fn tickets(
+    mode: TicketMode,
+    keys: &[tickets::Key],
+    id_secret: Option<Secret>,
+    problems: &mut Vec<String>,
+) -> Tickets {
+    let id_secret = id_secret.map(|text| tickets::decode_base64(text.trim()).unwrap_or_default());
+    if id_secret.as_ref().is_some_and(|secret| secret.len() < tickets::MIN_SECRET_BYTES) {
+        let least = tickets::MIN_SECRET_BYTES;
+        problems.push(format!("VIEWER_TICKET_ID_SECRET is not BASE64 of at least {least} bytes"));
+    }
+    let is_required = match mode {
+        TicketMode::Off => return Tickets::off(),
+        TicketMode::Accept => false,
+        TicketMode::Require => true,
+    };
+    Tickets::new(is_required, keys, id_secret.as_deref()).unwrap_or_else(|error| {
+        problems.push(format!("VIEWER_TICKET_KEYS {error}, and VIEWER_TICKETS is not off"));
+        Tickets::off()
+    })
 }
 
 /// The problem of `REDIS_URL`. The text after the dash in the library's message is dropped: it may contain a part of

@@ -7,17 +7,19 @@
 //!   to be away, calls fail at once.
 //! - **One schema**: the tables are created and migrated at the first contact. A database of a later version is refused.
 //!
-//! A check decides whether the database is available: every [`CHECK_INTERVAL`], and soon after each failed call. So one
+//! A check decides whether the database is available: every two seconds, and soon after each failed call. So one
 //! refused statement, or one slow query, does not make the database unavailable.
 //!
 //! Statements use what SQLite and PostgreSQL have in common, with `$1` for parameters.
 
+mod archive;
 mod cause;
 mod followers;
 mod gather;
 mod migrations;
 mod open;
 mod report;
+mod signals;
 
 use std::{
     future::Future,
@@ -39,12 +41,17 @@ use tokio::{
 };
 use uuid::Uuid;
 
+pub use self::{
+    archive::{Archive, Kept, Retention, Row, RowKind, part_key},
+    followers::DatabaseFollowers,
+    open::OpenError,
+    signals::DatabaseSignals,
+};
 use self::{
     cause::Cause,
     open::{FileId, PrepareError},
     report::Reporter,
 };
-pub use self::{followers::DatabaseFollowers, open::OpenError};
 use super::{metrics::Metrics, store_error::StoreError};
 
 /// How long a call may take.
@@ -293,6 +300,8 @@ impl Database {
         }
         self.0.can_read.store(result.is_ok(), SeqCst);
         if result.is_ok() && self.0.has_failed_write.swap(false, SeqCst) {
+            // Idle connections may be to a server that takes no writes, although the server that has taken over does.
+            *self.0.renewal.lock() = Some(Instant::now());
             result = checked(self.touch().boxed()).await;
             self.0.can_write.store(result.is_ok(), SeqCst);
             if result.is_err() {

@@ -2,15 +2,20 @@
 
 use std::time::Duration;
 
+use axum::http::HeaderValue;
 use tokio::time::Instant;
 
+use super::tickets::{Entry, Right};
 use crate::{
     api::{Code, Problem},
     domain::SessionKey,
     server::{
-        limits::{Address, SessionLimiter, sessions::LimitExceeded},
+        history::Place,
+        limits::{Address, SessionLimiter, TicketChecks, sessions::LimitExceeded},
         metrics::Metrics,
         presence::{BeatOutcome, Presence},
+        recording::Recorder,
+        tickets::{Refusal, Tickets},
     },
 };
 
@@ -25,6 +30,16 @@ pub struct Caller {
     pub metrics: Metrics,
     /// Its address.
     pub address: Address,
+    /// The origin of the page that calls, as its browser names it.
+    pub origin: Option<HeaderValue>,
+    /// The host of that page, if it is not a page of this server. Empty if it is not known.
+    pub foreign_host: Option<String>,
+    /// The recorder of new viewers.
+    pub recorder: Recorder,
+    /// Which viewers need a ticket.
+    pub tickets: Tickets,
+    /// Limits the checks of its tickets.
+    pub ticket_checks: TicketChecks,
     /// Whether its `User-Agent` announces a robot. Robots get the count but are not counted.
     pub is_robot: bool,
 }
@@ -33,28 +48,81 @@ pub struct Caller {
 const SESSIONS_RETRY: Duration = Duration::from_secs(30);
 
 impl Caller {
-    /// Starts a session.
+    /// Starts a session. Returns its ids, which depend on the ticket, and the outcome.
     ///
     /// # Errors
-    /// `limit-reached`, `unavailable`.
-    pub async fn join(&self, who: &SessionKey, hidden: bool) -> Result<BeatOutcome, Problem> {
+    /// `ticket-required`, `ticket-invalid`, `ticket-expired`, `limit-reached`, `unavailable`.
+    pub async fn join(
+        &self,
+        who: SessionKey,
+        ticket: Option<&str>,
+        hidden: bool,
+    ) -> Result<(SessionKey, BeatOutcome), Problem> {
         let arrived = Instant::now();
-        match self.admit(who, hidden, arrived, Metrics::join).await? {
-            Some(outcome) => Ok(outcome),
-            None => Ok(self.presence.join(who, hidden, arrived).await?),
+        let Entry { who, has_ticket } = self.entry(who, ticket)?;
+        let outcome = match self.admit(&who, hidden, arrived, Metrics::join).await? {
+            Some(outcome) => outcome,
+            None => self.presence.join(&who, hidden, arrived).await?,
+        };
+        if has_ticket && outcome.active {
+            self.metrics.ticket_join();
         }
+        Ok((who, outcome))
+    }
+
+    /// Records a viewer who has joined, and where the viewer watches. `embedded_in` is the host that an embed page names.
+    pub fn arrived(&self, who: &SessionKey, beat: BeatOutcome, embedded_in: Option<&str>) {
+        if !beat.active {
+            return;
+        }
+        let embedded_in = embedded_in.map(str::to_ascii_lowercase);
+        let place = match (&self.foreign_host, &embedded_in) {
+            (Some(host), _) | (None, Some(host)) => Place::Embed(host_or_unknown(host)),
+            (None, None) => Place::Site,
+        };
+        self.recorder.joined(&who.channel, who.viewer, place, beat.count.as_of);
     }
 
     /// Keeps a session counted.
     ///
     /// # Errors
-    /// `limit-reached`, `unavailable`.
-    pub async fn heartbeat(&self, who: &SessionKey, hidden: bool) -> Result<BeatOutcome, Problem> {
+    /// `ticket-required`, `ticket-invalid`, `ticket-expired`, `limit-reached`, `unavailable`.
+    pub async fn heartbeat(
+        &self,
+        who: SessionKey,
+        ticket: Option<&str>,
+        hidden: bool,
+    ) -> Result<BeatOutcome, Problem> {
         let arrived = Instant::now();
-        match self.admit(who, hidden, arrived, Metrics::heartbeat).await? {
+        let who = match self.right(who, ticket)? {
+            Right::Start(who) => who,
+            Right::Renew(who) => return self.renew(&who, hidden, arrived).await,
+        };
+        match self.admit(&who, hidden, arrived, Metrics::heartbeat).await? {
             Some(outcome) => Ok(outcome),
-            None => Ok(self.presence.heartbeat(who, hidden, arrived).await?),
+            None => Ok(self.presence.heartbeat(&who, hidden, arrived).await?),
         }
+    }
+
+    /// Renews a session that is counted. An address may ask the store for sessions that were not admitted here, such as
+    /// those of another node, at the rate of lookups.
+    async fn renew(&self, who: &SessionKey, hidden: bool, arrived: Instant) -> Result<BeatOutcome, Problem> {
+        if self.is_robot {
+            return self.robot(who).await;
+        }
+        let lease = self.presence.lease(hidden);
+        let was_admitted = self.sessions.renew(self.address, who, lease);
+        if !was_admitted {
+            self.take_lookup()?;
+        }
+        let Some(outcome) = self.presence.renew(who, hidden, arrived).await? else {
+            return Err(self.refuse_ticket(Refusal::Required));
+        };
+        if !was_admitted {
+            self.sessions.note(self.address, who, lease);
+        }
+        self.metrics.heartbeat();
+        Ok(outcome)
     }
 
     /// Ends a session. If the session was not admitted here and the address has reached its rate of leaves, only a
@@ -83,6 +151,13 @@ impl Caller {
         problem(limit)
     }
 
+    /// The outcome of a robot's beat, which is not counted.
+    async fn robot(&self, who: &SessionKey) -> Result<BeatOutcome, Problem> {
+        self.take_lookup()?;
+        self.metrics.robot();
+        Ok(BeatOutcome { count: self.presence.count_of(&who.channel).await, active: false })
+    }
+
     /// Applies the limits to a beat. Returns `None` if the beat is admitted and must still be counted. Returns its outcome
     /// if the beat is complete: a robot's beat, or the renewal of a counted session over a limit.
     async fn admit(
@@ -93,12 +168,7 @@ impl Caller {
         count_accepted: fn(&Metrics),
     ) -> Result<Option<BeatOutcome>, Problem> {
         if self.is_robot {
-            self.take_lookup()?;
-            self.metrics.robot();
-            return Ok(Some(BeatOutcome {
-                count: self.presence.count_of(&who.channel).await,
-                active: false,
-            }));
+            return self.robot(who).await.map(Some);
         }
         let lease = self.presence.lease(hidden);
         let mut admitted = self.sessions.admit(self.address, who, lease, true);
@@ -124,6 +194,13 @@ impl Caller {
             None => Err(self.refused(limit)),
         }
     }
+}
+
+/// A host name, or nothing for other text.
+fn host_or_unknown(host: &str) -> &str {
+    let is_allowed =
+        |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'.' | b'-' | b':' | b'[' | b']');
+    if host.len() <= 253 && host.bytes().all(is_allowed) { host } else { "" }
 }
 
 fn problem(limit: LimitExceeded) -> Problem {

@@ -73,6 +73,19 @@ fn is_own(origin: &HeaderValue, request: &Parts) -> bool {
     host.zip(origin_host).is_some_and(|(host, origin)| host.eq_ignore_ascii_case(origin.as_bytes()))
 }
 
+/// The host of the page that sent a request, if it is not a page of this server. Empty if the browser does not name it.
+pub(super) fn foreign_host(request: &Parts) -> Option<String> {
+    let origin = request.headers.get(header::ORIGIN)?;
+    let site = request.headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    if site == Some(b"same-origin") || is_own(origin, request) {
+        return None;
+    }
+    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    let host = authority.unwrap_or_default();
+    let without_port = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|c| c.is_ascii_digit()));
+    Some(without_port.map_or(host, |(host, _)| host).to_ascii_lowercase())
+}
+
 /// Responds to the preflight that a browser sends before a script of another site may send JSON.
 pub async fn preflight(State(state): State<AppState>, headers: HeaderMap) -> Response {
     state.origins.allow_reading(headers.get(header::ORIGIN).cloned(), preflight_of_reads().await)

@@ -3,7 +3,7 @@
 use axum::{
     Extension, Json, Router,
     extract::{Request, State},
-    http::{HeaderMap, header},
+    http::{header, request::Parts},
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -44,7 +44,7 @@ where
         state.origins.check(&parts)?;
         check_media_type(&parts.headers, media_types)?;
         let arguments: F = parse_json(&read_body(body, state.body_limit).await?)?;
-        let caller = caller(state, connection, &parts.headers);
+        let caller = caller(state, connection, &parts);
         Ok(Json(run(caller, arguments).await?).into_response())
     };
     let handler = async move |State(state): State<AppState>,
@@ -58,13 +58,19 @@ where
 }
 
 /// Identifies the caller of a request, for limits and metrics.
-fn caller(state: &AppState, connection: &ConnectionInfo, headers: &HeaderMap) -> Caller {
+fn caller(state: &AppState, connection: &ConnectionInfo, request: &Parts) -> Caller {
+    let headers = &request.headers;
     let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
     Caller {
         address: state.proxies.client(connection.peer(), headers),
         is_robot: user_agent.is_some_and(bots::announces_itself),
+        origin: headers.get(header::ORIGIN).cloned(),
+        foreign_host: cors::foreign_host(request),
+        recorder: state.recorder.clone(),
         presence: state.presence.clone(),
         sessions: state.sessions.clone(),
+        tickets: state.tickets.clone(),
+        ticket_checks: state.ticket_checks.clone(),
         metrics: state.metrics.clone(),
     }
 }

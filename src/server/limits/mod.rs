@@ -8,6 +8,7 @@ mod crowds;
 pub mod rate;
 pub mod sessions;
 pub mod streams;
+mod ticket_checks;
 mod weights;
 
 /// The limit of a /48 as a multiple of the limit of a /64. It leaves room for sites with several networks, and stops a
@@ -19,7 +20,7 @@ pub const SITE_FACTOR: u32 = 8;
 const SHARDS: usize = 256;
 
 /// The names of all limits: values of the label `limit` in metrics.
-pub const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 10] = [
     "connections-per-address",
     "follows",
     "joins",
@@ -27,7 +28,9 @@ pub const NAMES: [&str; 8] = [
     "sessions-per-channel",
     "streams",
     "streams-per-address",
+    TicketChecks::NAME,
     "tries",
+    "unauthorized",
 ];
 
 pub use self::{
@@ -36,4 +39,5 @@ pub use self::{
     rate::Rate,
     sessions::{PerAddress, SessionLimiter},
     streams::{StreamPermit, Streams},
+    ticket_checks::TicketChecks,
 };

@@ -11,7 +11,7 @@ use super::{
     Address, Rate, SITE_FACTOR,
     crowds::{Crowds, Session},
 };
-use crate::domain::SessionKey;
+use crate::domain::{ChannelId, SessionKey};
 
 /// The burst of store lookups that an address may make for calls over a limit, and the lookups per second after that.
 ///
@@ -110,10 +110,7 @@ impl SessionLimiter {
             return Ok(());
         }
         let (now, session, key) = (Instant::now(), inner.session(who), (address, who.channel.clone()));
-        if inner.by_address.renew(&key, session, now, lease) {
-            if let Some(site) = address.site() {
-                inner.by_site.insert(&(site, key.1), session, now, lease);
-            }
+        if inner.renew(&key, session, now, lease) {
             return Ok(());
         }
         if !inner.by_address.has_room(&key, now) {
@@ -132,6 +129,17 @@ impl SessionLimiter {
             inner.by_site.insert(&site, session, now, lease);
         }
         Ok(())
+    }
+
+    /// Extends the lease of a session that was admitted here. Returns whether it was. If sessions are not limited, every
+    /// session passes for one that was.
+    #[must_use]
+    pub fn renew(&self, address: Address, who: &SessionKey, lease: Duration) -> bool {
+        let inner = &self.0;
+        if !inner.tracks_sessions {
+            return true;
+        }
+        inner.renew(&(address, who.channel.clone()), inner.session(who), Instant::now(), lease)
     }
 
     /// Remembers a session that the store counts although this node has not admitted it.
@@ -191,6 +199,21 @@ impl SessionLimiter {
 impl Inner {
     fn is_active(&self) -> bool {
         self.tracks_sessions || self.channels.is_limit()
+    }
+
+    /// Extends the lease of a session that was admitted. Returns whether it was.
+    fn renew(
+        &self,
+        key: &(Address, ChannelId),
+        session: Option<Session>,
+        now: Instant,
+        lease: Duration,
+    ) -> bool {
+        let was_admitted = self.by_address.renew(key, session, now, lease);
+        if was_admitted && let Some(site) = key.0.site() {
+            self.by_site.insert(&(site, key.1.clone()), session, now, lease);
+        }
+        was_admitted
     }
 
     /// The key of a session, or `None` if sessions are not kept one by one.
@@ -302,6 +325,21 @@ mod tests {
         let admitted =
             (0..100).filter(|nth| limiter.admit(address(1), &session(*nth, 7), LEASE, false).is_ok()).count();
         assert_eq!(admitted, 3);
+    }
+
+    #[test]
+    fn only_admitted_sessions_are_renewed() {
+        let limiter = SessionLimiter::new(LIMITS);
+        assert!(!limiter.renew(address(1), &who("ana", 1), LEASE));
+        limiter.admit(address(1), &who("ana", 1), LEASE, false).unwrap();
+        assert!(limiter.renew(address(1), &who("ana", 1), LEASE));
+        for (from, other) in [(1, who("ana", 2)), (1, who("bob", 1)), (2, who("ana", 1))] {
+            assert!(!limiter.renew(address(from), &other, LEASE), "{other:?}");
+        }
+        assert!(limiter.leave(address(1), &who("ana", 1)));
+        assert!(!limiter.renew(address(1), &who("ana", 1), LEASE));
+        let none = PerAddress { joins_burst: 0, sessions_per_channel: 0, ..LIMITS };
+        assert!(SessionLimiter::new(none).renew(address(1), &who("ana", 1), LEASE), "no limit");
     }
 
     #[test]

@@ -3,9 +3,6 @@
 
 use crate::domain::ChannelId;
 
-/// The number of buckets of the list of live channels. A cluster spreads them over its servers.
-const BUCKETS: u16 = 16;
-
 /// Builds the names of keys.
 #[derive(Debug, Clone)]
 pub struct Keys {
@@ -34,18 +31,19 @@ impl Keys {
     /// The key of a channel's bucket in the list of live channels.
     #[must_use]
     pub fn bucket(&self, channel: &ChannelId) -> Vec<u8> {
-        let sum: u16 = channel.as_str().bytes().map(u16::from).sum();
-        self.nth_bucket(sum % BUCKETS)
+        self.bucket_of_part(channel.part())
     }
 
-    /// The keys of all buckets of the list of live channels.
+    /// The key of a part's bucket in the list of live channels. A cluster spreads the buckets over its servers.
     #[must_use]
-    pub fn buckets(&self) -> Vec<Vec<u8>> {
-        (0..BUCKETS).map(|nth| self.nth_bucket(nth)).collect()
+    pub fn bucket_of_part(&self, part: u16) -> Vec<u8> {
+        format!("{}:{{live {part}}}", self.prefix).into_bytes()
     }
 
-    fn nth_bucket(&self, nth: u16) -> Vec<u8> {
-        format!("{}:{{live {nth}}}", self.prefix).into_bytes()
+    /// The key of the shares of nodes in the parts.
+    #[must_use]
+    pub fn shares(&self) -> Vec<u8> {
+        format!("{}:{{shares}}", self.prefix).into_bytes()
     }
 
     fn key(&self, channel: &ChannelId, name: &str) -> Vec<u8> {

@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use tokio::time::timeout;
 
 use super::{
-    Attendance, Batch, Listed, Reading, RollCall, Store, StoreError, Written, availability::Availability,
+    Attendance, Batch, Claim, Listed, Names, Reading, RollCall, Share, Store, StoreError, Written,
+    availability::Availability,
 };
 use crate::{
     domain::{Act, ChannelId},
@@ -85,6 +86,14 @@ impl Store for Measured {
 
     async fn live(&self) -> Result<Listed, StoreError> {
         self.recorded(self.store.live()).await
+    }
+
+    async fn listed(&self, parts: &[u16]) -> Result<Names, StoreError> {
+        self.recorded(self.store.listed(parts)).await
+    }
+
+    async fn share(&self, claim: &Claim) -> Result<Share, StoreError> {
+        self.recorded(self.store.share(claim)).await
     }
 
     async fn sweep(&self) -> Result<(), StoreError> {

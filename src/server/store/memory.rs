@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use dashmap::DashMap;
 
-use super::{Batch, Listed, Live, Reading, Store, StoreError, Written};
+use super::{Batch, Claim, Listed, Live, Names, Reading, Share, Store, StoreError, Written};
 use crate::{
     domain::{ChannelId, LeaseRules, Roster},
     server::clock::Clock,
@@ -81,6 +81,16 @@ impl Store for MemoryStore {
             (count > 0).then_some(Live { channel, count, as_of, restored })
         };
         Ok(Listed { live: self.channels().into_iter().filter_map(live).collect(), is_whole: true })
+    }
+
+    async fn listed(&self, parts: &[u16]) -> Result<Names, StoreError> {
+        let mut channels = self.channels();
+        channels.retain(|channel| parts.contains(&channel.part()));
+        Ok(Names { channels, is_whole: true })
+    }
+
+    async fn share(&self, _claim: &Claim) -> Result<Share, StoreError> {
+        Ok(Share::Parts((0..ChannelId::PARTS).collect()))
     }
 
     async fn sweep(&self) -> Result<(), StoreError> {

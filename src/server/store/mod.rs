@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use smallvec::SmallVec;
+use uuid::Uuid;
 
 use crate::domain::{ChannelId, Count, Op, Timestamp};
 
@@ -41,6 +42,12 @@ pub trait Store: Send + Sync {
 
     /// The channels that have viewers now. If a part of the store is unavailable, only its channels are missing.
     async fn live(&self) -> Result<Listed, StoreError>;
+
+    /// The names of the channels of some parts that may have viewers now.
+    async fn listed(&self, parts: &[u16]) -> Result<Names, StoreError>;
+
+    /// Renews a node's share in the parts of the channels, for the next [`Claim::lease`].
+    async fn share(&self, claim: &Claim) -> Result<Share, StoreError>;
 
     /// Frees the memory of expired entries, in bounded steps.
     async fn sweep(&self) -> Result<(), StoreError>;
@@ -203,6 +210,35 @@ impl RollCall {
 /// A random number that a channel gets when it is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark(pub u64);
+
+/// What a node says when it renews its share in the parts of the channels (see [`ChannelId::PARTS`]).
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The node's random number.
+    pub node: u64,
+    /// How long the node owns its parts. Zero: the node shuts down.
+    pub lease: Duration,
+    /// The id of the node's database, if it is known.
+    pub database: Option<Uuid>,
+}
+
+/// The parts of the channels that a node owns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Share {
+    /// The node owns these parts until its lease ends. At most for moments, another node owns one of them too.
+    Parts(Vec<u16>),
+    /// The nodes of this store use another database, so this node gets no part.
+    OtherDatabase,
+}
+
+/// Names of channels that may have viewers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// The channels, in no particular order.
+    pub channels: Vec<ChannelId>,
+    /// Whether every channel with viewers is among them.
+    pub is_whole: bool,
+}
 
 /// The channels that have viewers.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -97,6 +97,11 @@ macro_rules! contract {
             }
 
             #[tokio::test]
+            async fn shares_the_parts_among_the_nodes() {
+                super::rules::shares(&super::$store().await).await;
+            }
+
+            #[tokio::test]
             async fn counts_random_histories_like_the_model() {
                 super::histories::any(&super::$store().await).await;
             }
@@ -139,6 +144,21 @@ fn attendance(node: u64) -> Attendance {
         is_locked_out: false,
         peers: Vec::new(),
     }
+}
+
+#[tokio::test]
+async fn a_node_that_shuts_down_leaves_the_roll_call_to_the_others() {
+    let server = RedisServer::start().await;
+    let store = RemoteStore::new(RedisRunner::open(&server.url()).unwrap(), "test", RULES);
+    while store.attend(&attendance(1)).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    store.attend(&attendance(2)).await.unwrap();
+    store.attend(&Attendance { expected_for: Duration::ZERO, ..attendance(2) }).await.unwrap();
+    let left: i64 = server.request(&["PTTL", "test:{nodes}"]);
+    assert!(left > 120_000, "the roll call would be lost in {left} ms");
+    let roll = store.attend(&attendance(1)).await.unwrap().unwrap();
+    assert_eq!(roll.nodes, [1]);
 }
 
 #[tokio::test]

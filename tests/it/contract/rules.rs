@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use aforo::{
     domain::{Act, ChannelId, LeaseRules, Op, Session, SessionId, Timestamp, ViewerId},
-    server::store::{Batch, MAX_OPS, Store, Written},
+    server::store::{Batch, Claim, MAX_OPS, Share, Store, Written},
 };
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -318,4 +318,50 @@ async fn all_nodes_see_the_same_counts(one: &dyn Store, two: &dyn Store) {
 async fn the_incarnation_is_stable(store: &dyn Store) {
     let first = store.incarnation().await.unwrap();
     assert_eq!(store.incarnation().await.unwrap(), first, "the store was not restarted");
+}
+
+/// Nodes share the parts evenly. A node that stops renewing its lease, or shuts down, loses its parts to the others. A
+/// node with another database gets none.
+pub async fn shares(subject: &Subject) {
+    let [one, two] = &subject.nodes;
+    let all: Vec<u16> = (0..ChannelId::PARTS).collect();
+    let (here, there) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    let claim = |node, lease, database| Claim { node, lease, database };
+    let parts = |share: Share| match share {
+        Share::Parts(mut parts) => {
+            parts.sort_unstable();
+            parts
+        }
+        Share::OtherDatabase => panic!("another database is in use"),
+    };
+    let long = Duration::from_secs(60);
+    let first = async |lease| parts(one.share(&claim(1, lease, Some(here))).await.unwrap());
+    let second = async |lease| parts(two.share(&claim(2, lease, Some(here))).await.unwrap());
+    assert_eq!(first(long).await, all, "a single node owns everything");
+    if !one.is_shared() {
+        return;
+    }
+    assert!(second(long).await.is_empty(), "nothing is taken away from a node");
+    let half = first(long).await;
+    assert_eq!(half.len(), all.len() / 2, "a node releases more than its share at its next call");
+    let other = second(long).await;
+    assert_eq!(other.len(), all.len() / 2);
+    assert!(half.iter().all(|part| !other.contains(part)), "{half:?} {other:?}");
+    assert_eq!((first(long).await, second(long).await), (half.clone(), other.clone()), "shares do not move");
+
+    let stranger = claim(3, long, Some(there));
+    assert_eq!(one.share(&stranger).await.unwrap(), Share::OtherDatabase);
+    let unknown = parts(one.share(&claim(4, long, None)).await.unwrap());
+    assert!(unknown.is_empty(), "a node that does not know its database yet may wait for parts");
+    one.share(&claim(4, Duration::ZERO, None)).await.unwrap();
+
+    assert!(second(Duration::ZERO).await.is_empty(), "a node that shuts down releases its parts");
+    assert_eq!(first(long).await, all);
+    one.share(&claim(1, Duration::ZERO, Some(here))).await.unwrap();
+    assert_eq!(parts(one.share(&stranger).await.unwrap()), all, "the last node took its database with it");
+    one.share(&claim(3, Duration::ZERO, Some(there))).await.unwrap();
+
+    assert_eq!(first(Duration::from_millis(1)).await, all);
+    sleep(Duration::from_millis(20)).await;
+    assert_eq!(second(long).await, all, "the lease of the first node is over");
 }

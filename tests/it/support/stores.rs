@@ -9,7 +9,7 @@ use aforo::{
     domain::{ChannelId, Policy},
     server::{
         clock::SystemClock,
-        store::{Batch, Listed, MemoryStore, Reading, Store, StoreError, Written},
+        store::{Batch, Claim, Listed, MemoryStore, Names, Reading, Share, Store, StoreError, Written},
     },
 };
 use async_trait::async_trait;
@@ -62,6 +62,20 @@ impl Store for FailingStore {
         match self.error() {
             Some(error) => Err(error),
             None => self.inner.live().await,
+        }
+    }
+
+    async fn listed(&self, parts: &[u16]) -> Result<Names, StoreError> {
+        match self.error() {
+            Some(error) => Err(error),
+            None => self.inner.listed(parts).await,
+        }
+    }
+
+    async fn share(&self, claim: &Claim) -> Result<Share, StoreError> {
+        match self.error() {
+            Some(error) => Err(error),
+            None => self.inner.share(claim).await,
         }
     }
 

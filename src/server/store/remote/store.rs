@@ -18,8 +18,8 @@ use crate::{
         clock::Skew,
         redis::{Keys, Runner, Script},
         store::{
-            Attendance, Batch, Epoch, Listed, Live, MAX_OPS, Mark, Reading, RollCall, Store, StoreError,
-            Written, split,
+            Attendance, Batch, Claim, Epoch, Listed, Live, MAX_OPS, Mark, Names, Reading, RollCall, Share,
+            Store, StoreError, Written, split,
         },
     },
 };
@@ -59,6 +59,7 @@ pub struct RemoteStore<R> {
     list: Script,
     listed_channels: Script,
     attend: Script,
+    share: Script,
 }
 
 /// The last known state of a channel.
@@ -89,6 +90,7 @@ impl<R: Runner> RemoteStore<R> {
             list: runner.script(include_str!("scripts/list.lua")),
             listed_channels: runner.script(include_str!("scripts/listed.lua")),
             attend: runner.script(include_str!("scripts/attend.lua")),
+            share: runner.script(include_str!("scripts/share.lua")),
             runner,
         }
     }
@@ -284,16 +286,39 @@ impl<R: Runner> Store for RemoteStore<R> {
         flatten(&calls, responses)
     }
 
-    async fn live(&self) -> Result<Listed, StoreError> {
-        let buckets = self.keys.buckets();
+    async fn listed(&self, parts: &[u16]) -> Result<Names, StoreError> {
+        let buckets: Vec<_> = parts.iter().map(|part| self.keys.bucket_of_part(*part)).collect();
         let calls = self.calls(&buckets, |_| 1, MAX_READ);
         let responses = join_all(calls.iter().map(|buckets| self.listed_call(buckets))).await;
-        let mut is_whole = responses.iter().all(Result::is_ok);
-        if responses.iter().all(Result::is_err) {
+        let is_whole = responses.iter().all(Result::is_ok);
+        if !responses.is_empty() && responses.iter().all(Result::is_err) {
             return Err(responses.into_iter().find_map(Result::err).unwrap_or_else(StoreError::unexpected));
         }
         let names = responses.into_iter().flatten().flatten().flatten();
-        let channels: Vec<_> = names.filter_map(|name| ChannelId::parse(&name).ok()).collect();
+        let channels = names.filter_map(|name| ChannelId::parse(&name).ok()).collect();
+        Ok(Names { channels, is_whole })
+    }
+
+    async fn share(&self, claim: &Claim) -> Result<Share, StoreError> {
+        let database = claim.database.map(|id| id.to_string()).unwrap_or_default();
+        let args = [
+            format!("{:016x}", claim.node).into_bytes(),
+            digits(claim.lease.as_millis()),
+            digits(ChannelId::PARTS.into()),
+            database.clone().into_bytes(),
+        ];
+        let response = self.runner.run(&self.share, &[self.keys.shares()], &args).await?;
+        let mut answer = parse::<Vec<Value>>(response)?.into_iter();
+        let in_use = parse::<String>(answer.next().ok_or_else(StoreError::unexpected)?)?;
+        if !database.is_empty() && !in_use.is_empty() && in_use != database {
+            return Ok(Share::OtherDatabase);
+        }
+        Ok(Share::Parts(answer.map(parse).collect::<Result<_, _>>()?))
+    }
+
+    async fn live(&self) -> Result<Listed, StoreError> {
+        let parts: Vec<u16> = (0..ChannelId::PARTS).collect();
+        let Names { channels, mut is_whole } = self.listed(&parts).await?;
         let mut live = Vec::new();
         let readings = self.counts(&channels).await;
         for (channel, reading) in channels.into_iter().zip(readings) {

@@ -1,0 +1,239 @@
+//! What is kept of the counts of channels: minutes, rows of 5 and 15 minutes, distinct viewers and broadcasts.
+//!
+//! Promises:
+//! - A node writes rows of its own, and a later row replaces an earlier one of the same key. So a write can be repeated,
+//!   and nodes do not wait for each other.
+//! - [`Archive::compact`] merges rows in one transaction. A row that arrives later is merged later, with the same result.
+//! - Reading merges what is not merged yet, so it shows every row that was written.
+
+mod compact;
+mod encoding;
+mod read;
+mod retain;
+
+use sqlx::{Any, AssertSqlSafe, Row as _, Transaction};
+use uuid::Uuid;
+
+use super::{Database, Kind};
+use crate::{
+    domain::{ChannelId, Timestamp},
+    server::{
+        history::{
+            Broadcast, Span,
+            broadcast::{self, GRACE},
+        },
+        store_error::StoreError,
+    },
+};
+
+pub use self::{read::Kept, retain::Retention};
+
+/// The length of a row with minutes, in milliseconds.
+const WINDOW_MS: u64 = 300_000;
+
+/// The length of a row that is kept for good, in milliseconds.
+const COARSE_MS: u64 = 900_000;
+
+/// The rows of one statement.
+const ROWS_PER_STATEMENT: usize = 50;
+
+/// The name under which a part of the channels is recorded. It is not a valid name of a channel.
+#[must_use]
+pub fn part_key(part: u16) -> String {
+    format!("/{part}")
+}
+
+/// The archive in a [`Database`]. Cloning is cheap.
+#[derive(Clone)]
+pub struct Archive {
+    database: Database,
+}
+
+/// The kind of a [`Row`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RowKind {
+    /// A minute of a channel or part.
+    Minute,
+    /// The distinct viewers of a channel in an hour or less.
+    Viewers,
+}
+
+/// What one node has recorded.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// What it is.
+    pub kind: RowKind,
+    /// The channel, or a [`part_key`].
+    pub channel: String,
+    /// The part of the channel.
+    pub part: u16,
+    /// The start of the minute or span.
+    pub start: Timestamp,
+    /// The random number of the node.
+    pub node: u64,
+    /// The encoded minute or sketch.
+    pub data: Vec<u8>,
+}
+
+impl Archive {
+    /// The archive in a database.
+    #[must_use]
+    pub const fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// The id of the database, once it is known.
+    #[must_use]
+    pub fn id(&self) -> Option<Uuid> {
+        self.database.id()
+    }
+
+    /// Stores rows in one transaction. Each replaces the earlier row of the same node.
+    ///
+    /// # Errors
+    /// When the database fails. Then nothing was stored, or the answer was lost.
+    pub async fn store(&self, rows: &[Row]) -> Result<(), StoreError> {
+        self.database.write(Box::pin(self.store_all(rows))).await
+    }
+
+    async fn store_all(&self, rows: &[Row]) -> Result<(), sqlx::Error> {
+        let mut transaction = self.database.begin().await?;
+        for kind in [RowKind::Minute, RowKind::Viewers] {
+            let rows: Vec<&Row> = rows.iter().filter(|row| row.kind == kind).collect();
+            let mut chunks = rows.chunks_exact(ROWS_PER_STATEMENT);
+            for chunk in chunks.by_ref() {
+                insert(&mut transaction, kind, chunk).await?;
+            }
+            // One statement for each remaining row, so that there are two statements to prepare and not fifty.
+            for row in chunks.remainder() {
+                insert(&mut transaction, kind, &[row]).await?;
+            }
+        }
+        transaction.commit().await
+    }
+
+    /// Stores that channels were on air in spans of time. Broadcasts follow from them by [`broadcast::merge`].
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn note_on_air(&self, spans: &[(ChannelId, Span)]) -> Result<(), StoreError> {
+        self.database.write(Box::pin(self.note_all_on_air(spans))).await
+    }
+
+    async fn note_all_on_air(&self, spans: &[(ChannelId, Span)]) -> Result<(), sqlx::Error> {
+        let mut transaction = self.database.begin().await?;
+        self.lock(&mut transaction, 1).await?;
+        for (channel, span) in spans {
+            let known = broadcasts_near(&mut transaction, channel, *span).await?;
+            let merged = broadcast::merge(&known, *span);
+            if merged.replaces == [merged.broadcast] {
+                continue;
+            }
+            for replaced in merged.replaces.iter().filter(|one| one.started_at != merged.broadcast.started_at)
+            {
+                sqlx::query("DELETE FROM broadcasts WHERE channel = $1 AND started_at = $2")
+                    .bind(channel.as_str().to_owned())
+                    .bind(millis(replaced.started_at))
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            sqlx::query(
+                "INSERT INTO broadcasts (channel, started_at, last_on_air) VALUES ($1, $2, $3) \
+                 ON CONFLICT (channel, started_at) DO UPDATE SET last_on_air = excluded.last_on_air, figures = NULL",
+            )
+            .bind(channel.as_str().to_owned())
+            .bind(millis(merged.broadcast.started_at))
+            .bind(millis(merged.broadcast.last_on_air))
+            .execute(&mut *transaction)
+            .await?;
+        }
+        transaction.commit().await
+    }
+
+    /// Waits until no other transaction holds the lock. SQLite has one transaction that writes anyway.
+    async fn lock(&self, transaction: &mut Transaction<'_, Any>, lock: i64) -> Result<(), sqlx::Error> {
+        /// Separates these locks from those of other programs in the same database.
+        const SPACE: i64 = 0x61_66_6f_72_6f << 8;
+        if self.database.kind() == Kind::Postgres {
+            sqlx::query("SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)")
+                .bind(SPACE + lock)
+                .execute(&mut **transaction)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// Inserts rows of one kind with one statement.
+async fn insert(
+    transaction: &mut Transaction<'_, Any>,
+    kind: RowKind,
+    rows: &[&Row],
+) -> Result<(), sqlx::Error> {
+    let (table, columns) = match kind {
+        RowKind::Minute => ("fresh_minutes", "part, channel, start, node"),
+        RowKind::Viewers => ("viewers", "channel, start, node"),
+    };
+    let width = columns.split(',').count() + 1;
+    let values: Vec<String> = (0..rows.len())
+        .map(|row| {
+            let places: Vec<String> = (1..=width).map(|place| format!("${}", row * width + place)).collect();
+            format!("({})", places.join(", "))
+        })
+        .collect();
+    let statement = format!(
+        "INSERT INTO {table} ({columns}, data) VALUES {} ON CONFLICT ({columns}) DO UPDATE SET data = excluded.data",
+        values.join(", ")
+    );
+    let mut query = sqlx::query(AssertSqlSafe(statement));
+    for row in rows {
+        if kind == RowKind::Minute {
+            query = query.bind(i16::try_from(row.part).unwrap_or_default());
+        }
+        query = query.bind(row.channel.clone()).bind(millis(row.start)).bind(row.node.cast_signed());
+        query = query.bind(row.data.clone());
+    }
+    query.execute(&mut **transaction).await.map(drop)
+}
+
+/// The broadcasts of a channel that a span could belong to.
+async fn broadcasts_near(
+    transaction: &mut Transaction<'_, Any>,
+    channel: &ChannelId,
+    span: Span,
+) -> Result<Vec<Broadcast>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT started_at, last_on_air FROM broadcasts WHERE channel = $1 AND started_at <= $2 AND last_on_air >= $3",
+    )
+    .bind(channel.as_str().to_owned())
+    .bind(millis(span.to + GRACE))
+    .bind(millis(span.from - GRACE))
+    .fetch_all(&mut **transaction)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Broadcast { started_at: time(row, "started_at")?, last_on_air: time(row, "last_on_air")? })
+        })
+        .collect()
+}
+
+/// An instant as a value of a column.
+fn millis(at: Timestamp) -> i64 {
+    i64::try_from(at.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The instant in a column.
+fn time(row: &sqlx::any::AnyRow, column: &str) -> Result<Timestamp, sqlx::Error> {
+    let millis: i64 = row.try_get(column)?;
+    Ok(Timestamp::from_millis(u64::try_from(millis).unwrap_or_default()))
+}
+
+/// The start of the row of `length_ms` that contains an instant.
+const fn floor(at: Timestamp, length_ms: u64) -> Timestamp {
+    Timestamp::from_millis(at.as_millis() / length_ms * length_ms)
+}
+
+/// The error of a row that cannot be decoded.
+fn damaged(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+    sqlx::Error::Decode(Box::new(error))
+}

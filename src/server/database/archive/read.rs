@@ -1,0 +1,311 @@
+//! Reading: the points of a range, and the figures of a range or broadcast.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sqlx::{Row as _, any::AnyRow};
+
+use super::{
+    Archive, COARSE_MS, WINDOW_MS, damaged,
+    encoding::{Minutes, decode_into, starts},
+    floor, millis, part_key, time,
+};
+use crate::{
+    domain::{ChannelId, Timestamp},
+    server::{
+        history::{Broadcast, Cuts, Figures, Minute, Point, Points, Sketch, Span, Tally},
+        store_error::StoreError,
+    },
+};
+
+/// A range from this length on is read from the rows of 15 minutes.
+const LONG_RANGE_MS: u64 = 3 * 24 * 3_600_000;
+
+/// How long before a broadcast its first viewer may have been recorded: the owner notices the start with its next sample.
+const EARLY_MS: u32 = 5_000;
+
+/// A broadcast with its figures.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept {
+    /// The bounds.
+    pub broadcast: Broadcast,
+    /// The figures. `ended_at` is `None` while the broadcast may go on.
+    pub figures: Figures,
+}
+
+impl Archive {
+    /// The points of a range, merged from the rows of all nodes.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn points(&self, channel: &ChannelId, cuts: &Cuts) -> Result<Vec<Point>, StoreError> {
+        self.database.read(Box::pin(self.read_points(channel, cuts))).await
+    }
+
+    /// The figures of a range: sketches are merged, and rows are added up.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn figures(
+        &self,
+        channel: &ChannelId,
+        range: Span,
+        ended_at: Option<Timestamp>,
+    ) -> Result<Figures, StoreError> {
+        self.database.read(Box::pin(self.read_figures(channel, range, ended_at, 0))).await
+    }
+
+    /// The broadcasts of a channel that started before `before`, newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn broadcasts(
+        &self,
+        channel: &ChannelId,
+        before: Timestamp,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<Kept>, StoreError> {
+        self.database.read(Box::pin(self.read_broadcasts(channel, before, limit, now))).await
+    }
+
+    async fn read_broadcasts(
+        &self,
+        channel: &ChannelId,
+        before: Timestamp,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<Kept>, sqlx::Error> {
+        let rows = sqlx::query(
+            "SELECT started_at, last_on_air, figures FROM broadcasts WHERE channel = $1 AND started_at < $2 \
+             ORDER BY started_at DESC LIMIT $3",
+        )
+        .bind(channel.as_str().to_owned())
+        .bind(millis(before))
+        .bind(i64::from(limit))
+        .fetch_all(self.database.pool())
+        .await?;
+        let mut kept = Vec::new();
+        for row in &rows {
+            let broadcast =
+                Broadcast { started_at: time(row, "started_at")?, last_on_air: time(row, "last_on_air")? };
+            let figures: Option<String> = row.try_get("figures")?;
+            let figures = match figures.as_deref().map(serde_json::from_str).transpose().map_err(damaged)? {
+                Some(figures) => figures,
+                None => self.broadcast_figures(channel, broadcast, now).await?,
+            };
+            kept.push(Kept { broadcast, figures });
+        }
+        Ok(kept)
+    }
+
+    /// Computes the figures of a broadcast.
+    pub(super) async fn broadcast_figures(
+        &self,
+        channel: &ChannelId,
+        broadcast: Broadcast,
+        now: Timestamp,
+    ) -> Result<Figures, sqlx::Error> {
+        let range = Span::new(broadcast.started_at, broadcast.last_on_air);
+        self.read_figures(channel, range, broadcast.ended_at(now), EARLY_MS).await
+    }
+
+    async fn read_figures(
+        &self,
+        channel: &ChannelId,
+        range: Span,
+        ended_at: Option<Timestamp>,
+        early_ms: u32,
+    ) -> Result<Figures, sqlx::Error> {
+        let mut tally = Tally::default();
+        if range.from < range.to {
+            let cuts = Cuts { step: range.millis().div_ceil(1_000), bounds: vec![range.from, range.to] };
+            for point in self.read_points(channel, &cuts).await? {
+                tally.add(&point.tally);
+            }
+        }
+        let viewers = self.viewers(channel, range, early_ms).await?;
+        Ok(Figures::new(range, ended_at, &tally, &viewers))
+    }
+
+    /// The distinct viewers of a range. Those of a long range are known by the hour.
+    async fn viewers(&self, channel: &ChannelId, range: Span, early_ms: u32) -> Result<Sketch, sqlx::Error> {
+        let from =
+            if early_ms > 0 { range.from.minus_millis(early_ms) } else { floor(range.from, 3_600_000) };
+        let rows = sqlx::query("SELECT data FROM viewers WHERE channel = $1 AND start >= $2 AND start <= $3")
+            .bind(channel.as_str().to_owned())
+            .bind(millis(from))
+            .bind(millis(range.to))
+            .fetch_all(self.database.pool())
+            .await?;
+        let mut viewers = Sketch::default();
+        for row in rows {
+            viewers.merge(&Sketch::decode(&row.try_get::<Vec<u8>, _>("data")?).map_err(damaged)?);
+        }
+        Ok(viewers)
+    }
+
+    async fn read_points(&self, channel: &ChannelId, cuts: &Cuts) -> Result<Vec<Point>, sqlx::Error> {
+        let mut points = Points::new(cuts);
+        let (Some(from), Some(to)) = (cuts.bounds.first().copied(), cuts.bounds.last().copied()) else {
+            return Ok(Vec::new());
+        };
+        let is_long = to.as_millis() - from.as_millis() >= LONG_RANGE_MS && cuts.step * 1_000 >= COARSE_MS;
+        let (length, step) = if is_long { (COARSE_MS, 900) } else { (WINDOW_MS, 300) };
+        let (start, part) = (floor(from, length), part_key(channel.part()));
+        let own = self.tallies(channel.as_str(), step, start, to).await?;
+        let idle = self.tallies(&part, step, start, to).await?;
+        let fresh = self.fresh(channel.part(), channel.as_str(), start, to).await?;
+        let fresh_idle = self.fresh(channel.part(), &part, start, to).await?;
+
+        // Rows that a step boundary cuts, and rows with minutes that are not merged yet, are read by the minute.
+        let mut detailed: BTreeSet<Timestamp> =
+            fresh.keys().chain(fresh_idle.keys()).map(|start| floor(*start, length)).collect();
+        detailed
+            .extend(cuts.bounds.iter().filter(|at| at.as_millis() % length > 0).map(|at| floor(*at, length)));
+        let mut last = None;
+        for row in (start.as_millis()..to.as_millis()).step_by(usize::try_from(length).unwrap_or(usize::MAX))
+        {
+            let row = Timestamp::from_millis(row);
+            if detailed.contains(&row) {
+                // Consecutive rows are read together.
+                let (first, _) = last.unwrap_or((row, row));
+                last = Some((first, row));
+                continue;
+            }
+            if let Some(span) = last.take() {
+                self.add_minutes(&mut points, channel, span, length, (&own, &idle), (&fresh, &fresh_idle))
+                    .await?;
+            }
+            if let Some(tally) = own.get(&row).or(idle.get(&row)) {
+                points.add_tally(row, length, tally);
+            }
+        }
+        if let Some(span) = last {
+            self.add_minutes(&mut points, channel, span, length, (&own, &idle), (&fresh, &fresh_idle))
+                .await?;
+        }
+        Ok(points.finish())
+    }
+
+    /// Adds consecutive rows by the minute; a row whose minutes are not kept any more as a whole.
+    async fn add_minutes(
+        &self,
+        points: &mut Points,
+        channel: &ChannelId,
+        (first, last): (Timestamp, Timestamp),
+        length: u64,
+        (own, idle): (&BTreeMap<Timestamp, Tally>, &BTreeMap<Timestamp, Tally>),
+        (fresh, fresh_idle): (&Minutes, &Minutes),
+    ) -> Result<(), sqlx::Error> {
+        let end = Timestamp::from_millis(last.as_millis() + length);
+        let part = part_key(channel.part());
+        let mut minutes = self.merged(channel.as_str(), first, end).await?;
+        let mut idle_minutes = self.merged(&part, first, end).await?;
+        let has_detail = |row: Timestamp, merged: &Minutes, fresh: &Minutes| {
+            let end = Timestamp::from_millis(row.as_millis() + length);
+            merged.range(row..end).next().is_some() || fresh.range(row..end).next().is_some()
+        };
+        let rows =
+            (first.as_millis()..end.as_millis()).step_by(usize::try_from(length).unwrap_or(usize::MAX));
+        let whole: BTreeSet<Timestamp> = rows
+            .map(Timestamp::from_millis)
+            .filter(|row| !has_detail(*row, &minutes, fresh) && !has_detail(*row, &idle_minutes, fresh_idle))
+            .collect();
+        for row in &whole {
+            if let Some(tally) = own.get(row).or(idle.get(row)) {
+                points.add_tally(*row, length, tally);
+            }
+        }
+        for (more, known) in [(fresh, &mut minutes), (fresh_idle, &mut idle_minutes)] {
+            for (start, minute) in more.range(first..end) {
+                known.entry(*start).or_default().merge(minute);
+            }
+        }
+        for window in (first.as_millis()..end.as_millis()).step_by(300_000) {
+            for start in starts(Timestamp::from_millis(window)) {
+                if whole.contains(&floor(start, length)) {
+                    continue;
+                }
+                match (minutes.get(&start), idle_minutes.get(&start)) {
+                    (Some(minute), Some(idle)) => points.add_minute(start, &minute.with_idle(idle)),
+                    (Some(minute), None) => points.add_minute(start, minute),
+                    (None, Some(idle)) => points.add_minute(start, &Minute::default().with_idle(idle)),
+                    (None, None) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn tallies(
+        &self,
+        channel: &str,
+        step: i64,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<BTreeMap<Timestamp, Tally>, sqlx::Error> {
+        let rows = sqlx::query(
+            "SELECT start, tally FROM history WHERE channel = $1 AND step = $2 AND start >= $3 AND start < $4",
+        )
+        .bind(channel.to_owned())
+        .bind(step)
+        .bind(millis(from))
+        .bind(millis(to))
+        .fetch_all(self.database.pool())
+        .await?;
+        decode_tallies(&rows)
+    }
+
+    /// The minutes of nodes that are not merged yet, by their start.
+    async fn fresh(
+        &self,
+        part: u16,
+        channel: &str,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Minutes, sqlx::Error> {
+        let rows = sqlx::query(
+            "SELECT start, data FROM fresh_minutes WHERE part = $1 AND channel = $2 AND start >= $3 AND start < $4",
+        )
+        .bind(i16::try_from(part).unwrap_or_default())
+        .bind(channel.to_owned())
+        .bind(millis(from))
+        .bind(millis(to))
+        .fetch_all(self.database.pool())
+        .await?;
+        let mut minutes = Minutes::new();
+        for row in &rows {
+            let minute = Minute::decode(&row.try_get::<Vec<u8>, _>("data")?).map_err(damaged)?;
+            minutes.entry(time(row, "start")?).or_default().merge(&minute);
+        }
+        Ok(minutes)
+    }
+
+    /// The merged minutes of windows, by their start.
+    async fn merged(&self, channel: &str, from: Timestamp, to: Timestamp) -> Result<Minutes, sqlx::Error> {
+        let rows = sqlx::query(
+            "SELECT start, minutes FROM history \
+             WHERE channel = $1 AND step = 300 AND start >= $2 AND start < $3 AND minutes IS NOT NULL",
+        )
+        .bind(channel.to_owned())
+        .bind(millis(from))
+        .bind(millis(to))
+        .fetch_all(self.database.pool())
+        .await?;
+        let mut minutes = Minutes::new();
+        for row in &rows {
+            let bytes: Vec<u8> = row.try_get("minutes")?;
+            decode_into(&mut minutes, time(row, "start")?, &bytes).map_err(damaged)?;
+        }
+        Ok(minutes)
+    }
+}
+
+/// Decodes rows with the columns `start` and `tally`.
+pub(super) fn decode_tallies(rows: &[AnyRow]) -> Result<BTreeMap<Timestamp, Tally>, sqlx::Error> {
+    let decode = |row: &AnyRow| {
+        let tally = Tally::decode(&row.try_get::<Vec<u8>, _>("tally")?).map_err(damaged)?;
+        Ok((time(row, "start")?, tally))
+    };
+    rows.iter().map(decode).collect()
+}

@@ -1,0 +1,146 @@
+//! Retention: removes what is no longer kept, and completes what is final.
+
+use sqlx::Row as _;
+
+use super::{Archive, millis, time};
+use crate::{
+    domain::{ChannelId, Timestamp},
+    server::{
+        history::{Broadcast, broadcast::GRACE},
+        store_error::StoreError,
+    },
+};
+
+/// The channels that one call cleans.
+const CHANNELS: i64 = 50;
+
+/// The broadcasts that one call completes.
+const BROADCASTS: i64 = 50;
+
+/// How long after its end the figures of a broadcast are final, unless minutes arrive late.
+const FINAL_AFTER_MS: u32 = 600_000;
+
+/// How long the kinds of rows are kept. `None`: for good.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Minutes, in milliseconds.
+    pub minutes_ms: u64,
+    /// Rows of 5 minutes, in milliseconds.
+    pub fine_ms: u64,
+    /// Sketches of viewers, in milliseconds.
+    pub viewers_ms: u64,
+    /// Rows of 15 minutes and broadcasts, in milliseconds.
+    pub all_ms: Option<u64>,
+}
+
+impl Retention {
+    /// Minutes for 48 hours, rows of 5 minutes for 90 days, viewers for 31 days, and everything else for `days` if that
+    /// is a limit.
+    #[must_use]
+    pub fn days(days: Option<u32>) -> Self {
+        const DAY: u64 = 24 * 3_600_000;
+        let all_ms = days.map(|days| u64::from(days) * DAY);
+        let shortened = |span: u64| all_ms.map_or(span, |all| span.min(all));
+        Self {
+            minutes_ms: shortened(2 * DAY),
+            fine_ms: shortened(90 * DAY),
+            viewers_ms: shortened(31 * DAY),
+            all_ms,
+        }
+    }
+}
+
+impl Archive {
+    /// Removes what is no longer kept of the next channels after `after`. Returns the last of them, or `None` at the end.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn clean(
+        &self,
+        after: &str,
+        retention: Retention,
+        now: Timestamp,
+    ) -> Result<Option<String>, StoreError> {
+        self.database.write(Box::pin(self.clean_after(after, retention, now))).await
+    }
+
+    async fn clean_after(
+        &self,
+        after: &str,
+        retention: Retention,
+        now: Timestamp,
+    ) -> Result<Option<String>, sqlx::Error> {
+        let channels =
+            sqlx::query("SELECT DISTINCT channel FROM history WHERE channel > $1 ORDER BY channel LIMIT $2")
+                .bind(after.to_owned())
+                .bind(CHANNELS)
+                .fetch_all(self.database.pool())
+                .await?;
+        let before = |span: u64| millis(Timestamp::from_millis(now.as_millis().saturating_sub(span)));
+        let mut last = None;
+        let mut transaction = self.database.begin().await?;
+        for row in channels {
+            let channel: String = row.try_get("channel")?;
+            let mut statements = vec![
+                (
+                    "UPDATE history SET minutes = NULL \
+                     WHERE channel = $1 AND step = 300 AND start < $2 AND minutes IS NOT NULL",
+                    retention.minutes_ms,
+                ),
+                ("DELETE FROM history WHERE channel = $1 AND step = 300 AND start < $2", retention.fine_ms),
+                ("DELETE FROM viewers WHERE channel = $1 AND start < $2", retention.viewers_ms),
+            ];
+            if let Some(all) = retention.all_ms {
+                statements.push(("DELETE FROM history WHERE channel = $1 AND start < $2", all));
+                statements.push(("DELETE FROM broadcasts WHERE channel = $1 AND last_on_air < $2", all));
+            }
+            for (statement, span) in statements {
+                sqlx::query(statement)
+                    .bind(channel.clone())
+                    .bind(before(span))
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            last = Some(channel);
+        }
+        transaction.commit().await?;
+        Ok(last)
+    }
+
+    /// Keeps the figures of broadcasts that have ended. Returns whether there may be more.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn complete(&self, now: Timestamp) -> Result<bool, StoreError> {
+        self.database.write(Box::pin(self.complete_ended(now))).await
+    }
+
+    async fn complete_ended(&self, now: Timestamp) -> Result<bool, sqlx::Error> {
+        let rows = sqlx::query(
+            "SELECT channel, started_at, last_on_air FROM broadcasts WHERE figures IS NULL AND last_on_air < $1 \
+             ORDER BY last_on_air LIMIT $2",
+        )
+        .bind(millis((now - GRACE).minus_millis(FINAL_AFTER_MS)))
+        .bind(BROADCASTS)
+        .fetch_all(self.database.pool())
+        .await?;
+        for row in &rows {
+            let name: String = row.try_get("channel")?;
+            let Ok(channel) = ChannelId::parse(&name) else { continue };
+            let broadcast =
+                Broadcast { started_at: time(row, "started_at")?, last_on_air: time(row, "last_on_air")? };
+            let figures = self.broadcast_figures(&channel, broadcast, now).await?;
+            sqlx::query(
+                "UPDATE broadcasts SET figures = $1 \
+                 WHERE channel = $2 AND started_at = $3 AND last_on_air = $4 AND figures IS NULL",
+            )
+            .bind(serde_json::to_string(&figures).map_err(super::damaged)?)
+            .bind(name)
+            .bind(millis(broadcast.started_at))
+            .bind(millis(broadcast.last_on_air))
+            .execute(self.database.pool())
+            .await?;
+        }
+        Ok(i64::try_from(rows.len()).is_ok_and(|rows| rows == BROADCASTS))
+    }
+}

@@ -1,0 +1,53 @@
+//! What is reported of a broadcast or another range.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Sketch, Span, Tally};
+use crate::domain::Timestamp;
+
+/// The figures of a broadcast or another range.
+///
+/// `average` is `watch_seconds` ÷ (`observed` × the length of the range in seconds), up to floating-point rounding.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Figures {
+    /// The start, in milliseconds since the Unix epoch.
+    pub started_at: Timestamp,
+    /// The end; `None` while it is not known.
+    pub ended_at: Option<Timestamp>,
+    /// The highest count; `None` if no count was seen.
+    pub peak: Option<u32>,
+    /// When the peak was first reached.
+    pub peak_at: Option<Timestamp>,
+    /// The mean count over the observed time; `None` if nothing was observed.
+    pub average: Option<f64>,
+    /// The integral of the count over the observed time, in viewer-seconds.
+    pub watch_seconds: f64,
+    /// The number of distinct viewers: exact if small, else an estimate.
+    pub uniques: u64,
+    /// The share of the range in which the count was known, 0–1.
+    pub observed: f64,
+}
+
+impl Figures {
+    /// The figures of a range from its tally and its viewers. `range` ends now if the end is not known.
+    ///
+    /// A tally is cut at whole seconds, so it may hold up to two seconds more than the range. Nothing was watched in
+    /// them, since a broadcast starts with its first viewer and ends with its last one.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "reported figures need no more than 53 bits")]
+    pub fn new(range: Span, ended_at: Option<Timestamp>, tally: &Tally, viewers: &Sketch) -> Self {
+        let observed_ms = tally.observed_ms.min(range.millis());
+        let is_observed = observed_ms > 0;
+        Self {
+            started_at: range.from,
+            ended_at,
+            peak: tally.peak.map(|peak| peak.count),
+            peak_at: tally.peak.map(|peak| peak.at),
+            average: is_observed.then(|| tally.watched_ms as f64 / observed_ms as f64),
+            watch_seconds: if is_observed { tally.watched_ms as f64 / 1000.0 } else { 0.0 },
+            uniques: viewers.count(),
+            observed: if is_observed { observed_ms as f64 / range.millis() as f64 } else { 0.0 },
+        }
+    }
+}

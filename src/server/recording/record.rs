@@ -1,0 +1,158 @@
+//! The record of one channel on one node.
+
+use std::{collections::HashSet, time::Duration};
+
+use super::Taken;
+use crate::{
+    domain::{ChannelId, Timestamp, ViewerId},
+    server::history::{HashKey, Place, Sketch, Span, Track, broadcast::GRACE},
+};
+
+/// The length of the spans for which distinct viewers are kept.
+const VIEWERS_SPAN_MS: u64 = 3_600_000;
+
+/// The most viewers of a channel that wait for the key of the hashes, while the database was never reached.
+const MAX_EARLY: usize = 4_096;
+
+/// The most viewers of a channel that are remembered as seen. Beyond, every join counts as a new viewer.
+const MAX_SEEN: usize = 1_000_000;
+
+/// The record of one channel.
+#[derive(Debug, Default)]
+pub(super) struct Record {
+    track: Track,
+    /// The span in which the channel was on air, as its owner has seen it.
+    air: Option<Air>,
+    /// The distinct viewers of the present hour.
+    viewers: Option<Viewers>,
+    /// The viewers whose joins were counted.
+    seen: HashSet<u64>,
+    /// The last observation of a viewer.
+    active: Timestamp,
+    /// Whether the last observed count was above 0.
+    has_viewers: bool,
+}
+
+/// A span on air.
+#[derive(Debug, Clone, Copy)]
+struct Air {
+    span: Span,
+    is_on: bool,
+    is_dirty: bool,
+}
+
+/// The distinct viewers of a span.
+#[derive(Debug)]
+struct Viewers {
+    start: Timestamp,
+    sketch: Sketch,
+    /// Viewers from before the key of the hashes was known.
+    early: Vec<ViewerId>,
+    is_dirty: bool,
+}
+
+impl Record {
+    /// Records a fresh count. The owner of the channel gives the longest time between two observations that counts as
+    /// observed.
+    pub(super) fn observe(&mut self, count: u32, at: Timestamp, owner_gap: Option<Duration>) {
+        self.track.observe(count, at, owner_gap.is_some(), owner_gap.unwrap_or_default());
+        self.has_viewers = count > 0;
+        if count > 0 {
+            self.active = self.active.max(at);
+        }
+        if owner_gap.is_none() {
+            return;
+        }
+        match &mut self.air {
+            Some(air) if air.is_on => {
+                air.is_on = count > 0;
+                if at > air.span.to {
+                    air.span.to = at;
+                    air.is_dirty = true;
+                }
+            }
+            Some(air) if count > 0 && at <= air.span.to + GRACE => {
+                air.span.to = air.span.to.max(at);
+                air.is_on = true;
+                air.is_dirty = true;
+            }
+            _ if count > 0 => {
+                self.air = Some(Air { span: Span::new(at, at), is_on: true, is_dirty: true });
+            }
+            _ => {}
+        }
+    }
+
+    /// Records that the count is not known. A channel that was on air is assumed to stay so.
+    pub(super) fn lose_sight(&mut self, at: Timestamp) {
+        self.track.unknown(at);
+        if let Some(air) = self.air.as_mut().filter(|air| air.is_on && at > air.span.to) {
+            air.span.to = at;
+            air.is_dirty = true;
+        }
+    }
+
+    /// Records a viewer among the distinct ones of its hour.
+    pub(super) fn see(&mut self, viewer: ViewerId, key: Option<&HashKey>, at: Timestamp) {
+        let is_lull = at > self.active + GRACE;
+        self.active = self.active.max(at);
+        let hour = |at: Timestamp| at.as_millis() / VIEWERS_SPAN_MS;
+        let is_current =
+            self.viewers.as_ref().is_some_and(|viewers| !is_lull && hour(at) <= hour(viewers.start));
+        if !is_current {
+            // The writer takes the sketch every few seconds, so little is lost of the one that is replaced.
+            let (sketch, early) = (Sketch::default(), Vec::new());
+            self.viewers = Some(Viewers { start: at, sketch, early, is_dirty: true });
+        }
+        let Some(viewers) = &mut self.viewers else { return };
+        match key {
+            Some(key) => {
+                for early in viewers.early.drain(..) {
+                    viewers.sketch.insert(early, key);
+                }
+                viewers.is_dirty |= viewers.sketch.insert(viewer, key);
+            }
+            None if viewers.early.len() < MAX_EARLY => viewers.early.push(viewer),
+            None => {}
+        }
+    }
+
+    /// Counts a new viewer, unless it was counted before.
+    pub(super) fn arrive(&mut self, viewer: ViewerId, node: u64, place: Place<'_>, at: Timestamp) {
+        if self.seen.len() >= MAX_SEEN || self.seen.insert(fingerprint(viewer)) {
+            self.track.arrive(node, place, at);
+        }
+    }
+
+    /// Whether the channel had viewers when it was last observed.
+    pub(super) const fn has_viewers(&self) -> bool {
+        self.has_viewers
+    }
+
+    /// Takes the changes of this record, which is that of `channel`.
+    pub(super) fn take(&mut self, channel: &ChannelId, now: Timestamp) -> Taken {
+        let viewers = self.viewers.as_mut().and_then(|viewers| {
+            std::mem::take(&mut viewers.is_dirty).then(|| (viewers.start, viewers.sketch.encode()))
+        });
+        let on_air = self.air.as_mut().and_then(|air| std::mem::take(&mut air.is_dirty).then_some(air.span));
+        Taken {
+            channel: channel.as_str().to_owned(),
+            part: channel.part(),
+            minutes: self.track.take_dirty(now),
+            viewers,
+            on_air,
+            lost: self.track.take_lost(),
+        }
+    }
+
+    /// Whether the channel has been empty for so long that the record can go. Its changes must have been taken.
+    pub(super) fn is_over(&self, now: Timestamp) -> bool {
+        now > self.active + GRACE + Duration::from_secs(60)
+    }
+}
+
+/// Half of a viewer's id, which is random.
+fn fingerprint(viewer: ViewerId) -> u64 {
+    let (high, low) = viewer.uuid().as_u64_pair();
+    high ^ low
+}

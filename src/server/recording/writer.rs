@@ -1,0 +1,175 @@
+//! The writer of a node: brings what was recorded into the database, every few seconds.
+//!
+//! Each row belongs to this run of the node, and a later row of the same key replaces it. So a write that is repeated, or
+//! arrives late, does no harm. While the database is away, rows wait; each key waits once.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::{
+    sync::Mutex,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{Recorder, Taken};
+use crate::{
+    domain::{ChannelId, Timestamp},
+    server::{
+        database::{Archive, Row, RowKind},
+        history::{Minute, Span},
+        metrics::Metrics,
+        store_error::StoreError,
+    },
+};
+
+/// The pause between two writes. The figures of the present broadcast are this old at most, plus the time of a write.
+const WRITE_INTERVAL: Duration = Duration::from_secs(4);
+
+/// The most bytes of rows that wait for the database: about an hour of a thousand busy channels. Beyond, the oldest
+/// minutes are lost first.
+pub const MAX_WAITING_BYTES: usize = 64 << 20;
+
+/// The rows of one transaction.
+const BATCH: usize = 500;
+
+/// The writer of a node.
+pub struct Writer {
+    recorder: Recorder,
+    archive: Archive,
+    metrics: Metrics,
+    waiting: Mutex<Waiting>,
+}
+
+/// The key of a waiting row: the oldest come first. Parts come after their channels: a part says that all channels
+/// without a row are empty.
+type Key = (Timestamp, RowKind, IsPart, u16, String);
+
+/// Whether a row is about a whole part.
+type IsPart = bool;
+
+/// What waits for the database.
+#[derive(Default)]
+struct Waiting {
+    rows: BTreeMap<Key, Vec<u8>>,
+    bytes: usize,
+    on_air: BTreeMap<(ChannelId, Timestamp), Timestamp>,
+}
+
+impl Writer {
+    /// A writer without waiting rows.
+    #[must_use]
+    pub fn new(recorder: Recorder, archive: Archive, metrics: Metrics) -> Self {
+        Self { recorder, archive, metrics, waiting: Mutex::default() }
+    }
+
+    /// Writes forever.
+    pub async fn run(&self) {
+        let mut ticks = interval(WRITE_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = self.write().await {
+                tracing::debug!(%error, "history not written; retrying later");
+            }
+        }
+    }
+
+    /// Takes what has changed and writes everything that waits.
+    ///
+    /// # Errors
+    /// When the database fails. What was not written still waits.
+    pub async fn write(&self) -> Result<(), StoreError> {
+        let mut waiting = self.waiting.lock().await;
+        self.take(&mut waiting);
+        let result = self.write_waiting(&mut waiting).await;
+        self.metrics.history_waiting(waiting.rows.len());
+        result
+    }
+
+    /// Takes what has changed. Before the first contact with the database nothing is taken.
+    fn take(&self, waiting: &mut Waiting) {
+        let Some(database) = self.archive.id() else { return };
+        self.recorder.set_key(database);
+        let mut lost = 0;
+        for Taken { channel, part, minutes, viewers, on_air, lost: lost_here } in self.recorder.take() {
+            lost += lost_here;
+            waiting.add(part, &channel, minutes, viewers);
+            if let (Some(span), Ok(channel)) = (on_air, ChannelId::parse(&channel)) {
+                waiting.on_air.insert((channel, span.from), span.to);
+            }
+        }
+        lost += waiting.shed();
+        if lost > 0 {
+            self.metrics.history_lost(lost);
+        }
+    }
+
+    async fn write_waiting(&self, waiting: &mut Waiting) -> Result<(), StoreError> {
+        let node = self.recorder.node();
+        while !waiting.rows.is_empty() {
+            let batch = waiting.rows.iter().take(BATCH);
+            let row = |((start, kind, _, part, channel), data): (&Key, &Vec<u8>)| Row {
+                kind: *kind,
+                channel: channel.clone(),
+                part: *part,
+                start: *start,
+                node,
+                data: data.clone(),
+            };
+            let rows: Vec<Row> = batch.map(row).collect();
+            self.archive.store(&rows).await?;
+            for row in rows {
+                let is_part = row.channel.starts_with('/');
+                waiting.remove(&(row.start, row.kind, is_part, row.part, row.channel));
+            }
+        }
+        while !waiting.on_air.is_empty() {
+            let batch = waiting.on_air.iter().take(BATCH);
+            let spans: Vec<(ChannelId, Span)> =
+                batch.map(|((channel, from), to)| (channel.clone(), Span::new(*from, *to))).collect();
+            self.archive.note_on_air(&spans).await?;
+            for (channel, span) in spans {
+                waiting.on_air.remove(&(channel, span.from));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Waiting {
+    fn add(
+        &mut self,
+        part: u16,
+        channel: &str,
+        minutes: Vec<(Timestamp, Minute)>,
+        viewers: Option<(Timestamp, Vec<u8>)>,
+    ) {
+        let minutes = minutes.into_iter().map(|(start, minute)| (start, RowKind::Minute, minute.encode()));
+        let viewers = viewers.into_iter().map(|(start, sketch)| (start, RowKind::Viewers, sketch));
+        for (start, kind, data) in minutes.chain(viewers) {
+            self.bytes += data.len();
+            if let Some(replaced) =
+                self.rows.insert((start, kind, channel.starts_with('/'), part, channel.to_owned()), data)
+            {
+                self.bytes -= replaced.len();
+            }
+        }
+    }
+
+    fn remove(&mut self, key: &Key) {
+        if let Some(data) = self.rows.remove(key) {
+            self.bytes -= data.len();
+        }
+    }
+
+    /// Drops the oldest rows beyond the limit. Returns their number.
+    fn shed(&mut self) -> u64 {
+        let mut lost = 0;
+        while self.bytes > MAX_WAITING_BYTES
+            && let Some((_, data)) = self.rows.pop_first()
+        {
+            self.bytes -= data.len();
+            lost += 1;
+        }
+        lost
+    }
+}

@@ -1,0 +1,72 @@
+-- Shares the parts of the channels among the nodes: each part has one owner, which records its channels. A node that does
+-- not renew its lease loses its parts to the others. The nodes must also use one database.
+--
+-- KEYS  the shares, a hash:
+--   node:<node>   until when the node takes part (ms)
+--   part:<n>      the owner of a part
+--   database      the id of the database that the nodes use
+-- ARGV
+--   1  the node             2  the lease (ms); 0: the node shuts down
+--   3  the number of parts  4  the id of the node's database, or '' if it is not known
+-- Returns: the id of the database that the nodes use, or ''; and the parts of this node. A node with another database gets
+--   no part.
+local key, node, lease, parts, database = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local fields, is_live, live, owner, in_use = redis.call('HGETALL', key), {}, 0, {}, ''
+for i = 1, #fields, 2 do
+  local name, value = fields[i], fields[i + 1]
+  local other, part = string.match(name, '^node:(.*)$'), string.match(name, '^part:(%d+)$')
+  if other and other ~= node then
+    if tonumber(value) > now then
+      is_live[other], live = true, live + 1
+    else
+      redis.call('HDEL', key, name)
+    end
+  elseif part then
+    owner[tonumber(part)] = value
+  elseif name == 'database' then
+    in_use = value
+  end
+end
+if live > 0 and in_use ~= '' and database ~= '' and in_use ~= database then
+  redis.call('HDEL', key, 'node:' .. node)
+  return { in_use }
+end
+if lease == 0 then
+  redis.call('HDEL', key, 'node:' .. node)
+  for part = 0, parts - 1 do
+    if owner[part] == node then
+      redis.call('HDEL', key, 'part:' .. part)
+    end
+  end
+  return { in_use }
+end
+if database ~= '' then
+  in_use = database
+end
+redis.call('HSET', key, 'database', in_use, 'node:' .. node, string.format('%d', now + lease))
+redis.call('PEXPIRE', key, math.max(10 * lease, 1000))
+-- The shares differ by at most one part.
+local fair, own = math.ceil(parts / (live + 1)), {}
+for part = 0, parts - 1 do
+  if owner[part] == node then
+    if #own < fair then
+      own[#own + 1] = part
+    else
+      redis.call('HDEL', key, 'part:' .. part)
+      owner[part] = 'released'
+    end
+  end
+end
+for part = 0, parts - 1 do
+  if #own < fair and owner[part] ~= 'released' and owner[part] ~= node and not is_live[owner[part] or ''] then
+    redis.call('HSET', key, 'part:' .. part, node)
+    own[#own + 1] = part
+  end
+end
+local answer = { in_use }
+for _, part in ipairs(own) do
+  answer[#answer + 1] = part
+end
+return answer

@@ -1,0 +1,199 @@
+//! The statistics of channels: broadcasts, history and summaries over HTTP, and who may see them.
+
+use std::time::Duration;
+
+use reqwest::{StatusCode, header};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::support::{PATIENCE, Sse, TestApp, viewer};
+
+async fn json_of(app: &TestApp, path: &str) -> Value {
+    let response = app.get(path).await;
+    assert_eq!(response.status(), StatusCode::OK, "{path}");
+    assert_eq!(response.headers()["cache-control"], "no-store");
+    response.json().await.unwrap()
+}
+
+/// Waits until the present broadcast of a channel satisfies `is_met`.
+async fn broadcast(app: &TestApp, channel: &str, is_met: impl Fn(&Value) -> bool) -> Value {
+    let began = Instant::now();
+    loop {
+        let answer = json_of(app, &format!("/api/channel/{channel}/broadcasts")).await;
+        let newest = answer["broadcasts"][0].clone();
+        if !newest.is_null() && is_met(&newest) {
+            return newest;
+        }
+        assert!(began.elapsed() < PATIENCE, "{answer}");
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_broadcast_has_its_peak_viewers_and_watch_time() {
+    let app = TestApp::with(&["--stats=public"]).await;
+    assert_eq!(
+        json_of(&app, "/api/channel/ana/broadcasts").await,
+        json!({"channelId": "ana", "broadcasts": []})
+    );
+    let viewers = [viewer(), viewer(), viewer()];
+    for viewer in viewers {
+        app.join("ana", viewer).await;
+    }
+    app.leave("ana", viewers[0]).await;
+    app.join("ana", viewers[0]).await;
+    app.leave("ana", viewers[1]).await;
+
+    let present =
+        broadcast(&app, "ana", |one| one["uniques"] == 3 && one["watchSeconds"].as_f64() > Some(4.0)).await;
+    assert_eq!((&present["peak"], &present["endedAt"]), (&json!(3), &Value::Null), "{present}");
+    let (started, peak_at) = (present["startedAt"].as_u64().unwrap(), present["peakAt"].as_u64().unwrap());
+    assert!(started <= peak_at && peak_at < started + 60_000, "{present}");
+    let average = present["average"].as_f64().unwrap();
+    assert!((1.0..=3.0).contains(&average), "{present}");
+
+    let summary = json_of(&app, "/api/channel/Ana/summary?range=broadcast").await;
+    assert_eq!(
+        (&summary["channelId"], &summary["range"], &summary["peak"]),
+        (&json!("ana"), &json!("broadcast"), &json!(3))
+    );
+    let day = json_of(&app, "/api/channel/ana/summary").await;
+    assert_eq!((&day["range"], &day["peak"], &day["uniques"]), (&json!("24h"), &json!(3), &json!(3)));
+
+    let history = json_of(&app, "/api/channel/ana/history?step=60").await;
+    let points = history["points"].as_array().unwrap();
+    let new: u64 = points.iter().map(|point| point["newViewers"]["site"].as_u64().unwrap()).sum();
+    assert_eq!(new, 3, "a viewer who comes back is not new: {history}");
+    assert_eq!(points.iter().filter_map(|point| point["max"].as_u64()).max(), Some(3));
+    let unknown = points.first().unwrap();
+    assert_eq!(
+        (&unknown["min"], &unknown["observed"]),
+        (&Value::Null, &json!(0.0)),
+        "before the server started"
+    );
+}
+
+#[tokio::test]
+async fn new_viewers_are_told_apart_by_where_they_watch() {
+    let app = TestApp::with(&["--stats=public", "--allowed-origins=https://partner.example"]).await;
+    app.join("ana", viewer()).await;
+    let join = |body: Value, origin: Option<&'static str>| {
+        let request = app.client.post(format!("{}/api/viewer/join", app.base)).json(&body);
+        origin.map_or(request.try_clone().unwrap(), |origin| request.header(header::ORIGIN, origin)).send()
+    };
+    let body = |host: Option<&str>| json!({"channelId": "ana", "viewerId": viewer(), "embeddedIn": host});
+    for (body, origin) in [
+        (body(Some("News.example")), None),
+        (body(Some("news.example")), None),
+        (body(Some("<script>")), None),
+        (body(None), Some("https://partner.example")),
+        (body(Some("lies.example")), Some("https://partner.example")),
+    ] {
+        assert_eq!(join(body, origin).await.unwrap().status(), StatusCode::OK);
+    }
+    broadcast(&app, "ana", |one| one["uniques"] == 6).await;
+    let history = json_of(&app, "/api/channel/ana/history?step=86400").await;
+    let point = history["points"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        point["newViewers"],
+        json!({"site": 1, "embeds": {"news.example": 2, "other": 1, "partner.example": 2}})
+    );
+}
+
+/// The data of the next event of a kind.
+async fn next(events: &mut Sse, kind: &str) -> Value {
+    loop {
+        let event = events.next().await.expect("the stream goes on");
+        if event.event == kind {
+            return serde_json::from_str(&event.data).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_carries_the_figures_of_the_present_broadcast() {
+    let app = TestApp::with(&["--stats=public"]).await;
+    let mut events = app.sse("sse/ana?stats=1").await;
+    assert_eq!(next(&mut events, "figures").await, Value::Null, "the channel has had no broadcast");
+    app.join("ana", viewer()).await;
+    let first = next(&mut events, "figures").await;
+    assert_eq!(
+        (&first["channelId"], &first["peak"], &first["endedAt"]),
+        (&json!("ana"), &json!(1), &Value::Null)
+    );
+    app.join("ana", viewer()).await;
+    while next(&mut events, "figures").await["peak"] != 2 {}
+    app.join("ana", viewer()).await;
+    while next(&mut events, "message").await["count"] != 3 {}
+}
+
+#[tokio::test]
+async fn private_statistics_need_the_operators_token_or_a_link() {
+    let app = TestApp::with(&["--api-token=the-token-of-the-operator"]).await;
+    app.join("ana", viewer()).await;
+    let paths = ["broadcasts", "history", "history.csv", "summary"];
+    let refused = async |path: &str, token: Option<&str>| {
+        let request = app.client.get(format!("{}{path}", app.base));
+        let request = token.map_or(request.try_clone().unwrap(), |token| request.bearer_auth(token));
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path}");
+        assert_eq!(response.headers()["www-authenticate"], "Bearer");
+        response.json::<Value>().await.unwrap()
+    };
+    for path in paths {
+        let of = |channel: &str| format!("/api/channel/{channel}/{path}");
+        let known = refused(&of("ana"), None).await;
+        assert_eq!(known["code"], "unauthorized");
+        assert_eq!(
+            known,
+            refused(&of("never-seen"), Some("a wrong token")).await,
+            "nothing tells them apart"
+        );
+        refused(&format!("{}?token=the-token-of-the-operator", of("ana")), None).await;
+        let request =
+            app.client.get(format!("{}{}", app.base, of("ana"))).bearer_auth("the-token-of-the-operator");
+        assert_eq!(request.send().await.unwrap().status(), StatusCode::OK, "{path}");
+    }
+    assert_eq!(refused("/api/viewer/sse/ana?stats=1", None).await["code"], "unauthorized");
+    assert_eq!(app.get("/api/viewer/count/ana").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn invalid_queries_are_problems() {
+    let app = TestApp::with(&["--stats=public"]).await;
+    for path in [
+        "broadcasts?limit=0",
+        "broadcasts?limit=101",
+        "broadcasts?limit=x",
+        "broadcasts?before=yesterday",
+        "history?from=5&to=5",
+        "history?from=6&to=5",
+        "history?step=0",
+        "history?step=1",
+        "history?step=90000",
+        "history?tz=Mars/Olympus",
+        "history?from=2026-01-01",
+        "history.csv?tz=",
+        "summary?range=1y",
+    ] {
+        let response = app.get(&format!("/api/channel/ana/{path}")).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{path}");
+        assert_eq!(response.json::<Value>().await.unwrap()["code"], "malformed", "{path}");
+    }
+    let response = app.get("/api/channel/a%20b/broadcasts").await;
+    assert_eq!(response.json::<Value>().await.unwrap()["code"], "invalid-channel");
+}
+
+#[tokio::test]
+async fn the_history_as_csv_has_instants_in_the_asked_zone() {
+    let app = TestApp::with(&["--stats=public"]).await;
+    let path = "history.csv?from=2026-03-29T00:00:00Z&to=2026-03-29T03:00:00Z&step=3600&tz=Europe/Madrid";
+    let response = app.get(&format!("/api/channel/ana/{path}")).await;
+    assert_eq!(response.headers()["content-type"], "text/csv; charset=utf-8");
+    assert!(response.headers()["content-disposition"].to_str().unwrap().contains("ana-history.csv"));
+    assert_eq!(
+        response.text().await.unwrap(),
+        "at,min,average,max,observed,newViewers\r\n2026-03-29T01:00:00+01:00,,,,0.0000,0\r\n\
+         2026-03-29T03:00:00+02:00,,,,0.0000,0\r\n2026-03-29T04:00:00+02:00,,,,0.0000,0\r\n"
+    );
+}
