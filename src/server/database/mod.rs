@@ -33,7 +33,7 @@ use std::{
 
 use futures::{FutureExt, future::BoxFuture};
 use parking_lot::Mutex;
-use sqlx::{Any, AnyPool, Transaction, any::AnyConnectOptions};
+use sqlx::{Any, AnyPool, ConnectOptions, Connection, Transaction, any::AnyConnectOptions};
 use tokio::{
     sync::Notify,
     task::JoinHandle,
@@ -78,7 +78,7 @@ pub struct Database(Arc<Inner>);
 
 struct Inner {
     pool: AnyPool,
-    /// How to connect, and to create a file that does not exist.
+    /// How to connect.
     options: AnyConnectOptions,
     kind: Kind,
     /// The database for people, without its password.
@@ -176,7 +176,7 @@ impl Database {
     /// statement is not valid.
     pub async fn read<T>(&self, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
         if !self.0.can_read.load(SeqCst) {
-            return Err(StoreError::Away("it does not respond"));
+            return Err(StoreError::Away("it does not respond".to_owned()));
         }
         self.call(work).await
     }
@@ -191,7 +191,7 @@ impl Database {
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, StoreError> {
         if !(self.0.can_read.load(SeqCst) && self.0.can_write.load(SeqCst)) {
-            return Err(StoreError::Away("it does not respond or refuses writes"));
+            return Err(StoreError::Away("it does not respond or refuses writes".to_owned()));
         }
         let result = self.call(work).await;
         if matches!(result, Err(StoreError::Away(_))) {
@@ -259,7 +259,7 @@ impl Database {
         self.count_failure();
         self.0.reporter.failed_call(&error);
         self.0.check.notify_one();
-        Err(StoreError::Away("a call failed"))
+        Err(StoreError::Away(error))
     }
 
     fn count_failure(&self) {
@@ -311,9 +311,21 @@ impl Database {
         match result {
             Ok(()) => self.0.reporter.back(),
             Err(error) => {
-                self.0.reporter.away(&error);
+                self.0.reporter.away(&self.diagnosis().await.unwrap_or(error));
                 *self.0.renewal.lock() = Some(Instant::now());
             }
+        }
+    }
+
+    /// Why no connection can be opened, if that is the case. (The connections for calls tell only that it took too long.)
+    async fn diagnosis(&self) -> Option<String> {
+        match timeout(CLOSE_LIMIT, self.0.options.connect()).await {
+            Ok(Err(error)) => Some(cause::text(&error)),
+            Ok(Ok(connection)) => {
+                let _closed_by_the_server = timeout(CLOSE_LIMIT, connection.close()).await;
+                None
+            }
+            Err(_elapsed) => None,
         }
     }
 
