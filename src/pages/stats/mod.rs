@@ -146,7 +146,6 @@ fn Page(channel: ChannelId, statistics: Statistics) -> impl IntoView {
             <Meaning text />
             <ZoneForm times links />
         </main>
-        <script type="module" src="/stats.js"></script>
     }
 }
 
