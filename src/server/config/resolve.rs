@@ -214,8 +214,38 @@ fn database(url: Option<Secret>, data_dir: &Path, problems: &mut Vec<String>) ->
     // The message of the library may contain a part of the address, and so a password.
     if url.parse::<sqlx::postgres::PgConnectOptions>().is_err() {
         problem("not an address of PostgreSQL");
+    } else if has_unknown_parameter(&url) {
+        // The library would ignore it, and log its value at every connection.
+        problem("a parameter after the ? is not known");
     }
     DatabaseConfig::Postgres(url)
+}
+
+/// Whether an address of PostgreSQL has a parameter that the library does not know.
+fn has_unknown_parameter(url: &str) -> bool {
+    const KNOWN: [&str; 18] = [
+        "sslmode",
+        "ssl-mode",
+        "sslrootcert",
+        "ssl-root-cert",
+        "ssl-ca",
+        "sslcert",
+        "ssl-cert",
+        "sslkey",
+        "ssl-key",
+        "statement-cache-capacity",
+        "host",
+        "hostaddr",
+        "port",
+        "dbname",
+        "user",
+        "password",
+        "application_name",
+        "options",
+    ];
+    let parameters = url.split('#').next().and_then(|url| url.split_once('?')).map_or("", |(_, query)| query);
+    let name = |parameter: &str| parameter.split(['=', '[']).next().unwrap_or_default().to_owned();
+    parameters.split('&').filter(|parameter| !parameter.is_empty()).any(|it| !KNOWN.contains(&&*name(it)))
 }
 
 /// How viewers with tickets are told. Adds problems to `problems`.
