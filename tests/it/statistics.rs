@@ -215,6 +215,8 @@ async fn with_live_signals_a_broadcast_goes_from_the_signal_to_its_end() {
     assert_eq!((&present["startedAt"], &present["endedAt"]), (&since, &Value::Null), "{present}");
     assert_eq!(present["peak"], 1);
     signal(false).await;
+    // Broadcasts are cut at whole seconds.
+    sleep(Duration::from_secs(2)).await;
     app.join("ana", viewer()).await;
     sleep(Duration::from_secs(6)).await;
     let after = broadcast(&app, "ana", |_| true).await;
