@@ -159,6 +159,9 @@ const CLAIM_LIMIT: Duration = Duration::from_millis(300);
 /// How long a shutdown tries to give its parts of the channels back.
 const RESIGN_LIMIT: Duration = Duration::from_millis(500);
 
+/// How long a shutdown writes what waits, after connections have had 7 s to finish.
+const WRITE_LIMIT: Duration = Duration::from_millis(2_800);
+
 /// How long a shutdown tries to write the history that waits.
 const HISTORY_LIMIT: Duration = Duration::from_secs(2);
 
@@ -356,22 +359,28 @@ impl Server {
             connections: self.connections,
         };
         tokio::join!(stop, self.listener.serve(apps, stop_listening.clone()));
-        let kept = async {
-            if !self.followers.flush(DATABASE_DRAIN_LIMIT).await {
-                tracing::warn!(
-                    "database unavailable at shutdown; follows that were not answered are not written"
-                );
-            }
-        };
-        tokio::join!(self.state.presence.drain(), kept);
-        drop(self.background);
+        // Each step has a limit of its own. Together they have what is left of the 10 s.
         let Recording { recorder, shareholder, writer } = self.recording;
-        match timeout(HISTORY_LIMIT, writer.write()).await {
-            Ok(Ok(())) => {}
-            _ => tracing::warn!("database unavailable at shutdown; the last seconds of history are lost"),
+        let written = async {
+            let kept = async {
+                if !self.followers.flush(DATABASE_DRAIN_LIMIT).await {
+                    tracing::warn!(
+                        "database unavailable at shutdown; follows that were not answered are not written"
+                    );
+                }
+            };
+            tokio::join!(self.state.presence.drain(), kept);
+            drop(self.background);
+            match timeout(HISTORY_LIMIT, writer.write()).await {
+                Ok(Ok(())) => {}
+                _ => tracing::warn!("database unavailable at shutdown; the last seconds of history are lost"),
+            }
+            self.state.database.close().await;
+            let _elapsed = timeout(RESIGN_LIMIT, shareholder.resign(recorder.ownership())).await;
+        };
+        if timeout(WRITE_LIMIT, written).await.is_err() {
+            tracing::warn!("the shutdown took too long; the last seconds of history may be lost");
         }
-        self.state.database.close().await;
-        let _elapsed = timeout(RESIGN_LIMIT, shareholder.resign(recorder.ownership())).await;
     }
 }
 

@@ -35,7 +35,7 @@ use futures::{FutureExt, future::BoxFuture};
 use parking_lot::Mutex;
 use sqlx::{Any, AnyPool, ConnectOptions, Connection, Transaction, any::AnyConnectOptions};
 use tokio::{
-    sync::Notify,
+    sync::{Notify, Semaphore},
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
@@ -65,6 +65,12 @@ const CHECK_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long the database may take to respond to a check.
 const CHECK_LIMIT: Duration = Duration::from_secs(2);
+
+/// The most long reads at a time. The other connections are for short calls.
+const MAX_LONG_READS: usize = 2;
+
+/// How long a long read waits for its turn.
+const TURN_LIMIT: Duration = Duration::from_secs(2);
 
 /// How long a failed write counts as an outage if no other write follows.
 const FAILED_WRITE_TTL: Duration = Duration::from_secs(10);
@@ -101,6 +107,8 @@ struct Inner {
     check: Notify,
     /// The first contact, if it was not over when the server started.
     contact: Mutex<Option<Contact>>,
+    /// A permit for each long read.
+    long_reads: Arc<Semaphore>,
     /// Connections that were opened before this instant are not used again: new ones may reach another server under the
     /// same name.
     renewal: Renewal,
@@ -179,6 +187,28 @@ impl Database {
             return Err(StoreError::Away("it does not respond".to_owned()));
         }
         self.call(work).await
+    }
+
+    /// Runs statements that read many rows, a few calls at a time, so that strangers who ask for much leave connections for
+    /// others. They run to their end when the caller has gone: a canceled read would still keep its connection busy.
+    ///
+    /// # Errors
+    /// As [`Database::read`]; [`StoreError::Away`] also when too many long reads wait.
+    pub async fn read_long<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, sqlx::Error>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let turn = timeout(TURN_LIMIT, Arc::clone(&self.0.long_reads).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
+            return Err(StoreError::Away("too many long reads wait".to_owned()));
+        };
+        let database = self.clone();
+        let read = tokio::spawn(async move {
+            let result = database.read(work).await;
+            drop(turn);
+            result
+        });
+        read.await.unwrap_or_else(|_panicked| Err(StoreError::Away("the read was abandoned".to_owned())))
     }
 
     /// Runs statements that write. `work` commits its own transaction.

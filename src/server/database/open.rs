@@ -19,13 +19,13 @@ use sqlx::{
     postgres::PgConnectOptions,
 };
 use tokio::{
-    sync::Notify,
+    sync::{Notify, Semaphore},
     time::{Instant, sleep, timeout},
 };
 use uuid::Uuid;
 
 use super::{
-    CALL_LIMIT, Database, Inner, Kind, Renewal,
+    CALL_LIMIT, Database, Inner, Kind, MAX_LONG_READS, Renewal,
     cause::{self, Cause},
     migrations::migrator,
     report::Reporter,
@@ -33,7 +33,7 @@ use super::{
 use crate::server::config::DatabaseConfig;
 
 /// The most connections to the database.
-const MAX_CONNECTIONS: u32 = 4;
+const MAX_CONNECTIONS: u32 = 6;
 
 /// How long a call waits for a connection.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(3);
@@ -177,6 +177,7 @@ impl Database {
             is_damaged: AtomicBool::new(false),
             check: Notify::new(),
             contact: Mutex::new(None),
+            long_reads: Arc::new(Semaphore::new(MAX_LONG_READS)),
             renewal,
             reporter: Reporter::default(),
             metrics: OnceLock::new(),

@@ -173,6 +173,43 @@ async fn locked_tables_delay_no_beat_and_no_page_for_long() {
 }
 
 #[tokio::test]
+async fn long_reads_that_are_stuck_leave_connections_for_others() {
+    let database = TestDatabase::postgres().await;
+    let flags = [&*format!("--database-url={}", database.url), "--stats=public"];
+    let app = TestApp::with(&flags).await;
+    must_follow(&app, "ana", viewer()).await;
+    let mut blocker = PgConnection::connect(&database.url).await.unwrap();
+    let mut lock = blocker.begin().await.unwrap();
+    sqlx::query("LOCK TABLE broadcasts, history").execute(&mut *lock).await.unwrap();
+    // Many more than there are connections. Half of the callers go away.
+    let ask = async |number: u64| {
+        let url = format!("{}/api/channel/ana/broadcasts", app.base);
+        let patience = if number % 2 == 0 { Duration::from_millis(100 + number * 10) } else { PATIENCE };
+        app.client.get(url).timeout(patience).send().await
+    };
+    let asked = join_all((0..60).map(ask));
+    let others = async {
+        for _ in 0..10 {
+            sleep(Duration::from_millis(200)).await;
+            must_follow(&app, "ana", viewer()).await;
+            assert_ne!(number_on_page(&app, "ana").await, "—");
+        }
+    };
+    let (asked, ()) = tokio::join!(asked, others);
+    for answer in asked.into_iter().flatten() {
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(answer.headers().contains_key("retry-after"));
+    }
+    lock.rollback().await.unwrap();
+    let answered = async {
+        while app.get("/api/channel/ana/broadcasts").await.status() != StatusCode::OK {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(PATIENCE, answered).await.expect("long reads are answered again");
+}
+
+#[tokio::test]
 async fn a_read_only_postgres_shows_numbers_refuses_follows_and_recovers() {
     let server = Postgres::shared().await;
     let url = server.database().await;
