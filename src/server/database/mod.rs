@@ -349,6 +349,9 @@ impl Database {
 
     /// Why no connection can be opened, if that is the case. (The connections for calls tell only that it took too long.)
     async fn diagnosis(&self) -> Option<String> {
+        if self.0.kind == Kind::Sqlite {
+            return None;
+        }
         match timeout(CLOSE_LIMIT, self.0.options.connect()).await {
             Ok(Err(error)) => Some(cause::text(&error)),
             Ok(Ok(connection)) => {
