@@ -657,10 +657,10 @@ async fn while_the_database_is_away_the_last_state_holds_and_signals_are_refused
     held.rollback().await.unwrap();
     let accepted = async {
         while hook(&app, "srs", srs.clone()).await.0 != StatusCode::OK {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, accepted).await.expect("signals are accepted again");
+    timeout(PATIENCE, accepted).await.expect("signals are accepted again");
     set_live(&app, "ana", false).await;
 }
 
