@@ -184,7 +184,8 @@ async fn long_reads_that_are_stuck_leave_connections_for_others() {
     // Many more than there are connections. Half of the callers go away.
     let ask = async |number: u64| {
         let url = format!("{}/api/channel/ana/broadcasts", app.base);
-        let patience = if number % 2 == 0 { Duration::from_millis(100 + number * 10) } else { PATIENCE };
+        let patience =
+            if number.is_multiple_of(2) { Duration::from_millis(100 + number * 10) } else { PATIENCE };
         app.client.get(url).timeout(patience).send().await
     };
     let asked = join_all((0..60).map(ask));
