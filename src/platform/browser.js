@@ -165,6 +165,7 @@ export const openEvents = /* @__PURE__ */ guarded((url, callback) => {
   const source = new EventSource(url);
   source.onmessage = ({ data }) => callback(1, 0, data);
   source.addEventListener("tick", () => callback(1, 0, ""));
+  source.addEventListener("figures", ({ data }) => callback(3, 0, data));
   source.onerror = () => callback(0, 0, "");
   let timer;
   const leaving = () => {
@@ -181,7 +182,7 @@ export const openEvents = /* @__PURE__ */ guarded((url, callback) => {
   };
 });
 export const openStream = (url, callback) => openEvents(url, (kind, _, data) => {
-  if (!data) return callback(kind, 0, "");
+  if (!data || kind === 3) return callback(kind, 0, data);
   let text;
   try {
     text = written(JSON.parse(data));

@@ -21,7 +21,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("hooks", &["browser", "domain", "platform"]),
     ("components", &["hooks", "domain", "i18n"]),
     ("islands", &["browser::tab_sync", "components", "hooks", "domain", "i18n", "platform"]),
-    ("pages", &["islands", "components", "api", "domain", "i18n"]),
+    ("pages", &["islands", "components", "api", "domain", "i18n", "server::history"]),
     ("app", &["pages"]),
     ("server::access", &["domain", "server::tickets"]),
     ("server::clock", &["domain"]),

@@ -82,5 +82,6 @@ mod tls;
 mod upstash;
 // The statistics of channels.
 mod statistics;
+mod statistics_page;
 // The element for other sites.
 mod widget;
