@@ -33,7 +33,9 @@ const OPTIONAL = ["document.prerendering", "navigator.share"];
 const files = readdirSync(site, { recursive: true }).map((name) => join(site, name));
 const scripts = files.filter((file) => extname(file) === ".js");
 const sheets = files.filter((file) => extname(file) === ".css");
-if (scripts.length < 3 || sheets.length < 1) throw new Error(`${site} is not a built site; run: make site`);
+// Part of the overlay's HTML.
+sheets.push(join(root, "style/overlay.css"));
+if (scripts.length < 3 || sheets.length < 2) throw new Error(`${site} is not a built site; run: make site`);
 const faults = [];
 
 const eslint = new ESLint({

@@ -123,10 +123,15 @@ export const onceSeen = /* @__PURE__ */ guarded<[]>((callback) => {
   return () => observer.disconnect();
 });
 
-/** Formats a count for the relay: "ana 5 live 1790000000123". The relay ignores the result for any other JSON. */
+/**
+ * Formats a count for the relay: "ana 5 live 1790000000123 on". The relay ignores the result for any other JSON. Servers
+ * without live signals send no `live`, or `null`.
+ */
 const written = (answer: Record<string, unknown>): string => {
-  const { channelId, count, stale, asOf } = answer;
-  return [channelId, count === null ? "-" : count, stale ? "stale" : "live", asOf].join(" ");
+  const { channelId, count, stale, asOf, live } = answer;
+  const words = [channelId, count === null ? "-" : count, stale ? "stale" : "live", asOf];
+  if (live != null) words.push(live ? "on" : "off");
+  return words.join(" ");
 };
 
 const ids = (channelId: string, sessionId: string) => ({

@@ -37,6 +37,8 @@ export interface Watcher {
   update(news: News | undefined, state: State, isActivity: boolean): void;
   /** Called when the page goes away, before the stream is closed: sends the leave. */
   leave?(): void;
+  /** For sources that poll: the interval in seconds. */
+  poll?: string | null;
 }
 
 export interface Counts {

@@ -5,6 +5,7 @@
  *   locale    the language of the number and the label; by default the document's
  *   count     the count to show until the first update
  *   track     counts the page as a viewer of the channel (if the server allows its origin)
+ *   poll      requests the count at this interval in seconds, so that caches can answer, instead of opening a stream
  *   ticket    with `track`: the ticket that says who the viewer is; set it again to renew it
  *
  * All elements of a page, and all tabs of a site, share one stream. The badge takes the same custom properties for
@@ -39,6 +40,9 @@ const CSS =
   "[data-state=stale]{background:var(--aforo-badge-stale,#57534e);outline:1px dashed;outline-offset:-3px}" +
   "[data-state=unknown]{background:var(--aforo-badge-unknown,#e7e5e4);color:var(--aforo-badge-unknown-text,#444)}" +
   "[data-state=unknown]>i,[data-state='']{visibility:hidden}" +
+  // A current count of a channel that is off air.
+  "[data-live=false]>i{padding:1.5px;border-width:1.5px;animation:none}" +
+  "[data-live=false][data-state=live]{background:var(--aforo-badge-stale,#57534e)}" +
   // In forced colors, a live badge has the strongest outline.
   "@media(forced-colors:active){[data-state]{outline:2px solid;outline-offset:-2px}" +
   "[data-state]:not([data-state=live]){outline:1px dashed GrayText}}" +
@@ -69,12 +73,14 @@ export const makeElement = (
   sheet.replaceSync(CSS);
 
   return class ViewerCounter extends HTMLElement {
-    static observedAttributes = ["channel", "track", "ticket"];
+    static observedAttributes = ["channel", "track", "ticket", "poll"];
     #badge: HTMLElement;
     #number: HTMLElement;
     /** The watched channel, or "". */
     #channel = "";
     #tracks = false;
+    /** The attribute `poll`. */
+    #poll: string | null = null;
     #source: Promise<Source> | undefined;
     #tracking: Tracking | undefined;
     /** The invalid channel name of the last warning, or "". */
@@ -116,13 +122,17 @@ export const makeElement = (
       const channel = isValid && this.isConnected ? name : "";
       const tracks = !!channel && this.hasAttribute("track");
       const source = connect(this);
-      if (channel !== this.#channel || tracks !== this.#tracks || source !== this.#source) {
+      const poll = this.getAttribute("poll");
+      const isOther = source !== this.#source || poll !== this.#poll;
+      if (channel !== this.#channel || tracks !== this.#tracks || isOther) {
         this.#end();
         this.#end = () => {};
         this.#channel = channel;
         this.#tracks = tracks;
         this.#source = source;
+        this.#poll = poll;
         this.#news = undefined;
+        delete this.#badge.dataset.live;
         if (channel) this.#begin(channel, tracks, source);
       }
       if (!isValid && given !== this.#warnedName)
@@ -151,7 +161,13 @@ export const makeElement = (
       void source.then(({ watch }) => {
         endAging();
         if (!isOver)
-          endWatching = watch({ channel, needed: tracks, update, leave: () => this.#tracking?.leave() });
+          endWatching = watch({
+            channel,
+            poll: this.#poll,
+            needed: tracks,
+            update,
+            leave: () => this.#tracking?.leave(),
+          });
       });
       this.#end = () => {
         isOver = true;
@@ -177,7 +193,7 @@ export const makeElement = (
     #show() {
       const initial = this.getAttribute("count");
       const state = this.#channel ? this.#state : State.Unknown;
-      const news = this.#news ?? (initial ? { count: +initial, stale: false } : undefined);
+      const news = this.#news ?? (initial ? { count: +initial, stale: false, live: null } : undefined);
       // Before the first count, stay hidden instead of showing a wrong number.
       if (!news && state === State.Live) return;
       const language = (this.getAttribute("locale") || this.closest<HTMLElement>("[lang]")?.lang)?.slice(
@@ -199,6 +215,7 @@ export const makeElement = (
         if (shown === "stale") label += ` (${old})`;
       }
       this.#badge.dataset.state = shown;
+      if (news?.live != null) this.#badge.dataset.live = String(news.live);
       // The ariaLabel property is newer than the oldest supported browsers.
       this.#badge.setAttribute("aria-label", label);
       if (this.#number.textContent !== number) this.#number.textContent = number;

@@ -217,6 +217,7 @@ watchAlone(
     channel: data.channel!,
     count: data.count ? +data.count : null,
     stale: badge.dataset.state !== "live",
+    live: null,
   },
   showCount,
   {

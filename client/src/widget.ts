@@ -2,16 +2,19 @@
  * <viewer-counter> (element.ts) with the counts of the server that served this script. Served as /widget.js.
  */
 
-import { makeElement, type Tracker } from "./element.ts";
+import { makeElement, type Source, type Tracker } from "./element.ts";
 import { load, retry } from "./retry.ts";
 
-/** Shared by all elements. A dynamic import, since a static one could not be retried. */
-const stream = retry((nth) => load<typeof import("./stream.ts")>("./stream.js", nth));
+/** Where counts come from: stream.js or poll.js, each shared by all elements. */
+const sources: Record<string, Promise<Source>> = {};
+
+/** Loads one of them. A dynamic import, since a static one could not be retried. */
+const source = (name: string) => (sources[name] ??= retry((nth) => load<Source>(`./${name}.js`, nth)));
 
 customElements.define(
   "viewer-counter",
   makeElement(
-    () => stream,
+    (element) => source(element.hasAttribute("poll") ? "poll" : "stream"),
     (nth) => load<Tracker>("./tracker.js", nth),
   ),
 );

@@ -214,3 +214,41 @@ for (const path of ["", "embed/"]) {
     expect(calls.joins[0]!.ticket).toBeTruthy();
   });
 }
+
+test("a frame without an origin counts the account of its ticket", async ({
+  page,
+  channelId,
+  newServer,
+  openStream,
+  newHost,
+}) => {
+  const server = await newServer({ ...ticketSettings("require"), VIEWER_ALLOWED_ORIGINS: "null" });
+  const stream = await openStream(channelId, server);
+  const source = `${server.url}/embed/${channelId}?ticket=${ticketOf("ana")}`;
+  const host = await newHost(
+    `<iframe sandbox="allow-scripts" src="${source}" title="Player" width="640" height="360"></iframe>`,
+  );
+  await page.goto(host.otherSite);
+  await stream.expectCount(1);
+  await page.close();
+  await stream.expectCount(0);
+});
+
+test("a page that reloads to get a newer build keeps its ticket", async ({
+  page,
+  channelId,
+  newServer,
+  openStream,
+  faults,
+}) => {
+  faults.expect(/404|WebAssembly|Failed to load resource|preload/);
+  const server = await newServer(ticketSettings("require"));
+  const stream = await openStream(channelId, server);
+  let isGone = true;
+  await page.route("**/aforo.wasm*", (route) => (isGone ? route.fulfill({ status: 404 }) : route.continue()));
+  await page.goto(`${server.url}/${channelId}?ticket=${ticketOf("ana")}`);
+  await page.waitForRequest((request) => request.method() === "HEAD", { timeout: 60_000 });
+  isGone = false;
+  await expect.poll(() => stream.last, { timeout: 60_000 }).toBe(1);
+  expect(page.url()).toBe(`${server.url}/${channelId}`);
+});

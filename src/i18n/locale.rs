@@ -93,13 +93,18 @@ impl Locale {
         let Some(count) = count else {
             return badge_text(self).unknown.to_owned();
         };
-        let noun = match (self, count) {
+        [&self.number(count), " ", self.viewers_noun(count)].concat()
+    }
+
+    /// The noun after a number.
+    #[must_use]
+    pub const fn viewers_noun(self, count: u32) -> &'static str {
+        match (self, count) {
             (Self::En, 1) => "viewer",
             (Self::En, _) => "viewers",
             (Self::Es, 1) | (Self::Pt, 0 | 1) => "espectador",
             (Self::Es | Self::Pt, _) => "espectadores",
-        };
-        [&self.number(count), " ", noun].concat()
+        }
     }
 
     /// The noun beside a number that is shown separately.

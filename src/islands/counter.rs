@@ -33,14 +33,15 @@ impl IslandProps for Badge {
 
     fn write(&self) -> String {
         let role = ROLES.into_iter().find(|(role, _)| *role == self.role).map_or("", |(_, word)| word);
-        let message = CountMessage { channel: self.channel.as_str().to_owned(), count: self.count };
+        let message =
+            CountMessage { channel: self.channel.as_str().to_owned(), count: self.count, live: None };
         [role, self.locale.as_str(), &message.write()].join(" ")
     }
 
     fn read(text: &str) -> Option<Self> {
         let (role, text) = text.split_once(' ')?;
         let (locale, message) = text.split_once(' ')?;
-        let CountMessage { channel, count } = CountMessage::read(message)?;
+        let CountMessage { channel, count, .. } = CountMessage::read(message)?;
         Some(Self {
             channel: ChannelId::parse(&channel).ok()?,
             count,

@@ -30,7 +30,7 @@ pub fn ChannelPage() -> impl IntoView {
     Either::Right(
         view! {
             <Title text=title.clone() />
-            <About title description path />
+            <About title description path is_embeddable=true />
             <BrowserScripts />
             <Brand />
             <main class="channel">

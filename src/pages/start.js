@@ -10,11 +10,19 @@
  * link or referrer. It is kept in memory only.
  */
 
-const url = new URL(location.href);
+const opened = location.href;
+const url = new URL(opened);
 const ticket = url.searchParams.get("ticket") ?? "";
+const show = (url) => {
+  try {
+    history.replaceState(history.state, "", url);
+  } catch {
+    // A sandboxed frame may not change its address.
+  }
+};
 if (url.searchParams.has("ticket")) {
   url.searchParams.delete("ticket");
-  history.replaceState(history.state, "", url);
+  show(url);
 }
 
 const address = (selector) => document.querySelector(selector).href;
@@ -77,6 +85,7 @@ try {
   if (response?.status === 404) {
     const wasReloaded = performance.getEntriesByType("navigation")[0]?.type === "reload";
     await pause(wasReloaded ? 6e4 : 0);
+    show(opened);
     location.reload();
   } else {
     console.warn("The page continues without WebAssembly:", error);

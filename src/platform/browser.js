@@ -77,8 +77,10 @@ export const onceSeen = /* @__PURE__ */ guarded((callback) => {
   return () => observer.disconnect();
 });
 const written = (answer) => {
-  const { channelId, count, stale, asOf } = answer;
-  return [channelId, count === null ? "-" : count, stale ? "stale" : "live", asOf].join(" ");
+  const { channelId, count, stale, asOf, live } = answer;
+  const words = [channelId, count === null ? "-" : count, stale ? "stale" : "live", asOf];
+  if (live != null) words.push(live ? "on" : "off");
+  return words.join(" ");
 };
 const ids = (channelId, sessionId) => ({
   channelId,

@@ -17,22 +17,25 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::server::{
-    access::Access,
+    access::StatisticsAccess,
     clock::{Clock, SystemClock},
     config::{self, AccessConfig, Config, SettingsError, TlsFiles},
-    database::{self, Archive, Database, DatabaseFollowers, Retention},
+    database::{self, Archive, Database, DatabaseFollowers, DatabaseSignals, Retention},
     fanout::{Hub, reader},
     follows::Follows,
+    http::access::Access,
+    http::caching::CountCaching,
     http::pages,
     http::router::{limit_reached, overloaded, panic_response, router},
     http::state::{AppState, Parts},
-    limits::{self, Connections, Rate, SessionLimiter, Streams, Suspects},
+    limits::{self, Connections, Rate, SessionLimiter, Streams, TicketChecks},
     listen::{Apps, Listener, Tls, TlsError},
     metrics::Metrics,
     presence::Presence,
     recording::{FiguresFeed, Recorder, Shareholder, sampler, upkeep, writer::Writer},
     redis::OpenError,
     shutdown::{ShutdownFlag, shutdown_signal},
+    signals::{SignalSettings, Signals},
     store::{self, Measured, Store},
     supervisor::Supervisor,
     telemetry,
@@ -41,6 +44,9 @@ use crate::server::{
 
 /// How long the shutdown waits for the database.
 const DATABASE_DRAIN_LIMIT: Duration = Duration::from_millis(1_500);
+
+/// How long the start of the server waits for the live signals.
+const FIRST_SIGNALS_LIMIT: Duration = Duration::from_secs(1);
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -204,7 +210,31 @@ impl Server {
             recorder.set_key(id);
         }
         let figures = FiguresFeed::new(archive.clone(), recorder.clone());
-        let presence = Presence::new(store, Arc::clone(&hub), policy, clock);
+        let access =
+            Access::new(config.access.token.as_ref(), config.live_hook_secret.as_ref(), metrics.clone());
+        let settings = SignalSettings {
+            mode: config.live,
+            interval: policy.update_interval,
+            timeout: config.live_signal_timeout,
+        };
+        let signals =
+            Signals::new(Arc::new(DatabaseSignals::new(database.clone())), settings, metrics.clone());
+        if signals.are_followed() && !access.api_token.is_set() && !access.hook_secret.is_set() {
+            tracing::warn!(
+                "LIVE is signal, but neither API_TOKEN nor LIVE_HOOK_SECRET is set: this node takes no signals"
+            );
+        }
+        let presence = {
+            let signals = signals.are_followed().then(|| signals.clone());
+            Presence::with_signals(store, Arc::clone(&hub), policy, clock, signals)
+        };
+        if signals.are_followed() {
+            // So that the first pages know which channels are on air.
+            let _unknown_until_later = timeout(FIRST_SIGNALS_LIMIT, signals.poll()).await;
+        }
+        if signals.are_followed() {
+            recorder.follow_signals(signals.clone());
+        }
         presence.observe_with(Arc::new(recorder.clone()));
         database.measure(metrics.clone());
         let followers = Arc::new(DatabaseFollowers::new(database.clone()));
@@ -214,7 +244,10 @@ impl Server {
             archive: archive.clone(),
             figures: figures.clone(),
             recorder: recorder.clone(),
-            access: access(&config.access),
+            statistics: statistics_access(&config.access),
+            live: config.live,
+            signals: signals.clone(),
+            access,
             follows: Follows::new(followers.clone()),
             leptos,
             speaks_tls: tls.is_some(),
@@ -222,10 +255,11 @@ impl Server {
             origins: config.allowed_origins.iter().cloned().collect(),
             embed_frame_ancestors: config.embed_frame_ancestors.clone(),
             stream_url_template: config.stream_url_template.clone(),
+            count_caching: CountCaching::new(config.count_max_age),
             body_limit: config.body_limit,
             sessions: SessionLimiter::new(config.per_address),
             tickets: config.tickets.clone(),
-            suspects: Suspects::default(),
+            ticket_checks: TicketChecks::new(&config.per_address),
             follow_rate: Rate::per_minute(config.limit_follows_per_minute),
             streams: Streams::new(config.limit_streams_per_address, config.limit_streams),
             metrics: metrics.clone(),
@@ -262,6 +296,7 @@ impl Server {
             let followers = Arc::clone(&own_followers);
             async move { followers.run().await }
         });
+        background.spawn("signals", move || signals.clone().run());
         background.spawn("recovery", move || {
             let presence = presence.clone();
             async move { presence.run_recovery().await }
@@ -340,8 +375,10 @@ impl Server {
     }
 }
 
-fn access(AccessConfig { has_public_statistics, token, secret }: &AccessConfig) -> Access {
-    Access::new(*has_public_statistics, token.as_deref(), secret.as_deref())
+fn statistics_access(
+    AccessConfig { has_public_statistics, token, secret }: &AccessConfig,
+) -> StatisticsAccess {
+    StatisticsAccess::new(*has_public_statistics, token.as_deref(), secret.as_deref())
 }
 
 /// Frees the memory of expired entries at an interval, forever.
@@ -351,10 +388,14 @@ async fn sweep(state: AppState, every: Duration) {
     loop {
         ticks.tick().await;
         state.sessions.sweep();
-        state.suspects.sweep();
+        state.ticket_checks.sweep();
         state.follow_rate.sweep();
+        state.access.sweep();
         if let Err(error) = state.presence.sweep().await {
             tracing::warn!(%error, "sweep of expired viewers failed; retrying later");
+        }
+        if let Err(error) = state.signals.sweep().await {
+            tracing::warn!(%error, "sweep of ended live signals failed; retrying later");
         }
     }
 }

@@ -137,5 +137,5 @@ async fn within<T>(
     limit: Duration,
     call: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    timeout(limit, call).await.unwrap_or(Err(StoreError::Away("it does not respond in time")))
+    timeout(limit, call).await.unwrap_or(Err(StoreError::Away("it does not respond in time".to_owned())))
 }

@@ -45,6 +45,8 @@ struct Inner {
     tasks: IntGauge,
     history_waiting: IntGauge,
     history_lost: IntCounter,
+    on_air: IntGauge,
+    signal_errors: IntCounter,
 }
 
 impl Default for Metrics {
@@ -137,6 +139,12 @@ impl Metrics {
                 &registry,
                 "history_rows_lost_total",
                 "Rows of history lost because the database was away for too long",
+            ),
+            on_air: gauge(&registry, "channels_on_air", "Channels that are on air by the live signal"),
+            signal_errors: counter(
+                &registry,
+                "live_signal_poll_errors_total",
+                "Failed reads of the live signals from the database",
             ),
             registry: with_process(registry),
         }))
@@ -256,6 +264,16 @@ impl Metrics {
     /// Records whether the database is available.
     pub fn database_up(&self, is_up: bool) {
         self.0.database_up.set(is_up.into());
+    }
+
+    /// Sets the number of channels that are on air.
+    pub fn on_air(&self, channels: usize) {
+        self.0.on_air.set(i64::try_from(channels).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a failed read of the live signals.
+    pub fn signal_poll_failed(&self) {
+        self.0.signal_errors.inc();
     }
 
     /// All metrics in the Prometheus text format. Sets the gauges to the given values first.

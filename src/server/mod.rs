@@ -3,7 +3,7 @@
 //! - [`clock`], [`metrics`], [`shutdown`], [`store_error`], [`limits`], [`tickets`], [`access`], [`fanout`], [`history`];
 //! - [`supervisor`], [`listen`], [`redis`];
 //! - [`config`];
-//! - [`telemetry`], [`store`], [`follows`];
+//! - [`telemetry`], [`store`], [`follows`], [`signals`];
 //! - [`database`];
 //! - [`presence`];
 //! - [`recording`];
@@ -26,6 +26,7 @@ pub mod presence;
 pub mod recording;
 pub mod redis;
 pub mod shutdown;
+pub mod signals;
 pub mod store;
 pub mod store_error;
 pub mod supervisor;

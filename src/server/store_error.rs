@@ -8,7 +8,7 @@ pub enum StoreError {
     Unreachable(String),
     /// The database is away, busy or overloaded. Its own log lines say more.
     #[error("the database is away: {0}")]
-    Away(&'static str),
+    Away(String),
     /// The store returned an error, for example because it is read-only or out of memory.
     #[error("the store refused the operation: {0}")]
     Refused(String),

@@ -36,7 +36,12 @@ async fn pages_are_valid_html() {
     let player = "--stream-url-template=https://cdn.example/hls/{channel}/index.m3u8";
     let folder = TempDir::new().unwrap();
     let mut documents = Vec::new();
-    for (name, flags) in [("poster", &[][..]), ("player", &[player])] {
+    for (name, flags) in [
+        ("poster", &[][..]),
+        ("player", &[player]),
+        ("signal", &["--live=signal"]),
+        ("signal-player", &["--live=signal", player]),
+    ] {
         let app = TestApp::with(flags).await;
         for channel in ["iblups", "eva.tv"] {
             app.join(channel, viewer()).await;
@@ -47,6 +52,8 @@ async fn pages_are_valid_html() {
             "/embed/iblups",
             "/embed/iblups?counter=1",
             "/embed/iblups?counter=1&transparent=1",
+            "/overlay/iblups?milestones=100,500",
+            "/overlay/a%20b",
             "/no/such/page",
             "/a%20b",
         ]

@@ -8,7 +8,7 @@ mod api;
 mod archive;
 // Imports between modules, and the places of feature gates.
 mod architecture;
-// The badge as an image and as JSON.
+// The badge as an image, as JSON and as text.
 mod badge;
 // Cache headers, compression and conditional requests of pages.
 mod caching;
@@ -18,6 +18,8 @@ mod caddy;
 mod cluster;
 // The contract of all stores, run on every store.
 mod contract;
+// How long caches may keep counts.
+mod count_caching;
 // Typical bugs of viewer counters.
 mod counting_regressions;
 // The database: its contract, its faults, and databases that can't be used.
@@ -46,16 +48,22 @@ mod http_connections;
 mod id_secrecy;
 // Limits per address and per node.
 mod limits;
+// The live signal: its store, calls, pages, and real video servers.
+mod live_signal;
 // Several nodes over one Redis: killed and cut-off nodes, and nodes of two versions.
 mod multi_node;
 // Operation behind a real nginx with `docs/deploy/nginx.conf`.
 mod nginx;
 // Health endpoints, metrics and logs.
 mod observability;
+// How to embed a channel page, for blogs and forums.
+mod oembed;
 // The OpenAPI document matches the code.
 mod openapi;
 // Cross-origin requests and frame policies.
 mod origins;
+// The overlay for OBS.
+mod overlay;
 // Rendered pages.
 mod pages;
 // Malformed HTTP requests, as raw bytes.

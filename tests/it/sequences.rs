@@ -210,6 +210,7 @@ fn any_relay_event(random: &mut Random) -> tab_sync::Event {
         "lead other eva",
         "lead",
         "news ana 12 live 5",
+        "news ana 12 live 5 on",
         "news eva - stale 5",
         "news ana x live 5",
         "junk",
@@ -217,20 +218,22 @@ fn any_relay_event(random: &mut Random) -> tab_sync::Event {
     ];
     let counts = [
         "ana 3 live 1",
-        "ana 4 stale 2",
-        "eva 0 live 3",
+        "ana 4 stale 2 on",
+        "eva 0 live 3 off",
         "leo - stale 4",
         "ana",
         "ana 5 live 1 2",
         "ana 1.5 live 1",
         "ana +5 live 1",
         "ana 5 old 1",
+        "ana 5 live 1 up",
+        "ana 5 live 1 on off",
         "",
         "<h1>Bad gateway</h1>",
     ];
     let told = [
         "ana 7 live 0",
-        "ana 8 live 0,eva 2 stale 0",
+        "ana 8 live 0 on,eva 2 stale 0 off",
         "leo 1 live 0",
         "eva - stale 0,ana - stale 0",
         "junk",
@@ -286,9 +289,11 @@ fn write_relay_command(command: &tab_sync::Command) -> String {
         Command::Broadcast(text) => format!(r#"["say",{text:?}]"#),
         Command::Ask => r#"["ask"]"#.to_owned(),
         Command::Count(channels) => format!(r#"["count",{channels:?}]"#),
-        Command::Show(CountMessage { channel, count }) => {
+        Command::Show(CountMessage { channel, count, live }) => {
             let value = count.value.map_or_else(|| "null".to_owned(), |value| value.to_string());
-            format!(r#"["show",{{"channel":{channel:?},"count":{value},"stale":{}}}]"#, count.stale)
+            let live = live.map_or_else(|| "null".to_owned(), |live| live.to_string());
+            let stale = count.stale;
+            format!(r#"["show",{{"channel":{channel:?},"count":{value},"stale":{stale},"live":{live}}}]"#)
         }
         Command::Wake => r#"["wake"]"#.to_owned(),
     }

@@ -41,6 +41,7 @@ fn all_invalid_settings_are_reported_at_once_with_the_expected_format() {
     let ticket_key = format!("hs256:{}", STANDARD.encode(SECRET));
     let wrong = [
         ("LEPTOS_SITE_ADDR", "localhost", "an address with a port"),
+        ("COUNT_MAX_AGE", "61", "from 0 to 60"),
         ("STREAM_URL_TEMPLATE", "http://cdn.example/", "https://cdn.example/{channel}"),
         ("VIEWER_TIMEOUT", "abc", "a whole number"),
         ("VIEWER_HIDDEN_TIMEOUT", "99999999999", "a whole number"),
@@ -49,6 +50,10 @@ fn all_invalid_settings_are_reported_at_once_with_the_expected_format() {
         ("REDIS_URL", &redis_url, "redis://, rediss:// or unix:"),
         ("UPSTASH_REDIS_REST_URL", &upstash_url, "https://"),
         ("REDIS_KEY_PREFIX", "a{b}", "without spaces, quotes, braces"),
+        ("LIVE", "always", "viewers, signal"),
+        ("LIVE_SIGNAL_TIMEOUT", "1h", "a whole number"),
+        ("API_TOKEN", "hunter2", "16 or more ASCII characters"),
+        ("LIVE_HOOK_SECRET", "hunter2&hunter2&hunter2", "16 or more letters, digits"),
         ("LIMIT_STREAMS", "-1", "a whole number from 0"),
         ("LIMIT_BODY_BYTES", "4k", "a whole number from 0"),
         ("TRUSTED_PROXIES", "10.0.0.0/8,10.0.0.0/99", "a network such as 10.0.0.0/8"),
@@ -145,6 +150,8 @@ fn help_lists_every_setting_under_a_heading_and_no_secret() {
         ("UPSTASH_REDIS_REST_TOKEN", SECRET),
         ("VIEWER_TICKET_KEYS", "hs256:hunter2hunter2hunter2hunter2hunter2hunter2hunter2hunter2"),
         ("VIEWER_TICKET_ID_SECRET", "hunter2hunter2hunter2hunter2hunter2hunter2hunter2hunter2"),
+        ("API_TOKEN", "hunter2-hunter2-hunter2"),
+        ("LIVE_HOOK_SECRET", "hunter2-hunter2-hunter2"),
     ];
     for flag in ["--help", "-h"] {
         let (code, help, stderr) = run(&secrets, &[flag]);
@@ -160,7 +167,7 @@ fn help_lists_every_setting_under_a_heading_and_no_secret() {
             let heading = setting.get_help_heading();
             headings.insert(heading.unwrap_or_else(|| panic!("{name} is under no heading")));
         }
-        assert_eq!(headings.len(), 6, "{headings:?}");
+        assert_eq!(headings.len(), 7, "{headings:?}");
         assert!(headings.iter().all(|heading| help.contains(&format!("\n{heading}:\n"))), "{help}");
     }
 }

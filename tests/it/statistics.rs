@@ -129,7 +129,7 @@ async fn a_stream_carries_the_figures_of_the_present_broadcast() {
 
 #[tokio::test]
 async fn private_statistics_need_the_operators_token_or_a_link() {
-    let app = TestApp::with(&["--api-token=the operator's token"]).await;
+    let app = TestApp::with(&["--api-token=the-token-of-the-operator"]).await;
     app.join("ana", viewer()).await;
     let paths = ["broadcasts", "history", "history.csv", "summary"];
     let refused = async |path: &str, token: Option<&str>| {
@@ -149,9 +149,9 @@ async fn private_statistics_need_the_operators_token_or_a_link() {
             refused(&of("never-seen"), Some("a wrong token")).await,
             "nothing tells them apart"
         );
-        refused(&format!("{}?token=the operator's token", of("ana")), None).await;
+        refused(&format!("{}?token=the-token-of-the-operator", of("ana")), None).await;
         let request =
-            app.client.get(format!("{}{}", app.base, of("ana"))).bearer_auth("the operator's token");
+            app.client.get(format!("{}{}", app.base, of("ana"))).bearer_auth("the-token-of-the-operator");
         assert_eq!(request.send().await.unwrap().status(), StatusCode::OK, "{path}");
     }
     assert_eq!(refused("/api/viewer/sse/ana?stats=1", None).await["code"], "unauthorized");
@@ -195,5 +195,35 @@ async fn the_history_as_csv_has_instants_in_the_asked_zone() {
         response.text().await.unwrap(),
         "at,min,average,max,observed,newViewers\r\n2026-03-29T01:00:00+01:00,,,,0.0000,0\r\n\
          2026-03-29T03:00:00+02:00,,,,0.0000,0\r\n2026-03-29T04:00:00+02:00,,,,0.0000,0\r\n"
+    );
+}
+
+#[tokio::test]
+async fn with_live_signals_a_broadcast_goes_from_the_signal_to_its_end() {
+    let token = "the-token-of-the-operator";
+    let app = TestApp::with(&["--stats=public", "--live=signal", &format!("--api-token={token}")]).await;
+    let signal = async |live: bool| {
+        let request = app.client.put(format!("{}/api/channel/ana/live", app.base)).bearer_auth(token);
+        let response = request.json(&json!({"live": live})).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        response.json::<Value>().await.unwrap()
+    };
+    app.join("ana", viewer()).await;
+    app.join("eva", viewer()).await;
+    let since = signal(true).await["startedAt"].clone();
+    let present = broadcast(&app, "ana", |one| one["watchSeconds"].as_f64() > Some(1.0)).await;
+    assert_eq!((&present["startedAt"], &present["endedAt"]), (&since, &Value::Null), "{present}");
+    assert_eq!(present["peak"], 1);
+    signal(false).await;
+    // Broadcasts are cut at whole seconds.
+    sleep(Duration::from_secs(2)).await;
+    app.join("ana", viewer()).await;
+    sleep(Duration::from_secs(6)).await;
+    let after = broadcast(&app, "ana", |_| true).await;
+    assert_eq!(after["peak"], 1, "who joins off air is not in the broadcast: {after}");
+    assert_eq!(
+        json_of(&app, "/api/channel/eva/broadcasts").await["broadcasts"],
+        json!([]),
+        "eva was never on air"
     );
 }

@@ -383,6 +383,7 @@ async fn a_million_viewers_for_30_days_fit_into_a_small_page() {
     )
     .await;
     past.broadcast("ana", start, this_minute() - 1, 9_000).await;
+    past.compact(start + 2 * HOUR).await;
     let app = TestApp::with(&["--stats=public", &past.flag]).await;
     for range in ["broadcast", "24h", "7d", "30d"] {
         let html = html(&app, &format!("/ana/stats?range={range}")).await;

@@ -13,7 +13,7 @@ use aforo::{
         clock::Clock,
         fanout::{Counts, Hub, reader},
         http::caller::Caller,
-        limits::{SessionLimiter, Suspects},
+        limits::{SessionLimiter, TicketChecks},
         metrics::Metrics,
         presence::{BeatOutcome, Presence},
         recording::{Recorder, Shareholder, sampler},
@@ -43,6 +43,7 @@ pub struct Node {
     pub sessions: SessionLimiter,
     pub recorder: Recorder,
     tickets: Tickets,
+    ticket_checks: TicketChecks,
     metrics: Metrics,
     is_up: Arc<AtomicBool>,
     _tasks: JoinSet<()>,
@@ -81,6 +82,7 @@ impl Node {
         let shareholder = Shareholder { store: Arc::clone(&link), node: random, database: None };
         let sessions = SessionLimiter::new(rules.limits);
         let tickets = if rules.needs_tickets { required_tickets() } else { Tickets::off() };
+        let ticket_checks = TicketChecks::new(&rules.limits);
         let mut tasks = JoinSet::new();
         let source: Arc<dyn Counts> = Arc::new(presence.clone());
         tasks.spawn(reader::run(Arc::clone(&hub), source));
@@ -90,7 +92,17 @@ impl Node {
         let own = recorder.clone();
         tasks.spawn(async move { shareholder.run(own.ownership()).await });
         tasks.spawn(sampler::run(recorder.clone(), presence.clone()));
-        Self { presence, hub, sessions, recorder, tickets, metrics: Metrics::new(), is_up, _tasks: tasks }
+        Self {
+            presence,
+            hub,
+            sessions,
+            recorder,
+            tickets,
+            ticket_checks,
+            metrics: Metrics::new(),
+            is_up,
+            _tasks: tasks,
+        }
     }
 
     /// Executes a page's call like the HTTP handlers do. A join shows the viewer's ticket, if viewers need one, and a
@@ -105,7 +117,7 @@ impl Node {
             foreign_host: None,
             recorder: self.recorder.clone(),
             tickets: self.tickets.clone(),
-            suspects: Suspects::default(),
+            ticket_checks: self.ticket_checks.clone(),
             is_robot: false,
         };
         async move {

@@ -57,6 +57,8 @@ export interface News {
   /** `null` if unknown. */
   count: number | null;
   stale: boolean;
+  /** Whether the channel is on air; `null` if that is not known. */
+  live: boolean | null;
 }
 
 /** The commands to a tab. None of them may call back synchronously. */
@@ -93,10 +95,18 @@ interface Other {
   called?: number;
 }
 
-/** Parses "ana 5 live 1790000000123". */
+/** Parses "ana 5 live 1790000000123 on". The last word says whether the channel is on air. */
 export const readNews = (text: string): News | undefined => {
-  const [, channel, count, state] = /^([^ ]+) (-|\d{1,9}) (live|stale) \d{1,15}$/.exec(text) ?? [];
-  return channel ? { channel, count: count === "-" ? null : +count!, stale: state === "stale" } : undefined;
+  const [, channel, count, state, live] =
+    /^([^ ]+) (-|\d{1,9}) (live|stale) \d{1,15}(?: (on|off))?$/.exec(text) ?? [];
+  return channel
+    ? {
+        channel,
+        count: count === "-" ? null : +count!,
+        stale: state === "stale",
+        live: live ? live === "on" : null,
+      }
+    : undefined;
 };
 
 /** `me`: the unique name of this tab. */

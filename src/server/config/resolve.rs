@@ -3,6 +3,7 @@
 use std::{
     error::Error,
     ffi::OsString,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -21,7 +22,7 @@ use super::{
 use crate::{
     domain::Policy,
     server::{
-        access::{MIN_SECRET_BYTES, MIN_TOKEN_BYTES},
+        access::MIN_SECRET_BYTES,
         limits::PerAddress,
         listen::Tls,
         redis::{ClusterRunner, RedisRunner, UpstashRunner},
@@ -112,7 +113,12 @@ impl TryFrom<Flags> for Config {
             site_root: flags.site_root,
             tls,
             stream_url_template: flags.stream_url_template,
+            count_max_age: NonZeroU32::new(flags.count_max_age),
             policy,
+            live: flags.live,
+            live_signal_timeout: Some(flags.live_signal_timeout)
+                .filter(|seconds| *seconds > 0)
+                .map(|seconds| Duration::from_secs(seconds.into())),
             store,
             redis_key_prefix: flags.redis_key_prefix,
             database,
@@ -133,6 +139,7 @@ impl TryFrom<Flags> for Config {
             allowed_origins: flags.allowed_origins,
             tickets,
             embed_frame_ancestors: flags.embed_frame_ancestors,
+            live_hook_secret: flags.live_hook_secret,
             shutdown_delay: Duration::from_millis(flags.shutdown_delay.into()),
             log_format: flags.log_format,
             log: flags.log,
@@ -178,13 +185,9 @@ fn access(
     secret: Option<Secret>,
     problems: &mut Vec<String>,
 ) -> AccessConfig {
-    let mut check = |name: &str, value: Option<&Secret>, min: usize| {
-        if value.is_some_and(|value| value.len() < min) {
-            problems.push(format!("{name} is too short; it must have {min} bytes or more"));
-        }
-    };
-    check("API_TOKEN", token.as_ref(), MIN_TOKEN_BYTES);
-    check("API_SECRET", secret.as_ref(), MIN_SECRET_BYTES);
+    if secret.as_ref().is_some_and(|secret| secret.len() < MIN_SECRET_BYTES) {
+        problems.push(format!("API_SECRET is too short; it must have {MIN_SECRET_BYTES} bytes or more"));
+    }
     AccessConfig { has_public_statistics: stats == StatisticsMode::Public, token, secret }
 }
 

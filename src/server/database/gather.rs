@@ -62,10 +62,10 @@ impl<Q, A> Gatherer<Q, A> {
     pub(super) async fn call(&self, question: Q) -> Result<A, StoreError> {
         let (until, (response, received)) = (Instant::now() + self.limit, oneshot::channel());
         let call = Entry::Call(Call { question, until, response });
-        self.queue.try_send(call).map_err(|_| StoreError::Away("too many calls wait for it"))?;
+        self.queue.try_send(call).map_err(|_| StoreError::Away("too many calls wait for it".to_owned()))?;
         match timeout_at(until, received).await {
-            Ok(answer) => answer.unwrap_or(Err(StoreError::Away("the call was abandoned"))),
-            Err(_elapsed) => Err(StoreError::Away("it does not respond in time")),
+            Ok(answer) => answer.unwrap_or(Err(StoreError::Away("the call was abandoned".to_owned()))),
+            Err(_elapsed) => Err(StoreError::Away("it does not respond in time".to_owned())),
         }
     }
 
@@ -172,6 +172,7 @@ mod tests {
                 let gatherer = Arc::clone(&gatherer);
                 async move { gatherer.call(1).await }
             });
+            sleep(Duration::from_millis(1)).await;
             let gone = timeout(Duration::from_millis(500), gatherer.call(2)).await;
             assert!(gone.is_err());
             assert!(gatherer.flush(LIMIT).await);

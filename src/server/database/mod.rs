@@ -7,7 +7,7 @@
 //!   to be away, calls fail at once.
 //! - **One schema**: the tables are created and migrated at the first contact. A database of a later version is refused.
 //!
-//! A check decides whether the database is available: every [`CHECK_INTERVAL`], and soon after each failed call. So one
+//! A check decides whether the database is available: every two seconds, and soon after each failed call. So one
 //! refused statement, or one slow query, does not make the database unavailable.
 //!
 //! Statements use what SQLite and PostgreSQL have in common, with `$1` for parameters.
@@ -19,6 +19,7 @@ mod gather;
 mod migrations;
 mod open;
 mod report;
+mod signals;
 
 use std::{
     future::Future,
@@ -32,7 +33,7 @@ use std::{
 
 use futures::{FutureExt, future::BoxFuture};
 use parking_lot::Mutex;
-use sqlx::{Any, AnyPool, Transaction, any::AnyConnectOptions};
+use sqlx::{Any, AnyPool, ConnectOptions, Connection, Transaction, any::AnyConnectOptions};
 use tokio::{
     sync::Notify,
     task::JoinHandle,
@@ -44,6 +45,7 @@ pub use self::{
     archive::{Archive, Kept, Retention, Row, RowKind, part_key},
     followers::DatabaseFollowers,
     open::OpenError,
+    signals::DatabaseSignals,
 };
 use self::{
     cause::Cause,
@@ -64,6 +66,9 @@ const CHECK_PAUSE: Duration = Duration::from_millis(100);
 /// How long the database may take to respond to a check.
 const CHECK_LIMIT: Duration = Duration::from_secs(2);
 
+/// How long a failed write counts as an outage if no other write follows.
+const FAILED_WRITE_TTL: Duration = Duration::from_secs(10);
+
 /// How long closing connections may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
@@ -73,7 +78,7 @@ pub struct Database(Arc<Inner>);
 
 struct Inner {
     pool: AnyPool,
-    /// How to connect, and to create a file that does not exist.
+    /// How to connect.
     options: AnyConnectOptions,
     kind: Kind,
     /// The database for people, without its password.
@@ -88,6 +93,8 @@ struct Inner {
     can_write: AtomicBool,
     /// Whether a write has failed since writes were last checked.
     has_failed_write: AtomicBool,
+    /// When a write failed, unless another one has succeeded since.
+    failed_write: Mutex<Option<Instant>>,
     /// Whether a call met damaged data.
     is_damaged: AtomicBool,
     /// Asks for a check.
@@ -127,10 +134,13 @@ impl Database {
         self.0.kind
     }
 
-    /// Whether the database took reads and writes at the last check, and no call met damaged data.
+    /// Whether the database took reads and writes at the last check, no write has failed lately, and no call met damaged
+    /// data. (On a disk that is nearly full, the small write of a check may succeed where others fail.)
     #[must_use]
     pub fn is_available(&self) -> bool {
-        self.0.can_read.load(SeqCst) && self.0.can_write.load(SeqCst) && !self.0.is_damaged.load(SeqCst)
+        let failed_lately = || self.0.failed_write.lock().is_some_and(|at| at.elapsed() < FAILED_WRITE_TTL);
+        let is_checked = self.0.can_read.load(SeqCst) && self.0.can_write.load(SeqCst);
+        is_checked && !self.0.is_damaged.load(SeqCst) && !failed_lately()
     }
 
     /// Records calls and the availability in these metrics, from now on.
@@ -166,7 +176,7 @@ impl Database {
     /// statement is not valid.
     pub async fn read<T>(&self, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
         if !self.0.can_read.load(SeqCst) {
-            return Err(StoreError::Away("it does not respond"));
+            return Err(StoreError::Away("it does not respond".to_owned()));
         }
         self.call(work).await
     }
@@ -181,11 +191,14 @@ impl Database {
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, StoreError> {
         if !(self.0.can_read.load(SeqCst) && self.0.can_write.load(SeqCst)) {
-            return Err(StoreError::Away("it does not respond or refuses writes"));
+            return Err(StoreError::Away("it does not respond or refuses writes".to_owned()));
         }
         let result = self.call(work).await;
         if matches!(result, Err(StoreError::Away(_))) {
             self.0.has_failed_write.store(true, SeqCst);
+            *self.0.failed_write.lock() = Some(Instant::now());
+        } else {
+            *self.0.failed_write.lock() = None;
         }
         result
     }
@@ -246,7 +259,7 @@ impl Database {
         self.count_failure();
         self.0.reporter.failed_call(&error);
         self.0.check.notify_one();
-        Err(StoreError::Away("a call failed"))
+        Err(StoreError::Away(error))
     }
 
     fn count_failure(&self) {
@@ -287,6 +300,8 @@ impl Database {
         }
         self.0.can_read.store(result.is_ok(), SeqCst);
         if result.is_ok() && self.0.has_failed_write.swap(false, SeqCst) {
+            // Idle connections may be to a server that takes no writes, although the server that has taken over does.
+            *self.0.renewal.lock() = Some(Instant::now());
             result = checked(self.touch().boxed()).await;
             self.0.can_write.store(result.is_ok(), SeqCst);
             if result.is_err() {
@@ -296,9 +311,21 @@ impl Database {
         match result {
             Ok(()) => self.0.reporter.back(),
             Err(error) => {
-                self.0.reporter.away(&error);
+                self.0.reporter.away(&self.diagnosis().await.unwrap_or(error));
                 *self.0.renewal.lock() = Some(Instant::now());
             }
+        }
+    }
+
+    /// Why no connection can be opened, if that is the case. (The connections for calls tell only that it took too long.)
+    async fn diagnosis(&self) -> Option<String> {
+        match timeout(CLOSE_LIMIT, self.0.options.connect()).await {
+            Ok(Err(error)) => Some(cause::text(&error)),
+            Ok(Ok(connection)) => {
+                let _closed_by_the_server = timeout(CLOSE_LIMIT, connection.close()).await;
+                None
+            }
+            Err(_elapsed) => None,
         }
     }
 

@@ -20,7 +20,7 @@ use sqlx::{
 };
 use tokio::{
     sync::Notify,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use uuid::Uuid;
 
@@ -36,7 +36,7 @@ use crate::server::config::DatabaseConfig;
 const MAX_CONNECTIONS: u32 = 4;
 
 /// How long a call waits for a connection.
-const ACQUIRE_LIMIT: Duration = Duration::from_secs(2);
+const ACQUIRE_LIMIT: Duration = Duration::from_secs(3);
 
 /// How long PostgreSQL works on a statement, in ms. Shorter than [`CALL_LIMIT`], so that the server does not go on with
 /// statements that nobody waits for.
@@ -54,15 +54,14 @@ const MAX_AGE: Duration = Duration::from_secs(300);
 const RELEASE_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long SQLite waits for the lock of another process, in ms.
-const BUSY_LIMIT: &str = "PRAGMA busy_timeout = 2000";
+const BUSY_LIMIT: &str = "PRAGMA busy_timeout = 3000";
 
 /// The size to which SQLite cuts its log, in bytes.
 const LOG_LIMIT: &str = "PRAGMA journal_size_limit = 67108864";
 
-/// How often the tables are prepared anew after an error, and the pause before. Another process may create the same file
-/// at the same instant.
-const ATTEMPTS: u32 = 5;
-const PAUSE: Duration = Duration::from_millis(200);
+/// The pause between two attempts to prepare the tables of SQLite. Another process may create the same file at the same
+/// instant.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// How long the first contact with PostgreSQL may take, the migration of large tables included.
 const CONTACT_LIMIT: Duration = Duration::from_secs(600);
@@ -174,6 +173,7 @@ impl Database {
             can_read: AtomicBool::new(false),
             can_write: AtomicBool::new(false),
             has_failed_write: AtomicBool::new(false),
+            failed_write: Mutex::new(None),
             is_damaged: AtomicBool::new(false),
             check: Notify::new(),
             contact: Mutex::new(None),
@@ -203,7 +203,7 @@ impl Database {
 
     /// Creates and migrates the tables, and reads the id.
     pub(super) async fn prepare(&self) -> Result<(), PrepareError> {
-        let mut attempt = 1;
+        let began = Instant::now();
         let id = loop {
             let result = match timeout(CONTACT_LIMIT, self.try_prepare()).await {
                 Ok(Ok(id)) => break id,
@@ -211,14 +211,11 @@ impl Database {
                 Err(_elapsed) => PrepareError::Passing("no response in time".to_owned()),
             };
             // PostgreSQL itself makes nodes wait for each other.
-            if attempt == ATTEMPTS
-                || self.0.kind == Kind::Postgres
-                || matches!(result, PrepareError::Final(_))
-            {
+            let is_last = self.0.kind == Kind::Postgres || began.elapsed() > CALL_LIMIT;
+            if is_last || matches!(result, PrepareError::Final(_)) {
                 return Err(result);
             }
             sleep(PAUSE).await;
-            attempt += 1;
         };
         if let Some((path, opened)) = &self.0.file {
             let id = FileId::of(path).map_err(|error| PrepareError::Passing(error.to_string()))?;
@@ -375,6 +372,9 @@ mod tests {
     fn messages_contain_no_password() {
         let place = postgres_place("postgres://ana:hunter2@db.example:5433/kept?password=hunter2");
         assert_eq!(place, "kept of PostgreSQL at db.example:5433");
-        assert_eq!(postgres_place("postgres://ana:hunter2@/"), "ana of PostgreSQL at localhost:5432");
+        assert_eq!(
+            postgres_place("postgres://ana:hunter2@db.example"),
+            "ana of PostgreSQL at db.example:5432"
+        );
     }
 }

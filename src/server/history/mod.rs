@@ -4,7 +4,7 @@
 //! - [`Tally`]: the figures of any span; the rows of 5 and 15 minutes.
 //! - [`Sketch`]: distinct viewers, by hashes that cannot be turned back into ids.
 //! - [`Cuts`] and [`Points`]: a range cut into steps in a time zone, and the tally of each step.
-//! - [`ticks`]: the round times of a range, for the axis of a chart.
+//! - [`mod@ticks`]: the round times of a range, for the axis of a chart.
 //! - [`Broadcast`]: the rule by which spans on air become broadcasts. [`Figures`]: what is reported of a range.
 //!
 //! Promises:

@@ -30,8 +30,8 @@ use tower_http::{
 
 use super::{html, state::AppState, static_files, statistics_page};
 use crate::{
-    app::{App, SiteOrigin, StatsLink, TicketsRequired, shell},
-    domain::{ChannelId, StreamTemplate},
+    app::{App, SiteOrigin, StatsLink, TicketsRequired, is_overlay, shell},
+    domain::{ChannelId, LiveMode, StreamTemplate},
     server::listen::ConnectionInfo,
 };
 
@@ -95,8 +95,12 @@ pub async fn page(
     let is_embed = request.uri().path().starts_with("/embed/");
     let frame_ancestors = if is_embed { state.embed_frame_ancestors.as_str() } else { "'none'" };
     let nonce = Nonce::new();
-    let stream = stream_source(state.stream_url_template.as_ref(), request.uri().path());
-    let policy = policy(&nonce, frame_ancestors, stream.as_ref());
+    let policy = if is_overlay(request.uri().path()) {
+        overlay_policy(&nonce)
+    } else {
+        let stream = stream_source(state.stream_url_template.as_ref(), request.uri().path());
+        policy(&nonce, frame_ancestors, stream.as_ref())
+    };
     let if_none_match: Vec<_> = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect();
     let Some(Rendered { status, html }) = render(&state, &connection, nonce.clone(), request, || {}).await
     else {
@@ -145,13 +149,20 @@ pub(super) async fn render(
     let (presence, follows, leptos) = (state.presence.clone(), state.follows.clone(), state.leptos.clone());
     let template = state.stream_url_template.clone();
     let tickets = TicketsRequired(state.tickets.are_required());
-    let origin = site_origin(state, connection, &request);
-    let has_public_statistics = state.access.has_public_statistics();
+    let mode = state.live;
+    let live = channel_of(request.uri().path()).filter(|_| mode == LiveMode::Signal);
+    let live = live.map(|channel| state.signals.state(&channel));
+    let origin = site_origin(state, connection, request.headers(), request.uri());
+    let has_public_statistics = state.statistics.has_public_statistics();
     let context = move || {
         more();
         provide_context(presence.clone());
         provide_context(follows.clone());
         provide_context(tickets);
+        provide_context(mode);
+        if let Some(live) = live {
+            provide_context(live);
+        }
         if let Some(template) = template.clone() {
             provide_context(template);
         }
@@ -171,11 +182,16 @@ pub(super) async fn render(
 }
 
 /// The origin of this site as the visitor sees it. A trusted proxy tells the scheme in `X-Forwarded-Proto`.
-fn site_origin(state: &AppState, connection: &ConnectionInfo, request: &Request) -> Option<SiteOrigin> {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let host = host.or_else(|| request.uri().authority().map(axum::http::uri::Authority::as_str))?;
+pub(super) fn site_origin(
+    state: &AppState,
+    connection: &ConnectionInfo,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Option<SiteOrigin> {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| uri.authority().map(axum::http::uri::Authority::as_str))?;
     let is_proxied = state.proxies.include(connection.peer().ip());
-    let forwarded = request.headers().get("x-forwarded-proto").filter(|_| is_proxied);
+    let forwarded = headers.get("x-forwarded-proto").filter(|_| is_proxied);
     let is_tls = forwarded.map_or(state.speaks_tls, |proto| proto == "https");
     Some(SiteOrigin(format!("{}://{host}", if is_tls { "https" } else { "http" })))
 }
@@ -193,6 +209,15 @@ fn policy(nonce: &Nonce, frame_ancestors: &str, stream: Option<&StreamSource>) -
     )
 }
 
+/// The content security policy of an overlay. Inline styles are allowed: OBS puts the style sheet of its user into the
+/// page as a `<style>` element, and that is how an overlay is themed.
+fn overlay_policy(nonce: &Nonce) -> String {
+    format!(
+        "default-src 'none'; script-src 'self' 'nonce-{nonce}'; style-src 'unsafe-inline'; img-src 'self' data:; \
+         font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+}
+
 /// The source of a page's HLS stream.
 struct StreamSource {
     /// `None` for this site.
@@ -201,9 +226,14 @@ struct StreamSource {
 
 /// The source of the stream on the page at this path, if the page shows one.
 fn stream_source(template: Option<&StreamTemplate>, path: &str) -> Option<StreamSource> {
-    let name = path.strip_prefix("/embed/").or_else(|| path.strip_prefix('/'))?;
-    let channel = ChannelId::parse(name).ok()?;
+    let channel = channel_of(path)?;
     template.map(|template| StreamSource { origin: template.origin(&channel) })
+}
+
+/// The channel of the page at this path.
+fn channel_of(path: &str) -> Option<ChannelId> {
+    let name = path.strip_prefix("/embed/").or_else(|| path.strip_prefix('/'))?;
+    ChannelId::parse(name).ok()
 }
 
 /// The channel that a visitor entered into the form of the home page.

@@ -66,7 +66,7 @@ async fn page(
 ) -> Response {
     let (mut status, mut statistics) = (StatusCode::OK, None);
     if let Ok(channel) = channel_in_path(channel) {
-        if check_access(&state, &channel, &headers, &uri).is_ok() {
+        if check_access(&state, &channel, &connection, &headers, &uri).is_ok() {
             let loaded = load(&state, &channel, asked(&uri)).await;
             if loaded.kept.is_none() {
                 status = StatusCode::SERVICE_UNAVAILABLE;

@@ -63,7 +63,7 @@ async fn one(
     let channel = channel_in_path(channel)?;
     // The figures of the present broadcast are for those who may see the statistics.
     let figures = if asks_for_statistics(&uri) {
-        check_access(&state, &channel, &headers, &uri)?;
+        check_access(&state, &channel, &connection, &headers, &uri)?;
         let full = |_| Problem::new(Code::Overloaded).retry_after(REFUSED_RETRY);
         Some(state.figures.watch(&channel).map_err(full)?)
     } else {

@@ -15,7 +15,7 @@ use super::caller::Caller;
 use crate::{
     api::{Code, Problem},
     domain::{SessionId, SessionKey, ViewerId},
-    server::{limits::Suspects, tickets::Refusal},
+    server::{limits::TicketChecks, tickets::Refusal},
 };
 
 /// A session that a call may start.
@@ -62,16 +62,16 @@ impl Caller {
         Ok(Right::Start(who))
     }
 
-    /// The viewer of a ticket. An address that sent wrong tickets has to wait if it sends many.
+    /// The viewer of a ticket, within the limit of checks of its address.
     fn viewer_of(&self, ticket: &str, who: &SessionKey) -> Result<ViewerId, Problem> {
-        self.suspects.take_check(self.address).map_err(|wait| {
-            self.metrics.refused(Suspects::NAME);
-            let detail = "too many tickets after wrong ones from this address";
+        self.ticket_checks.take(self.address).map_err(|wait| {
+            self.metrics.refused(TicketChecks::NAME);
+            let detail = "too many tickets from this address";
             Problem::new(Code::LimitReached).detail(detail).retry_once_over(wait)
         })?;
         let origin = self.origin.as_ref().and_then(|origin| HeaderValue::to_str(origin).ok());
         self.tickets.viewer(ticket, &who.channel, origin).map_err(|refusal| {
-            self.suspects.add(self.address);
+            self.ticket_checks.failed(self.address);
             self.refuse_ticket(refusal)
         })
     }

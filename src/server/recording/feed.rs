@@ -61,7 +61,7 @@ impl FiguresFeed {
     /// Subscribes to the figures of a channel.
     ///
     /// # Errors
-    /// When [`MAX_CHANNELS`] others are watched.
+    /// When 200 others are watched.
     pub fn watch(&self, channel: &ChannelId) -> Result<FiguresWatch, TooMany> {
         let mut channels = self.0.channels.lock();
         channels.retain(|_, sender| sender.strong_count() > 0);

@@ -29,14 +29,15 @@ use uuid::Uuid;
 
 pub use self::feed::{FiguresFeed, FiguresWatch, TooMany};
 pub use self::ownership::{Ownership, Shareholder};
-use self::record::Record;
+use self::record::{Air, Record};
 use super::{
     clock::Clock,
     database::part_key,
     history::{HashKey, Minute, Place, Span, Track},
     presence::Observer,
+    signals::Signals,
 };
-use crate::domain::{ChannelId, Count, Timestamp, ViewerId};
+use crate::domain::{ChannelId, Count, Live, Timestamp, ViewerId};
 
 /// The recorder of a node. Cloning is cheap.
 #[derive(Clone)]
@@ -51,7 +52,12 @@ struct Inner {
     /// What is known of each part: while its list of live channels is complete, all other channels have no viewers.
     parts: Vec<Mutex<Track>>,
     ownership: Ownership,
-    sample_interval: Duration,
+    /// The pause between two samples.
+    sample_pause: Mutex<Duration>,
+    /// The live signals, if they decide what is on air. Otherwise a channel is on air while it has viewers.
+    signals: OnceLock<Signals>,
+    /// The shortest pause between two samples.
+    min_pause: Duration,
     clock: Arc<dyn Clock>,
     /// The store's time at a sample.
     store_time: Mutex<Option<(Timestamp, Instant)>>,
@@ -91,20 +97,25 @@ impl Recorder {
             records: DashMap::new(),
             parts: (0..ChannelId::PARTS).map(|_| Mutex::default()).collect(),
             ownership: Ownership::default(),
-            sample_interval: SAMPLE_INTERVAL.max(roll_call_pause / 3),
+            signals: OnceLock::new(),
+            sample_pause: Mutex::new(SAMPLE_INTERVAL.max(roll_call_pause / 3)),
+            min_pause: SAMPLE_INTERVAL.max(roll_call_pause / 3),
             clock,
             store_time: Mutex::default(),
         }))
     }
 
-    /// The pause between two samples of an owner.
-    #[must_use]
-    pub fn sample_interval(&self) -> Duration {
-        self.0.sample_interval
+    /// Plans the next sample after one of `calls` store calls. A sample may not cost a store more than a call for each
+    /// millisecond of the pause.
+    fn plan_sample(&self, calls: usize) -> Duration {
+        let pause = self.0.min_pause.max(Duration::from_millis(u64::try_from(calls).unwrap_or(u64::MAX)));
+        *self.0.sample_pause.lock() = pause;
+        pause
     }
 
+    /// The longest time between two observations that counts as observed.
     fn max_gap(&self) -> Duration {
-        self.0.sample_interval * MAX_GAP
+        *self.0.sample_pause.lock() * MAX_GAP
     }
 
     /// The parts of the channels that this node owns.
@@ -123,6 +134,20 @@ impl Recorder {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.records.is_empty()
+    }
+
+    /// Lets the live signals decide what is on air. Further calls have no effect.
+    pub fn follow_signals(&self, signals: Signals) {
+        let _already_set = self.0.signals.set(signals);
+    }
+
+    /// Whether a channel with this count is on air, and since when if that is known.
+    fn air_of(&self, channel: &ChannelId, count: u32) -> Air {
+        match self.0.signals.get().map(|signals| signals.state(channel)) {
+            None if count > 0 => Air::On { since: None },
+            Some(Live::Yes { since }) => Air::On { since: Some(since) },
+            None | Some(Live::No | Live::Unknown) => Air::Off,
+        }
     }
 
     /// Sets the key of the hashes of viewers: the id of the database. Further calls have no effect.
@@ -177,10 +202,15 @@ impl Recorder {
         channels.into_iter().filter_map(of_channel).chain(parts).collect()
     }
 
-    /// The channels of some parts that have a record here.
+    /// The channels of some parts that had viewers when they were last observed here. The others are known to have none
+    /// while the list of live channels lacks them.
     fn recorded(&self, parts: &[u16]) -> Vec<ChannelId> {
-        let records = self.0.records.iter().filter(|record| parts.contains(&record.key().part()));
-        records.map(|record| record.key().clone()).collect()
+        let on_air = self.0.signals.get().and_then(|signals| signals.on_air(usize::MAX)).unwrap_or_default();
+        let on_air = on_air.into_iter().filter(|channel| parts.contains(&channel.part()));
+        let is_due =
+            |channel: &ChannelId, record: &Record| record.has_viewers() && parts.contains(&channel.part());
+        let records = self.0.records.iter().filter(|record| is_due(record.key(), record.value()));
+        records.map(|record| record.key().clone()).chain(on_air).collect()
     }
 
     /// Records whether the list of live channels of a part was complete: at which time, or `None`.
@@ -194,13 +224,14 @@ impl Recorder {
 
     /// Records a count that the owner of the channel has sampled.
     fn sampled(&self, channel: &ChannelId, count: Count) {
+        let air = self.air_of(channel, count.value.unwrap_or_default());
         match (count.value, self.0.records.get_mut(channel)) {
             (Some(value), Some(mut record)) if !count.stale => {
-                record.observe(value, count.as_of, Some(self.max_gap()))
+                record.observe(value, count.as_of, air, Some(self.max_gap()));
             }
-            (Some(value), None) if !count.stale && value > 0 => {
+            (Some(value), None) if !count.stale && (value > 0 || air != Air::Off) => {
                 let mut record = self.0.records.entry(channel.clone()).or_default();
-                record.observe(value, count.as_of, Some(self.max_gap()));
+                record.observe(value, count.as_of, air, Some(self.max_gap()));
             }
             (_, Some(mut record)) => record.lose_sight(count.as_of),
             _ => {}
@@ -221,7 +252,12 @@ impl Observer for Recorder {
             record.see(viewer, self.0.key.get(), count.as_of);
         }
         if let Some(count_now) = fresh {
-            record.observe(count_now, count.as_of, is_owned.then(|| self.max_gap()));
+            record.observe(
+                count_now,
+                count.as_of,
+                self.air_of(channel, count_now),
+                is_owned.then(|| self.max_gap()),
+            );
         }
     }
 
@@ -229,7 +265,12 @@ impl Observer for Recorder {
         let Some(count_now) = count.value.filter(|_| !count.stale) else { return };
         if let Some(mut record) = self.0.records.get_mut(channel) {
             let is_owned = self.0.ownership.owns(channel);
-            record.observe(count_now, count.as_of, is_owned.then(|| self.max_gap()));
+            record.observe(
+                count_now,
+                count.as_of,
+                self.air_of(channel, count_now),
+                is_owned.then(|| self.max_gap()),
+            );
         }
     }
 }

@@ -22,18 +22,32 @@ const MAX_SEEN: usize = 1_000_000;
 pub(super) struct Record {
     track: Track,
     /// The span in which the channel was on air, as its owner has seen it.
-    air: Option<Air>,
+    air: Option<OnAir>,
     /// The distinct viewers of the present hour.
     viewers: Option<Viewers>,
     /// The viewers whose joins were counted.
     seen: HashSet<u64>,
     /// The last observation of a viewer.
     active: Timestamp,
+    /// Whether the last observed count was above 0.
+    has_viewers: bool,
+}
+
+/// Whether a channel is on air.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Air {
+    /// It is on air; since when, if that is known.
+    On {
+        /// When the live signal began.
+        since: Option<Timestamp>,
+    },
+    /// It is off air, or that is not known.
+    Off,
 }
 
 /// A span on air.
 #[derive(Debug, Clone, Copy)]
-struct Air {
+struct OnAir {
     span: Span,
     is_on: bool,
     is_dirty: bool,
@@ -52,31 +66,38 @@ struct Viewers {
 impl Record {
     /// Records a fresh count. The owner of the channel gives the longest time between two observations that counts as
     /// observed.
-    pub(super) fn observe(&mut self, count: u32, at: Timestamp, owner_gap: Option<Duration>) {
+    pub(super) fn observe(&mut self, count: u32, at: Timestamp, air: Air, owner_gap: Option<Duration>) {
         self.track.observe(count, at, owner_gap.is_some(), owner_gap.unwrap_or_default());
-        if count > 0 {
+        self.has_viewers = count > 0;
+        let is_on = air != Air::Off;
+        if count > 0 || is_on {
             self.active = self.active.max(at);
         }
         if owner_gap.is_none() {
             return;
         }
         match &mut self.air {
-            Some(air) if air.is_on => {
-                air.is_on = count > 0;
-                if at > air.span.to {
-                    air.span.to = at;
-                    air.is_dirty = true;
+            Some(on_air) if on_air.is_on => {
+                on_air.is_on = is_on;
+                // Without viewers the broadcast lasted until now. A signal that has ended may have ended a while ago.
+                if at > on_air.span.to && (is_on || count == 0) {
+                    on_air.span.to = at;
+                    on_air.is_dirty = true;
                 }
             }
-            Some(air) if count > 0 && at <= air.span.to + GRACE => {
-                air.span.to = air.span.to.max(at);
-                air.is_on = true;
-                air.is_dirty = true;
+            Some(on_air) if is_on && at <= on_air.span.to + GRACE => {
+                on_air.span.to = on_air.span.to.max(at);
+                on_air.is_on = true;
+                on_air.is_dirty = true;
             }
-            _ if count > 0 => {
-                self.air = Some(Air { span: Span::new(at, at), is_on: true, is_dirty: true });
+            _ => {
+                let Air::On { since } = air else { return };
+                self.air = Some(OnAir { span: Span::new(since.unwrap_or(at), at), is_on, is_dirty: true });
+                if since.is_some() {
+                    // Who waited for the signal is a viewer of the broadcast from the next beat on.
+                    self.viewers = None;
+                }
             }
-            _ => {}
         }
     }
 
@@ -119,6 +140,11 @@ impl Record {
         if self.seen.len() >= MAX_SEEN || self.seen.insert(fingerprint(viewer)) {
             self.track.arrive(node, place, at);
         }
+    }
+
+    /// Whether the channel had viewers when it was last observed.
+    pub(super) const fn has_viewers(&self) -> bool {
+        self.has_viewers
     }
 
     /// Takes the changes of this record, which is that of `channel`.

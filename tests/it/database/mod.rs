@@ -163,7 +163,10 @@ async fn until_ready(app: &TestApp, is_ready: bool) {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("ready: {is_ready}"));
+    let Err(_elapsed) = timeout(PATIENCE, reached).await else { return };
+    let metrics = app.get("/metrics").await.text().await.unwrap();
+    let ours: Vec<_> = metrics.lines().filter(|line| line.starts_with("aforo_database")).collect();
+    panic!("expected ready = {is_ready}: {ours:#?}");
 }
 
 /// Asserts that viewers are counted and shown as if nothing was wrong.

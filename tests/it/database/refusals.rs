@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use tempfile::TempDir;
 
 use super::{TestDatabase, must_follow};
-use crate::support::{Postgres, Program, TestApp, postgres::PASSWORD, viewer};
+use crate::support::{Postgres, Program, RedisServer, TestApp, postgres::PASSWORD, viewer};
 
 /// A migration of a later version of the program.
 const LATER: &str = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
@@ -134,4 +134,22 @@ async fn an_unusable_postgres_is_one_clear_error() {
     server.execute(name, &format!("CREATE ROLE reader_{name} LOGIN PASSWORD '{PASSWORD}'")).await;
     let reader = right.replace("aforo:", &format!("reader_{name}:"));
     assert_refusal(&reader, &["permission denied", "create tables"]).await;
+}
+
+#[tokio::test]
+async fn a_node_with_another_database_than_the_others_is_refused() {
+    let redis = RedisServer::start().await;
+    let (folder, url) = (TempDir::new().unwrap(), redis.url());
+    let database = |name: &str| format!("sqlite:{}/{name}.db", folder.path().display());
+    let first = Program::start(&[("REDIS_URL", &url), ("DATABASE_URL", &database("one"))]).await;
+    let settings = [("REDIS_URL", url.as_str()), ("DATABASE_URL", &database("two"))];
+    let (status, log) = Program::fail(&settings).await;
+    assert_eq!(status.code(), Some(2), "{log}");
+    assert!(log.lines().any(|line| line.starts_with("aforo: DATABASE_URL: the other nodes")), "{log}");
+    // With the same database it starts, and so does a node with another prefix.
+    let _second = Program::start(&[("REDIS_URL", &url), ("DATABASE_URL", &database("one"))]).await;
+    let other =
+        [("REDIS_URL", url.as_str()), ("DATABASE_URL", &database("two")), ("REDIS_KEY_PREFIX", "other")];
+    let _stranger = Program::start(&other).await;
+    drop(first);
 }

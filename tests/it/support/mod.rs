@@ -99,6 +99,11 @@ impl TestApp {
         Self::with_store_and_clock(Arc::new(store), Arc::new(SystemClock::start()), &flags).await
     }
 
+    /// Starts a server with any store and additional flags.
+    pub async fn with_store_and_flags(store: Arc<dyn Store>, flags: &[&str]) -> Self {
+        Self::with_store_and_clock(store, Arc::new(SystemClock::start()), flags).await
+    }
+
     /// Starts a server with any store and any clock, with additional flags.
     pub async fn with_store_and_clock(store: Arc<dyn Store>, clock: Arc<dyn Clock>, flags: &[&str]) -> Self {
         let (config, site) = Self::config(flags);
