@@ -23,7 +23,7 @@ use crate::{
     server::{
         history::{CutError, Cuts, Figures, Span, Zone, instant::parse_instant},
         listen::ConnectionInfo,
-        store::StoreError,
+        store_error::StoreError,
     },
 };
 
