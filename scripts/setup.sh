@@ -106,6 +106,7 @@ build)
 test)
   bash scripts/setup.sh build
   command -v redis-server >/dev/null || apt_install redis-server
+  command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || apt_install postgresql
   command -v nginx >/dev/null || apt_install nginx-light
   [ -e /usr/lib/nginx/modules/ngx_rtmp_module.so ] || apt_install libnginx-mod-rtmp
   command -v ffmpeg >/dev/null || apt_install ffmpeg

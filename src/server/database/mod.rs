@@ -311,7 +311,9 @@ impl Database {
         match result {
             Ok(()) => self.0.reporter.back(),
             Err(error) => {
-                self.0.reporter.away(&self.diagnosis().await.unwrap_or(error));
+                let is_removed = self.check_file().is_err();
+                let diagnosis = if is_removed { None } else { self.diagnosis().await };
+                self.0.reporter.away(&diagnosis.unwrap_or(error));
                 *self.0.renewal.lock() = Some(Instant::now());
             }
         }
