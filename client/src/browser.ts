@@ -258,14 +258,15 @@ export const counts = (url: string, millis: number, callback: Callback): Stop =>
   ask(url, "cors", millis, async (response) => (await response.json()).counts.map(written).join(), callback);
 
 /**
- * Opens an event stream. Kinds: 0 broken; 1 an event, text: its data, empty for a tick; 3 the figures of the statistics
- * page, text: JSON.
+ * Opens an event stream. Kinds: 0 broken; 1 an event, text: its data, empty for a tick. Only streams of the statistics page
+ * have events of the type `figures`.
  */
 export const openEvents = /* @__PURE__ */ guarded((url: string, callback: Callback) => {
   const source = new EventSource(url);
-  source.onmessage = ({ data }) => callback(1, 0, data);
+  const onEvent = ({ data }: MessageEvent) => callback(1, 0, data);
+  source.onmessage = onEvent;
+  source.addEventListener("figures", onEvent);
   source.addEventListener("tick", () => callback(1, 0, ""));
-  source.addEventListener("figures", ({ data }) => callback(3, 0, data));
   source.onerror = () => callback(0, 0, "");
   // When a navigation starts and the page stays after all (a download), Firefox and WebKit end its streams without an
   // event.
@@ -284,13 +285,10 @@ export const openEvents = /* @__PURE__ */ guarded((url: string, callback: Callba
   };
 });
 
-/**
- * Opens a stream of counts. Kinds: 0 broken; 1 a tick; 2 a count, text: formatted for the relay; 3 figures, as above.
- * Skips counts that are invalid JSON.
- */
+/** Opens a stream of counts. Kinds: 0 broken; 1 a tick; 2 a count, text: formatted for the relay. Skips invalid JSON. */
 export const openStream = (url: string, callback: Callback): Stop =>
   openEvents(url, (kind, _, data) => {
-    if (!data || kind === 3) return callback(kind, 0, data);
+    if (!data) return callback(kind, 0, "");
     let text;
     try {
       text = written(JSON.parse(data));

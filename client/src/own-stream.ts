@@ -4,7 +4,7 @@
  * when to reopen it and how current the count is.
  */
 
-import { counts, now, onPageEvent, openStream, probe, random, type Stop } from "./browser.ts";
+import { counts, now, onPageEvent, openEvents, probe, random, type Stop } from "./browser.ts";
 import { readNews, type News } from "./rules/relay.ts";
 import { ANSWER_TIMEOUT, State, Verdict, makeWatchdog } from "./rules/watchdog.ts";
 
@@ -20,14 +20,11 @@ const enum Kind {
   Offline,
 }
 
-/** The kind of figures on a stream (browser.ts). */
-const FIGURES = 3;
-
 export interface More {
   /** The query of the stream, with its question mark. */
   query: string;
-  /** Receives the figures of the stream as JSON. */
-  figures(json: string): void;
+  /** Receives what the stream says beside counts. */
+  figures(figures: unknown): void;
 }
 
 /**
@@ -58,12 +55,23 @@ export const watchAlone = (
     if (told?.channel === channel) news = told;
   };
 
+  /** Takes the data of an event: a count, or what else the stream says. */
+  const hear = (data: string) => {
+    try {
+      const said = JSON.parse(data);
+      if (said?.count === undefined) more?.figures(said);
+      else if (said.channelId === channel) {
+        const { count, stale, live } = said;
+        news = { channel, count, stale: !!stale, live: live ?? null };
+      }
+    } catch {}
+  };
+
   const open = () => {
     closeStream();
-    closeStream = openStream(api + "sse/" + channel + (more?.query ?? ""), (kind, _, text) => {
-      if (kind === FIGURES) more?.figures(text);
+    closeStream = openEvents(api + "sse/" + channel + (more?.query ?? ""), (kind, _, data) => {
       if (kind) {
-        learn(text);
+        if (data) hear(data);
         watchdog.heard(now());
       } else {
         closeStream();

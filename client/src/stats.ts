@@ -222,12 +222,8 @@ watchAlone(
   showCount,
   {
     query: "?" + query,
-    figures(json) {
-      try {
-        figures = JSON.parse(json);
-      } catch {
-        return;
-      }
+    figures(said) {
+      figures = said as Figures | null;
       showFigures();
     },
   },

@@ -165,9 +165,10 @@ export const probe = (url, millis, callback) => ask(url, "no-cors", millis, () =
 export const counts = (url, millis, callback) => ask(url, "cors", millis, async (response) => (await response.json()).counts.map(written).join(), callback);
 export const openEvents = /* @__PURE__ */ guarded((url, callback) => {
   const source = new EventSource(url);
-  source.onmessage = ({ data }) => callback(1, 0, data);
+  const onEvent = ({ data }) => callback(1, 0, data);
+  source.onmessage = onEvent;
+  source.addEventListener("figures", onEvent);
   source.addEventListener("tick", () => callback(1, 0, ""));
-  source.addEventListener("figures", ({ data }) => callback(3, 0, data));
   source.onerror = () => callback(0, 0, "");
   let timer;
   const leaving = () => {
@@ -184,7 +185,7 @@ export const openEvents = /* @__PURE__ */ guarded((url, callback) => {
   };
 });
 export const openStream = (url, callback) => openEvents(url, (kind, _, data) => {
-  if (!data || kind === 3) return callback(kind, 0, data);
+  if (!data) return callback(kind, 0, "");
   let text;
   try {
     text = written(JSON.parse(data));

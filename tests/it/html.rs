@@ -4,9 +4,9 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::{SystemTime, UNIX_EPOCH},
 };
 
+use aforo::server::clock::{Clock, SystemClock};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -72,7 +72,7 @@ async fn pages_are_valid_html() {
 
 /// The statistics page in each range, with gaps and without any data, and for those who may not see it.
 async fn statistics(folder: &Path) -> Vec<PathBuf> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 60 * 60_000;
+    let now = SystemClock::start().now().as_millis() / 60_000 * 60_000;
     let past = Past::new().await;
     let count = |nth| (nth % 50 > 20).then_some(7);
     past.minutes("ana", now - 7_200_000, 120, count, |_| (1, Some("news.example"))).await;
