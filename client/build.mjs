@@ -51,6 +51,7 @@ if (relative(process.argv[1] ?? "", fileURLToPath(import.meta.url)) === "") {
       "follow-button",
       "overlay",
       "poll",
+      "stats",
     );
     // hls.js, which only some pages need, becomes a chunk with a hash in its name.
     build(site, { splitting: true, chunkNames: "[name]-[hash]" }, "player", "share");

@@ -23,6 +23,10 @@ const HARMLESS_CSS = {
   // All of the browsers support basic shapes. doiuse also takes clip-path for a mask.
   "css-clip-path": /clip-path:\s*inset/,
   "css-masks": /clip-path:\s*inset/,
+  // Where pages are printed, not columns.
+  multicolumn: /break-inside:\s*avoid/,
+  // Safari supports this value since version 13. doiuse asks for all values.
+  "css-touch-action": /touch-action:\s*pan-y/,
   // `monospace` is the fallback.
   "extended-system-fonts": /ui-monospace,\s*monospace/,
 };

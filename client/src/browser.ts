@@ -257,10 +257,15 @@ export const probe = (url: string, millis: number, callback: Callback): Stop =>
 export const counts = (url: string, millis: number, callback: Callback): Stop =>
   ask(url, "cors", millis, async (response) => (await response.json()).counts.map(written).join(), callback);
 
-/** Opens an event stream. Kinds: 0 broken; 1 an event, text: its data, empty for a tick. */
+/**
+ * Opens an event stream. Kinds: 0 broken; 1 an event, text: its data, empty for a tick. Only streams of the statistics page
+ * have events of the type `figures`.
+ */
 export const openEvents = /* @__PURE__ */ guarded((url: string, callback: Callback) => {
   const source = new EventSource(url);
-  source.onmessage = ({ data }) => callback(1, 0, data);
+  const onEvent = ({ data }: MessageEvent) => callback(1, 0, data);
+  source.onmessage = onEvent;
+  source.addEventListener("figures", onEvent);
   source.addEventListener("tick", () => callback(1, 0, ""));
   source.onerror = () => callback(0, 0, "");
   // When a navigation starts and the page stays after all (a download), Firefox and WebKit end its streams without an

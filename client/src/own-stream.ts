@@ -1,10 +1,10 @@
 /**
  * The live count of one channel, over a stream that the page shares with no other: for pages that are alone in their
- * browser, such as the overlay. The same watchdog as for shared streams (rules/watchdog.ts) decides when to reopen it
- * and how current the count is.
+ * browser, or whose stream says more than counts. The same watchdog as for shared streams (rules/watchdog.ts) decides
+ * when to reopen it and how current the count is.
  */
 
-import { counts, now, onPageEvent, openStream, probe, random, type Stop } from "./browser.ts";
+import { counts, now, onPageEvent, openEvents, probe, random, type Stop } from "./browser.ts";
 import { readNews, type News } from "./rules/relay.ts";
 import { ANSWER_TIMEOUT, State, Verdict, makeWatchdog } from "./rules/watchdog.ts";
 
@@ -20,11 +20,23 @@ const enum Kind {
   Offline,
 }
 
+export interface More {
+  /** The query of the stream, with its question mark. */
+  query: string;
+  /** Receives what the stream says beside counts. */
+  figures(figures: unknown): void;
+}
+
 /**
  * Watches a channel until the page is closed. `api`: the API with its origin. `news`: the count that the page shows
- * already. `update` receives the last count and how current it is.
+ * already. `update` receives the last count and how current it is. `more`: what else the stream says.
  */
-export const watchAlone = (api: string, news: News, update: (news: News, state: State) => void): void => {
+export const watchAlone = (
+  api: string,
+  news: News,
+  update: (news: News, state: State) => void,
+  more?: More,
+): void => {
   const { channel } = news;
   const watchdog = makeWatchdog();
   let closeStream: Stop = () => {};
@@ -43,11 +55,23 @@ export const watchAlone = (api: string, news: News, update: (news: News, state: 
     if (told?.channel === channel) news = told;
   };
 
+  /** Takes the data of an event: a count, or what else the stream says. */
+  const hear = (data: string) => {
+    try {
+      const said = JSON.parse(data);
+      if (said?.count === undefined) more?.figures(said);
+      else if (said.channelId === channel) {
+        const { count, stale, live } = said;
+        news = { channel, count, stale: !!stale, live: live ?? null };
+      }
+    } catch {}
+  };
+
   const open = () => {
     closeStream();
-    closeStream = openStream(api + "sse/" + channel, (kind, _, text) => {
+    closeStream = openEvents(api + "sse/" + channel + (more?.query ?? ""), (kind, _, data) => {
       if (kind) {
-        learn(text);
+        if (data) hear(data);
         watchdog.heard(now());
       } else {
         closeStream();

@@ -165,7 +165,9 @@ export const probe = (url, millis, callback) => ask(url, "no-cors", millis, () =
 export const counts = (url, millis, callback) => ask(url, "cors", millis, async (response) => (await response.json()).counts.map(written).join(), callback);
 export const openEvents = /* @__PURE__ */ guarded((url, callback) => {
   const source = new EventSource(url);
-  source.onmessage = ({ data }) => callback(1, 0, data);
+  const onEvent = ({ data }) => callback(1, 0, data);
+  source.onmessage = onEvent;
+  source.addEventListener("figures", onEvent);
   source.addEventListener("tick", () => callback(1, 0, ""));
   source.onerror = () => callback(0, 0, "");
   let timer;

@@ -90,5 +90,6 @@ mod tls;
 mod upstash;
 // The statistics of channels.
 mod statistics;
+mod statistics_page;
 // The element for other sites.
 mod widget;

@@ -38,7 +38,7 @@ impl Links {
     /// The data of a range as CSV.
     pub(super) fn csv(&self, shown: &Shown) -> String {
         let (from, to) = (shown.from.as_millis().to_string(), shown.to.as_millis().to_string());
-        let fields = [("from", Some(from)), ("to", Some(to))];
+        let fields = [("from", Some(from)), ("to", Some(to)), ("step", Some(shown.step.to_string()))];
         let path = format!("/api/channel/{}/history.csv", self.channel);
         address(&path, fields.into_iter().chain(self.kept()))
     }

@@ -78,11 +78,17 @@ fn Page(channel: ChannelId, statistics: Statistics) -> impl IntoView {
     let links = Links::new(&channel, &asked);
     let newest = kept.as_ref().and_then(|kept| kept.newest.clone());
     let is_known = kept.is_some();
+    let is_never = is_known && newest.is_none();
     let content = match kept {
         None => view! { <Away links=links.clone() text /> }.into_any(),
         Some(Kept { newest: None, .. }) => {
             let hint = text.never_hint;
-            view! { <p class="stats__message" data-part="viewers">{hint}</p> }.into_any()
+            view! {
+                <p class="stats__message" data-part="viewers" data-never>
+                    {hint}
+                </p>
+            }
+            .into_any()
         }
         Some(Kept { shown, broadcasts, has_older, newest: Some(newest) }) => {
             let older = broadcasts.last().filter(|_| has_older).map(|last| last.started_at);
@@ -136,7 +142,7 @@ fn Page(channel: ChannelId, statistics: Statistics) -> impl IntoView {
             <p class="stats__since" data-since>{since(newest.as_ref(), is_known, &times, locale)}</p>
             <Note locale />
             <p class="note stats__outdated" data-outdated-note role="status" hidden></p>
-            <section class="stats__now" aria-labelledby="now" data-part="now">
+            <section aria-labelledby="now" data-part="now" hidden=is_never>
                 <h2 class="stats__title" id="now" data-now>
                     {title_of(newest.as_ref(), text)}
                 </h2>
@@ -146,6 +152,7 @@ fn Page(channel: ChannelId, statistics: Statistics) -> impl IntoView {
             <Meaning text />
             <ZoneForm times links />
         </main>
+        <script type="module" src="/stats.js"></script>
     }
 }
 

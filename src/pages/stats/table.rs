@@ -45,6 +45,9 @@ fn rows(shown: &Shown, times: &Times) -> String {
     for point in &shown.points {
         let wall = times.zone.wall(point.at);
         let mut label = time(&wall);
+        if shown.step < 60 {
+            label = format!("{label}:{:02}", wall.second);
+        }
         if !first.is_same_day(&last) {
             label = format!("{}, {label}", times.date(&wall));
         }

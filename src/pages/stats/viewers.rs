@@ -54,7 +54,6 @@ pub(super) fn Viewers(shown: Shown, times: Times, links: Links) -> impl IntoView
             <div class="chart" data-chart>
                 <svg class="chart__scale" width=scale_width height=HEIGHT aria-hidden="true" inner_html=scale></svg>
                 <div class="chart__space">
-                    <svg class="chart__plot" width="100%" height=HEIGHT role="img" aria-label=label inner_html=plot></svg>
                     <input
                         class="chart__slider"
                         id="cursor"
@@ -65,6 +64,7 @@ pub(super) fn Viewers(shown: Shown, times: Times, links: Links) -> impl IntoView
                         aria-label=text.chart.cursor
                         hidden
                     />
+                    <svg class="chart__plot" width="100%" height=HEIGHT role="img" aria-label=label inner_html=plot></svg>
                 </div>
             </div>
             <ul class="chart__legend">

@@ -72,6 +72,7 @@ impl Zone {
             weekday: part(at.weekday().to_monday_zero_offset()),
             hour: part(at.hour()),
             minute: part(at.minute()),
+            second: part(at.second()),
             offset: at.offset().seconds() / 60,
         }
     }
@@ -92,6 +93,8 @@ pub struct Wall {
     pub hour: u8,
     /// The minute, 0–59.
     pub minute: u8,
+    /// The second, 0–59.
+    pub second: u8,
     /// Minutes ahead of UTC.
     pub offset: i32,
 }
@@ -199,7 +202,8 @@ mod tests {
         // The first Sunday of daylight saving in Madrid, one minute before and after its change.
         let before = Timestamp::from_millis(1_774_745_940_000);
         let madrid = Zone::parse("Europe/Madrid").unwrap();
-        let wall = Wall { year: 2026, month: 3, day: 29, weekday: 6, hour: 1, minute: 59, offset: 60 };
+        let wall =
+            Wall { year: 2026, month: 3, day: 29, weekday: 6, hour: 1, minute: 59, second: 0, offset: 60 };
         assert_eq!(madrid.wall(before), wall);
         let after = madrid.wall(before.plus_millis(60_000));
         assert_eq!((after.hour, after.minute, after.offset), (3, 0, 120));

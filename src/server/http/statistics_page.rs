@@ -35,6 +35,10 @@ const BROADCASTS: u32 = 10;
 
 const DAY_MS: u64 = 86_400_000;
 
+/// The steps of a short broadcast, in seconds.
+const FINE_STEP: u64 = 10;
+const SHORT_MS: u64 = 30 * 60_000;
+
 /// `Retry-After` while the database is away, in seconds.
 const RETRY_AFTER: u32 = 30;
 
@@ -184,8 +188,10 @@ async fn load_kept(
     Ok(Kept { newest, shown: Some(shown), broadcasts, has_older })
 }
 
+/// Cuts a range into as many steps as a chart can show: finer ones than the default for a short broadcast.
 fn cuts(from: Timestamp, to: Timestamp, zone: &Zone) -> Result<Cuts, CutError> {
-    Cuts::new(from, to, None, zone)
+    let is_short = to.as_millis().saturating_sub(from.as_millis()) <= SHORT_MS;
+    Cuts::new(from, to, is_short.then_some(FINE_STEP), zone)
 }
 
 /// The newest broadcast that started before an instant.

@@ -1,6 +1,7 @@
 //! Test support: starts a server for each test, and has helpers to call it.
 
 mod cluster;
+pub mod past;
 pub mod postgres;
 mod program;
 mod redis;

@@ -174,8 +174,8 @@ impl Data<'_> {
         counts.chain(self.peak.map(|peak| peak.count)).max().unwrap_or(0)
     }
 
-    /// The line of the average.
-    fn line(&self, runs: &Runs<'_>, scale: Scale) -> String {
+    /// The line of the average. As an area it also goes down to 0 at both ends of each run.
+    fn line(&self, runs: &Runs<'_>, scale: Scale, is_area: bool) -> String {
         let mut path = String::new();
         for run in &runs.known {
             let mut last = None;
@@ -183,6 +183,7 @@ impl Data<'_> {
                 let Some((_, average, _)) = point.counts() else { continue };
                 let (x, y) = (self.inner_x(point.at), scale.inner_y(average));
                 match last {
+                    None if is_area => push(&mut path, format_args!("M{x} {INNER_HEIGHT}V{y}")),
                     None => push(&mut path, format_args!("M{x} {y}")),
                     Some(before) if before != y => push(&mut path, format_args!("H{x}V{y}")),
                     Some(_) => {}
@@ -191,6 +192,9 @@ impl Data<'_> {
             }
             if let Some(end) = run.last() {
                 push(&mut path, format_args!("H{}", self.inner_x(end.until)));
+                if is_area {
+                    push(&mut path, format_args!("V{INNER_HEIGHT}Z"));
+                }
             }
         }
         path
@@ -265,10 +269,11 @@ pub(super) fn draw(data: &Data<'_>, times: &Times) -> Chart {
     push(
         &mut plot,
         format_args!(
-            r#"<svg y="{TOP}" width="100%" height="{}" viewBox="0 0 {INNER_WIDTH} {INNER_HEIGHT}" preserveAspectRatio="none" overflow="visible"><path class="chart__band" d="{}"></path><path class="chart__line" d="{}" vector-effect="non-scaling-stroke"></path></svg>"#,
+            r#"<svg y="{TOP}" width="100%" height="{}" viewBox="0 0 {INNER_WIDTH} {INNER_HEIGHT}" preserveAspectRatio="none" overflow="visible"><path class="chart__area" d="{}"></path><path class="chart__band" d="{}"></path><path class="chart__line" d="{}" vector-effect="non-scaling-stroke"></path></svg>"#,
             BASE - TOP,
+            data.line(&runs, scale, true),
             data.band(&runs, scale),
-            data.line(&runs, scale)
+            data.line(&runs, scale, false)
         ),
     );
     time_axis(&mut plot, data, times);
