@@ -24,6 +24,7 @@ mod meter;
 mod nchan;
 mod process;
 mod procfs;
+mod raw;
 mod redis;
 mod report;
 mod scenarios;
@@ -88,6 +89,8 @@ enum Command {
     Hold(hold::Hold),
     #[command(hide = true)]
     Bare { addr: std::net::SocketAddr },
+    #[command(hide = true)]
+    Raw { addr: std::net::SocketAddr },
 }
 
 fn main() -> std::process::ExitCode {
@@ -105,6 +108,7 @@ fn run(options: Options) -> Result<()> {
     let command = match command {
         Some(Command::Hold(hold)) => return hold::run(hold),
         Some(Command::Bare { addr }) => return bare::serve(addr),
+        Some(Command::Raw { addr }) => return raw::serve(addr),
         command => command.unwrap_or(Command::All),
     };
     let mut report = Report::new(out.as_deref())?;
