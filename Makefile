@@ -4,7 +4,7 @@ export LEPTOS_SITE_ROOT ?= target/site
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
 
-.PHONY: run quick build site example test test-rust test-client test-browser mutants bench soak stress watch lint format
+.PHONY: run quick build site example test test-rust test-client test-browser mutants bench soak stress capacity watch lint format
 
 run: quick
 	target/release/aforo
@@ -37,7 +37,7 @@ test-rust: site
 	@bash scripts/setup.sh test
 	@RUST_TEST_THREADS=8 bash scripts/cargo.sh test --features bench
 
-# The unit tests of the page scripts.
+# The unit tests of the page scripts and of the capacity model.
 test-client:
 	@bash scripts/setup.sh build
 	node client/test.mjs
@@ -68,6 +68,11 @@ stress: build
 	@bash scripts/setup.sh test
 	@AFORO_PROGRAM=$(CURDIR)/target/release/aforo SEED=$(SEED) MINUTES=$(MINUTES) TROUBLE=$(TROUBLE) STORE=$(STORE) \
 	  bash scripts/cargo.sh test --features bench --test stress
+
+# Calculates what VIEWERS=… concurrent viewers take, and which limit is met first. docs/scale.md explains it; without
+# VIEWERS it lists what else can be given. JSON=1 prints every figure.
+capacity:
+	@node scripts/capacity.mjs $(MAKEOVERRIDES)
 
 # Rebuilds and reloads on every change; needs cargo-leptos.
 watch:
