@@ -19,8 +19,8 @@ use uuid::Uuid;
 use crate::server::{
     access::Access,
     clock::{Clock, SystemClock},
-    config::{self, AccessConfig, Config, SettingsError, TlsFiles},
-    database::{self, Archive, Database, DatabaseFollowers, Retention},
+    config::{self, AccessConfig, Config, SettingsError, Task, TlsFiles},
+    database::{self, Archive, Database, DatabaseFollowers, Outbox, Retention},
     fanout::{Hub, reader},
     follows::Follows,
     http::pages,
@@ -37,6 +37,11 @@ use crate::server::{
     supervisor::Supervisor,
     telemetry,
     tickets::Refusal,
+    webhooks::{
+        self, Webhooks,
+        sender::{Outcome, SetUpError},
+        settings::{Target, WebhookSettings},
+    },
 };
 
 /// Why the server did not start.
@@ -70,6 +75,12 @@ pub enum BootError {
     /// The certificate cannot be used.
     #[error("TLS_CERT, TLS_KEY: {0}")]
     Tls(#[from] TlsError),
+    /// Webhooks cannot be sent.
+    #[error(transparent)]
+    Webhooks(#[from] SetUpError),
+    /// The test event was not delivered.
+    #[error("not delivered: {0}")]
+    Undelivered(String),
     /// A call to the system failed.
     #[error("system error: {0}")]
     System(#[from] io::Error),
@@ -94,15 +105,19 @@ impl BootError {
     }
 }
 
-/// Runs the program: reads the settings, serves, and shuts down on SIGTERM or SIGINT.
+/// Runs the program: reads the settings, serves, and shuts down on SIGTERM or SIGINT. With a subcommand, it does that
+/// instead.
 ///
 /// # Errors
-/// When the server cannot start.
+/// When the server cannot start, or the subcommand fails.
 pub fn main() -> Result<(), BootError> {
     let config = config::read(std::env::args_os())?;
     telemetry::init(config.log_format, &config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
+        if let Task::TestWebhook(target) = &config.task {
+            return test_webhook(&config.webhooks, target).await;
+        }
         let server = Server::bind(&config).await?;
         let scheme = if config.tls.is_some() { "https" } else { "http" };
         if config.tickets.lacks_id_secret() {
@@ -181,6 +196,9 @@ impl Server {
         let shareholder = Shareholder { store: Arc::clone(&store), node, database: Some(database.clone()) };
         let recorder = Recorder::new(node, store.roll_call_pause());
         let archive = Archive::new(database.clone());
+        // The writer registers broadcasts for announcement, if there is someone to announce them to.
+        let has_webhooks = !config.webhooks.targets.is_empty();
+        let archive = if has_webhooks { archive.announcing() } else { archive };
         let presence = Presence::new(store, Arc::clone(&hub), policy, Arc::clone(&clock));
         presence.observe_with(Arc::new(recorder.clone()));
         let state = AppState::from(Parts {
@@ -215,6 +233,16 @@ impl Server {
         });
         let own = (recorder.clone(), presence.clone());
         background.spawn("sampler", move || sampler::run(own.0.clone(), own.1.clone()));
+        let own = webhooks::Parts {
+            outbox: Outbox::new(database.clone()),
+            archive: archive.clone(),
+            recorder: recorder.clone(),
+            clock: Arc::clone(&clock),
+            metrics: metrics.clone(),
+        };
+        if let Some(webhooks) = Webhooks::new(&config.webhooks, own)? {
+            webhooks.spawn(&mut background);
+        }
         let writer = Arc::new(Writer::new(recorder.clone(), archive.clone(), Arc::clone(&clock), metrics));
         let own = Arc::clone(&writer);
         background.spawn("history", move || {
@@ -297,6 +325,20 @@ impl Server {
             _ => tracing::warn!("the last seconds of history could not be written"),
         }
         let _elapsed = timeout(RESIGN_LIMIT, shareholder.resign(recorder.ownership())).await;
+    }
+}
+
+/// Sends a test event, and prints what came of it.
+async fn test_webhook(settings: &WebhookSettings, target: &Target) -> Result<(), BootError> {
+    match webhooks::send_test(settings, target).await? {
+        Outcome::Delivered(status) => {
+            println!("delivered: {} answered {status}", target.host());
+            Ok(())
+        }
+        Outcome::Gone => {
+            Err(BootError::Undelivered("410 Gone: the receiver wants no more events".to_owned()))
+        }
+        Outcome::Failed { reason, .. } => Err(BootError::Undelivered(reason)),
     }
 }
 

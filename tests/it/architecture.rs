@@ -42,6 +42,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "server::listen::Tls",
             "server::redis",
             "server::tickets",
+            "server::webhooks::settings",
         ],
     ),
     ("server::telemetry", &["server::config"]),
@@ -73,6 +74,20 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "server::presence",
             "server::store",
             "server::store_error",
+        ],
+    ),
+    ("server::webhooks::settings", &[]),
+    (
+        "server::webhooks",
+        &[
+            "domain",
+            "server::clock",
+            "server::database",
+            "server::history",
+            "server::metrics",
+            "server::recording",
+            "server::store_error",
+            "server::supervisor",
         ],
     ),
     ("server::fanout", &["domain"]),
@@ -127,7 +142,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("jiff", &["server::history"]),
     ("siphasher", &["server::history"]),
     ("jsonwebtoken", &["server::access", "server::tickets"]),
-    ("ring", &["server::access", "server::tickets"]),
+    ("ring", &["server::access", "server::tickets", "server::webhooks"]),
 ];
 
 /// Modules that may not name a crate although their parent may.
@@ -146,9 +161,10 @@ const NOT_IN: &[(&str, &[&str])] = &[
             "server::clock",
             "server::redis",
             "server::tickets",
+            "server::webhooks",
         ],
     ),
-    ("tokio", &["server::history"]),
+    ("tokio", &["server::history", "server::webhooks::settings"]),
 ];
 
 /// The maximum number of feature gates.

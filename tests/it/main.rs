@@ -78,5 +78,7 @@ mod tls;
 mod upstash;
 // The statistics of channels.
 mod statistics;
+// Webhooks: events, deliveries, retries and the addresses that they may reach.
+mod webhooks;
 // The element for other sites.
 mod widget;

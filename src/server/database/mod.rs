@@ -12,6 +12,7 @@ mod archive;
 mod followers;
 mod migrations;
 mod open;
+mod outbox;
 
 use std::{
     future::Future,
@@ -31,6 +32,7 @@ pub use self::{
     archive::{Archive, Kept, Retention, Row, RowKind, part_key},
     followers::DatabaseFollowers,
     open::OpenError,
+    outbox::{Announced, Announcement, Backlog, Delivery, HOLDING_ATTEMPTS, NewEvent, Open, Outbox},
 };
 use super::store_error::StoreError;
 

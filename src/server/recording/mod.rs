@@ -11,6 +11,7 @@
 //! - While the database is away, rows wait in memory within a bound ([`writer::MAX_WAITING_BYTES`]).
 
 mod ownership;
+mod progress;
 mod record;
 pub mod sampler;
 pub mod upkeep;
@@ -25,8 +26,11 @@ use dashmap::DashMap;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-pub use self::ownership::{Ownership, Shareholder};
 use self::record::Record;
+pub use self::{
+    ownership::{Ownership, Shareholder},
+    progress::Progress,
+};
 use super::{
     history::{HashKey, Place, Track},
     presence::Observer,
@@ -46,6 +50,7 @@ struct Inner {
     /// What is known of each part: while its list of live channels is complete, all other channels have no viewers.
     parts: Vec<Mutex<Track>>,
     ownership: Ownership,
+    progress: Progress,
     sample_interval: Duration,
 }
 
@@ -66,6 +71,7 @@ impl Recorder {
             records: DashMap::new(),
             parts: (0..ChannelId::PARTS).map(|_| Mutex::default()).collect(),
             ownership: Ownership::default(),
+            progress: Progress::default(),
             sample_interval: SAMPLE_INTERVAL.max(roll_call_pause / 3),
         }))
     }
@@ -84,6 +90,12 @@ impl Recorder {
     #[must_use]
     pub fn ownership(&self) -> &Ownership {
         &self.0.ownership
+    }
+
+    /// How far the database has what this node has seen.
+    #[must_use]
+    pub fn progress(&self) -> &Progress {
+        &self.0.progress
     }
 
     /// The number of channels with a record on this node.
@@ -125,8 +137,18 @@ impl Recorder {
     fn sampled_part(&self, part: u16, complete_at: Option<Timestamp>) {
         let Some(track) = self.0.parts.get(usize::from(part)) else { return };
         match complete_at {
-            Some(at) => track.lock().observe(0, at, true, self.max_gap()),
+            Some(at) => {
+                track.lock().observe(0, at, true, self.max_gap());
+                self.0.progress.sample(part, at);
+            }
             None => track.lock().unknown(Timestamp::from_millis(u64::MAX)),
+        }
+    }
+
+    /// Records a fresh count. The record of a channel that goes on air is written soon.
+    fn observe(&self, record: &mut Record, channel: &ChannelId, count: u32, at: Timestamp, is_owned: bool) {
+        if record.observe(count, at, is_owned.then(|| self.max_gap())) {
+            self.0.progress.begin(channel);
         }
     }
 
@@ -134,11 +156,11 @@ impl Recorder {
     fn sampled(&self, channel: &ChannelId, count: Count) {
         match (count.value, self.0.records.get_mut(channel)) {
             (Some(value), Some(mut record)) if !count.stale => {
-                record.observe(value, count.as_of, Some(self.max_gap()))
+                self.observe(&mut record, channel, value, count.as_of, true);
             }
             (Some(value), None) if !count.stale && value > 0 => {
                 let mut record = self.0.records.entry(channel.clone()).or_default();
-                record.observe(value, count.as_of, Some(self.max_gap()));
+                self.observe(&mut record, channel, value, count.as_of, true);
             }
             (_, Some(mut record)) => record.lose_sight(count.as_of),
             _ => {}
@@ -159,7 +181,7 @@ impl Observer for Recorder {
             record.see(viewer, self.0.key.get(), count.as_of);
         }
         if let Some(count_now) = fresh {
-            record.observe(count_now, count.as_of, is_owned.then(|| self.max_gap()));
+            self.observe(&mut record, channel, count_now, count.as_of, is_owned);
         }
     }
 
@@ -167,7 +189,7 @@ impl Observer for Recorder {
         let Some(count_now) = count.value.filter(|_| !count.stale) else { return };
         if let Some(mut record) = self.0.records.get_mut(channel) {
             let is_owned = self.0.ownership.owns(channel);
-            record.observe(count_now, count.as_of, is_owned.then(|| self.max_gap()));
+            self.observe(&mut record, channel, count_now, count.as_of, is_owned);
         }
     }
 }

@@ -56,14 +56,14 @@ pub(super) struct Changes {
 
 impl Record {
     /// Records a fresh count. The owner of the channel gives the longest time between two observations that counts as
-    /// observed.
-    pub(super) fn observe(&mut self, count: u32, at: Timestamp, owner_gap: Option<Duration>) {
+    /// observed. Returns whether the channel went on air.
+    pub(super) fn observe(&mut self, count: u32, at: Timestamp, owner_gap: Option<Duration>) -> bool {
         self.track.observe(count, at, owner_gap.is_some(), owner_gap.unwrap_or_default());
         if count > 0 {
             self.active = self.active.max(at);
         }
         if owner_gap.is_none() {
-            return;
+            return false;
         }
         match &mut self.air {
             Some(air) if air.is_on => {
@@ -80,9 +80,11 @@ impl Record {
             }
             _ if count > 0 => {
                 self.air = Some(Air { span: Span::new(at, at), is_on: true, is_dirty: true });
+                return true;
             }
             _ => {}
         }
+        false
     }
 
     /// Records that the count is not known. A channel that was on air is assumed to stay so.
@@ -123,8 +125,12 @@ impl Record {
         let viewers = self.viewers.as_mut().and_then(|viewers| {
             std::mem::take(&mut viewers.is_dirty).then(|| (viewers.start, viewers.sketch.encode()))
         });
-        let on_air = self.air.as_mut().and_then(|air| std::mem::take(&mut air.is_dirty).then_some(air.span));
-        Changes { minutes: self.track.take_dirty(now), viewers, on_air }
+        Changes { minutes: self.track.take_dirty(now), viewers, on_air: self.take_on_air() }
+    }
+
+    /// Takes the span on air if it has changed.
+    pub(super) fn take_on_air(&mut self) -> Option<Span> {
+        self.air.as_mut().and_then(|air| std::mem::take(&mut air.is_dirty).then_some(air.span))
     }
 
     /// The number of minutes that were lost since the last call, because the database was away for too long.

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod program;
+pub mod receiver;
 mod redis;
 mod runners;
 mod sampler;
@@ -30,6 +31,7 @@ use uuid::Uuid;
 pub use self::{
     cluster::RedisCluster,
     program::Program,
+    receiver::{Received, Receiver},
     redis::{RedisServer, acl_line, free_port},
     runners::TestRunner,
     sampler::{Sample, Sampler},
@@ -81,6 +83,12 @@ impl TestApp {
     pub async fn with_clock(clock: Arc<dyn Clock>) -> Self {
         let store = MemoryStore::new(Arc::clone(&clock), Policy::default().lease_rules());
         Self::with_store_and_clock(Arc::new(store), clock).await
+    }
+
+    /// Starts a server with the embedded store, a given clock and additional flags.
+    pub async fn with_clock_and(clock: Arc<dyn Clock>, flags: &[&str]) -> Self {
+        let store = MemoryStore::new(Arc::clone(&clock), Policy::default().lease_rules());
+        Self::assemble(Arc::new(store), clock, flags).await
     }
 
     /// Starts a server with any store.

@@ -6,6 +6,7 @@
 //! - [`Archive::compact`] merges rows in one transaction. A row that arrives later is merged later, with the same result.
 //! - Reading merges what is not merged yet, so it shows every row that was written.
 
+mod announce;
 mod compact;
 mod encoding;
 mod read;
@@ -26,6 +27,7 @@ use crate::{
     },
 };
 
+pub(super) use self::announce::numbers;
 pub use self::{read::Kept, retain::Retention};
 
 /// The length of a row with minutes, in milliseconds.
@@ -47,6 +49,8 @@ pub fn part_key(part: u16) -> String {
 #[derive(Clone)]
 pub struct Archive {
     database: Database,
+    /// Whether broadcasts are registered for announcement when they begin.
+    announces: bool,
 }
 
 /// The kind of a [`Row`].
@@ -79,7 +83,7 @@ impl Archive {
     /// The archive in a database.
     #[must_use]
     pub const fn new(database: Database) -> Self {
-        Self { database }
+        Self { database, announces: false }
     }
 
     /// The id of the database, once it is known.
@@ -146,6 +150,9 @@ impl Archive {
             .bind(millis(merged.broadcast.last_on_air))
             .execute(&mut *transaction)
             .await?;
+            if self.announces && merged.replaces.is_empty() {
+                announce::register(&mut transaction, channel, merged.broadcast.started_at).await?;
+            }
         }
         transaction.commit().await
     }
