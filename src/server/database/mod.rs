@@ -151,6 +151,20 @@ impl Database {
         }
     }
 
+    /// Waits until no other transaction holds the lock. It is held to the end of the transaction. SQLite has one
+    /// transaction that writes anyway.
+    async fn lock(&self, transaction: &mut Transaction<'_, Any>, lock: i64) -> Result<(), sqlx::Error> {
+        /// Separates these locks from those of other programs in the same database.
+        const SPACE: i64 = 0x61_66_6f_72_6f << 8;
+        if self.kind() == Kind::Postgres {
+            sqlx::query("SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)")
+                .bind(SPACE + lock)
+                .execute(&mut **transaction)
+                .await?;
+        }
+        Ok(())
+    }
+
     async fn limited<T>(&self, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
         if self.0.id.get().is_none() {
             return Err(StoreError::Unreachable("no contact with the database yet".to_owned()));

@@ -4,9 +4,16 @@
 //! - [`Outbox::announce`] changes what was announced and adds the events in one transaction, if nobody else has announced
 //!   anything of the broadcast since it was read. So an event is added once, and no crash loses it.
 //! - An event waits for each receiver by itself until it is removed.
-//! - [`Outbox::due`] returns one event of a channel at a time, in the order in which the events were added.
+//! - An event is not due while an older one of its channel waits for the same receiver and has failed less than
+//!   [`HOLDING_ATTEMPTS`] times. The wait is in the row, so looking for what is due costs the same however much waits.
 
-use sqlx::{Any, AssertSqlSafe, Row as _, Transaction, any::AnyRow};
+use std::collections::BTreeSet;
+
+use sqlx::{
+    Any, AssertSqlSafe, Row as _, Transaction,
+    any::{AnyArguments, AnyRow},
+    query::Query,
+};
 
 use super::{Database, archive::numbers};
 use crate::{
@@ -16,6 +23,15 @@ use crate::{
 
 /// The attempts after which a waiting event no longer holds up the later events of its channel.
 pub const HOLDING_ATTEMPTS: u32 = 3;
+
+/// When an event is due that waits for an older one.
+const HELD: i64 = i64::MAX;
+
+/// The most events that are dropped at once because there are too many.
+const MAX_DROPPED: u32 = 1_000;
+
+/// The number of the lock of the first part of the channels, which writers of its events hold.
+const FIRST_LOCK: i64 = 64;
 
 /// The outbox in a [`Database`]. Cloning is cheap.
 #[derive(Clone)]
@@ -148,6 +164,11 @@ impl Outbox {
         now: Timestamp,
     ) -> Result<usize, sqlx::Error> {
         let mut transaction = self.database.begin().await?;
+        // All nodes lock the parts in the same order.
+        let parts: BTreeSet<u16> = announcements.iter().map(|one| one.open.channel.part()).collect();
+        for part in parts {
+            self.database.lock(&mut transaction, FIRST_LOCK + i64::from(part)).await?;
+        }
         let mut made = 0;
         for announcement in announcements {
             if !advance(&mut transaction, announcement).await? {
@@ -166,6 +187,9 @@ impl Outbox {
                     add(&mut transaction, channel, number, event, receiver, now).await?;
                 }
             }
+            for receiver in receivers {
+                release(&mut transaction, channel, receiver, now).await?;
+            }
         }
         transaction.commit().await?;
         Ok(made)
@@ -183,8 +207,8 @@ impl Outbox {
         self.database.write(Box::pin(work)).await.map(drop)
     }
 
-    /// The events of some parts that are due for a receiver, those that are due longest first. Of each channel there is
-    /// one: events wait for the older events of their channel that had less than [`HOLDING_ATTEMPTS`].
+    /// The events of some parts that are due for a receiver, those that are due longest first, without those of some
+    /// channels. There may be several of a channel.
     ///
     /// # Errors
     /// When the database fails.
@@ -192,24 +216,26 @@ impl Outbox {
         &self,
         parts: &[u16],
         receiver: &str,
+        without: &[ChannelId],
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<Delivery>, StoreError> {
+        let places: String = (0..without.len()).map(|nth| format!(", ${}", nth + 4)).collect();
         let work = async {
+            // No channel has an empty name.
             let statement = format!(
-                "SELECT d.event, d.channel, d.body, d.attempts FROM deliveries d \
-                 WHERE d.receiver = $1 AND d.due_at <= $2 AND d.part IN ({}) AND NOT EXISTS \
-                 (SELECT 1 FROM deliveries older WHERE older.channel = d.channel AND older.number < d.number \
-                 AND older.receiver = d.receiver AND (older.attempts < {HOLDING_ATTEMPTS} OR older.due_at <= $2)) \
-                 ORDER BY d.due_at, d.number LIMIT $3",
+                "SELECT event, channel, body, attempts FROM deliveries WHERE receiver = $1 AND due_at <= $2 \
+                 AND part IN ({}) AND channel NOT IN (''{places}) ORDER BY due_at, number LIMIT $3",
                 numbers(parts)
             );
-            let rows = sqlx::query(AssertSqlSafe(statement))
+            let mut query = sqlx::query(AssertSqlSafe(statement))
                 .bind(receiver.to_owned())
                 .bind(millis(now))
-                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-                .fetch_all(self.database.pool())
-                .await?;
+                .bind(i64::try_from(limit).unwrap_or(i64::MAX));
+            for channel in without {
+                query = query.bind(channel.as_str().to_owned());
+            }
+            let rows = query.fetch_all(self.database.pool()).await?;
             let mut due = Vec::new();
             for row in &rows {
                 due.extend(delivery(row)?);
@@ -219,38 +245,58 @@ impl Outbox {
         self.database.read(Box::pin(work)).await
     }
 
-    /// Removes an event that a receiver has taken, or that is given up.
+    /// Removes an event that a receiver has taken, or that is given up. The next one of the channel is due then.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn remove(&self, event: &str, receiver: &str) -> Result<(), StoreError> {
-        let work = sqlx::query("DELETE FROM deliveries WHERE event = $1 AND receiver = $2")
+    pub async fn remove(
+        &self,
+        channel: &ChannelId,
+        event: &str,
+        receiver: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let delete = sqlx::query("DELETE FROM deliveries WHERE event = $1 AND receiver = $2")
             .bind(event.to_owned())
-            .bind(receiver.to_owned())
-            .execute(self.database.pool());
-        self.database.write(Box::pin(work)).await.map(drop)
+            .bind(receiver.to_owned());
+        self.database.write(Box::pin(self.settle(delete, channel, receiver, now))).await
     }
 
-    /// Records a failed attempt, and when the next one is due.
+    /// Records that an event has failed so many times, and when it is due again.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn postpone(
         &self,
+        channel: &ChannelId,
         event: &str,
         receiver: &str,
-        attempts: u32,
-        due_at: Timestamp,
+        (attempts, due_at): (u32, Timestamp),
+        now: Timestamp,
     ) -> Result<(), StoreError> {
-        let work = sqlx::query(
+        let update = sqlx::query(
             "UPDATE deliveries SET attempts = $1, due_at = $2 WHERE event = $3 AND receiver = $4 AND attempts < $1",
         )
         .bind(i64::from(attempts))
         .bind(millis(due_at))
         .bind(event.to_owned())
-        .bind(receiver.to_owned())
-        .execute(self.database.pool());
-        self.database.write(Box::pin(work)).await.map(drop)
+        .bind(receiver.to_owned());
+        self.database.write(Box::pin(self.settle(update, channel, receiver, now))).await
+    }
+
+    /// Runs a statement about an event, and releases the next one of the channel.
+    async fn settle(
+        &self,
+        statement: Query<'static, Any, AnyArguments>,
+        channel: &ChannelId,
+        receiver: &str,
+        now: Timestamp,
+    ) -> Result<(), sqlx::Error> {
+        let mut transaction = self.database.begin().await?;
+        self.database.lock(&mut transaction, FIRST_LOCK + i64::from(channel.part())).await?;
+        statement.execute(&mut *transaction).await?;
+        release(&mut transaction, channel, receiver, now).await?;
+        transaction.commit().await
     }
 
     /// Removes the events for a receiver that were added before `before`, and the oldest ones beyond `most`. Returns
@@ -264,30 +310,57 @@ impl Outbox {
         receiver: &str,
         before: Timestamp,
         most: u64,
+        now: Timestamp,
     ) -> Result<u64, StoreError> {
-        let parts = numbers(parts);
-        let work = async {
-            let old = format!(
-                "DELETE FROM deliveries WHERE receiver = $1 AND part IN ({parts}) AND created_at < $2"
-            );
-            let old = sqlx::query(AssertSqlSafe(old))
-                .bind(receiver.to_owned())
-                .bind(millis(before))
-                .execute(self.database.pool())
-                .await?;
-            let excess = format!(
-                "DELETE FROM deliveries WHERE receiver = $1 AND event IN (SELECT event FROM deliveries \
-                 WHERE receiver = $1 AND part IN ({parts}) ORDER BY created_at DESC, number DESC \
-                 LIMIT 1000 OFFSET $2)"
-            );
-            let excess = sqlx::query(AssertSqlSafe(excess))
-                .bind(receiver.to_owned())
-                .bind(i64::try_from(most).unwrap_or(i64::MAX))
-                .execute(self.database.pool())
-                .await?;
-            Ok(old.rows_affected() + excess.rows_affected())
-        };
+        let work = self.drop_oldest_of(parts, receiver, before, most, now);
         self.database.write(Box::pin(work)).await
+    }
+
+    async fn drop_oldest_of(
+        &self,
+        parts: &[u16],
+        receiver: &str,
+        before: Timestamp,
+        most: u64,
+        now: Timestamp,
+    ) -> Result<u64, sqlx::Error> {
+        let mut transaction = self.database.begin().await?;
+        let parts: BTreeSet<u16> = parts.iter().copied().collect();
+        for part in &parts {
+            self.database.lock(&mut transaction, FIRST_LOCK + i64::from(*part)).await?;
+        }
+        let parts = numbers(&parts.into_iter().collect::<Vec<_>>());
+        let mut dropped = 0;
+        for (which, number) in [
+            ("created_at < $2".to_owned(), millis(before)),
+            (
+                format!(
+                    "event IN (SELECT event FROM deliveries WHERE receiver = $1 AND part IN ({parts}) \
+                     ORDER BY created_at DESC, number DESC LIMIT {MAX_DROPPED} OFFSET $2)"
+                ),
+                i64::try_from(most).unwrap_or(i64::MAX),
+            ),
+        ] {
+            let statement =
+                format!("DELETE FROM deliveries WHERE receiver = $1 AND part IN ({parts}) AND {which}");
+            let query = sqlx::query(AssertSqlSafe(statement)).bind(receiver.to_owned()).bind(number);
+            dropped += query.execute(&mut *transaction).await?.rows_affected();
+        }
+        if dropped > 0 {
+            // The events that the dropped ones held up.
+            let statement = format!(
+                "SELECT channel FROM deliveries WHERE receiver = $1 AND part IN ({parts}) GROUP BY channel \
+                 HAVING MIN(due_at) = {HELD}"
+            );
+            let query = sqlx::query(AssertSqlSafe(statement)).bind(receiver.to_owned());
+            for row in query.fetch_all(&mut *transaction).await? {
+                if let Ok(channel) = ChannelId::parse(row.try_get("channel")?) {
+                    release(&mut transaction, &channel, receiver, now).await?;
+                }
+            }
+        }
+        transaction.commit().await?;
+        Ok(dropped)
     }
 
     /// Removes what nobody asks for any more: events for receivers that are not configured, and what was announced of
@@ -378,7 +451,7 @@ async fn add(
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO deliveries (event, receiver, part, channel, number, body, created_at, due_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT DO NOTHING",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
     )
     .bind(event.id.clone())
     .bind(receiver.to_owned())
@@ -387,9 +460,32 @@ async fn add(
     .bind(number)
     .bind(event.body.clone())
     .bind(millis(now))
+    .bind(HELD)
     .execute(&mut **transaction)
     .await
     .map(drop)
+}
+
+/// Makes the oldest held event of a channel due, unless another one holds it.
+async fn release(
+    transaction: &mut Transaction<'_, Any>,
+    channel: &ChannelId,
+    receiver: &str,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let statement = format!(
+        "UPDATE deliveries SET due_at = $1 WHERE channel = $2 AND receiver = $3 AND number = (SELECT MIN(number) \
+         FROM deliveries WHERE channel = $2 AND receiver = $3 AND due_at = {HELD}) AND NOT EXISTS (SELECT 1 \
+         FROM deliveries holder WHERE holder.channel = $2 AND holder.receiver = $3 \
+         AND holder.attempts < {HOLDING_ATTEMPTS} AND holder.due_at < {HELD})"
+    );
+    sqlx::query(AssertSqlSafe(statement))
+        .bind(millis(now))
+        .bind(channel.as_str().to_owned())
+        .bind(receiver.to_owned())
+        .execute(&mut **transaction)
+        .await
+        .map(drop)
 }
 
 /// A row of [`Outbox::open`]. A channel name that this version does not accept is skipped.

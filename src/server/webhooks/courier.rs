@@ -41,6 +41,9 @@ use crate::{
 /// The most deliveries to a receiver at once.
 const MAX_IN_FLIGHT: usize = 8;
 
+/// The events of one look into the outbox. There may be several of a channel.
+const MAX_DUE: usize = 8 * MAX_IN_FLIGHT;
+
 /// The pause between two looks into the outbox. Looking takes at most a tenth of the time.
 const POLL_PAUSE: Duration = Duration::from_secs(1);
 
@@ -75,7 +78,8 @@ impl Courier {
         loop {
             let began = Instant::now();
             if self.is_open() && in_flight.len() < MAX_IN_FLIGHT {
-                for delivery in self.due().await {
+                let channels: Vec<ChannelId> = busy.values().cloned().collect();
+                for delivery in self.due(&channels).await {
                     if in_flight.len() < MAX_IN_FLIGHT && !busy.values().any(|one| *one == delivery.channel) {
                         let (own, channel) = (Arc::clone(&self), delivery.channel.clone());
                         let task = in_flight.spawn(async move { own.deliver(delivery).await });
@@ -101,14 +105,14 @@ impl Courier {
         !self.is_gone.load(Ordering::Relaxed) && self.clock.now() >= resume_at
     }
 
-    /// The deliveries that are due. The receiver is asked for one of each channel.
-    async fn due(&self) -> Vec<Delivery> {
+    /// The deliveries that are due, without those of some channels.
+    async fn due(&self, without: &[ChannelId]) -> Vec<Delivery> {
         let parts = self.recorder.ownership().parts();
         if parts.is_empty() {
             return Vec::new();
         }
         let _permit = self.permits.acquire().await;
-        let due = self.outbox.due(&parts, self.target.id(), self.clock.now(), 2 * MAX_IN_FLIGHT).await;
+        let due = self.outbox.due(&parts, self.target.id(), without, self.clock.now(), MAX_DUE).await;
         due.unwrap_or_else(|error| {
             tracing::debug!(%error, "no deliveries without the database");
             Vec::new()
@@ -174,9 +178,10 @@ impl Courier {
         let receiver = self.target.id();
         loop {
             let permit = self.permits.acquire().await;
+            let now = self.clock.now();
             let result = match again {
-                None => self.outbox.remove(event, receiver).await,
-                Some((attempts, due_at)) => self.outbox.postpone(event, receiver, attempts, due_at).await,
+                None => self.outbox.remove(channel, event, receiver, now).await,
+                Some(again) => self.outbox.postpone(channel, event, receiver, again, now).await,
             };
             drop(permit);
             let Err(error) = result else { return };

@@ -7,7 +7,7 @@ const HOUR: u64 = 60 * MINUTE;
 
 /// The shortest pauses after the first nine attempts, in seconds: 65 hours together.
 const PAUSES: [u64; 9] =
-    [5, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 16 * HOUR, 17 * HOUR];
+    [5, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 13 * HOUR, 16 * HOUR, 18 * HOUR];
 
 /// By how much a pause may be longer, at random, so that receivers are not met by everything at once.
 const JITTER: f64 = 0.1;

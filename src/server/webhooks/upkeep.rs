@@ -52,15 +52,16 @@ impl Upkeep {
         if !parts.is_empty() {
             let most = MAX_WAITING_PER_PART * u64::try_from(parts.len()).unwrap_or(1);
             for receiver in &self.receivers {
-                let dropped = self.outbox.drop_oldest(&parts, receiver, now - EXPIRY, most).await?;
-                if dropped > 0 {
+                let mut one = self.outbox.backlog(&parts, receiver).await?;
+                if one.events > most || one.oldest.is_some_and(|oldest| oldest < now - EXPIRY) {
+                    let dropped = self.outbox.drop_oldest(&parts, receiver, now - EXPIRY, most, now).await?;
                     tracing::warn!(
                         dropped,
                         "a receiver of webhooks is so far behind that events were dropped"
                     );
                     self.metrics.webhooks_dropped(dropped);
+                    one = self.outbox.backlog(&parts, receiver).await?;
                 }
-                let one = self.outbox.backlog(&parts, receiver).await?;
                 all.events += one.events;
                 all.oldest = [all.oldest, one.oldest].into_iter().flatten().min();
             }

@@ -73,7 +73,7 @@ async fn an_event_is_given_up_after_ten_attempts_or_three_days() {
     app.join("ana", viewer()).await;
     let attempts = || receiver.kinds().iter().filter(|kind| *kind == "channel.live").count();
     for (nth, pause) in
-        [0, 6, 331, 1_981, 7_921, 19_801, 39_601, 55_441, 63_361, 67_321].into_iter().enumerate()
+        [0, 6, 331, 1_981, 7_921, 19_801, 39_601, 51_481, 63_361, 71_281].into_iter().enumerate()
     {
         clock.advance(SECONDS(pause));
         until("the next attempt", async || {

@@ -41,7 +41,7 @@ async fn check_contract(here: Database, there: Database) {
         (Archive::new(here.clone()).announcing(), Outbox::new(here), Outbox::new(there.clone()));
     let receivers = ["one".to_owned(), "two".to_owned()];
     let due = async |receiver: &str, now: u64| -> Vec<String> {
-        let due = outbox.due(&ALL, receiver, at(now), 100).await.unwrap();
+        let due = outbox.due(&ALL, receiver, &[], at(now), 100).await.unwrap();
         due.into_iter().map(|delivery| delivery.event).collect()
     };
 
@@ -71,27 +71,25 @@ async fn check_contract(here: Database, there: Database) {
     // Events of a channel come one at a time, in order, to each receiver by itself.
     assert_eq!(due("one", 29).await, Vec::<String>::new());
     assert_eq!(due("one", 31).await, ["a1", "e1"]);
-    outbox.remove("a1", "one").await.unwrap();
-    assert_eq!(due("one", 31).await, ["a2", "e1"]);
+    outbox.remove(&channel("ana"), "a1", "one", at(31)).await.unwrap();
+    assert_eq!(due("one", 31).await, ["e1", "a2"]);
     assert_eq!(due("two", 31).await, ["a1", "e1"]);
-    assert_eq!(outbox.due(&[channel("ana").part()], "two", at(31), 100).await.unwrap().len(), 1);
-    assert_eq!(outbox.due(&ALL, "two", at(31), 1).await.unwrap().len(), 1);
+    assert_eq!(outbox.due(&[channel("ana").part()], "two", &[], at(31), 100).await.unwrap().len(), 1);
+    assert_eq!(outbox.due(&ALL, "two", &[], at(31), 1).await.unwrap().len(), 1);
+    let others = outbox.due(&ALL, "two", &[channel("ana"), channel("bob")], at(31), 100).await.unwrap();
+    assert_eq!(others.into_iter().map(|one| one.event).collect::<Vec<_>>(), ["e1"]);
     assert_eq!(due("three", 31).await, Vec::<String>::new());
 
     // A failed event holds up the later ones of its channel, until it has failed three times.
     for attempts in 1..=3_u32 {
-        outbox.postpone("a1", "two", attempts, at(100)).await.unwrap();
-        let expected: &[&str] = if attempts < 3 { &["e1"] } else { &["a2", "e1"] };
+        outbox.postpone(&channel("ana"), "a1", "two", (attempts, at(100)), at(31)).await.unwrap();
+        let expected: &[&str] = if attempts < 3 { &["e1"] } else { &["e1", "a2"] };
         assert_eq!(due("two", 31).await, expected, "after {attempts} attempts");
     }
-    assert_eq!(
-        due("two", 100).await,
-        ["e1", "a1"],
-        "what is due longest comes first, and the older of a channel"
-    );
-    other.postpone("a1", "two", 2, at(50)).await.unwrap();
-    assert_eq!(due("two", 50).await, ["a2", "e1"], "an outcome that arrives late changes nothing");
-    let delivery = outbox.due(&ALL, "two", at(100), 10).await.unwrap().pop().unwrap();
+    assert_eq!(due("two", 100).await, ["e1", "a2", "a1"], "what is due longest comes first");
+    other.postpone(&channel("ana"), "a1", "two", (2, at(50)), at(50)).await.unwrap();
+    assert_eq!(due("two", 50).await, ["e1", "a2"], "an outcome that arrives late changes nothing");
+    let delivery = outbox.due(&ALL, "two", &[], at(100), 10).await.unwrap().pop().unwrap();
     assert_eq!((delivery.attempts, &*delivery.body), (3, "{\"a1\":1}"));
     assert_eq!(outbox.backlog(&ALL, "two").await.unwrap(), Backlog { events: 3, oldest: Some(at(30)) });
 
@@ -137,8 +135,8 @@ async fn check_contract(here: Database, there: Database) {
     let names: Vec<String> = (0..20).map(|nth| format!("n{nth:02}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     outbox.announce(&[live(now, &names)], &receivers, at(1_000)).await.unwrap();
-    assert_eq!(outbox.drop_oldest(&ALL, "two", at(35), 1_000).await.unwrap(), 3, "a1, a2 and e1");
-    assert_eq!(outbox.drop_oldest(&ALL, "two", at(35), 5).await.unwrap(), 16);
+    assert_eq!(outbox.drop_oldest(&ALL, "two", at(35), 1_000, at(1_000)).await.unwrap(), 3, "a1, a2 and e1");
+    assert_eq!(outbox.drop_oldest(&ALL, "two", at(35), 5, at(1_000)).await.unwrap(), 16);
     assert_eq!(due("two", 2_000).await, ["n15"], "the newest are left");
     assert_eq!(outbox.backlog(&ALL, "one").await.unwrap().events, 23, "other receivers keep theirs");
     outbox.clean(&ALL, at(1_001), at(1_001)).await.unwrap();
@@ -155,4 +153,57 @@ async fn sqlite_keeps_the_contract() {
     // Everything is still there after a restart.
     let outbox = Outbox::new(open().await);
     tokio::time::timeout(Duration::from_secs(10), outbox.open(&ALL, false)).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn tmp_postgres_keeps_the_contract() {
+    let url = std::env::var("TMP_PG_URL").unwrap();
+    let config = DatabaseConfig::Postgres(url.into());
+    let open = async || Database::open(&config).await.unwrap();
+    check_contract(open().await, open().await).await;
+}
+
+#[tokio::test]
+async fn tmp_costs() {
+    let folder = TempDir::new().unwrap();
+    let config = match std::env::var("TMP_PG_URL") {
+        Ok(url) => DatabaseConfig::Postgres(url.into()),
+        Err(_) => DatabaseConfig::Sqlite(folder.path().join("aforo.db")),
+    };
+    let database = Database::open(&config).await.unwrap();
+    let (archive, outbox) = (Archive::new(database.clone()).announcing(), Outbox::new(database));
+    for past in 0..5 {
+        let spans: Vec<_> =
+            (0..2_000).map(|nth| span(&format!("c{nth}"), past * 1_000, past * 1_000 + 500)).collect();
+        for chunk in spans.chunks(500) {
+            archive.note_on_air(chunk).await.unwrap();
+        }
+    }
+    let began = std::time::Instant::now();
+    let open = outbox.open(&ALL, false).await.unwrap();
+    println!("open: {} in {:?}", open.len(), began.elapsed());
+    let receivers = ["one".to_owned()];
+    let mut events_added = 0;
+    for open in open.iter().take(1_000) {
+        let names: Vec<String> =
+            (0..100).map(|nth| format!("{}-{}-{nth}", open.channel, open.first_start.as_millis())).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        events_added += names.len();
+        outbox.announce(&[live(open, &names)], &receivers, at(10_000)).await.unwrap();
+        outbox.postpone(&open.channel, names[0], "one", (1, at(20_000)), at(10_000)).await.unwrap();
+    }
+    println!("{events_added} events");
+    for now in [10_000, 15_000, 20_000] {
+        let began = std::time::Instant::now();
+        let due = outbox.due(&ALL, "one", &[], at(now), 64).await.unwrap();
+        println!("due at {now}: {} in {:?}", due.len(), began.elapsed());
+    }
+    let began = std::time::Instant::now();
+    println!("{:?} in {:?}", outbox.backlog(&ALL, "one").await.unwrap(), began.elapsed());
+    let began = std::time::Instant::now();
+    println!(
+        "{:?} in {:?}",
+        outbox.drop_oldest(&ALL, "one", at(0), 99_000, at(20_000)).await.unwrap(),
+        began.elapsed()
+    );
 }

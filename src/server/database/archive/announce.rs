@@ -40,7 +40,7 @@ impl Archive {
     async fn register_all(&self, parts: &[u16], since: Timestamp) -> Result<(), sqlx::Error> {
         let mut transaction = self.database.begin().await?;
         // No broadcast begins meanwhile, so each is registered once.
-        self.lock(&mut transaction, 1).await?;
+        self.database.lock(&mut transaction, 1).await?;
         for (channel, start) in self.unregistered(since).await? {
             if parts.contains(&channel.part()) {
                 register(&mut transaction, &channel, start).await?;

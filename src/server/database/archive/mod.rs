@@ -15,7 +15,7 @@ mod retain;
 use sqlx::{Any, AssertSqlSafe, Row as _, Transaction};
 use uuid::Uuid;
 
-use super::{Database, Kind};
+use super::Database;
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
@@ -126,7 +126,7 @@ impl Archive {
 
     async fn note_all_on_air(&self, spans: &[(ChannelId, Span)]) -> Result<(), sqlx::Error> {
         let mut transaction = self.database.begin().await?;
-        self.lock(&mut transaction, 1).await?;
+        self.database.lock(&mut transaction, 1).await?;
         for (channel, span) in spans {
             let known = broadcasts_near(&mut transaction, channel, *span).await?;
             let merged = broadcast::merge(&known, *span);
@@ -155,19 +155,6 @@ impl Archive {
             }
         }
         transaction.commit().await
-    }
-
-    /// Waits until no other transaction holds the lock. SQLite has one transaction that writes anyway.
-    async fn lock(&self, transaction: &mut Transaction<'_, Any>, lock: i64) -> Result<(), sqlx::Error> {
-        /// Separates these locks from those of other programs in the same database.
-        const SPACE: i64 = 0x61_66_6f_72_6f << 8;
-        if self.database.kind() == Kind::Postgres {
-            sqlx::query("SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)")
-                .bind(SPACE + lock)
-                .execute(&mut **transaction)
-                .await?;
-        }
-        Ok(())
     }
 }
 

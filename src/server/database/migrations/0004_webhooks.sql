@@ -14,7 +14,7 @@ CREATE TABLE announcements (
 CREATE INDEX announcements_open ON announcements (part) WHERE ended_at = 0;
 
 -- The outbox: events that a receiver has not taken yet. A receiver is the hash of its address. The numbers are the order
--- of the events of a channel.
+-- of the events of a channel. An event that waits for an older one of its channel is due at 9223372036854775807.
 CREATE TABLE deliveries (
   event TEXT NOT NULL,
   receiver TEXT NOT NULL,
@@ -28,4 +28,4 @@ CREATE TABLE deliveries (
   PRIMARY KEY (event, receiver)
 );
 CREATE INDEX deliveries_due ON deliveries (receiver, due_at);
-CREATE INDEX deliveries_of_channel ON deliveries (channel, number);
+CREATE INDEX deliveries_of_channel ON deliveries (channel, receiver, number);
