@@ -206,7 +206,7 @@ pub struct Flags {
     #[arg(hide_env_values = true)]
     pub(super) ticket_id_secret: Option<Secret>,
 
-    /// Addresses that receive events, separated by commas; WEBHOOK_SECRET signs them
+    /// Addresses that receive events, separated by commas; needs a secret
     #[arg(long, env = "WEBHOOK_URLS", help_heading = "Webhooks", value_name = "URL,…")]
     #[arg(value_delimiter = ',', hide_env_values = true)]
     pub(super) webhook_urls: Vec<Target>,

@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::{SECRET, clock, flags, server};
-use crate::support::{Receiver, TestApp, receiver::verify, viewer};
+use crate::support::{Received, Receiver, TestApp, receiver::verify, viewer};
 
 const SECONDS: fn(u64) -> Duration = Duration::from_secs;
 
@@ -42,7 +42,7 @@ async fn a_broadcast_has_its_events_in_order_and_signed_by_every_secret() {
     .await;
     let received = receiver.received();
 
-    let kinds: Vec<_> = received.iter().map(|one| one.kind()).collect();
+    let kinds: Vec<_> = received.iter().map(Received::kind).collect();
     assert_eq!(
         kinds,
         [
@@ -93,7 +93,7 @@ async fn a_channel_that_comes_back_within_five_minutes_has_no_further_events() {
     tokio::time::sleep(SECONDS(5)).await;
     clock.advance(SECONDS(301));
     let received = receiver.until(|all| all.iter().any(|one| one.kind() == "broadcast.ended")).await;
-    let kinds: Vec<_> = received.iter().map(|one| one.kind()).collect();
+    let kinds: Vec<_> = received.iter().map(Received::kind).collect();
     assert_eq!(kinds, ["channel.live", "channel.peak", "channel.offline", "broadcast.ended"]);
     // The next one is another broadcast.
     app.join("ana", one).await;
@@ -108,7 +108,7 @@ async fn peaks_are_announced_once_a_minute_at_most() {
     let app = server(&clock, &[&receiver], &[]).await;
     let mut viewers = Vec::new();
     let peaks = async |expected: &[u64]| {
-        let peak = |one: &crate::support::Received| one.json()["data"]["peak"].as_u64();
+        let peak = |one: &Received| one.json()["data"]["peak"].as_u64();
         receiver.until(|all| all.iter().filter_map(peak).eq(expected.iter().copied())).await;
     };
     for second in 0..8 {

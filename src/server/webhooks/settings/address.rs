@@ -1,7 +1,68 @@
 //! Which addresses a delivery may reach. A receiver's name is the operator's, and its addresses are whoever answers for
 //! that name; so every address is judged when it is used.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::LazyLock,
+};
+
+use ipnet::IpNet;
+
+/// Networks in which no receiver is.
+static FORBIDDEN: LazyLock<Vec<IpNet>> = LazyLock::new(|| {
+    networks(&[
+        // Link-local, with the metadata services of most clouds.
+        "169.254.0.0/16",
+        "fe80::/10",
+        // Metadata services: Azure, Alibaba Cloud, Oracle (twice), AWS, Google Cloud.
+        "168.63.129.16/32",
+        "100.100.100.200/32",
+        "192.0.0.192/32",
+        "fd00:c1::/32",
+        "fd00:ec2::/32",
+        "fd20:ce::/32",
+        // Unspecified, multicast, reserved and broadcast.
+        "0.0.0.0/8",
+        "224.0.0.0/3",
+        "::/128",
+        "ff00::/8",
+    ])
+});
+
+/// Networks that are not the internet's.
+static PRIVATE: LazyLock<Vec<IpNet>> = LazyLock::new(|| {
+    networks(&[
+        // Loopback and private networks.
+        "127.0.0.0/8",
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "::1/128",
+        "fc00::/7",
+        "fec0::/10",
+        // Shared by the customers of a provider, protocol assignments, 6to4 relays, benchmarks.
+        "100.64.0.0/10",
+        "192.0.0.0/24",
+        "192.88.99.0/24",
+        "198.18.0.0/15",
+        "2001:2::/48",
+        // Local translation to IPv4, Teredo, segment routing.
+        "64:ff9b:1::/48",
+        "2001::/32",
+        "5f00::/16",
+        // Documentation, discard-only.
+        "192.0.2.0/24",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "2001:db8::/32",
+        "3fff::/20",
+        "100::/63",
+    ])
+});
+
+fn networks(texts: &[&str]) -> Vec<IpNet> {
+    texts.iter().map(|text| text.parse().expect("a network")).collect()
+}
 
 /// How far away an address is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,13 +79,22 @@ impl Reach {
     /// How far away an address is. An IPv6 address that stands for an IPv4 address is judged by that one too.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(address) => Self::of_v4(address),
-            IpAddr::V6(address) => {
-                let embedded = embedded(address).into_iter().flatten().map(Self::of_v4);
-                embedded.fold(Self::of_v6(address), Self::max)
+        let by_table = |address: IpAddr| {
+            let is_in = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&address));
+            if is_in(&FORBIDDEN) {
+                Self::Forbidden
+            } else if is_in(&PRIVATE) {
+                Self::Private
+            } else {
+                Self::Public
             }
-        }
+        };
+        let embedded = match address {
+            IpAddr::V4(_) => [None, None],
+            IpAddr::V6(address) => embedded(address),
+        };
+        let embedded = embedded.into_iter().flatten().map(IpAddr::V4);
+        embedded.map(by_table).fold(by_table(address), Self::max)
     }
 
     /// Whether deliveries may be sent there.
@@ -36,59 +106,24 @@ impl Reach {
             Self::Forbidden => false,
         }
     }
-
-    fn of_v4(address: Ipv4Addr) -> Self {
-        match address.octets() {
-            // Link-local, with the metadata services of most clouds; those of Azure, Alibaba Cloud and Oracle.
-            [169, 254, ..] | [168, 63, 129, 16] | [100, 100, 100, 200] | [192, 0, 0, 192] => Self::Forbidden,
-            // "This host", multicast, reserved and broadcast.
-            [0 | 224..=255, ..] => Self::Forbidden,
-            [10 | 127, ..] | [172, 16..=31, ..] | [192, 168, ..] => Self::Private,
-            // Shared by the customers of a provider, protocol assignments, 6to4 relays, benchmarks.
-            [100, 64..=127, ..] | [192, 0, 0, _] | [192, 88, 99, _] | [198, 18 | 19, ..] => Self::Private,
-            // Documentation.
-            [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => Self::Private,
-            _ => Self::Public,
-        }
-    }
-
-    fn of_v6(address: Ipv6Addr) -> Self {
-        match address.segments() {
-            // Unspecified, multicast, link-local.
-            [0, 0, 0, 0, 0, 0, 0, 0] | [0xff00..=0xffff, ..] | [0xfe80..=0xfebf, ..] => Self::Forbidden,
-            // The metadata services of AWS, Google Cloud and Oracle.
-            [0xfd00, 0xec2, ..] | [0xfd20, 0xce, ..] | [0xfd00, 0xc1, ..] => Self::Forbidden,
-            // Loopback and everything below it that is not judged as an IPv4 address.
-            [0, 0, 0, 0, 0, 0, 0, 1] => Self::Private,
-            // Unique local, the former site-local, local translation, Teredo.
-            [0xfc00..=0xfdff, ..] | [0xfec0..=0xfeff, ..] | [0x64, 0xff9b, 1, ..] | [0x2001, 0, ..] => {
-                Self::Private
-            }
-            // Documentation, discard-only, benchmarks, segment routing.
-            [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] | [0x100, 0, 0, 0 | 1, ..] | [0x5f00, ..] => {
-                Self::Private
-            }
-            [0x2001, 2, 0, ..] => Self::Private,
-            _ => Self::Public,
-        }
-    }
 }
 
 /// The IPv4 addresses that an IPv6 address stands for, by any of the usual translations.
 fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
     let [a, b, c, d, e, f, g, h] = address.segments();
     let v4 = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
-    let last = match [a, b, c, d, e, f] {
-        // Mapped, translated (RFC 2765), and NAT64 with both well-known prefixes.
-        [0, 0, 0, 0, 0, 0xffff] | [0, 0, 0, 0, 0xffff, 0] | [0x64, 0xff9b, ..] => Some(v4(g, h)),
+    let has_last = match [a, b, c, d, e, f] {
         // Compatible; `::` and `::1` are not.
-        [0, 0, 0, 0, 0, 0] if g > 0 => Some(v4(g, h)),
-        // ISATAP, below any prefix.
-        [_, _, _, _, 0 | 0x200, 0x5efe] => Some(v4(g, h)),
-        _ => None,
+        [0, 0, 0, 0, 0, 0] => g > 0,
+        // Mapped, translated (RFC 2765), NAT64 with both well-known prefixes, and ISATAP below any prefix.
+        [0, 0, 0, 0, 0, 0xffff]
+        | [0, 0, 0, 0, 0xffff, 0]
+        | [0x64, 0xff9b, ..]
+        | [_, _, _, _, 0 | 0x200, 0x5efe] => true,
+        _ => false,
     };
     let first = (a == 0x2002).then(|| v4(b, c));
-    [last, first]
+    [has_last.then(|| v4(g, h)), first]
 }
 
 #[cfg(test)]
