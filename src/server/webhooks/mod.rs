@@ -2,10 +2,10 @@
 //!
 //! The recorder brings into the database when a channel is on air, and how many watch. From there:
 //!
-//! 1. [`announcer`]: the owner of a channel decides by [`rules`] which events follow, and puts them into the outbox.
-//! 2. [`courier`]: for each receiver, the owner of a channel sends what is due in the outbox by the [`sender`], and again by
+//! 1. `announcer`: the owner of a channel decides by [`rules`] which events follow, and puts them into the outbox.
+//! 2. `courier`: for each receiver, the owner of a channel sends what is due in the outbox by the [`sender`], and again by
 //!    the [`schedule`] when that fails.
-//! 3. [`upkeep`]: the owner of a channel drops what nobody has taken for three days.
+//! 3. `upkeep`: the owner of a channel drops what nobody has taken for three days.
 //!
 //! Promises:
 //! - **At least once**: an event is sent until the receiver answers 2xx, ten times over three days. Neither a crash nor an

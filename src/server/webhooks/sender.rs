@@ -1,7 +1,7 @@
 //! Sends one delivery to one receiver.
 //!
 //! Promises:
-//! - A delivery takes [`LIMIT`] at most, whatever the receiver does, and reads [`MAX_BODY_BYTES`] of the answer at most.
+//! - A delivery takes [`LIMIT`] at most, whatever the receiver does, and reads 16 KB of the answer at most.
 //! - Redirects are not followed, and no proxy is used.
 //! - Only addresses that may be reached are connected to ([`super::settings::address`]).
 
