@@ -18,10 +18,12 @@ site:
 	@bash scripts/setup.sh build
 	@bash scripts/site.sh
 
-# The example of another Leptos app, as the browser tests use it: target/example.
+# The examples of other apps, as the browser tests use them: a Leptos app in target/example and a Next.js app in
+# target/next-app.
 example:
 	@bash scripts/setup.sh build
 	@bash scripts/example.sh
+	@bash scripts/next-app.sh
 
 test: test-rust test-client test-browser
 
@@ -73,4 +75,5 @@ lint:
 format:
 	cargo fmt
 	cargo fmt --manifest-path examples/leptos-app/Cargo.toml
-	cd end2end && npx prettier --write . && npx prettier --config .prettierrc.json --write ../client
+	cd end2end && npx prettier --write . && npx prettier --config .prettierrc.json --write ../client ../examples/next-app \
+	  '!../**/dist' '!../**/.next' '!../examples/next-app/tsconfig.json' '!../client/README.md'

@@ -40,7 +40,19 @@ if (relative(process.argv[1] ?? "", fileURLToPath(import.meta.url)) === "") {
   // Keep the modification time of an unchanged file, or cargo rebuilds the crate.
   if (readFileSync(path, "utf8") !== platform()) writeFileSync(path, platform());
   if (site) {
-    build(site, {}, "fallback", "widget", "stream", "tracker", "live-channels", "follow-button");
+    build(
+      site,
+      {},
+      "fallback",
+      "widget",
+      "stream",
+      "tracker",
+      "live-channels",
+      "follow-button",
+      "overlay",
+      "poll",
+      "stats",
+    );
     // hls.js, which only some pages need, becomes a chunk with a hash in its name.
     build(site, { splitting: true, chunkNames: "[name]-[hash]" }, "player", "share");
   }

@@ -10,6 +10,15 @@ CARGO_DENY_VERSION=0.20.2
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 export PATH="$AFORO_TOOLS/wasm-bindgen-$WASM_BINDGEN_VERSION/bin:$AFORO_TOOLS/cargo-deny-$CARGO_DENY_VERSION/bin:$PATH"
 
+# Installs the npm packages of a folder from its lock file.
+npm_packages() {
+  local folder=$1
+  cmp -s "$folder/package-lock.json" "$folder/node_modules/.installed" && return
+  say "installing the npm packages of $folder/"
+  (cd "$folder" && npm ci --no-audit --no-fund --loglevel=error)
+  cp "$folder/package-lock.json" "$folder/node_modules/.installed"
+}
+
 has_wasm_target() { [ -d "$(rustc --print sysroot)/lib/rustlib/wasm32-unknown-unknown/lib" ]; }
 
 # Debian's toolchain, if rustup could not download the WebAssembly target (see setup.sh). Then it builds the server too:

@@ -36,6 +36,7 @@ say "page scripts and end-to-end tests: formatting and types"
 bash scripts/setup.sh test
 cd end2end
 npx prettier --check .
-npx prettier --config .prettierrc.json --ignore-path .prettierignore --check ../client
+npx prettier --config .prettierrc.json --ignore-path .prettierignore --check ../client ../examples/next-app \
+  '!../**/dist' '!../**/.next' '!../examples/next-app/tsconfig.json' '!../client/README.md'
 npx tsc --noEmit -p ../client
 npx tsc --noEmit

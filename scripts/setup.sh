@@ -93,15 +93,6 @@ geckodriver() {
   ln -sf "$root/bin/geckodriver" end2end/node_modules/.bin/geckodriver
 }
 
-# Installs the npm packages of a folder from its lock file.
-npm_packages() {
-  local folder=$1
-  cmp -s "$folder/package-lock.json" "$folder/node_modules/.installed" && return
-  say "installing the npm packages of $folder/"
-  (cd "$folder" && npm ci --no-audit --no-fund --loglevel=error)
-  cp "$folder/package-lock.json" "$folder/node_modules/.installed"
-}
-
 command -v cargo >/dev/null || die "please install Rust first: https://rustup.rs"
 command -v npm >/dev/null || die "please install Node.js first (20 or newer): https://nodejs.org"
 
@@ -115,6 +106,8 @@ build)
 test)
   bash scripts/setup.sh build
   command -v redis-server >/dev/null || apt_install redis-server
+  # Debian keeps the programs of PostgreSQL out of PATH.
+  command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || apt_install postgresql
   command -v nginx >/dev/null || apt_install nginx-light
   [ -e /usr/lib/nginx/modules/ngx_rtmp_module.so ] || apt_install libnginx-mod-rtmp
   command -v ffmpeg >/dev/null || apt_install ffmpeg

@@ -152,7 +152,7 @@ async function run() {
   await module.default({
     module_or_path: pathToFileURL(resolve(output, "aforo.wasm")),
   });
-  module.hydrate();
+  module.hydrate("a.ticket");
   expect(named.length > 0, "no islands found in the source");
   for (const [name, exported] of islands) {
     expect(exported && module[exported], `island ${name} is not exported`);
@@ -170,6 +170,14 @@ async function run() {
     () => calls("/join", "ana") && calls("/join", "eva"),
     "islands join",
   );
+  const bodies = (call) =>
+    requests
+      .filter(({ path }) => path.endsWith(call))
+      .map(({ body }) => JSON.parse(body));
+  expect(
+    bodies("/join").every(({ ticket }) => ticket === "a.ticket"),
+    "joins carry the ticket",
+  );
   await until(() => streams.length > 0, "a stream is opened");
   const message = (count, stale) =>
     JSON.stringify({ channelId: "ana", count, stale, asOf: Date.now() });
@@ -186,6 +194,8 @@ async function run() {
   const answers = [
     () => Response.json({ count: 3, stale: true, active: false }),
     () => new Response("", { status: 500 }),
+    () => Response.json({ code: "ticket-required" }, { status: 403 }),
+    () => Response.json({ code: "ticket-expired" }, { status: 403 }),
     () => new Response("", { status: 429, headers: { "retry-after": "1" } }),
     () => new Response("not JSON"),
     () => Promise.reject(new TypeError("no network")),

@@ -40,13 +40,15 @@ pub mod platform;
 #[cfg(feature = "ssr")]
 pub mod server;
 
-/// The entry point in the browser. The page's script calls it and then hydrates each island.
+/// The entry point in the browser. The page's script calls it with the ticket from the address, or an empty text, and
+/// then hydrates each island.
 #[cfg(feature = "hydrate")]
 #[wasm_bindgen::prelude::wasm_bindgen]
-pub fn hydrate() {
+pub fn hydrate(ticket: String) {
     // Releases panic without a message: the code that formats messages would be a tenth of the download.
     if cfg!(debug_assertions) {
         console_error_panic_hook::set_once();
     }
+    platform::keep_ticket(ticket);
     leptos::mount::hydrate_islands();
 }

@@ -102,7 +102,7 @@ async fn publish(State(shared): State<Shared>) -> Json<u64> {
 }
 
 fn frame(count: u64) -> String {
-    format!(r#"{{"channelId":"channel-0","count":{count},"stale":false,"asOf":1234567890123}}"#)
+    format!(r#"{{"channelId":"channel-0","count":{count},"stale":false,"asOf":1234567890123,"live":null}}"#)
 }
 
 async fn stream(

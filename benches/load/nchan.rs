@@ -68,6 +68,8 @@ http {{
 
 /// The request that publishes a count.
 pub fn publication(channel: &str, count: u64) -> Vec<u8> {
-    let event = format!(r#"{{"channelId":"{channel}","count":{count},"stale":false,"asOf":1234567890123}}"#);
+    let event = format!(
+        r#"{{"channelId":"{channel}","count":{count},"stale":false,"asOf":1234567890123,"live":null}}"#
+    );
     post(&format!("/publish/{channel}"), &event)
 }

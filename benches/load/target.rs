@@ -92,7 +92,9 @@ impl Starter {
         command
             .env("LEPTOS_SITE_ADDR", addr.to_string())
             .env("LEPTOS_SITE_ROOT", fs::canonicalize(&self.site)?);
-        command.env("DATA_DIR", self.scratch.path(format!("data-{}", addr.port()))).env("RUST_LOG", "warn");
+        // Nodes with the same store share a database.
+        let owner = stores.first().map_or_else(|| addr.port().to_string(), |store| store.port().to_string());
+        command.env("DATA_DIR", self.scratch.path(format!("data-{owner}"))).env("RUST_LOG", "warn");
         command.envs(WITHOUT_LIMITS.map(|limit| (limit, "0"))).envs(settings.iter().copied());
         if !stores.is_empty() {
             command.env("REDIS_URL", stores.iter().map(Redis::url).collect::<Vec<_>>().join(","));

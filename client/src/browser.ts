@@ -57,6 +57,12 @@ export const viewerId = (): string => {
   return viewer!;
 };
 
+/**
+ * The viewer of each session, as the server answered its join. For a session with a ticket this is the viewer of the
+ * ticket, and not this browser.
+ */
+const viewers = new Map<string, string>();
+
 /** https://developer.mozilla.org/docs/Web/API/Document/prerendering */
 export const isPrerendering = (): boolean => !!(document as { prerendering?: boolean }).prerendering;
 
@@ -76,15 +82,12 @@ export const handedOver = (name: string): string => {
   return "";
 };
 
-/**
- * The event in which Firefox must send the leave. Firefox kills a closing tab within milliseconds of `pagehide` and
- * drops requests sent after that, but it waits for `beforeunload` listeners. Other browsers deliver requests sent in
- * `pagehide` and must not use `beforeunload`, which also fires on pages that stay; for them the name matches no event.
- */
-const BEFORE_CLOSING = "mozInnerScreenX" in globalThis ? "beforeunload" : "none";
-
 /** Kinds: the position in the list, which has the order of the Rust enum `PageEvent`. */
 export const onPageEvent = (callback: Callback): Stop => {
+  // In this event Firefox must send the leave. Firefox kills a closing tab within milliseconds of `pagehide` and drops
+  // requests sent after that, but it waits for `beforeunload` listeners. Other browsers deliver requests sent in
+  // `pagehide` and must not use `beforeunload`, which also fires on pages that stay; for them the name matches no event.
+  const beforeClosing = "mozInnerScreenX" in globalThis ? "beforeunload" : "none";
   const listeners: [EventTarget, string, (event: Event) => void][] = [
     [document, "visibilitychange", () => callback(0, 0, "")],
     [document, "prerenderingchange", () => callback(1, 0, "")],
@@ -94,7 +97,7 @@ export const onPageEvent = (callback: Callback): Stop => {
     [document, "resume", () => callback(5, 0, "")],
     [window, "online", () => callback(6, 0, "")],
     [window, "offline", () => callback(7, 0, "")],
-    [window, BEFORE_CLOSING, () => callback(8, 0, "")],
+    [window, beforeClosing, () => callback(8, 0, "")],
   ];
   for (const [target, type, listener] of listeners) target.addEventListener(type, listener);
   return () => {
@@ -120,27 +123,77 @@ export const onceSeen = /* @__PURE__ */ guarded<[]>((callback) => {
   return () => observer.disconnect();
 });
 
-/** Formats a count for the relay: "ana 5 live 1790000000123". The relay ignores the result for any other JSON. */
+/**
+ * Formats a count for the relay: "ana 5 live 1790000000123 on". The relay ignores the result for any other JSON. Servers
+ * without live signals send no `live`, or `null`.
+ */
 const written = (answer: Record<string, unknown>): string => {
-  const { channelId, count, stale, asOf } = answer;
-  return [channelId, count === null ? "-" : count, stale ? "stale" : "live", asOf].join(" ");
+  const { channelId, count, stale, asOf, live } = answer;
+  const words = [channelId, count === null ? "-" : count, stale ? "stale" : "live", asOf];
+  if (live != null) words.push(live ? "on" : "off");
+  return words.join(" ");
+};
+
+const ids = (channelId: string, sessionId: string) => ({
+  channelId,
+  viewerId: viewers.get(sessionId) ?? viewerId(),
+  sessionId,
+});
+
+/** The host of the page that embeds this one; undefined for a page of its own. */
+const embedder = () => {
+  const { top, self, location, document } = globalThis;
+  if (top === self) return;
+  try {
+    const { hostname } = new URL(location.ancestorOrigins?.[0] || document.referrer);
+    return hostname === location.hostname ? undefined : hostname;
+  } catch {
+    return "";
+  }
 };
 
 /**
  * Sends a join or a heartbeat. Kinds:
- * - 0: failed. Value: the shortest wait before a retry, in milliseconds.
+ * - 0: failed. Value: the shortest wait before a retry, in milliseconds. Text: the code of the server's problem, or "".
  * - 1: the session is counted. Value: milliseconds between beats, or 0. Text: the count.
  * - 2: the session is not counted. Value: as for 1.
+ * - 3: the server wants a ticket.
+ * - 4: the ticket is invalid or has expired.
+ *
+ * `ticket`: the ticket to send, or "".
  */
 export const beat = /* @__PURE__ */ guarded(
-  (url: string, channelId: string, sessionId: string, hidden: boolean, callback: Callback) => {
+  (
+    url: string,
+    channelId: string,
+    sessionId: string,
+    hidden: boolean,
+    ticket: string,
+    callback: Callback,
+  ) => {
     const controller = new AbortController();
     const { signal } = controller;
-    const body = JSON.stringify({ channelId, viewerId: viewerId(), sessionId, hidden });
+    const body = JSON.stringify({
+      ...ids(channelId, sessionId),
+      hidden,
+      ticket: ticket || undefined,
+      embeddedIn: /join$/.test(url) ? embedder() : undefined,
+    });
     fetch(url, { method: "POST", headers: { "Content-Type": "application/json" }, body, signal })
       .then(async (response): Promise<[number, number, string?]> => {
-        if (!response.ok) return [0, Number(response.headers.get("Retry-After")) * 1e3];
+        if (!response.ok) {
+          const problem = await response.json().catch(() => {});
+          const code = problem?.code ?? "";
+          if (code === "ticket-required") return [3, 0, code];
+          if (/^ticket/.test(code)) {
+            // The next join is one of this browser.
+            viewers.delete(sessionId);
+            return [4, 0, code];
+          }
+          return [0, Number(response.headers.get("Retry-After")) * 1e3, code];
+        }
         const answer = await response.json();
+        if (answer.viewerId) viewers.set(sessionId, answer.viewerId);
         return [
           answer.active === false ? 2 : 1,
           answer.heartbeatIntervalMs,
@@ -155,7 +208,7 @@ export const beat = /* @__PURE__ */ guarded(
 
 /** Sends a leave as a beacon, which is delivered after the page is gone. Its text/plain needs no CORS preflight. */
 export const leave = (url: string, channelId: string, sessionId: string): void => {
-  const body = JSON.stringify({ channelId, viewerId: viewerId(), sessionId });
+  const body = JSON.stringify(ids(channelId, sessionId));
   try {
     if (navigator.sendBeacon(url, body)) return;
   } catch {}
@@ -204,18 +257,15 @@ export const probe = (url: string, millis: number, callback: Callback): Stop =>
 export const counts = (url: string, millis: number, callback: Callback): Stop =>
   ask(url, "cors", millis, async (response) => (await response.json()).counts.map(written).join(), callback);
 
-/** Opens an event stream. Kinds: 0 broken; 1 a tick; 2 a count, text: formatted for the relay. Skips invalid JSON. */
-export const openStream = /* @__PURE__ */ guarded((url: string, callback: Callback) => {
+/**
+ * Opens an event stream. Kinds: 0 broken; 1 an event, text: its data, empty for a tick. Only streams of the statistics page
+ * have events of the type `figures`.
+ */
+export const openEvents = /* @__PURE__ */ guarded((url: string, callback: Callback) => {
   const source = new EventSource(url);
-  source.onmessage = ({ data }) => {
-    let text;
-    try {
-      text = written(JSON.parse(data));
-    } catch {
-      return;
-    }
-    callback(2, 0, text);
-  };
+  const onEvent = ({ data }: MessageEvent) => callback(1, 0, data);
+  source.onmessage = onEvent;
+  source.addEventListener("figures", onEvent);
   source.addEventListener("tick", () => callback(1, 0, ""));
   source.onerror = () => callback(0, 0, "");
   // When a navigation starts and the page stays after all (a download), Firefox and WebKit end its streams without an
@@ -235,17 +285,35 @@ export const openStream = /* @__PURE__ */ guarded((url: string, callback: Callba
   };
 });
 
-let tabs: BroadcastChannel | undefined;
+/** Opens a stream of counts. Kinds: 0 broken; 1 a tick; 2 a count, text: formatted for the relay. Skips invalid JSON. */
+export const openStream = (url: string, callback: Callback): Stop =>
+  openEvents(url, (kind, _, data) => {
+    if (!data) return callback(kind, 0, "");
+    let text;
+    try {
+      text = written(JSON.parse(data));
+    } catch {
+      return;
+    }
+    callback(2, 0, text);
+  });
 
 /** Receives messages of other tabs. Tabs can share a stream in secure contexts, but not in sandboxed frames. */
-export const joinTabs = (name: string, callback: Callback): Stop => {
+export const openTabs = (name: string, callback: Callback): BroadcastChannel | undefined => {
   try {
     // A sandboxed frame has navigator.locks, but only a lock request would fail. Reading localStorage throws at once.
-    if (navigator.locks && localStorage) {
-      tabs = new BroadcastChannel(name);
-      tabs.onmessage = ({ data }) => typeof data === "string" && callback(1, 0, data);
-    }
+    if (!navigator.locks || !localStorage) return;
+    const tabs = new BroadcastChannel(name);
+    tabs.onmessage = ({ data }) => typeof data === "string" && callback(1, 0, data);
+    return tabs;
   } catch {}
+};
+
+let tabs: BroadcastChannel | undefined;
+
+/** The same for a page with one stream at most. */
+export const joinTabs = (name: string, callback: Callback): Stop => {
+  tabs = openTabs(name, callback);
   return () => {
     tabs?.close();
     tabs = undefined;

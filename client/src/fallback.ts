@@ -7,27 +7,28 @@
 import { load, retry } from "./retry.ts";
 import type { TrackOptions } from "./tracker.ts";
 
-const replaceBadge = async (badge: HTMLElement) => {
+const replaceBadge = async (badge: HTMLElement, ticket: string) => {
   const [role, locale, channel, count] = badge.dataset.island!.split(" ") as [string, string, string, string];
   await retry((nth) => load("./widget.js", nth));
   const element = document.createElement("viewer-counter");
   element.setAttribute("channel", channel);
   element.setAttribute("locale", locale);
   if (count !== "-") element.setAttribute("count", count);
-  if (role === "viewer") element.setAttribute("track", "");
+  if (role === "viewer" || role === "ticket-viewer") element.setAttribute("track", "");
+  if (ticket) element.setAttribute("ticket", ticket);
   badge.replaceWith(element);
 };
 
-const track = async (channel: string) => {
+const track = async (channel: string, ticket: string) => {
   type Tracker = { track(options: TrackOptions): void };
   const { track } = await retry((nth) => load<Tracker>("./tracker.js", nth));
-  track({ api: new URL("api/viewer/", import.meta.url).href, channel, onceSeen: true });
+  track({ api: new URL("api/viewer/", import.meta.url).href, channel, ticket, onceSeen: true });
 };
 
-/** Replaces one island. */
-export const takeOver = (island: Element): void => {
+/** Replaces one island. `ticket`: the page's, or "". */
+export const takeOver = (island: Element, ticket = ""): void => {
   const badge = island.querySelector<HTMLElement>(".viewer-counter[data-island]");
-  if (badge) void replaceBadge(badge);
+  if (badge) void replaceBadge(badge, ticket);
   const tracker = island.querySelector<HTMLElement>(".embed-viewer-tracker[data-island]");
-  if (tracker) void track(tracker.dataset.island!);
+  if (tracker) void track(tracker.dataset.island!, ticket);
 };

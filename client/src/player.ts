@@ -1,20 +1,29 @@
 /**
- * <stream-player src="…/index.m3u8">: plays a channel's stream, or shows why it can't.
+ * <stream-player src="…/index.m3u8" channel="ana" live="false">: plays a channel's stream, or shows why it can't.
+ *
+ *   src       the playlist; without it the element only says whether the channel is on air
+ *   channel   the channel, if the server has live signals
+ *   live      whether the channel is on air, by the live signal: true, false, or missing if that is not known
  *
  * Promises:
  * - Playback starts automatically and muted as soon as the channel is on air, and again after every interruption,
  *   without a reload.
- * - `data-state` is `loading`, `playing`, `ready` (the browser requires a click), `off-air`, `broken` or `unplayable`.
- *   The server renders a message for each, and the style sheet shows the message of the current state.
+ * - `data-state` is `loading`, `playing`, `ready` (the browser requires a click), `off-air`, `broken`, `unplayable` or
+ *   `no-stream`. The server renders a message for each, and the style sheet shows the message of the current state.
  * - The pauses between attempts grow up to 20 s while the channel is off air, and up to a minute while the stream
  *   fails.
  * - hls.js is loaded only if the browser has no native HLS, or if native playback failed.
+ * - With live signals there are no attempts while the channel is off air: the event stream says when it comes on air. The
+ *   element listens to the stream while it plays nothing. While the stream is dead, attempts go on as without signals.
  */
 
 import { canUseHls, hls, native, playsNatively, type Engine } from "./player/engine.ts";
 import { isComplete, readPlaylist, secondsToChange } from "./player/playlist.ts";
+import { load, retry } from "./retry.ts";
+import type { News } from "./rules/relay.ts";
+import { State as StreamState } from "./rules/watchdog.ts";
 
-type State = "loading" | "playing" | "ready" | "off-air" | "broken" | "unplayable";
+type State = "loading" | "playing" | "ready" | "off-air" | "broken" | "unplayable" | "no-stream";
 
 /** Why playback stopped. */
 type End = "ended" | "stalled" | "failed";
@@ -24,7 +33,7 @@ const TICK = 1_000;
 /** The timeouts for the first frame and for a stalled picture, in milliseconds. */
 const TIMEOUTS = { loading: 20_000, playing: 8_000 };
 /** The first and the longest pause before the next attempt, in milliseconds. */
-const PAUSES = { "off-air": [5_000, 20_000], broken: [2_000, 60_000] } as const;
+const PAUSES = { loading: [1_000, 10_000], "off-air": [5_000, 20_000], broken: [2_000, 60_000] } as const;
 /** The number of seconds of playback after which the pauses start again from the shortest. */
 const PLAYED_WELL = 10;
 
@@ -42,6 +51,10 @@ class StreamPlayer extends HTMLElement {
   #attempts = 0;
   #next: ReturnType<typeof setTimeout> | undefined;
   #ticker: ReturnType<typeof setInterval> | undefined;
+  /** Whether the channel is on air, by the live signal; `undefined` if that is not known. */
+  #isOnAir: boolean | undefined;
+  /** Ends listening to the live signal. */
+  #endListening: (() => void) | undefined;
   /** The last progress: its time, the playback position, and the seconds played so far. */
   #progress = { at: 0, position: 0, ticks: 0 };
 
@@ -59,7 +72,10 @@ class StreamPlayer extends HTMLElement {
     addEventListener("online", this.#retryNow);
     document.addEventListener("visibilitychange", this.#retryNow);
     this.#ticker = setInterval(() => this.#tick(), TICK);
-    this.#show("loading");
+    const live = this.getAttribute("live");
+    this.#isOnAir = live === null ? undefined : live === "true";
+    this.#show(this.#isOnAir === false ? "off-air" : "loading");
+    this.#listen();
     void this.#check();
   }
 
@@ -68,20 +84,63 @@ class StreamPlayer extends HTMLElement {
     clearInterval(this.#ticker);
     removeEventListener("online", this.#retryNow);
     document.removeEventListener("visibilitychange", this.#retryNow);
+    this.#endListening?.();
     this.#stop();
     this.#video.remove();
+  }
+
+  /** Listens to the live signal, if the server has one. */
+  #listen(): void {
+    const channel = this.getAttribute("channel");
+    if (!channel || this.#endListening) return;
+    let isOver = false;
+    let end: (() => void) | undefined;
+    this.#endListening = () => {
+      isOver = true;
+      end?.();
+      this.#endListening = undefined;
+    };
+    const update = (news: News | undefined, state: StreamState) => {
+      if (state === StreamState.Unknown) this.#signal(undefined);
+      else if (news && news.live !== null) this.#signal(news.live);
+    };
+    void retry((nth) => load<typeof import("./stream.ts")>("./stream.js", nth)).then(({ watch }) => {
+      if (!isOver) end = watch({ channel, needed: false, update });
+    });
+  }
+
+  /** The live signal has changed, or is no longer known. What plays, plays to its end. */
+  #signal(isOnAir: boolean | undefined): void {
+    if (isOnAir === this.#isOnAir) return;
+    this.#isOnAir = isOnAir;
+    if (this.#engine && this.#state !== "loading") return;
+    if (isOnAir === false) this.#stop();
+    if (isOnAir) {
+      this.#attempts = 0;
+      this.#show("loading");
+    }
+    void this.#check();
   }
 
   /** Reads the playlist, then plays it or waits. `end`: why playback stopped, if it did. */
   async #check(end?: End): Promise<void> {
     clearTimeout(this.#next);
     this.#next = undefined;
+    if (this.#isOnAir === false) {
+      this.#show("off-air");
+      if (!end) return;
+    }
+    if (!this.hasAttribute("src")) return this.#show("no-stream");
     if (!playsNatively(this.#video) && !canUseHls()) return this.#show("unplayable");
     const playlist = await readPlaylist(this.#url);
     if (!this.isConnected || this.#engine || this.#next) return;
+    if (this.#isOnAir === false) {
+      if (playlist.kind === "found") this.#playedPlaylist = playlist.text;
+      return;
+    }
     if (playlist.kind === "absent") {
       this.#playedPlaylist = undefined;
-      return this.#wait("off-air");
+      return this.#waitForStream();
     }
     if (playlist.kind === "failed") {
       // Native playback doesn't need CORS, so it may work although this script can't read the playlist.
@@ -90,11 +149,11 @@ class StreamPlayer extends HTMLElement {
     }
     const { text } = playlist;
     if (!end) {
-      return text === this.#playedPlaylist ? this.#wait("off-air") : this.#play();
+      return text === this.#playedPlaylist ? this.#waitForStream() : this.#play();
     }
     // Play a failed recording again. Play a live stream again only after its playlist has changed.
     this.#playedPlaylist = end === "failed" && isComplete(text) ? undefined : text;
-    if (end === "ended") return this.#wait("off-air");
+    if (end === "ended") return this.#waitForStream();
     if (end === "failed") return this.#wait("broken");
     this.#next = setTimeout(() => void this.#check(), 1_000 * secondsToChange(text));
   }
@@ -121,7 +180,9 @@ class StreamPlayer extends HTMLElement {
   };
 
   #playing = (): void => {
-    if (this.#engine) this.#show("playing");
+    if (!this.#engine) return;
+    this.#show("playing");
+    this.#endListening?.();
   };
 
   #ended = (): void => this.#end("ended");
@@ -131,6 +192,7 @@ class StreamPlayer extends HTMLElement {
     const cause = this.#video.error?.code;
     this.#stop();
     this.#show("loading");
+    this.#listen();
     const isUnsupported =
       cause === MediaError.MEDIA_ERR_DECODE || cause === MediaError.MEDIA_ERR_SRC_NOT_SUPPORTED;
     if (reason === "failed" && this.#isNative && isUnsupported && canUseHls()) {
@@ -144,6 +206,11 @@ class StreamPlayer extends HTMLElement {
   #stop(): void {
     this.#engine?.stop();
     this.#engine = undefined;
+  }
+
+  /** There is no stream, or nothing new of it. A channel that has just come on air has no stream yet. */
+  #waitForStream(): void {
+    this.#wait(this.#isOnAir ? "loading" : "off-air");
   }
 
   /** Shows a state and schedules the next attempt. */

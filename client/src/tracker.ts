@@ -20,24 +20,38 @@ export interface TrackOptions {
   /** The base URL of the API, with a trailing slash. */
   api: string;
   channel: string;
+  /** The ticket that says who the viewer is. It is kept in memory only. */
+  ticket?: string | null;
   /** Whether to wait until half of the page's main element has been visible; for frames. */
   onceSeen?: boolean;
   /** Receives the count in a response to a beat, formatted for the relay. */
   learn?: (count: string) => void;
   /** Receives whether the server counts the page. */
   counted?: (isCounted: boolean) => void;
+  /** Receives the code of the server's problem with a beat; "" if the server gave no answer or another one. */
+  failed?: (code: string) => void;
 }
 
 export interface Tracking {
   /** Sends a beat if one is due. For callers that browsers don't throttle as they do timers. */
   wake(): void;
+  /** Takes a newer ticket, or the first one. */
+  renew(ticket: string): void;
   /** Sends the leave. The tracker also does so by itself when the page goes away. */
   leave(): void;
   /** Sends the leave and removes all timers and listeners. */
   end(): void;
 }
 
-export const track = ({ api, channel, onceSeen: waitsUntilSeen, learn, counted }: TrackOptions): Tracking => {
+export const track = ({
+  api,
+  channel,
+  ticket,
+  onceSeen: waitsUntilSeen,
+  learn,
+  counted,
+  failed,
+}: TrackOptions): Tracking => {
   const tracker = makeTracker(30e3);
   const none = () => {};
   let session = "";
@@ -48,8 +62,15 @@ export const track = ({ api, channel, onceSeen: waitsUntilSeen, learn, counted }
 
   const send = (call: string) => {
     endRequest();
-    endRequest = beat(api + call, channel, session, tracker.isHidden(), (kind, value, text) => {
-      if (!kind) return on(Event.Failed, value);
+    const shown = tracker.sendsTicket() ? ticket! : "";
+    endRequest = beat(api + call, channel, session, tracker.isHidden(), shown, (kind, value, text) => {
+      if (!kind || kind > 2) {
+        if (kind) {
+          on(Event.Refused, kind === 3);
+          counted?.(false);
+        } else on(Event.Failed, value);
+        return failed?.(text);
+      }
       const answer: Answer = { active: kind === 1 };
       if (value > 0) answer.interval = value;
       on(Event.Answered, answer);
@@ -101,11 +122,20 @@ export const track = ({ api, channel, onceSeen: waitsUntilSeen, learn, counted }
     if (event === 0) open();
     else if (event !== undefined) on(event, document.hidden);
   });
+  if (ticket) on(Event.Ticket);
   if (waitsUntilSeen) endWaiting = onceSeen(start);
   else start();
 
   return {
     wake: () => on(Event.Woken),
+    renew(newer) {
+      // A page without a ticket may be counted as another viewer.
+      const isOther = !tracker.hasTicket() && tracker.wait(0) !== undefined;
+      if (isOther) on(Event.Closed);
+      ticket = newer;
+      on(Event.Ticket);
+      if (isOther) open();
+    },
     leave: () => on(Event.Closed),
     end() {
       endListening();

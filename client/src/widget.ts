@@ -1,181 +1,20 @@
 /**
- * <viewer-counter channel="ana"></viewer-counter>: the live viewer count of a channel, on any site. Served as
- * /widget.js.
- *
- *   channel   the name of the channel
- *   locale    the language of the number and the label; by default the document's
- *   count     the count to show until the first update
- *   track     counts the page as a viewer of the channel (if the server allows its origin)
- *
- * All elements of a page, and all tabs of a site, share one stream. The badge takes the same custom properties for
- * theming as the channel page. Its `data-state` is live, stale or unknown. An element with a missing or invalid channel
- * name shows "unknown" and logs a warning to the console.
+ * <viewer-counter> (element.ts) with the counts of the server that served this script. Served as /widget.js.
  */
 
-import type { Stop } from "./browser.ts";
+import { makeElement, type Source, type Tracker } from "./element.ts";
 import { load, retry } from "./retry.ts";
-import { isChannel } from "./rules/channel.ts";
-import type { News } from "./rules/relay.ts";
-import { STALE_AFTER, State, UNKNOWN_AFTER } from "./rules/watchdog.ts";
-import type { Tracking } from "./tracker.ts";
 
-const WORDS: Record<string, [one: string, many: string, old: string]> = {
-  en: ["viewer", "viewers", "from a moment ago"],
-  es: ["espectador", "espectadores", "dato de hace un momento"],
-  pt: ["espectador", "espectadores", "dado de há pouco"],
-};
+/** Where counts come from: stream.js or poll.js, each shared by all elements. */
+const sources: Record<string, Promise<Source>> = {};
 
-// The badge of the channel page. A Content-Security-Policy of the host does not apply to constructed style sheets.
-const SHEET = new CSSStyleSheet();
-SHEET.replaceSync(
-  ".viewer-counter{display:inline-flex;align-items:center;gap:8px;padding:8px 12px;border-radius:8px;" +
-    "background:var(--aforo-badge,#dc2626);color:var(--aforo-badge-text,#fff);" +
-    "font:500 14px/20px var(--aforo-font,system-ui)}" +
-    "i{border:3px solid;border-radius:50%;animation:p 2s infinite}" +
-    "svg{width:16px;fill:none;stroke:currentcolor;stroke-width:2}" +
-    // Align the number with the baseline of the text around the badge.
-    "span span{align-self:baseline;min-width:var(--aforo-number-width,2ch);min-height:20px;text-align:center;" +
-    "font-variant-numeric:tabular-nums}" +
-    ":not([data-state=live])>i{padding:1.5px;border-width:1.5px;animation:none}" +
-    "[data-state=stale]{background:var(--aforo-badge-stale,#57534e);outline:1px dashed;outline-offset:-3px}" +
-    "[data-state=unknown]{background:var(--aforo-badge-unknown,#e7e5e4);color:var(--aforo-badge-unknown-text,#444)}" +
-    "[data-state=unknown]>i,[data-state='']{visibility:hidden}" +
-    // In forced colors, a live badge has the strongest outline.
-    "@media(forced-colors:active){[data-state]{outline:2px solid;outline-offset:-2px}" +
-    "[data-state]:not([data-state=live]){outline:1px dashed GrayText}}" +
-    "@keyframes p{50%{opacity:.35}}@media(prefers-reduced-motion){i{animation:none}}",
+/** Loads one of them. A dynamic import, since a static one could not be retried. */
+const source = (name: string) => (sources[name] ??= retry((nth) => load<Source>(`./${name}.js`, nth)));
+
+customElements.define(
+  "viewer-counter",
+  makeElement(
+    (element) => source(element.hasAttribute("poll") ? "poll" : "stream"),
+    (nth) => load<Tracker>("./tracker.js", nth),
+  ),
 );
-
-const HTML =
-  '<span class=viewer-counter data-state role=img translate=no><i></i><svg viewBox="0 0 24 24"><path d="M2 12s3.6-7 10-7' +
-  ' 10 7 10 7-3.6 7-10 7S2 12 2 12Zm7 0a3 3 0 1 0 6 0 3 3 0 1 0-6 0"/></svg><span></span></span>';
-
-/** Shared by all elements. A dynamic import, since a static one could not be retried. */
-const stream = retry((nth) => load<typeof import("./stream.ts")>("./stream.js", nth));
-
-class ViewerCounter extends HTMLElement {
-  static observedAttributes = ["channel", "track"];
-  #badge: HTMLElement;
-  #number: HTMLElement;
-  /** The watched channel, or "". */
-  #channel = "";
-  #tracks = false;
-  /** The invalid channel name of the last warning, or "". */
-  #warnedName: string | null = "";
-  #news: News | undefined;
-  #state = State.Live;
-  #isCounted = false;
-  #end: Stop = () => {};
-
-  constructor() {
-    super();
-    const root = this.attachShadow({ mode: "open" });
-    root.adoptedStyleSheets = [SHEET];
-    root.innerHTML = HTML;
-    this.#badge = root.firstChild as HTMLElement;
-    this.#number = this.#badge.lastChild as HTMLElement;
-  }
-
-  connectedCallback() {
-    this.#sync();
-  }
-
-  disconnectedCallback() {
-    // Later, since an element that is moved is connected again at once.
-    setTimeout(() => this.isConnected || this.#sync());
-  }
-
-  attributeChangedCallback() {
-    if (this.isConnected) this.#sync();
-  }
-
-  /** Starts and stops watching and tracking as the attributes say. */
-  #sync() {
-    const given = this.getAttribute("channel");
-    const name = given?.toLowerCase() ?? "";
-    const isValid = isChannel(name);
-    const channel = isValid && this.isConnected ? name : "";
-    const tracks = !!channel && this.hasAttribute("track");
-    if (channel !== this.#channel || tracks !== this.#tracks) {
-      this.#end();
-      this.#end = () => {};
-      this.#channel = channel;
-      this.#tracks = tracks;
-      this.#news = undefined;
-      if (channel) this.#begin(channel, tracks);
-    }
-    if (!isValid && given !== this.#warnedName) console.warn("<viewer-counter> has no valid channel:", given);
-    this.#warnedName = isValid ? "" : given;
-    this.#show();
-  }
-
-  #begin(channel: string, tracks: boolean) {
-    let tracking: Tracking | undefined;
-    let endWatching: Stop | undefined;
-    let isOver = false;
-    const update = (news: News | undefined, state: State, isActivity: boolean) => {
-      if (news !== this.#news || state !== this.#state) {
-        this.#news = news;
-        this.#state = state;
-        this.#show();
-      }
-      if (isActivity) tracking?.wake();
-    };
-    // Until stream.js has loaded, these timers take its place.
-    const aging = [
-      setTimeout(update, STALE_AFTER, undefined, State.Stale),
-      setTimeout(update, UNKNOWN_AFTER, undefined, State.Unknown),
-    ];
-    const endAging = () => aging.forEach((timer) => clearTimeout(timer));
-    void stream.then(({ watch }) => {
-      endAging();
-      if (!isOver) endWatching = watch({ channel, needed: tracks, update, leave: () => tracking?.leave() });
-    });
-    this.#end = () => {
-      isOver = true;
-      endAging();
-      endWatching?.();
-      tracking?.end();
-    };
-    const counted = (isCounted: boolean) => {
-      this.#isCounted = isCounted;
-      this.#show();
-    };
-    const begin = async (nth: number) => {
-      if (isOver) return;
-      const { track } = await load<typeof import("./tracker.ts")>("./tracker.js", nth);
-      const { API, learn } = await stream;
-      if (!isOver) tracking = track({ api: API, channel, learn, counted });
-    };
-    if (tracks) void retry(begin);
-  }
-
-  #show() {
-    const initial = this.getAttribute("count");
-    const state = this.#channel ? this.#state : State.Unknown;
-    const news = this.#news ?? (initial ? { count: +initial, stale: false } : undefined);
-    // Before the first count, stay hidden instead of showing a wrong number.
-    if (!news && state === State.Live) return;
-    const language = (this.getAttribute("locale") || this.closest<HTMLElement>("[lang]")?.lang)?.slice(0, 2);
-    const locale = language && WORDS[language] ? language : "es";
-    const [one, many, old] = WORDS[locale]!;
-    const known = state === State.Unknown ? undefined : news?.count;
-    let shown = "unknown";
-    let number = "—";
-    let label = many + ": —";
-    if (known != null) {
-      // A page that is counted is one of the viewers.
-      const count = Math.max(known, this.#isCounted ? 1 : 0);
-      shown = news!.stale || state === State.Stale ? "stale" : "live";
-      number = count.toLocaleString(locale);
-      label = number + " " + (count === 1 || (!count && locale === "pt") ? one : many);
-      if (shown === "stale") label += ` (${old})`;
-    }
-    this.#badge.dataset.state = shown;
-    // The ariaLabel property is newer than the oldest supported browsers.
-    this.#badge.setAttribute("aria-label", label);
-    if (this.#number.textContent !== number) this.#number.textContent = number;
-  }
-}
-
-customElements.define("viewer-counter", ViewerCounter);

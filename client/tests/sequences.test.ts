@@ -63,18 +63,20 @@ test("the tracker sends the same requests and gives the same waits as the Rust t
     online: tracker.Event.Online,
     answered: tracker.Event.Answered,
     failed: tracker.Event.Failed,
+    refused: tracker.Event.Refused,
+    ticket: tracker.Event.Ticket,
     unloading: tracker.Event.Unloading,
     closed: tracker.Event.Closed,
   };
-  type Step = [number, number, string, unknown, number | null, [string, boolean?] | null];
+  type Step = [number, number, string, unknown, number | null, [string, boolean?, boolean?] | null];
   const sequences = load<Step>("tracker");
   assert.ok(sequences.length >= 50);
   for (const [nth, sequence] of sequences.entries()) {
     const machine = tracker.makeTracker(30_000);
     for (const [at, [now, random, name, argument, wait, command]] of sequence.entries()) {
       const send = machine.on(events[name]!, argument, now, random);
-      const hidden = machine.isHidden();
-      const sent = [null, ["join", hidden], ["heartbeat", hidden], ["leave"]][send];
+      const [hidden, ticket] = [machine.isHidden(), machine.sendsTicket()];
+      const sent = [null, ["join", hidden, ticket], ["heartbeat", hidden, ticket], ["leave"]][send];
       assert.deepEqual(
         [sent, machine.wait(now) ?? null],
         [command, wait],

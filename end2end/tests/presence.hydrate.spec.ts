@@ -136,7 +136,7 @@ test("a page that opens hidden joins as hidden and is counted", async ({ page, c
   const calls = new Calls(page);
   await new ChannelPage(page).goto(channelId);
   await audience.expectCount(channelId, 1);
-  expect(calls.joins.map((join) => join.hidden)).toEqual([true]);
+  await expect.poll(() => calls.joins.map((join) => join.hidden)).toEqual([true]);
 });
 
 test("a hidden page with throttled timers sends heartbeats when stream events arrive, and stays counted", async ({
@@ -193,6 +193,7 @@ test("a frozen page expires with its lease; when it resumes, it is counted and l
   const calls = new Calls(page);
   await page.goto(`${server.url}/${channelId}`);
   await stream.expectCount(1);
+  await expect.poll(() => calls.streams).toHaveLength(1);
   const resume = await freeze(page);
   await stream.expectCount(0);
   await resume();

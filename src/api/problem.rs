@@ -22,7 +22,7 @@ pub enum Code {
     InvalidChannel,
     /// 400: a viewer or session id is not a UUID, or is nil.
     InvalidViewer,
-    /// 401: the call needs the operator's token, or a link to this channel.
+    /// 401: the call needs a secret of the operator or a link to this channel, and the request has none or a wrong one.
     Unauthorized,
     /// 403: the request comes from a script of a site that may not change anything here.
     OriginNotAllowed,
@@ -48,6 +48,8 @@ pub enum Code {
     HeadTooLarge,
     /// 500: a fault in the server.
     Internal,
+    /// 501: the endpoint does not support the requested format.
+    NotImplemented,
     /// 503: this node has reached a limit. `Retry-After` says when to retry.
     Overloaded,
     /// 503: the store cannot respond, the count is unknown, or the server is shutting down. Retry.
@@ -56,7 +58,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, ordered by status.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Malformed,
         Self::InvalidChannel,
         Self::InvalidViewer,
@@ -73,6 +75,7 @@ impl Code {
         Self::LimitReached,
         Self::HeadTooLarge,
         Self::Internal,
+        Self::NotImplemented,
         Self::Overloaded,
         Self::Unavailable,
     ];
@@ -92,6 +95,7 @@ impl Code {
             Self::LimitReached => 429,
             Self::HeadTooLarge => 431,
             Self::Internal => 500,
+            Self::NotImplemented => 501,
             Self::Overloaded | Self::Unavailable => 503,
         }
     }
@@ -102,7 +106,7 @@ impl Code {
             Self::Malformed => "Malformed request",
             Self::InvalidChannel => "Invalid channel name",
             Self::InvalidViewer => "Invalid viewer or session id",
-            Self::Unauthorized => "Not authorized",
+            Self::Unauthorized => "Missing or wrong secret",
             Self::OriginNotAllowed => "Origin not allowed",
             Self::TicketRequired => "Ticket required",
             Self::TicketInvalid => "Invalid ticket",
@@ -115,6 +119,7 @@ impl Code {
             Self::LimitReached => "Limit reached for this address",
             Self::HeadTooLarge => "Request line and headers too large",
             Self::Internal => "Internal server error",
+            Self::NotImplemented => "Format not implemented",
             Self::Overloaded => "Server overloaded",
             Self::Unavailable => "Temporarily unavailable",
         }

@@ -44,7 +44,7 @@ pub struct LeaveResponse {
     pub ok: bool,
 }
 
-/// The channels that have viewers now.
+/// The live channels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveChannels {
     /// Most viewers first, then by name.
@@ -157,7 +157,7 @@ pub async fn count(
     Ok(expect_context::<Presence>().count(&ChannelId::parse(&channel_id)?).await)
 }
 
-/// Returns the channels that have viewers now, most viewers first.
+/// Returns the live channels, most viewers first: those that have viewers or, with live signals, those on air.
 ///
 /// # Errors
 /// `malformed` for a limit outside of 1 to 1,000; `unavailable` when the store cannot respond.

@@ -15,6 +15,10 @@ pub fn EmbedViewerTracker(
     /// The channel to watch.
     #[prop(into)]
     channel: Signal<ChannelId>,
+    /// The ticket of your backend that says who the viewer is.
+    #[prop(optional, into)]
+    ticket: String,
 ) -> impl IntoView {
-    let _ = use_viewer_tracker_with_options(channel, UseViewerTrackerOptions::default().once_seen(true));
+    let options = UseViewerTrackerOptions::default().once_seen(true).ticket(ticket);
+    let _ = use_viewer_tracker_with_options(channel, options);
 }

@@ -13,6 +13,8 @@ use crate::{
 pub enum PageRole {
     /// The page is a viewer, and the badge counts it.
     Viewer,
+    /// The page is a viewer if it has a ticket, because the server requires tickets of all viewers.
+    TicketViewer,
     /// The page is a viewer that another component counts, such as [`EmbedViewerTracker`](super::EmbedViewerTracker).
     CountedElsewhere,
     /// The page only shows the number and is not a viewer.
@@ -22,7 +24,7 @@ pub enum PageRole {
 /// The badge: a pill with an eye and the live number of viewers.
 ///
 /// On the page of a viewer the badge shows at least 1, because the page itself is a viewer, even before its join is
-/// answered.
+/// answered. Where viewers need tickets, it shows what the server says.
 ///
 /// When the channel changes, the viewer joins the new channel. The number is unknown until the first count of the new
 /// channel arrives.
@@ -39,13 +41,16 @@ pub fn ViewerCounter(
     locale: Locale,
     /// The role of the page.
     role: PageRole,
+    /// The ticket of your backend that says who the viewer is.
+    #[prop(optional, into)]
+    ticket: String,
 ) -> impl IntoView {
     // The look without styles. Style sheets override these attributes.
     let eye = eye()
         .add_any_attr(leptos::attr::width("16"))
         .add_any_attr(leptos::attr::custom::custom_attribute("fill", "none"))
         .add_any_attr(leptos::attr::custom::custom_attribute("stroke", "currentColor"));
-    badge(channel, initial, locale, role, eye, None)
+    badge(channel, initial, locale, role, ticket, eye, None)
 }
 
 /// The eye of a badge. The styles set its size.
@@ -64,18 +69,18 @@ pub(crate) fn badge(
     initial: Option<Count>,
     locale: Locale,
     role: PageRole,
+    ticket: String,
     eye: impl IntoView,
     island_props: Option<String>,
 ) -> impl IntoView {
     // Create the tracker before the count, so that the leave is sent before the stream is closed.
-    let tracking = UseViewerTrackerOptions::default().immediate(role == PageRole::Viewer);
+    let is_viewer = matches!(role, PageRole::Viewer | PageRole::TicketViewer);
+    let tracking = UseViewerTrackerOptions::default().immediate(is_viewer).ticket(ticket);
     let tracker = track(channel.clone(), tracking);
-    let options = UseViewerCountOptions::default()
-        .on_event(move || tracker.wake())
-        .while_hidden(role == PageRole::Viewer);
+    let options = UseViewerCountOptions::default().on_event(move || tracker.wake()).while_hidden(is_viewer);
     let count = count_of(channel, initial, options).count;
 
-    let minimum = u32::from(role != PageRole::Reader);
+    let minimum = u32::from(matches!(role, PageRole::Viewer | PageRole::CountedElsewhere));
     let viewers = move || count.get().value.map(|value| value.max(minimum));
     let state = move || count.get().state();
     let number = move || viewers().map_or_else(|| "—".to_owned(), |viewers| locale.number(viewers));

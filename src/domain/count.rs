@@ -74,13 +74,23 @@ pub struct CountUpdate {
     pub stale: bool,
     /// When the count was read: milliseconds since the Unix epoch, by the store's clock.
     pub as_of: Timestamp,
+    /// Whether the channel is on air; `null` if that is not known, or if the server has no live signal. Servers of
+    /// earlier versions leave it out.
+    #[serde(default)]
+    pub live: Option<bool>,
 }
 
 impl CountUpdate {
-    /// Combines a channel and its count.
+    /// Combines a channel and its count. Whether the channel is on air is not known.
     #[must_use]
     pub fn new(channel_id: ChannelId, count: Count) -> Self {
-        Self { channel_id, count: count.value, stale: count.stale, as_of: count.as_of }
+        Self { channel_id, count: count.value, stale: count.stale, as_of: count.as_of, live: None }
+    }
+
+    /// Adds whether the channel is on air, if that is known.
+    #[must_use]
+    pub fn on_air(self, live: Option<bool>) -> Self {
+        Self { live, ..self }
     }
 
     /// The count without the channel.
@@ -100,9 +110,13 @@ mod tests {
             ChannelId::parse("ana").unwrap(),
             Count::fresh(5, Timestamp::from_millis(1_790_000_000_123)),
         );
-        let json = r#"{"channelId":"ana","count":5,"stale":false,"asOf":1790000000123}"#;
+        let json = r#"{"channelId":"ana","count":5,"stale":false,"asOf":1790000000123,"live":null}"#;
         assert_eq!(serde_json::to_string(&update).unwrap(), json);
         assert_eq!(serde_json::from_str::<CountUpdate>(json).unwrap(), update);
+        let json = json.replace("null", "false");
+        assert_eq!(serde_json::to_string(&update.clone().on_air(Some(false))).unwrap(), json);
+        let earlier = r#"{"channelId":"ana","count":5,"stale":false,"asOf":1790000000123}"#;
+        assert_eq!(serde_json::from_str::<CountUpdate>(earlier).unwrap(), update);
     }
 
     #[test]

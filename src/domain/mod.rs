@@ -8,6 +8,7 @@
 //! - **beat**: a join or a heartbeat. It sets the session's lease.
 //! - **lease**: the time for which a session counts without another beat.
 //! - **count** ([`Count`]): the number of distinct viewers with a live lease.
+//! - **live signal** ([`signal`]): whether a channel is on air, as the operator or a video server reports it.
 //!
 //! Read [`roster`] first: it implements the rules of counting in one data structure.
 
@@ -18,6 +19,7 @@ pub mod op;
 pub mod policy;
 pub mod roster;
 pub mod session;
+pub mod signal;
 pub mod stream_template;
 pub mod timestamp;
 pub mod viewer;
@@ -29,6 +31,7 @@ pub use op::{Act, Op};
 pub use policy::Policy;
 pub use roster::Roster;
 pub use session::{LeaseRules, Session};
+pub use signal::{Live, LiveMode};
 pub use stream_template::StreamTemplate;
 pub use timestamp::Timestamp;
 pub use viewer::{SessionId, SessionKey, ViewerId};

@@ -1,5 +1,6 @@
 use std::{
     cell::{Cell, RefCell},
+    fmt,
     rc::Rc,
 };
 
@@ -16,16 +17,28 @@ use crate::{
 };
 
 /// Options of [`use_viewer_tracker_with_options`].
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub struct UseViewerTrackerOptions {
     interval: f64,
     immediate: bool,
     once_seen: bool,
+    ticket: String,
 }
 
 impl Default for UseViewerTrackerOptions {
     fn default() -> Self {
-        Self { interval: 30_000.0, immediate: true, once_seen: false }
+        Self { interval: 30_000.0, immediate: true, once_seen: false, ticket: String::new() }
+    }
+}
+
+impl fmt::Debug for UseViewerTrackerOptions {
+    /// Hides the ticket.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UseViewerTrackerOptions")
+            .field("interval", &self.interval)
+            .field("immediate", &self.immediate)
+            .field("once_seen", &self.once_seen)
+            .finish_non_exhaustive()
     }
 }
 
@@ -49,6 +62,13 @@ impl UseViewerTrackerOptions {
     pub fn once_seen(self, once_seen: bool) -> Self {
         Self { once_seen, ..self }
     }
+
+    /// The ticket of your backend that says who the viewer is; see `docs/tickets.md`. It is kept in memory only. Defaults
+    /// to an empty text: none.
+    #[must_use]
+    pub fn ticket(self, ticket: impl Into<String>) -> Self {
+        Self { ticket: ticket.into(), ..self }
+    }
 }
 
 /// The return value of [`use_viewer_tracker`].
@@ -64,6 +84,13 @@ impl UseViewerTrackerReturn {
     pub fn start(&self) {
         if let Some(page) = self.page.get() {
             page.start();
+        }
+    }
+
+    /// Takes a newer ticket, or the first one. A page that was counted without one starts a new session.
+    pub fn renew_ticket(&self, ticket: impl Into<String>) {
+        if let Some(page) = self.page.get() {
+            page.renew_ticket(ticket.into());
         }
     }
 
@@ -121,6 +148,7 @@ pub(crate) fn track(channel: impl Channel, options: UseViewerTrackerOptions) -> 
             channel: RefCell::new(channel.name()),
             session: RefCell::default(),
             tracker: RefCell::new(Tracker::new(options.interval)),
+            ticket: RefCell::new(options.ticket),
             is_wanted: Cell::default(),
             request: RefCell::default(),
             timer: RefCell::default(),
@@ -133,6 +161,9 @@ pub(crate) fn track(channel: impl Channel, options: UseViewerTrackerOptions) -> 
         let page = page.clone();
         Box::new(move || {
             let Some(page) = page.get() else { return };
+            if !page.ticket.borrow().is_empty() {
+                page.on(Event::Ticket);
+            }
             page.listen();
             if options.immediate && options.once_seen {
                 page.start_once_seen();
@@ -166,6 +197,8 @@ struct Page {
     /// The session id, new whenever the page opens or switches to another channel. Empty before that.
     session: RefCell<String>,
     tracker: RefCell<Tracker>,
+    /// The ticket, if the page has one.
+    ticket: RefCell<String>,
     /// Whether the page should be a viewer.
     is_wanted: Cell<bool>,
     /// The request in flight. Dropping it cancels it.
@@ -222,6 +255,22 @@ impl Page {
         }
     }
 
+    fn renew_ticket(self: &Rc<Self>, ticket: String) {
+        // A page without a ticket may be counted as another viewer.
+        let is_other = {
+            let tracker = self.tracker.borrow();
+            tracker.is_awake() && !tracker.has_ticket()
+        };
+        if is_other {
+            self.on(Event::Closed);
+        }
+        self.ticket.replace(ticket);
+        self.on(Event::Ticket);
+        if is_other {
+            self.open();
+        }
+    }
+
     fn open(self: &Rc<Self>) {
         self.session.replace(platform::new_id());
         self.on(Event::Opened { hidden: platform::is_hidden() });
@@ -237,8 +286,8 @@ impl Page {
         let command = self.tracker.borrow_mut().on(event, platform::now(), platform::random());
         match command {
             Some(Command::Leave) => self.leave(),
-            Some(Command::Join { hidden }) => self.send(hidden, true),
-            Some(Command::Heartbeat { hidden }) => self.send(hidden, false),
+            Some(Command::Join { hidden, ticket }) => self.send(endpoints::JOIN, hidden, ticket),
+            Some(Command::Heartbeat { hidden, ticket }) => self.send(endpoints::HEARTBEAT, hidden, ticket),
             None => {}
         }
         self.set_timer();
@@ -257,20 +306,21 @@ impl Page {
         self.timer.replace(timer);
     }
 
-    fn send(self: &Rc<Self>, hidden: bool, joins: bool) {
+    fn send(self: &Rc<Self>, path: &str, hidden: bool, shows_ticket: bool) {
         let page = Rc::downgrade(self);
-        let path = if joins { endpoints::JOIN } else { endpoints::HEARTBEAT };
-        let (channel, session) = (self.channel.borrow(), self.session.borrow());
-        let request = platform::beat(path, &channel, &session, hidden, move |answer| {
+        let (channel, session, ticket) = (self.channel.borrow(), self.session.borrow(), self.ticket.borrow());
+        let ticket = if shows_ticket { ticket.as_str() } else { "" };
+        let request = platform::beat(path, &channel, &session, hidden, ticket, move |answer| {
             let Some(page) = page.upgrade() else { return };
             let is_counted = match answer {
                 Answer::Counted { .. } => Some(true),
-                Answer::NotCounted => Some(false),
+                Answer::NotCounted | Answer::Refused { .. } => Some(false),
                 Answer::Failed { .. } => None,
             };
             let (event, count) = match answer {
                 Answer::Counted { interval, count } => (Event::Answered { active: true, interval }, count),
                 Answer::NotCounted => (Event::Answered { active: false, interval: None }, String::new()),
+                Answer::Refused { wants_ticket } => (Event::Refused { wants_ticket }, String::new()),
                 Answer::Failed { retry_after } => (Event::Failed { retry_after }, String::new()),
             };
             page.on(event);

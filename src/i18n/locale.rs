@@ -64,14 +64,18 @@ impl Locale {
     /// (`minimumGroupingDigits` 2).
     #[must_use]
     pub fn number(self, number: u32) -> String {
-        let digits = number.to_string();
+        self.group(&number.to_string())
+    }
+
+    /// Groups digits.
+    pub(super) fn group(self, digits: &str) -> String {
         let (separator, min_digits) = match self {
             Self::Es => ('.', 5),
             Self::En => (',', 4),
             Self::Pt => ('.', 4),
         };
         if digits.len() < min_digits {
-            return digits;
+            return digits.to_owned();
         }
         let mut grouped = String::with_capacity(digits.len() + 3);
         for (i, digit) in digits.chars().enumerate() {
@@ -89,13 +93,18 @@ impl Locale {
         let Some(count) = count else {
             return badge_text(self).unknown.to_owned();
         };
-        let noun = match (self, count) {
+        [&self.number(count), " ", self.viewers_noun(count)].concat()
+    }
+
+    /// The noun after a number.
+    #[must_use]
+    pub const fn viewers_noun(self, count: u32) -> &'static str {
+        match (self, count) {
             (Self::En, 1) => "viewer",
             (Self::En, _) => "viewers",
             (Self::Es, 1) | (Self::Pt, 0 | 1) => "espectador",
             (Self::Es | Self::Pt, _) => "espectadores",
-        };
-        [&self.number(count), " ", noun].concat()
+        }
     }
 
     /// The noun beside a number that is shown separately.

@@ -12,8 +12,9 @@ use crate::{
 };
 
 /// The names of the roles in the island's attribute.
-const ROLES: [(PageRole, &str); 3] = [
+const ROLES: [(PageRole, &str); 4] = [
     (PageRole::Viewer, "viewer"),
+    (PageRole::TicketViewer, "ticket-viewer"),
     (PageRole::CountedElsewhere, "counted-elsewhere"),
     (PageRole::Reader, "reader"),
 ];
@@ -32,14 +33,15 @@ impl IslandProps for Badge {
 
     fn write(&self) -> String {
         let role = ROLES.into_iter().find(|(role, _)| *role == self.role).map_or("", |(_, word)| word);
-        let message = CountMessage { channel: self.channel.as_str().to_owned(), count: self.count };
+        let message =
+            CountMessage { channel: self.channel.as_str().to_owned(), count: self.count, live: None };
         [role, self.locale.as_str(), &message.write()].join(" ")
     }
 
     fn read(text: &str) -> Option<Self> {
         let (role, text) = text.split_once(' ')?;
         let (locale, message) = text.split_once(' ')?;
-        let CountMessage { channel, count } = CountMessage::read(message)?;
+        let CountMessage { channel, count, .. } = CountMessage::read(message)?;
         Some(Self {
             channel: ChannelId::parse(&channel).ok()?,
             count,
@@ -71,5 +73,5 @@ pub fn CounterIsland(
 fn Counter() -> impl IntoView {
     let (props, island_props) = platform::island_props::<Badge>();
     let Badge { channel, count, locale, role } = props?;
-    Some(badge(channel, Some(count), locale, role, eye(), island_props))
+    Some(badge(channel, Some(count), locale, role, platform::page_ticket(), eye(), island_props))
 }

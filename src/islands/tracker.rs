@@ -39,7 +39,8 @@ pub fn TrackerIsland(
 fn Tracker() -> impl IntoView {
     let (watched, island_props) = platform::island_props::<Watched>();
     if let Some(Watched(channel)) = watched {
-        let _ = track(channel, UseViewerTrackerOptions::default().once_seen(true));
+        let options = UseViewerTrackerOptions::default().once_seen(true).ticket(platform::page_ticket());
+        let _ = track(channel, options);
     }
     view! { <span class=Watched::CLASS data-island=island_props hidden></span> }
 }

@@ -7,6 +7,9 @@ use super::request::use_locale;
 #[derive(Debug, Clone)]
 pub struct SiteOrigin(pub String);
 
+/// The picture of link previews, 1200×630 pixels.
+const PREVIEW: &str = "/preview.png";
+
 /// The metadata of a page for search engines and link previews (<https://ogp.me>).
 #[component]
 pub(super) fn About(
@@ -16,8 +19,27 @@ pub(super) fn About(
     description: String,
     /// The canonical path of the page.
     path: String,
+    /// Whether the page can be embedded by its URL (`/oembed`).
+    #[prop(optional)]
+    is_embeddable: bool,
 ) -> impl IntoView {
-    let url = use_context::<SiteOrigin>().map_or_else(|| path.clone(), |SiteOrigin(origin)| origin + &path);
+    let origin = use_context::<SiteOrigin>().map(|SiteOrigin(origin)| origin);
+    let url = origin.as_ref().map_or_else(|| path.clone(), |origin| [origin.as_str(), &path].concat());
+    let absolute = origin.map(|origin| {
+        let oembed = is_embeddable.then(|| {
+            let query = serde_urlencoded::to_string([("url", url.as_str()), ("format", "json")]);
+            let href = [&origin, "/oembed?", &query.unwrap_or_default()].concat();
+            view! { <Link rel="alternate" type_="application/json+oembed" href title=title.clone() /> }
+        });
+        view! {
+            {oembed}
+            <Meta property="og:image" content=[&origin, PREVIEW].concat() />
+            <Meta property="og:image:width" content="1200" />
+            <Meta property="og:image:height" content="630" />
+            <Meta property="og:image:alt" content="Aforo" />
+            <Meta name="twitter:card" content="summary_large_image" />
+        }
+    });
     view! {
         <Link rel="canonical" href=url.clone() />
         <Meta name="description" content=description.clone() />
@@ -27,5 +49,6 @@ pub(super) fn About(
         <Meta property="og:title" content=title />
         <Meta property="og:description" content=description />
         <Meta property="og:url" content=url />
+        {absolute}
     }
 }

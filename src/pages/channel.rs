@@ -5,9 +5,13 @@ use leptos_router::hooks::use_params_map;
 use super::{
     InvalidNamePage, about::About, badge::Badge, brand::Brand, browser_scripts::BrowserScripts,
     follow::Follow, live::OtherChannels, name::breakable, note::Note, player::Player, request::use_locale,
-    share::Share,
+    share::Share, stats::StatsLink,
 };
-use crate::{components::PageRole, domain::ChannelId, i18n::page_text::page_text};
+use crate::{
+    components::PageRole,
+    domain::ChannelId,
+    i18n::{Locale, page_text::page_text, stats_text::stats_text},
+};
 
 /// The maximum number of other live channels listed.
 const MAX_OTHERS: usize = 8;
@@ -26,7 +30,7 @@ pub fn ChannelPage() -> impl IntoView {
     Either::Right(
         view! {
             <Title text=title.clone() />
-            <About title description path />
+            <About title description path is_embeddable=true />
             <BrowserScripts />
             <Brand />
             <main class="channel">
@@ -40,11 +44,25 @@ pub fn ChannelPage() -> impl IntoView {
                 </header>
                 <Note locale />
                 <div class="channel__more">
-                    <Share channel=channel.clone() locale />
+                    <div>
+                        <Share channel=channel.clone() locale />
+                        {stats_link(&channel, locale)}
+                    </div>
                     <OtherChannels channel locale most=MAX_OTHERS />
                 </div>
             </main>
         }
         .into_any(),
     )
+}
+
+/// The link to the statistics, where everyone may see them.
+fn stats_link(channel: &ChannelId, locale: Locale) -> Option<impl IntoView + use<>> {
+    use_context::<StatsLink>()?;
+    let page = format!("/{channel}/stats");
+    Some(view! {
+        <p class="channel__stats">
+            <a href=page>{stats_text(locale).link}</a>
+        </p>
+    })
 }

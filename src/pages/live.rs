@@ -3,7 +3,7 @@ use leptos::prelude::*;
 use super::{name::breakable, pill::Pill};
 use crate::{
     api,
-    domain::{ChannelId, CountUpdate},
+    domain::{ChannelId, CountUpdate, LiveMode},
     i18n::{Locale, page_text::page_text},
 };
 
@@ -13,14 +13,20 @@ use crate::{
 /// numbers, and `/live-channels.js` reloads the list. Neither needs WebAssembly.
 #[component]
 pub(super) fn LiveChannels(locale: Locale, most: usize) -> impl IntoView {
+    let is_by_signal = use_context::<LiveMode>() == Some(LiveMode::Signal);
     Suspend::new(async move {
         let text = page_text(locale);
+        let (none, hint) = if is_by_signal {
+            (text.none_on_air, text.none_on_air_hint)
+        } else {
+            (text.no_viewers, text.no_viewers_hint)
+        };
         match api::live(Some(most)).await.map(|live| live.channels) {
             Ok(channels) if channels.is_empty() => view! {
                 <p class="live__none">
-                    <strong>{text.no_viewers}</strong>
+                    <strong>{none}</strong>
                     " "
-                    {text.no_viewers_hint}
+                    {hint}
                 </p>
             }
             .into_any(),

@@ -5,7 +5,25 @@
  * behind a load balancer may have the file. If the WebAssembly file of this build is gone (404), the page reloads to get
  * the current build, at most once a minute. After any other failure, and without WebAssembly, `/fallback.js` replaces
  * the islands.
+ *
+ * A ticket in the address (`?ticket=`) is taken out of it before anything else, so that it gets into no history, copied
+ * link or referrer. It is kept in memory only.
  */
+
+const opened = location.href;
+const url = new URL(opened);
+const ticket = url.searchParams.get("ticket") ?? "";
+const show = (url) => {
+  try {
+    history.replaceState(history.state, "", url);
+  } catch {
+    // A sandboxed frame may not change its address.
+  }
+};
+if (url.searchParams.has("ticket")) {
+  url.searchParams.delete("ticket");
+  show(url);
+}
 
 const address = (selector) => document.querySelector(selector).href;
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -41,7 +59,7 @@ const fallBack = async (island) => {
   const badge = island.querySelector("[data-state]");
   if (badge) badge.dataset.state = "stale";
   const { takeOver } = await retry((query) => import("/fallback.js" + query), Infinity);
-  takeOver(island);
+  takeOver(island, ticket);
 };
 
 const idle = self.requestIdleCallback ?? setTimeout;
@@ -53,7 +71,7 @@ try {
   if (!self.WebAssembly) throw new TypeError("WebAssembly is not available");
   const app = await retry((query) => import(script + query));
   await retry((query) => app.default({ module_or_path: wasm + query }));
-  app.hydrate();
+  app.hydrate(ticket);
   for (const island of islands) {
     try {
       app[island.dataset.component](island);
@@ -67,6 +85,7 @@ try {
   if (response?.status === 404) {
     const wasReloaded = performance.getEntriesByType("navigation")[0]?.type === "reload";
     await pause(wasReloaded ? 6e4 : 0);
+    show(opened);
     location.reload();
   } else {
     console.warn("The page continues without WebAssembly:", error);

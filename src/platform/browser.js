@@ -33,6 +33,7 @@ export const viewerId = () => {
   }
   return viewer;
 };
+const viewers = /* @__PURE__ */ new Map();
 export const isPrerendering = () => !!document.prerendering;
 const handed = /* @__PURE__ */ new Set();
 export const handedOver = (name) => {
@@ -44,8 +45,8 @@ export const handedOver = (name) => {
   }
   return "";
 };
-const BEFORE_CLOSING = "mozInnerScreenX" in globalThis ? "beforeunload" : "none";
 export const onPageEvent = (callback) => {
+  const beforeClosing = "mozInnerScreenX" in globalThis ? "beforeunload" : "none";
   const listeners = [
     [document, "visibilitychange", () => callback(0, 0, "")],
     [document, "prerenderingchange", () => callback(1, 0, "")],
@@ -55,7 +56,7 @@ export const onPageEvent = (callback) => {
     [document, "resume", () => callback(5, 0, "")],
     [window, "online", () => callback(6, 0, "")],
     [window, "offline", () => callback(7, 0, "")],
-    [window, BEFORE_CLOSING, () => callback(8, 0, "")]
+    [window, beforeClosing, () => callback(8, 0, "")]
   ];
   for (const [target, type, listener] of listeners) target.addEventListener(type, listener);
   return () => {
@@ -76,17 +77,50 @@ export const onceSeen = /* @__PURE__ */ guarded((callback) => {
   return () => observer.disconnect();
 });
 const written = (answer) => {
-  const { channelId, count, stale, asOf } = answer;
-  return [channelId, count === null ? "-" : count, stale ? "stale" : "live", asOf].join(" ");
+  const { channelId, count, stale, asOf, live } = answer;
+  const words = [channelId, count === null ? "-" : count, stale ? "stale" : "live", asOf];
+  if (live != null) words.push(live ? "on" : "off");
+  return words.join(" ");
+};
+const ids = (channelId, sessionId) => ({
+  channelId,
+  viewerId: viewers.get(sessionId) ?? viewerId(),
+  sessionId
+});
+const embedder = () => {
+  const { top, self, location, document: document2 } = globalThis;
+  if (top === self) return;
+  try {
+    const { hostname } = new URL(location.ancestorOrigins?.[0] || document2.referrer);
+    return hostname === location.hostname ? void 0 : hostname;
+  } catch {
+    return "";
+  }
 };
 export const beat = /* @__PURE__ */ guarded(
-  (url, channelId, sessionId, hidden, callback) => {
+  (url, channelId, sessionId, hidden, ticket, callback) => {
     const controller = new AbortController();
     const { signal } = controller;
-    const body = JSON.stringify({ channelId, viewerId: viewerId(), sessionId, hidden });
+    const body = JSON.stringify({
+      ...ids(channelId, sessionId),
+      hidden,
+      ticket: ticket || void 0,
+      embeddedIn: /join$/.test(url) ? embedder() : void 0
+    });
     fetch(url, { method: "POST", headers: { "Content-Type": "application/json" }, body, signal }).then(async (response) => {
-      if (!response.ok) return [0, Number(response.headers.get("Retry-After")) * 1e3];
+      if (!response.ok) {
+        const problem = await response.json().catch(() => {
+        });
+        const code = problem?.code ?? "";
+        if (code === "ticket-required") return [3, 0, code];
+        if (/^ticket/.test(code)) {
+          viewers.delete(sessionId);
+          return [4, 0, code];
+        }
+        return [0, Number(response.headers.get("Retry-After")) * 1e3, code];
+      }
       const answer = await response.json();
+      if (answer.viewerId) viewers.set(sessionId, answer.viewerId);
       return [
         answer.active === false ? 2 : 1,
         answer.heartbeatIntervalMs,
@@ -97,7 +131,7 @@ export const beat = /* @__PURE__ */ guarded(
   }
 );
 export const leave = (url, channelId, sessionId) => {
-  const body = JSON.stringify({ channelId, viewerId: viewerId(), sessionId });
+  const body = JSON.stringify(ids(channelId, sessionId));
   try {
     if (navigator.sendBeacon(url, body)) return;
   } catch {
@@ -129,17 +163,11 @@ const ask = /* @__PURE__ */ guarded(
 );
 export const probe = (url, millis, callback) => ask(url, "no-cors", millis, () => "", callback);
 export const counts = (url, millis, callback) => ask(url, "cors", millis, async (response) => (await response.json()).counts.map(written).join(), callback);
-export const openStream = /* @__PURE__ */ guarded((url, callback) => {
+export const openEvents = /* @__PURE__ */ guarded((url, callback) => {
   const source = new EventSource(url);
-  source.onmessage = ({ data }) => {
-    let text;
-    try {
-      text = written(JSON.parse(data));
-    } catch {
-      return;
-    }
-    callback(2, 0, text);
-  };
+  const onEvent = ({ data }) => callback(1, 0, data);
+  source.onmessage = onEvent;
+  source.addEventListener("figures", onEvent);
   source.addEventListener("tick", () => callback(1, 0, ""));
   source.onerror = () => callback(0, 0, "");
   let timer;
@@ -156,15 +184,28 @@ export const openStream = /* @__PURE__ */ guarded((url, callback) => {
     removeEventListener("beforeunload", leaving);
   };
 });
-let tabs;
-export const joinTabs = (name, callback) => {
+export const openStream = (url, callback) => openEvents(url, (kind, _, data) => {
+  if (!data) return callback(kind, 0, "");
+  let text;
   try {
-    if (navigator.locks && localStorage) {
-      tabs = new BroadcastChannel(name);
-      tabs.onmessage = ({ data }) => typeof data === "string" && callback(1, 0, data);
-    }
+    text = written(JSON.parse(data));
+  } catch {
+    return;
+  }
+  callback(2, 0, text);
+});
+export const openTabs = (name, callback) => {
+  try {
+    if (!navigator.locks || !localStorage) return;
+    const tabs2 = new BroadcastChannel(name);
+    tabs2.onmessage = ({ data }) => typeof data === "string" && callback(1, 0, data);
+    return tabs2;
   } catch {
   }
+};
+let tabs;
+export const joinTabs = (name, callback) => {
+  tabs = openTabs(name, callback);
   return () => {
     tabs?.close();
     tabs = void 0;

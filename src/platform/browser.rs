@@ -1,7 +1,7 @@
 //! The platform API in browsers: timers and the document through existing bindings, everything else through
 //! `browser.js` beside this file. `browser.js` is generated from `client/src/browser.ts`.
 
-use std::rc::Rc;
+use std::{cell::RefCell, rc::Rc};
 
 use gloo_timers::callback::Timeout;
 use send_wrapper::SendWrapper;
@@ -35,6 +35,7 @@ extern "C" {
         channel: &str,
         session: &str,
         hidden: bool,
+        ticket: &str,
         callback: &Closure<Callback>,
     ) -> JsValue;
     #[wasm_bindgen(js_name = leave)]
@@ -123,6 +124,22 @@ pub fn island_props<H: IslandProps>() -> (Option<H>, Option<String>) {
     (H::read(&js_handed_over(H::CLASS)), None)
 }
 
+thread_local! {
+    /// The ticket of the page, in memory only.
+    static TICKET: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// The ticket that the page was opened with; empty if none.
+#[must_use]
+pub fn page_ticket() -> String {
+    TICKET.with_borrow(Clone::clone)
+}
+
+/// Keeps the ticket that the page was opened with. The script of the page has taken it out of the address.
+pub fn keep_ticket(ticket: String) {
+    TICKET.set(ticket);
+}
+
 /// A value that exists only in browsers, where there is one thread.
 #[derive(Debug)]
 pub struct Local<T: ?Sized>(SendWrapper<Rc<T>>);
@@ -176,25 +193,28 @@ pub fn after(millis: f64, callback: impl Fn() + 'static) -> Guard {
     Guard { _timer: Some(Timeout::new(millis, callback)), _script: None }
 }
 
-/// Sends a beat of this browser's viewer and calls back with the answer.
+/// Sends a beat and calls back with the answer. The viewer is that of the ticket or, if the ticket is empty, the viewer
+/// as which the session joined: this browser, or that of an earlier ticket.
 pub fn beat(
     path: &str,
     channel: &str,
     session: &str,
     hidden: bool,
+    ticket: &str,
     callback: impl Fn(Answer) + 'static,
 ) -> Guard {
     let callback = move |kind: u32, number: f64, count| {
         callback(match kind {
             0 => Answer::Failed { retry_after: number },
             1 => Answer::Counted { interval: (number > 0.0).then_some(number), count },
-            _ => Answer::NotCounted,
+            2 => Answer::NotCounted,
+            _ => Answer::Refused { wants_ticket: kind == 3 },
         });
     };
-    Guard::new(Box::new(callback), |callback| js_beat(path, channel, session, hidden, callback))
+    Guard::new(Box::new(callback), |callback| js_beat(path, channel, session, hidden, ticket, callback))
 }
 
-/// Sends the leave of this browser's viewer as a beacon, which is delivered even after the page has closed.
+/// Sends the leave of a session as a beacon, which is delivered even after the page has closed.
 pub fn leave(path: &str, channel: &str, session: &str) {
     js_leave(path, channel, session);
 }

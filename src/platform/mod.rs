@@ -9,6 +9,7 @@
 //! | `random` | from 0 to 1 | 0 |
 //! | `new_id` | a new UUID | empty |
 //! | `is_hidden`, `is_prerendering` | the state of the document | false |
+//! | `page_ticket` | the ticket that the page was opened with | empty |
 //! | `island_props` | the props that the server wrote into an island's element | the props in context, and their text |
 //! | `on_page_event`, `once_seen`, `after` | callbacks until the guard is dropped | nothing |
 //! | `beat`, `leave`, `probe`, `counts` | requests | nothing |
@@ -79,6 +80,11 @@ pub enum Answer {
     },
     /// The session is not counted, because it has left.
     NotCounted,
+    /// The server refused the request for its ticket.
+    Refused {
+        /// Whether the server wants a ticket. If not, the ticket of the request is invalid or has expired.
+        wants_ticket: bool,
+    },
     /// The request failed, or the answer was an error.
     Failed {
         /// The minimum wait in milliseconds; 0 if the answer contains none.

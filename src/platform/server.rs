@@ -36,6 +36,15 @@ pub const fn is_prerendering() -> bool {
     false
 }
 
+/// Always empty: no page of the server contains a ticket.
+#[must_use]
+pub const fn page_ticket() -> String {
+    String::new()
+}
+
+/// Does nothing: the browser keeps the ticket.
+pub fn keep_ticket(_ticket: String) {}
+
 /// A value that exists only in browsers. On the server it is never created.
 #[derive(Debug)]
 pub struct Local<T: ?Sized>(PhantomData<fn() -> Box<T>>);
@@ -92,6 +101,7 @@ pub fn beat(
     _channel: &str,
     _session: &str,
     _hidden: bool,
+    _ticket: &str,
     _callback: impl Fn(Answer) + 'static,
 ) -> Guard {
     Guard

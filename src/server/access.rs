@@ -1,4 +1,4 @@
-//! Who may see the statistics of a channel, and who may act as the operator.
+//! Who may see the statistics of a channel.
 //!
 //! Promises:
 //! - A refusal does not depend on whether the channel exists.
@@ -12,9 +12,6 @@ use serde::Deserialize;
 use super::tickets::install_crypto;
 use crate::domain::ChannelId;
 
-/// The shortest `API_TOKEN`, in bytes.
-pub const MIN_TOKEN_BYTES: usize = 16;
-
 /// The shortest `API_SECRET`, in bytes: the length of a signature.
 pub const MIN_SECRET_BYTES: usize = 32;
 
@@ -24,9 +21,9 @@ const MAX_LINK_BYTES: usize = 2_048;
 /// How far the clocks of this server and of the signer may differ, in seconds.
 const LEEWAY_SECONDS: u64 = 5;
 
-/// The access to what is not public.
+/// The access to statistics.
 #[derive(Debug, Default)]
-pub struct Access {
+pub struct StatisticsAccess {
     /// Whether everyone may see statistics.
     has_public_statistics: bool,
     /// The hash of the operator's token.
@@ -47,7 +44,7 @@ struct Claims {
     channel: String,
 }
 
-impl Access {
+impl StatisticsAccess {
     /// Access by the operator's token, and by links that are signed with `secret`.
     #[must_use]
     pub fn new(has_public_statistics: bool, token: Option<&str>, secret: Option<&str>) -> Self {
@@ -62,9 +59,14 @@ impl Access {
         Self { has_public_statistics, token: token.map(hash), links }
     }
 
-    /// Whether a bearer token is the operator's.
+    /// Whether everyone may see statistics.
     #[must_use]
-    pub fn is_operator(&self, bearer: Option<&str>) -> bool {
+    pub const fn has_public_statistics(&self) -> bool {
+        self.has_public_statistics
+    }
+
+    /// Whether a bearer token is the operator's.
+    fn is_operator(&self, bearer: Option<&str>) -> bool {
         // Hashes are compared, so the time tells nothing about the token.
         self.token.is_some() && self.token == bearer.map(hash)
     }
@@ -110,8 +112,8 @@ mod tests {
 
     #[test]
     fn public_statistics_are_for_everyone_and_private_ones_for_nobody_without_a_token() {
-        assert!(Access::new(true, None, None).may_see(&ana(), None, None));
-        let closed = Access::new(false, None, None);
+        assert!(StatisticsAccess::new(true, None, None).may_see(&ana(), None, None));
+        let closed = StatisticsAccess::new(false, None, None);
         for token in [None, Some(""), Some("x"), Some(TOKEN)] {
             assert!(!closed.may_see(&ana(), token, token), "{token:?}");
             assert!(!closed.is_operator(token));
@@ -120,7 +122,7 @@ mod tests {
 
     #[test]
     fn the_operator_sees_all_channels() {
-        let access = Access::new(false, Some(TOKEN), Some(SECRET));
+        let access = StatisticsAccess::new(false, Some(TOKEN), Some(SECRET));
         assert!(access.is_operator(Some(TOKEN)) && access.may_see(&ana(), Some(TOKEN), None));
         for other in [None, Some(""), Some("an operator's toke"), Some("an operator's token ")] {
             assert!(!access.is_operator(other) && !access.may_see(&ana(), other, None), "{other:?}");
@@ -130,14 +132,14 @@ mod tests {
             "addresses end up in logs, so the token is not for them"
         );
         assert!(
-            !Access::new(true, None, None).is_operator(None),
+            !StatisticsAccess::new(true, None, None).is_operator(None),
             "public statistics make nobody an operator"
         );
     }
 
     #[test]
     fn a_link_opens_its_channel_until_it_ends() {
-        let access = Access::new(false, None, Some(SECRET));
+        let access = StatisticsAccess::new(false, None, Some(SECRET));
         let sees = |token: &str| access.may_see(&ana(), None, Some(token));
         let valid = json!({"channel": "Ana", "exp": IN_3000});
         assert!(sees(&link(&valid, SECRET, Algorithm::HS256)));

@@ -17,22 +17,25 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::server::{
-    access::Access,
+    access::StatisticsAccess,
     clock::{Clock, SystemClock},
     config::{self, AccessConfig, Config, SettingsError, Task, TlsFiles},
-    database::{self, Archive, Database, DatabaseFollowers, Outbox, Retention},
+    database::{self, Archive, Database, DatabaseFollowers, DatabaseSignals, Outbox, Retention},
     fanout::{Hub, reader},
     follows::Follows,
+    http::access::Access,
+    http::caching::CountCaching,
     http::pages,
     http::router::{limit_reached, overloaded, panic_response, router},
     http::state::{AppState, Parts},
-    limits::{self, Connections, Rate, SessionLimiter, Streams, Suspects},
+    limits::{self, Connections, Rate, SessionLimiter, Streams, TicketChecks},
     listen::{Apps, Listener, Tls, TlsError},
     metrics::Metrics,
     presence::Presence,
-    recording::{Recorder, Shareholder, sampler, upkeep, writer::Writer},
+    recording::{FiguresFeed, Recorder, Shareholder, sampler, upkeep, writer::Writer},
     redis::OpenError,
     shutdown::{ShutdownFlag, shutdown_signal},
+    signals::{SignalSettings, Signals},
     store::{self, Measured, Store},
     supervisor::Supervisor,
     telemetry,
@@ -43,6 +46,12 @@ use crate::server::{
         settings::{Target, WebhookSettings},
     },
 };
+
+/// How long the shutdown waits for the database.
+const DATABASE_DRAIN_LIMIT: Duration = Duration::from_millis(1_500);
+
+/// How long the start of the server waits for the live signals.
+const FIRST_SIGNALS_LIMIT: Duration = Duration::from_secs(1);
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +65,12 @@ pub enum BootError {
     /// The database cannot be used.
     #[error(transparent)]
     Database(#[from] database::OpenError),
+    /// The other nodes of the store use another database.
+    #[error(
+        "DATABASE_URL: the other nodes of this store use another database; all nodes of a store must share one. Set \
+         DATABASE_URL to theirs, or REDIS_KEY_PREFIX to a prefix of your own"
+    )]
+    OtherDatabase,
     /// The site root cannot be read, or holds no build.
     #[error("cannot read the site files from {path}: {source}; run `make site`, or set LEPTOS_SITE_ROOT")]
     Site {
@@ -87,8 +102,8 @@ pub enum BootError {
 }
 
 impl BootError {
-    /// Prints the error and returns the exit status: 2 for invalid settings and flags, 1 for other errors. Help and
-    /// version go to standard output with status 0.
+    /// Prints the error and returns the exit status: 2 for invalid settings and flags and for a database that can't be
+    /// used, 1 for other errors. Help and version go to standard output with status 0.
     #[must_use]
     pub fn report(&self) -> u8 {
         match self {
@@ -99,7 +114,8 @@ impl BootError {
             }
             other => {
                 eprintln!("aforo: {other}");
-                if matches!(other, Self::Settings(_)) { 2 } else { 1 }
+                let is_setting = matches!(other, Self::Settings(_) | Self::Database(_) | Self::OtherDatabase);
+                if is_setting { 2 } else { 1 }
             }
         }
     }
@@ -138,6 +154,7 @@ pub struct Server {
     router: Router,
     hub: Arc<Hub>,
     state: AppState,
+    followers: Arc<DatabaseFollowers>,
     /// How long to keep serving after the shutdown signal.
     shutdown_delay: Duration,
     background: Supervisor,
@@ -151,8 +168,14 @@ struct Recording {
     writer: Arc<Writer>,
 }
 
+/// How long the start waits for the store to compare its database with that of the other nodes.
+const CLAIM_LIMIT: Duration = Duration::from_millis(300);
+
 /// How long a shutdown tries to give its parts of the channels back.
 const RESIGN_LIMIT: Duration = Duration::from_millis(500);
+
+/// How long a shutdown writes what waits, after connections have had 7 s to finish.
+const WRITE_LIMIT: Duration = Duration::from_millis(2_800);
 
 /// How long a shutdown tries to write the history that waits.
 const HISTORY_LIMIT: Duration = Duration::from_secs(2);
@@ -194,31 +217,70 @@ impl Server {
         let store = if store.is_shared() { Arc::new(Measured::new(store, metrics.clone())) } else { store };
         let node = Uuid::new_v4().as_u64_pair().0;
         let shareholder = Shareholder { store: Arc::clone(&store), node, database: Some(database.clone()) };
-        let recorder = Recorder::new(node, store.roll_call_pause());
+        let recorder = Recorder::new(node, store.roll_call_pause(), Arc::clone(&clock));
+        // A store that is away now is asked again later. The node then records nothing, but it does not end.
+        let _asked_later = timeout(CLAIM_LIMIT, shareholder.renew(recorder.ownership())).await;
+        if recorder.ownership().is_refused() {
+            return Err(BootError::OtherDatabase);
+        }
         let archive = Archive::new(database.clone());
         // The writer registers broadcasts for announcement, if there is someone to announce them to.
         let has_webhooks = !config.webhooks.targets.is_empty();
         let archive = if has_webhooks { archive.announcing() } else { archive };
-        let presence = Presence::new(store, Arc::clone(&hub), policy, Arc::clone(&clock));
+        if let Some(id) = archive.id() {
+            recorder.set_key(id);
+        }
+        let figures = FiguresFeed::new(archive.clone(), recorder.clone());
+        let access =
+            Access::new(config.access.token.as_ref(), config.live_hook_secret.as_ref(), metrics.clone());
+        let settings = SignalSettings {
+            mode: config.live,
+            interval: policy.update_interval,
+            timeout: config.live_signal_timeout,
+        };
+        let signals =
+            Signals::new(Arc::new(DatabaseSignals::new(database.clone())), settings, metrics.clone());
+        if signals.are_followed() && !access.api_token.is_set() && !access.hook_secret.is_set() {
+            tracing::warn!(
+                "LIVE is signal, but neither API_TOKEN nor LIVE_HOOK_SECRET is set: this node takes no signals"
+            );
+        }
+        let presence = {
+            let signals = signals.are_followed().then(|| signals.clone());
+            Presence::with_signals(store, Arc::clone(&hub), policy, Arc::clone(&clock), signals)
+        };
+        if signals.are_followed() {
+            // So that the first pages know which channels are on air.
+            let _unknown_until_later = timeout(FIRST_SIGNALS_LIMIT, signals.poll()).await;
+        }
+        if signals.are_followed() {
+            recorder.follow_signals(signals.clone());
+        }
         presence.observe_with(Arc::new(recorder.clone()));
+        database.measure(metrics.clone());
+        let followers = Arc::new(DatabaseFollowers::new(database.clone()));
         let state = AppState::from(Parts {
             presence: presence.clone(),
             database: database.clone(),
             archive: archive.clone(),
+            figures: figures.clone(),
             recorder: recorder.clone(),
-            clock: Arc::clone(&clock),
-            access: access(&config.access),
-            follows: Follows::new(Arc::new(DatabaseFollowers::new(database.clone()))),
+            statistics: statistics_access(&config.access),
+            live: config.live,
+            signals: signals.clone(),
+            access,
+            follows: Follows::new(followers.clone()),
             leptos,
             speaks_tls: tls.is_some(),
             proxies: config.trusted_proxies.iter().copied().collect(),
             origins: config.allowed_origins.iter().cloned().collect(),
             embed_frame_ancestors: config.embed_frame_ancestors.clone(),
             stream_url_template: config.stream_url_template.clone(),
+            count_caching: CountCaching::new(config.count_max_age),
             body_limit: config.body_limit,
             sessions: SessionLimiter::new(config.per_address),
             tickets: config.tickets.clone(),
-            suspects: Suspects::default(),
+            ticket_checks: TicketChecks::new(&config.per_address),
             follow_rate: Rate::per_minute(config.limit_follows_per_minute),
             streams: Streams::new(config.limit_streams_per_address, config.limit_streams),
             metrics: metrics.clone(),
@@ -231,6 +293,7 @@ impl Server {
             let (recorder, shareholder) = own.clone();
             async move { shareholder.run(recorder.ownership()).await }
         });
+        background.spawn("figures", move || figures.clone().run());
         let own = (recorder.clone(), presence.clone());
         background.spawn("sampler", move || sampler::run(own.0.clone(), own.1.clone()));
         let own = webhooks::Parts {
@@ -243,22 +306,28 @@ impl Server {
         if let Some(webhooks) = Webhooks::new(&config.webhooks, own)? {
             webhooks.spawn(&mut background);
         }
-        let writer = Arc::new(Writer::new(recorder.clone(), archive.clone(), Arc::clone(&clock), metrics));
+        let writer = Arc::new(Writer::new(recorder.clone(), archive.clone(), metrics));
         let own = Arc::clone(&writer);
         background.spawn("history", move || {
             let writer = Arc::clone(&own);
             async move { writer.run().await }
         });
-        let (own, retention) = ((recorder.clone(), archive, clock), Retention::days(config.history_days));
+        let (own, retention) = ((recorder.clone(), archive), Retention::days(config.history_days));
         background.spawn("upkeep", move || {
-            let (recorder, archive, clock) = own.clone();
-            upkeep::run(recorder, archive, retention, clock)
+            let (recorder, archive) = own.clone();
+            upkeep::run(recorder, archive, retention)
         });
         let (reader_hub, source) = (Arc::clone(&hub), Arc::new(presence.clone()));
         background.spawn("reader", move || reader::run(Arc::clone(&reader_hub), source.clone()));
         let sweep_state = state.clone();
         background.spawn("sweep", move || sweep(sweep_state.clone(), policy.cleanup_interval));
         background.spawn("database", move || database.clone().run());
+        let own_followers = Arc::clone(&followers);
+        background.spawn("followers", move || {
+            let followers = Arc::clone(&own_followers);
+            async move { followers.run().await }
+        });
+        background.spawn("signals", move || signals.clone().run());
         background.spawn("recovery", move || {
             let presence = presence.clone();
             async move { presence.run_recovery().await }
@@ -276,6 +345,7 @@ impl Server {
             router,
             hub,
             state,
+            followers,
             shutdown_delay: config.shutdown_delay,
             background,
             recording: Recording { recorder, shareholder, writer },
@@ -295,7 +365,7 @@ impl Server {
     }
 
     /// Serves until `shutdown` resolves, then ends all streams, finishes the requests in flight and tries to write
-    /// what the store has not accepted yet.
+    /// what the store and the database have not accepted yet.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let stop_listening = CancellationToken::new();
         let stop = async {
@@ -317,14 +387,28 @@ impl Server {
             connections: self.connections,
         };
         tokio::join!(stop, self.listener.serve(apps, stop_listening.clone()));
-        self.state.presence.drain().await;
-        drop(self.background);
+        // Each step has a limit of its own. Together they have what is left of the 10 s.
         let Recording { recorder, shareholder, writer } = self.recording;
-        match timeout(HISTORY_LIMIT, writer.write()).await {
-            Ok(Ok(())) => {}
-            _ => tracing::warn!("the last seconds of history could not be written"),
+        let written = async {
+            let kept = async {
+                if !self.followers.flush(DATABASE_DRAIN_LIMIT).await {
+                    tracing::warn!(
+                        "database unavailable at shutdown; follows that were not answered are not written"
+                    );
+                }
+            };
+            tokio::join!(self.state.presence.drain(), kept);
+            drop(self.background);
+            match timeout(HISTORY_LIMIT, writer.write()).await {
+                Ok(Ok(())) => {}
+                _ => tracing::warn!("database unavailable at shutdown; the last seconds of history are lost"),
+            }
+            self.state.database.close().await;
+            let _elapsed = timeout(RESIGN_LIMIT, shareholder.resign(recorder.ownership())).await;
+        };
+        if timeout(WRITE_LIMIT, written).await.is_err() {
+            tracing::warn!("the shutdown took too long; the last seconds of history may be lost");
         }
-        let _elapsed = timeout(RESIGN_LIMIT, shareholder.resign(recorder.ownership())).await;
     }
 }
 
@@ -342,8 +426,10 @@ async fn test_webhook(settings: &WebhookSettings, target: &Target) -> Result<(),
     }
 }
 
-fn access(AccessConfig { has_public_statistics, token, secret }: &AccessConfig) -> Access {
-    Access::new(*has_public_statistics, token.as_deref(), secret.as_deref())
+fn statistics_access(
+    AccessConfig { has_public_statistics, token, secret }: &AccessConfig,
+) -> StatisticsAccess {
+    StatisticsAccess::new(*has_public_statistics, token.as_deref(), secret.as_deref())
 }
 
 /// Frees the memory of expired entries at an interval, forever.
@@ -353,10 +439,14 @@ async fn sweep(state: AppState, every: Duration) {
     loop {
         ticks.tick().await;
         state.sessions.sweep();
-        state.suspects.sweep();
+        state.ticket_checks.sweep();
         state.follow_rate.sweep();
+        state.access.sweep();
         if let Err(error) = state.presence.sweep().await {
             tracing::warn!(%error, "sweep of expired viewers failed; retrying later");
+        }
+        if let Err(error) = state.signals.sweep().await {
+            tracing::warn!(%error, "sweep of ended live signals failed; retrying later");
         }
     }
 }

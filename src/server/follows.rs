@@ -2,15 +2,25 @@
 //!
 //! Promises of every [`Followers`] store:
 //! - **Idempotency**: a call states whether a viewer follows a channel, so repeating it changes nothing.
-//! - **Counting**: a count is computed from the stored followers, so it can't drift.
+//! - **Counting**: a count changes together with the stored followers or not at all, so it can't drift.
 //! - **Durability**: nothing expires, and a change is stored before the call returns.
+//!
+//! Calls of [`Follows`] return within [`FOLLOW_LIMIT`], and reads for pages within [`READ_LIMIT`], whatever happens to
+//! the store.
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use tokio::time::timeout;
 
 use super::store_error::StoreError;
 use crate::domain::{ChannelId, ViewerId};
+
+/// How long a follow may take.
+pub const FOLLOW_LIMIT: Duration = Duration::from_secs(4);
+
+/// How long a read may take. A page is sent without the number of followers then.
+pub const READ_LIMIT: Duration = Duration::from_secs(1);
 
 /// A store of followers, with the promises of [this module](self).
 #[async_trait]
@@ -50,7 +60,7 @@ impl Follows {
     /// # Errors
     /// When the store fails.
     pub async fn count(&self, channel: &ChannelId) -> Result<u32, StoreError> {
-        self.0.count(channel).await
+        within(READ_LIMIT, self.0.count(channel)).await
     }
 
     /// Whether a browser follows a channel by any of its ids, and the number of followers.
@@ -62,11 +72,14 @@ impl Follows {
         channel: &ChannelId,
         ids: impl Iterator<Item = ViewerId>,
     ) -> Result<Followed, StoreError> {
-        let mut following = false;
-        for id in ids {
-            following = following || self.0.has(channel, id).await?;
-        }
-        Ok(Followed { following, followers: self.0.count(channel).await? })
+        let read = async {
+            let mut following = false;
+            for id in ids {
+                following = following || self.0.has(channel, id).await?;
+            }
+            Ok(Followed { following, followers: self.0.count(channel).await? })
+        };
+        within(READ_LIMIT, read).await
     }
 
     /// Sets whether a viewer follows a channel to `wanted`, or toggles it if `wanted` is `None`. `earlier` is a
@@ -76,6 +89,16 @@ impl Follows {
     /// When the store fails. The change may have been made in part. A repeated call with `Some(following)` completes
     /// it.
     pub async fn follow(
+        &self,
+        channel: &ChannelId,
+        viewer: ViewerId,
+        wanted: Option<bool>,
+        earlier: Option<ViewerId>,
+    ) -> Result<Followed, StoreError> {
+        within(FOLLOW_LIMIT, self.change(channel, viewer, wanted, earlier)).await
+    }
+
+    async fn change(
         &self,
         channel: &ChannelId,
         viewer: ViewerId,
@@ -107,4 +130,12 @@ impl Follows {
                 None => false,
             })
     }
+}
+
+/// Waits for a call, but no longer than `limit`.
+async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    timeout(limit, call).await.unwrap_or(Err(StoreError::Away("it does not respond in time".to_owned())))
 }

@@ -12,7 +12,7 @@ use prometheus::{
 /// Buckets of the number of operations in a write to the store.
 const OPS_BUCKETS: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 32.0, 128.0, 512.0, 2048.0];
 
-/// Buckets of the duration of a store call, in seconds.
+/// Buckets of the duration of a call to the store or the database, in seconds.
 const SECONDS_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0, 10.0];
 
 /// All metrics. Cloning is cheap; clones share their values.
@@ -36,12 +36,17 @@ struct Inner {
     store_seconds: Histogram,
     store_errors: IntCounter,
     store_up: IntGauge,
+    database_seconds: Histogram,
+    database_errors: IntCounter,
+    database_up: IntGauge,
     restored: IntCounter,
     streams: IntGauge,
     watched: IntGauge,
     tasks: IntGauge,
     history_waiting: IntGauge,
     history_lost: IntCounter,
+    on_air: IntGauge,
+    signal_errors: IntCounter,
     webhooks: IntCounterVec,
     webhooks_waiting: IntGauge,
     webhooks_oldest: IntGauge,
@@ -118,6 +123,18 @@ impl Metrics {
             ),
             store_errors: counter(&registry, "store_errors_total", "Failed store calls"),
             store_up: gauge(&registry, "store_up", "1 if the store responds, otherwise 0"),
+            database_seconds: histogram(
+                &registry,
+                "database_call_duration_seconds",
+                "Duration of successful database calls",
+                &SECONDS_BUCKETS,
+            ),
+            database_errors: counter(&registry, "database_errors_total", "Failed database calls"),
+            database_up: gauge(
+                &registry,
+                "database_up",
+                "1 if the database takes reads and writes, otherwise 0",
+            ),
             restored: counter(
                 &registry,
                 "restored_total",
@@ -135,6 +152,12 @@ impl Metrics {
                 &registry,
                 "history_rows_lost_total",
                 "Rows of history lost because the database was away for too long",
+            ),
+            on_air: gauge(&registry, "channels_on_air", "Channels that are on air by the live signal"),
+            signal_errors: counter(
+                &registry,
+                "live_signal_poll_errors_total",
+                "Failed reads of the live signals from the database",
             ),
             webhooks,
             webhooks_waiting: gauge(
@@ -276,6 +299,31 @@ impl Metrics {
     pub fn store_write(&self, ops: usize, restored: usize) {
         self.0.write_ops.observe(f64::from(u32::try_from(ops).unwrap_or(u32::MAX)));
         self.0.restored.inc_by(u64::try_from(restored).unwrap_or(u64::MAX));
+    }
+
+    /// Records the duration of a successful database call.
+    pub fn database_call(&self, took: Duration) {
+        self.0.database_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts a failed database call.
+    pub fn database_failed(&self) {
+        self.0.database_errors.inc();
+    }
+
+    /// Records whether the database is available.
+    pub fn database_up(&self, is_up: bool) {
+        self.0.database_up.set(is_up.into());
+    }
+
+    /// Sets the number of channels that are on air.
+    pub fn on_air(&self, channels: usize) {
+        self.0.on_air.set(i64::try_from(channels).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a failed read of the live signals.
+    pub fn signal_poll_failed(&self) {
+        self.0.signal_errors.inc();
     }
 
     /// All metrics in the Prometheus text format. Sets the gauges to the given values first.

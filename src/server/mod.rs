@@ -4,7 +4,7 @@
 //!   [`webhooks::settings`];
 //! - [`supervisor`], [`listen`], [`redis`];
 //! - [`config`];
-//! - [`telemetry`], [`store`], [`follows`];
+//! - [`telemetry`], [`store`], [`follows`], [`signals`];
 //! - [`database`];
 //! - [`presence`];
 //! - [`recording`];
@@ -28,6 +28,7 @@ pub mod presence;
 pub mod recording;
 pub mod redis;
 pub mod shutdown;
+pub mod signals;
 pub mod store;
 pub mod store_error;
 pub mod supervisor;

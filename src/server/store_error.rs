@@ -1,4 +1,4 @@
-//! The errors of a store and of the Redis behind it.
+//! The errors of a store, of the Redis behind it, and of the database.
 
 /// Why a store operation failed. The message is for the log.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -6,6 +6,9 @@ pub enum StoreError {
     /// The store did not respond in time.
     #[error("the store does not respond: {0}")]
     Unreachable(String),
+    /// The database is away, busy or overloaded. Its own log lines say more.
+    #[error("the database is away: {0}")]
+    Away(String),
     /// The store returned an error, for example because it is read-only or out of memory.
     #[error("the store refused the operation: {0}")]
     Refused(String),

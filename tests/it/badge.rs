@@ -1,5 +1,6 @@
-//! The badge as an image and as JSON.
+//! The badge as an image, as JSON and as text.
 
+use futures::future::join_all;
 use reqwest::{Response, StatusCode, header::ACCEPT_LANGUAGE};
 use serde_json::{Value, json};
 
@@ -82,6 +83,27 @@ async fn the_json_follows_the_schema_of_shields_io() {
 }
 
 #[tokio::test]
+async fn the_text_is_the_number_in_plain_digits() {
+    let app = TestApp::with(&["--limit-sessions-per-channel=0"]).await;
+    for (viewers, language) in [(0, "es"), (1, "en"), (1_234, "en")] {
+        while app.count("ana").await < viewers {
+            let missing = viewers - app.count("ana").await;
+            join_all((0..missing.min(100)).map(|_| app.join("ana", viewer()))).await;
+        }
+        let response = get(&app, "/badge/Ana.txt?locale=en", language).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["content-type"], "text/plain; charset=utf-8");
+        assert_eq!(response.headers()["access-control-allow-origin"], "*");
+        assert_eq!(
+            response.headers()["cache-control"],
+            "public, max-age=5, s-maxage=5, stale-while-revalidate=30"
+        );
+        assert!(!response.headers().contains_key("vary"), "the text is the same in all languages");
+        assert_eq!(response.text().await.unwrap(), viewers.to_string());
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_count_is_a_dash_not_zero() {
     let store = FailingStore::new();
     let app = TestApp::with_store(store.clone()).await;
@@ -89,6 +111,8 @@ async fn an_unknown_count_is_a_dash_not_zero() {
     let image = get(&app, "/badge/ana.svg", "en").await.text().await.unwrap();
     assert!(image.contains(">—</text>") && image.contains(r#"data-state="unknown""#), "{image}");
     assert!(image.contains("<title>ana: viewer count unavailable</title>"), "{image}");
+    let response = get(&app, "/badge/ana.txt", "en").await;
+    assert_eq!((response.status(), response.text().await.unwrap().as_str()), (StatusCode::OK, "—"));
     let response = get(&app, "/badge/ana.json", "en").await;
     assert_eq!(response.status(), StatusCode::OK, "the image service shows the message, not the status");
     assert_eq!(
@@ -103,6 +127,7 @@ async fn invalid_badge_paths_are_problems() {
     for (path, status, code) in [
         ("/badge/a%20b.svg", 400, "invalid-channel"),
         ("/badge/.svg", 400, "invalid-channel"),
+        ("/badge/.txt", 400, "invalid-channel"),
         ("/badge/%ff.json", 400, "invalid-channel"),
         ("/badge/%3Cscript%3E.svg", 400, "invalid-channel"),
         ("/badge/ana.png", 404, "not-found"),

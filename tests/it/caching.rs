@@ -44,7 +44,7 @@ fn unzip(bytes: &[u8]) -> String {
 #[tokio::test]
 async fn pages_are_private_and_vary_by_language() {
     let app = TestApp::start().await;
-    for path in ["/", "/ana", "/embed/ana", "/embed/ana?counter=1"] {
+    for path in ["/", "/ana", "/embed/ana", "/embed/ana?counter=1", "/overlay/ana"] {
         let page = get(&app, path, &[]).await;
         assert_eq!(header(&page, "cache-control"), "private, no-cache", "{path}");
         assert_eq!(header(&page, "vary"), "accept-language, accept-encoding", "{path}");

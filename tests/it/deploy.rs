@@ -78,6 +78,7 @@ async fn metric_names() -> BTreeSet<String> {
     app.join("ana", viewer()).await;
     let metrics = Metrics::new();
     metrics.refused("test");
+    metrics.ticket_refused("test");
     metrics.runs("test");
     let text = app.get("/metrics").await.text().await.unwrap() + &metrics.text(0, 0, 0, true);
     let samples = text.lines().filter(|line| !line.starts_with('#'));

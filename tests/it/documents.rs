@@ -124,9 +124,9 @@ fn the_versions_of_redis_and_valkey_that_the_readme_names_are_tested() {
     }
 }
 
-/// The documents: those at the root, those in `docs`, and that of the faults.
+/// The documents: those at the root, those in `docs`, that of the faults and that of the npm package.
 fn documents() -> Vec<PathBuf> {
-    let mut found = vec![PathBuf::from("tests/mutants/README.md")];
+    let mut found = vec![PathBuf::from("tests/mutants/README.md"), PathBuf::from("client/README.md")];
     let mut folders = vec![(PathBuf::from("."), false), (PathBuf::from("docs"), true)];
     while let Some((folder, is_deep)) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {

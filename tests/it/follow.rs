@@ -1,13 +1,5 @@
-//! Following a channel: the contract of all stores of followers, and the endpoint for scripts and forms.
+//! Following a channel: the endpoint for scripts and forms.
 
-use aforo::{
-    domain::{ChannelId, ViewerId},
-    server::{
-        config::DatabaseConfig,
-        database::{Database, DatabaseFollowers},
-        follows::Followers,
-    },
-};
 use reqwest::{Client, Response, StatusCode, header, redirect::Policy};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -16,61 +8,6 @@ use uuid::Uuid;
 use crate::support::{TestApp, viewer};
 
 const FOLLOW: &str = "/api/channel/follow";
-
-fn channel(name: &str) -> ChannelId {
-    ChannelId::parse(name).unwrap()
-}
-
-fn someone() -> ViewerId {
-    ViewerId::new(viewer()).unwrap()
-}
-
-/// Checks the contract of a store of followers, which two nodes use.
-async fn check_contract(nodes: [&dyn Followers; 2]) {
-    let [here, there] = nodes;
-    let (ana, eva) = (channel("ana"), channel("eva.tv"));
-    let (one, two) = (someone(), someone());
-
-    assert_eq!(here.count(&ana).await.unwrap(), 0, "an unknown channel has no followers");
-    assert!(!here.has(&ana, one).await.unwrap());
-    assert_eq!(here.set(&ana, one, false).await.unwrap(), 0, "unfollowing without following is allowed");
-
-    assert_eq!(here.set(&ana, one, true).await.unwrap(), 1);
-    assert_eq!(there.set(&ana, one, true).await.unwrap(), 1, "a repetition changes nothing");
-    assert_eq!(there.set(&ana, two, true).await.unwrap(), 2);
-    assert_eq!(here.count(&ana).await.unwrap(), 2);
-    assert!(here.has(&ana, two).await.unwrap());
-    assert_eq!(here.count(&ana).await.unwrap(), 2, "reading changes nothing");
-    assert_eq!(there.count(&eva).await.unwrap(), 0, "other channels are unaffected");
-
-    assert_eq!(here.set(&ana, one, false).await.unwrap(), 1);
-    assert_eq!(here.set(&ana, one, false).await.unwrap(), 1, "a repetition changes nothing");
-    assert!(!there.has(&ana, one).await.unwrap());
-    assert!(there.has(&ana, two).await.unwrap());
-
-    let crowd = (0..40).map(|i| async move {
-        let node = if i % 2 == 0 { here } else { there };
-        node.set(&channel("eva.tv"), someone(), true).await.unwrap()
-    });
-    let mut counts = futures::future::join_all(crowd).await;
-    counts.sort_unstable();
-    assert_eq!(counts, (1..=40).collect::<Vec<_>>(), "each follower counts once and gets its own count");
-    // Ids may contain any bytes, including invalid UTF-8.
-    for byte in [0, 0x20, 0x7f, 0x80, 0xff] {
-        let odd = ViewerId::new(Uuid::from_bytes([byte.max(1); 16])).unwrap();
-        here.set(&ana, odd, true).await.unwrap();
-        assert!(there.has(&ana, odd).await.unwrap(), "{byte}");
-    }
-}
-
-#[tokio::test]
-async fn sqlite_follows_the_contract_and_keeps_its_data() {
-    let folder = TempDir::new().unwrap();
-    let config = DatabaseConfig::Sqlite(folder.path().join("not/there/yet/aforo.db"));
-    let open = async || DatabaseFollowers::new(Database::open(&config).await.unwrap());
-    check_contract([&open().await, &open().await]).await;
-    assert_eq!(open().await.count(&channel("eva.tv")).await.unwrap(), 40);
-}
 
 async fn follow(app: &TestApp, body: Value) -> Value {
     let response = app.post(FOLLOW, &body).await;

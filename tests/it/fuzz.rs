@@ -46,8 +46,17 @@ fn check<S: Strategy>(cases: u32, values: S, property: impl Fn(S::Value) -> Test
 
 /// Checks a property with random calls to one server, which must not have panicked afterwards.
 fn check_calls<S: Strategy>(values: S, property: impl AsyncFn(&TestApp, S::Value) -> TestCaseResult) {
+    check_calls_with(&[], values, property);
+}
+
+/// The same with additional flags of the server.
+fn check_calls_with<S: Strategy>(
+    flags: &[&str],
+    values: S,
+    property: impl AsyncFn(&TestApp, S::Value) -> TestCaseResult,
+) {
     let runtime = Runtime::new().unwrap();
-    let app = runtime.block_on(TestApp::start());
+    let app = runtime.block_on(TestApp::with(flags));
     check(CASES.1, values, |value| runtime.block_on(property(&app, value)));
     runtime.block_on(async {
         let metrics = app.get("/metrics").await.text().await.unwrap();
@@ -264,6 +273,45 @@ fn lists_accept_only_valid_channels_and_drop_duplicates() {
     });
 }
 
+#[test]
+fn oembed_answers_only_for_channels_of_this_site() {
+    let size = prop_oneof![any::<u32>().prop_map(|size| size.to_string()), text()];
+    let url = prop_oneof![text(), name().prop_map(|name| format!("//{name}")), name()];
+    check_calls((url, size.clone(), size), async |app, (rest, max_width, max_height)| {
+        let own = format!("{}/{rest}", app.base);
+        for url in [&rest, &own] {
+            let query = [("url", url), ("maxwidth", &max_width), ("maxheight", &max_height)];
+            let answer = app.client.get(format!("{}/oembed", app.base)).query(&query).send().await.unwrap();
+            let status = answer.status().as_u16();
+            prop_assert!([200, 400, 404].contains(&status), "{url:?}: {status}");
+            if status == 200 {
+                let body: Value = answer.json().await.unwrap();
+                let title = body["title"].as_str().unwrap();
+                prop_assert!(url == &own && is_channel(title), "{url:?}: {body}");
+                let within = |name: &str, most: &str| {
+                    most.is_empty() || body[name].as_u64().unwrap() <= most.parse().unwrap()
+                };
+                prop_assert!(within("width", &max_width) && within("height", &max_height), "{body}");
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn overlays_ignore_invalid_milestones() {
+    check_calls(text(), async |app, milestones| {
+        let request = app.client.get(format!("{}/overlay/ana", app.base));
+        let answer = request.query(&[("milestones", &milestones)]).send().await.unwrap();
+        prop_assert_eq!(answer.status().as_u16(), 200, "{}", milestones);
+        let html = answer.text().await.unwrap();
+        let shown = html.split(r#"data-milestones=""#).nth(1).and_then(|rest| rest.split('"').next());
+        let is_number = |c: char| c.is_ascii_digit() || c == ' ';
+        prop_assert!(shown.is_some_and(|shown| shown.chars().all(is_number)), "{milestones:?}: {html}");
+        Ok(())
+    });
+}
+
 /// Posts a body to all three endpoints. Returns the statuses.
 async fn post(app: &TestApp, body: &[u8]) -> Vec<StatusCode> {
     let mut statuses = Vec::new();
@@ -358,6 +406,47 @@ fn bytes_that_are_not_http_close_only_their_connection() {
         prop_assert!(read.is_ok(), "the connection is closed");
         prop_assert!(!answer.starts_with(b"HTTP/1.1 5"), "{}", String::from_utf8_lossy(&answer));
         prop_assert_eq!(app.get("/healthz").await.status(), StatusCode::OK);
+        Ok(())
+    });
+}
+
+#[test]
+fn what_an_encoder_adds_to_a_hook_puts_no_other_channel_on_air() {
+    let flags = ["--live=signal", "--live-hook-secret=hook-secret-0123456789"];
+    let field = select(vec![
+        "&name=eva",
+        "&call=publish_done",
+        "&na%6de=eva",
+        "&n=1",
+        "&&",
+        "=",
+        "%",
+        "+",
+        ";name=eva",
+    ]);
+    let arguments = prop_oneof![text(), vec(field, 0..5).prop_map(|fields| fields.concat())];
+    let server = select(vec!["nginx-rtmp", "srs", "mediamtx", "ome"]);
+    check_calls_with(&flags, (server, name(), arguments), async |app, (server, name, arguments)| {
+        let body = match server {
+            "nginx-rtmp" => format!("addr=192.0.2.7&clientid=1&call=publish&name=ana&type=live&{arguments}"),
+            "mediamtx" => format!("event=ready&path=ana&{arguments}"),
+            "srs" => json!({"action": "on_publish", "stream": "ana", "param": arguments}).to_string(),
+            _ => {
+                let url = format!("rtmp://host/app/ana?{arguments}");
+                json!({"request": {"direction": "incoming", "status": "opening", "url": url}}).to_string()
+            }
+        };
+        let url = format!("{}/api/hooks/{server}?secret=hook-secret-0123456789", app.base);
+        let status = app.client.post(&url).body(body).send().await.unwrap().status();
+        prop_assert!([200, 400].contains(&status.as_u16()), "{}", status);
+        let live: Value = app.get("/api/viewer/live").await.json().await.unwrap();
+        let others: Vec<_> =
+            live["channels"].as_array().unwrap().iter().filter(|one| one["channelId"] != "ana").collect();
+        prop_assert!(others.is_empty(), "{:?}", others);
+        // A hook takes the names that are channels, and no others.
+        let body = json!({"action": "on_unpublish", "stream": name}).to_string();
+        let status = app.client.post(url.replace(server, "srs")).body(body).send().await.unwrap().status();
+        prop_assert_eq!(status.is_success(), is_channel(&name), "{}", status);
         Ok(())
     });
 }

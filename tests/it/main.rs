@@ -4,9 +4,11 @@
 
 // The JSON API over HTTP: names, fields, statuses and headers.
 mod api;
+// The archive of counts.
+mod archive;
 // Imports between modules, and the places of feature gates.
 mod architecture;
-// The badge as an image and as JSON.
+// The badge as an image, as JSON and as text.
 mod badge;
 // Cache headers, compression and conditional requests of pages.
 mod caching;
@@ -16,8 +18,12 @@ mod caddy;
 mod cluster;
 // The contract of all stores, run on every store.
 mod contract;
+// How long caches may keep counts.
+mod count_caching;
 // Typical bugs of viewer counters.
 mod counting_regressions;
+// The database: its contract, its faults, and databases that can't be used.
+mod database;
 // `.env.example` and `docs/deploy` match the program.
 mod deploy;
 // Documents match the code; their links and commands work.
@@ -26,7 +32,7 @@ mod documents;
 mod faults;
 // Static files: builds, cache headers and range requests.
 mod files;
-// Following a channel, with every store of followers.
+// Following a channel over HTTP.
 mod follow;
 // Property tests of all parsers of untrusted input.
 mod fuzz;
@@ -42,16 +48,22 @@ mod http_connections;
 mod id_secrecy;
 // Limits per address and per node.
 mod limits;
+// The live signal: its store, calls, pages, and real video servers.
+mod live_signal;
 // Several nodes over one Redis: killed and cut-off nodes, and nodes of two versions.
 mod multi_node;
 // Operation behind a real nginx with `docs/deploy/nginx.conf`.
 mod nginx;
 // Health endpoints, metrics and logs.
 mod observability;
+// How to embed a channel page, for blogs and forums.
+mod oembed;
 // The OpenAPI document matches the code.
 mod openapi;
 // Cross-origin requests and frame policies.
 mod origins;
+// The overlay for OBS.
+mod overlay;
 // Rendered pages.
 mod pages;
 // Malformed HTTP requests, as raw bytes.
@@ -78,6 +90,7 @@ mod tls;
 mod upstash;
 // The statistics of channels.
 mod statistics;
+mod statistics_page;
 // Webhooks: events, deliveries, retries and the addresses that they may reach.
 mod webhooks;
 // The element for other sites.

@@ -1,14 +1,19 @@
 //! Operation behind a real nginx: with default settings, and with the configuration in `docs/deploy/nginx.conf`.
 
 use std::{
+    collections::HashSet,
     fs,
     process::{Child, Command, Stdio},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use futures::future::join_all;
-use reqwest::{Certificate, StatusCode, Version};
-use serde_json::json;
+use reqwest::{Certificate, Client, StatusCode, Version};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
     net::TcpStream,
@@ -95,34 +100,151 @@ async fn streams_work_through_nginx_with_default_settings() {
     quiet.until(1).await;
 }
 
-#[tokio::test]
-async fn beats_and_streams_continue_through_nginx_when_a_node_stops() {
-    let redis = RedisServer::start().await;
-    let flags = ["--redis-url", &redis.url(), "--trusted-proxies=127.0.0.1"];
-    let [one, two] = [TestApp::with(&flags).await, TestApp::with(&flags).await];
+/// Starts nginx with the configuration in `docs/deploy/nginx.conf` in front of two nodes. Returns its address and a
+/// client that trusts its certificate.
+async fn start_shipped(nodes: [&TestApp; 2]) -> (Nginx, String, Client) {
     let folder = TempDir::new().unwrap();
     let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (certificate, key) = (folder.path().join("fullchain.pem"), folder.path().join("privkey.pem"));
     fs::write(&certificate, pair.cert.pem()).unwrap();
     fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+    let cache = folder.path().join("cache");
     let port = free_port();
     let mut http = SHIPPED.to_owned();
     for (shipped, here) in [
-        ("127.0.0.1:3000", address(&one)),
-        ("127.0.0.1:3001", address(&two)),
+        ("127.0.0.1:3000", address(nodes[0])),
+        ("127.0.0.1:3001", address(nodes[1])),
         ("listen 443", &format!("listen 127.0.0.1:{port}")),
         ("/etc/ssl/your.site/fullchain.pem", certificate.to_str().unwrap()),
         ("/etc/ssl/your.site/privkey.pem", key.to_str().unwrap()),
+        ("/var/cache/aforo", cache.to_str().unwrap()),
     ] {
         assert!(http.contains(shipped), "{shipped}");
         http = http.replace(shipped, here);
     }
-    let _nginx = Nginx::start(&http, port, folder).await;
-    let base = format!("https://localhost:{port}");
+    let nginx = Nginx::start(&http, port, folder).await;
     let client = builder()
         .add_root_certificate(Certificate::from_pem(pair.cert.pem().as_bytes()).unwrap())
         .build()
         .unwrap();
+    (nginx, format!("https://localhost:{port}"), client)
+}
+
+/// Reads a count through a cache at `front`, at least `READS` times and until `DISTINCT` answers of the node have been
+/// seen, and compares the number of reads with the number of requests that reached `nodes`. `COUNT_MAX_AGE` must be 1.
+async fn read_through_cache(client: &Client, front: &str, nodes: &[&TestApp]) {
+    const READERS: usize = 20;
+    const READS: usize = 4_000;
+    const DISTINCT: usize = 4;
+    let url = format!("{front}/api/viewer/count/ana");
+    let read = async || {
+        let response = client.get(&url).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let expected = "public, max-age=1, s-maxage=1, stale-while-revalidate=1";
+        assert_eq!(response.headers()["cache-control"], expected);
+        response.json::<Value>().await.unwrap()
+    };
+    let first = read().await;
+    assert_eq!((&first["count"], &first["stale"]), (&json!(1), &json!(false)));
+    let before = responses(nodes).await;
+    let began = Instant::now();
+    let (reads, answers) = (AtomicUsize::new(0), Mutex::new(HashSet::new()));
+    let reader = async || {
+        while reads.load(Ordering::SeqCst) < READS || answers.lock().unwrap().len() < DISTINCT {
+            let as_of = read().await["asOf"].as_u64().unwrap();
+            answers.lock().unwrap().insert(as_of);
+            reads.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    timeout(PATIENCE, join_all((0..READERS).map(|_| reader()))).await.expect("new answers");
+    // A slow machine makes this longer, and so allows more requests.
+    let intervals = began.elapsed().as_secs() + 1;
+    // Without the metrics call that measured the number before.
+    let reached = responses(nodes).await - before - nodes.len() as u64;
+    let (reads, answers) = (reads.into_inner() as u64, answers.into_inner().unwrap().len() as u64);
+    assert!(reached >= DISTINCT as u64 - 1, "{reached} requests reached the nodes");
+    assert!(reached <= intervals + 2, "{reached} requests reached the nodes in {intervals} intervals");
+    assert!(answers <= reached + 1, "{answers} answers to {reached} requests");
+    assert!(reads >= 50 * reached, "{reads} reads, {reached} requests");
+
+    // What changes is seen behind the cache.
+    nodes[0].join("ana", viewer()).await;
+    let changed = async {
+        while read().await["count"] != 2 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, changed).await.expect("the new count");
+}
+
+/// The number of successful responses of some nodes, calls of this function included.
+async fn responses(nodes: &[&TestApp]) -> u64 {
+    let name = r#"aforo_http_responses_total{status="2xx"} "#;
+    let mut sum = 0;
+    for node in nodes {
+        let metrics = node.get("/metrics").await.text().await.unwrap();
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        sum += value.parse::<u64>().unwrap();
+    }
+    sum
+}
+
+#[tokio::test]
+async fn a_cache_answers_thousands_of_reads_with_one_request_per_interval() {
+    let app = TestApp::with(&["--count-max-age=1"]).await;
+    app.join("ana", viewer()).await;
+    let (port, folder) = (free_port(), TempDir::new().unwrap());
+    let http = format!(
+        "proxy_cache_path {}/cache keys_zone=counts:1m; server {{ listen 127.0.0.1:{port}; location / {{ \
+         proxy_pass {}; proxy_cache counts; proxy_cache_lock on; proxy_cache_use_stale updating; \
+         proxy_cache_background_update on; }} }}",
+        folder.path().display(),
+        app.base
+    );
+    let _nginx = Nginx::start(&http, port, folder).await;
+    read_through_cache(&app.client, &format!("http://127.0.0.1:{port}"), &[&app]).await;
+}
+
+#[tokio::test]
+async fn the_shipped_cache_keeps_counts_and_badges_and_nothing_else() {
+    let redis = RedisServer::start().await;
+    let flags = ["--redis-url", &redis.url(), "--trusted-proxies=127.0.0.1", "--count-max-age=1"];
+    let [one, two] = [TestApp::with(&flags).await, TestApp::with(&flags).await];
+    one.join("ana", viewer()).await;
+    let (_nginx, base, client) = start_shipped([&one, &two]).await;
+    read_through_cache(&client, &base, &[&one, &two]).await;
+    for (path, is_kept) in [
+        ("/badge/ana.svg", true),
+        ("/badge/ana.txt", true),
+        ("/api/viewer/counts?channels=ana", true),
+        ("/api/viewer/live", true),
+        ("/api/viewer/ping", false),
+        ("/api/channel/followers?channelId=ana", false),
+        ("/ana", false),
+        ("/overlay/ana", false),
+    ] {
+        let get = async |language: &str| {
+            let request = client.get(format!("{base}{path}")).header("accept-language", language);
+            let response = request.send().await.unwrap();
+            assert!(response.status().is_success(), "{path}");
+            response.headers()["x-request-id"].clone()
+        };
+        // An answer of a node has an id of its own, and a copy in the cache that of the first request.
+        let ids = [get("es").await, get("es").await, get("es").await];
+        let is_repeated = ids[0] == ids[1] || ids[1] == ids[2];
+        assert_eq!(is_repeated, is_kept, "{path}: {ids:?}");
+        if path == "/badge/ana.svg" {
+            assert!(!ids.contains(&get("en").await), "another language is another answer");
+        }
+    }
+}
+
+#[tokio::test]
+async fn beats_and_streams_continue_through_nginx_when_a_node_stops() {
+    let redis = RedisServer::start().await;
+    let flags = ["--redis-url", &redis.url(), "--trusted-proxies=127.0.0.1"];
+    let [one, two] = [TestApp::with(&flags).await, TestApp::with(&flags).await];
+    let (_nginx, base, client) = start_shipped([&one, &two]).await;
 
     let ping = client.get(format!("{base}/api/viewer/ping")).send().await.unwrap();
     assert_eq!(ping.status(), StatusCode::NO_CONTENT);

@@ -5,10 +5,10 @@ use std::time::Duration;
 use aforo::server::limits;
 use futures::{StreamExt, stream};
 use reqwest::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use crate::support::{FailingStore, PATIENCE, Program, RedisServer, TestApp, viewer};
+use crate::support::{FailingStore, PATIENCE, Postgres, Program, RedisServer, TestApp, viewer};
 
 async fn readiness(app: &TestApp) -> (StatusCode, Value) {
     let response = app.get("/readyz").await;
@@ -96,6 +96,29 @@ async fn events_are_counted_in_metrics() {
     assert!(value(&text, "process_resident_memory_bytes") > 1e6, "{text}");
     assert!(value(&text, "process_open_fds") > 3.0);
     assert!(value(&text, "aforo_tasks") >= 3.0, "{text}");
+}
+
+#[tokio::test]
+async fn database_calls_and_outages_are_measured() {
+    let mut server = Postgres::start().await;
+    let app = TestApp::with(&[&format!("--database-url={}", server.url("postgres"))]).await;
+    let follow = json!({"channelId": "ana", "viewerId": viewer(), "follow": true});
+    assert_eq!(app.post("/api/channel/follow", &follow).await.status(), StatusCode::OK);
+    let text = metrics(&app).await;
+    assert_eq!(value(&text, "aforo_database_up"), 1.0, "{text}");
+    assert_eq!(value(&text, "aforo_database_errors_total"), 0.0, "{text}");
+    assert!(value(&text, "aforo_database_call_duration_seconds_count") > 0.0, "{text}");
+    server.kill();
+    let until_up = async |expected: f64| {
+        while value(&metrics(&app).await, "aforo_database_up") != expected {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    assert_eq!(app.post("/api/channel/follow", &follow).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    timeout(PATIENCE, until_up(0.0)).await.expect("the database is away");
+    assert!(value(&metrics(&app).await, "aforo_database_errors_total") > 0.0);
+    server.run().await;
+    timeout(PATIENCE, until_up(1.0)).await.expect("the database is back");
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ use crate::support::{FailingStore, TestApp, viewer};
 const DOCUMENT: &str = include_str!("../../src/server/http/openapi.json");
 
 /// Documented paths outside `/api/`.
-const OTHERS: [&str; 4] = ["/badge/{file}", "/healthz", "/readyz", "/metrics"];
+const OTHERS: [&str; 5] = ["/badge/{file}", "/oembed", "/healthz", "/readyz", "/metrics"];
 
 fn document() -> Value {
     serde_json::from_str(DOCUMENT).unwrap()
@@ -189,11 +189,15 @@ fn the_examples_match_the_schemas() {
 fn the_validation_finds_invalid_values() {
     let document = document();
     let schema = json!({"$ref": "#/components/schemas/CountUpdate"});
-    let right = json!({"channelId": "ana", "count": 5, "stale": false, "asOf": 1});
+    let right = json!({"channelId": "ana", "count": 5, "stale": false, "asOf": 1, "live": null});
     assert_eq!(validate(&document, &schema, &right), Vec::<String>::new());
-    for (field, value) in
-        [("count", json!("5")), ("count", json!(-1)), ("channelId", json!("a b")), ("more", json!(1))]
-    {
+    for (field, value) in [
+        ("count", json!("5")),
+        ("count", json!(-1)),
+        ("channelId", json!("a b")),
+        ("live", json!(1)),
+        ("more", json!(1)),
+    ] {
         let mut wrong = right.clone();
         wrong[field] = value;
         assert!(!validate(&document, &schema, &wrong).is_empty(), "{wrong}");
@@ -281,7 +285,7 @@ async fn posts(app: &TestApp) {
 }
 
 /// The GET requests: each path with its template in the document.
-const READS: [(&str, &str); 21] = [
+const READS: [(&str, &str); 25] = [
     ("/api/viewer/count/ana", "/api/viewer/count/{channelId}"),
     ("/api/viewer/count/nobody", "/api/viewer/count/{channelId}"),
     ("/api/viewer/count/a%20b", "/api/viewer/count/{channelId}"),
@@ -298,7 +302,11 @@ const READS: [(&str, &str); 21] = [
     ("/api/channel/followers", "/api/channel/followers"),
     ("/badge/ana.svg", "/badge/{file}"),
     ("/badge/ana.json?locale=en", "/badge/{file}"),
+    ("/badge/ana.txt", "/badge/{file}"),
     ("/badge/ana.png", "/badge/{file}"),
+    ("/oembed", "/oembed"),
+    ("/oembed?url=https://other.example/ana", "/oembed"),
+    ("/oembed?url=https://other.example/ana&format=xml", "/oembed"),
     ("/api/viewer/ping", "/api/viewer/ping"),
     ("/healthz", "/healthz"),
     ("/readyz", "/readyz"),
@@ -315,6 +323,60 @@ async fn real_responses_match_the_document() {
         assert_eq!(other_method.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
         check(&Method::GET, template, other_method).await;
     }
+    let embed = app.get(&format!("/oembed?url={}/ana", app.base)).await;
+    assert_eq!(embed.status(), StatusCode::OK);
+    check(&Method::GET, "/oembed", embed).await;
+}
+
+#[tokio::test]
+async fn calls_with_a_secret_match_the_document() {
+    let (token, secret) = ("operator-token-0123456789", "hook-secret-0123456789");
+    let flags =
+        ["--live=signal".to_owned(), format!("--api-token={token}"), format!("--live-hook-secret={secret}")];
+    let app = TestApp::with(&flags.each_ref().map(String::as_str)).await;
+    let live = "/api/channel/{channelId}/live";
+    for (channel, body) in [
+        ("ana", json!({"live": true, "startedAt": 1_700_000_000_000_u64}).to_string()),
+        ("ana", json!({"live": false}).to_string()),
+        ("a%20b", json!({"live": true}).to_string()),
+        ("ana", "{".to_owned()),
+        ("ana", " ".repeat(5_000)),
+    ] {
+        let url = format!("{}/api/channel/{channel}/live", app.base);
+        let put = || app.client.put(&url).header("content-type", "application/json").body(body.clone());
+        check(&Method::PUT, live, put().bearer_auth(token).send().await.unwrap()).await;
+        let refused = put().send().await.unwrap();
+        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+        check(&Method::PUT, live, refused).await;
+    }
+    let url = format!("{}/api/channel/ana/live", app.base);
+    check(&Method::PUT, live, app.client.put(&url).bearer_auth(token).body("live").send().await.unwrap())
+        .await;
+    check(&Method::PUT, live, app.client.get(&url).send().await.unwrap()).await;
+
+    let document = document();
+    for server in ["nginx-rtmp", "srs", "mediamtx", "ome"] {
+        let path = format!("/api/hooks/{server}");
+        let content = document["paths"][&path]["post"]["requestBody"]["content"].as_object().unwrap();
+        let (media_type, content) = content.iter().next().unwrap();
+        let example = &content["example"];
+        assert!(validate(&document, &content["schema"], example).is_empty(), "{server}");
+        let body = match &**media_type {
+            "application/json" => example.to_string(),
+            _ => serde_urlencoded::to_string(example.as_object().unwrap()).unwrap(),
+        };
+        for (query, body) in
+            [(secret, &*body), (secret, ""), (secret, &*" ".repeat(17_000)), ("wrong", &*body)]
+        {
+            let url = format!("{}{path}?secret={query}", app.base);
+            let post = app.client.post(url).header("content-type", media_type).body(body.to_owned());
+            check(&Method::POST, &path, post.send().await.unwrap()).await;
+        }
+        check(&Method::POST, &path, app.get(&path).await).await;
+    }
+    let counted =
+        check(&Method::GET, "/api/viewer/count/{channelId}", app.get("/api/viewer/count/iblups").await).await;
+    assert_eq!(counted["live"], true, "by the examples of the document");
 }
 
 #[tokio::test]

@@ -120,7 +120,9 @@ async fn only_embeds_may_be_framed() {
             .unwrap()
             .contains("frame-ancestors *")
     );
-    for path in ["/", "/ana", "/no/such/page", "/api/viewer/count/ana", "/robots.txt", "/healthz"] {
+    for path in
+        ["/", "/ana", "/overlay/ana", "/no/such/page", "/api/viewer/count/ana", "/robots.txt", "/healthz"]
+    {
         assert!(policy(path).await.contains("frame-ancestors 'none'"), "{path}");
         assert!(policy(path).await.contains("default-src 'none'"), "{path}");
         assert_eq!(header(path, "x-content-type-options").await.as_deref(), Some("nosniff"), "{path}");

@@ -76,7 +76,7 @@ async fn rendering_adds_no_viewer_and_contains_no_id() {
     let app = TestApp::start().await;
     let one = viewer();
     app.join("ana", one).await;
-    for path in ["/", "/ana", "/embed/ana", "/embed/ana?counter=1"] {
+    for path in ["/", "/ana", "/embed/ana", "/embed/ana?counter=1", "/overlay/ana"] {
         let html = html(&app, path, "es").await;
         assert!(!html.contains(&one.to_string()), "{html}");
     }
@@ -145,6 +145,7 @@ async fn only_pages_with_islands_load_webassembly_and_only_once() {
         ("/no/such/page", 0),
         ("/a%20b", 0),
         ("/embed/a%20b", 0),
+        ("/overlay/ana", 0),
         ("/ana", 1),
         ("/embed/ana", 1),
         ("/embed/ana?counter=1", 1),
@@ -232,6 +233,8 @@ async fn pages_have_metadata_for_link_previews() {
             r#"<meta property="og:type" content="website">"#.to_owned(),
             format!(r#"<meta property="og:url" content="{}{address}">"#, app.base),
             format!(r#"<link href="{}{address}" rel="canonical">"#, app.base),
+            format!(r#"<meta property="og:image" content="{}/preview.png">"#, app.base),
+            r#"<meta name="twitter:card" content="summary_large_image">"#.to_owned(),
         ] {
             assert_eq!(html.matches(&expected).count(), 1, "{expected} in {html}");
         }
@@ -242,7 +245,7 @@ async fn pages_have_metadata_for_link_previews() {
 async fn badges_are_not_translated() {
     let app = TestApp::start().await;
     app.join("ana", viewer()).await;
-    for path in ["/", "/ana", "/embed/ana?counter=1", "/no/such/page"] {
+    for path in ["/", "/ana", "/embed/ana?counter=1", "/overlay/ana", "/no/such/page"] {
         let html = html(&app, path, "es").await;
         let badge = html.split('<').find(|tag| tag.contains(r#"class="viewer-counter""#)).unwrap();
         assert!(badge.contains(r#"translate="no""#), "{path}: <{badge}");

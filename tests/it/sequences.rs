@@ -46,11 +46,29 @@ fn the_sequences_contain_every_event_and_command() {
         assert!(relay.matches(&format!(r#","{state}","#)).count() > 20, "{state}");
     }
     let tracker = record(tracker_sequence);
-    for event in ["opened", "seen", "woken", "online", "answered", "failed", "unloading", "closed"] {
+    for event in [
+        "opened",
+        "seen",
+        "woken",
+        "online",
+        "answered",
+        "failed",
+        "refused",
+        "ticket",
+        "unloading",
+        "closed",
+    ] {
         assert!(tracker.matches(&format!(r#","{event}","#)).count() > 20, "{event}");
     }
     for command in ["join", "heartbeat", "leave"] {
         assert!(tracker.matches(&format!(r#""{command}""#)).count() > 20, "{command}");
+    }
+    for command in ["join", "heartbeat"] {
+        for ticket in [true, false] {
+            let written = [true, false].map(|hidden| format!(r#"["{command}",{hidden},{ticket}]"#));
+            let count: usize = written.iter().map(|written| tracker.matches(written).count()).sum();
+            assert!(count > 20, "{command} {ticket}: {count}");
+        }
     }
 }
 
@@ -192,6 +210,7 @@ fn any_relay_event(random: &mut Random) -> tab_sync::Event {
         "lead other eva",
         "lead",
         "news ana 12 live 5",
+        "news ana 12 live 5 on",
         "news eva - stale 5",
         "news ana x live 5",
         "junk",
@@ -199,20 +218,22 @@ fn any_relay_event(random: &mut Random) -> tab_sync::Event {
     ];
     let counts = [
         "ana 3 live 1",
-        "ana 4 stale 2",
-        "eva 0 live 3",
+        "ana 4 stale 2 on",
+        "eva 0 live 3 off",
         "leo - stale 4",
         "ana",
         "ana 5 live 1 2",
         "ana 1.5 live 1",
         "ana +5 live 1",
         "ana 5 old 1",
+        "ana 5 live 1 up",
+        "ana 5 live 1 on off",
         "",
         "<h1>Bad gateway</h1>",
     ];
     let told = [
         "ana 7 live 0",
-        "ana 8 live 0,eva 2 stale 0",
+        "ana 8 live 0 on,eva 2 stale 0 off",
         "leo 1 live 0",
         "eva - stale 0,ana - stale 0",
         "junk",
@@ -268,9 +289,11 @@ fn write_relay_command(command: &tab_sync::Command) -> String {
         Command::Broadcast(text) => format!(r#"["say",{text:?}]"#),
         Command::Ask => r#"["ask"]"#.to_owned(),
         Command::Count(channels) => format!(r#"["count",{channels:?}]"#),
-        Command::Show(CountMessage { channel, count }) => {
+        Command::Show(CountMessage { channel, count, live }) => {
             let value = count.value.map_or_else(|| "null".to_owned(), |value| value.to_string());
-            format!(r#"["show",{{"channel":{channel:?},"count":{value},"stale":{}}}]"#, count.stale)
+            let live = live.map_or_else(|| "null".to_owned(), |live| live.to_string());
+            let stale = count.stale;
+            format!(r#"["show",{{"channel":{channel:?},"count":{value},"stale":{stale},"live":{live}}}]"#)
         }
         Command::Wake => r#"["wake"]"#.to_owned(),
     }
@@ -283,8 +306,9 @@ fn tracker_sequence(random: &mut Random) -> Vec<String> {
     let mut now = START;
     let mut is_under_way = false;
     for step in 0..STEPS {
-        let event = match random.below(24) {
-            _ if step == 0 => Event::Opened { hidden: random.is() },
+        let event = match random.below(28) {
+            _ if step == 0 && random.is() => Event::Ticket,
+            _ if step < 2 => Event::Opened { hidden: random.is() },
             0 => Event::Opened { hidden: random.is() },
             1..=5 => Event::Seen { hidden: random.is() },
             6 => Event::Closed,
@@ -297,6 +321,8 @@ fn tracker_sequence(random: &mut Random) -> Vec<String> {
             16..=18 if is_under_way => {
                 Event::Failed { retry_after: random.of(&[0.0, 0.0, 5_000.0, 3_600_000.0]) }
             }
+            24..=26 if is_under_way => Event::Refused { wants_ticket: random.below(4) > 0 },
+            27 => Event::Ticket,
             _ => Event::Woken,
         };
         now = random.pass(now, tracker.wait(now));
@@ -304,12 +330,12 @@ fn tracker_sequence(random: &mut Random) -> Vec<String> {
         let written = write_tracker_event(event);
         let command = match tracker.on(event, now, unit) {
             None => "null".to_owned(),
-            Some(Command::Join { hidden }) => format!(r#"["join",{hidden}]"#),
-            Some(Command::Heartbeat { hidden }) => format!(r#"["heartbeat",{hidden}]"#),
+            Some(Command::Join { hidden, ticket }) => format!(r#"["join",{hidden},{ticket}]"#),
+            Some(Command::Heartbeat { hidden, ticket }) => format!(r#"["heartbeat",{hidden},{ticket}]"#),
             Some(Command::Leave) => r#"["leave"]"#.to_owned(),
         };
         is_under_way = match event {
-            Event::Answered { .. } | Event::Failed { .. } => command != "null",
+            Event::Answered { .. } | Event::Failed { .. } | Event::Refused { .. } => command != "null",
             Event::Unloading | Event::Closed => is_under_way && command == "null",
             _ => is_under_way || command != "null",
         };
@@ -334,6 +360,8 @@ fn write_tracker_event(event: tracker::Event) -> String {
             answer + "}"
         }
         Event::Failed { retry_after } => format!(r#""failed",{retry_after}"#),
+        Event::Refused { wants_ticket } => format!(r#""refused",{wants_ticket}"#),
+        Event::Ticket => r#""ticket",null"#.to_owned(),
         Event::Unloading => r#""unloading",null"#.to_owned(),
         Event::Closed => r#""closed",null"#.to_owned(),
     }

@@ -10,7 +10,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use clap::CommandFactory;
 use serde_json::json;
 
-use crate::support::{Program, RedisServer, Upstash, viewer};
+use crate::support::{Postgres, Program, RedisServer, Upstash, viewer};
 
 /// A password that must not appear in any output.
 const SECRET: &str = "hunter2";
@@ -39,8 +39,10 @@ fn all_invalid_settings_are_reported_at_once_with_the_expected_format() {
     let redis_url = format!("redis://aforo:{SECRET}@127.0.0.1:6379/seven");
     let upstash_url = format!("ftp://{SECRET}.example");
     let ticket_key = format!("hs256:{}", STANDARD.encode(SECRET));
+    let database_url = format!("mysql://aforo:{SECRET}@db.example/aforo");
     let wrong = [
         ("LEPTOS_SITE_ADDR", "localhost", "an address with a port"),
+        ("COUNT_MAX_AGE", "61", "from 0 to 60"),
         ("STREAM_URL_TEMPLATE", "http://cdn.example/", "https://cdn.example/{channel}"),
         ("VIEWER_TIMEOUT", "abc", "a whole number"),
         ("VIEWER_HIDDEN_TIMEOUT", "99999999999", "a whole number"),
@@ -48,7 +50,12 @@ fn all_invalid_settings_are_reported_at_once_with_the_expected_format() {
         ("VIEWER_CLEANUP_INTERVAL", "0", "at least 1 s"),
         ("REDIS_URL", &redis_url, "redis://, rediss:// or unix:"),
         ("UPSTASH_REDIS_REST_URL", &upstash_url, "https://"),
+        ("DATABASE_URL", &database_url, "sqlite: and the path of a file, or postgres://"),
         ("REDIS_KEY_PREFIX", "a{b}", "without spaces, quotes, braces"),
+        ("LIVE", "always", "viewers, signal"),
+        ("LIVE_SIGNAL_TIMEOUT", "1h", "a whole number"),
+        ("API_TOKEN", "hunter2", "16 or more ASCII characters"),
+        ("LIVE_HOOK_SECRET", "hunter2&hunter2&hunter2", "16 or more letters, digits"),
         ("LIMIT_STREAMS", "-1", "a whole number from 0"),
         ("LIMIT_BODY_BYTES", "4k", "a whole number from 0"),
         ("TRUSTED_PROXIES", "10.0.0.0/8,10.0.0.0/99", "a network such as 10.0.0.0/8"),
@@ -93,6 +100,24 @@ fn an_invalid_setting_causes_no_follow_up_errors() {
     assert_eq!(errors.len(), 1, "{errors:?}");
     let errors = errors_of(&[("VIEWER_HEARTBEAT_INTERVAL", "60000"), ("LIMIT_STREAMS", "abc")], &[]);
     assert_eq!(errors.len(), 2, "{errors:?}");
+}
+
+#[test]
+fn an_invalid_database_url_is_reported_without_its_password() {
+    for (url, expected) in [
+        ("aforo.db", "sqlite: and the path of a file, or postgres://"),
+        ("sqlite:", "the path of a file"),
+        ("sqlite::memory:", "the path of a file"),
+        ("sqlite:aforo.db?mode=ro", "without parameters"),
+        ("postgres://aforo:hunter2@db:port/aforo", "not an address of PostgreSQL"),
+        ("postgres://aforo:hunter2@db/aforo?sslmode=maybe", "not an address of PostgreSQL"),
+        ("postgres://aforo@db/aforo?passwort=hunter2", "a parameter after the ? is not known"),
+        ("postgres://aforo@db/aforo?sslmode=require&hunter2", "a parameter after the ? is not known"),
+    ] {
+        let errors = errors_of(&[("DATABASE_URL", url)], &[]);
+        let is_reported = errors[0].starts_with("DATABASE_URL") && errors[0].contains(expected);
+        assert!(errors.len() == 1 && is_reported, "{url}: {errors:?}");
+    }
 }
 
 #[test]
@@ -180,10 +205,13 @@ fn help_lists_every_setting_under_a_heading_and_no_secret() {
     let url = format!("redis://:{SECRET}@redis.example");
     let secrets = [
         ("REDIS_URL", &*url),
+        ("DATABASE_URL", "postgres://aforo:hunter2@db.example/aforo"),
         ("UPSTASH_REDIS_REST_URL", "https://hunter2.example"),
         ("UPSTASH_REDIS_REST_TOKEN", SECRET),
         ("VIEWER_TICKET_KEYS", "hs256:hunter2hunter2hunter2hunter2hunter2hunter2hunter2hunter2"),
         ("VIEWER_TICKET_ID_SECRET", "hunter2hunter2hunter2hunter2hunter2hunter2hunter2hunter2"),
+        ("API_TOKEN", "hunter2-hunter2-hunter2"),
+        ("LIVE_HOOK_SECRET", "hunter2-hunter2-hunter2"),
         ("WEBHOOK_URLS", "https://hooks.example/hunter2"),
         ("WEBHOOK_SECRET", "whsec_hunter2hunter2hunter2hunter2hunter2hunter2hunter2hunter2"),
     ];
@@ -214,7 +242,16 @@ async fn secrets_are_in_no_log_or_response_even_at_debug() {
     let wrong = format!("redis://other:{SECRET}@127.0.0.1:{}", redis.port);
     let cluster = format!("{right},redis://aforo:{SECRET}@127.0.0.1:1");
     let upstash = Upstash::start().await;
+    let postgres = Postgres::shared().await;
+    let database = postgres.database().await;
+    let name = database.rsplit('/').next().unwrap();
+    let role = format!("CREATE ROLE secret_{name} SUPERUSER LOGIN PASSWORD '{SECRET}'");
+    postgres.execute(name, &role).await;
+    let database = format!("postgres://secret_{name}:{SECRET}@127.0.0.1:{}/{name}", postgres.port);
+    let away = format!("postgres://aforo:{SECRET}@127.0.0.1:1/aforo?password={SECRET}");
     for settings in [
+        vec![("DATABASE_URL", &*database)],
+        vec![("DATABASE_URL", &*away)],
         vec![("REDIS_URL", &*right)],
         vec![("REDIS_URL", &*wrong)],
         vec![("REDIS_URL", &*cluster)],
@@ -237,6 +274,7 @@ async fn secrets_are_in_no_log_or_response_even_at_debug() {
             server.get("/readyz").await,
             server.get("/metrics").await,
             server.get("/ana").await,
+            server.post("/api/channel/follow", &join).await,
         ];
         server.wait_for_log("[VIEWER] join").await;
         if settings[0].0 == "WEBHOOK_URLS" {

@@ -6,7 +6,7 @@ use reqwest::{StatusCode, header};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::support::{PATIENCE, TestApp, viewer};
+use crate::support::{PATIENCE, Sse, TestApp, viewer};
 
 async fn json_of(app: &TestApp, path: &str) -> Value {
     let response = app.get(path).await;
@@ -97,5 +97,133 @@ async fn new_viewers_are_told_apart_by_where_they_watch() {
     assert_eq!(
         point["newViewers"],
         json!({"site": 1, "embeds": {"news.example": 2, "other": 1, "partner.example": 2}})
+    );
+}
+
+/// The data of the next event of a kind.
+async fn next(events: &mut Sse, kind: &str) -> Value {
+    loop {
+        let event = events.next().await.expect("the stream goes on");
+        if event.event == kind {
+            return serde_json::from_str(&event.data).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_carries_the_figures_of_the_present_broadcast() {
+    let app = TestApp::with(&["--stats=public"]).await;
+    let mut events = app.sse("sse/ana?stats=1").await;
+    assert_eq!(next(&mut events, "figures").await, Value::Null, "the channel has had no broadcast");
+    app.join("ana", viewer()).await;
+    let first = next(&mut events, "figures").await;
+    assert_eq!(
+        (&first["channelId"], &first["peak"], &first["endedAt"]),
+        (&json!("ana"), &json!(1), &Value::Null)
+    );
+    app.join("ana", viewer()).await;
+    while next(&mut events, "figures").await["peak"] != 2 {}
+    app.join("ana", viewer()).await;
+    while next(&mut events, "message").await["count"] != 3 {}
+}
+
+#[tokio::test]
+async fn private_statistics_need_the_operators_token_or_a_link() {
+    let app = TestApp::with(&["--api-token=the-token-of-the-operator"]).await;
+    app.join("ana", viewer()).await;
+    let paths = ["broadcasts", "history", "history.csv", "summary"];
+    let refused = async |path: &str, token: Option<&str>| {
+        let request = app.client.get(format!("{}{path}", app.base));
+        let request = token.map_or(request.try_clone().unwrap(), |token| request.bearer_auth(token));
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path}");
+        assert_eq!(response.headers()["www-authenticate"], "Bearer");
+        response.json::<Value>().await.unwrap()
+    };
+    for path in paths {
+        let of = |channel: &str| format!("/api/channel/{channel}/{path}");
+        let known = refused(&of("ana"), None).await;
+        assert_eq!(known["code"], "unauthorized");
+        assert_eq!(
+            known,
+            refused(&of("never-seen"), Some("a wrong token")).await,
+            "nothing tells them apart"
+        );
+        refused(&format!("{}?token=the-token-of-the-operator", of("ana")), None).await;
+        let request =
+            app.client.get(format!("{}{}", app.base, of("ana"))).bearer_auth("the-token-of-the-operator");
+        assert_eq!(request.send().await.unwrap().status(), StatusCode::OK, "{path}");
+    }
+    assert_eq!(refused("/api/viewer/sse/ana?stats=1", None).await["code"], "unauthorized");
+    assert_eq!(app.get("/api/viewer/count/ana").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn invalid_queries_are_problems() {
+    let app = TestApp::with(&["--stats=public"]).await;
+    for path in [
+        "broadcasts?limit=0",
+        "broadcasts?limit=101",
+        "broadcasts?limit=x",
+        "broadcasts?before=yesterday",
+        "history?from=5&to=5",
+        "history?from=6&to=5",
+        "history?step=0",
+        "history?step=1",
+        "history?step=90000",
+        "history?tz=Mars/Olympus",
+        "history?from=2026-01-01",
+        "history.csv?tz=",
+        "summary?range=1y",
+    ] {
+        let response = app.get(&format!("/api/channel/ana/{path}")).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{path}");
+        assert_eq!(response.json::<Value>().await.unwrap()["code"], "malformed", "{path}");
+    }
+    let response = app.get("/api/channel/a%20b/broadcasts").await;
+    assert_eq!(response.json::<Value>().await.unwrap()["code"], "invalid-channel");
+}
+
+#[tokio::test]
+async fn the_history_as_csv_has_instants_in_the_asked_zone() {
+    let app = TestApp::with(&["--stats=public"]).await;
+    let path = "history.csv?from=2026-03-29T00:00:00Z&to=2026-03-29T03:00:00Z&step=3600&tz=Europe/Madrid";
+    let response = app.get(&format!("/api/channel/ana/{path}")).await;
+    assert_eq!(response.headers()["content-type"], "text/csv; charset=utf-8");
+    assert!(response.headers()["content-disposition"].to_str().unwrap().contains("ana-history.csv"));
+    assert_eq!(
+        response.text().await.unwrap(),
+        "at,min,average,max,observed,newViewers\r\n2026-03-29T01:00:00+01:00,,,,0.0000,0\r\n\
+         2026-03-29T03:00:00+02:00,,,,0.0000,0\r\n2026-03-29T04:00:00+02:00,,,,0.0000,0\r\n"
+    );
+}
+
+#[tokio::test]
+async fn with_live_signals_a_broadcast_goes_from_the_signal_to_its_end() {
+    let token = "the-token-of-the-operator";
+    let app = TestApp::with(&["--stats=public", "--live=signal", &format!("--api-token={token}")]).await;
+    let signal = async |live: bool| {
+        let request = app.client.put(format!("{}/api/channel/ana/live", app.base)).bearer_auth(token);
+        let response = request.json(&json!({"live": live})).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        response.json::<Value>().await.unwrap()
+    };
+    app.join("ana", viewer()).await;
+    app.join("eva", viewer()).await;
+    let since = signal(true).await["startedAt"].clone();
+    let present = broadcast(&app, "ana", |one| one["watchSeconds"].as_f64() > Some(1.0)).await;
+    assert_eq!((&present["startedAt"], &present["endedAt"]), (&since, &Value::Null), "{present}");
+    assert_eq!(present["peak"], 1);
+    signal(false).await;
+    // Broadcasts are cut at whole seconds.
+    sleep(Duration::from_secs(2)).await;
+    app.join("ana", viewer()).await;
+    sleep(Duration::from_secs(6)).await;
+    let after = broadcast(&app, "ana", |_| true).await;
+    assert_eq!(after["peak"], 1, "who joins off air is not in the broadcast: {after}");
+    assert_eq!(
+        json_of(&app, "/api/channel/eva/broadcasts").await["broadcasts"],
+        json!([]),
+        "eva was never on air"
     );
 }

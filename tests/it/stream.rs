@@ -35,7 +35,7 @@ async fn the_first_event_is_the_count_even_of_an_unknown_channel() {
     assert!(!event.id.is_empty());
     let data: serde_json::Value = serde_json::from_str(&event.data).unwrap();
     let as_of = data["asOf"].as_u64().unwrap();
-    assert_eq!(data, json!({"channelId": "ana", "count": 0, "stale": false, "asOf": as_of}));
+    assert_eq!(data, json!({"channelId": "ana", "count": 0, "stale": false, "asOf": as_of, "live": null}));
 }
 
 #[tokio::test]

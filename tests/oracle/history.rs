@@ -14,6 +14,8 @@ pub struct History {
     pub streams: Vec<Stream>,
     /// Samples of the store's own counts.
     pub counts: Vec<Counted>,
+    /// What nodes have recorded, merged second by second.
+    pub recorded: Vec<Recorded>,
     /// Responses of nodes to requests for the live channels.
     pub lists: Vec<Listed>,
     /// Samples of how much nodes and the store hold.
@@ -37,6 +39,20 @@ pub struct Counted {
     pub answered: Millis,
     pub channel: u64,
     pub count: u32,
+}
+
+/// What is kept of a second of a channel.
+#[derive(Debug)]
+pub struct Recorded {
+    /// The start of the second.
+    pub at: Millis,
+    pub channel: u64,
+    /// Milliseconds in which the count was known.
+    pub observed: Millis,
+    /// The integral of the count over them.
+    pub watched: u64,
+    /// The lowest and the highest count.
+    pub counts: Option<(u32, u32)>,
 }
 
 /// A node's list of live channels.

@@ -38,6 +38,8 @@ pub struct Rules {
     pub jitter: Millis,
     /// How long a call may wait for a new connection to the store after the old one was lost.
     pub reconnect: Millis,
+    /// Whether viewers need tickets. Then only joins show them, and heartbeats that are asked to.
+    pub needs_tickets: bool,
 }
 
 impl Rules {

@@ -12,6 +12,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod archive;
 mod chance;
 mod data;
 mod node;
@@ -47,18 +48,29 @@ fn rules() -> Rules {
         quick: 250,
         jitter: 0,
         reconnect: 200,
+        needs_tickets: false,
     }
 }
 
 #[test]
 fn without_trouble_every_count_is_correct() {
-    run(&[], "without_trouble");
+    run(&[], rules(), "without_trouble");
 }
 
 #[test]
 fn with_trouble_no_count_is_wrong() {
+    run(&troubles(), rules(), "with_trouble");
+}
+
+#[test]
+fn viewers_with_tickets_are_counted_as_exactly() {
+    run(&troubles(), Rules { needs_tickets: true, ..rules() }, "viewers_with_tickets");
+}
+
+/// All kinds of trouble, or the kind that the environment asks for.
+fn troubles() -> Vec<Trouble> {
     let asked = std::env::vars().find(|(name, _)| name == "AFORO_SIM_TROUBLE").map(|(_, asked)| asked);
-    run(&Trouble::tried(&Trouble::SIMULATED, asked.as_deref()), "with_trouble");
+    Trouble::tried(&Trouble::SIMULATED, asked.as_deref())
 }
 
 /// Runs a plan and returns the violated invariant, if any.
@@ -66,7 +78,7 @@ fn violated(plan: &Plan) -> Option<Verdict> {
     Verdict::of(plan, &world::run(plan))
 }
 
-fn run(troubles: &[Trouble], test: &str) {
+fn run(troubles: &[Trouble], rules: Rules, test: &str) {
     let variable = |name: &str| {
         let set = std::env::vars().find(|(key, _)| key == name);
         set.map(|(_, value)| value.parse::<u64>().unwrap_or_else(|_| panic!("{name} must be a number")))
@@ -76,7 +88,7 @@ fn run(troubles: &[Trouble], test: &str) {
         None => 0..variable("AFORO_SIM_SEEDS").unwrap_or(SEEDS),
     };
     for seed in seeds {
-        let plan = Plan::of(seed, rules(), troubles);
+        let plan = Plan::of(seed, rules, troubles);
         if let Some(Verdict { name, finding, .. }) = violated(&plan) {
             // `scripts/mutants.mjs` parses this line.
             println!("AFORO_SEED={seed}: violated: {name}: {finding:?}; looking for a smaller plan");

@@ -7,19 +7,22 @@ use std::{
 };
 
 use aforo::{
+    api::Code,
     domain::{ChannelId, SessionKey, Timestamp},
     server::{
         clock::Clock,
         fanout::{Counts, Hub, reader},
         http::caller::Caller,
-        limits::{SessionLimiter, Suspects},
+        limits::{SessionLimiter, TicketChecks},
         metrics::Metrics,
-        presence::Presence,
+        presence::{BeatOutcome, Presence},
         recording::{Recorder, Shareholder, sampler},
         store::Store,
-        tickets::Tickets,
+        tickets::{Key, Tickets},
     },
 };
+use jsonwebtoken::{EncodingKey, Header, encode, get_current_timestamp};
+use serde_json::json;
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
@@ -39,8 +42,9 @@ pub struct Node {
     pub hub: Arc<Hub>,
     pub sessions: SessionLimiter,
     pub recorder: Recorder,
+    tickets: Tickets,
+    ticket_checks: TicketChecks,
     metrics: Metrics,
-    suspects: Suspects,
     is_up: Arc<AtomicBool>,
     _tasks: JoinSet<()>,
 }
@@ -69,14 +73,16 @@ impl Node {
             skew: Arc::default(),
         };
         let hub = Arc::new(Hub::new(policy.update_interval));
-        let clock = WrongClock { start: plan.clock, since: Instant::now() };
+        let clock = || WrongClock { start: plan.clock, since: Instant::now() };
         let link: Arc<dyn Store> = Arc::new(link);
-        let presence = Presence::new(Arc::clone(&link), Arc::clone(&hub), policy, Arc::new(clock));
+        let presence = Presence::new(Arc::clone(&link), Arc::clone(&hub), policy, Arc::new(clock()));
         let random = index as u64 + 1;
-        let recorder = Recorder::new(random, Duration::ZERO);
+        let recorder = Recorder::new(random, Duration::ZERO, Arc::new(clock()));
         presence.observe_with(Arc::new(recorder.clone()));
         let shareholder = Shareholder { store: Arc::clone(&link), node: random, database: None };
         let sessions = SessionLimiter::new(rules.limits);
+        let tickets = if rules.needs_tickets { required_tickets() } else { Tickets::off() };
+        let ticket_checks = TicketChecks::new(&rules.limits);
         let mut tasks = JoinSet::new();
         let source: Arc<dyn Counts> = Arc::new(presence.clone());
         tasks.spawn(reader::run(Arc::clone(&hub), source));
@@ -86,12 +92,22 @@ impl Node {
         let own = recorder.clone();
         tasks.spawn(async move { shareholder.run(own.ownership()).await });
         tasks.spawn(sampler::run(recorder.clone(), presence.clone()));
-        let (metrics, suspects) = (Metrics::new(), Suspects::default());
-        Self { presence, hub, sessions, recorder, metrics, suspects, is_up, _tasks: tasks }
+        Self {
+            presence,
+            hub,
+            sessions,
+            recorder,
+            tickets,
+            ticket_checks,
+            metrics: Metrics::new(),
+            is_up,
+            _tasks: tasks,
+        }
     }
 
-    /// Executes a page's call like the HTTP handlers do.
-    pub fn call(&self, call: Call) -> impl Future<Output = Answer> + use<> {
+    /// Executes a page's call like the HTTP handlers do. A join shows the viewer's ticket, if viewers need one, and a
+    /// heartbeat if `shows_ticket`. Returns the answer, and whether the node asks for the ticket.
+    pub fn call(&self, call: Call, shows_ticket: bool) -> impl Future<Output = (Answer, bool)> + use<> {
         let caller = Caller {
             presence: self.presence.clone(),
             sessions: self.sessions.clone(),
@@ -100,21 +116,33 @@ impl Node {
             origin: None,
             foreign_host: None,
             recorder: self.recorder.clone(),
-            tickets: Tickets::off(),
-            suspects: self.suspects.clone(),
+            tickets: self.tickets.clone(),
+            ticket_checks: self.ticket_checks.clone(),
             is_robot: false,
         };
         async move {
-            let key = session_key(call);
-            let answer = match call.act {
-                Act::Leave => return caller.leave(&key).await.map_or(Answer::Refused, |()| Answer::Left),
-                Act::Join { hidden } => caller.join(key, None, hidden).await.map(|(_, outcome)| outcome),
-                Act::Heartbeat { hidden } => caller.heartbeat(key, None, hidden).await,
+            let mut who = session_key(call);
+            let ticket = caller.tickets.are_required().then(|| ticket_of(call.viewer));
+            let ticket = ticket.as_deref();
+            if let Some(ticket) = ticket {
+                who.viewer = caller.tickets.viewer(ticket, &who.channel, None).unwrap();
+            }
+            let outcome = match call.act {
+                Act::Leave => {
+                    let answer = caller.leave(&who).await.map_or(Answer::Refused, |()| Answer::Left);
+                    return (answer, false);
+                }
+                Act::Join { hidden } => caller.join(who, ticket, hidden).await.map(|(_, outcome)| outcome),
+                Act::Heartbeat { hidden } => {
+                    caller.heartbeat(who, ticket.filter(|_| shows_ticket), hidden).await
+                }
             };
-            answer.map_or(Answer::Refused, |answer| Answer::Beat {
-                active: answer.active,
-                shown: Shown { value: answer.count.value, stale: answer.count.stale },
-            })
+            match outcome {
+                Ok(BeatOutcome { active, count }) => {
+                    (Answer::Beat { active, shown: Shown { value: count.value, stale: count.stale } }, false)
+                }
+                Err(problem) => (Answer::Refused, problem.code == Code::TicketRequired),
+            }
         }
     }
 }
@@ -134,6 +162,19 @@ async fn sweep(presence: Presence, sessions: SessionLimiter, every: Duration) {
         let _away = presence.sweep().await;
         sleep(every).await;
     }
+}
+
+const TICKET_SECRET: &[u8; 32] = b"the secret of all tickets here..";
+
+fn required_tickets() -> Tickets {
+    let key: Key = "hs256:dGhlIHNlY3JldCBvZiBhbGwgdGlja2V0cyBoZXJlLi4=".parse().unwrap();
+    Tickets::new(true, &[key], None).unwrap()
+}
+
+/// A ticket with which this viewer is an account of its own.
+fn ticket_of(viewer: u64) -> String {
+    let claims = json!({"sub": id(viewer), "channel": "*", "exp": get_current_timestamp() + 86_400});
+    encode(&Header::default(), &claims, &EncodingKey::from_secret(TICKET_SECRET)).unwrap()
 }
 
 fn session_key(call: Call) -> SessionKey {

@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// The store's clock when the world begins, in milliseconds since the Unix epoch.
-const EPOCH: u64 = 1_790_000_000_000;
+pub const EPOCH: u64 = 1_790_000_000_000;
 
 /// The keys of a channel expire at most this long after its last write: twice the longest lease.
 pub const TTL: Millis = 300_000;

@@ -13,6 +13,7 @@ use tokio::{
 };
 
 use crate::{
+    archive::Archive,
     chance,
     node::{Node, number},
     oracle::{
@@ -28,6 +29,9 @@ use crate::{
 /// The interval at which the store's own counts are recorded.
 const SAMPLE: Millis = 500;
 
+/// The interval at which nodes write what they have recorded.
+const ARCHIVE_EVERY: Millis = 4_000;
+
 /// The interval at which each node is asked for its live channels. Not a multiple of any other interval.
 const LIST_EVERY: Millis = 2_347;
 
@@ -35,6 +39,7 @@ pub struct World {
     rules: Rules,
     store: Arc<SharedStore>,
     nodes: Vec<Slot>,
+    archive: Mutex<Archive>,
     history: Mutex<History>,
 }
 
@@ -57,6 +62,8 @@ fn run_here(plan: &Plan) -> History {
             world.act(&action.kind);
         }
         world.wait_until(plan.rules.end).await;
+        world.keep_recorded();
+        world.history.lock().recorded = world.archive.lock().recorded();
         world.note_leftovers();
         std::mem::take(&mut *world.history.lock())
     })
@@ -72,8 +79,10 @@ impl World {
         };
         let history = History { faults: windows(plan), ..History::default() };
         let nodes = plan.nodes.iter().enumerate().map(slot).collect();
-        let world = Arc::new(Self { rules, store, nodes, history: Mutex::new(history) });
+        let world =
+            Arc::new(Self { rules, store, nodes, archive: Mutex::default(), history: Mutex::new(history) });
         tokio::spawn(Arc::clone(&world).sample());
+        tokio::spawn(Arc::clone(&world).archive());
         for node in 0..plan.nodes.len() {
             tokio::spawn(Arc::clone(&world).list(node));
         }
@@ -123,19 +132,28 @@ impl World {
     }
 
     async fn call(self: Arc<Self>, call: Call) {
+        // A page that is asked for its ticket shows it at once.
+        if self.call_once(call, false).await {
+            self.call_once(call, true).await;
+        }
+    }
+
+    /// Returns whether the node asks for the ticket.
+    async fn call_once(&self, call: Call, shows_ticket: bool) -> bool {
         self.history.lock().begun += 1;
         let (index, node) = self.node(call.node);
         let (call, at) = (Call { node: index, ..call }, self.now());
-        let answer = node.call(call);
+        let answer = node.call(call, shows_ticket);
         // A node that was killed meanwhile does not answer.
         let weak = Arc::downgrade(&node);
         drop(node);
         if let Some(end) = self.store.until(|fault| fault == Fault::Stopped { node: index }) {
             self.wait_until(end).await;
         }
-        let answer = answer.await;
+        let (answer, wants_ticket) = answer.await;
         let answer = weak.upgrade().map(|_alive| (self.now(), answer));
         self.history.lock().calls.push(Called { call, at, answer });
+        wants_ticket && answer.is_some()
     }
 
     async fn flood(self: Arc<Self>, flood: Flood) {
@@ -228,6 +246,22 @@ impl World {
             let counts = listed.ok().map(|list| list.into_iter().map(shown).filter(is_watched).collect());
             let listed = Listed { node: index, at, answered: self.now(), counts };
             self.history.lock().lists.push(listed);
+        }
+    }
+
+    /// Keeps what the nodes have recorded, as their writers do.
+    async fn archive(self: Arc<Self>) {
+        loop {
+            sleep(millis(ARCHIVE_EVERY)).await;
+            self.keep_recorded();
+        }
+    }
+
+    fn keep_recorded(&self) {
+        for slot in &self.nodes {
+            if let Some(node) = slot.node.lock().as_ref() {
+                self.archive.lock().keep(&node.recorder);
+            }
         }
     }
 

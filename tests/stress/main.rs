@@ -76,6 +76,7 @@ fn rules() -> Rules {
         quick: 250,
         jitter: 300,
         reconnect: 700,
+        needs_tickets: false,
     }
 }
 

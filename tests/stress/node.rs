@@ -34,6 +34,8 @@ pub const GAUGES: [&str; 4] =
 pub struct Recipe {
     pub program: PathBuf,
     pub redis_url: String,
+    /// The SQLite file that all nodes share.
+    pub database: PathBuf,
     /// The log file. A restarted node appends to it.
     pub log: PathBuf,
     pub rules: Rules,
@@ -66,7 +68,7 @@ impl Node {
             .arg(site.path())
             .arg(format!("--redis-url={}", recipe.redis_url))
             .args(flags(&recipe.rules))
-            .env("DATA_DIR", site.path().join("data"))
+            .env("DATABASE_URL", format!("sqlite:{}", recipe.database.display()))
             .env("RUST_LOG", "info,aforo=debug")
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())

@@ -84,7 +84,8 @@ impl Stage {
                 Redis::Cluster(cluster) => (None, cluster.urls()),
             };
             let log: PathBuf = folder.join(format!("node-{index}.log"));
-            let recipe = Recipe { program: program.to_owned(), redis_url, log, rules: plan.rules };
+            let database = folder.join("aforo.db");
+            let recipe = Recipe { program: program.to_owned(), redis_url, database, log, rules: plan.rules };
             nodes.push(Slot { recipe, proxy, node: Mutex::new(None) });
         }
         let stage =

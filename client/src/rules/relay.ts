@@ -57,6 +57,8 @@ export interface News {
   /** `null` if unknown. */
   count: number | null;
   stale: boolean;
+  /** Whether the channel is on air; `null` if that is not known. */
+  live: boolean | null;
 }
 
 /** The commands to a tab. None of them may call back synchronously. */
@@ -93,10 +95,18 @@ interface Other {
   called?: number;
 }
 
-/** Parses "ana 5 live 1790000000123". */
-const read = (text: string): News | undefined => {
-  const [, channel, count, state] = /^([^ ]+) (-|\d{1,9}) (live|stale) \d{1,15}$/.exec(text) ?? [];
-  return channel ? { channel, count: count === "-" ? null : +count!, stale: state === "stale" } : undefined;
+/** Parses "ana 5 live 1790000000123 on". The last word says whether the channel is on air. */
+export const readNews = (text: string): News | undefined => {
+  const [, channel, count, state, live] =
+    /^([^ ]+) (-|\d{1,9}) (live|stale) \d{1,15}(?: (on|off))?$/.exec(text) ?? [];
+  return channel
+    ? {
+        channel,
+        count: count === "-" ? null : +count!,
+        stale: state === "stale",
+        live: live ? live === "on" : null,
+      }
+    : undefined;
 };
 
 /** `me`: the unique name of this tab. */
@@ -208,7 +218,7 @@ export const makeRelay = (me: string, host: Host) => {
   };
 
   const onCount = (text: string, now: number) => {
-    const news = read(text);
+    const news = readNews(text);
     if (!news) return;
     if (role === Role.Leading) host.say("news " + text);
     // Delete first, so that the map is ordered by age.
@@ -267,7 +277,7 @@ export const makeRelay = (me: string, host: Host) => {
   };
 
   const onResponse = (text: string, now: number, random: number) => {
-    const answers = text.split(",").flatMap((each) => read(each) ?? []);
+    const answers = text.split(",").flatMap((each) => readNews(each) ?? []);
     if (!watchdog.isHeard(now)) {
       for (const news of answers) if (mine.includes(news.channel)) host.show(news);
     }

@@ -24,6 +24,10 @@ export const enum Event {
   Answered,
   /** The request failed. Argument: the server's Retry-After in milliseconds, or 0. */
   Failed,
+  /** The server refused the request for its ticket. Argument: whether it wants one (or else refuses the one sent). */
+  Refused,
+  /** The page got a ticket, or a newer one. */
+  Ticket,
   /** The browser is about to unload the page, which may still stay. */
   Unloading,
   /** The page is closing, or stops being a viewer. */
@@ -60,6 +64,9 @@ export const makeTracker = (interval: number) => {
   let hidden = false;
   let saidHidden = false;
   let hasJoined = false;
+  let hasTicket = false;
+  let sentTicket = false;
+  let mustShow = false;
   let sentAt: number | undefined;
   let dueAt = 0;
   let lastAt = 0;
@@ -77,12 +84,16 @@ export const makeTracker = (interval: number) => {
   return {
     /** Whether the page is hidden, for the body of a beat. */
     isHidden: () => hidden,
+    /** Whether the page has a ticket that the server has not refused. Without one it must open again after `Ticket`. */
+    hasTicket: () => hasTicket,
+    /** Whether the last request carries the ticket. */
+    sendsTicket: () => sentTicket,
     /** Handles an event and returns what to send. `now` and `random`: see rules/watchdog.ts. */
     on(event: Event, argument: unknown, now: number, random: number): Send {
       if (event === Event.Opened) {
         phase = Phase.Watching;
         hidden = saidHidden = argument as boolean;
-        hasJoined = false;
+        hasJoined = sentTicket = mustShow = false;
         sentAt = undefined;
         dueAt = lastAt = now;
         failures = 0;
@@ -99,12 +110,26 @@ export const makeTracker = (interval: number) => {
         hasJoined = answer.active;
         interval = answer.interval ?? interval;
         failures = 0;
+        mustShow = false;
         const next = now + (hasJoined ? interval * (0.8 + 0.2 * random) : BACK_OFF[0] * random);
         // If the visibility changed during the request, the beat that reports it is still due.
         dueAt = hidden === saidHidden ? next : Math.min(next, dueAt);
         sentAt = undefined;
       } else if (event === Event.Failed) {
         backOff(now, argument as number, random);
+      } else if (event === Event.Refused) {
+        if (argument ? hasTicket && !sentTicket : sentTicket) {
+          if (argument) mustShow = true;
+          else hasTicket = hasJoined = false;
+          sentAt = undefined;
+          if (phase === Phase.Watching) dueAt = now;
+        } else {
+          hasJoined = false;
+          backOff(now, 0, random);
+        }
+      } else if (event === Event.Ticket) {
+        hasTicket = true;
+        if (failures && phase === Phase.Watching) dueAt = now;
       } else if (event === Event.Unloading) {
         if (phase !== Phase.Watching) return Send.Nothing;
         phase = Phase.Unloading;
@@ -125,6 +150,7 @@ export const makeTracker = (interval: number) => {
       phase = Phase.Watching;
       sentAt = dueAt = lastAt = now;
       saidHidden = hidden;
+      sentTicket = hasTicket && (mustShow || !hasJoined);
       return hasJoined ? Send.Heartbeat : Send.Join;
     },
     /** The milliseconds until the next `Woken` is due; `undefined` if none is needed. */

@@ -7,13 +7,17 @@
 
 const ASK_AFTER = 13e3;
 export const ANSWER_TIMEOUT = 5e3;
-const COUNT_AFTER = [8e3, 4e3] as const;
+const COUNT_AFTER = 8e3;
+const COUNT_SPREAD = 4e3;
 const ANSWER_LASTS = 20e3;
 export const STALE_AFTER = 30e3;
 const DEAD_AFTER = 60e3;
 export const UNKNOWN_AFTER = 60e3;
-const LEADER_TIMEOUT = [4e3, 2e3] as const;
-const PAUSE = [500, 4500, 8500] as const;
+const LEADER_TIMEOUT = 4e3;
+const LEADER_SPREAD = 2e3;
+const PAUSE = 500;
+const FIRST_SPREAD = 4500;
+const LATER_SPREAD = 8500;
 const GRACE = 1e3;
 
 /** What to do next about a stream. */
@@ -75,7 +79,7 @@ export const makeWatchdog = () => {
     },
     /** The leader was asked whether it is there. */
     asked(now: number, random: number) {
-      reopenAt ||= now + LEADER_TIMEOUT[0] + LEADER_TIMEOUT[1] * random;
+      reopenAt ||= now + LEADER_TIMEOUT + LEADER_SPREAD * random;
     },
     /** The leader responded. */
     found() {
@@ -85,10 +89,10 @@ export const makeWatchdog = () => {
       begun(now, false);
     },
     broke(now: number, random: number) {
-      reopenAt = now + PAUSE[0] + PAUSE[failures ? 2 : 1] * random;
+      reopenAt = now + PAUSE + (failures ? LATER_SPREAD : FIRST_SPREAD) * random;
       if (!failures) {
         staleAt = Math.min(staleAt, now + GRACE);
-        askAt = Math.min(askAt, now + GRACE + COUNT_AFTER[0] * random);
+        askAt = Math.min(askAt, now + GRACE + COUNT_AFTER * random);
       }
       failures++;
     },
@@ -101,7 +105,7 @@ export const makeWatchdog = () => {
     told(now: number, random: number) {
       answered(now, true);
       if (!isHeard(now)) {
-        askAt = now + COUNT_AFTER[0] + COUNT_AFTER[1] * random;
+        askAt = now + COUNT_AFTER + COUNT_SPREAD * random;
         staleAt = now + ANSWER_LASTS;
         knownAt = now;
         needsNews = false;

@@ -31,17 +31,23 @@ pub struct CountMessage {
     pub channel: String,
     /// The count.
     pub count: Count,
+    /// Whether the channel is on air, if that is known.
+    pub live: Option<bool>,
 }
 
 impl CountMessage {
-    /// Formats the message, such as `ana 5 live 1790000000123`: channel, count (`-` if unknown), `live` or `stale`,
-    /// time in milliseconds.
+    /// Formats the message, such as `ana 5 live 1790000000123 on`: channel, count (`-` if unknown), `live` or `stale`,
+    /// time in milliseconds, and `on` or `off` air if that is known.
     #[must_use]
     pub fn write(&self) -> String {
         let Count { value, stale, as_of } = self.count;
         let value = value.map_or_else(|| "-".to_owned(), |value| value.to_string());
         let state = if stale { "stale" } else { "live" };
-        [&*self.channel, &value, state, &as_of.as_millis().to_string()].join(" ")
+        let mut words = vec![&*self.channel, &value, state];
+        let as_of = as_of.as_millis().to_string();
+        words.push(&as_of);
+        words.extend(self.live.map(|live| if live { "on" } else { "off" }));
+        words.join(" ")
     }
 
     /// Parses the format of [`CountMessage::write`]. Returns `None` for any other text.
@@ -52,10 +58,12 @@ impl CountMessage {
         let is_number = |text: &str, max_digits| {
             (1..=max_digits).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
         };
+        let live = words.next();
         let is_valid = !channel.is_empty()
             && (value == "-" || is_number(value, 9))
             && (state == "live" || state == "stale")
             && is_number(as_of, 15)
+            && matches!(live, None | Some("on" | "off"))
             && words.next().is_none();
         if !is_valid {
             return None;
@@ -67,6 +75,7 @@ impl CountMessage {
                 stale: state == "stale",
                 as_of: Timestamp::from_millis(as_of.parse().ok()?),
             },
+            live: live.map(|live| live == "on"),
         })
     }
 }

@@ -67,7 +67,7 @@ impl Browser {
                     self.opened += 1;
                 }
                 Command::Close => state.stream.clear(),
-                Command::Show(CountMessage { channel, count }) => {
+                Command::Show(CountMessage { channel, count, .. }) => {
                     state.shown.push((channel, count.value.unwrap_or_default()));
                 }
                 Command::Wake => state.wakes += 1,
@@ -168,6 +168,13 @@ fn a_count_message_is_parsed() {
         (message.channel.as_str(), message.count),
         ("ana", Count { value: Some(5), stale: false, as_of: Timestamp::from_millis(12) })
     );
+    for (text, live) in
+        [("ana 5 live 12", None), ("ana 5 live 12 on", Some(true)), ("ana - stale 0 off", Some(false))]
+    {
+        let message = CountMessage::read(text).unwrap();
+        assert_eq!(message.live, live);
+        assert_eq!(message.write(), text);
+    }
     assert_eq!(
         CountMessage::read("ana - stale 12").unwrap().count,
         Count::unknown(Timestamp::from_millis(12))
@@ -182,6 +189,8 @@ fn a_count_message_is_parsed() {
         "ana 1.5 live 1",
         "ana 5 new 1",
         "ana 5 live 1 more",
+        "ana 5 live 1 ",
+        "ana 5 live 1 on on",
         " 5 live 1",
     ] {
         assert_eq!(CountMessage::read(text), None, "{text:?}");

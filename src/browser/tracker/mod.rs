@@ -9,6 +9,8 @@
 //! - Failures back off with jitter, and retries never stop. A server may ask for at most two minutes of waiting.
 //! - A page that hides reports it after a second. A closing page hides too, and its leave may get lost; without this
 //!   delay the session would get the longer lease of hidden pages.
+//! - Joins carry the ticket of the page, if it has one. Heartbeats carry it only after the server has asked for it. A
+//!   page whose ticket is refused joins without one, and a page that lacks one retries like after a failure.
 //! - Nothing is sent before [`Event::Opened`], and nothing but the leave after [`Event::Closed`].
 //!
 //! Times are milliseconds of any clock that keeps running while the machine sleeps. When the clock is set back, the
@@ -63,6 +65,13 @@ pub enum Event {
         /// The wait that the server asks for, in milliseconds; 0 if none.
         retry_after: f64,
     },
+    /// The server refused the request for its ticket.
+    Refused {
+        /// Whether the server wants a ticket. If not, the ticket of the request is invalid or has expired.
+        wants_ticket: bool,
+    },
+    /// The page got a ticket, or a newer one.
+    Ticket,
     /// The browser is about to unload the page: it closes, or navigates. It may still stay, if the link is a download
     /// or the user cancels.
     Unloading,
@@ -77,11 +86,15 @@ pub enum Command {
     Join {
         /// Whether the page is hidden.
         hidden: bool,
+        /// Whether to send the ticket.
+        ticket: bool,
     },
     /// A heartbeat of the current session.
     Heartbeat {
         /// Whether the page is hidden.
         hidden: bool,
+        /// Whether to send the ticket.
+        ticket: bool,
     },
     /// The leave of the current session, sent as a beacon.
     Leave,
@@ -96,6 +109,12 @@ pub struct Tracker {
     reported_hidden: bool,
     /// Whether the server has answered a join of this session.
     joined: bool,
+    /// Whether the page has a ticket that the server has not refused.
+    has_ticket: bool,
+    /// Whether the last request carried the ticket.
+    sent_ticket: bool,
+    /// Whether the server has asked for the ticket since it last answered.
+    must_show: bool,
     /// When the request in flight was sent.
     sent_at: Option<f64>,
     /// When the next beat is due.
@@ -125,6 +144,9 @@ impl Tracker {
             hidden: false,
             reported_hidden: false,
             joined: false,
+            has_ticket: false,
+            sent_ticket: false,
+            must_show: false,
             sent_at: None,
             due: 0.0,
             last: 0.0,
@@ -142,6 +164,7 @@ impl Tracker {
                     phase: Phase::Watching,
                     hidden,
                     reported_hidden: hidden,
+                    has_ticket: self.has_ticket,
                     due: now,
                     last: now,
                     ..Self::new(self.interval)
@@ -164,6 +187,7 @@ impl Tracker {
                 self.joined = active;
                 self.interval = interval.unwrap_or(self.interval);
                 self.failures = 0;
+                self.must_show = false;
                 let next = if active {
                     now + self.interval * (0.8 + 0.2 * random)
                 } else {
@@ -174,6 +198,25 @@ impl Tracker {
                 self.sent_at = None;
             }
             Event::Failed { retry_after } => self.back_off(now, retry_after, random),
+            Event::Refused { wants_ticket: true } if self.has_ticket && !self.sent_ticket => {
+                self.must_show = true;
+                self.ask_again(now);
+            }
+            Event::Refused { wants_ticket: false } if self.sent_ticket => {
+                self.has_ticket = false;
+                self.joined = false;
+                self.ask_again(now);
+            }
+            Event::Refused { .. } => {
+                self.joined = false;
+                self.back_off(now, 0.0, random);
+            }
+            Event::Ticket => {
+                self.has_ticket = true;
+                if self.failures > 0 {
+                    self.beat_now(now);
+                }
+            }
             Event::Unloading => {
                 if self.phase != Phase::Watching {
                     return None;
@@ -205,6 +248,13 @@ impl Tracker {
             .then(|| (self.sent_at.map_or(self.due, |sent| sent + ANSWER_TIMEOUT) - now).clamp(0.0, MAX_WAIT))
     }
 
+    /// Whether the page has a ticket that the server has not refused. A page without one has to open again after
+    /// [`Event::Ticket`], since it may be counted as another viewer.
+    #[must_use]
+    pub const fn has_ticket(&self) -> bool {
+        self.has_ticket
+    }
+
     /// Whether the page is a viewer, or is unloading and may become one again.
     #[must_use]
     pub const fn is_awake(&self) -> bool {
@@ -218,6 +268,12 @@ impl Tracker {
         }
     }
 
+    /// Makes the next beat due at once in place of a refused one.
+    fn ask_again(&mut self, now: f64) {
+        self.sent_at = None;
+        self.beat_now(now);
+    }
+
     fn send_if_due(&mut self, now: f64) -> Option<Command> {
         let clock_was_set_back = now < self.last;
         if !self.is_awake() || self.sent_at.is_some() || (now < self.due && !clock_was_set_back) {
@@ -229,7 +285,13 @@ impl Tracker {
         self.last = now;
         let hidden = self.hidden;
         self.reported_hidden = hidden;
-        Some(if self.joined { Command::Heartbeat { hidden } } else { Command::Join { hidden } })
+        let ticket = self.has_ticket && (self.must_show || !self.joined);
+        self.sent_ticket = ticket;
+        Some(if self.joined {
+            Command::Heartbeat { hidden, ticket }
+        } else {
+            Command::Join { hidden, ticket }
+        })
     }
 
     fn back_off(&mut self, now: f64, retry_after: f64, random: f64) {

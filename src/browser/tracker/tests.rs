@@ -1,6 +1,6 @@
 use super::{Command::*, *};
 
-const VISIBLE: Command = Heartbeat { hidden: false };
+const VISIBLE: Command = Heartbeat { hidden: false, ticket: false };
 const OPENED: Event = Event::Opened { hidden: false };
 const ANSWERED: Event = Event::Answered { active: true, interval: Some(30_000.0) };
 const FAILED: Event = Event::Failed { retry_after: 0.0 };
@@ -8,7 +8,7 @@ const FAILED: Event = Event::Failed { retry_after: 0.0 };
 /// A page that joined at 0 ms.
 fn joined() -> Tracker {
     let mut tracker = Tracker::new(30_000.0);
-    assert_eq!(tracker.on(OPENED, 0.0, 0.5), Some(Join { hidden: false }));
+    assert_eq!(tracker.on(OPENED, 0.0, 0.5), Some(Join { hidden: false, ticket: false }));
     assert_eq!(tracker.on(ANSWERED, 0.0, 1.0), None);
     tracker
 }
@@ -53,7 +53,7 @@ fn hiding_beats_after_a_second_and_returning_beats_at_once_with_the_new_visibili
     let mut tracker = joined();
     assert_eq!(tracker.on(Event::Seen { hidden: true }, 5_000.0, 0.5), None);
     assert_eq!(tracker.wait(5_000.0), Some(1_000.0));
-    assert_eq!(tracker.on(Event::Woken, 6_000.0, 0.5), Some(Heartbeat { hidden: true }));
+    assert_eq!(tracker.on(Event::Woken, 6_000.0, 0.5), Some(Heartbeat { hidden: true, ticket: false }));
     tracker.on(ANSWERED, 6_001.0, 0.5);
     assert_eq!(tracker.on(Event::Seen { hidden: true }, 6_500.0, 0.5), None, "nothing changed");
     assert_eq!(tracker.on(Event::Seen { hidden: false }, 7_000.0, 0.5), Some(VISIBLE));
@@ -72,7 +72,7 @@ fn hiding_during_a_request_is_reported_soon_after_its_answer() {
     tracker.on(OPENED, 0.0, 0.5);
     assert_eq!(tracker.on(Event::Seen { hidden: true }, 50.0, 0.5), None);
     assert_eq!(tracker.on(ANSWERED, 100.0, 0.5), None);
-    assert_eq!(tracker.on(Event::Woken, 1_050.0, 0.5), Some(Heartbeat { hidden: true }));
+    assert_eq!(tracker.on(Event::Woken, 1_050.0, 0.5), Some(Heartbeat { hidden: true, ticket: false }));
     assert_eq!(tracker.on(Event::Seen { hidden: false }, 1_050.0, 0.5), None, "one request at a time");
     assert_eq!(tracker.on(ANSWERED, 1_100.0, 0.5), Some(VISIBLE));
 }
@@ -120,7 +120,7 @@ fn a_failed_join_is_retried() {
     let mut tracker = Tracker::new(30_000.0);
     tracker.on(OPENED, 0.0, 0.5);
     tracker.on(FAILED, 10.0, 0.0);
-    assert_eq!(tracker.on(Event::Woken, 510.0, 0.5), Some(Join { hidden: false }));
+    assert_eq!(tracker.on(Event::Woken, 510.0, 0.5), Some(Join { hidden: false, ticket: false }));
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn a_session_that_is_not_active_joins_again() {
     let mut tracker = joined();
     tracker.on(Event::Woken, 30_000.0, 0.5);
     tracker.on(Event::Answered { active: false, interval: None }, 30_000.0, 1.0);
-    assert_eq!(tracker.on(Event::Woken, 31_000.0, 0.5), Some(Join { hidden: false }));
+    assert_eq!(tracker.on(Event::Woken, 31_000.0, 0.5), Some(Join { hidden: false, ticket: false }));
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn a_page_that_stays_after_unloading_joins_again_and_leaves_when_it_closes() {
     let mut tracker = joined();
     tracker.on(Event::Unloading, 1_000.0, 0.5);
     assert_eq!(tracker.wait(1_000.0), Some(2_000.0));
-    assert_eq!(tracker.on(Event::Woken, 3_000.0, 0.5), Some(Join { hidden: false }));
+    assert_eq!(tracker.on(Event::Woken, 3_000.0, 0.5), Some(Join { hidden: false, ticket: false }));
     assert_eq!(tracker.on(ANSWERED, 3_001.0, 1.0), None);
     assert_eq!(tracker.wait(3_001.0), Some(30_000.0));
     assert_eq!(tracker.on(Event::Closed, 4_000.0, 0.5), Some(Leave));
@@ -196,7 +196,7 @@ fn unloading_cancels_the_request_and_the_backoff() {
     assert_eq!(tracker.on(Event::Online, 30_100.0, 0.5), Some(VISIBLE));
     assert_eq!(tracker.on(Event::Unloading, 30_200.0, 0.5), Some(Leave));
     assert_eq!(tracker.on(Event::Online, 30_300.0, 0.5), None);
-    assert_eq!(tracker.on(Event::Woken, 32_200.0, 0.5), Some(Join { hidden: false }));
+    assert_eq!(tracker.on(Event::Woken, 32_200.0, 0.5), Some(Join { hidden: false, ticket: false }));
 }
 
 #[test]
@@ -212,7 +212,10 @@ fn a_page_that_is_not_a_viewer_sends_no_leave_when_unloading() {
 fn a_page_restored_from_the_back_forward_cache_joins_at_once() {
     let mut tracker = joined();
     tracker.on(Event::Closed, 1_000.0, 0.5);
-    assert_eq!(tracker.on(Event::Opened { hidden: false }, 2_000.0, 0.5), Some(Join { hidden: false }));
+    assert_eq!(
+        tracker.on(Event::Opened { hidden: false }, 2_000.0, 0.5),
+        Some(Join { hidden: false, ticket: false })
+    );
 }
 
 #[test]
@@ -225,4 +228,105 @@ fn a_clock_set_back_does_not_stop_the_beats() {
     assert_eq!(tracker.on(Event::Woken, earlier, 0.5), Some(VISIBLE));
     assert_eq!(tracker.on(Event::Woken, earlier - 1.0, 0.5), None, "the request times out too");
     assert_eq!(tracker.on(Event::Woken, earlier + 1_000.0, 0.5), Some(VISIBLE));
+}
+
+/// A page with a ticket that joined at 0 ms.
+fn joined_with_ticket() -> Tracker {
+    let mut tracker = Tracker::new(30_000.0);
+    assert_eq!(tracker.on(Event::Ticket, 0.0, 0.5), None);
+    assert_eq!(tracker.on(OPENED, 0.0, 0.5), Some(Join { hidden: false, ticket: true }));
+    assert_eq!(tracker.on(ANSWERED, 0.0, 1.0), None);
+    tracker
+}
+
+const WANTED: Event = Event::Refused { wants_ticket: true };
+const REJECTED: Event = Event::Refused { wants_ticket: false };
+
+#[test]
+fn a_join_carries_the_ticket_and_a_heartbeat_does_not() {
+    let mut tracker = joined_with_ticket();
+    assert_eq!(tracker.on(Event::Woken, 30_000.0, 0.5), Some(VISIBLE));
+    // A session that has left joins again, with the ticket.
+    tracker.on(Event::Answered { active: false, interval: None }, 30_000.0, 1.0);
+    assert_eq!(tracker.on(Event::Woken, 31_000.0, 0.5), Some(Join { hidden: false, ticket: true }));
+    tracker.on(ANSWERED, 31_000.0, 0.5);
+    tracker.on(Event::Closed, 40_000.0, 0.5);
+    assert_eq!(tracker.on(OPENED, 50_000.0, 0.5), Some(Join { hidden: false, ticket: true }));
+}
+
+#[test]
+fn a_heartbeat_shows_the_ticket_at_once_if_the_server_wants_it() {
+    let mut tracker = joined_with_ticket();
+    assert_eq!(tracker.on(Event::Woken, 30_000.0, 0.5), Some(VISIBLE));
+    let shown = Some(Heartbeat { hidden: false, ticket: true });
+    assert_eq!(tracker.on(WANTED, 30_010.0, 0.5), shown);
+    // Until it is answered, every heartbeat shows it.
+    tracker.on(FAILED, 30_020.0, 1.0);
+    assert_eq!(tracker.on(Event::Woken, 31_020.0, 0.5), shown);
+    tracker.on(ANSWERED, 31_030.0, 1.0);
+    assert_eq!(tracker.on(Event::Woken, 61_030.0, 0.5), Some(VISIBLE));
+}
+
+#[test]
+fn a_server_that_wants_a_ticket_again_and_again_is_asked_less_and_less_often() {
+    for has_ticket in [true, false] {
+        let mut tracker = if has_ticket { joined_with_ticket() } else { joined() };
+        let mut now = 30_000.0;
+        tracker.on(Event::Woken, now, 0.5);
+        if has_ticket {
+            assert!(tracker.on(WANTED, now, 0.5).is_some());
+        }
+        for expected in [1_000.0, 2_000.0, 4_000.0, 8_000.0, 16_000.0, 30_000.0, 30_000.0] {
+            assert_eq!(tracker.on(WANTED, now, 1.0), None);
+            assert_eq!(tracker.wait(now), Some(expected));
+            now += expected;
+            let again = Some(Join { hidden: false, ticket: has_ticket });
+            assert_eq!(tracker.on(Event::Woken, now, 0.5), again, "the session is not counted");
+        }
+    }
+}
+
+#[test]
+fn a_page_goes_on_without_a_ticket_that_is_refused() {
+    let mut tracker = Tracker::new(30_000.0);
+    tracker.on(Event::Ticket, 0.0, 0.5);
+    tracker.on(OPENED, 0.0, 0.5);
+    let without = Some(Join { hidden: false, ticket: false });
+    assert_eq!(tracker.on(REJECTED, 10.0, 0.5), without);
+    assert!(!tracker.has_ticket());
+    assert_eq!(tracker.on(WANTED, 20.0, 0.0), None, "there is none to show");
+    assert_eq!(tracker.wait(20.0), Some(500.0));
+    assert_eq!(tracker.on(Event::Woken, 520.0, 0.5), without);
+
+    // The ticket of a session that is no longer counted has expired.
+    let mut tracker = joined_with_ticket();
+    tracker.on(Event::Woken, 30_000.0, 0.5);
+    tracker.on(WANTED, 30_000.0, 0.5);
+    assert_eq!(tracker.on(REJECTED, 30_010.0, 0.5), without, "a new join, as another viewer");
+}
+
+#[test]
+fn a_new_ticket_is_used_at_once_if_the_page_is_not_counted() {
+    let mut tracker = Tracker::new(30_000.0);
+    tracker.on(OPENED, 0.0, 0.5);
+    tracker.on(WANTED, 10.0, 1.0);
+    assert_eq!(tracker.on(Event::Ticket, 20.0, 0.5), Some(Join { hidden: false, ticket: true }));
+    tracker.on(ANSWERED, 30.0, 1.0);
+    assert_eq!(tracker.on(Event::Ticket, 40.0, 0.5), None, "the session is counted");
+    assert_eq!(tracker.wait(40.0), Some(29_990.0));
+
+    // It arrives while a join without it is in flight.
+    let mut tracker = Tracker::new(30_000.0);
+    tracker.on(OPENED, 0.0, 0.5);
+    assert_eq!(tracker.on(Event::Ticket, 5.0, 0.5), None, "one request at a time");
+    assert_eq!(tracker.on(WANTED, 10.0, 0.5), Some(Join { hidden: false, ticket: true }));
+}
+
+#[test]
+fn a_refusal_does_not_keep_an_unloading_page() {
+    let mut tracker = joined_with_ticket();
+    tracker.on(Event::Woken, 30_000.0, 0.5);
+    assert_eq!(tracker.on(Event::Unloading, 30_010.0, 0.5), Some(Leave));
+    assert_eq!(tracker.on(WANTED, 30_020.0, 0.5), None);
+    assert_eq!(tracker.on(Event::Woken, 32_010.0, 0.5), Some(Join { hidden: false, ticket: true }));
 }

@@ -7,12 +7,12 @@ use clap::{ArgAction, Parser, Subcommand};
 use super::{
     Origin,
     values::{
-        FrameAncestors, LogFormat, Secret, StatisticsMode, TicketMode, key_prefix, listen_addr, log_filter,
-        milestone, whole_number,
+        FrameAncestors, LogFormat, Secret, StatisticsMode, TicketMode, api_token, count_max_age, hook_secret,
+        key_prefix, listen_addr, log_filter, milestone, whole_number,
     },
 };
 use crate::{
-    domain::StreamTemplate,
+    domain::{LiveMode, StreamTemplate},
     server::{
         limits::address::Network,
         tickets,
@@ -51,6 +51,11 @@ pub struct Flags {
     #[arg(long, env = "STREAM_URL_TEMPLATE", help_heading = "Serving", value_name = "URL")]
     pub(super) stream_url_template: Option<StreamTemplate>,
 
+    /// How long caches may keep counts, live lists and badges, in s, at most 60. 0: counts not at all, badges 5 s
+    #[arg(long, env = "COUNT_MAX_AGE", help_heading = "Serving", value_name = "S")]
+    #[arg(default_value_t = 0, value_parser = count_max_age)]
+    pub(super) count_max_age: u32,
+
     /// Longest time between two heartbeats of a page, in ms
     #[arg(long, env = "VIEWER_HEARTBEAT_INTERVAL", help_heading = "Counting", value_name = "MS")]
     #[arg(default_value_t = 30_000, value_parser = whole_number)]
@@ -81,6 +86,16 @@ pub struct Flags {
     #[arg(default_value_t = 120, value_parser = whole_number)]
     pub(super) cleanup_interval: u32,
 
+    /// What makes a channel live: its viewers, or the live signal of the video server
+    #[arg(long, env = "LIVE", help_heading = "Counting", value_name = "MODE")]
+    #[arg(value_enum, default_value_t = LiveMode::Viewers)]
+    pub(super) live: LiveMode,
+
+    /// How long a live signal lasts if it is not repeated, in s; 0: for good
+    #[arg(long, env = "LIVE_SIGNAL_TIMEOUT", help_heading = "Counting", value_name = "S")]
+    #[arg(default_value_t = 0, value_parser = whole_number)]
+    pub(super) live_signal_timeout: u32,
+
     /// Address of the Redis that keeps the leases: redis://, rediss:// or unix:, or several addresses of
     /// a cluster, separated by commas. Default: leases are in this process
     #[arg(long, env = "REDIS_URL", help_heading = "Store", value_name = "URL", hide_env_values = true)]
@@ -102,7 +117,7 @@ pub struct Flags {
     pub(super) redis_key_prefix: String,
 
     /// Address of the database that keeps followers and history: sqlite:FILE, or postgres://… for several machines.
-    /// Default: the file aforo.db in DATA_DIR
+    /// Default: the file aforo.db in the folder of `DATA_DIR`
     #[arg(long, env = "DATABASE_URL", help_heading = "Store", value_name = "URL", hide_env_values = true)]
     pub(super) database_url: Option<Secret>,
 
@@ -119,16 +134,6 @@ pub struct Flags {
     #[arg(long, env = "STATS", help_heading = "Statistics", value_name = "WHO")]
     #[arg(value_enum, default_value_t = StatisticsMode::Private)]
     pub(super) stats: StatisticsMode,
-
-    /// Bearer token of the operator, 16 bytes or more
-    #[arg(
-        long,
-        env = "API_TOKEN",
-        help_heading = "Statistics",
-        value_name = "TOKEN",
-        hide_env_values = true
-    )]
-    pub(super) api_token: Option<Secret>,
 
     /// Secret by which the site's backend signs links to the statistics of a channel (HS256), 32 bytes or more
     #[arg(long, env = "API_SECRET", help_heading = "Statistics", value_name = "SECRET")]
@@ -175,7 +180,7 @@ pub struct Flags {
     #[arg(default_value_t = 100_000, value_parser = whole_number)]
     pub(super) limit_streams: u32,
 
-    /// Largest request body, in bytes; Aforo's own pages send less than 300
+    /// Largest request body, in bytes; Aforo's own pages send less than 300 without a ticket
     #[arg(long, env = "LIMIT_BODY_BYTES", help_heading = LIMITS, value_name = "N")]
     #[arg(default_value_t = 4_096, value_parser = whole_number)]
     pub(super) limit_body_bytes: u32,
@@ -230,6 +235,16 @@ pub struct Flags {
     #[arg(long, env = "EMBED_FRAME_ANCESTORS", help_heading = "Access", value_name = "SOURCES")]
     #[arg(default_value = "*", value_parser = FrameAncestors::parse)]
     pub(super) embed_frame_ancestors: FrameAncestors,
+
+    /// Token of the operator's own programs, as a bearer token; 16 characters at least
+    #[arg(long, env = "API_TOKEN", help_heading = "Access", value_name = "TOKEN")]
+    #[arg(hide_env_values = true, value_parser = api_token)]
+    pub(super) api_token: Option<Secret>,
+
+    /// Secret of the video servers that send live signals, in the query of their hooks; 16 characters at least
+    #[arg(long, env = "LIVE_HOOK_SECRET", help_heading = "Access", value_name = "SECRET")]
+    #[arg(hide_env_values = true, value_parser = hook_secret)]
+    pub(super) live_hook_secret: Option<Secret>,
 
     /// Time to keep serving after SIGTERM, in ms; /readyz says `ending`, so that load balancers notice
     #[arg(long, env = "SHUTDOWN_DELAY", help_heading = "Running", value_name = "MS")]

@@ -8,7 +8,7 @@ mod origin;
 mod resolve;
 mod values;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 pub use self::{
     flags::Flags,
@@ -21,7 +21,7 @@ use super::{
     tickets::Tickets,
     webhooks::settings::{Target, WebhookSettings},
 };
-use crate::domain::{Policy, StreamTemplate};
+use crate::domain::{LiveMode, Policy, StreamTemplate};
 
 /// The configuration of a server.
 #[derive(Debug, Clone)]
@@ -36,8 +36,14 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// The address of a channel's HLS stream.
     pub stream_url_template: Option<StreamTemplate>,
+    /// How long caches may keep counts, in seconds; `None`: not at all.
+    pub count_max_age: Option<NonZeroU32>,
     /// The leases and intervals of counting.
     pub policy: Policy,
+    /// What makes a channel live.
+    pub live: LiveMode,
+    /// How long a live signal lasts if it is not repeated. `None`: for good.
+    pub live_signal_timeout: Option<Duration>,
     /// The store of leases.
     pub store: StoreConfig,
     /// The prefix of all keys in Redis.
@@ -70,6 +76,8 @@ pub struct Config {
     pub webhooks: WebhookSettings,
     /// Sites that may frame the embed page.
     pub embed_frame_ancestors: FrameAncestors,
+    /// The secret of the video servers that send live signals.
+    pub live_hook_secret: Option<Secret>,
     /// How long to keep serving after SIGTERM.
     pub shutdown_delay: Duration,
     /// The format of the log.

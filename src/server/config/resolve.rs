@@ -3,6 +3,7 @@
 use std::{
     error::Error,
     ffi::OsString,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -21,7 +22,7 @@ use super::{
 use crate::{
     domain::Policy,
     server::{
-        access::{MIN_SECRET_BYTES, MIN_TOKEN_BYTES},
+        access::MIN_SECRET_BYTES,
         limits::PerAddress,
         listen::Tls,
         redis::{ClusterRunner, RedisRunner, UpstashRunner},
@@ -122,7 +123,12 @@ impl TryFrom<Flags> for Config {
             site_root: flags.site_root,
             tls,
             stream_url_template: flags.stream_url_template,
+            count_max_age: NonZeroU32::new(flags.count_max_age),
             policy,
+            live: flags.live,
+            live_signal_timeout: Some(flags.live_signal_timeout)
+                .filter(|seconds| *seconds > 0)
+                .map(|seconds| Duration::from_secs(seconds.into())),
             store,
             redis_key_prefix: flags.redis_key_prefix,
             database,
@@ -144,6 +150,7 @@ impl TryFrom<Flags> for Config {
             tickets,
             webhooks,
             embed_frame_ancestors: flags.embed_frame_ancestors,
+            live_hook_secret: flags.live_hook_secret,
             shutdown_delay: Duration::from_millis(flags.shutdown_delay.into()),
             log_format: flags.log_format,
             log: flags.log,
@@ -201,13 +208,9 @@ fn access(
     secret: Option<Secret>,
     problems: &mut Vec<String>,
 ) -> AccessConfig {
-    let mut check = |name: &str, value: Option<&Secret>, min: usize| {
-        if value.is_some_and(|value| value.len() < min) {
-            problems.push(format!("{name} is too short; it must have {min} bytes or more"));
-        }
-    };
-    check("API_TOKEN", token.as_ref(), MIN_TOKEN_BYTES);
-    check("API_SECRET", secret.as_ref(), MIN_SECRET_BYTES);
+    if secret.as_ref().is_some_and(|secret| secret.len() < MIN_SECRET_BYTES) {
+        problems.push(format!("API_SECRET is too short; it must have {MIN_SECRET_BYTES} bytes or more"));
+    }
     AccessConfig { has_public_statistics: stats == StatisticsMode::Public, token, secret }
 }
 
@@ -234,8 +237,38 @@ fn database(url: Option<Secret>, data_dir: &Path, problems: &mut Vec<String>) ->
     // The message of the library may contain a part of the address, and so a password.
     if url.parse::<sqlx::postgres::PgConnectOptions>().is_err() {
         problem("not an address of PostgreSQL");
+    } else if has_unknown_parameter(&url) {
+        // The library would ignore it, and log its value at every connection.
+        problem("a parameter after the ? is not known");
     }
     DatabaseConfig::Postgres(url)
+}
+
+/// Whether an address of PostgreSQL has a parameter that the library does not know.
+fn has_unknown_parameter(url: &str) -> bool {
+    const KNOWN: [&str; 18] = [
+        "sslmode",
+        "ssl-mode",
+        "sslrootcert",
+        "ssl-root-cert",
+        "ssl-ca",
+        "sslcert",
+        "ssl-cert",
+        "sslkey",
+        "ssl-key",
+        "statement-cache-capacity",
+        "host",
+        "hostaddr",
+        "port",
+        "dbname",
+        "user",
+        "password",
+        "application_name",
+        "options",
+    ];
+    let parameters = url.split('#').next().and_then(|url| url.split_once('?')).map_or("", |(_, query)| query);
+    let name = |parameter: &str| parameter.split(['=', '[']).next().unwrap_or_default().to_owned();
+    parameters.split('&').filter(|parameter| !parameter.is_empty()).any(|it| !KNOWN.contains(&&*name(it)))
 }
 
 /// How viewers with tickets are told. Adds problems to `problems`.

@@ -2,8 +2,10 @@
 
 use std::{fmt, net::SocketAddr, ops::Deref};
 
-use clap::ValueEnum;
+use clap::{ValueEnum, builder::PossibleValue};
 use tracing_subscriber::EnvFilter;
+
+use crate::domain::LiveMode;
 
 /// The format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -27,11 +29,24 @@ pub(super) enum TicketMode {
 
 /// Who may see the statistics of channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum StatisticsMode {
+pub(super) enum StatisticsMode {
     /// The operator, and the owners of signed links.
     Private,
     /// Everyone.
     Public,
+}
+
+impl ValueEnum for LiveMode {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Viewers, Self::Signal]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Self::Viewers => "viewers",
+            Self::Signal => "signal",
+        }))
+    }
 }
 
 /// A setting that may contain a password. It is never printed.
@@ -70,6 +85,37 @@ pub(super) fn whole_number(text: &str) -> Result<u32, &'static str> {
 pub(super) fn milestone(text: &str) -> Result<u32, &'static str> {
     let number = text.trim().parse().ok();
     number.filter(|number| *number > 0).ok_or("not a whole number from 1 to 4294967295")
+}
+
+/// The fewest characters of a secret that callers present. Nobody can guess one of that length over HTTP.
+const MIN_SECRET_LEN: usize = 16;
+
+/// A token travels in a header.
+pub(super) fn api_token(text: &str) -> Result<Secret, &'static str> {
+    if text.len() >= MIN_SECRET_LEN && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(text.to_owned().into())
+    } else {
+        Err("not 16 or more ASCII characters without spaces, such as from openssl rand -hex 16")
+    }
+}
+
+/// A hook's secret travels in a query, in configuration files of other programs. So it has only characters that need no
+/// escaping.
+pub(super) fn hook_secret(text: &str) -> Result<Secret, &'static str> {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+    if text.len() >= MIN_SECRET_LEN && text.chars().all(is_allowed) {
+        Ok(text.to_owned().into())
+    } else {
+        Err("not 16 or more letters, digits, -, ., _ and ~, such as from openssl rand -hex 16")
+    }
+}
+
+/// The largest value of `COUNT_MAX_AGE`, in seconds. An older count is unknown everywhere else.
+const MAX_COUNT_AGE: u32 = 60;
+
+pub(super) fn count_max_age(text: &str) -> Result<u32, &'static str> {
+    let seconds = text.parse().ok().filter(|seconds| *seconds <= MAX_COUNT_AGE);
+    seconds.ok_or("not a whole number of seconds from 0 to 60")
 }
 
 /// Braces are rejected because Redis Cluster uses them for hash tags. The other excluded characters are special in the
@@ -116,6 +162,29 @@ impl FrameAncestors {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_long_and_need_no_escaping() {
+        let hex = "0123456789abcdef";
+        assert!(api_token(hex).is_ok() && hook_secret(hex).is_ok());
+        assert!(api_token("+/==0123456789ab").is_ok() && hook_secret("-._~0123456789ab").is_ok());
+        for text in ["", "0123456789abcde", "0123456789 abcdef", "0123456789abcdeñ", "0123456789abcde\n"] {
+            assert!(api_token(text).is_err() && hook_secret(text).is_err(), "{text:?}");
+        }
+        for text in ["0123456789abcde&", "0123456789abcde+", "0123456789abcde%", "0123456789abcde="] {
+            assert!(hook_secret(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn counts_are_cached_for_a_minute_at_most() {
+        for (text, seconds) in [("0", 0), ("1", 1), ("60", 60)] {
+            assert_eq!(count_max_age(text), Ok(seconds));
+        }
+        for text in ["", "61", "-1", "1.5", "5s", "99999999999"] {
+            assert!(count_max_age(text).is_err(), "{text:?}");
+        }
+    }
 
     #[test]
     fn the_key_prefix_is_not_a_pattern_or_hash_tag() {

@@ -3,29 +3,43 @@
 //! Promises:
 //! - **Independence**: no beat, count or stream waits for the database. Whatever uses it has its own answer for the time
 //!   that it is away.
-//! - **Bounded waiting**: every call returns within [`CALL_LIMIT`], whatever happens to the database.
+//! - **Bounded waiting**: every call returns within [`CALL_LIMIT`], whatever happens to the database. While it is known
+//!   to be away, calls fail at once.
 //! - **One schema**: the tables are created and migrated at the first contact. A database of a later version is refused.
+//!
+//! A check decides whether the database is available: every two seconds, and soon after each failed call. So one
+//! refused statement, or one slow query, does not make the database unavailable.
 //!
 //! Statements use what SQLite and PostgreSQL have in common, with `$1` for parameters.
 
 mod archive;
+mod cause;
 mod followers;
+mod gather;
 mod migrations;
 mod open;
 mod outbox;
+mod report;
+mod signals;
 
 use std::{
     future::Future,
+    path::PathBuf,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, Ordering::SeqCst},
     },
     time::Duration,
 };
 
 use futures::{FutureExt, future::BoxFuture};
-use sqlx::{Any, AnyPool, Transaction};
-use tokio::time::{sleep, timeout};
+use parking_lot::Mutex;
+use sqlx::{Any, AnyPool, ConnectOptions, Connection, Transaction, any::AnyConnectOptions};
+use tokio::{
+    sync::{Notify, Semaphore},
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
 use uuid::Uuid;
 
 pub use self::{
@@ -33,8 +47,14 @@ pub use self::{
     followers::DatabaseFollowers,
     open::OpenError,
     outbox::{Announced, Announcement, Backlog, Delivery, HOLDING_ATTEMPTS, NewEvent, Open, Outbox},
+    signals::DatabaseSignals,
 };
-use super::store_error::StoreError;
+use self::{
+    cause::Cause,
+    open::{FileId, PrepareError},
+    report::Reporter,
+};
+use super::{metrics::Metrics, store_error::StoreError};
 
 /// How long a call may take.
 pub const CALL_LIMIT: Duration = Duration::from_secs(4);
@@ -42,19 +62,65 @@ pub const CALL_LIMIT: Duration = Duration::from_secs(4);
 /// The pause between two checks of the database.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
+/// The pause before the check that follows a failed call.
+const CHECK_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long the database may take to respond to a check.
+const CHECK_LIMIT: Duration = Duration::from_secs(2);
+
+/// The most long reads at a time. The other connections are for short calls.
+const MAX_LONG_READS: usize = 2;
+
+/// How long a long read waits for its turn.
+const TURN_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a failed write counts as an outage if no other write follows.
+const FAILED_WRITE_TTL: Duration = Duration::from_secs(10);
+
+/// How long closing connections may take.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+
 /// The database of a node. Cloning is cheap.
 #[derive(Clone)]
 pub struct Database(Arc<Inner>);
 
 struct Inner {
     pool: AnyPool,
+    /// How to connect.
+    options: AnyConnectOptions,
     kind: Kind,
+    /// The database for people, without its password.
+    place: String,
+    /// The file of SQLite.
+    file: Option<(PathBuf, OnceLock<FileId>)>,
     /// The id of the database. Set once its tables are up to date.
     id: OnceLock<Uuid>,
-    /// Whether the last call succeeded. After a failed write only a write counts.
-    is_available: AtomicBool,
+    /// Whether reads succeeded at the last check.
+    can_read: AtomicBool,
+    /// Whether writes succeeded when they were last checked.
+    can_write: AtomicBool,
+    /// Whether a write has failed since writes were last checked.
     has_failed_write: AtomicBool,
+    /// When a write failed, unless another one has succeeded since.
+    failed_write: Mutex<Option<Instant>>,
+    /// Whether a call met damaged data.
+    is_damaged: AtomicBool,
+    /// Asks for a check.
+    check: Notify,
+    /// The first contact, if it was not over when the server started.
+    contact: Mutex<Option<Contact>>,
+    /// A permit for each long read.
+    long_reads: Arc<Semaphore>,
+    /// Connections that were opened before this instant are not used again: new ones may reach another server under the
+    /// same name.
+    renewal: Renewal,
+    reporter: Reporter,
+    metrics: OnceLock<Metrics>,
 }
+
+type Renewal = Arc<Mutex<Option<Instant>>>;
+
+type Contact = JoinHandle<Result<(), PrepareError>>;
 
 /// The kind of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,58 +144,94 @@ impl Database {
         self.0.kind
     }
 
-    /// Whether the database is available, by the last call.
+    /// Whether the database took reads and writes at the last check, no write has failed lately, and no call met damaged
+    /// data. (On a disk that is nearly full, the small write of a check may succeed where others fail.)
     #[must_use]
     pub fn is_available(&self) -> bool {
-        self.0.is_available.load(Ordering::Relaxed)
+        let failed_lately = || self.0.failed_write.lock().is_some_and(|at| at.elapsed() < FAILED_WRITE_TTL);
+        let is_checked = self.0.can_read.load(SeqCst) && self.0.can_write.load(SeqCst);
+        is_checked && !self.0.is_damaged.load(SeqCst) && !failed_lately()
+    }
+
+    /// Records calls and the availability in these metrics, from now on.
+    pub fn measure(&self, metrics: Metrics) {
+        metrics.database_up(self.is_available());
+        let _only_once = self.0.metrics.set(metrics);
     }
 
     /// Checks the database at an interval, forever. Creates and migrates the tables if that was not possible yet.
     pub fn run(self) -> BoxFuture<'static, ()> {
-        Box::pin(self.check())
-    }
-
-    async fn check(self) {
-        loop {
-            if self.0.id.get().is_none() {
-                match timeout(CALL_LIMIT, self.prepare().boxed()).await {
-                    Ok(Ok(())) => tracing::info!("database available"),
-                    Ok(Err(error)) => tracing::warn!(%error, "database not usable; retrying"),
-                    Err(_elapsed) => tracing::warn!("database does not respond; retrying"),
+        Box::pin(async move {
+            loop {
+                // A call that has failed asks for a check before the interval is over.
+                if timeout(CHECK_INTERVAL, self.0.check.notified()).await.is_ok() {
+                    sleep(CHECK_PAUSE).await;
                 }
-            } else if self.0.has_failed_write.load(Ordering::Relaxed) {
-                let _noted = self.write(self.touch().boxed()).await;
-            } else {
-                let _noted = self.read(self.ping().boxed()).await;
+                if self.0.id.get().is_none() {
+                    self.make_contact().await;
+                } else {
+                    self.check().await;
+                }
+                if let Some(metrics) = self.0.metrics.get() {
+                    metrics.database_up(self.is_available());
+                }
             }
-            sleep(CHECK_INTERVAL).await;
-        }
+        })
     }
 
     /// Runs statements that only read.
     ///
     /// # Errors
-    /// When the database is away, refuses a statement or needs longer than [`CALL_LIMIT`].
+    /// [`StoreError::Away`] when the database is away or needs longer than [`CALL_LIMIT`]; [`StoreError::Refused`] when a
+    /// statement is not valid.
     pub async fn read<T>(&self, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
-        let result = self.limited(work).await;
-        if result.is_err() || !self.0.has_failed_write.load(Ordering::Relaxed) {
-            self.note(result.is_ok());
+        if !self.0.can_read.load(SeqCst) {
+            return Err(StoreError::Away("it does not respond".to_owned()));
         }
-        result
+        self.call(work).await
+    }
+
+    /// Runs statements that read many rows, a few calls at a time, so that strangers who ask for much leave connections for
+    /// others. They run to their end when the caller has gone: a canceled read would still keep its connection busy.
+    ///
+    /// # Errors
+    /// As [`Database::read`]; [`StoreError::Away`] also when too many long reads wait.
+    pub async fn read_long<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, sqlx::Error>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let turn = timeout(TURN_LIMIT, Arc::clone(&self.0.long_reads).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
+            return Err(StoreError::Away("too many long reads wait".to_owned()));
+        };
+        let database = self.clone();
+        let read = tokio::spawn(async move {
+            let result = database.read(work).await;
+            drop(turn);
+            result
+        });
+        read.await.unwrap_or_else(|_panicked| Err(StoreError::Away("the read was abandoned".to_owned())))
     }
 
     /// Runs statements that write. `work` commits its own transaction.
     ///
     /// # Errors
-    /// When the database is away, refuses a statement or needs longer than [`CALL_LIMIT`]. After that time the
-    /// transaction may have been committed.
+    /// [`StoreError::Away`] when the database is away, refuses writes or needs longer than [`CALL_LIMIT`]; the
+    /// transaction may have been committed then. [`StoreError::Refused`] when a statement is not valid.
     pub async fn write<T>(
         &self,
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, StoreError> {
-        let result = self.limited(work).await;
-        self.0.has_failed_write.store(result.is_err(), Ordering::Relaxed);
-        self.note(result.is_ok());
+        if !(self.0.can_read.load(SeqCst) && self.0.can_write.load(SeqCst)) {
+            return Err(StoreError::Away("it does not respond or refuses writes".to_owned()));
+        }
+        let result = self.call(work).await;
+        if matches!(result, Err(StoreError::Away(_))) {
+            self.0.has_failed_write.store(true, SeqCst);
+            *self.0.failed_write.lock() = Some(Instant::now());
+        } else {
+            *self.0.failed_write.lock() = None;
+        }
         result
     }
 
@@ -139,15 +241,62 @@ impl Database {
         &self.0.pool
     }
 
-    /// Begins a transaction that writes. SQLite has one such transaction at a time.
+    /// Begins a transaction that writes. SQLite has one such transaction at a time. On PostgreSQL each statement sees
+    /// what was committed before it.
     ///
     /// # Errors
     /// When the database is away or busy.
     pub async fn begin(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
-        match self.0.kind {
+        let begin = match self.0.kind {
             // Without IMMEDIATE, a transaction that reads first fails when another one has written since.
-            Kind::Sqlite => self.0.pool.begin_with("BEGIN IMMEDIATE").await,
-            Kind::Postgres => self.0.pool.begin().await,
+            Kind::Sqlite => "BEGIN IMMEDIATE",
+            Kind::Postgres => "BEGIN ISOLATION LEVEL READ COMMITTED",
+        };
+        let pool = self.0.pool.clone();
+        // In a task of its own, because a BEGIN that is canceled before its response leaves a connection of PostgreSQL
+        // in an open transaction.
+        let begun = tokio::spawn(async move { pool.begin_with(begin).await }).await;
+        begun.unwrap_or(Err(sqlx::Error::WorkerCrashed))
+    }
+
+    /// Closes all connections. SQLite then moves what is in its log into its file.
+    pub async fn close(&self) {
+        let _closed_by_the_system = timeout(CLOSE_LIMIT, self.0.pool.close()).await;
+    }
+
+    /// Runs a call within [`CALL_LIMIT`], and records its outcome.
+    async fn call<T>(&self, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+        let began = Instant::now();
+        let result = timeout(CALL_LIMIT, work).await;
+        let error = match result {
+            Ok(Ok(done)) => {
+                if let Some(metrics) = self.0.metrics.get() {
+                    metrics.database_call(began.elapsed());
+                }
+                return Ok(done);
+            }
+            Ok(Err(error)) => match Cause::of(self.0.kind, &error) {
+                Cause::Statement => {
+                    self.count_failure();
+                    return Err(StoreError::Refused(cause::text(&error)));
+                }
+                Cause::Damaged(advice) => {
+                    self.note_damage(&error, advice);
+                    cause::text(&error)
+                }
+                Cause::Passing | Cause::SetUp(_) => cause::text(&error),
+            },
+            Err(_elapsed) => "no response in time".to_owned(),
+        };
+        self.count_failure();
+        self.0.reporter.failed_call(&error);
+        self.0.check.notify_one();
+        Err(StoreError::Away(error))
+    }
+
+    fn count_failure(&self) {
+        if let Some(metrics) = self.0.metrics.get() {
+            metrics.database_failed();
         }
     }
 
@@ -165,27 +314,73 @@ impl Database {
         Ok(())
     }
 
-    async fn limited<T>(&self, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
-        if self.0.id.get().is_none() {
-            return Err(StoreError::Unreachable("no contact with the database yet".to_owned()));
-        }
-        match timeout(CALL_LIMIT, work).await {
-            Ok(result) => result.map_err(|error| store_error(&error)),
-            Err(_elapsed) => Err(StoreError::Unreachable("the database did not respond in time".to_owned())),
+    fn note_damage(&self, error: &sqlx::Error, advice: &str) {
+        if !self.0.is_damaged.swap(true, SeqCst) {
+            let (place, error) = (&self.0.place, cause::text(error));
+            tracing::error!("the database {place} is damaged: {error}; {advice}");
         }
     }
 
-    fn note(&self, is_available: bool) {
-        let was_available = self.0.is_available.swap(is_available, Ordering::Relaxed);
-        match (was_available, is_available) {
-            (true, false) => tracing::warn!("database unavailable"),
-            (false, true) => tracing::info!("database available again"),
-            _ => {}
+    /// Waits for the first contact, or makes another attempt.
+    async fn make_contact(&self) {
+        let pending = self.0.contact.lock().take();
+        let contact = match pending {
+            Some(contact) => contact.await.unwrap_or(Err(PrepareError::Ended)),
+            None => self.prepare().boxed().await,
+        };
+        if let Err(error) = contact {
+            self.0.reporter.away(&error.to_string());
         }
     }
 
+    /// Checks whether the database can be read, and, after a write has failed, whether it can be written.
+    async fn check(&self) {
+        let checked =
+            async |check: BoxFuture<'_, Result<(), sqlx::Error>>| match timeout(CHECK_LIMIT, check).await {
+                Ok(result) => result.map_err(|error| cause::text(&error)),
+                Err(_elapsed) => Err("no response in time".to_owned()),
+            };
+        let mut result = self.check_file();
+        if result.is_ok() {
+            result = checked(self.ping().boxed()).await;
+        }
+        self.0.can_read.store(result.is_ok(), SeqCst);
+        if result.is_ok() && self.0.has_failed_write.swap(false, SeqCst) {
+            // Idle connections may be to a server that takes no writes, although the server that has taken over does.
+            *self.0.renewal.lock() = Some(Instant::now());
+            result = checked(self.touch().boxed()).await;
+            self.0.can_write.store(result.is_ok(), SeqCst);
+            if result.is_err() {
+                self.0.has_failed_write.store(true, SeqCst);
+            }
+        }
+        match result {
+            Ok(()) => self.0.reporter.back(),
+            Err(error) => {
+                self.0.reporter.away(&self.diagnosis().await.unwrap_or(error));
+                *self.0.renewal.lock() = Some(Instant::now());
+            }
+        }
+    }
+
+    /// Why no connection can be opened, if that is the case. (The connections for calls tell only that it took too long.)
+    async fn diagnosis(&self) -> Option<String> {
+        if self.0.kind == Kind::Sqlite {
+            return None;
+        }
+        match timeout(CLOSE_LIMIT, self.0.options.connect()).await {
+            Ok(Err(error)) => Some(cause::text(&error)),
+            Ok(Ok(connection)) => {
+                let _closed_by_the_server = timeout(CLOSE_LIMIT, connection.close()).await;
+                None
+            }
+            Err(_elapsed) => None,
+        }
+    }
+
+    /// Reads from a table.
     async fn ping(&self) -> Result<(), sqlx::Error> {
-        sqlx::query("SELECT 1").execute(self.pool()).await.map(drop)
+        sqlx::query("SELECT only_row FROM identity").execute(self.pool()).await.map(drop)
     }
 
     /// Writes a value that is there already.
@@ -194,23 +389,14 @@ impl Database {
         sqlx::query("UPDATE identity SET id = id").execute(&mut *transaction).await?;
         transaction.commit().await
     }
-}
 
-/// The error of a call, as the rest of the server knows it.
-fn store_error(error: &sqlx::Error) -> StoreError {
-    match error {
-        sqlx::Error::Database(refusal) if !is_passing(refusal.code().as_deref()) => {
-            StoreError::Refused(refusal.to_string())
+    /// Checks that the file of SQLite is still the file that was opened. Writes to a deleted file would be lost.
+    fn check_file(&self) -> Result<(), String> {
+        match &self.0.file {
+            Some((path, opened)) if opened.get().copied() != FileId::of(path).ok() => {
+                Err("its file was removed or replaced; restart the program".to_owned())
+            }
+            _ => Ok(()),
         }
-        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::RowNotFound => {
-            StoreError::Refused(error.to_string())
-        }
-        other => StoreError::Unreachable(other.to_string()),
     }
-}
-
-/// Whether an error code of the database stands for a state that passes: a busy SQLite file, or a PostgreSQL server that
-/// starts or stops.
-fn is_passing(code: Option<&str>) -> bool {
-    matches!(code, Some("5" | "6" | "261" | "517" | "57P01" | "57P02" | "57P03"))
 }

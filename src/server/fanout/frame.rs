@@ -35,7 +35,7 @@ mod tests {
             CountUpdate::new(ChannelId::parse("ana").unwrap(), Count::fresh(5, Timestamp::from_millis(12)));
         assert_eq!(
             count(&update),
-            "id: 12\ndata: {\"channelId\":\"ana\",\"count\":5,\"stale\":false,\"asOf\":12}\n\n"
+            "id: 12\ndata: {\"channelId\":\"ana\",\"count\":5,\"stale\":false,\"asOf\":12,\"live\":null}\n\n"
         );
     }
 }

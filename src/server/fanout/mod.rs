@@ -27,4 +27,9 @@ pub trait Counts: Send + Sync {
 
     /// Whether one call reads many channels. Otherwise each channel is a call of its own.
     fn takes_many_channels(&self) -> bool;
+
+    /// Whether a channel is on air, if that is known. Must not wait.
+    fn is_on_air(&self, _channel: &ChannelId) -> Option<bool> {
+        None
+    }
 }

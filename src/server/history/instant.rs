@@ -58,6 +58,53 @@ impl Zone {
         let at = to_jiff(at).unwrap_or(jiff::Timestamp::MAX);
         at.display_with_offset(self.0.to_offset(at)).to_string()
     }
+
+    /// What clocks on the wall show at an instant.
+    #[must_use]
+    pub fn wall(&self, at: Timestamp) -> Wall {
+        let at = to_jiff(at).unwrap_or(jiff::Timestamp::MAX).to_zoned_datetime(self.0.clone());
+        // None of these is negative.
+        let part = |value: i8| value.unsigned_abs();
+        Wall {
+            year: at.year(),
+            month: part(at.month()),
+            day: part(at.day()),
+            weekday: part(at.weekday().to_monday_zero_offset()),
+            hour: part(at.hour()),
+            minute: part(at.minute()),
+            second: part(at.second()),
+            offset: at.offset().seconds() / 60,
+        }
+    }
+}
+
+/// What a clock and a calendar on the wall show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wall {
+    /// The year.
+    pub year: i16,
+    /// The month, 1–12.
+    pub month: u8,
+    /// The day of the month, 1–31.
+    pub day: u8,
+    /// The days since Monday, 0–6.
+    pub weekday: u8,
+    /// The hour, 0–23.
+    pub hour: u8,
+    /// The minute, 0–59.
+    pub minute: u8,
+    /// The second, 0–59.
+    pub second: u8,
+    /// Minutes ahead of UTC.
+    pub offset: i32,
+}
+
+impl Wall {
+    /// Whether both are of the same day.
+    #[must_use]
+    pub fn is_same_day(&self, other: &Self) -> bool {
+        (self.year, self.month, self.day) == (other.year, other.month, other.day)
+    }
 }
 
 /// Parses an instant: milliseconds since the Unix epoch, or RFC 3339 with an offset. A space in the place of the
@@ -148,5 +195,22 @@ mod tests {
             "2026-03-29T06:45:00.005+05:45"
         );
         assert!(!Zone::utc().format(Timestamp::from_millis(u64::MAX)).is_empty());
+    }
+
+    #[test]
+    fn knows_what_clocks_on_the_wall_show() {
+        // The first Sunday of daylight saving in Madrid, one minute before and after its change.
+        let before = Timestamp::from_millis(1_774_745_940_000);
+        let madrid = Zone::parse("Europe/Madrid").unwrap();
+        let wall =
+            Wall { year: 2026, month: 3, day: 29, weekday: 6, hour: 1, minute: 59, second: 0, offset: 60 };
+        assert_eq!(madrid.wall(before), wall);
+        let after = madrid.wall(before.plus_millis(60_000));
+        assert_eq!((after.hour, after.minute, after.offset), (3, 0, 120));
+        assert!(after.is_same_day(&wall));
+        let lima = Zone::parse("America/Lima").unwrap().wall(before);
+        assert_eq!((lima.day, lima.weekday, lima.hour, lima.offset), (28, 5, 19, -300));
+        assert!(!lima.is_same_day(&wall));
+        assert!(madrid.wall(Timestamp::from_millis(u64::MAX)).year > 9000 - 1);
     }
 }

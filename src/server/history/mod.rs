@@ -4,6 +4,7 @@
 //! - [`Tally`]: the figures of any span; the rows of 5 and 15 minutes.
 //! - [`Sketch`]: distinct viewers, by hashes that cannot be turned back into ids.
 //! - [`Cuts`] and [`Points`]: a range cut into steps in a time zone, and the tally of each step.
+//! - [`mod@ticks`]: the round times of a range, for the axis of a chart.
 //! - [`Broadcast`]: the rule by which spans on air become broadcasts. [`Figures`]: what is reported of a range.
 //!
 //! Promises:
@@ -23,6 +24,7 @@ pub mod minute;
 pub mod points;
 pub mod sketch;
 pub mod tally;
+pub mod ticks;
 pub mod track;
 
 pub use arrivals::{Arrivals, NodeArrivals, Place};
@@ -30,11 +32,12 @@ pub use broadcast::{Broadcast, Span};
 pub use bytes::DecodeError;
 pub use cuts::{CutError, Cuts};
 pub use figures::Figures;
-pub use instant::Zone;
+pub use instant::{Wall, Zone};
 pub use minute::{Minute, Peak, Second};
 pub use points::{Point, Points};
 pub use sketch::{HashKey, Sketch};
 pub use tally::Tally;
+pub use ticks::{Tick, ticks};
 pub use track::Track;
 
 #[cfg(test)]

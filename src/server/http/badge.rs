@@ -1,5 +1,5 @@
-//! Badges: the count as an SVG image and as JSON for shields.io, for places without scripts such as READMEs, forums and
-//! OBS.
+//! Badges: the count as an SVG image, as JSON for shields.io and as plain text, for places without scripts such as
+//! READMEs, forums and chat bots.
 
 use axum::{
     Json, Router,
@@ -10,19 +10,18 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::state::AppState;
+use super::{caching::CountCaching, state::AppState};
 use crate::{
     api::{Code, Problem},
-    domain::{ChannelId, Count, channel::InvalidChannel, count::CountState},
+    domain::{ChannelId, CountUpdate, channel::InvalidChannel, count::CountState},
     i18n::Locale,
     server::presence::Presence,
 };
 
-/// Caches keep a badge for 5 s and may show it for 30 s more while they fetch a new one, so a popular README causes few
-/// reads of the store.
-const CACHING: &str = "public, max-age=5, s-maxage=5, stale-while-revalidate=30";
+/// What an unknown number is shown as.
+const UNKNOWN: &str = "—";
 
-/// The routes `/badge/{channel}.svg` and `/badge/{channel}.json`.
+/// The routes `/badge/{channel}.svg`, `/badge/{channel}.json` and `/badge/{channel}.txt`.
 pub fn routes() -> Router<AppState> {
     Router::new().route("/badge/{file}", get(badge))
 }
@@ -34,18 +33,20 @@ struct BadgeQuery {
 
 async fn badge(
     State(presence): State<Presence>,
+    State(caching): State<CountCaching>,
     file: Result<Path<String>, PathRejection>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Path(file) = file.map_err(|_| InvalidChannel)?;
     let not_found =
-        || Problem::new(Code::NotFound).detail("expected /badge/{channel}.svg or /badge/{channel}.json");
+        || Problem::new(Code::NotFound).detail("expected /badge/{channel} and .svg, .json or .txt");
     // Channel names may contain dots; the extension follows the last one.
     let (name, format) = file.rsplit_once('.').ok_or_else(not_found)?;
     let render = match format {
         "svg" => svg,
         "json" => json,
+        "txt" => text,
         _ => return Err(not_found()),
     };
     let channel = ChannelId::parse(name)?;
@@ -53,12 +54,12 @@ async fn badge(
     let requested = requested.as_deref().and_then(Locale::from_tag);
     let locale = requested.unwrap_or_else(|| preferred_locale(&headers));
 
-    let count = presence.count(&channel).await.count();
-    let mut response = render(&channel, count, locale);
+    let update = presence.count(&channel).await;
+    let mut response = render(&update, locale);
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(CACHING));
+    headers.insert(header::CACHE_CONTROL, caching.badge(update.count().state() == CountState::Live));
     headers.insert("cross-origin-resource-policy", HeaderValue::from_static("cross-origin"));
-    if requested.is_none() {
+    if requested.is_none() && format != "txt" {
         headers.insert(header::VARY, HeaderValue::from_static("accept-language"));
     }
     Ok(response)
@@ -69,11 +70,11 @@ fn preferred_locale(headers: &HeaderMap) -> Locale {
     Locale::from_accept_language(header.unwrap_or_default())
 }
 
-/// The colors of the badge on channel pages.
-const fn color(state: CountState) -> &'static str {
-    match state {
-        CountState::Live => "#dc2626",
-        CountState::Stale | CountState::Unknown => "#57534e",
+/// The colors of the badge on channel pages. A channel that is off air has no red badge.
+fn color(update: &CountUpdate) -> &'static str {
+    match update.count().state() {
+        CountState::Live if update.live != Some(false) => "#dc2626",
+        _ => "#57534e",
     }
 }
 
@@ -89,23 +90,32 @@ struct Shield {
     is_error: bool,
 }
 
-fn json(_channel: &ChannelId, count: Count, locale: Locale) -> Response {
+fn json(update: &CountUpdate, locale: Locale) -> Response {
     let shield = Shield {
         schema_version: 1,
         label: locale.viewers_label(),
-        message: count.value.map_or_else(|| "—".to_owned(), |viewers| locale.number(viewers)),
-        color: color(count.state()),
-        is_error: count.value.is_none(),
+        message: update.count.map_or_else(|| UNKNOWN.to_owned(), |viewers| locale.number(viewers)),
+        color: color(update),
+        is_error: update.count.is_none(),
     };
     Json(shield).into_response()
 }
 
+/// The number alone, in plain digits: what chat bots put into their sentences.
+fn text(update: &CountUpdate, _locale: Locale) -> Response {
+    let number = update.count.map_or_else(|| UNKNOWN.to_owned(), |viewers| viewers.to_string());
+    // axum sends text as `text/plain; charset=utf-8`.
+    number.into_response()
+}
+
 /// The badge of channel pages as an image: dot, eye, "5 espectadores". It uses attributes instead of styles, because a
 /// content security policy may block styles.
-fn svg(channel: &ChannelId, count: Count, locale: Locale) -> Response {
-    let text = count.value.map_or_else(|| "—".to_owned(), |viewers| locale.viewers(Some(viewers)));
+fn svg(update: &CountUpdate, locale: Locale) -> Response {
+    let (channel, count) = (&update.channel_id, update.count());
+    let text = count.value.map_or_else(|| UNKNOWN.to_owned(), |viewers| locale.viewers(Some(viewers)));
     let label = locale.viewers(count.value);
-    let (state, color) = (count.state().as_str(), color(count.state()));
+    let (state, color) = (count.state().as_str(), color(update));
+    let live = update.live.map_or_else(String::new, |live| format!(r#" data-live="{live}""#));
     // `textLength` fits the text into its space in any font.
     let length = text_length(&text);
     let width = 58 + length;
@@ -114,7 +124,7 @@ fn svg(channel: &ChannelId, count: Count, locale: Locale) -> Response {
         CountState::Stale | CountState::Unknown => r##"fill="none" stroke="#fff""##,
     };
     let image = format!(
-        r##"<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="36" role="img" aria-label="{channel}: {label}" data-state="{state}"><title>{channel}: {label}</title><rect width="{width}" height="36" rx="8" fill="{color}"/><circle cx="15" cy="18" r="3" {dot}/><svg x="26" y="10" width="16" height="16" viewBox="0 0 24 24" fill="none" stroke="#fff" stroke-width="2" stroke-linejoin="round"><path d="M2 12s3.6-7 10-7 10 7 10 7-3.6 7-10 7S2 12 2 12Z"/><circle cx="12" cy="12" r="3"/></svg><text x="46" y="23" fill="#fff" font-family="Helvetica,Arial,sans-serif" font-size="14" font-weight="500" textLength="{length}" lengthAdjust="spacingAndGlyphs">{text}</text></svg>"##
+        r##"<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="36" role="img" aria-label="{channel}: {label}" data-state="{state}"{live}><title>{channel}: {label}</title><rect width="{width}" height="36" rx="8" fill="{color}"/><circle cx="15" cy="18" r="3" {dot}/><svg x="26" y="10" width="16" height="16" viewBox="0 0 24 24" fill="none" stroke="#fff" stroke-width="2" stroke-linejoin="round"><path d="M2 12s3.6-7 10-7 10 7 10 7-3.6 7-10 7S2 12 2 12Z"/><circle cx="12" cy="12" r="3"/></svg><text x="46" y="23" fill="#fff" font-family="Helvetica,Arial,sans-serif" font-size="14" font-weight="500" textLength="{length}" lengthAdjust="spacingAndGlyphs">{text}</text></svg>"##
     );
     ([(header::CONTENT_TYPE, "image/svg+xml; charset=utf-8")], image).into_response()
 }

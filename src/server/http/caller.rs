@@ -11,7 +11,7 @@ use crate::{
     domain::SessionKey,
     server::{
         history::Place,
-        limits::{Address, SessionLimiter, Suspects, sessions::LimitExceeded},
+        limits::{Address, SessionLimiter, TicketChecks, sessions::LimitExceeded},
         metrics::Metrics,
         presence::{BeatOutcome, Presence},
         recording::Recorder,
@@ -38,8 +38,8 @@ pub struct Caller {
     pub recorder: Recorder,
     /// Which viewers need a ticket.
     pub tickets: Tickets,
-    /// The addresses that sent wrong tickets.
-    pub suspects: Suspects,
+    /// Limits the checks of its tickets.
+    pub ticket_checks: TicketChecks,
     /// Whether its `User-Agent` announces a robot. Robots get the count but are not counted.
     pub is_robot: bool,
 }

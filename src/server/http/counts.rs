@@ -13,6 +13,7 @@ use leptos::server_fn::ServerFn;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
+    caching::CountCaching,
     cors,
     server_fn::{check_media_type, media_type, parse_json, read_body, run},
     state::AppState,
@@ -60,28 +61,45 @@ struct ChannelNames {
 
 async fn count(
     State(presence): State<Presence>,
+    State(caching): State<CountCaching>,
     channel: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
-    count_response(presence.count(&channel_in_path(channel)?).await)
+    Ok(count_response(&caching, presence.count(&channel_in_path(channel)?).await))
 }
 
-async fn count_by_query(State(presence): State<Presence>, uri: Uri) -> Result<Response, Problem> {
+async fn count_by_query(
+    State(presence): State<Presence>,
+    State(caching): State<CountCaching>,
+    uri: Uri,
+) -> Result<Response, Problem> {
     let arguments = query::<viewers::Count>(&uri, "the query must have exactly one channelId")?;
-    count_response(run(presence, arguments).await?)
+    Ok(count_response(&caching, run(presence, arguments).await?))
 }
 
 /// The response to a request for one count: the count, or 503 if it is unknown. A client that reads only the number
 /// must not mistake null for one.
-fn count_response(update: CountUpdate) -> Result<Response, Problem> {
-    match update.count {
-        Some(_) => Ok(([(header::CACHE_CONTROL, "no-store")], Json(update)).into_response()),
-        None => Err(Problem::new(Code::Unavailable).detail("the count is currently unknown").retry_after(2)),
+fn count_response(caching: &CountCaching, update: CountUpdate) -> Response {
+    if update.count.is_none() {
+        let problem = Problem::new(Code::Unavailable).detail("the count is currently unknown").retry_after(2);
+        return caching.problem(problem);
     }
+    ([(header::CACHE_CONTROL, caching.counts(!update.stale))], Json(update)).into_response()
 }
 
-async fn counts(State(presence): State<Presence>, uri: Uri) -> Result<Response, Problem> {
+async fn counts(
+    State(presence): State<Presence>,
+    State(caching): State<CountCaching>,
+    uri: Uri,
+) -> Result<Response, Problem> {
     let channels = channels_in_query(&uri, MAX_CHANNELS)?;
-    Ok(counts_response(&presence, &channels).await)
+    let counts = presence.count_all(&channels).await;
+    let cache_control = caching.counts(are_current(&counts));
+    Ok(([(header::CACHE_CONTROL, cache_control)], Json(CountsResponse { counts })).into_response())
+}
+
+/// Whether no count is stale or unknown.
+fn are_current(counts: &[CountUpdate]) -> bool {
+    counts.iter().all(|update| !update.stale)
 }
 
 /// Takes the channels from the body: a long list does not fit into a URL.
@@ -98,18 +116,24 @@ async fn counts_of_list(State(presence): State<Presence>, request: Request) -> R
             .map_err(|_| Problem::new(Code::Malformed).detail("the body must have channels=a,b,…"))?;
         distinct(channels.split(','), MAX_CHANNELS)?
     };
-    Ok(counts_response(&presence, &channels).await)
+    let counts = presence.count_all(&channels).await;
+    // Caches do not keep answers to POST.
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(CountsResponse { counts })).into_response())
 }
 
-async fn counts_response(presence: &Presence, channels: &[ChannelId]) -> Response {
-    let counts = presence.count_all(channels).await;
-    ([(header::CACHE_CONTROL, "no-store")], Json(CountsResponse { counts })).into_response()
-}
-
-async fn live(State(presence): State<Presence>, uri: Uri) -> Result<Response, Problem> {
+async fn live(
+    State(presence): State<Presence>,
+    State(caching): State<CountCaching>,
+    uri: Uri,
+) -> Result<Response, Problem> {
     let arguments = query::<viewers::Live>(&uri, "limit must be a whole number")?;
-    let response = run(presence, arguments).await?;
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(response)).into_response())
+    Ok(match run(presence, arguments).await {
+        Ok(live) => {
+            let cache_control = caching.counts(are_current(&live.channels));
+            ([(header::CACHE_CONTROL, cache_control)], Json(live)).into_response()
+        }
+        Err(problem) => caching.problem(problem),
+    })
 }
 
 async fn followers(State(follows): State<Follows>, uri: Uri) -> Result<Response, Problem> {

@@ -1,20 +1,25 @@
 //! The HTTP interface: routes, calls and pages.
 //!
 //! - Checks of every request: [`preflight`], [`request_id`].
-//! - Checks of the calls that change something: [`cors`], [`bots`], [`caller`], [`tickets`].
-//! - Calls: [`viewers`], [`counts`], [`follows`], [`stream`], [`badge`], [`health`], [`openapi`]. [`server_fn`] reads
-//!   the arguments of server functions and runs them; [`problem`] turns errors into responses.
-//! - Pages and files: [`pages`], [`html`], [`static_files`].
+//! - Checks of the calls that change something: [`cors`], [`bots`], [`caller`], [`tickets`], [`access`].
+//! - Calls: [`viewers`], [`counts`], [`follows`], [`signals`], [`hooks`], [`statistics`], [`stream`], [`badge`],
+//!   [`oembed`], [`health`], [`openapi`]. [`server_fn`] reads the arguments of server functions and runs them;
+//!   [`problem`] turns errors into responses; [`caching`] decides what caches may keep.
+//! - Pages and files: [`pages`], [`statistics_page`], [`html`], [`static_files`].
 //! - [`router`] assembles the application; [`state`] holds the state of its handlers.
 
+pub mod access;
 pub mod badge;
 pub mod bots;
+pub mod caching;
 pub mod caller;
 pub mod cors;
 pub mod counts;
 pub mod follows;
 pub mod health;
+pub mod hooks;
 pub mod html;
+pub mod oembed;
 pub mod openapi;
 pub mod pages;
 pub mod preflight;
@@ -22,9 +27,11 @@ pub mod problem;
 pub mod request_id;
 pub mod router;
 pub mod server_fn;
+pub mod signals;
 pub mod state;
 pub mod static_files;
-mod statistics;
+pub mod statistics;
+pub mod statistics_page;
 pub mod stream;
 pub mod tickets;
 pub mod viewers;

@@ -14,7 +14,7 @@ use std::{
 
 use axum::{
     Extension, Router,
-    body::{Body, to_bytes},
+    body::to_bytes,
     extract::{Query, Request, State},
     handler::Handler,
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
@@ -28,10 +28,10 @@ use tower_http::{
     compression::{CompressionLayer, predicate::SizeAbove},
 };
 
-use super::{html, state::AppState, static_files};
+use super::{html, state::AppState, static_files, statistics_page};
 use crate::{
-    app::{App, SiteOrigin, shell},
-    domain::{ChannelId, StreamTemplate},
+    app::{App, SiteOrigin, StatsLink, TicketsRequired, is_overlay, shell},
+    domain::{ChannelId, LiveMode, StreamTemplate},
     server::listen::ConnectionInfo,
 };
 
@@ -42,8 +42,11 @@ const MIN_COMPRESSED_BYTES: u64 = 1_024;
 /// cache of some browsers.)
 const PRIVATE_REVALIDATED: HeaderValue = HeaderValue::from_static("private, no-cache");
 
+/// The media type of pages.
+pub(super) const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+
 /// The request headers that a page depends on.
-const VARY: HeaderValue = HeaderValue::from_static("accept-language, accept-encoding");
+pub(super) const VARY: HeaderValue = HeaderValue::from_static("accept-language, accept-encoding");
 
 /// The options with which Leptos renders the paths of script, WebAssembly and styles.
 ///
@@ -66,10 +69,10 @@ pub fn leptos_options(addr: SocketAddr, site_root: &Path) -> io::Result<LeptosOp
 pub fn routes(site_root: &Path) -> io::Result<Router<AppState>> {
     let mut router = static_files::routes(site_root)?;
     // The routes of the Leptos router. Generating them also initializes Leptos's executor.
-    for listing in generate_route_list(App) {
+    for listing in generate_route_list(App).iter().filter(|listing| listing.path() != statistics_page::PATH) {
         router = router.route(listing.path(), get(page.layer(compression())));
     }
-    Ok(router)
+    Ok(router.merge(statistics_page::routes()))
 }
 
 /// Compresses responses of more than 1 KB. Pages are so repetitive that the fastest level is good enough.
@@ -92,18 +95,19 @@ pub async fn page(
     let is_embed = request.uri().path().starts_with("/embed/");
     let frame_ancestors = if is_embed { state.embed_frame_ancestors.as_str() } else { "'none'" };
     let nonce = Nonce::new();
-    let stream = stream_source(state.stream_url_template.as_ref(), request.uri().path());
-    let policy = policy(&nonce, frame_ancestors, stream.as_ref());
+    let policy = if is_overlay(request.uri().path()) {
+        overlay_policy(&nonce)
+    } else {
+        let stream = stream_source(state.stream_url_template.as_ref(), request.uri().path());
+        policy(&nonce, frame_ancestors, stream.as_ref())
+    };
     let if_none_match: Vec<_> = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect();
-    let rendered = render(&state, &connection, nonce.clone(), request).await;
-
-    let status = rendered.status();
-    let Ok(whole) = to_bytes(rendered.into_body(), usize::MAX).await else {
+    let Some(Rendered { status, html }) = render(&state, &connection, nonce.clone(), request, || {}).await
+    else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    let html = html::valid(&String::from_utf8_lossy(&whole));
     let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(header::CONTENT_TYPE, HTML);
     headers.insert(header::VARY, VARY);
     if let Ok(policy) = HeaderValue::try_from(policy) {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
@@ -126,35 +130,68 @@ pub async fn page(
     (headers, html).into_response()
 }
 
-async fn render(
+/// A page as Leptos renders it.
+pub(super) struct Rendered {
+    /// 200, unless the page has set another status.
+    pub(super) status: StatusCode,
+    /// Valid HTML.
+    pub(super) html: String,
+}
+
+/// Renders the page at the request's path, with `more` in its context. `None` if the rendering breaks off.
+pub(super) async fn render(
     state: &AppState,
     connection: &ConnectionInfo,
     nonce: Nonce,
     request: Request,
-) -> Response<Body> {
+    more: impl Fn() + Clone + Send + Sync + 'static,
+) -> Option<Rendered> {
     let (presence, follows, leptos) = (state.presence.clone(), state.follows.clone(), state.leptos.clone());
     let template = state.stream_url_template.clone();
-    let origin = site_origin(state, connection, &request);
+    let tickets = TicketsRequired(state.tickets.are_required());
+    let mode = state.live;
+    let live = channel_of(request.uri().path()).filter(|_| mode == LiveMode::Signal);
+    let live = live.map(|channel| state.signals.state(&channel));
+    let origin = site_origin(state, connection, request.headers(), request.uri());
+    let has_public_statistics = state.statistics.has_public_statistics();
     let context = move || {
+        more();
         provide_context(presence.clone());
         provide_context(follows.clone());
+        provide_context(tickets);
+        provide_context(mode);
+        if let Some(live) = live {
+            provide_context(live);
+        }
         if let Some(template) = template.clone() {
             provide_context(template);
         }
         if let Some(origin) = origin.clone() {
             provide_context(origin);
         }
+        if has_public_statistics {
+            provide_context(StatsLink);
+        }
         provide_context(nonce.clone());
     };
-    leptos_axum::render_app_async_with_context(context, move || shell(leptos.clone()))(request).await
+    let rendered =
+        leptos_axum::render_app_async_with_context(context, move || shell(leptos.clone()))(request).await;
+    let status = rendered.status();
+    let whole = to_bytes(rendered.into_body(), usize::MAX).await.ok()?;
+    Some(Rendered { status, html: html::valid(&String::from_utf8_lossy(&whole)) })
 }
 
 /// The origin of this site as the visitor sees it. A trusted proxy tells the scheme in `X-Forwarded-Proto`.
-fn site_origin(state: &AppState, connection: &ConnectionInfo, request: &Request) -> Option<SiteOrigin> {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let host = host.or_else(|| request.uri().authority().map(axum::http::uri::Authority::as_str))?;
+pub(super) fn site_origin(
+    state: &AppState,
+    connection: &ConnectionInfo,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Option<SiteOrigin> {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| uri.authority().map(axum::http::uri::Authority::as_str))?;
     let is_proxied = state.proxies.include(connection.peer().ip());
-    let forwarded = request.headers().get("x-forwarded-proto").filter(|_| is_proxied);
+    let forwarded = headers.get("x-forwarded-proto").filter(|_| is_proxied);
     let is_tls = forwarded.map_or(state.speaks_tls, |proto| proto == "https");
     Some(SiteOrigin(format!("{}://{host}", if is_tls { "https" } else { "http" })))
 }
@@ -172,6 +209,15 @@ fn policy(nonce: &Nonce, frame_ancestors: &str, stream: Option<&StreamSource>) -
     )
 }
 
+/// The content security policy of an overlay. Inline styles are allowed: OBS puts the style sheet of its user into the
+/// page as a `<style>` element, and that is how an overlay is themed.
+fn overlay_policy(nonce: &Nonce) -> String {
+    format!(
+        "default-src 'none'; script-src 'self' 'nonce-{nonce}'; style-src 'unsafe-inline'; img-src 'self' data:; \
+         font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+}
+
 /// The source of a page's HLS stream.
 struct StreamSource {
     /// `None` for this site.
@@ -180,9 +226,14 @@ struct StreamSource {
 
 /// The source of the stream on the page at this path, if the page shows one.
 fn stream_source(template: Option<&StreamTemplate>, path: &str) -> Option<StreamSource> {
-    let name = path.strip_prefix("/embed/").or_else(|| path.strip_prefix('/'))?;
-    let channel = ChannelId::parse(name).ok()?;
+    let channel = channel_of(path)?;
     template.map(|template| StreamSource { origin: template.origin(&channel) })
+}
+
+/// The channel of the page at this path.
+fn channel_of(path: &str) -> Option<ChannelId> {
+    let name = path.strip_prefix("/embed/").or_else(|| path.strip_prefix('/'))?;
+    ChannelId::parse(name).ok()
 }
 
 /// The channel that a visitor entered into the form of the home page.

@@ -17,6 +17,9 @@ impl IntoResponse for Problem {
         let mut response = (status, [(header::CONTENT_TYPE, Self::MEDIA_TYPE)], body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.code == Code::Unauthorized {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
@@ -30,7 +33,11 @@ impl IntoResponse for Problem {
 impl From<StoreError> for Problem {
     /// The cause goes into the log; the caller gets `unavailable` without it.
     fn from(error: StoreError) -> Self {
-        tracing::warn!(%error, "store call failed");
+        match error {
+            // The database logs its outages itself, in few lines.
+            StoreError::Away(_) => tracing::debug!(%error, "database call failed"),
+            _ => tracing::warn!(%error, "store call failed"),
+        }
         Self::new(Code::Unavailable).retry_after(1)
     }
 }

@@ -14,8 +14,8 @@ use futures::FutureExt;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
-    badge, counts, follows, health, openapi, pages, preflight, request_id, state::AppState, statistics,
-    stream, viewers,
+    badge, counts, follows, health, hooks, oembed, openapi, pages, preflight, request_id, signals,
+    state::AppState, statistics, stream, viewers,
 };
 use crate::{
     api::{Code, Problem},
@@ -40,12 +40,15 @@ pub fn router(site_root: &Path, state: AppState) -> io::Result<Router> {
     Ok(Router::new()
         .merge(counts::routes().layer(any_origin.clone()))
         .merge(badge::routes().layer(any_origin.clone()))
+        .merge(oembed::routes(site_root)?.layer(any_origin.clone()))
         .merge(openapi::routes().layer(any_origin.clone()))
         .merge(health::ping().layer(any_origin.clone()))
         .merge(stream::routes().layer(any_origin))
         .merge(statistics::routes())
         .merge(viewers::routes())
         .merge(follows::routes())
+        .merge(signals::routes())
+        .merge(hooks::routes())
         .merge(health::routes())
         .merge(pages::routes(site_root)?)
         .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed))
@@ -82,10 +85,10 @@ async fn respond(State(metrics): State<Metrics>, request: Request, next: Next) -
 fn finish(metrics: &Metrics, response: &mut Response) {
     metrics.response(response.status().as_u16());
     let headers = response.headers_mut();
-    // Pages set their own policy.
+    // Pages set their own policy. Pages with a token in their address tell it to no site.
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(LOAD_NOTHING);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
-    headers.insert(header::REFERRER_POLICY, ORIGIN_ONLY);
+    headers.entry(header::REFERRER_POLICY).or_insert(ORIGIN_ONLY);
 }
 
 /// The response to a request whose middleware panicked.

@@ -5,20 +5,20 @@ use std::{ops::Deref, sync::Arc};
 use axum::extract::FromRef;
 use leptos::config::LeptosOptions;
 
-use super::cors::Origins;
+use super::{access::Access, caching::CountCaching, cors::Origins};
 use crate::{
-    domain::StreamTemplate,
+    domain::{LiveMode, StreamTemplate},
     server::{
-        access::Access,
-        clock::Clock,
+        access::StatisticsAccess,
         config::FrameAncestors,
         database::{Archive, Database},
         follows::Follows,
-        limits::{Proxies, Rate, SessionLimiter, Streams, Suspects},
+        limits::{Proxies, Rate, SessionLimiter, Streams, TicketChecks},
         metrics::Metrics,
         presence::Presence,
-        recording::Recorder,
+        recording::{FiguresFeed, Recorder},
         shutdown::ShutdownFlag,
+        signals::Signals,
         tickets::Tickets,
     },
 };
@@ -35,14 +35,20 @@ pub struct Parts {
     pub database: Database,
     /// What is kept of the counts of channels.
     pub archive: Archive,
+    /// The figures of present broadcasts for streams.
+    pub figures: FiguresFeed,
     /// The recorder of this node.
     pub recorder: Recorder,
-    /// The clock of this node.
-    pub clock: Arc<dyn Clock>,
-    /// Who may see statistics, and who is the operator.
-    pub access: Access,
+    /// Who may see statistics.
+    pub statistics: StatisticsAccess,
     /// The service that keeps followers.
     pub follows: Follows,
+    /// What makes a channel live.
+    pub live: LiveMode,
+    /// The live signals of channels.
+    pub signals: Signals,
+    /// The secrets of the operator.
+    pub access: Access,
     /// The paths of the script, WebAssembly and styles that pages load.
     pub leptos: LeptosOptions,
     /// Whether this server terminates TLS.
@@ -53,6 +59,8 @@ pub struct Parts {
     pub embed_frame_ancestors: FrameAncestors,
     /// Other origins whose scripts may count viewers.
     pub origins: Origins,
+    /// How long caches may keep counts.
+    pub count_caching: CountCaching,
     /// The address of a channel's HLS stream.
     pub stream_url_template: Option<StreamTemplate>,
     /// The largest request body in bytes, if there is a limit.
@@ -61,8 +69,8 @@ pub struct Parts {
     pub sessions: SessionLimiter,
     /// Checks the tickets of viewers.
     pub tickets: Tickets,
-    /// Limits the checks of tickets of addresses that sent wrong ones.
-    pub suspects: Suspects,
+    /// Limits the checks of tickets of each address.
+    pub ticket_checks: TicketChecks,
     /// Limits the follows of each address.
     pub follow_rate: Rate,
     /// The metrics of this node.
@@ -96,6 +104,12 @@ impl FromRef<AppState> for Presence {
 impl FromRef<AppState> for Follows {
     fn from_ref(state: &AppState) -> Self {
         state.follows.clone()
+    }
+}
+
+impl FromRef<AppState> for CountCaching {
+    fn from_ref(state: &AppState) -> Self {
+        state.count_caching.clone()
     }
 }
 

@@ -112,20 +112,32 @@ fn builds<S: Clone + Send + Sync + 'static>(site_root: &Path) -> io::Result<Rout
 /// The routes of the files at the root of the site.
 fn root_files<S: Clone + Send + Sync + 'static>(site_root: &Path) -> io::Result<Router<S>> {
     let mut router = Router::new();
+    for name in root_names(site_root)? {
+        let file = ServeFile::new(site_root.join(&name))
+            .ignore_multi_range_requests(true)
+            .precompressed_br()
+            .precompressed_gzip();
+        router = router.route(&format!("/{name}"), get_service(file));
+    }
+    let finish = async |response| finish(response, REVALIDATED);
+    Ok(router.layer(map_response(finish)))
+}
+
+/// The names of the files at the root of the site.
+///
+/// # Errors
+/// When the site root cannot be read.
+pub fn root_names(site_root: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
     for entry in fs::read_dir(site_root)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let is_public = !name.starts_with('.') && !name.ends_with(".br") && !name.ends_with(".gz");
         if path.is_file() && is_public {
-            let file = ServeFile::new(&path)
-                .ignore_multi_range_requests(true)
-                .precompressed_br()
-                .precompressed_gzip();
-            router = router.route(&format!("/{name}"), get_service(file));
+            names.push(name);
         }
     }
-    let finish = async |response| finish(response, REVALIDATED);
-    Ok(router.layer(map_response(finish)))
+    Ok(names)
 }
 
 /// Adds `Cache-Control`, and lets scripts of every origin read the response: other sites load the widget, a sandboxed

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::{Path, Query, State, rejection::PathRejection},
     http::{HeaderMap, Uri, header},
     response::{IntoResponse, Response},
@@ -14,13 +14,16 @@ use axum::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{counts::channel_in_path, state::AppState};
+use super::{access::bearer, counts::channel_in_path, state::AppState};
 use crate::{
     api::{Code, Problem},
     domain::{ChannelId, Timestamp},
-    server::history::{
-        Arrivals, CutError, Cuts, Figures, Point, Span, Zone,
-        instant::{InvalidInstant, parse_instant},
+    server::{
+        history::{
+            Arrivals, CutError, Cuts, Figures, Point, Span, Zone,
+            instant::{InvalidInstant, parse_instant},
+        },
+        listen::ConnectionInfo,
     },
 };
 
@@ -49,6 +52,7 @@ pub fn routes() -> Router<AppState> {
 pub(super) fn check_access(
     state: &AppState,
     channel: &ChannelId,
+    connection: &ConnectionInfo,
     headers: &HeaderMap,
     uri: &Uri,
 ) -> Result<(), Problem> {
@@ -56,19 +60,14 @@ pub(super) fn check_access(
     struct Link {
         token: Option<String>,
     }
+    let address = state.proxies.client(connection.peer(), headers);
     let link = Query::<Link>::try_from_uri(uri).ok().and_then(|Query(link)| link.token);
-    if state.access.may_see(channel, bearer(headers), link.as_deref()) {
+    let bearer = bearer(headers).and_then(|token| str::from_utf8(token).ok());
+    if state.statistics.may_see(channel, bearer, link.as_deref()) {
         Ok(())
     } else {
-        Err(Problem::new(Code::Unauthorized))
+        Err(state.access.refused(address))
     }
-}
-
-/// The bearer token of a request (RFC 6750).
-pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 #[derive(Deserialize)]
@@ -86,18 +85,19 @@ struct Broadcasts {
 
 async fn broadcasts(
     State(state): State<AppState>,
+    Extension(connection): Extension<ConnectionInfo>,
     channel: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let channel = channel_in_path(channel)?;
-    check_access(&state, &channel, &headers, &uri)?;
+    check_access(&state, &channel, &connection, &headers, &uri)?;
     let BroadcastsQuery { limit, before } = query(&uri, "limit must be a whole number")?;
     let limit = limit.unwrap_or(DEFAULT_BROADCASTS);
     if !(1..=MAX_BROADCASTS).contains(&limit) {
         return Err(malformed(format!("limit must be 1 to {MAX_BROADCASTS}")));
     }
-    let now = state.clock.now();
+    let now = state.recorder.now();
     let before =
         before.as_deref().map(parse_instant).transpose()?.unwrap_or(now + std::time::Duration::from_secs(1));
     let kept = state.archive.broadcasts(&channel, before, limit, now).await?;
@@ -174,13 +174,14 @@ impl HistoryPoint {
 
 async fn history(
     State(state): State<AppState>,
+    Extension(connection): Extension<ConnectionInfo>,
     channel: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let channel = channel_in_path(channel)?;
-    check_access(&state, &channel, &headers, &uri)?;
-    let now = state.clock.now();
+    check_access(&state, &channel, &connection, &headers, &uri)?;
+    let now = state.recorder.now();
     let Range { zone, from, to, cuts } = Range::of(&uri, now)?;
     let points = state.archive.points(&channel, &cuts).await?;
     let points = points.into_iter().map(|point| HistoryPoint::new(point, now)).collect();
@@ -191,13 +192,14 @@ async fn history(
 /// The same as CSV (RFC 4180), with instants in the asked time zone.
 async fn history_csv(
     State(state): State<AppState>,
+    Extension(connection): Extension<ConnectionInfo>,
     channel: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let channel = channel_in_path(channel)?;
-    check_access(&state, &channel, &headers, &uri)?;
-    let now = state.clock.now();
+    check_access(&state, &channel, &connection, &headers, &uri)?;
+    let now = state.recorder.now();
     let Range { zone, cuts, .. } = Range::of(&uri, now)?;
     let mut text = String::from("at,min,average,max,observed,newViewers\r\n");
     for point in state.archive.points(&channel, &cuts).await? {
@@ -238,14 +240,15 @@ struct Summary {
 
 async fn summary(
     State(state): State<AppState>,
+    Extension(connection): Extension<ConnectionInfo>,
     channel: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let channel = channel_in_path(channel)?;
-    check_access(&state, &channel, &headers, &uri)?;
+    check_access(&state, &channel, &connection, &headers, &uri)?;
     let SummaryQuery { range } = query(&uri, "range must be 24h, 7d, 30d or broadcast")?;
-    let now = state.clock.now();
+    let now = state.recorder.now();
     let days = match range.as_deref().unwrap_or("24h") {
         "24h" => Some(("24h", 1)),
         "7d" => Some(("7d", 7)),

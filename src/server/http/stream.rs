@@ -14,12 +14,17 @@ use axum::{
     routing::get,
 };
 use bytes::Bytes;
-use http_body::Frame;
+use futures::{
+    StreamExt,
+    stream::{BoxStream, unfold},
+};
+use http_body::{Body, Frame};
 use uuid::Uuid;
 
 use super::{
     counts::{channel_in_path, channels_in_query},
     state::AppState,
+    statistics::check_access,
 };
 use crate::{
     api::{Code, Problem},
@@ -28,6 +33,7 @@ use crate::{
         fanout::{Subscription, frame},
         limits::{StreamPermit, streams::StreamLimit},
         listen::ConnectionInfo,
+        recording::FiguresWatch,
     },
 };
 
@@ -52,8 +58,23 @@ async fn one(
     Extension(connection): Extension<ConnectionInfo>,
     headers: HeaderMap,
     channel: Result<Path<String>, PathRejection>,
+    uri: Uri,
 ) -> Result<Response, Problem> {
-    stream(&state, &connection, &headers, &[channel_in_path(channel)?])
+    let channel = channel_in_path(channel)?;
+    // The figures of the present broadcast are for those who may see the statistics.
+    let figures = if asks_for_statistics(&uri) {
+        check_access(&state, &channel, &connection, &headers, &uri)?;
+        let full = |_| Problem::new(Code::Overloaded).retry_after(REFUSED_RETRY);
+        Some(state.figures.watch(&channel).map_err(full)?)
+    } else {
+        None
+    };
+    stream(&state, &connection, &headers, &[channel], figures)
+}
+
+/// Whether the query has `stats=1`.
+fn asks_for_statistics(uri: &Uri) -> bool {
+    uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "stats=1"))
 }
 
 async fn many(
@@ -62,7 +83,7 @@ async fn many(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    stream(&state, &connection, &headers, &channels_in_query(&uri, MAX_CHANNELS)?)
+    stream(&state, &connection, &headers, &channels_in_query(&uri, MAX_CHANNELS)?, None)
 }
 
 fn stream(
@@ -70,6 +91,7 @@ fn stream(
     connection: &ConnectionInfo,
     headers: &HeaderMap,
     channels: &[ChannelId],
+    figures: Option<FiguresWatch>,
 ) -> Result<Response, Problem> {
     let address = state.proxies.client(connection.peer(), headers);
     let permit = state.streams.permit(address, channels.len()).map_err(|limit| {
@@ -94,7 +116,14 @@ fn stream(
         subscription: state.presence.watch(channels),
         _permit: permit,
     };
-    Ok((headers, connection.long_body(Box::pin(body))).into_response())
+    Ok(match figures {
+        None => (headers, connection.long_body(Box::pin(body))).into_response(),
+        Some(figures) => {
+            let figures = unfold(figures, async |mut figures| Some((figures.next().await?, figures))).boxed();
+            let body = StatisticsStream { counts: body, figures };
+            (headers, connection.long_body(Box::pin(body))).into_response()
+        }
+    })
 }
 
 /// The response body: a `retry` field, then the frames of a subscription.
@@ -104,7 +133,32 @@ struct EventStream {
     _permit: StreamPermit,
 }
 
-impl http_body::Body for EventStream {
+/// The response body with the figures of the present broadcast between the counts.
+struct StatisticsStream {
+    counts: EventStream,
+    figures: BoxStream<'static, Bytes>,
+}
+
+impl Body for StatisticsStream {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.counts).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        match self.figures.poll_next_unpin(cx) {
+            Poll::Ready(Some(frame)) => Poll::Ready(Some(Ok(Frame::data(frame)))),
+            // The counts end the stream.
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl Body for EventStream {
     type Data = Bytes;
     type Error = Infallible;
 

@@ -15,10 +15,7 @@ use super::caller::Caller;
 use crate::{
     api::{Code, Problem},
     domain::{SessionId, SessionKey, ViewerId},
-    server::{
-        limits::Suspects,
-        tickets::{Refusal, is_of_ticket},
-    },
+    server::{limits::TicketChecks, tickets::Refusal},
 };
 
 /// A session that a call may start.
@@ -39,15 +36,15 @@ pub(super) enum Right {
 impl Caller {
     /// The session that a join may start. `who` has the ids of the call.
     ///
-    /// With a ticket, a session id in the space of viewers with tickets is replaced by a random one: such a session id is
-    /// an id that the call repeated as its session, and others may know it.
+    /// With a ticket, the id of the viewer is no session id, because others may know it. A random one replaces it. (A call
+    /// without a session id has its viewer id taken for one.)
     pub(super) fn entry(&self, who: SessionKey, ticket: Option<&str>) -> Result<Entry, Problem> {
         let Some(ticket) = self.tickets.given(ticket) else {
             self.tickets.check_without(who.viewer).map_err(|refusal| self.refuse_ticket(refusal))?;
             return Ok(Entry { who, has_ticket: false });
         };
         let viewer = self.viewer_of(ticket, &who)?;
-        let random = SessionId::new(Uuid::new_v4()).filter(|_| is_of_ticket(who.session.uuid()));
+        let random = SessionId::new(Uuid::new_v4()).filter(|_| who.session == viewer.into());
         let who = SessionKey { viewer, session: random.unwrap_or(who.session), ..who };
         Ok(Entry { who, has_ticket: true })
     }
@@ -65,16 +62,16 @@ impl Caller {
         Ok(Right::Start(who))
     }
 
-    /// The viewer of a ticket. An address that sent wrong tickets has to wait if it sends many.
+    /// The viewer of a ticket, within the limit of checks of its address.
     fn viewer_of(&self, ticket: &str, who: &SessionKey) -> Result<ViewerId, Problem> {
-        self.suspects.take_check(self.address).map_err(|wait| {
-            self.metrics.refused(Suspects::NAME);
-            let detail = "too many tickets after wrong ones from this address";
+        self.ticket_checks.take(self.address).map_err(|wait| {
+            self.metrics.refused(TicketChecks::NAME);
+            let detail = "too many tickets from this address";
             Problem::new(Code::LimitReached).detail(detail).retry_once_over(wait)
         })?;
         let origin = self.origin.as_ref().and_then(|origin| HeaderValue::to_str(origin).ok());
         self.tickets.viewer(ticket, &who.channel, origin).map_err(|refusal| {
-            self.suspects.add(self.address);
+            self.ticket_checks.failed(self.address);
             self.refuse_ticket(refusal)
         })
     }

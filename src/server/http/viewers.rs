@@ -70,7 +70,7 @@ fn caller(state: &AppState, connection: &ConnectionInfo, request: &Parts) -> Cal
         presence: state.presence.clone(),
         sessions: state.sessions.clone(),
         tickets: state.tickets.clone(),
-        suspects: state.suspects.clone(),
+        ticket_checks: state.ticket_checks.clone(),
         metrics: state.metrics.clone(),
     }
 }

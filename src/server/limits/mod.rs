@@ -8,7 +8,7 @@ mod crowds;
 pub mod rate;
 pub mod sessions;
 pub mod streams;
-mod suspects;
+mod ticket_checks;
 mod weights;
 
 /// The limit of a /48 as a multiple of the limit of a /64. It leaves room for sites with several networks, and stops a
@@ -20,7 +20,7 @@ pub const SITE_FACTOR: u32 = 8;
 const SHARDS: usize = 256;
 
 /// The names of all limits: values of the label `limit` in metrics.
-pub const NAMES: [&str; 9] = [
+pub const NAMES: [&str; 10] = [
     "connections-per-address",
     "follows",
     "joins",
@@ -28,8 +28,9 @@ pub const NAMES: [&str; 9] = [
     "sessions-per-channel",
     "streams",
     "streams-per-address",
-    Suspects::NAME,
+    TicketChecks::NAME,
     "tries",
+    "unauthorized",
 ];
 
 pub use self::{
@@ -38,5 +39,5 @@ pub use self::{
     rate::Rate,
     sessions::{PerAddress, SessionLimiter},
     streams::{StreamPermit, Streams},
-    suspects::Suspects,
+    ticket_checks::TicketChecks,
 };

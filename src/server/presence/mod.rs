@@ -34,7 +34,8 @@ use self::{
 use super::{
     clock::Clock,
     fanout::{Counts, Hub, Subscription},
-    store::{Batch, Listed, Names, Reading, RollCall, Store, StoreError},
+    signals::Signals,
+    store::{Batch, Listed, Live, Names, Reading, RollCall, Store, StoreError},
 };
 use crate::domain::{Act, ChannelId, Count, CountUpdate, Op, Policy, SessionKey, Timestamp, ViewerId};
 
@@ -59,6 +60,8 @@ struct Inner {
     live: LiveList,
     /// Batches the reads of requests and pages. Streams use the hub's reader.
     reads: ReadBatcher,
+    /// The live signals, if they decide which channels are live.
+    signals: Option<Signals>,
     /// Used only with a store outside of this process.
     remote: Option<Remote>,
     observer: OnceLock<Arc<dyn Observer>>,
@@ -90,9 +93,22 @@ pub struct BeatOutcome {
 }
 
 impl Presence {
-    /// Creates the service over a store and the streams of this node.
+    /// Creates the service over a store and the streams of this node. A channel is live while it has viewers.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, hub: Arc<Hub>, policy: Policy, clock: Arc<dyn Clock>) -> Self {
+        Self::with_signals(store, hub, policy, clock, None)
+    }
+
+    /// Creates the service over a store and the streams of this node. With `signals`, a channel is live while it is on
+    /// air.
+    #[must_use]
+    pub fn with_signals(
+        store: Arc<dyn Store>,
+        hub: Arc<Hub>,
+        policy: Policy,
+        clock: Arc<dyn Clock>,
+        signals: Option<Signals>,
+    ) -> Self {
         let remote = store.is_shared().then(|| {
             let roll = Arc::new(LastRollCall::default());
             let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::clone(&roll));
@@ -114,11 +130,22 @@ impl Presence {
                 roll,
             }
         });
-        Self(Arc::new_cyclic(|inner| {
-            let live = LiveList::new(Arc::new(LiveSource(Weak::clone(inner))), policy.update_interval);
+        let presence = Self(Arc::new_cyclic(|inner| {
+            let source = Arc::new(LiveSource(Weak::clone(inner)));
+            let live = LiveList::new(source, policy.update_interval, signals.clone());
             let (reads, observer) = (ReadBatcher::default(), OnceLock::new());
-            Inner { store, hub, policy, clock, live, reads, remote, observer }
-        }))
+            Inner { store, hub, policy, clock, live, reads, signals, remote, observer }
+        }));
+        if let Some(signals) = &presence.0.signals {
+            let inner = Arc::downgrade(&presence.0);
+            signals.on_change(move |channel, live| {
+                if let Some(inner) = inner.upgrade() {
+                    inner.live.set_on_air(channel, live.is_on_air() == Some(true));
+                    inner.hub.notify_live(channel);
+                }
+            });
+        }
+        presence
     }
 
     /// Tells `observer` of every count from now on. Further calls have no effect.
@@ -279,7 +306,8 @@ impl Presence {
 
     /// The count of a channel, as the API returns it.
     pub async fn count(&self, channel: &ChannelId) -> CountUpdate {
-        CountUpdate::new(channel.clone(), self.count_of(channel).await)
+        let count = self.count_of(channel).await;
+        CountUpdate::new(channel.clone(), count).on_air(self.is_on_air(channel))
     }
 
     /// The counts of channels, in the order given, in one round trip.
@@ -289,7 +317,10 @@ impl Presence {
             .iter()
             .cloned()
             .zip(counts)
-            .map(|(channel, count)| CountUpdate::new(channel, count))
+            .map(|(channel, count)| {
+                let live = self.is_on_air(&channel);
+                CountUpdate::new(channel, count).on_air(live)
+            })
             .collect()
     }
 
@@ -301,13 +332,14 @@ impl Presence {
         }
     }
 
-    /// The first `limit` channels that have viewers, most viewers first, ties by name. The list is at most one update
-    /// interval old, or marked as stale.
+    /// The first `limit` live channels, most viewers first, ties by name. The list is at most one update interval old, or
+    /// marked as stale. With live signals it has the channels on air, those without viewers included; the counts are
+    /// unknown if the store can't list them.
     ///
     /// # Errors
-    /// When the store can't list its channels and no recent list exists.
+    /// When the store can't list its channels and no recent list exists; with live signals, when they are not known yet.
     pub async fn live(&self, limit: usize) -> Result<Vec<CountUpdate>, StoreError> {
-        self.0.live.first(limit).await
+        self.0.live.first(limit, self.0.clock.now()).await
     }
 
     /// Subscribes to channels: to their current counts and to every change.
@@ -455,6 +487,10 @@ impl Counts for Presence {
     fn takes_many_channels(&self) -> bool {
         self.0.store.takes_many_channels()
     }
+
+    fn is_on_air(&self, channel: &ChannelId) -> Option<bool> {
+        self.0.signals.as_ref().and_then(|signals| signals.state(channel).is_on_air())
+    }
 }
 
 impl Presence {
@@ -498,7 +534,16 @@ impl Source for LiveSource {
     async fn list(&self) -> Result<Listed, StoreError> {
         let presence = Presence(self.0.upgrade().ok_or_else(StoreError::unexpected)?);
         let listed = presence.0.store.live().await?;
-        let Some(remote) = &presence.0.remote else { return Ok(listed) };
+        let observe = |live: &[Live]| {
+            let Some(observer) = presence.0.observer.get() else { return };
+            for live in live {
+                observer.read(&live.channel, Count::fresh(live.count, live.as_of));
+            }
+        };
+        let Some(remote) = &presence.0.remote else {
+            observe(&listed.live);
+            return Ok(listed);
+        };
         let live = listed.live;
         // A count read after the listing shows whether the store lost data before. Any channel will do.
         let channel = live.first().map(|live| live.channel.clone()).or_else(|| ChannelId::parse("any").ok());
@@ -507,7 +552,9 @@ impl Source for LiveSource {
         let restored = live.iter().map(|live| live.restored).max().unwrap_or_default();
         let is_complete = remote.roll.last().is_none_or(|roll| roll.is_complete(restored));
         let is_whole = listed.is_whole && is_fresh && is_complete && remote.journal.is_written();
-        if !is_whole {
+        if is_whole {
+            observe(&live);
+        } else {
             remote.recovery.trigger();
         }
         Ok(Listed { live, is_whole })

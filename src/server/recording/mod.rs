@@ -10,6 +10,7 @@
 //! - What is merely read creates no record. A record goes some minutes after its channel's last viewer.
 //! - While the database is away, rows wait in memory within a bound ([`writer::MAX_WAITING_BYTES`]).
 
+mod feed;
 mod ownership;
 mod progress;
 mod record;
@@ -24,18 +25,23 @@ use std::{
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use uuid::Uuid;
 
-use self::record::Record;
 pub use self::{
+    feed::{FiguresFeed, FiguresWatch, TooMany},
     ownership::{Ownership, Shareholder},
     progress::Progress,
 };
+use self::record::{Air, Record};
 use super::{
-    history::{HashKey, Place, Track},
+    clock::Clock,
+    database::part_key,
+    history::{HashKey, Minute, Place, Span, Track},
     presence::Observer,
+    signals::Signals,
 };
-use crate::domain::{ChannelId, Count, Timestamp, ViewerId};
+use crate::domain::{ChannelId, Count, Live, Timestamp, ViewerId};
 
 /// The recorder of a node. Cloning is cheap.
 #[derive(Clone)]
@@ -51,7 +57,32 @@ struct Inner {
     parts: Vec<Mutex<Track>>,
     ownership: Ownership,
     progress: Progress,
-    sample_interval: Duration,
+    /// The pause between two samples.
+    sample_pause: Mutex<Duration>,
+    /// The live signals, if they decide what is on air. Otherwise a channel is on air while it has viewers.
+    signals: OnceLock<Signals>,
+    /// The shortest pause between two samples.
+    min_pause: Duration,
+    clock: Arc<dyn Clock>,
+    /// The store's time at a sample.
+    store_time: Mutex<Option<(Timestamp, Instant)>>,
+}
+
+/// What has changed of a channel or part since it was last taken.
+#[derive(Debug)]
+pub struct Taken {
+    /// The name of the channel, or the key of the part.
+    pub channel: String,
+    /// The part.
+    pub part: u16,
+    /// Minutes with their starts, each in its whole present state.
+    pub minutes: Vec<(Timestamp, Minute)>,
+    /// The encoded sketch of viewers with the start of its span.
+    pub viewers: Option<(Timestamp, Vec<u8>)>,
+    /// The span on air.
+    pub on_air: Option<Span>,
+    /// The number of minutes that were lost, because nobody took them for an hour.
+    pub lost: u64,
 }
 
 /// The pause between two samples of an owner.
@@ -64,7 +95,7 @@ impl Recorder {
     /// A recorder without records. `node` is a random number of this run of the node. A store that charges for each
     /// command has a pause between roll calls, and is sampled three times in it.
     #[must_use]
-    pub fn new(node: u64, roll_call_pause: Duration) -> Self {
+    pub fn new(node: u64, roll_call_pause: Duration, clock: Arc<dyn Clock>) -> Self {
         Self(Arc::new(Inner {
             node,
             key: OnceLock::new(),
@@ -72,18 +103,25 @@ impl Recorder {
             parts: (0..ChannelId::PARTS).map(|_| Mutex::default()).collect(),
             ownership: Ownership::default(),
             progress: Progress::default(),
-            sample_interval: SAMPLE_INTERVAL.max(roll_call_pause / 3),
+            signals: OnceLock::new(),
+            sample_pause: Mutex::new(SAMPLE_INTERVAL.max(roll_call_pause / 3)),
+            min_pause: SAMPLE_INTERVAL.max(roll_call_pause / 3),
+            clock,
+            store_time: Mutex::default(),
         }))
     }
 
-    /// The pause between two samples of an owner.
-    #[must_use]
-    pub fn sample_interval(&self) -> Duration {
-        self.0.sample_interval
+    /// Plans the next sample after one of `calls` store calls. A sample may not cost a store more than a call for each
+    /// millisecond of the pause.
+    fn plan_sample(&self, calls: usize) -> Duration {
+        let pause = self.0.min_pause.max(Duration::from_millis(u64::try_from(calls).unwrap_or(u64::MAX)));
+        *self.0.sample_pause.lock() = pause;
+        pause
     }
 
+    /// The longest time between two observations that counts as observed.
     fn max_gap(&self) -> Duration {
-        self.0.sample_interval * MAX_GAP
+        *self.0.sample_pause.lock() * MAX_GAP
     }
 
     /// The parts of the channels that this node owns.
@@ -110,6 +148,20 @@ impl Recorder {
         self.0.records.is_empty()
     }
 
+    /// Lets the live signals decide what is on air. Further calls have no effect.
+    pub fn follow_signals(&self, signals: Signals) {
+        let _already_set = self.0.signals.set(signals);
+    }
+
+    /// Whether a channel with this count is on air, and since when if that is known.
+    fn air_of(&self, channel: &ChannelId, count: u32) -> Air {
+        match self.0.signals.get().map(|signals| signals.state(channel)) {
+            None if count > 0 => Air::On { since: None },
+            Some(Live::Yes { since }) => Air::On { since: Some(since) },
+            None | Some(Live::No | Live::Unknown) => Air::Off,
+        }
+    }
+
     /// Sets the key of the hashes of viewers: the id of the database. Further calls have no effect.
     pub fn set_key(&self, database: Uuid) {
         let _already_set = self.0.key.set(HashKey::new(*database.as_bytes()));
@@ -122,15 +174,55 @@ impl Recorder {
         }
     }
 
-    /// All channels that have a record here.
-    fn recorded_all(&self) -> Vec<ChannelId> {
-        self.0.records.iter().map(|record| record.key().clone()).collect()
+    /// The number of this node's run in its rows.
+    #[must_use]
+    pub fn node(&self) -> u64 {
+        self.0.node
     }
 
-    /// The channels of some parts that have a record here.
+    /// The present time, by the store's clock. Everything that is kept has its time, so that nodes with wrong clocks do
+    /// no harm. By this node's clock until the store's is known.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        let known = *self.0.store_time.lock();
+        known.map_or_else(|| self.0.clock.now(), |(at, since)| at + since.elapsed())
+    }
+
+    fn note_time(&self, now: Timestamp) {
+        *self.0.store_time.lock() = Some((now, Instant::now()));
+    }
+
+    /// Takes what has changed: first of channels, then of parts. Frees the records of channels that are empty.
+    #[must_use]
+    pub fn take(&self) -> Vec<Taken> {
+        let now = self.now();
+        let channels: Vec<ChannelId> = self.0.records.iter().map(|record| record.key().clone()).collect();
+        let of_channel = |channel: ChannelId| {
+            let taken = self.0.records.get_mut(&channel).map(|mut record| record.take(&channel, now));
+            self.0.records.remove_if(&channel, |_, record| record.is_over(now));
+            taken
+        };
+        let of_part = |(part, track): (u16, &Mutex<Track>)| Taken {
+            channel: part_key(part),
+            part,
+            minutes: track.lock().take_dirty(now),
+            viewers: None,
+            on_air: None,
+            lost: 0,
+        };
+        let parts = (0..).zip(&self.0.parts).map(of_part);
+        channels.into_iter().filter_map(of_channel).chain(parts).collect()
+    }
+
+    /// The channels of some parts that had viewers when they were last observed here. The others are known to have none
+    /// while the list of live channels lacks them.
     fn recorded(&self, parts: &[u16]) -> Vec<ChannelId> {
-        let records = self.0.records.iter().filter(|record| parts.contains(&record.key().part()));
-        records.map(|record| record.key().clone()).collect()
+        let on_air = self.0.signals.get().and_then(|signals| signals.on_air(usize::MAX)).unwrap_or_default();
+        let on_air = on_air.into_iter().filter(|channel| parts.contains(&channel.part()));
+        let is_due =
+            |channel: &ChannelId, record: &Record| record.has_viewers() && parts.contains(&channel.part());
+        let records = self.0.records.iter().filter(|record| is_due(record.key(), record.value()));
+        records.map(|record| record.key().clone()).chain(on_air).collect()
     }
 
     /// Records whether the list of live channels of a part was complete: at which time, or `None`.
@@ -139,7 +231,10 @@ impl Recorder {
         match complete_at {
             Some(at) => {
                 track.lock().observe(0, at, true, self.max_gap());
-                self.0.progress.sample(part, at);
+                // Without current signals nobody knows whether a channel is off air.
+                if self.0.signals.get().is_none_or(Signals::are_current) {
+                    self.0.progress.sample(part, at);
+                }
             }
             None => track.lock().unknown(Timestamp::from_millis(u64::MAX)),
         }
@@ -147,9 +242,15 @@ impl Recorder {
 
     /// Records a fresh count. The record of a channel that goes on air is written soon.
     fn observe(&self, record: &mut Record, channel: &ChannelId, count: u32, at: Timestamp, is_owned: bool) {
-        if record.observe(count, at, is_owned.then(|| self.max_gap())) {
+        let air = self.air_of(channel, count);
+        if record.observe(count, at, air, is_owned.then(|| self.max_gap())) {
             self.0.progress.begin(channel);
         }
+    }
+
+    /// Whether a count that the owner has sampled begins a record.
+    fn is_record_due(&self, channel: &ChannelId, count: u32) -> bool {
+        count > 0 || self.air_of(channel, count) != Air::Off
     }
 
     /// Records a count that the owner of the channel has sampled.
@@ -158,7 +259,7 @@ impl Recorder {
             (Some(value), Some(mut record)) if !count.stale => {
                 self.observe(&mut record, channel, value, count.as_of, true);
             }
-            (Some(value), None) if !count.stale && value > 0 => {
+            (Some(value), None) if !count.stale && self.is_record_due(channel, value) => {
                 let mut record = self.0.records.entry(channel.clone()).or_default();
                 self.observe(&mut record, channel, value, count.as_of, true);
             }

@@ -2,13 +2,17 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use super::Taken;
 use crate::{
-    domain::{Timestamp, ViewerId},
-    server::history::{HashKey, Minute, Place, Sketch, Span, Track, broadcast::GRACE},
+    domain::{ChannelId, Timestamp, ViewerId},
+    server::history::{HashKey, Place, Sketch, Span, Track, broadcast::GRACE},
 };
 
 /// The length of the spans for which distinct viewers are kept.
 const VIEWERS_SPAN_MS: u64 = 3_600_000;
+
+/// The most viewers of a channel that wait for the key of the hashes, while the database was never reached.
+const MAX_EARLY: usize = 4_096;
 
 /// The most viewers of a channel that are remembered as seen. Beyond, every join counts as a new viewer.
 const MAX_SEEN: usize = 1_000_000;
@@ -18,18 +22,32 @@ const MAX_SEEN: usize = 1_000_000;
 pub(super) struct Record {
     track: Track,
     /// The span in which the channel was on air, as its owner has seen it.
-    air: Option<Air>,
+    air: Option<OnAir>,
     /// The distinct viewers of the present hour.
     viewers: Option<Viewers>,
     /// The viewers whose joins were counted.
     seen: HashSet<u64>,
     /// The last observation of a viewer.
     active: Timestamp,
+    /// Whether the last observed count was above 0.
+    has_viewers: bool,
+}
+
+/// Whether a channel is on air.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Air {
+    /// It is on air; since when, if that is known.
+    On {
+        /// When the live signal began.
+        since: Option<Timestamp>,
+    },
+    /// It is off air, or that is not known.
+    Off,
 }
 
 /// A span on air.
 #[derive(Debug, Clone, Copy)]
-struct Air {
+struct OnAir {
     span: Span,
     is_on: bool,
     is_dirty: bool,
@@ -40,49 +58,53 @@ struct Air {
 struct Viewers {
     start: Timestamp,
     sketch: Sketch,
+    /// Viewers from before the key of the hashes was known.
+    early: Vec<ViewerId>,
     is_dirty: bool,
-}
-
-/// What has changed in a record since it was last taken.
-#[derive(Debug, Default)]
-pub(super) struct Changes {
-    /// Minutes with their starts.
-    pub minutes: Vec<(Timestamp, Minute)>,
-    /// The encoded sketch of viewers with the start of its span.
-    pub viewers: Option<(Timestamp, Vec<u8>)>,
-    /// The span on air.
-    pub on_air: Option<Span>,
 }
 
 impl Record {
     /// Records a fresh count. The owner of the channel gives the longest time between two observations that counts as
     /// observed. Returns whether the channel went on air.
-    pub(super) fn observe(&mut self, count: u32, at: Timestamp, owner_gap: Option<Duration>) -> bool {
+    pub(super) fn observe(
+        &mut self,
+        count: u32,
+        at: Timestamp,
+        air: Air,
+        owner_gap: Option<Duration>,
+    ) -> bool {
         self.track.observe(count, at, owner_gap.is_some(), owner_gap.unwrap_or_default());
-        if count > 0 {
+        self.has_viewers = count > 0;
+        let is_on = air != Air::Off;
+        if count > 0 || is_on {
             self.active = self.active.max(at);
         }
         if owner_gap.is_none() {
             return false;
         }
         match &mut self.air {
-            Some(air) if air.is_on => {
-                air.is_on = count > 0;
-                if at > air.span.to {
-                    air.span.to = at;
-                    air.is_dirty = true;
+            Some(on_air) if on_air.is_on => {
+                on_air.is_on = is_on;
+                // Without viewers the broadcast lasted until now. A signal that has ended may have ended a while ago.
+                if at > on_air.span.to && (is_on || count == 0) {
+                    on_air.span.to = at;
+                    on_air.is_dirty = true;
                 }
             }
-            Some(air) if count > 0 && at <= air.span.to + GRACE => {
-                air.span.to = air.span.to.max(at);
-                air.is_on = true;
-                air.is_dirty = true;
+            Some(on_air) if is_on && at <= on_air.span.to + GRACE => {
+                on_air.span.to = on_air.span.to.max(at);
+                on_air.is_on = true;
+                on_air.is_dirty = true;
             }
-            _ if count > 0 => {
-                self.air = Some(Air { span: Span::new(at, at), is_on: true, is_dirty: true });
+            _ => {
+                let Air::On { since } = air else { return false };
+                self.air = Some(OnAir { span: Span::new(since.unwrap_or(at), at), is_on, is_dirty: true });
+                if since.is_some() {
+                    // Who waited for the signal is a viewer of the broadcast from the next beat on.
+                    self.viewers = None;
+                }
                 return true;
             }
-            _ => {}
         }
         false
     }
@@ -100,16 +122,24 @@ impl Record {
     pub(super) fn see(&mut self, viewer: ViewerId, key: Option<&HashKey>, at: Timestamp) {
         let is_lull = at > self.active + GRACE;
         self.active = self.active.max(at);
-        let Some(key) = key else { return };
         let hour = |at: Timestamp| at.as_millis() / VIEWERS_SPAN_MS;
         let is_current =
             self.viewers.as_ref().is_some_and(|viewers| !is_lull && hour(at) <= hour(viewers.start));
         if !is_current {
             // The writer takes the sketch every few seconds, so little is lost of the one that is replaced.
-            self.viewers = Some(Viewers { start: at, sketch: Sketch::default(), is_dirty: true });
+            let (sketch, early) = (Sketch::default(), Vec::new());
+            self.viewers = Some(Viewers { start: at, sketch, early, is_dirty: true });
         }
-        if let Some(viewers) = &mut self.viewers {
-            viewers.is_dirty |= viewers.sketch.insert(viewer, key);
+        let Some(viewers) = &mut self.viewers else { return };
+        match key {
+            Some(key) => {
+                for early in viewers.early.drain(..) {
+                    viewers.sketch.insert(early, key);
+                }
+                viewers.is_dirty |= viewers.sketch.insert(viewer, key);
+            }
+            None if viewers.early.len() < MAX_EARLY => viewers.early.push(viewer),
+            None => {}
         }
     }
 
@@ -120,22 +150,30 @@ impl Record {
         }
     }
 
-    /// Takes the changes.
-    pub(super) fn take(&mut self, now: Timestamp) -> Changes {
+    /// Whether the channel had viewers when it was last observed.
+    pub(super) const fn has_viewers(&self) -> bool {
+        self.has_viewers
+    }
+
+    /// Takes the changes of this record, which is that of `channel`.
+    pub(super) fn take(&mut self, channel: &ChannelId, now: Timestamp) -> Taken {
         let viewers = self.viewers.as_mut().and_then(|viewers| {
             std::mem::take(&mut viewers.is_dirty).then(|| (viewers.start, viewers.sketch.encode()))
         });
-        Changes { minutes: self.track.take_dirty(now), viewers, on_air: self.take_on_air() }
+        let on_air = self.take_on_air();
+        Taken {
+            channel: channel.as_str().to_owned(),
+            part: channel.part(),
+            minutes: self.track.take_dirty(now),
+            viewers,
+            on_air,
+            lost: self.track.take_lost(),
+        }
     }
 
     /// Takes the span on air if it has changed.
     pub(super) fn take_on_air(&mut self) -> Option<Span> {
         self.air.as_mut().and_then(|air| std::mem::take(&mut air.is_dirty).then_some(air.span))
-    }
-
-    /// The number of minutes that were lost since the last call, because the database was away for too long.
-    pub(super) fn take_lost(&mut self) -> u64 {
-        self.track.take_lost()
     }
 
     /// Whether the channel has been empty for so long that the record can go. Its changes must have been taken.

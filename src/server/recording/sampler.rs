@@ -4,7 +4,7 @@
 //! in which nothing was known, are exact to the second, and to the millisecond where this node's own calls change the
 //! count.
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep_until};
 
 use super::Recorder;
 use crate::{
@@ -14,19 +14,18 @@ use crate::{
 
 /// Samples forever.
 pub async fn run(recorder: Recorder, presence: Presence) {
-    let mut ticks = interval(recorder.sample_interval());
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
-        sample(&recorder, &presence).await;
+        let began = Instant::now();
+        let calls = sample(&recorder, &presence).await;
+        sleep_until(began + recorder.plan_sample(calls)).await;
     }
 }
 
-/// Takes one sample of the parts that this node owns.
-pub async fn sample(recorder: &Recorder, presence: &Presence) {
+/// Takes one sample of the parts that this node owns. Returns the number of store calls.
+async fn sample(recorder: &Recorder, presence: &Presence) -> usize {
     let parts = recorder.ownership().parts();
     if parts.is_empty() {
-        return;
+        return 0;
     }
     let (mut channels, is_listed) = match presence.names(&parts).await {
         Ok(Names { channels, is_whole }) => (channels, is_whole),
@@ -45,10 +44,14 @@ pub async fn sample(recorder: &Recorder, presence: &Presence) {
         recorder.sampled(channel, *count);
     }
     let newest = counts.iter().filter(|count| is_fresh(count)).map(|count| count.as_of).max();
+    if let Some(now) = newest {
+        recorder.note_time(now);
+    }
     let is_whole = is_listed && counts.iter().all(is_fresh) && presence.is_complete();
     for part in parts {
         recorder.sampled_part(part, newest.filter(|_| is_whole));
     }
+    if presence.takes_many_channels() { 1 } else { channels.len() }
 }
 
 fn is_fresh(count: &Count) -> bool {

@@ -1,7 +1,7 @@
 //! The upkeep of what is kept: merges rows, completes broadcasts and removes what is no longer kept. Each node does it for
 //! the parts that it owns.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -9,7 +9,6 @@ use super::Recorder;
 use crate::{
     domain::Timestamp,
     server::{
-        clock::Clock,
         database::{Archive, Retention},
         store_error::StoreError,
     },
@@ -25,14 +24,14 @@ const SETTLE: Duration = Duration::from_secs(130);
 const WINDOW_MS: u64 = 300_000;
 
 /// Runs forever.
-pub async fn run(recorder: Recorder, archive: Archive, retention: Retention, clock: Arc<dyn Clock>) {
+pub async fn run(recorder: Recorder, archive: Archive, retention: Retention) {
     let mut rounds = interval(ROUND);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The channel after which the removal continues.
     let mut cleaned = String::new();
     loop {
         rounds.tick().await;
-        let now = clock.now();
+        let now = recorder.now();
         if let Err(error) = round(&recorder, &archive, now).await {
             tracing::debug!(%error, "history not merged; retrying later");
             continue;

@@ -4,19 +4,18 @@
 //! Each row belongs to this run of the node, and a later row of the same key replaces it. So a write that is repeated, or
 //! arrives late, does no harm. While the database is away, rows wait; each key waits once.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::{
     sync::Mutex,
     time::{MissedTickBehavior, interval, sleep},
 };
 
-use super::Recorder;
+use super::{Recorder, Taken};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
-        clock::Clock,
-        database::{Archive, Row, RowKind, part_key},
+        database::{Archive, Row, RowKind},
         history::{Minute, Span},
         metrics::Metrics,
         store_error::StoreError,
@@ -40,13 +39,16 @@ const BATCH: usize = 500;
 pub struct Writer {
     recorder: Recorder,
     archive: Archive,
-    clock: Arc<dyn Clock>,
     metrics: Metrics,
     waiting: Mutex<Waiting>,
 }
 
-/// The key of a waiting row: the oldest come first.
-type Key = (Timestamp, RowKind, u16, String);
+/// The key of a waiting row: the oldest come first. Parts come after their channels: a part says that all channels
+/// without a row are empty.
+type Key = (Timestamp, RowKind, IsPart, u16, String);
+
+/// Whether a row is about a whole part.
+type IsPart = bool;
 
 /// What waits for the database.
 #[derive(Default)]
@@ -59,8 +61,8 @@ struct Waiting {
 impl Writer {
     /// A writer without waiting rows.
     #[must_use]
-    pub fn new(recorder: Recorder, archive: Archive, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
-        Self { recorder, archive, clock, metrics, waiting: Mutex::default() }
+    pub fn new(recorder: Recorder, archive: Archive, metrics: Metrics) -> Self {
+        Self { recorder, archive, metrics, waiting: Mutex::default() }
     }
 
     /// Writes forever.
@@ -112,27 +114,17 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes the changes of all records. Frees the records of channels that are empty. Before the first contact with the
-    /// database nothing is taken, and the result is false.
+    /// Takes what has changed. Before the first contact with the database nothing is taken, and the result is false.
     fn take(&self, waiting: &mut Waiting) -> bool {
         let Some(database) = self.archive.id() else { return false };
         self.recorder.set_key(database);
-        let (now, recorder) = (self.clock.now(), &self.recorder.0);
         let mut lost = 0;
-        for channel in self.recorder.recorded_all() {
-            let Some(mut record) = recorder.records.get_mut(&channel) else { continue };
-            let changes = record.take(now);
-            lost += record.take_lost();
-            drop(record);
-            waiting.add(channel.part(), channel.as_str(), changes.minutes, changes.viewers);
-            if let Some(span) = changes.on_air {
-                waiting.on_air.insert((channel.clone(), span.from), span.to);
+        for Taken { channel, part, minutes, viewers, on_air, lost: lost_here } in self.recorder.take() {
+            lost += lost_here;
+            waiting.add(part, &channel, minutes, viewers);
+            if let (Some(span), Ok(channel)) = (on_air, ChannelId::parse(&channel)) {
+                waiting.on_air.insert((channel, span.from), span.to);
             }
-            recorder.records.remove_if(&channel, |_, record| record.is_over(now));
-        }
-        for (part, track) in (0..).zip(&recorder.parts) {
-            let minutes = track.lock().take_dirty(now);
-            waiting.add(part, &part_key(part), minutes, None);
         }
         lost += waiting.shed();
         if lost > 0 {
@@ -142,10 +134,10 @@ impl Writer {
     }
 
     async fn write_waiting(&self, waiting: &mut Waiting) -> Result<(), StoreError> {
-        let node = self.recorder.0.node;
+        let node = self.recorder.node();
         while !waiting.rows.is_empty() {
             let batch = waiting.rows.iter().take(BATCH);
-            let row = |((start, kind, part, channel), data): (&Key, &Vec<u8>)| Row {
+            let row = |((start, kind, _, part, channel), data): (&Key, &Vec<u8>)| Row {
                 kind: *kind,
                 channel: channel.clone(),
                 part: *part,
@@ -156,7 +148,8 @@ impl Writer {
             let rows: Vec<Row> = batch.map(row).collect();
             self.archive.store(&rows).await?;
             for row in rows {
-                waiting.remove(&(row.start, row.kind, row.part, row.channel));
+                let is_part = row.channel.starts_with('/');
+                waiting.remove(&(row.start, row.kind, is_part, row.part, row.channel));
             }
         }
         self.write_on_air(waiting).await
@@ -188,7 +181,9 @@ impl Waiting {
         let viewers = viewers.into_iter().map(|(start, sketch)| (start, RowKind::Viewers, sketch));
         for (start, kind, data) in minutes.chain(viewers) {
             self.bytes += data.len();
-            if let Some(replaced) = self.rows.insert((start, kind, part, channel.to_owned()), data) {
+            if let Some(replaced) =
+                self.rows.insert((start, kind, channel.starts_with('/'), part, channel.to_owned()), data)
+            {
                 self.bytes -= replaced.len();
             }
         }

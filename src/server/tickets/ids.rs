@@ -53,8 +53,7 @@ impl fmt::Debug for Ids {
 }
 
 /// Whether an id belongs to the space of viewers with tickets: a UUID of version 8.
-#[must_use]
-pub fn is_of_ticket(id: Uuid) -> bool {
+pub(super) fn is_of_ticket(id: Uuid) -> bool {
     id.get_variant() == Variant::RFC4122 && id.get_version() == Some(Version::Custom)
 }
 

@@ -5,13 +5,13 @@
 //! is the account, however many devices and browsers it uses.
 //!
 //! Promises:
-//! - No account leaves this module: the id of a viewer is a keyed hash of `sub` ([`ids`]). No ticket and no key is in
+//! - No account leaves this module: the id of a viewer is a keyed hash of `sub`. No ticket and no key is in
 //!   any log or `Debug` output.
 //! - A signature is checked only by keys of its own algorithm, so a public key is never used as a secret. Tickets without
 //!   a signature, with another algorithm or with critical headers are invalid.
 //! - A ticket is at most [`MAX_BYTES`] long; longer ones are refused unread.
-//! - The ids of viewers with tickets form a space of their own. Without a ticket nobody can start a session of such a
-//!   viewer ([`ids::is_of_ticket`]).
+//! - The ids of viewers with tickets form a space of their own. Without a ticket nobody can start a session of
+//!   such a viewer.
 //!
 //! This module only judges. It counts nothing and does no I/O.
 
@@ -19,17 +19,22 @@ mod crypto;
 mod ids;
 mod key;
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, errors::ErrorKind};
 use serde::Deserialize;
 
 pub use self::{
     crypto::install as install_crypto,
-    ids::is_of_ticket,
     key::{InvalidKey, Key, MIN_SECRET_BYTES, decode_base64},
 };
-use self::{ids::Ids, key::Kind};
+use self::{
+    ids::{Ids, is_of_ticket},
+    key::Kind,
+};
 use crate::domain::{ChannelId, ViewerId};
 
 /// The longest ticket, in bytes.
@@ -62,6 +67,8 @@ struct Checks {
 #[derive(Debug)]
 struct Verifier {
     keys: Vec<DecodingKey>,
+    /// The key that matched last. It is tried first, because a signer uses one key for a long time.
+    recent: AtomicUsize,
     validation: Validation,
 }
 
@@ -126,16 +133,19 @@ impl Tickets {
     /// # Errors
     /// When the keys cannot be used together.
     pub fn new(is_required: bool, keys: &[Key], id_secret: Option<&[u8]>) -> Result<Self, InvalidKeys> {
-        let bytes = |kind| -> HashSet<&[u8]> {
-            keys.iter().filter(|key| key.kind == kind).map(|key| key.bytes.as_slice()).collect()
-        };
-        let (secrets, public) = (bytes(Kind::Hs256), bytes(Kind::Ed25519));
+        let (mut secrets, mut public) = (Vec::new(), Vec::new());
+        for Key { kind, bytes } in keys {
+            let known = if *kind == Kind::Hs256 { &mut secrets } else { &mut public };
+            if !known.contains(&bytes.as_slice()) {
+                known.push(bytes.as_slice());
+            }
+        }
         match secrets.len() + public.len() {
             0 => return Err(InvalidKeys::None),
             count if count > MAX_KEYS => return Err(InvalidKeys::TooMany),
             _ => {}
         }
-        if !secrets.is_disjoint(&public) {
+        if secrets.iter().any(|secret| public.contains(secret)) {
             return Err(InvalidKeys::PublicSecret);
         }
         crypto::install();
@@ -146,6 +156,12 @@ impl Tickets {
             ids: Ids::new(id_secret),
         };
         Ok(Self(Some(Arc::new(checks))))
+    }
+
+    /// Whether only viewers with a ticket count.
+    #[must_use]
+    pub fn are_required(&self) -> bool {
+        self.0.as_ref().is_some_and(|checks| checks.is_required)
     }
 
     /// Whether tickets are accepted and the ids of their viewers depend on no secret.
@@ -226,14 +242,21 @@ impl Verifier {
         let mut validation = Validation::new(algorithm);
         validation.leeway = LEEWAY_SECONDS;
         validation.validate_nbf = true;
-        Self { keys: keys.collect(), validation }
+        Self { keys: keys.collect(), recent: AtomicUsize::new(0), validation }
     }
 
     /// The claims of a ticket that one of the keys has signed.
     fn claims(&self, ticket: &str) -> Result<Claims, Refusal> {
-        for key in &self.keys {
+        let recent = self.recent.load(Relaxed);
+        let keys = self.keys.iter().enumerate();
+        for (index, key) in keys.clone().skip(recent).chain(keys.take(recent)) {
             match decode::<Claims>(ticket, key, &self.validation) {
-                Ok(token) => return Ok(token.claims),
+                Ok(token) => {
+                    if index != recent {
+                        self.recent.store(index, Relaxed);
+                    }
+                    return Ok(token.claims);
+                }
                 Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => {}
                 Err(error) => return Err(refusal(error.kind())),
             }

@@ -147,6 +147,21 @@ fn attendance(node: u64) -> Attendance {
 }
 
 #[tokio::test]
+async fn a_node_that_shuts_down_leaves_the_roll_call_to_the_others() {
+    let server = RedisServer::start().await;
+    let store = RemoteStore::new(RedisRunner::open(&server.url()).unwrap(), "test", RULES);
+    while store.attend(&attendance(1)).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    store.attend(&attendance(2)).await.unwrap();
+    store.attend(&Attendance { expected_for: Duration::ZERO, ..attendance(2) }).await.unwrap();
+    let left: i64 = server.request(&["PTTL", "test:{nodes}"]);
+    assert!(left > 120_000, "the roll call would be lost in {left} ms");
+    let roll = store.attend(&attendance(1)).await.unwrap().unwrap();
+    assert_eq!(roll.nodes, [1]);
+}
+
+#[tokio::test]
 async fn an_emptied_store_is_complete_after_every_node_has_attended() {
     let server = RedisServer::start().await;
     let store = RemoteStore::new(RedisRunner::open(&server.url()).unwrap(), "test", RULES);

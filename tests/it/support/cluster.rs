@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::{sleep, timeout};
 
-use super::{PATIENCE, RedisServer};
+use super::{PATIENCE, RedisServer, redis::share_database};
 
 /// Without the last flag, the whole cluster refuses commands during the failover of one primary.
 const FLAGS: [&str; 6] =
@@ -26,6 +26,8 @@ impl RedisCluster {
             let mut server = RedisServer::reserve();
             server.flags = FLAGS.map(str::to_owned).to_vec();
             server.run().await;
+            let first: &RedisServer = servers.first().unwrap_or(&server);
+            share_database(format!(":{}", server.port), first.database());
             servers.push(server);
         }
         let cluster = Self { servers };

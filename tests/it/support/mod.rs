@@ -1,6 +1,8 @@
 //! Test support: starts a server for each test, and has helpers to call it.
 
 mod cluster;
+pub mod past;
+pub mod postgres;
 mod program;
 pub mod receiver;
 mod redis;
@@ -30,9 +32,10 @@ use uuid::Uuid;
 
 pub use self::{
     cluster::RedisCluster,
+    postgres::Postgres,
     program::Program,
     receiver::{Received, Receiver},
-    redis::{RedisServer, acl_line, free_port},
+    redis::{RedisServer, acl_line, database_of, free_port},
     runners::TestRunner,
     sampler::{Sample, Sampler},
     stores::FailingStore,
@@ -62,7 +65,7 @@ impl TestApp {
         Self::with(&[]).await
     }
 
-    /// Starts a server with additional flags. The flags decide the store.
+    /// Starts a server with additional flags. The flags decide the store. Nodes with the same store share a database.
     pub async fn with(flags: &[&str]) -> Self {
         let (config, site) = Self::config(flags);
         Self::run(Server::bind(&config).await.unwrap(), site)
@@ -82,33 +85,35 @@ impl TestApp {
     /// Starts a server with the embedded store and a given clock.
     pub async fn with_clock(clock: Arc<dyn Clock>) -> Self {
         let store = MemoryStore::new(Arc::clone(&clock), Policy::default().lease_rules());
-        Self::with_store_and_clock(Arc::new(store), clock).await
+        Self::with_store_and_clock(Arc::new(store), clock, &[]).await
     }
 
     /// Starts a server with the embedded store, a given clock and additional flags.
     pub async fn with_clock_and(clock: Arc<dyn Clock>, flags: &[&str]) -> Self {
         let store = MemoryStore::new(Arc::clone(&clock), Policy::default().lease_rules());
-        Self::assemble(Arc::new(store), clock, flags).await
+        Self::with_store_and_clock(Arc::new(store), clock, flags).await
     }
 
     /// Starts a server with any store.
     pub async fn with_store(store: Arc<dyn Store>) -> Self {
-        Self::with_store_and_clock(store, Arc::new(SystemClock::start())).await
+        Self::with_store_and_clock(store, Arc::new(SystemClock::start()), &[]).await
     }
 
     /// Starts a node that calls Redis through `runner`, with additional flags.
     pub async fn with_runner(runner: Arc<TestRunner>, flags: &[&str]) -> Self {
-        let (config, _) = Self::config(flags);
-        let store = RemoteStore::new(runner, "aforo", config.policy.lease_rules());
-        Self::assemble(Arc::new(store), Arc::new(SystemClock::start()), flags).await
+        let flags = [flags, &[&*runner.database]].concat();
+        let (config, _) = Self::config(&flags);
+        let store = RemoteStore::new(Arc::clone(&runner), "aforo", config.policy.lease_rules());
+        Self::with_store_and_clock(Arc::new(store), Arc::new(SystemClock::start()), &flags).await
     }
 
-    /// Starts a server with any store and any clock.
-    pub async fn with_store_and_clock(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self::assemble(store, clock, &[]).await
+    /// Starts a server with any store and additional flags.
+    pub async fn with_store_and_flags(store: Arc<dyn Store>, flags: &[&str]) -> Self {
+        Self::with_store_and_clock(store, Arc::new(SystemClock::start()), flags).await
     }
 
-    async fn assemble(store: Arc<dyn Store>, clock: Arc<dyn Clock>, flags: &[&str]) -> Self {
+    /// Starts a server with any store and any clock, with additional flags.
+    pub async fn with_store_and_clock(store: Arc<dyn Store>, clock: Arc<dyn Clock>, flags: &[&str]) -> Self {
         let (config, site) = Self::config(flags);
         let database = Database::open(&config.database).await.unwrap();
         Self::run(Server::over(store, database, clock, &config).await.unwrap(), site)
@@ -128,7 +133,13 @@ impl TestApp {
     fn config_for(site: &TempDir, flags: &[&str]) -> Config {
         let root = format!("--site-root={}", site.path().display());
         let data = format!("--data-dir={}/data", site.path().display());
-        let config = ["aforo", "--site-addr=127.0.0.1:0", "--count-update-interval=100", &root, &data];
+        let mut config =
+            vec!["aforo", "--site-addr=127.0.0.1:0", "--count-update-interval=100", &root, &data];
+        let shared =
+            flags.iter().find_map(|flag| database_of(flag)).map(|url| format!("--database-url={url}"));
+        if !flags.iter().any(|flag| flag.starts_with("--database-url")) {
+            config.extend(shared.as_deref());
+        }
         config::read(config.iter().chain(&NO_LIMITS).chain(flags)).unwrap()
     }
 

@@ -11,10 +11,11 @@ use std::{
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
-use super::{NO_LIMITS, PATIENCE, TestApp, stub_site};
+use super::{NO_LIMITS, PATIENCE, TestApp, database_of, postgres::is_root, stub_site};
 
 /// Environment variables that must not reach the server.
-const UNSET: [&str; 7] = [
+const UNSET: [&str; 8] = [
+    "DATABASE_URL",
     "REDIS_URL",
     "UPSTASH_REDIS_REST_URL",
     "UPSTASH_REDIS_REST_TOKEN",
@@ -33,7 +34,25 @@ pub struct Program {
 impl Program {
     /// Starts the server with these settings, and waits until it accepts requests.
     pub async fn start(settings: &[(&str, &str)]) -> Self {
-        let mut process = Process::start(settings);
+        Self::start_as(&[], settings).await
+    }
+
+    /// Starts the server. Until the limit is lifted, it can't write a file beyond this size in KB.
+    pub async fn start_with_file_limit(size: u32, settings: &[(&str, &str)]) -> Self {
+        // `sh` counts in blocks of 512 bytes. Without the trap the process would be killed instead.
+        let script = format!("trap '' XFSZ; ulimit -S -f {}; exec \"$0\" \"$@\"", 2 * size);
+        Self::start_as(&["sh", "-c", &script], settings).await
+    }
+
+    /// Lifts the limit of the size of files.
+    pub fn lift_file_limit(&self) {
+        let pid = format!("--pid={}", self.process.child.id());
+        assert!(Command::new("prlimit").args([&pid, "--fsize=unlimited:"]).status().unwrap().success());
+    }
+
+    /// Starts the server by a command, which gets the program and its arguments.
+    async fn start_as(command: &[&str], settings: &[(&str, &str)]) -> Self {
+        let mut process = Process::start(command, settings);
         let serving = async {
             loop {
                 assert!(
@@ -55,7 +74,17 @@ impl Program {
 
     /// Starts the server with invalid settings. Returns the exit status and the log.
     pub async fn fail(settings: &[(&str, &str)]) -> (ExitStatus, String) {
-        let mut process = Process::start(settings);
+        Self::fail_as(&[], settings).await
+    }
+
+    /// Like `fail`, and root is held to the rights of files like other users.
+    pub async fn fail_unprivileged(settings: &[(&str, &str)]) -> (ExitStatus, String) {
+        let command: &[&str] = if is_root() { &["setpriv", "--bounding-set=-all"] } else { &[] };
+        Self::fail_as(command, settings).await
+    }
+
+    async fn fail_as(command: &[&str], settings: &[(&str, &str)]) -> (ExitStatus, String) {
+        let mut process = Process::start(command, settings);
         let ended = async {
             loop {
                 if let Some(status) = process.child.try_wait().unwrap() {
@@ -135,9 +164,11 @@ struct Process {
 }
 
 impl Process {
-    fn start(settings: &[(&str, &str)]) -> Self {
+    fn start(command: &[&str], settings: &[(&str, &str)]) -> Self {
         let folder = stub_site("stub");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_aforo"));
+        let words = [command, &[env!("CARGO_BIN_EXE_aforo")]].concat();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
         for name in UNSET {
             command.env_remove(name);
         }
@@ -146,6 +177,8 @@ impl Process {
             .arg(folder.path())
             .args(NO_LIMITS)
             .env("DATA_DIR", folder.path().join("data"))
+            // Nodes with the same store share a database.
+            .envs(settings.iter().find_map(|(_, value)| database_of(value)).map(|url| ("DATABASE_URL", url)))
             .env("RUST_LOG", "info")
             .env("NO_COLOR", "1")
             .envs(settings.iter().copied())

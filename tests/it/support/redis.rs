@@ -1,6 +1,7 @@
 //! Real Redis servers, each on a free port with its own folder.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     net::TcpListener,
     path::{Path, PathBuf},
@@ -8,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use redis::{Client, Connection, RedisResult};
 use tempfile::TempDir;
@@ -16,6 +18,26 @@ use tokio::time::{sleep, timeout};
 use super::PATIENCE;
 
 const SETTINGS: &str = include_str!("../../../docs/settings.md");
+
+/// The databases of the nodes, by what is in the address of their store: a port, or the path of a socket.
+static DATABASES: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+
+/// Registers the database of all nodes whose store has this in its address.
+pub fn share_database(part_of_address: impl Into<String>, file: PathBuf) {
+    DATABASES.lock().insert(part_of_address.into(), file);
+}
+
+/// The address of the database that all nodes with this store share, if the text contains the address of a store of the
+/// tests.
+pub fn database_of(text: &str) -> Option<String> {
+    let is_named = |part: &str| {
+        text.match_indices(part)
+            .any(|(at, _)| !text[at + part.len()..].starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let databases = DATABASES.lock();
+    let (_, file) = databases.iter().find(|(part, _)| is_named(part))?;
+    Some(format!("sqlite:{}", file.display()))
+}
 
 /// The words of the `ACL SETUSER` line in `docs/settings.md`, with the given password.
 pub fn acl_line(password: &str) -> Vec<String> {
@@ -45,7 +67,15 @@ impl RedisServer {
 
     /// Reserves a port for a server without starting it.
     pub fn reserve() -> Self {
-        Self { port: free_port(), flags: Vec::new(), process: None, folder: TempDir::new().unwrap() }
+        let server =
+            Self { port: free_port(), flags: Vec::new(), process: None, folder: TempDir::new().unwrap() };
+        share_database(format!(":{}", server.port), server.database());
+        server
+    }
+
+    /// The SQLite file that all nodes with this server share.
+    pub fn database(&self) -> PathBuf {
+        self.folder.path().join("aforo.db")
     }
 
     pub fn url(&self) -> String {
@@ -82,6 +112,7 @@ impl RedisServer {
     /// port and the file of the CA certificate.
     pub fn add_tls(&mut self) -> (u16, PathBuf) {
         let (port, path) = (free_port(), |name: &str| self.folder.path().join(name));
+        share_database(format!(":{port}"), self.database());
         let ca_key = KeyPair::generate().unwrap();
         let mut ca = CertificateParams::default();
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -109,6 +140,7 @@ impl RedisServer {
     pub fn add_socket(&mut self) -> String {
         let path = self.folder.path().join("socket").display().to_string();
         self.flags.extend(["--unixsocket".to_owned(), path.clone()]);
+        share_database(&path, self.database());
         path
     }
 

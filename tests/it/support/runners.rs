@@ -17,6 +17,8 @@ use super::RedisServer;
 /// A connection to a Redis server.
 pub struct TestRunner {
     inner: RedisRunner,
+    /// The flag with the database that all nodes with this server share.
+    pub database: String,
     is_cut: AtomicBool,
     is_later: bool,
 }
@@ -33,7 +35,8 @@ impl TestRunner {
 
     fn new(redis: &RedisServer, is_later: bool) -> Arc<Self> {
         let inner = RedisRunner::open(&redis.url()).unwrap();
-        Arc::new(Self { inner, is_cut: AtomicBool::new(false), is_later })
+        let database = format!("--database-url=sqlite:{}", redis.database().display());
+        Arc::new(Self { inner, database, is_cut: AtomicBool::new(false), is_later })
     }
 
     /// While the connection is cut, every call fails.

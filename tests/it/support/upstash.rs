@@ -19,7 +19,7 @@ use redis::{Client, Value, aio::MultiplexedConnection};
 use serde_json::{Value as Json_, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 
-use super::RedisServer;
+use super::{RedisServer, redis::share_database};
 
 pub const TOKEN: &str = "a-token-of-the-test";
 
@@ -54,7 +54,9 @@ impl Upstash {
             .route("/pipeline", post(pipeline))
             .with_state(Arc::clone(&shared));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
+        share_database(format!(":{}", address.port()), redis.database());
+        let url = format!("http://{address}");
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self { url, shared, server, _redis: redis }
     }

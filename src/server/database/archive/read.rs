@@ -38,7 +38,8 @@ impl Archive {
     /// # Errors
     /// When the database fails.
     pub async fn points(&self, channel: &ChannelId, cuts: &Cuts) -> Result<Vec<Point>, StoreError> {
-        self.database.read(Box::pin(self.read_points(channel, cuts))).await
+        let (archive, channel, cuts) = (self.clone(), channel.clone(), cuts.clone());
+        self.database.read_long(Box::pin(async move { archive.read_points(&channel, &cuts).await })).await
     }
 
     /// The figures of a range: sketches are merged, and rows are added up.
@@ -51,7 +52,9 @@ impl Archive {
         range: Span,
         ended_at: Option<Timestamp>,
     ) -> Result<Figures, StoreError> {
-        self.database.read(Box::pin(self.read_figures(channel, range, ended_at, 0))).await
+        let (archive, channel) = (self.clone(), channel.clone());
+        let read = async move { archive.read_figures(&channel, range, ended_at, 0).await };
+        self.database.read_long(Box::pin(read)).await
     }
 
     /// The broadcasts of a channel that started before `before`, newest first.
@@ -65,7 +68,9 @@ impl Archive {
         limit: u32,
         now: Timestamp,
     ) -> Result<Vec<Kept>, StoreError> {
-        self.database.read(Box::pin(self.read_broadcasts(channel, before, limit, now))).await
+        let (archive, channel) = (self.clone(), channel.clone());
+        let read = async move { archive.read_broadcasts(&channel, before, limit, now).await };
+        self.database.read_long(Box::pin(read)).await
     }
 
     async fn read_broadcasts(

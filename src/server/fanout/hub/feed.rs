@@ -31,7 +31,9 @@ pub(super) struct ChannelFeed {
 pub(super) struct FeedState {
     /// The count that was last published.
     pub published: Option<Count>,
-    /// `published`, encoded once for all streams.
+    /// Whether the channel was on air then, if that was known.
+    live: Option<bool>,
+    /// `published` and `live`, encoded once for all streams.
     pub frame: Bytes,
     /// The number of the frame, by which a stream knows whether it has sent it. 0: no frame yet.
     pub version: u32,
@@ -60,6 +62,7 @@ impl ChannelFeed {
     pub(super) fn new(channel: ChannelId, id: u64) -> Self {
         let state = FeedState {
             published: None,
+            live: None,
             frame: Bytes::new(),
             version: 0,
             ticks: 0,
@@ -145,16 +148,24 @@ impl FeedState {
         self.was_written_during_read = self.was_written;
     }
 
-    /// Publishes a count if it differs from the last one, and returns whether it does.
-    pub(super) fn set_published(&mut self, channel: &ChannelId, count: Count, now: Instant) -> bool {
+    /// Publishes a count, and whether the channel is on air, if either differs from the last one. Returns whether one does.
+    pub(super) fn set_published(
+        &mut self,
+        channel: &ChannelId,
+        count: Count,
+        live: Option<bool>,
+        now: Instant,
+    ) -> bool {
         if self
             .published
             .is_some_and(|published| (published.value, published.stale) == (count.value, count.stale))
+            && self.live == live
         {
             return false;
         }
         self.published = Some(count);
-        self.frame = frame::count(&CountUpdate::new(channel.clone(), count));
+        self.live = live;
+        self.frame = frame::count(&CountUpdate::new(channel.clone(), count).on_air(live));
         self.version = self.version.wrapping_add(1).max(1);
         self.last_change = Some(now);
         self.last_sent = now;

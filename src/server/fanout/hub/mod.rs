@@ -89,12 +89,26 @@ impl Hub {
         let mut state = feed.state.lock();
         let may_be_news =
             state.read_in_flight || state.published.is_none_or(|published| published.value != Some(count));
-        if state.was_written || !may_be_news {
+        if may_be_news {
+            self.mark_written(&feed, &mut state);
+        }
+    }
+
+    /// Records that a channel has come on air or gone off air. It is published like a change of the count.
+    pub fn notify_live(&self, channel: &ChannelId) {
+        if let Some(feed) = self.feeds.get(channel) {
+            self.mark_written(&feed, &mut feed.state.lock());
+        }
+    }
+
+    /// Reads the channel as soon as it may be published again.
+    fn mark_written(&self, feed: &Arc<ChannelFeed>, state: &mut FeedState) {
+        if state.was_written {
             return;
         }
         state.was_written = true;
         let now = Instant::now();
-        self.reschedule(&feed, &mut state, now);
+        self.reschedule(feed, state, now);
         if state.is_read_due(now, self.interval) {
             self.due_now.notify_one();
         }
@@ -176,16 +190,17 @@ impl PendingRead {
         &self.feed.channel
     }
 
-    /// Publishes the count if it has changed.
-    pub fn publish(mut self, count: Count, now: Instant) {
+    /// Publishes the count, and whether the channel is on air, if either has changed.
+    pub fn publish(mut self, count: Count, live: Option<bool>, now: Instant) {
         self.is_done = true;
-        self.finish(Some(count), now);
+        self.finish(Some((count, live)), now);
     }
 
-    fn finish(&self, count: Option<Count>, now: Instant) {
+    fn finish(&self, reading: Option<(Count, Option<bool>)>, now: Instant) {
         let mut state = self.feed.state.lock();
         state.end_read(now);
-        let is_news = count.is_some_and(|count| state.set_published(&self.feed.channel, count, now));
+        let is_news =
+            reading.is_some_and(|(count, live)| state.set_published(&self.feed.channel, count, live, now));
         let wakers = if is_news { state.take_wakers() } else { Vec::new() };
         self.hub.reschedule(&self.feed, &mut state, now);
         drop(state);

@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::AtomicUsize, task::Wake, time::Duration};
 
-use tokio::time::advance;
+use tokio::time::{advance, timeout};
 
 use super::*;
 use crate::domain::Timestamp;
@@ -45,7 +45,7 @@ fn publish(hub: &Arc<Hub>, count: Count) -> usize {
     let due = hub.round(Instant::now());
     let number = due.len();
     for read in due {
-        read.publish(count, Instant::now());
+        read.publish(count, None, Instant::now());
     }
     number
 }
@@ -100,7 +100,7 @@ async fn a_write_during_a_read_is_not_lost() {
     let read = hub.round(Instant::now()).pop().unwrap();
     // The store returns 0. Before the 0 arrives, a join returns 1, which is the published count.
     hub.notify_write(&channel("ana"), 1);
-    read.publish(Count::fresh(0, Timestamp::default()), Instant::now());
+    read.publish(Count::fresh(0, Timestamp::default()), None, Instant::now());
     assert!(shows(take(&mut stream), "0"));
     advance(INTERVAL).await;
     assert_eq!(publish_fresh(&hub, 1), 1);
@@ -290,4 +290,46 @@ async fn closing_ends_current_and_later_streams() {
     hub.close();
     assert_eq!(take(&mut stream).as_deref(), Some("end"));
     assert_eq!(take(&mut hub.subscribe(&[channel("bob")])).as_deref(), Some("end"));
+}
+
+/// Publishes for every due channel that it is on air or off air. Returns the number of due channels.
+fn publish_live(hub: &Arc<Hub>, live: Option<bool>) -> usize {
+    let due = hub.round(Instant::now());
+    let number = due.len();
+    for read in due {
+        read.publish(Count::fresh(3, Timestamp::from_millis(1)), live, Instant::now());
+    }
+    number
+}
+
+fn says(frame: Option<String>, live: &str) -> bool {
+    frame.is_some_and(|frame| frame.contains(&format!(",\"live\":{live}}}")))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_the_live_signal_alone_is_published_under_the_same_rules() {
+    let hub = Arc::new(Hub::new(INTERVAL));
+    let mut stream = hub.subscribe(&[channel("ana")]);
+    publish_live(&hub, None);
+    assert!(says(take(&mut stream), "null"));
+    advance(INTERVAL).await;
+    publish_live(&hub, Some(false));
+    assert!(says(take(&mut stream), "false"));
+    advance(INTERVAL).await;
+    publish_live(&hub, Some(false));
+    assert_eq!(take(&mut stream), None, "no change, no frame");
+
+    // After a quiet interval a change is published at once.
+    hub.notify_live(&channel("ana"));
+    timeout(Duration::ZERO, hub.wait_until_due()).await.expect("due at once");
+    assert_eq!(publish_live(&hub, Some(true)), 1);
+    assert!(says(take(&mut stream), "true"));
+    // The next one waits until the interval is over.
+    hub.notify_live(&channel("ana"));
+    assert_eq!(publish_live(&hub, Some(false)), 0);
+    advance(INTERVAL).await;
+    assert_eq!(publish_live(&hub, Some(false)), 1);
+    assert!(says(take(&mut stream), "false"));
+    hub.notify_live(&channel("bob"));
+    assert_eq!(hub.watched(), 1, "a channel without streams is not watched");
 }

@@ -49,7 +49,8 @@ async fn read(source: Arc<dyn Counts>, pending: Vec<PendingRead>) {
     let counts = source.counts(&channels).await;
     let now = Instant::now();
     for (read, count) in pending.into_iter().zip(counts) {
-        read.publish(count, now);
+        let live = source.is_on_air(read.channel());
+        read.publish(count, live, now);
     }
 }
 

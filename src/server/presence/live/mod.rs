@@ -7,6 +7,8 @@
 //! - A list that may lack viewers is stale: a part of the store is unavailable, or nodes are replaying a loss.
 //! - While a listing fails or takes longer than [`WAIT_LIMIT`], the last list is returned as stale for up to
 //!   [`STALE_FOR`], then the error. An empty list can't be marked as stale, so the error is returned instead.
+//! - With live signals, the list has exactly the channels on air. A count that may be missing is unknown instead of 0, and
+//!   without a recent listing all counts are unknown.
 
 use std::{
     cmp::Reverse,
@@ -27,7 +29,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::journal::STALE_FOR;
 use crate::{
     domain::{ChannelId, Count, CountUpdate, Timestamp},
-    server::store::{Listed, StoreError},
+    server::{
+        signals::Signals,
+        store::{Listed, StoreError},
+    },
 };
 
 /// The most listings that start in an interval.
@@ -56,6 +61,8 @@ pub(super) struct LiveList(Arc<Inner>);
 struct Inner {
     source: Arc<dyn Source>,
     interval: Duration,
+    /// The live signals, if they decide which channels are listed.
+    signals: Option<Signals>,
     state: RwLock<State>,
 }
 
@@ -75,20 +82,34 @@ struct State {
     written: HashMap<ChannelId, (u32, Timestamp)>,
 }
 
-/// Channels with their counts, ranked.
+/// Channels with their counts, and the live ones among them, ranked.
 struct Listing {
     began: Instant,
     is_whole: bool,
     /// The newest time of the counts, by the store's clock.
     as_of: Timestamp,
+    /// The channels that have viewers.
     counts: HashMap<ChannelId, (u32, Timestamp)>,
+    /// The live channels: those that have viewers, or those on air.
     ranked: BTreeSet<(Reverse<u32>, ChannelId)>,
 }
 
 impl LiveList {
-    /// Creates the list of `source`, which is read once per `interval`.
-    pub(super) fn new(source: Arc<dyn Source>, interval: Duration) -> Self {
-        Self(Arc::new(Inner { source, interval, state: RwLock::default() }))
+    /// Creates the list of `source`, which is read once per `interval`. With `signals`, the channels on air are listed.
+    pub(super) fn new(source: Arc<dyn Source>, interval: Duration, signals: Option<Signals>) -> Self {
+        Self(Arc::new(Inner { source, interval, signals, state: RwLock::default() }))
+    }
+
+    /// Lists a channel that came on air, or removes one that went off air. Called after the change of its live signal.
+    pub(super) fn set_on_air(&self, channel: &ChannelId, is_on_air: bool) {
+        if let Some(last) = &mut self.0.state.write().last {
+            let rank = (Reverse(last.count(channel)), channel.clone());
+            if is_on_air {
+                last.ranked.insert(rank);
+            } else {
+                last.ranked.remove(&rank);
+            }
+        }
     }
 
     /// Records a channel's count after a write by this node.
@@ -103,22 +124,29 @@ impl LiveList {
         }
         let mut state = self.0.state.write();
         if let Some(last) = &mut state.last {
-            last.put(channel, count, as_of);
+            last.put(channel, count, as_of, self.0.signals.is_some());
         }
         if state.in_flight.is_some() {
             state.written.insert(channel.clone(), (count, as_of));
         }
     }
 
-    /// The first `limit` channels that have viewers, most viewers first, ties by name.
+    /// The first `limit` live channels, most viewers first, ties by name. `now`: the time of unknown counts.
     ///
     /// # Errors
-    /// When the store can't list its channels and no recent list exists.
-    pub(super) async fn first(&self, limit: usize) -> Result<Vec<CountUpdate>, StoreError> {
+    /// When the store can't list its channels and no recent list exists; with live signals, when they are not known yet.
+    pub(super) async fn first(&self, limit: usize, now: Timestamp) -> Result<Vec<CountUpdate>, StoreError> {
         if let Some((began, listing)) = self.in_flight() {
             let _overdue = timeout_at(began + WAIT_LIMIT, listing).await;
         }
-        self.0.state.read().first(limit, self.0.interval, Instant::now())
+        let listed = {
+            let is_on_air = self.0.signals.is_some();
+            self.0.state.read().first(limit, self.0.interval, Instant::now(), is_on_air)
+        };
+        let Some(signals) = &self.0.signals else { return listed };
+        let on_air = signals.on_air(limit).ok_or_else(not_known)?;
+        let unknown = |channel| CountUpdate::new(channel, Count::unknown(now)).on_air(Some(true));
+        listed.or_else(|_| Ok(on_air.into_iter().map(unknown).collect()))
     }
 
     /// The listing in flight, or a new one if one is due.
@@ -158,8 +186,13 @@ impl LiveList {
         let written = std::mem::take(&mut state.written);
         let replaced = match listed {
             Ok(mut listing) => {
+                // The lock is held, so a change of a live signal is either in here or comes after this listing.
+                let signals = self.0.signals.as_ref();
+                if let Some(on_air) = signals.map(|signals| signals.on_air(usize::MAX).unwrap_or_default()) {
+                    listing.rank(on_air);
+                }
                 for (channel, (count, as_of)) in written {
-                    listing.put(&channel, count, as_of);
+                    listing.put(&channel, count, as_of, signals.is_some());
                 }
                 state.error = None;
                 state.last.replace(listing)
@@ -187,20 +220,27 @@ impl Listing {
         self.counts.get(channel).map_or(0, |(count, _)| *count)
     }
 
-    /// Sets a channel's count, unless a newer count is known.
-    fn put(&mut self, channel: &ChannelId, count: u32, as_of: Timestamp) {
+    /// Ranks these channels, instead of those that have viewers.
+    fn rank(&mut self, channels: Vec<ChannelId>) {
+        self.ranked = channels.into_iter().map(|channel| (Reverse(self.count(&channel)), channel)).collect();
+    }
+
+    /// Sets a channel's count, unless a newer count is known. With `is_on_air` the list has the channels on air, so the
+    /// count does not decide whether the channel is listed.
+    fn put(&mut self, channel: &ChannelId, count: u32, as_of: Timestamp, is_on_air: bool) {
         let known = self.counts.get(channel).copied();
         if known.map_or(self.as_of, |(_, known_at)| known_at) > as_of {
             return;
         }
-        if let Some((known, _)) = known {
-            self.ranked.remove(&(Reverse(known), channel.clone()));
-        }
+        let was_listed = self.ranked.remove(&(Reverse(self.count(channel)), channel.clone()));
         if count > 0 {
             self.counts.insert(channel.clone(), (count, as_of));
-            self.ranked.insert((Reverse(count), channel.clone()));
         } else {
             self.counts.remove(channel);
+        }
+        let is_listed = if is_on_air { was_listed } else { count > 0 };
+        if is_listed {
+            self.ranked.insert((Reverse(count), channel.clone()));
         }
     }
 }
@@ -208,11 +248,18 @@ impl Listing {
 impl State {
     /// Whether the last listing is recent enough. An empty or partial listing is always repeated.
     fn is_current(&self, now: Instant, interval: Duration) -> bool {
-        let holds = |last: &Listing| now < last.began + interval && last.is_whole && !last.ranked.is_empty();
+        let holds = |last: &Listing| now < last.began + interval && last.is_whole && !last.counts.is_empty();
         self.last.as_ref().is_some_and(holds) && self.error.is_none()
     }
 
-    fn first(&self, limit: usize, interval: Duration, now: Instant) -> Result<Vec<CountUpdate>, StoreError> {
+    /// With `is_on_air` the list has the channels on air.
+    fn first(
+        &self,
+        limit: usize,
+        interval: Duration,
+        now: Instant,
+        is_on_air: bool,
+    ) -> Result<Vec<CountUpdate>, StoreError> {
         let error = || self.error.clone().unwrap_or_else(timed_out);
         let last = self.last.as_ref().ok_or_else(error)?;
         let age = now.saturating_duration_since(last.began);
@@ -223,11 +270,19 @@ impl State {
         }
         let update = |(Reverse(count), channel): &(Reverse<u32>, ChannelId)| {
             let as_of = last.counts.get(channel).map_or(last.as_of, |(_, as_of)| *as_of);
-            let count = Count { stale: is_stale, ..Count::fresh(*count, as_of) };
-            CountUpdate::new(channel.clone(), count)
+            let count = match count {
+                // The viewers may be in the part that was not listed.
+                0 if is_stale => Count::unknown(as_of),
+                count => Count { stale: is_stale, ..Count::fresh(*count, as_of) },
+            };
+            CountUpdate::new(channel.clone(), count).on_air(is_on_air.then_some(true))
         };
         Ok(last.ranked.iter().take(limit).map(update).collect())
     }
+}
+
+fn not_known() -> StoreError {
+    StoreError::Unreachable("the live signals are not known yet".to_owned())
 }
 
 fn timed_out() -> StoreError {

@@ -8,7 +8,14 @@ use parking_lot::Mutex;
 use tokio::time::{advance, sleep};
 
 use super::*;
-use crate::server::store::Live;
+use crate::{
+    domain::{LiveMode, signal::Report},
+    server::{
+        metrics::Metrics,
+        signals::{Change, Changes, SignalSettings, SignalStore},
+        store::Live,
+    },
+};
 
 const INTERVAL: Duration = Duration::from_secs(2);
 
@@ -29,12 +36,16 @@ struct TestSource {
 
 impl TestSource {
     fn new(channels: &[(&'static str, u32)]) -> (Arc<Self>, LiveList) {
+        Self::with_signals(channels, None)
+    }
+
+    fn with_signals(channels: &[(&'static str, u32)], signals: Option<Signals>) -> (Arc<Self>, LiveList) {
         let store = Arc::new(Self {
             channels: Mutex::new(channels.to_vec()),
             behavior: Mutex::new(Behavior::Normal),
             listings: AtomicU32::new(0),
         });
-        (Arc::clone(&store), LiveList::new(store, INTERVAL))
+        (Arc::clone(&store), LiveList::new(store, INTERVAL, signals))
     }
 
     fn listings(&self) -> u32 {
@@ -68,7 +79,7 @@ fn channel(name: &str) -> ChannelId {
 
 /// The list: names in order, and whether it is stale.
 async fn listed(list: &LiveList) -> Result<(Vec<String>, bool), StoreError> {
-    let updates = list.first(100).await?;
+    let updates = list.first(100, Timestamp::default()).await?;
     let is_stale = updates.iter().any(|update| update.stale);
     Ok((updates.iter().map(|update| update.channel_id.to_string()).collect(), is_stale))
 }
@@ -85,7 +96,7 @@ async fn any_number_of_requests_cost_one_listing_per_interval() {
             assert_eq!(answer.unwrap(), fresh("c,a,b"));
         }
         listed(&list).await.unwrap();
-        assert_eq!(list.first(2).await.unwrap().len(), 2);
+        assert_eq!(list.first(2, Timestamp::default()).await.unwrap().len(), 2);
         assert_eq!(store.listings(), 1);
         advance(INTERVAL).await;
     }
@@ -107,7 +118,11 @@ async fn writes_of_this_node_are_in_the_list_at_once_without_another_listing() {
     list.record(&channel("a"), 0, at(12));
     assert_eq!(listed(&list).await.unwrap(), fresh("b"));
     list.record(&channel("b"), 7, at(5));
-    assert_eq!(list.first(1).await.unwrap()[0].count, Some(2), "an older count changes nothing");
+    assert_eq!(
+        list.first(1, Timestamp::default()).await.unwrap()[0].count,
+        Some(2),
+        "an older count changes nothing"
+    );
     assert_eq!(store.listings(), 1);
 }
 
@@ -175,9 +190,9 @@ async fn during_an_outage_the_last_list_is_stale_and_then_unknown() {
 #[tokio::test(start_paused = true)]
 async fn an_empty_list_is_an_error_during_an_outage() {
     let (store, list) = TestSource::new(&[]);
-    assert_eq!(list.first(10).await.unwrap(), []);
+    assert_eq!(list.first(10, Timestamp::default()).await.unwrap(), []);
     *store.behavior.lock() = Behavior::Failing;
-    assert!(list.first(10).await.is_err());
+    assert!(list.first(10, Timestamp::default()).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -204,4 +219,123 @@ async fn a_partial_list_is_stale_and_lasts_as_long_as_the_outage() {
     *store.behavior.lock() = Behavior::Normal;
     sleep(INTERVAL).await;
     assert_eq!(listed(&list).await.unwrap(), (Vec::new(), false));
+}
+
+/// A store of live signals that is away until a test connects it.
+#[derive(Default)]
+struct SignalsInMemory(Mutex<Option<HashMap<ChannelId, Change>>>, AtomicU32);
+
+#[async_trait]
+impl SignalStore for SignalsInMemory {
+    async fn report(&self, channel: &ChannelId, report: Report) -> Result<Change, StoreError> {
+        let number = u64::from(self.1.fetch_add(1, SeqCst)) + 1;
+        let since = matches!(report, Report::OnAir { .. }).then_some(Timestamp::default());
+        let change = Change { channel: channel.clone(), number, since };
+        self.0.lock().get_or_insert_default().insert(channel.clone(), change.clone());
+        Ok(change)
+    }
+
+    async fn changes(&self, _after: Option<u64>) -> Result<Changes, StoreError> {
+        let signals = self.0.lock().clone().ok_or_else(StoreError::unexpected)?;
+        let on_air = signals.into_values().filter(|change| change.since.is_some());
+        Ok(Changes { changes: on_air.collect(), newest: self.1.load(SeqCst).into(), is_whole: true })
+    }
+
+    async fn end_silent(&self, _silent_for: Duration) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn forget_ended(&self, _ended_for: Duration) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+/// A list of the channels on air, which follows its signals as in [`Presence`](super::super::Presence).
+fn on_air_list(channels: &[(&'static str, u32)]) -> (Arc<TestSource>, LiveList, Signals) {
+    let settings = SignalSettings { mode: LiveMode::Signal, interval: INTERVAL, timeout: None };
+    let signals = Signals::new(Arc::new(SignalsInMemory::default()), settings, Metrics::new());
+    let (store, list) = TestSource::with_signals(channels, Some(signals.clone()));
+    let followed = list.clone();
+    signals.on_change(move |channel, live| followed.set_on_air(channel, live.is_on_air() == Some(true)));
+    (store, list, signals)
+}
+
+async fn report(signals: &Signals, name: &str, is_on_air: bool) {
+    let report = match is_on_air {
+        true => Report::OnAir { started_at: None, publisher: None },
+        false => Report::OffAir { publisher: None },
+    };
+    signals.report(&channel(name), report).await.unwrap();
+}
+
+/// The list as `name count`, with `-` for an unknown count and `~` before a stale one.
+async fn shown(list: &LiveList) -> Vec<String> {
+    let updates = list.first(100, Timestamp::default()).await.unwrap();
+    assert!(updates.iter().all(|update| update.live == Some(true)));
+    let shown = |update: &CountUpdate| match update.count {
+        None => format!("{} -", update.channel_id),
+        Some(count) => format!("{} {}{count}", update.channel_id, if update.stale { "~" } else { "" }),
+    };
+    updates.iter().map(shown).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_live_signals_the_list_has_exactly_the_channels_on_air() {
+    let (_store, list, signals) = on_air_list(&[("invented", 9), ("ana", 1), ("eva", 2)]);
+    assert!(list.first(9, Timestamp::default()).await.is_err(), "nothing is known before the first contact");
+    for name in ["ana", "zoe", "eva", "bob"] {
+        report(&signals, name, true).await;
+    }
+    signals.poll().await;
+    assert_eq!(shown(&list).await, ["eva 2", "ana 1", "bob 0", "zoe 0"]);
+    // Changes show at once, without another listing.
+    report(&signals, "eva", false).await;
+    report(&signals, "invented", true).await;
+    assert_eq!(shown(&list).await, ["invented 9", "ana 1", "bob 0", "zoe 0"]);
+    let now = Timestamp::from_millis(5);
+    for (name, count) in [("zoe", 3), ("ana", 0), ("eva", 7)] {
+        list.record(&channel(name), count, now);
+    }
+    assert_eq!(shown(&list).await, ["invented 9", "zoe 3", "ana 0", "bob 0"]);
+    report(&signals, "eva", true).await;
+    assert_eq!(shown(&list).await, ["invented 9", "eva 7", "zoe 3", "ana 0", "bob 0"]);
+    sleep(INTERVAL).await;
+    assert_eq!(shown(&list).await, ["invented 9", "eva 2", "ana 1", "bob 0", "zoe 0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_that_changes_during_a_listing_is_in_the_list() {
+    let (_store, list, signals) = on_air_list(&[("ana", 1)]);
+    report(&signals, "ana", true).await;
+    signals.poll().await;
+    let change = async {
+        sleep(Duration::from_millis(10)).await;
+        report(&signals, "bob", true).await;
+        report(&signals, "ana", false).await;
+    };
+    let (shown, ()) = tokio::join!(shown(&list), change);
+    assert_eq!(shown, ["bob 0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_store_is_away_channels_on_air_have_unknown_counts() {
+    let (store, list, signals) = on_air_list(&[("ana", 1)]);
+    *store.behavior.lock() = Behavior::Failing;
+    report(&signals, "bob", true).await;
+    signals.poll().await;
+    assert_eq!(shown(&list).await, ["bob -"]);
+    *store.behavior.lock() = Behavior::Normal;
+    sleep(INTERVAL).await;
+    report(&signals, "ana", true).await;
+    assert_eq!(shown(&list).await, ["ana 1", "bob 0"]);
+    for behavior in [Behavior::Partial, Behavior::Failing] {
+        *store.behavior.lock() = behavior;
+        sleep(INTERVAL).await;
+        assert_eq!(shown(&list).await, ["ana ~1", "bob -"], "0 may be wrong");
+    }
+    sleep(STALE_FOR).await;
+    assert_eq!(shown(&list).await, ["ana -", "bob -"]);
+    report(&signals, "ana", false).await;
+    report(&signals, "bob", false).await;
+    assert_eq!(list.first(9, Timestamp::default()).await.unwrap(), [], "that no channel is on air is known");
 }

@@ -76,7 +76,8 @@ if latest <= now then
 end
 redis.call('HSET', key, 'epoch', epoch, 'server', ARGV[6] ~= '' and ARGV[6] or server or '', 'lost', text(lost), 'asked', text(asked),
   node, text(now + span) .. ' ' .. sure)
-redis.call('PEXPIRE', key, math.max(4 * span, 1000))
+-- A node that shuts down does not shorten the life of the roll call of the others.
+redis.call('PEXPIRE', key, math.max(4 * span, redis.call('PTTL', key), 1000))
 
 local answer = { now, epoch, lost, asked, now }
 for _, one in ipairs(nodes()) do

@@ -1,0 +1,139 @@
+/** trackViewer of the npm package. client/tests/react.test.ts has more, by way of the hooks. */
+
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, test } from "node:test";
+
+import {
+  calls,
+  counting,
+  dispatch,
+  down,
+  holdClock,
+  pass,
+  refusing,
+  releaseClock,
+  reported,
+  reset,
+  setAnswer,
+} from "./support/page.ts";
+import { trackViewer } from "../src/npm/index.ts";
+
+const sent = () => calls.map(({ call, body }) => `${call} ${body.channelId}`);
+
+/** Tracks a channel, and returns the tracker and its events, as text. */
+const follow = (channelId: string, options = {}) => {
+  const tracker = trackViewer(channelId, options);
+  const events: string[] = [];
+  tracker.on("state", ({ state, error }) => events.push(error ? `${state} ${error}` : state));
+  tracker.on("count", ({ count, isStale }) => events.push(`${count} ${isStale}`));
+  return { tracker, events };
+};
+
+beforeEach(() => {
+  holdClock();
+  reset();
+});
+
+afterEach(releaseClock);
+
+test("a tracker joins, beats within 30 s, and leaves when it is stopped", async () => {
+  const { tracker, events } = follow("Ana");
+  assert.deepEqual(tracker.status, { channelId: "Ana", state: "connecting", error: null });
+  await pass(1);
+  assert.deepEqual(sent(), ["join ana"]);
+  await pass(30_000);
+  assert.deepEqual(sent(), ["join ana", "heartbeat ana"]);
+  tracker.stop();
+  await pass(120_000);
+  assert.deepEqual(sent(), ["join ana", "heartbeat ana", "leave ana"]);
+  assert.deepEqual(events, ["counted", "1 false", "1 false", "stopped"]);
+  const [join, ...rest] = calls;
+  for (const { body } of rest) assert.equal(body.sessionId, join!.body.sessionId);
+});
+
+test("a page that closes leaves", async () => {
+  const { tracker, events } = follow("ana");
+  await pass(1);
+  dispatch("pagehide");
+  assert.deepEqual(sent(), ["join ana", "leave ana"]);
+  assert.equal(events.at(-1), "connecting");
+  tracker.stop();
+  await pass(1);
+  assert.equal(calls.length, 2);
+});
+
+test("a failure is a state with its reason, until a retry succeeds", async () => {
+  setAnswer(down);
+  const { tracker, events } = follow("ana");
+  await pass(1);
+  assert.deepEqual(tracker.status, { channelId: "ana", state: "retrying", error: "unreachable" });
+  setAnswer(refusing(503, "unavailable"));
+  await pass(1_000);
+  assert.equal(tracker.status.error, "unavailable");
+  setAnswer(counting);
+  await pass(6_000);
+  assert.equal(calls.length, 2, "a retry waits for Retry-After");
+  await pass(2_000);
+  assert.deepEqual(events, ["retrying unreachable", "retrying unavailable", "counted", "1 false"]);
+  tracker.stop();
+  await pass(1);
+});
+
+test("a name that can't be a channel is invalid, and sends nothing", async () => {
+  for (const name of ["", "no channel", undefined as unknown as string]) {
+    const { tracker, events } = follow(name);
+    await pass(1_000);
+    assert.deepEqual(events, ["invalid invalid-channel"]);
+    tracker.stop();
+    assert.equal(tracker.status.state, "stopped");
+  }
+  assert.deepEqual(calls, []);
+});
+
+test("trackers of a channel are one session, and a late one learns that it is counted", async () => {
+  const first = follow("ana");
+  await pass(1);
+  const second = follow("ANA");
+  await pass(1);
+  assert.equal(second.tracker.status.state, "counted");
+  first.tracker.stop();
+  first.tracker.stop();
+  await pass(1_000);
+  assert.deepEqual(sent(), ["join ana"]);
+  second.tracker.stop();
+  const third = follow("ana");
+  await pass(1_000);
+  assert.deepEqual(sent(), ["join ana"]);
+  third.tracker.stop();
+  await pass(1_000);
+  assert.deepEqual(sent(), ["join ana", "leave ana"]);
+});
+
+test("two channels, and two servers, are sessions of their own", async () => {
+  const trackers = [follow("ana"), follow("eva"), follow("ana", { baseUrl: "https://live.test" })];
+  await pass(1);
+  assert.deepEqual(
+    calls.map(({ url, body }) => `${url} ${body.channelId}`),
+    ["/api/viewer/join ana", "/api/viewer/join eva", "https://live.test/api/viewer/join ana"],
+  );
+  assert.equal(new Set(calls.map(({ body }) => body.sessionId)).size, 3);
+  assert.equal(new Set(calls.map(({ body }) => body.viewerId)).size, 1);
+  for (const { tracker } of trackers) tracker.stop();
+  await pass(1);
+});
+
+test("a listener can be removed, and an exception in it ends nothing", async () => {
+  const tracker = trackViewer("ana");
+  const seen: string[] = [];
+  tracker.on("state", () => {
+    throw new Error("of the page");
+  });
+  const end = tracker.on("state", ({ state }) => seen.push(state));
+  await pass(1);
+  end();
+  tracker.stop();
+  assert.deepEqual(seen, ["counted"]);
+  assert.equal(reported.length, 2);
+  await pass(1);
+  assert.deepEqual(sent(), ["join ana", "leave ana"]);
+});

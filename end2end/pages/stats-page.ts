@@ -1,0 +1,71 @@
+/**
+ * `/{channel}/stats`: the statistics of a channel.
+ */
+
+import { createHmac } from "node:crypto";
+
+import { expect, type Locator, type Page } from "@playwright/test";
+
+import { Badge } from "./badge.ts";
+
+/** A secret for the setting API_SECRET. */
+export const SECRET = "a secret of 32 bytes or even more";
+
+/** The token of a link to the statistics of a channel, as a backend signs it. */
+export function linkToken(channel: string, validFor = 3_600): string {
+  const encode = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
+  const claims = { channel, exp: Math.floor(Date.now() / 1_000) + validFor };
+  const message = `${encode({ alg: "HS256", typ: "JWT" })}.${encode(claims)}`;
+  return `${message}.${createHmac("sha256", SECRET).update(message).digest("base64url")}`;
+}
+
+export class StatsPage {
+  readonly page: Page;
+  readonly badge: Badge;
+  readonly viewers: Locator;
+  readonly plot: Locator;
+  readonly readout: Locator;
+  readonly slider: Locator;
+  readonly rows: Locator;
+  /** Fetches of the page by its script. */
+  readonly fetches: string[] = [];
+
+  constructor(page: Page) {
+    this.page = page;
+    this.badge = new Badge(page);
+    this.viewers = page.locator('[data-part="viewers"]');
+    this.plot = page.locator(".chart__plot");
+    this.readout = page.locator(".chart__readout");
+    this.slider = page.locator(".chart__slider");
+    this.rows = page.locator("[data-rows] tr");
+    page.on("request", (request) => {
+      const isPage = new URL(request.url()).pathname.endsWith("/stats");
+      if (isPage && request.resourceType() === "fetch") this.fetches.push(request.url());
+    });
+  }
+
+  /** A figure of the newest broadcast: `peak`, `peakAt`, `average`, `uniques`, `watchSeconds` or `observed`. */
+  figure(name: string): Locator {
+    return this.page.locator(`[data-figure="${name}"]`);
+  }
+
+  tab(range: "broadcast" | "24h" | "7d" | "30d"): Locator {
+    return this.page.locator(`#tab-${range}`);
+  }
+
+  /** Opens the page again and again until it shows the chart of a broadcast: it is written within seconds. */
+  async gotoWithChart(url: string): Promise<void> {
+    await expect(async () => {
+      await this.page.goto(url);
+      await expect(this.plot).toBeVisible({ timeout: 500 });
+      await expect(this.figure("average")).not.toHaveText("—", { timeout: 500 });
+    }).toPass();
+  }
+
+  /** How far the content is wider than the screen. */
+  async overflow(): Promise<number> {
+    return this.page.evaluate(
+      () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    );
+  }
+}

@@ -1,0 +1,214 @@
+//! Gathers calls: those that arrive while others are under way wait, and the next run takes all of them. A single call
+//! runs at once; under load, runs become fewer and larger.
+//!
+//! Promises:
+//! - **Bounded waiting**: a call has its answer within its limit, and at most [`MAX_CALLS`] wait. More are refused.
+//! - **Order**: calls run in the order in which they arrived.
+//! - **Cancellation**: a call whose caller has gone still runs if it must ([`Canceled::Runs`]). A call whose limit has
+//!   passed does not: its caller has been told that it failed.
+
+use std::{future::Future, time::Duration};
+
+use tokio::{
+    sync::{Mutex, mpsc, oneshot},
+    time::{Instant, timeout, timeout_at},
+};
+
+use crate::server::store_error::StoreError;
+
+/// The most calls that wait, and the most calls in a run.
+pub(super) const MAX_CALLS: usize = 1_024;
+
+/// What becomes of a call whose caller has gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Canceled {
+    /// It runs.
+    Runs,
+    /// It is dropped.
+    Dropped,
+}
+
+/// A queue of calls that take a `Q` and answer an `A`.
+pub(super) struct Gatherer<Q, A> {
+    queue: mpsc::Sender<Entry<Q, A>>,
+    waiting: Mutex<mpsc::Receiver<Entry<Q, A>>>,
+    canceled: Canceled,
+    limit: Duration,
+}
+
+enum Entry<Q, A> {
+    Call(Call<Q, A>),
+    /// Answered when all entries before it are done.
+    Flush(oneshot::Sender<()>),
+}
+
+struct Call<Q, A> {
+    question: Q,
+    until: Instant,
+    response: oneshot::Sender<Result<A, StoreError>>,
+}
+
+impl<Q, A> Gatherer<Q, A> {
+    /// An empty queue, whose calls are answered within `limit`.
+    pub(super) fn new(canceled: Canceled, limit: Duration) -> Self {
+        let (queue, waiting) = mpsc::channel(MAX_CALLS);
+        Self { queue, waiting: Mutex::new(waiting), canceled, limit }
+    }
+
+    /// Adds a call, and waits for its answer.
+    ///
+    /// # Errors
+    /// When the run fails, too many calls wait, or the limit passes.
+    pub(super) async fn call(&self, question: Q) -> Result<A, StoreError> {
+        let (until, (response, received)) = (Instant::now() + self.limit, oneshot::channel());
+        let call = Entry::Call(Call { question, until, response });
+        self.queue.try_send(call).map_err(|_| StoreError::Away("too many calls wait for it".to_owned()))?;
+        match timeout_at(until, received).await {
+            Ok(answer) => answer.unwrap_or(Err(StoreError::Away("the call was abandoned".to_owned()))),
+            Err(_elapsed) => Err(StoreError::Away("it does not respond in time".to_owned())),
+        }
+    }
+
+    /// Runs calls with `work`, which answers them in their order. Returns only if `work` panics.
+    pub(super) async fn run<W>(&self, work: impl Fn(Vec<Q>) -> W)
+    where
+        W: Future<Output = Result<Vec<A>, StoreError>>,
+    {
+        let mut waiting = self.waiting.lock().await;
+        let mut entries = Vec::new();
+        while waiting.recv_many(&mut entries, MAX_CALLS).await > 0 {
+            let (mut questions, mut responses, mut flushes) = (Vec::new(), Vec::new(), Vec::new());
+            for entry in entries.drain(..) {
+                match entry {
+                    Entry::Call(call) if self.is_wanted(&call) => {
+                        questions.push(call.question);
+                        responses.push(call.response);
+                    }
+                    Entry::Call(_) => {}
+                    Entry::Flush(done) => flushes.push(done),
+                }
+            }
+            if !questions.is_empty() {
+                // A caller may have gone in the meantime, so an answer may have no receiver.
+                match work(questions).await {
+                    Ok(answers) => responses.into_iter().zip(answers).for_each(|(response, answer)| {
+                        let _gone = response.send(Ok(answer));
+                    }),
+                    Err(error) => responses.into_iter().for_each(|response| {
+                        let _gone = response.send(Err(error.clone()));
+                    }),
+                }
+            }
+            flushes.into_iter().for_each(|done| {
+                let _gone = done.send(());
+            });
+        }
+    }
+
+    /// Waits until all calls so far have run, but no longer than `limit`. Returns whether they have.
+    pub(super) async fn flush(&self, limit: Duration) -> bool {
+        let (done, flushed) = oneshot::channel();
+        let flush = async { self.queue.send(Entry::Flush(done)).await.is_ok() && flushed.await.is_ok() };
+        timeout(limit, flush).await == Ok(true)
+    }
+
+    fn is_wanted(&self, call: &Call<Q, A>) -> bool {
+        call.until > Instant::now() && (self.canceled == Canceled::Runs || !call.response.is_closed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, sync::Arc};
+
+    use futures::future::join_all;
+    use parking_lot::Mutex;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(4);
+
+    type Runs = Arc<Mutex<Vec<Vec<u32>>>>;
+
+    /// Answers each question with its double, after a second. Returns the questions of each run.
+    fn doubling(canceled: Canceled) -> (Arc<Gatherer<u32, u32>>, Runs) {
+        let gatherer = Arc::new(Gatherer::new(canceled, LIMIT));
+        let runs = Runs::default();
+        let (running, log) = (Arc::clone(&gatherer), Arc::clone(&runs));
+        tokio::spawn(async move {
+            running
+                .run(async |questions: Vec<u32>| {
+                    log.lock().push(questions.clone());
+                    sleep(Duration::from_secs(1)).await;
+                    Ok(questions.iter().map(|number| number * 2).collect())
+                })
+                .await;
+        });
+        (gatherer, runs)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_during_a_run_share_the_next_one_and_keep_their_order() {
+        let (gatherer, runs) = doubling(Canceled::Runs);
+        let answers = join_all((0..100).map(|number| {
+            let gatherer = Arc::clone(&gatherer);
+            async move {
+                sleep(Duration::from_millis(number)).await;
+                gatherer.call(u32::try_from(number).unwrap()).await.unwrap()
+            }
+        }));
+        assert_eq!(answers.await, (0..200).step_by(2).collect::<Vec<_>>());
+        assert_eq!(*runs.lock(), [vec![0], (1..100).collect()]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_canceled_call_runs_if_it_must() {
+        for (canceled, expected) in
+            [(Canceled::Runs, vec![vec![1], vec![2]]), (Canceled::Dropped, vec![vec![1]])]
+        {
+            let (gatherer, runs) = doubling(canceled);
+            let _first = tokio::spawn({
+                let gatherer = Arc::clone(&gatherer);
+                async move { gatherer.call(1).await }
+            });
+            sleep(Duration::from_millis(1)).await;
+            let gone = timeout(Duration::from_millis(500), gatherer.call(2)).await;
+            assert!(gone.is_err());
+            assert!(gatherer.flush(LIMIT).await);
+            assert_eq!(*runs.lock(), expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stuck_run_delays_no_answer_beyond_the_limit_and_expired_calls_do_not_run() {
+        let gatherer = Arc::new(Gatherer::<u32, u32>::new(Canceled::Runs, LIMIT));
+        let began = Instant::now();
+        let stuck = async { gatherer.run(async |_: Vec<u32>| pending().await).await };
+        tokio::select! {
+            () = stuck => unreachable!("the run is stuck"),
+            answers = join_all((0..3).map(|number| gatherer.call(number))) => {
+                assert!(answers.iter().all(Result::is_err));
+            }
+        }
+        assert_eq!(began.elapsed(), LIMIT);
+        assert!(!gatherer.flush(Duration::from_secs(1)).await, "nothing runs the queue");
+        let late = gatherer.run(async |_: Vec<u32>| unreachable!("the calls have expired"));
+        assert!(timeout(LIMIT, late).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_calls_than_fit_are_refused_at_once() {
+        let gatherer = Gatherer::<u32, u32>::new(Canceled::Runs, LIMIT);
+        let began = Instant::now();
+        let calls = (0..=MAX_CALLS).map(|_| gatherer.call(0));
+        let mut calls = calls.map(Box::pin).collect::<Vec<_>>();
+        let last = calls.pop().unwrap();
+        tokio::select! {
+            biased;
+            _ = join_all(calls) => unreachable!("nothing runs the queue"),
+            answer = last => assert!(answer.is_err()),
+        }
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+}

@@ -1,0 +1,294 @@
+//! Live signals in the database. Reports that arrive together are written in one transaction.
+//!
+//! Every change gets the next number of one row, whose lock orders all writers. So the numbers are in the order of the
+//! commits, and a reader that has seen a number has seen all changes before it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::{Any, AssertSqlSafe, Row, Transaction, any::AnyRow};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use super::{CALL_LIMIT, Database, Kind};
+use crate::{
+    domain::{
+        ChannelId, Timestamp,
+        signal::{Publisher, Report, Signal},
+    },
+    server::{
+        signals::{Change, Changes, SignalStore},
+        store_error::StoreError,
+    },
+};
+
+/// The most queued reports, and the most reports in a transaction. Further reports are refused.
+const MAX_QUEUED: usize = 1_024;
+
+/// The most rows of one read. Longer reads continue where the last one ended.
+const MAX_ROWS: usize = 1_000;
+
+/// The live signals in a [`Database`].
+pub struct DatabaseSignals {
+    database: Database,
+    reports: mpsc::Sender<Queued>,
+}
+
+/// A report with the channel for its result.
+struct Queued {
+    channel: ChannelId,
+    report: Report,
+    response: oneshot::Sender<Result<Change, StoreError>>,
+}
+
+impl DatabaseSignals {
+    /// Starts the task that writes reports. It ends when the value is dropped and all reports are written.
+    #[must_use]
+    pub fn new(database: Database) -> Self {
+        let (reports, queue) = mpsc::channel(MAX_QUEUED);
+        tokio::spawn(write(database.clone(), queue));
+        Self { database, reports }
+    }
+
+    async fn newest(&self) -> Result<i64, sqlx::Error> {
+        let row = sqlx::query("SELECT number FROM signal_changes").fetch_one(self.database.pool()).await?;
+        row.try_get("number")
+    }
+
+    /// The changes after a number, in order; with `on_air_only` only channels that are on air.
+    async fn rows(&self, after: i64, on_air_only: bool) -> Result<Vec<Change>, sqlx::Error> {
+        let mut changes: Vec<Change> = Vec::new();
+        let mut after = after;
+        loop {
+            let rows = sqlx::query(
+                "SELECT channel, change_number, on_air, since FROM signals \
+                 WHERE change_number > $1 AND on_air >= $2 ORDER BY change_number LIMIT $3",
+            )
+            .bind(after)
+            .bind(i64::from(on_air_only))
+            .bind(i64::try_from(MAX_ROWS).unwrap_or(i64::MAX))
+            .fetch_all(self.database.pool())
+            .await?;
+            for row in &rows {
+                after = row.try_get("change_number")?;
+                changes.extend(change(row)?);
+            }
+            if rows.len() < MAX_ROWS {
+                return Ok(changes);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl SignalStore for DatabaseSignals {
+    async fn report(&self, channel: &ChannelId, report: Report) -> Result<Change, StoreError> {
+        let (response, received) = oneshot::channel();
+        let queued = Queued { channel: channel.clone(), report, response };
+        self.reports.try_send(queued).map_err(|error| StoreError::Unreachable(error.to_string()))?;
+        match timeout(CALL_LIMIT, received).await {
+            Ok(change) => change.unwrap_or_else(|_| Err(unreachable("the writer of live signals has ended"))),
+            // The report may be stored later.
+            Err(_elapsed) => Err(unreachable("the database did not respond in time")),
+        }
+    }
+
+    async fn changes(&self, after: Option<u64>) -> Result<Changes, StoreError> {
+        let read = async {
+            let newest = self.newest().await?;
+            let after = after.map(to_i64).filter(|after| *after <= newest);
+            let changes = self.rows(after.unwrap_or(-1), after.is_none()).await?;
+            // Changes that were committed since `newest` was read may be among them. They are read again, if there may be
+            // others with smaller numbers that are not.
+            let last = changes.last().map_or(0, |change| change.number);
+            let newest = if after.is_some() { to_u64(newest).max(last) } else { to_u64(newest) };
+            Ok(Changes { changes, newest, is_whole: after.is_none() })
+        };
+        self.database.read(read).await
+    }
+
+    async fn end_silent(&self, silent_for: Duration) -> Result<(), StoreError> {
+        let is_silent = format!("on_air = 1 AND heard_at < {} - $1", now(self.database.kind()));
+        let silent_for = millis(silent_for);
+        let find = AssertSqlSafe(format!("SELECT 1 FROM signals WHERE {is_silent} LIMIT 1"));
+        let found = sqlx::query(find).bind(silent_for).fetch_optional(self.database.pool());
+        if self.database.read(found).await?.is_none() {
+            return Ok(());
+        }
+        let end = async {
+            let mut transaction = self.database.begin().await?;
+            let limit = i64::try_from(MAX_ROWS).unwrap_or(i64::MAX);
+            let (newest, now) = next_numbers(&mut transaction, self.database.kind(), limit).await?;
+            let find = AssertSqlSafe(format!("SELECT channel FROM signals WHERE {is_silent} LIMIT {limit}"));
+            let rows = sqlx::query(find).bind(silent_for).fetch_all(&mut *transaction).await?;
+            for (number, row) in (newest - limit + 1..).zip(&rows) {
+                put(&mut transaction, row.try_get("channel")?, number, &Signal::off(now)).await?;
+            }
+            transaction.commit().await
+        };
+        self.database.write(end).await
+    }
+
+    async fn forget_ended(&self, ended_for: Duration) -> Result<(), StoreError> {
+        let is_old = format!("on_air = 0 AND since < {} - $1", now(self.database.kind()));
+        let find = AssertSqlSafe(format!("SELECT 1 FROM signals WHERE {is_old} LIMIT 1"));
+        let found = sqlx::query(find).bind(millis(ended_for)).fetch_optional(self.database.pool());
+        if self.database.read(found).await?.is_none() {
+            return Ok(());
+        }
+        let forget = async {
+            let mut transaction = self.database.begin().await?;
+            let delete = AssertSqlSafe(format!("DELETE FROM signals WHERE {is_old}"));
+            sqlx::query(delete).bind(millis(ended_for)).execute(&mut *transaction).await?;
+            transaction.commit().await
+        };
+        self.database.write(forget).await
+    }
+}
+
+/// Writes reports until the queue is closed.
+async fn write(database: Database, mut queue: mpsc::Receiver<Queued>) {
+    let mut reports = Vec::new();
+    while queue.recv_many(&mut reports, MAX_QUEUED).await > 0 {
+        let changes = database.write(write_all(&database, &reports)).await;
+        for (nth, Queued { response, .. }) in reports.drain(..).enumerate() {
+            let change = changes.as_ref().map(|changes| changes[nth].clone()).map_err(Clone::clone);
+            // The request may have been canceled. The report is written regardless.
+            let _canceled = response.send(change);
+        }
+    }
+}
+
+/// Writes reports in one transaction. Returns the state of the channel after each.
+async fn write_all(database: &Database, reports: &[Queued]) -> Result<Vec<Change>, sqlx::Error> {
+    let mut transaction = database.begin().await?;
+    let count = i64::try_from(reports.len()).unwrap_or(i64::MAX);
+    let (newest, now) = next_numbers(&mut transaction, database.kind(), count).await?;
+    let mut changes = Vec::with_capacity(reports.len());
+    for (number, Queued { channel, report, .. }) in (newest - count + 1..).zip(reports) {
+        changes.push(apply(&mut transaction, channel, report.clone(), number, now).await?);
+    }
+    transaction.commit().await?;
+    Ok(changes)
+}
+
+/// Takes the next `count` numbers, and so the lock of all writers. Returns the greatest number, and the time.
+async fn next_numbers(
+    transaction: &mut Transaction<'_, Any>,
+    kind: Kind,
+    count: i64,
+) -> Result<(i64, Timestamp), sqlx::Error> {
+    let statement =
+        format!("UPDATE signal_changes SET number = number + $1 RETURNING number, {} AS now", now(kind));
+    let row = sqlx::query(AssertSqlSafe(statement)).bind(count).fetch_one(&mut **transaction).await?;
+    Ok((row.try_get("number")?, timestamp(row.try_get("now")?)))
+}
+
+/// Applies a report to the stored signal of a channel.
+async fn apply(
+    transaction: &mut Transaction<'_, Any>,
+    channel: &ChannelId,
+    report: Report,
+    number: i64,
+    now: Timestamp,
+) -> Result<Change, sqlx::Error> {
+    let row = sqlx::query(
+        "SELECT change_number, on_air, since, heard_at, publisher, publisher_since, earlier_publisher \
+         FROM signals WHERE channel = $1",
+    )
+    .bind(channel.as_str().to_owned())
+    .fetch_optional(&mut **transaction)
+    .await?;
+    let known = row.as_ref().map(|row| Ok::<_, sqlx::Error>((row.try_get("change_number")?, signal(row)?)));
+    let (known_number, before) = known.transpose()?.unwrap_or_else(|| (number, Signal::off(now)));
+    let mut after = before.clone();
+    after.apply(report, now);
+    // A repeated report is no change for other nodes.
+    let is_news = (before.is_on_air, before.since) != (after.is_on_air, after.since);
+    let number = if is_news { number } else { known_number };
+    if after != before {
+        put(transaction, channel.as_str(), number, &after).await?;
+    }
+    let since = after.is_on_air.then_some(after.since);
+    Ok(Change { channel: channel.clone(), number: to_u64(number), since })
+}
+
+async fn put(
+    transaction: &mut Transaction<'_, Any>,
+    channel: &str,
+    number: i64,
+    signal: &Signal,
+) -> Result<(), sqlx::Error> {
+    let text = |publisher: &Option<Publisher>| {
+        publisher.as_ref().map_or_else(String::new, |id| id.as_str().to_owned())
+    };
+    sqlx::query(
+        "INSERT INTO signals (channel, change_number, on_air, since, heard_at, publisher, publisher_since, \
+         earlier_publisher) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (channel) DO UPDATE SET \
+         change_number = excluded.change_number, on_air = excluded.on_air, since = excluded.since, \
+         heard_at = excluded.heard_at, publisher = excluded.publisher, \
+         publisher_since = excluded.publisher_since, earlier_publisher = excluded.earlier_publisher",
+    )
+    .bind(channel.to_owned())
+    .bind(number)
+    .bind(i64::from(signal.is_on_air))
+    .bind(to_i64(signal.since.as_millis()))
+    .bind(to_i64(signal.heard_at.as_millis()))
+    .bind(text(&signal.publisher))
+    .bind(to_i64(signal.publisher_since.as_millis()))
+    .bind(text(&signal.earlier))
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+fn signal(row: &AnyRow) -> Result<Signal, sqlx::Error> {
+    let publisher = |column| row.try_get::<&str, _>(column).map(Publisher::new);
+    Ok(Signal {
+        is_on_air: row.try_get::<i64, _>("on_air")? == 1,
+        since: timestamp(row.try_get("since")?),
+        heard_at: timestamp(row.try_get("heard_at")?),
+        publisher: publisher("publisher")?,
+        publisher_since: timestamp(row.try_get("publisher_since")?),
+        earlier: publisher("earlier_publisher")?,
+    })
+}
+
+/// The change of a row. A name that this version does not accept is skipped.
+fn change(row: &AnyRow) -> Result<Option<Change>, sqlx::Error> {
+    let is_on_air = row.try_get::<i64, _>("on_air")? == 1;
+    let since = timestamp(row.try_get("since")?);
+    let number = to_u64(row.try_get("change_number")?);
+    let channel = ChannelId::parse(row.try_get("channel")?).ok();
+    Ok(channel.map(|channel| Change { channel, number, since: is_on_air.then_some(since) }))
+}
+
+/// The time of the database, as an expression: milliseconds since the epoch.
+const fn now(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Sqlite => "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
+        Kind::Postgres => "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
+    }
+}
+
+fn timestamp(millis: i64) -> Timestamp {
+    Timestamp::from_millis(to_u64(millis))
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn to_i64(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unreachable(reason: &str) -> StoreError {
+    StoreError::Unreachable(reason.to_owned())
+}
+
+fn to_u64(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or_default()
+}

@@ -1,0 +1,269 @@
+//! The archive of counts: rows of several nodes are merged to the same result in any order, and survive what happens to
+//! nodes and databases.
+
+use std::time::Duration;
+
+use aforo::{
+    domain::{ChannelId, Timestamp, ViewerId},
+    server::{
+        config::DatabaseConfig,
+        database::{Archive, Database, Retention, Row, RowKind, part_key},
+        history::{Cuts, Figures, HashKey, Minute, Place, Point, Sketch, Span, Track, Zone},
+    },
+};
+use tempfile::TempDir;
+
+use crate::support::viewer;
+
+const START: u64 = 1_790_000_100_000;
+const HOUR: u64 = 3_600_000;
+const GAP: Duration = Duration::from_secs(5);
+
+fn at(millis: u64) -> Timestamp {
+    Timestamp::from_millis(START + millis)
+}
+
+fn ana() -> ChannelId {
+    ChannelId::parse("ana").unwrap()
+}
+
+async fn archive() -> (Archive, TempDir) {
+    let folder = TempDir::new().unwrap();
+    let config = DatabaseConfig::Sqlite(folder.path().join("aforo.db"));
+    (Archive::new(Database::open(&config).await.unwrap()), folder)
+}
+
+/// The rows of what a track holds.
+fn rows(track: &mut Track, channel: &str, node: u64, now: Timestamp) -> Vec<Row> {
+    let part = ana().part();
+    let row = |(start, minute): (Timestamp, Minute)| Row {
+        kind: RowKind::Minute,
+        channel: channel.to_owned(),
+        part,
+        start,
+        node,
+        data: minute.encode(),
+    };
+    track.take_dirty(now).into_iter().map(row).collect()
+}
+
+/// Half an hour of a channel with two nodes: the first owns it, dies after 12 minutes and 20 seconds, and the second owns
+/// it 4 seconds later. The count goes up and down every few seconds. The owner also sees the complete list of its part,
+/// but for one minute.
+fn half_an_hour() -> Vec<Vec<Row>> {
+    let (mut first, mut second, mut part) = (Track::default(), Track::default(), Track::default());
+    let mut taken = Vec::new();
+    let death = 740_000;
+    for second_of_run in 0..1_800_u64 {
+        let now = second_of_run * 1_000 + 137;
+        let count = u32::try_from((second_of_run / 7) % 23).unwrap();
+        let is_first_alive = now < death;
+        if is_first_alive {
+            first.observe(count, at(now), true, GAP);
+        }
+        let owns = now >= death + 4_000;
+        second.observe(count, at(now), owns, GAP);
+        let is_list_known = !(600_000..660_000).contains(&now);
+        if is_list_known && (is_first_alive || owns) {
+            part.observe(0, at(now), true, GAP);
+        } else {
+            part.unknown(at(now));
+        }
+        if second_of_run % 97 == 0 {
+            second.arrive(2, Place::Embed("news.example"), at(now));
+        }
+        if second_of_run % 4 == 0 {
+            if is_first_alive {
+                taken.push(rows(&mut first, "ana", 1, at(now)));
+            }
+            taken.push(rows(&mut second, "ana", 2, at(now)));
+            let owner = if is_first_alive { 1 } else { 2 };
+            taken.push(rows(&mut part, &part_key(ana().part()), owner, at(now)));
+        }
+    }
+    taken
+}
+
+async fn points(archive: &Archive, from: u64, to: u64, step: u64) -> Vec<Point> {
+    let cuts = Cuts::new(at(from), at(to), Some(step), &Zone::utc()).unwrap();
+    archive.points(&ana(), &cuts).await.unwrap()
+}
+
+/// All ways to read the half hour.
+async fn readings(archive: &Archive) -> (Vec<Vec<Point>>, Figures) {
+    let mut all = Vec::new();
+    for (from, to, step) in [
+        (0, 1_800_000, 60),
+        (0, 1_800_000, 300),
+        (0, 1_800_000, 900),
+        (0, 1_800_000, 1_800),
+        (61_500, 1_333_100, 77),
+        (HOUR, 2 * HOUR, 300),
+    ] {
+        all.push(points(archive, from, to, step).await);
+    }
+    let figures = archive.figures(&ana(), Span::new(at(0), at(1_799_137)), None).await.unwrap();
+    (all, figures)
+}
+
+#[tokio::test]
+async fn rows_merge_to_the_same_result_in_any_order_and_however_often() {
+    let in_order = half_an_hour();
+    let (archive_in_order, _one) = archive().await;
+    for rows in &in_order {
+        archive_in_order.store(rows).await.unwrap();
+    }
+    let expected = readings(&archive_in_order).await;
+
+    let figures = &expected.1;
+    assert_eq!(figures.peak, Some(22));
+    assert_eq!(figures.peak_at, Some(at(22 * 7_000 + 137)), "the first time, to the millisecond");
+    let observed_seconds = figures.observed * 1_799.137;
+    assert!((figures.average.unwrap() * observed_seconds - figures.watch_seconds).abs() < 1.0, "{figures:?}");
+    // The first node was killed 3 seconds after its last write, and the second took over 5 seconds after its last sample.
+    assert!((observed_seconds - (1_799.0 - 3.0 - 5.0)).abs() < 0.01, "{figures:?}");
+
+    // Merged while rows are written, by two nodes.
+    let (merged, _other) = archive().await;
+    for (nth, rows) in in_order.iter().enumerate() {
+        merged.store(rows).await.unwrap();
+        if nth % 50 == 0 {
+            let before = at(u64::try_from(nth).unwrap() * 1_300);
+            while merged.compact(ana().part(), before).await.unwrap() {}
+        }
+    }
+    assert_eq!(readings(&merged).await, expected);
+    while merged.compact(ana().part(), at(HOUR)).await.unwrap() {}
+    assert_eq!(readings(&merged).await, expected);
+    // Written again, as after a lost answer, and merged again.
+    for rows in in_order.iter().rev().take(60).rev() {
+        merged.store(rows).await.unwrap();
+    }
+    assert_eq!(readings(&merged).await, expected);
+    while merged.compact(ana().part(), at(HOUR)).await.unwrap() {}
+    assert_eq!(readings(&merged).await, expected);
+}
+
+#[tokio::test]
+async fn minutes_that_arrive_late_change_the_figures_of_their_broadcast() {
+    let (archive, _folder) = archive().await;
+    let all = half_an_hour();
+    let (late, in_time): (Vec<Row>, Vec<Row>) = all.into_iter().flatten().partition(|row| row.node == 1);
+    archive.store(&in_time).await.unwrap();
+    archive.note_on_air(&[(ana(), Span::new(at(7_137), at(1_799_137)))]).await.unwrap();
+    while archive.compact(ana().part(), at(HOUR)).await.unwrap() {}
+    let now = at(2 * HOUR);
+    archive.complete(now).await.unwrap();
+    let kept = async || archive.broadcasts(&ana(), now, 5, now).await.unwrap().remove(0).figures;
+    let before = kept().await;
+    assert!(before.observed < 0.7, "the owner's rows are missing: {before:?}");
+
+    archive.store(&late).await.unwrap();
+    while archive.compact(ana().part(), at(HOUR)).await.unwrap() {}
+    archive.complete(now).await.unwrap();
+    let after = kept().await;
+    assert!(after.observed > 0.99 && after.watch_seconds > before.watch_seconds, "{after:?}");
+    assert_eq!(after.ended_at, Some(at(1_799_137)));
+}
+
+#[tokio::test]
+async fn spans_on_air_become_broadcasts_in_any_order() {
+    let span = |from: u64, to: u64| (ana(), Span::new(at(from * 1_000), at(to * 1_000)));
+    let spans =
+        [span(0, 10), span(200, 300), span(602, 700), span(8, 9), span(1_000, 1_100), span(1_101, 1_200)];
+    for shift in 0..spans.len() {
+        let (archive, _folder) = archive().await;
+        let mut order = spans.clone();
+        order.rotate_left(shift);
+        for one in order.iter().chain(&spans) {
+            archive.note_on_air(std::slice::from_ref(one)).await.unwrap();
+        }
+        let now = at(1_400_000);
+        let kept = archive.broadcasts(&ana(), now, 10, now).await.unwrap();
+        let bounds: Vec<_> = kept.iter().map(|one| (one.figures.started_at, one.figures.ended_at)).collect();
+        assert_eq!(
+            bounds,
+            [(at(602_000), None), (at(0), Some(at(300_000)))],
+            "a gap of 302 s ends a broadcast"
+        );
+        let page = archive.broadcasts(&ana(), at(602_000), 10, now).await.unwrap();
+        assert_eq!(page.len(), 1, "paging by the start");
+    }
+}
+
+#[tokio::test]
+async fn viewers_of_a_range_are_merged_and_not_added() {
+    let (archive, _folder) = archive().await;
+    let key = HashKey::new([7; 16]);
+    let people: Vec<ViewerId> = (0..90).map(|_| ViewerId::new(viewer()).unwrap()).collect();
+    let row = |node: u64, start: u64, people: &[ViewerId]| {
+        let mut sketch = Sketch::default();
+        for one in people {
+            sketch.insert(*one, &key);
+        }
+        Row {
+            kind: RowKind::Viewers,
+            channel: "ana".to_owned(),
+            part: ana().part(),
+            start: at(start),
+            node,
+            data: sketch.encode(),
+        }
+    };
+    let rows = [row(1, 1_000, &people[..40]), row(2, 3_000, &people[20..60]), row(1, HOUR, &people[30..90])];
+    archive.store(&rows).await.unwrap();
+    let uniques = async |from: u64, to: u64| {
+        archive.figures(&ana(), Span::new(at(from), at(to)), None).await.unwrap().uniques
+    };
+    assert_eq!(uniques(0, 2 * HOUR).await, 90);
+    assert_eq!(uniques(2 * HOUR, 3 * HOUR).await, 0);
+    archive.note_on_air(&[(ana(), Span::new(at(2_500), at(600_000)))]).await.unwrap();
+    let now = at(HOUR);
+    let kept = archive.broadcasts(&ana(), now, 1, now).await.unwrap().remove(0);
+    assert_eq!(
+        kept.figures.uniques, 60,
+        "those of its own span, seen a moment before the owner saw its start"
+    );
+}
+
+#[tokio::test]
+async fn old_details_go_and_the_rest_stays() {
+    const DAY: u64 = 24 * HOUR;
+    let (archive, _folder) = archive().await;
+    for rows in half_an_hour() {
+        archive.store(&rows).await.unwrap();
+    }
+    archive.note_on_air(&[(ana(), Span::new(at(7_137), at(1_799_137)))]).await.unwrap();
+    while archive.compact(ana().part(), at(HOUR)).await.unwrap() {}
+    archive.complete(at(HOUR)).await.unwrap();
+    let before = points(&archive, 0, 1_800_000, 900).await;
+    let clean = async |days: Option<u32>, now: Timestamp| {
+        let mut after = String::new();
+        while let Some(last) = archive.clean(&after, Retention::days(days), now).await.unwrap() {
+            after = last;
+        }
+    };
+    clean(None, at(3 * DAY)).await;
+    assert_eq!(points(&archive, 0, 1_800_000, 900).await, before, "rows of 15 minutes need no minutes");
+    let minutes = points(&archive, 0, 1_800_000, 60).await;
+    assert!(
+        minutes.iter().all(|point| point.tally.observed_ms > 0),
+        "a row of 5 minutes is shared by its minutes"
+    );
+    clean(None, at(100 * DAY)).await;
+    let week = points(&archive, 0, 7 * DAY, 900).await;
+    assert_eq!(
+        week.iter().map(|point| point.tally.watched_ms).sum::<u64>(),
+        before.iter().map(|point| point.tally.watched_ms).sum::<u64>()
+    );
+    let now = at(100 * DAY);
+    assert_eq!(
+        archive.broadcasts(&ana(), now, 5, now).await.unwrap()[0].figures.peak,
+        Some(22),
+        "kept for good"
+    );
+    clean(Some(30), now).await;
+    assert_eq!(archive.broadcasts(&ana(), now, 5, now).await.unwrap(), []);
+    let week = points(&archive, 0, 7 * DAY, 900).await;
+    assert!(week.iter().all(|point| point.tally.observed_ms == 0));
+}
