@@ -153,6 +153,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("sqlx", &["server::database", "server::config"]),
     ("jiff", &["server::history", "server::http::signals"]),
     ("siphasher", &["server::history"]),
+    ("standardwebhooks", &["server::webhooks"]),
     ("jsonwebtoken", &["server::access", "server::tickets"]),
     ("ring", &["server::access", "server::http", "server::listen", "server::tickets", "server::webhooks"]),
 ];

@@ -28,12 +28,12 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use self::record::{Air, Record};
 pub use self::{
     feed::{FiguresFeed, FiguresWatch, TooMany},
     ownership::{Ownership, Shareholder},
     progress::Progress,
 };
-use self::record::{Air, Record};
 use super::{
     clock::Clock,
     database::part_key,

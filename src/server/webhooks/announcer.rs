@@ -113,6 +113,10 @@ impl Announcer {
 
     /// Announces all that follows from the open broadcasts.
     async fn round(&self, parts: &[u16], peaks: &mut Peaks) -> Result<(), StoreError> {
+        // Before anything is read: what is read then is as new as this at least.
+        let progress = self.recorder.progress();
+        let settled: HashMap<u16, Timestamp> =
+            parts.iter().filter_map(|part| Some((*part, progress.settled(*part)?))).collect();
         let (open, obsolete) = without_merged(self.outbox.open(parts, false).await?);
         for open in obsolete {
             self.outbox.forget(&open).await?;
@@ -125,8 +129,7 @@ impl Announcer {
             // Until the peak of the whole broadcast is known, milestones could be missed.
             let known = match peaks.get(&(open.channel.clone(), open.first_start)) {
                 Some(peak) => {
-                    let settled = self.recorder.progress().settled(open.channel.part());
-                    Known { broadcast, peak: *peak, settled }
+                    Known { broadcast, peak: *peak, settled: settled.get(&open.channel.part()).copied() }
                 }
                 None => Known { broadcast, peak: None, settled: None },
             };

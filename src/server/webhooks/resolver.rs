@@ -71,6 +71,10 @@ impl Resolve for FilteredResolver {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
+    use parking_lot::Mutex;
+
     use super::*;
 
     struct Fixed(Vec<IpAddr>);
@@ -97,5 +101,25 @@ mod tests {
         assert_eq!(resolved(&["127.0.0.1", "::1"], false).await, None);
         assert_eq!(resolved(&["169.254.169.254"], true).await, None);
         assert_eq!(resolved(&[], true).await, None);
+    }
+    struct Changing(Mutex<VecDeque<IpAddr>>);
+
+    #[async_trait]
+    impl Lookup for Changing {
+        async fn lookup(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+            Ok(self.0.lock().pop_front().into_iter().collect())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_becomes_private_is_refused_from_then_on() {
+        for next in ["10.0.0.1", "127.0.0.1", "169.254.169.254", "::1", "fd12::1", "::ffff:192.168.0.1"] {
+            let answers = ["1.1.1.1", next].map(|text| text.parse().unwrap());
+            let resolver = FilteredResolver::new(Arc::new(Changing(Mutex::new(answers.into()))), false);
+            let name = || "hooks.example".parse().unwrap();
+            assert!(resolver.resolve(name()).await.is_ok());
+            let refused = resolver.resolve(name()).await.err().expect("the second look-up is refused");
+            assert!(refused.is::<Refused>(), "{next}: {refused}");
+        }
     }
 }

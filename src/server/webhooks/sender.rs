@@ -8,6 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use reqwest::{Client, StatusCode, header, redirect::Policy, retry};
+use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP};
 use tokio::time::timeout;
 
 use super::{
@@ -89,9 +90,9 @@ impl Sender {
             .client
             .post(target.url().clone())
             .header(header::CONTENT_TYPE, "application/json")
-            .header("webhook-id", id)
-            .header("webhook-timestamp", now)
-            .header("webhook-signature", signatures.join(" "))
+            .header(HEADER_WEBHOOK_ID, id)
+            .header(HEADER_WEBHOOK_TIMESTAMP, now)
+            .header(HEADER_WEBHOOK_SIGNATURE, signatures.join(" "))
             .body(body.to_owned());
         let response = match request.send().await {
             Ok(response) => response,

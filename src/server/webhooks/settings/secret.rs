@@ -1,13 +1,12 @@
 //! The secrets that sign deliveries, as Standard Webhooks writes them: `whsec_` and Base64.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-    prelude::BASE64_STANDARD,
 };
-use ring::hmac;
+use standardwebhooks::Webhook;
 
 /// The lengths that the standard allows, in bytes.
 const LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;
@@ -19,7 +18,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 
 /// A key that signs deliveries. It is never printed.
 #[derive(Clone)]
-pub struct SigningKey(hmac::Key);
+pub struct SigningKey(Arc<Webhook>);
 
 /// Why a text is not a secret. The message follows the name of the setting and does not contain the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -36,11 +35,9 @@ impl SigningKey {
     /// The signature of a delivery: `v1,` and Base64.
     #[must_use]
     pub fn sign(&self, id: &str, timestamp: u64, body: &str) -> String {
-        let mut context = hmac::Context::with_key(&self.0);
-        for part in [id, ".", &timestamp.to_string(), ".", body] {
-            context.update(part.as_bytes());
-        }
-        format!("v1,{}", BASE64_STANDARD.encode(context.sign()))
+        let timestamp = i64::try_from(timestamp).unwrap_or(i64::MAX);
+        // Only a body that is not UTF-8 can't be signed.
+        self.0.sign(id, timestamp, body.as_bytes()).unwrap_or_default()
     }
 }
 
@@ -53,7 +50,7 @@ impl FromStr for SigningKey {
         if !LENGTHS.contains(&bytes.len()) {
             return Err(InvalidSecret::Length(bytes.len()));
         }
-        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
+        Webhook::from_bytes(bytes).map(|key| Self(Arc::new(key))).map_err(|_| InvalidSecret::Format)
     }
 }
 
@@ -65,6 +62,8 @@ impl fmt::Debug for SigningKey {
 
 #[cfg(test)]
 mod tests {
+    use base64::prelude::BASE64_STANDARD;
+
     use super::*;
 
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
