@@ -1,7 +1,8 @@
 //! The events of a broadcast, from a server whose clock the test advances.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use aforo::server::clock::{ManualClock, time_of_day};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -162,4 +163,37 @@ async fn only_what_happens_from_the_first_receiver_on_is_announced() {
     tokio::time::sleep(SECONDS(5)).await;
     assert!(receiver.received().iter().all(|one| one.channel() != "ana"), "{:?}", receiver.kinds());
     assert_eq!(app.get("/readyz").await.status(), StatusCode::OK);
+}
+
+/// With the live signal a broadcast is from the signal's start to its end, whoever watches.
+#[tokio::test]
+async fn a_live_signal_begins_and_ends_a_broadcast() {
+    const TOKEN: &str = "a-token-of-the-test";
+    // Signals have the time of the database. The server's clock is ahead of it.
+    let clock = Arc::new(ManualClock::new(time_of_day() + SECONDS(600)));
+    let receiver = Receiver::start().await;
+    let app = server(&clock, &[&receiver], &["--live=signal", &format!("--api-token={TOKEN}")]).await;
+    let signal = async |is_live: bool| {
+        let url = format!("{}/api/channel/ana/live", app.base);
+        let put = app.client.put(url).bearer_auth(TOKEN).json(&json!({"live": is_live}));
+        assert_eq!(put.send().await.unwrap().status(), StatusCode::OK);
+    };
+    app.join("eva", viewer()).await;
+    signal(true).await;
+    let received = receiver.until_len(1).await;
+    assert_eq!((received[0].kind(), received[0].channel()), ("channel.live".to_owned(), "ana".to_owned()));
+    // Five minutes without viewers do not end it.
+    clock.advance(SECONDS(400));
+    app.join("ana", viewer()).await;
+    receiver.until(|all| all.iter().any(|one| one.kind() == "channel.peak")).await;
+    signal(false).await;
+    super::until("the broadcast is over", async || {
+        // Again if the node has sampled the signal after the last step.
+        clock.advance(SECONDS(301));
+        tokio::time::sleep(SECONDS(3)).await;
+        receiver.kinds().iter().any(|kind| kind == "broadcast.ended")
+    })
+    .await;
+    assert_eq!(receiver.kinds(), ["channel.live", "channel.peak", "channel.offline", "broadcast.ended"]);
+    assert!(receiver.received().iter().all(|one| one.channel() == "ana"), "eva is not on air");
 }

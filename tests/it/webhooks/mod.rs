@@ -22,6 +22,9 @@ use crate::support::{Receiver, TestApp};
 /// The example of the libraries of Standard Webhooks.
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
+/// The metric of attempts that are repeated later.
+const FAILED: &str = "aforo_webhook_deliveries_total{outcome=\"failed\"}";
+
 /// A clock of a day in 2026.
 fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::new(Timestamp::from_millis(1_790_000_000_000)))
@@ -55,8 +58,7 @@ async fn metric(app: &TestApp, name: &str) -> f64 {
 
 /// Waits until so many attempts have failed. From then on it is known when they are repeated.
 async fn failures(app: &TestApp, number: f64) {
-    let failed = "aforo_webhook_deliveries_total{outcome=\"failed\"}";
-    until("the failures are counted", async || metric(app, failed).await >= number).await;
+    until("the failures are counted", async || metric(app, FAILED).await >= number).await;
 }
 
 /// Waits until a condition holds.

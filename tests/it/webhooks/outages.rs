@@ -15,14 +15,13 @@ use tempfile::TempDir;
 use tokio::{sync::watch, time::sleep};
 
 use super::{SECRET, flags};
-use crate::support::{Program, Received, Receiver, RedisServer, TestApp, receiver::verify, viewer};
+use crate::support::{Postgres, Program, Received, Receiver, RedisServer, TestApp, receiver::verify, viewer};
 
-/// Starts a node over a Redis server and a SQLite file that it shares.
-async fn node(redis: &RedisServer, folder: &TempDir, receiver: &Receiver) -> Program {
-    let database = format!("sqlite:{}/aforo.db", folder.path().display());
+/// Starts a node over a Redis server and a database that it shares.
+async fn node(redis: &RedisServer, database: &str, receiver: &Receiver) -> Program {
     Program::start(&[
         ("REDIS_URL", &redis.url()),
-        ("DATABASE_URL", &database),
+        ("DATABASE_URL", database),
         ("WEBHOOK_URLS", &receiver.url),
         ("WEBHOOK_SECRET", SECRET),
         ("WEBHOOK_ALLOW_PRIVATE", "true"),
@@ -50,10 +49,24 @@ fn has_all(received: &[Received], kind: &str) -> bool {
     of_kind.map(Received::channel).collect::<BTreeSet<_>>() == channels().into_iter().collect()
 }
 
+/// The address of a SQLite file in a folder.
+fn sqlite(folder: &TempDir) -> String {
+    format!("sqlite:{}/aforo.db", folder.path().display())
+}
+
 #[tokio::test]
-async fn a_node_that_is_killed_before_its_deliveries_arrive_loses_none() {
-    let (redis, folder, receiver) =
-        (RedisServer::start().await, TempDir::new().unwrap(), Receiver::start().await);
+async fn a_node_that_is_killed_before_its_deliveries_arrive_loses_none_in_sqlite() {
+    let folder = TempDir::new().unwrap();
+    check_kill_before_arrival(&sqlite(&folder)).await;
+}
+
+#[tokio::test]
+async fn a_node_that_is_killed_before_its_deliveries_arrive_loses_none_in_postgres() {
+    check_kill_before_arrival(&Postgres::shared().await.database().await).await;
+}
+
+async fn check_kill_before_arrival(database: &str) {
+    let (redis, receiver) = (RedisServer::start().await, Receiver::start().await);
     // Answers wait until they are released. Those to a killed node are never given.
     let (release, released) = watch::channel(false);
     let taken = Arc::new(Mutex::new(Vec::new()));
@@ -66,7 +79,7 @@ async fn a_node_that_is_killed_before_its_deliveries_arrive_loses_none() {
             StatusCode::OK.into_response()
         })
     });
-    let (one, two) = (node(&redis, &folder, &receiver).await, node(&redis, &folder, &receiver).await);
+    let (one, two) = (node(&redis, database, &receiver).await, node(&redis, database, &receiver).await);
     // Until both nodes have their share.
     sleep(Duration::from_secs(3)).await;
     join_all(channels().iter().map(|channel| async {
@@ -96,9 +109,14 @@ async fn a_node_that_is_killed_before_its_deliveries_arrive_loses_none() {
 
 #[tokio::test]
 async fn a_node_that_is_killed_before_it_announces_loses_no_event() {
-    let (redis, folder, receiver) =
-        (RedisServer::start().await, TempDir::new().unwrap(), Receiver::start().await);
-    let (one, two) = (node(&redis, &folder, &receiver).await, node(&redis, &folder, &receiver).await);
+    let folder = TempDir::new().unwrap();
+    check_kill_before_announcement(&sqlite(&folder)).await;
+    check_kill_before_announcement(&Postgres::shared().await.database().await).await;
+}
+
+async fn check_kill_before_announcement(database: &str) {
+    let (redis, receiver) = (RedisServer::start().await, Receiver::start().await);
+    let (one, two) = (node(&redis, database, &receiver).await, node(&redis, database, &receiver).await);
     sleep(Duration::from_secs(3)).await;
     let crowd: Vec<_> = channels().into_iter().flat_map(|channel| [channel.clone(), channel]).collect();
     join_all(crowd.iter().map(|channel| one.join(channel, viewer()))).await;
@@ -111,12 +129,21 @@ async fn a_node_that_is_killed_before_it_announces_loses_no_event() {
     drop(two);
 }
 
-/// Nodes are killed one after the other, at any moment, while channels go on air.
 #[tokio::test]
-async fn nodes_that_are_killed_again_and_again_lose_no_event() {
-    let (redis, folder, receiver) =
-        (RedisServer::start().await, TempDir::new().unwrap(), Receiver::start().await);
-    let start = || node(&redis, &folder, &receiver);
+async fn nodes_that_are_killed_again_and_again_lose_no_event_in_sqlite() {
+    let folder = TempDir::new().unwrap();
+    check_kills(&sqlite(&folder)).await;
+}
+
+#[tokio::test]
+async fn nodes_that_are_killed_again_and_again_lose_no_event_in_postgres() {
+    check_kills(&Postgres::shared().await.database().await).await;
+}
+
+/// Nodes are killed one after the other, at any moment, while channels go on air.
+async fn check_kills(database: &str) {
+    let (redis, receiver) = (RedisServer::start().await, Receiver::start().await);
+    let start = || node(&redis, database, &receiver);
     let mut nodes = vec![start().await, start().await];
     let mut names = BTreeSet::new();
     for round in 0..6 {

@@ -1,16 +1,16 @@
 //! The contract of the outbox, which every database keeps.
 
-use std::time::Duration;
-
 use aforo::{
     domain::{ChannelId, Timestamp},
     server::{
-        config::DatabaseConfig,
+        config,
         database::{Announced, Announcement, Archive, Backlog, Database, NewEvent, Open, Outbox},
         history::{Broadcast, Span},
     },
 };
 use tempfile::TempDir;
+
+use crate::support::Postgres;
 
 const ALL: [u16; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
@@ -144,13 +144,22 @@ async fn check_contract(here: Database, there: Database) {
     assert_eq!(outbox.open(&ALL, false).await.unwrap().len(), 3, "open broadcasts stay");
 }
 
-#[tokio::test]
-async fn sqlite_keeps_the_contract() {
-    let folder = TempDir::new().unwrap();
-    let config = DatabaseConfig::Sqlite(folder.path().join("aforo.db"));
+/// Checks the contract with nodes over the database at an address.
+async fn check(url: &str) {
+    let config = config::read(["aforo", "--database-url", url]).unwrap().database;
     let open = async || Database::open(&config).await.unwrap();
     check_contract(open().await, open().await).await;
     // Everything is still there after a restart.
-    let outbox = Outbox::new(open().await);
-    tokio::time::timeout(Duration::from_secs(10), outbox.open(&ALL, false)).await.unwrap().unwrap();
+    assert_eq!(Outbox::new(open().await).open(&ALL, false).await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn sqlite_keeps_the_contract() {
+    let folder = TempDir::new().unwrap();
+    check(&format!("sqlite:{}/aforo.db", folder.path().display())).await;
+}
+
+#[tokio::test]
+async fn postgres_keeps_the_contract() {
+    check(&Postgres::shared().await.database().await).await;
 }

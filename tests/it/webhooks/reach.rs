@@ -1,7 +1,7 @@
 //! The addresses that deliveries may reach, and `aforo webhook test`.
 
 use std::{
-    io,
+    fs, io,
     net::IpAddr,
     process::{Command, Output},
     sync::Arc,
@@ -14,9 +14,10 @@ use aforo::server::webhooks::{
 };
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use tempfile::TempDir;
 
 use super::SECRET;
-use crate::support::{Receiver, receiver::verify};
+use crate::support::{Program, Receiver, receiver::verify};
 
 /// Answers each look-up with the next addresses; the last ones stay.
 struct Sequence(Mutex<Vec<Vec<&'static str>>>);
@@ -151,5 +152,30 @@ async fn the_command_refuses_what_cannot_be_sent() {
         let output = test_command(url, variables, &[]).await;
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.code() == Some(2) && stderr.contains(expected), "{url}: {stderr}");
+    }
+}
+
+#[tokio::test]
+async fn receivers_prove_who_they_are_by_a_trusted_certificate() {
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs::write(file("cert.pem"), pair.cert.pem()).unwrap();
+    fs::write(file("key.pem"), pair.signing_key.serialize_pem()).unwrap();
+    let receiver = Program::start(&[("TLS_CERT", &file("cert.pem")), ("TLS_KEY", &file("key.pem"))]).await;
+    let url = receiver.base.replace("127.0.0.1", "localhost");
+    let trusted = file("cert.pem");
+    let set = [("WEBHOOK_SECRET", SECRET), ("WEBHOOK_ALLOW_PRIVATE", "true")];
+    // It takes no POST, and says so.
+    let output = test_command(&url, &[&set[..], &[("SSL_CERT_FILE", &*trusted)]].concat(), &[]).await;
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("405 Method Not Allowed"), "{stderr}");
+    // Another name, and an unknown issuer.
+    let by_address = url.replace("localhost", "127.0.0.1");
+    let other_name = [&set[..], &[("SSL_CERT_FILE", &*trusted)]].concat();
+    for (url, variables) in [(&by_address, &other_name[..]), (&url, &set)] {
+        let output = test_command(url, variables, &[]).await;
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && stderr.contains("certificate"), "{url}: {stderr}");
     }
 }
