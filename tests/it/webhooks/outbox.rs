@@ -10,6 +10,7 @@ use aforo::{
 };
 use tempfile::TempDir;
 
+use super::until;
 use crate::support::Postgres;
 
 const ALL: [u16; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
@@ -147,7 +148,12 @@ async fn check_contract(here: Database, there: Database) {
 /// Checks the contract with nodes over the database at an address.
 async fn check(url: &str) {
     let config = config::read(["aforo", "--database-url", url]).unwrap().database;
-    let open = async || Database::open(&config).await.unwrap();
+    let open = async || {
+        let database = Database::open(&config).await.unwrap();
+        tokio::spawn(database.clone().run());
+        until("contact with the database", async || database.is_available()).await;
+        database
+    };
     check_contract(open().await, open().await).await;
     // Everything is still there after a restart.
     assert_eq!(Outbox::new(open().await).open(&ALL, false).await.unwrap().len(), 3);
