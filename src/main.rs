@@ -2,6 +2,12 @@
 
 use std::process::ExitCode;
 
+use mimalloc::MiMalloc;
+
+/// The allocator of the C library needs up to a fifth more processor time for calls, and musl's far more.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
 fn main() -> ExitCode {
     match aforo::server::boot::main() {
         Ok(()) => ExitCode::SUCCESS,
