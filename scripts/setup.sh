@@ -122,6 +122,7 @@ test)
   npm_packages end2end
   geckodriver
   npm_packages tests/upstash-client
+  npm_packages tests/standard-webhooks
   ;;
 bench)
   command -v redis-server >/dev/null && command -v redis-benchmark >/dev/null || apt_install redis-server

@@ -19,8 +19,8 @@ use uuid::Uuid;
 use crate::server::{
     access::StatisticsAccess,
     clock::{Clock, SystemClock},
-    config::{self, AccessConfig, Config, SettingsError, TlsFiles},
-    database::{self, Archive, Database, DatabaseFollowers, DatabaseSignals, Retention},
+    config::{self, AccessConfig, Config, SettingsError, Task, TlsFiles},
+    database::{self, Archive, Database, DatabaseFollowers, DatabaseSignals, Outbox, Retention},
     fanout::{Hub, reader},
     follows::Follows,
     http::access::Access,
@@ -40,6 +40,11 @@ use crate::server::{
     supervisor::Supervisor,
     telemetry,
     tickets::Refusal,
+    webhooks::{
+        self, Webhooks,
+        sender::{Outcome, SetUpError},
+        settings::{Target, WebhookSettings},
+    },
 };
 
 /// How long the shutdown waits for the database.
@@ -85,6 +90,12 @@ pub enum BootError {
     /// The certificate cannot be used.
     #[error("TLS_CERT, TLS_KEY: {0}")]
     Tls(#[from] TlsError),
+    /// Webhooks cannot be sent.
+    #[error(transparent)]
+    Webhooks(#[from] SetUpError),
+    /// The test event was not delivered.
+    #[error("not delivered: {0}")]
+    Undelivered(String),
     /// A call to the system failed.
     #[error("system error: {0}")]
     System(#[from] io::Error),
@@ -110,15 +121,19 @@ impl BootError {
     }
 }
 
-/// Runs the program: reads the settings, serves, and shuts down on SIGTERM or SIGINT.
+/// Runs the program: reads the settings, serves, and shuts down on SIGTERM or SIGINT. With a subcommand, it does that
+/// instead.
 ///
 /// # Errors
-/// When the server cannot start.
+/// When the server cannot start, or the subcommand fails.
 pub fn main() -> Result<(), BootError> {
     let config = config::read(std::env::args_os())?;
     telemetry::init(config.log_format, &config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
+        if let Task::TestWebhook(target) = &config.task {
+            return test_webhook(&config.webhooks, target).await;
+        }
         let server = Server::bind(&config).await?;
         let scheme = if config.tls.is_some() { "https" } else { "http" };
         if config.tickets.lacks_id_secret() {
@@ -209,6 +224,9 @@ impl Server {
             return Err(BootError::OtherDatabase);
         }
         let archive = Archive::new(database.clone());
+        // The writer registers broadcasts for announcement, if there is someone to announce them to.
+        let has_webhooks = !config.webhooks.targets.is_empty();
+        let archive = if has_webhooks { archive.announcing() } else { archive };
         if let Some(id) = archive.id() {
             recorder.set_key(id);
         }
@@ -229,7 +247,7 @@ impl Server {
         }
         let presence = {
             let signals = signals.are_followed().then(|| signals.clone());
-            Presence::with_signals(store, Arc::clone(&hub), policy, clock, signals)
+            Presence::with_signals(store, Arc::clone(&hub), policy, Arc::clone(&clock), signals)
         };
         if signals.are_followed() {
             // So that the first pages know which channels are on air.
@@ -278,6 +296,16 @@ impl Server {
         background.spawn("figures", move || figures.clone().run());
         let own = (recorder.clone(), presence.clone());
         background.spawn("sampler", move || sampler::run(own.0.clone(), own.1.clone()));
+        let own = webhooks::Parts {
+            outbox: Outbox::new(database.clone()),
+            archive: archive.clone(),
+            recorder: recorder.clone(),
+            clock: Arc::clone(&clock),
+            metrics: metrics.clone(),
+        };
+        if let Some(webhooks) = Webhooks::new(&config.webhooks, own)? {
+            webhooks.spawn(&mut background);
+        }
         let writer = Arc::new(Writer::new(recorder.clone(), archive.clone(), metrics));
         let own = Arc::clone(&writer);
         background.spawn("history", move || {
@@ -381,6 +409,20 @@ impl Server {
         if timeout(WRITE_LIMIT, written).await.is_err() {
             tracing::warn!("the shutdown took too long; the last seconds of history may be lost");
         }
+    }
+}
+
+/// Sends a test event, and prints what came of it.
+async fn test_webhook(settings: &WebhookSettings, target: &Target) -> Result<(), BootError> {
+    match webhooks::send_test(settings, target).await? {
+        Outcome::Delivered(status) => {
+            println!("delivered: {} answered {status}", target.host());
+            Ok(())
+        }
+        Outcome::Gone => {
+            Err(BootError::Undelivered("410 Gone: the receiver wants no more events".to_owned()))
+        }
+        Outcome::Failed { reason, .. } => Err(BootError::Undelivered(reason)),
     }
 }
 

@@ -1,12 +1,14 @@
 //! The server half. Each module depends only on modules in the lines above it:
 //!
-//! - [`clock`], [`metrics`], [`shutdown`], [`store_error`], [`limits`], [`tickets`], [`access`], [`fanout`], [`history`];
+//! - [`clock`], [`metrics`], [`shutdown`], [`store_error`], [`limits`], [`tickets`], [`access`], [`fanout`], [`history`],
+//!   [`webhooks::settings`];
 //! - [`supervisor`], [`listen`], [`redis`];
 //! - [`config`];
 //! - [`telemetry`], [`store`], [`follows`], [`signals`];
 //! - [`database`];
 //! - [`presence`];
 //! - [`recording`];
+//! - [`webhooks`];
 //! - [`http`];
 //! - [`boot`].
 
@@ -32,3 +34,4 @@ pub mod store_error;
 pub mod supervisor;
 pub mod telemetry;
 pub mod tickets;
+pub mod webhooks;

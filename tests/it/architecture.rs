@@ -43,6 +43,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "server::listen::Tls",
             "server::redis",
             "server::tickets",
+            "server::webhooks::settings",
         ],
     ),
     ("server::telemetry", &["server::config"]),
@@ -84,6 +85,20 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "server::signals",
             "server::store",
             "server::store_error",
+        ],
+    ),
+    ("server::webhooks::settings", &[]),
+    (
+        "server::webhooks",
+        &[
+            "domain",
+            "server::clock",
+            "server::database",
+            "server::history",
+            "server::metrics",
+            "server::recording",
+            "server::store_error",
+            "server::supervisor",
         ],
     ),
     ("server::fanout", &["domain"]),
@@ -138,8 +153,9 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("sqlx", &["server::database", "server::config"]),
     ("jiff", &["server::history", "server::http::signals"]),
     ("siphasher", &["server::history"]),
+    ("standardwebhooks", &["server::webhooks"]),
     ("jsonwebtoken", &["server::access", "server::tickets"]),
-    ("ring", &["server::access", "server::http", "server::listen", "server::tickets"]),
+    ("ring", &["server::access", "server::http", "server::listen", "server::tickets", "server::webhooks"]),
 ];
 
 /// Modules that may not name a crate although their parent may.
@@ -159,9 +175,10 @@ const NOT_IN: &[(&str, &[&str])] = &[
             "server::clock",
             "server::redis",
             "server::tickets",
+            "server::webhooks",
         ],
     ),
-    ("tokio", &["server::history"]),
+    ("tokio", &["server::history", "server::webhooks::settings"]),
 ];
 
 /// The maximum number of feature gates.

@@ -91,5 +91,7 @@ mod upstash;
 // The statistics of channels.
 mod statistics;
 mod statistics_page;
+// Webhooks: events, deliveries, retries and the addresses that they may reach.
+mod webhooks;
 // The element for other sites.
 mod widget;

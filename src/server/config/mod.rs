@@ -19,12 +19,15 @@ pub use self::{
 use super::{
     limits::{PerAddress, address::Network},
     tickets::Tickets,
+    webhooks::settings::{Target, WebhookSettings},
 };
 use crate::domain::{LiveMode, Policy, StreamTemplate};
 
 /// The configuration of a server.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// What the program does.
+    pub task: Task,
     /// Address and port to listen on.
     pub site_addr: SocketAddr,
     /// Folder with the files for browsers.
@@ -69,6 +72,8 @@ pub struct Config {
     pub allowed_origins: Vec<Origin>,
     /// Which viewers need a ticket, and how tickets are checked.
     pub tickets: Tickets,
+    /// The receivers of events.
+    pub webhooks: WebhookSettings,
     /// Sites that may frame the embed page.
     pub embed_frame_ancestors: FrameAncestors,
     /// The secret of the video servers that send live signals.
@@ -79,6 +84,15 @@ pub struct Config {
     pub log_format: LogFormat,
     /// The filter of the log.
     pub log: String,
+}
+
+/// What the program does.
+#[derive(Debug, Clone)]
+pub enum Task {
+    /// It serves.
+    Serve,
+    /// It sends one test event.
+    TestWebhook(Target),
 }
 
 /// The files of a certificate.

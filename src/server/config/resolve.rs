@@ -16,7 +16,7 @@ use clap::{
 };
 
 use super::{
-    AccessConfig, Config, DatabaseConfig, Flags, Secret, StoreConfig, TlsFiles,
+    AccessConfig, Config, DatabaseConfig, Flags, Secret, StoreConfig, Task, TlsFiles, flags,
     values::{StatisticsMode, TicketMode},
 };
 use crate::{
@@ -27,6 +27,7 @@ use crate::{
         listen::Tls,
         redis::{ClusterRunner, RedisRunner, UpstashRunner},
         tickets::{self, Tickets},
+        webhooks::settings::WebhookSettings,
     },
 };
 
@@ -105,10 +106,19 @@ impl TryFrom<Flags> for Config {
         let access = access(flags.stats, flags.api_token, flags.api_secret, &mut problems);
         let database = database(flags.database_url, &flags.data_dir, &mut problems);
         let tickets = tickets(flags.tickets, &flags.ticket_keys, flags.ticket_id_secret, &mut problems);
+        let (webhooks, wrong) = WebhookSettings::new(
+            flags.webhook_urls,
+            flags.webhook_secret,
+            flags.webhook_milestones,
+            flags.webhook_allow_private,
+        );
+        problems.extend(wrong);
+        let task = task(flags.task, &webhooks, &mut problems);
         if !problems.is_empty() {
             return Err(InvalidConfig(problems));
         }
         Ok(Self {
+            task,
             site_addr: flags.site_addr,
             site_root: flags.site_root,
             tls,
@@ -138,6 +148,7 @@ impl TryFrom<Flags> for Config {
             trusted_proxies: flags.trusted_proxies,
             allowed_origins: flags.allowed_origins,
             tickets,
+            webhooks,
             embed_frame_ancestors: flags.embed_frame_ancestors,
             live_hook_secret: flags.live_hook_secret,
             shutdown_delay: Duration::from_millis(flags.shutdown_delay.into()),
@@ -145,6 +156,18 @@ impl TryFrom<Flags> for Config {
             log: flags.log,
         })
     }
+}
+
+/// What the program does. Adds problems to `problems`.
+fn task(task: Option<flags::Task>, webhooks: &WebhookSettings, problems: &mut Vec<String>) -> Task {
+    let Some(flags::Task::Webhook(flags::WebhookTask::Test { url })) = task else { return Task::Serve };
+    if let Err(error) = url.check(webhooks.allows_private) {
+        problems.push(format!("the address to test: {error}"));
+    }
+    if webhooks.keys.is_empty() {
+        problems.push("WEBHOOK_SECRET is not set, so the test event cannot be signed".to_owned());
+    }
+    Task::TestWebhook(url)
 }
 
 /// The configured store. Adds problems to `problems`; does not connect.
