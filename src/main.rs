@@ -2,8 +2,13 @@
 
 use std::process::ExitCode;
 
+/// For static programs: musl's own allocator has one lock for all threads.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
-    match aforo::server::boot::main() {
+    match aforo::server::boot::main(aforo::embedded_site!()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report().into(),
     }
