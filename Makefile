@@ -4,14 +4,19 @@ export LEPTOS_SITE_ROOT ?= target/site
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
 
-.PHONY: run build site example test test-rust test-client test-browser mutants bench soak stress watch lint format
+.PHONY: run build dist site example test test-rust test-client test-browser mutants bench soak stress watch lint format
 
 run: build
 	target/release/aforo
 
-# The server and the browser code: target/release/aforo and target/site.
+# The server with the browser code inside: target/release/aforo. The browser code alone is in target/site.
 build: site
 	@bash scripts/server.sh
+
+# What is deployed: a static program with its checksum and its list of components, in target/dist.
+dist: site
+	@bash scripts/setup.sh dist
+	@bash scripts/dist.sh
 
 # The files that browsers load: WebAssembly, JavaScript, styles and public files.
 site:
