@@ -4,12 +4,16 @@ export LEPTOS_SITE_ROOT ?= target/site
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
 
-.PHONY: run build dist site example test test-rust test-client test-browser mutants bench soak stress watch lint format
+.PHONY: run quick build dist site example test test-rust test-client test-browser mutants bench soak stress watch lint format
 
-run: build
+run: quick
 	target/release/aforo
 
-# The server with the browser code inside: target/release/aforo. The browser code alone is in target/site.
+# The server with the browser code inside, for a first look and for the browser tests: without link-time optimization.
+quick: site
+	@bash scripts/server.sh quick
+
+# The same, to deploy and to measure: target/release/aforo. The browser code alone is in target/site.
 build: site
 	@bash scripts/server.sh
 
@@ -32,18 +36,19 @@ example:
 
 test: test-rust test-client test-browser
 
-# The Rust tests: units, the store contract, HTTP, streams and the simulation.
+# The Rust tests: units, the store contract, HTTP, streams and the simulation. Most of them wait most of the time, so
+# more of them run at once than there are processors.
 test-rust: site
 	@bash scripts/setup.sh test
-	@bash scripts/cargo.sh test --features bench
+	@RUST_TEST_THREADS=8 bash scripts/cargo.sh test --features bench
 
 # The unit tests of the page scripts.
 test-client:
 	@bash scripts/setup.sh build
 	node client/test.mjs
 
-# The pages in real browsers, served by the release build; and the syntax of scripts and styles against .browserslistrc.
-test-browser: build example
+# The pages in real browsers; and the syntax of scripts and styles against .browserslistrc.
+test-browser: quick example
 	@bash scripts/setup.sh test
 	cd end2end && npm run baseline && npm test
 

@@ -11,6 +11,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use mimalloc::MiMalloc;
 
 mod bare;
 mod calls;
@@ -32,6 +33,10 @@ mod visit;
 mod wire;
 
 use self::{process::Scratch, report::Report, target::Starter};
+
+/// The allocator of the server under test. The bare axum server, which this program contains, must not differ by it.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Every error ends the run with a message.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
