@@ -71,15 +71,15 @@ static_target() {
   unset RUSTUP_TOOLCHAIN
   has_target "$STATIC_TARGET" && return
   say "adding the target $STATIC_TARGET to Rust"
-  rustup target add "$STATIC_TARGET" || die "rustup can't download the target $STATIC_TARGET, which \`make dist\` needs"
+  rustup target add "$STATIC_TARGET" || die "\`make dist\` needs the target $STATIC_TARGET, which rustup can't download here; build on another machine, or in the image (docs/deploy/Dockerfile)"
 }
 
 # Lists the components of a program in the format of CycloneDX.
 cargo_cyclonedx() {
   local root=$AFORO_TOOLS/cargo-cyclonedx-$CARGO_CYCLONEDX_VERSION
   [ -x "$root/bin/cargo-cyclonedx" ] && return
-  say "building cargo-cyclonedx $CARGO_CYCLONEDX_VERSION (one or two minutes)"
-  env -u CARGO_TARGET_DIR -u RUSTUP_TOOLCHAIN cargo install cargo-cyclonedx --locked \
+  say "building cargo-cyclonedx $CARGO_CYCLONEDX_VERSION (about a minute)"
+  env -u CARGO_TARGET_DIR -u RUSTUP_TOOLCHAIN cargo install cargo-cyclonedx --locked --debug \
     --version "$CARGO_CYCLONEDX_VERSION" --root "$root"
 }
 
