@@ -19,7 +19,7 @@ node scripts/check-dist.mjs "$dist/aforo"
 
 say "listing its components"
 # The tool writes beside Cargo.toml. The features are those of the program and of the WebAssembly inside it.
-cargo cyclonedx --quiet --format json --spec-version 1.5 --describe crate --override-filename aforo.cdx \
+cargo cyclonedx --quiet --format json --spec-version 1.5 --override-filename aforo.cdx \
   --features embed-site,hydrate --target "$STATIC_TARGET"
 node scripts/sbom.mjs aforo.cdx.json "$dist/aforo.cdx.json"
 rm aforo.cdx.json
