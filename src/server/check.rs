@@ -60,6 +60,7 @@ pub async fn check(draft: &Draft) -> Report {
     report.counting(config);
     report.limits(config);
     report.access(config);
+    report.webhooks(config);
     let given = draft.given.iter().map(|(name, value)| format!("{name}={value}"));
     let given: Vec<_> = given.collect();
     report.line("Settings", if given.is_empty() { "all have their defaults" } else { "changed:" });
@@ -298,6 +299,14 @@ impl Report {
                 "tickets are ignored"
             },
         );
+    }
+
+    fn webhooks(&mut self, config: &Config) {
+        let text = match config.webhooks.targets.len() {
+            0 => "none".to_owned(),
+            count => format!("signed events to {count} receivers; `aforo webhook test URL` sends one"),
+        };
+        self.line("Webhooks", &text);
     }
 }
 
