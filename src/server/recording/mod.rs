@@ -214,6 +214,12 @@ impl Recorder {
         channels.into_iter().filter_map(of_channel).chain(parts).collect()
     }
 
+    /// Takes what has changed of a channel.
+    fn take_of(&self, channel: &ChannelId) -> Option<Taken> {
+        let now = self.now();
+        self.0.records.get_mut(channel).map(|mut record| record.take(channel, now))
+    }
+
     /// The channels of some parts that had viewers when they were last observed here. The others are known to have none
     /// while the list of live channels lacks them.
     fn recorded(&self, parts: &[u16]) -> Vec<ChannelId> {
