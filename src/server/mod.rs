@@ -6,11 +6,12 @@
 //! - [`telemetry`], [`store`], [`follows`], [`signals`];
 //! - [`database`];
 //! - [`presence`];
-//! - [`recording`];
+//! - [`recording`], [`anomalies`];
 //! - [`http`];
 //! - [`boot`].
 
 pub mod access;
+pub mod anomalies;
 pub mod boot;
 pub mod clock;
 pub mod config;

@@ -86,6 +86,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "server::store_error",
         ],
     ),
+    ("server::anomalies", &["domain", "server::clock", "server::metrics", "server::presence"]),
     ("server::fanout", &["domain"]),
     ("server::history", &["domain"]),
     ("server::presence", &["domain", "server::store", "server::fanout", "server::clock", "server::signals"]),
@@ -97,6 +98,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "domain",
             "i18n",
             "server::access",
+            "server::anomalies",
             "server::config",
             "server::database",
             "server::fanout",
@@ -147,6 +149,7 @@ const NOT_IN: &[(&str, &[&str])] = &[
     (
         "axum",
         &[
+            "server::anomalies",
             "server::store",
             "server::fanout",
             "server::follows",
@@ -161,7 +164,15 @@ const NOT_IN: &[(&str, &[&str])] = &[
             "server::tickets",
         ],
     ),
-    ("tokio", &["server::history"]),
+    (
+        "tokio",
+        &[
+            "server::history",
+            "server::anomalies::crowd",
+            "server::anomalies::verdict",
+            "server::anomalies::watch",
+        ],
+    ),
 ];
 
 /// The maximum number of feature gates.
