@@ -244,7 +244,8 @@ fn invented_waves_are_found() {
         audience(sim);
         for _ in 0..100 {
             let join = 10.0 * MINUTE + sim.unit() * 40.0 * SECOND;
-            sim.program(join, join + 10.0 * MINUTE + sim.unit() * 200.0, true);
+            let end = join + 10.0 * MINUTE + sim.unit() * 200.0;
+            sim.program(join, end, true);
         }
     });
     check("200 in the middle of a raid of 80", 19, &|sim| {
@@ -421,7 +422,7 @@ proptest! {
             watch.leave(id, at(60_000 + end));
         }
         let _found = watch.advance(at(200_000));
-        let model = ends.iter().map(|from| ends.iter().filter(|end| (*from..=from + 1_000).contains(end)).count());
+        let model = ends.iter().map(|from| ends.iter().filter(|end| (*from..=from + 1_000).contains(*end)).count());
         let report = watch.report();
         prop_assert_eq!(report.waves[0].verdict.ended_together.unwrap().sessions, model.max().unwrap());
     }
@@ -495,4 +496,27 @@ async fn a_node_beside_others_never_says_that_it_has_seen_all() {
     node.acted(&who, JOIN, true, Instant::now());
     let report = node.report(&who.channel);
     assert_eq!((report.since, report.is_complete), (Some(Timestamp::from_millis(START)), false));
+}
+
+#[test]
+fn tmp_cost() {
+    let (node, clock) = node();
+    let all: Vec<_> = (0..20_000).map(|_| session("ana")).collect();
+    for who in &all[..1_000] {
+        node.acted(who, JOIN, true, Instant::now());
+    }
+    for wave in 1..9 {
+        clock.advance(Duration::from_secs(90));
+        for who in &all[wave * 1_000..(wave + 1) * 1_000] {
+            node.acted(who, JOIN, true, Instant::now());
+        }
+    }
+    println!("followed {}", node.followed());
+    let start = std::time::Instant::now();
+    for _ in 0..5 {
+        for who in &all {
+            node.acted(who, Act::Heartbeat { lease: LEASE }, true, Instant::now());
+        }
+    }
+    println!("COST per beat {:?}", start.elapsed() / 100_000);
 }
