@@ -4,18 +4,23 @@ export LEPTOS_SITE_ROOT ?= target/site
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
 
-.PHONY: run quick build site example test test-rust test-client test-browser mutants bench soak stress watch lint format
+.PHONY: run quick build dist site example test test-rust test-client test-browser mutants bench soak stress capacity watch lint format
 
 run: quick
 	target/release/aforo
 
-# The server and the browser code, for a first look and for the browser tests: without link-time optimization.
+# The server with the browser code inside, for a first look and for the browser tests: without link-time optimization.
 quick: site
 	@bash scripts/server.sh quick
 
-# The server and the browser code, to deploy and to measure: target/release/aforo and target/site.
+# The same, to deploy and to measure: target/release/aforo. The browser code alone is in target/site.
 build: site
 	@bash scripts/server.sh
+
+# What is deployed: a static program with its checksum and its list of components, in target/dist.
+dist: site
+	@bash scripts/setup.sh dist
+	@bash scripts/dist.sh
 
 # The files that browsers load: WebAssembly, JavaScript, styles and public files.
 site:
@@ -37,7 +42,7 @@ test-rust: site
 	@bash scripts/setup.sh test
 	@RUST_TEST_THREADS=8 bash scripts/cargo.sh test --features bench
 
-# The unit tests of the page scripts.
+# The unit tests of the page scripts and of the capacity model.
 test-client:
 	@bash scripts/setup.sh build
 	node client/test.mjs
@@ -68,6 +73,11 @@ stress: build
 	@bash scripts/setup.sh test
 	@AFORO_PROGRAM=$(CURDIR)/target/release/aforo SEED=$(SEED) MINUTES=$(MINUTES) TROUBLE=$(TROUBLE) STORE=$(STORE) \
 	  bash scripts/cargo.sh test --features bench --test stress
+
+# Calculates what VIEWERS=… concurrent viewers take, and which limit is met first. docs/scale.md explains it; without
+# VIEWERS it lists what else can be given. JSON=1 prints every figure.
+capacity:
+	@node scripts/capacity.mjs $(MAKEOVERRIDES)
 
 # Rebuilds and reloads on every change; needs cargo-leptos.
 watch:

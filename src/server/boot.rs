@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    io::{self, IsTerminal},
+    io::{self, IsTerminal, Write},
     net::SocketAddr,
     sync::Arc,
     time::Duration,
@@ -19,11 +19,13 @@ use uuid::Uuid;
 use crate::server::{
     access::StatisticsAccess,
     anomalies::Anomalies,
+    check,
     clock::{Clock, SystemClock},
-    config::{self, AccessConfig, Config, SettingsError, TlsFiles},
-    database::{self, Archive, Database, DatabaseFollowers, DatabaseSignals, Retention},
+    config::{self, AccessConfig, Config, Draft, SettingsError, Task, TlsFiles},
+    database::{self, Archive, Database, DatabaseFollowers, DatabaseSignals, Outbox, Retention},
     fanout::{Hub, reader},
     follows::Follows,
+    health,
     http::access::Access,
     http::caching::CountCaching,
     http::pages,
@@ -37,10 +39,16 @@ use crate::server::{
     redis::OpenError,
     shutdown::{ShutdownFlag, shutdown_signal},
     signals::{SignalSettings, Signals},
+    site::Embedded,
     store::{self, Measured, Store},
     supervisor::Supervisor,
     telemetry,
     tickets::Refusal,
+    webhooks::{
+        self, Webhooks,
+        sender::{Outcome, SetUpError},
+        settings::{Target, WebhookSettings},
+    },
 };
 
 /// How long the shutdown waits for the database.
@@ -67,10 +75,10 @@ pub enum BootError {
          DATABASE_URL to theirs, or REDIS_KEY_PREFIX to a prefix of your own"
     )]
     OtherDatabase,
-    /// The site root cannot be read, or holds no build.
+    /// The site cannot be read, or holds no build.
     #[error("cannot read the site files from {path}: {source}; run `make site`, or set LEPTOS_SITE_ROOT")]
     Site {
-        /// The site root.
+        /// The site.
         path: String,
         /// The error of reading it.
         source: io::Error,
@@ -86,14 +94,26 @@ pub enum BootError {
     /// The certificate cannot be used.
     #[error("TLS_CERT, TLS_KEY: {0}")]
     Tls(#[from] TlsError),
+    /// Webhooks cannot be sent.
+    #[error(transparent)]
+    Webhooks(#[from] SetUpError),
+    /// The test event was not delivered.
+    #[error("not delivered: {0}")]
+    Undelivered(String),
+    /// `aforo check` found problems.
+    #[error("the server would not work:{}", .0.iter().map(|problem| format!("\n  - {problem}")).collect::<String>())]
+    Check(Vec<String>),
+    /// `aforo health` got no answer, or a bad one.
+    #[error("{0}")]
+    NotAlive(String),
     /// A call to the system failed.
     #[error("system error: {0}")]
     System(#[from] io::Error),
 }
 
 impl BootError {
-    /// Prints the error and returns the exit status: 2 for invalid settings and flags and for a database that can't be
-    /// used, 1 for other errors. Help and version go to standard output with status 0.
+    /// Prints the error and returns the exit status: 2 for invalid settings and flags, for a database that can't be used
+    /// and for the problems that a check found, 1 for other errors. Help and version go to standard output with status 0.
     #[must_use]
     pub fn report(&self) -> u8 {
         match self {
@@ -104,22 +124,36 @@ impl BootError {
             }
             other => {
                 eprintln!("aforo: {other}");
-                let is_setting = matches!(other, Self::Settings(_) | Self::Database(_) | Self::OtherDatabase);
+                let is_setting = matches!(
+                    other,
+                    Self::Settings(_) | Self::Database(_) | Self::OtherDatabase | Self::Check(_)
+                );
                 if is_setting { 2 } else { 1 }
             }
         }
     }
 }
 
-/// Runs the program: reads the settings, serves, and shuts down on SIGTERM or SIGINT.
+/// Runs the program: reads the settings, serves, and shuts down on SIGTERM or SIGINT; or does what a subcommand asks.
+/// `embedded` is the site inside the program, if it has one.
 ///
 /// # Errors
-/// When the server cannot start.
-pub fn main() -> Result<(), BootError> {
-    let config = config::read(std::env::args_os())?;
-    telemetry::init(config.log_format, &config.log);
+/// When the server cannot start, or the subcommand fails.
+pub fn main(embedded: Option<Embedded>) -> Result<(), BootError> {
+    let draft = config::draft(std::env::args_os(), embedded)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if matches!(draft.config.task, Task::Check) {
+        return runtime.block_on(check(&draft));
+    }
+    let config = draft.complete()?;
+    if matches!(config.task, Task::Health) {
+        return runtime.block_on(health::ask(&config)).map_err(BootError::NotAlive);
+    }
+    telemetry::init(config.log_format, &config.log);
     runtime.block_on(async {
+        if let Task::TestWebhook(target) = &config.task {
+            return test_webhook(&config.webhooks, target).await;
+        }
         let server = Server::bind(&config).await?;
         let scheme = if config.tls.is_some() { "https" } else { "http" };
         if config.tickets.lacks_id_secret() {
@@ -130,6 +164,14 @@ pub fn main() -> Result<(), BootError> {
         server.serve(shutdown_signal()?).await;
         Ok(())
     })
+}
+
+/// Prints what the server would do, and what is in its way.
+async fn check(draft: &Draft) -> Result<(), BootError> {
+    let report = check::check(draft).await;
+    // A closed output is not an error.
+    let _closed = io::stdout().write_all(report.text.as_bytes());
+    if report.problems.is_empty() { Ok(()) } else { Err(BootError::Check(report.problems)) }
 }
 
 /// A server that is bound to its port and ready to serve.
@@ -193,8 +235,8 @@ impl Server {
         let listener = Listener::bind(config.site_addr, tls.as_ref().map(Tls::acceptor).transpose()?)
             .map_err(|source| BootError::Listen { addr: config.site_addr, source })?;
         let addr = listener.addr()?;
-        let site_error = |source| BootError::Site { path: config.site_root.display().to_string(), source };
-        let leptos = pages::leptos_options(addr, &config.site_root).map_err(site_error)?;
+        let site_error = |source| BootError::Site { path: config.site.to_string(), source };
+        let leptos = pages::leptos_options(addr, &config.site).map_err(site_error)?;
 
         let metrics = Metrics::new();
         metrics.limits(&limits::NAMES);
@@ -210,6 +252,9 @@ impl Server {
             return Err(BootError::OtherDatabase);
         }
         let archive = Archive::new(database.clone());
+        // The writer registers broadcasts for announcement, if there is someone to announce them to.
+        let has_webhooks = !config.webhooks.targets.is_empty();
+        let archive = if has_webhooks { archive.announcing() } else { archive };
         if let Some(id) = archive.id() {
             recorder.set_key(id);
         }
@@ -231,7 +276,7 @@ impl Server {
         let anomalies = Anomalies::new(!store.is_shared(), Arc::clone(&clock), metrics.clone());
         let presence = {
             let signals = signals.are_followed().then(|| signals.clone());
-            Presence::with_signals(store, Arc::clone(&hub), policy, clock, signals)
+            Presence::with_signals(store, Arc::clone(&hub), policy, Arc::clone(&clock), signals)
         };
         if signals.are_followed() {
             // So that the first pages know which channels are on air.
@@ -282,6 +327,16 @@ impl Server {
         background.spawn("figures", move || figures.clone().run());
         let own = (recorder.clone(), presence.clone());
         background.spawn("sampler", move || sampler::run(own.0.clone(), own.1.clone()));
+        let own = webhooks::Parts {
+            outbox: Outbox::new(database.clone()),
+            archive: archive.clone(),
+            recorder: recorder.clone(),
+            clock: Arc::clone(&clock),
+            metrics: metrics.clone(),
+        };
+        if let Some(webhooks) = Webhooks::new(&config.webhooks, own)? {
+            webhooks.spawn(&mut background);
+        }
         let writer = Arc::new(Writer::new(recorder.clone(), archive.clone(), metrics));
         let own = Arc::clone(&writer);
         background.spawn("history", move || {
@@ -313,7 +368,7 @@ impl Server {
             background.spawn("certificate", move || reload_on_sighup(tls.clone()));
         }
         let connections = Connections::new(config.limit_connections_per_address, state.proxies.clone());
-        let router = router(&config.site_root, state.clone()).map_err(site_error)?;
+        let router = router(&config.site, state.clone()).map_err(site_error)?;
         Ok(Self {
             listener,
             connections,
@@ -385,6 +440,20 @@ impl Server {
         if timeout(WRITE_LIMIT, written).await.is_err() {
             tracing::warn!("the shutdown took too long; the last seconds of history may be lost");
         }
+    }
+}
+
+/// Sends a test event, and prints what came of it.
+async fn test_webhook(settings: &WebhookSettings, target: &Target) -> Result<(), BootError> {
+    match webhooks::send_test(settings, target).await? {
+        Outcome::Delivered(status) => {
+            println!("delivered: {} answered {status}", target.host());
+            Ok(())
+        }
+        Outcome::Gone => {
+            Err(BootError::Undelivered("410 Gone: the receiver wants no more events".to_owned()))
+        }
+        Outcome::Failed { reason, .. } => Err(BootError::Undelivered(reason)),
     }
 }
 

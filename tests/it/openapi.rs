@@ -6,7 +6,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aforo::api::{Code, Problem, follows, viewers};
+use aforo::{
+    api::{Code, Problem, follows, viewers},
+    domain::{ChannelId, Timestamp},
+    server::{
+        history::{Figures, Peak, Sketch, Span, Tally},
+        webhooks::{
+            event::{Subject, event},
+            rules::Happening,
+        },
+    },
+};
 use leptos::server_fn::ServerFn;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Map, Value, json};
@@ -196,6 +206,36 @@ fn the_validation_finds_invalid_values() {
     assert!(!validate(&document, &json!({"$ref": "#/components/schemas/Problem"}), &problem).is_empty());
     let joined = json!({"viewerId": "me", "sessionId": viewer(), "count": 1, "stale": false, "heartbeatIntervalMs": 1});
     assert!(!validate(&document, &json!({"$ref": "#/components/schemas/Joined"}), &joined).is_empty());
+}
+
+#[test]
+fn the_events_match_the_document() {
+    let (channel, at) = (ChannelId::parse("ana.tv").unwrap(), Timestamp::from_millis(1_790_000_000_000));
+    let subject = Subject { channel: &channel, first_start: at, started_at: at };
+    let (peak, ended_at) = (Peak { count: 7, at }, at);
+    let figures = Figures::new(Span::new(at, at), Some(at), &Tally::default(), &Sketch::default());
+    let document = document();
+    let mut kinds = BTreeSet::new();
+    for happening in [
+        Happening::Live,
+        Happening::Peak(peak),
+        Happening::Milestone(5, peak),
+        Happening::Offline { ended_at },
+        Happening::Ended { ended_at },
+    ] {
+        let event = event(&subject, &happening, Some(&figures));
+        let body: Value = serde_json::from_str(&event.body).unwrap();
+        let kind = body["type"].as_str().unwrap().to_owned();
+        let post = &document["webhooks"][&kind]["post"];
+        let errors =
+            validate(&document, &post["requestBody"]["content"]["application/json"]["schema"], &body);
+        assert!(errors.is_empty(), "{errors:?} in {body}");
+        let id = resolve(&document, &post["parameters"][0]);
+        assert_eq!(validate(&document, &id["schema"], &json!(event.id)), Vec::<String>::new());
+        kinds.insert(kind);
+    }
+    let documented: BTreeSet<_> = document["webhooks"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(kinds, documented);
 }
 
 #[tokio::test]

@@ -2,18 +2,22 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::Parser;
+use clap::{ArgAction, Parser, Subcommand};
 
 use super::{
     Origin,
     values::{
         FrameAncestors, LogFormat, Secret, StatisticsMode, TicketMode, api_token, count_max_age, hook_secret,
-        key_prefix, listen_addr, log_filter, whole_number,
+        key_prefix, listen_addr, log_filter, milestone, whole_number,
     },
 };
 use crate::{
     domain::{LiveMode, StreamTemplate},
-    server::{limits::address::Network, tickets},
+    server::{
+        limits::address::Network,
+        tickets,
+        webhooks::settings::{SigningKey, Target},
+    },
 };
 
 /// Live viewer counts for streaming channels.
@@ -22,15 +26,18 @@ use crate::{
 #[derive(Debug, Clone, Parser)]
 #[command(name = "aforo", version, max_term_width = 100, args_override_self = true)]
 pub struct Flags {
+    #[command(subcommand)]
+    pub(super) task: Option<Task>,
+
     /// Address and port to listen on
     #[arg(long, env = "LEPTOS_SITE_ADDR", help_heading = "Serving", value_name = "ADDR:PORT")]
     #[arg(default_value = "127.0.0.1:3000", value_parser = listen_addr)]
     pub(super) site_addr: SocketAddr,
 
-    /// Folder with the files for browsers, as `make site` builds it
+    /// Folder with the files for browsers, as `make site` builds it. Default: the files inside this program, or the
+    /// folder target/site if it was built without them
     #[arg(long, env = "LEPTOS_SITE_ROOT", help_heading = "Serving", value_name = "DIR")]
-    #[arg(default_value = "target/site")]
-    pub(super) site_root: PathBuf,
+    pub(super) site_root: Option<PathBuf>,
 
     /// File with the certificate and its chain (PEM) for TLS; SIGHUP reloads it
     #[arg(long, env = "TLS_CERT", help_heading = "Serving", value_name = "FILE")]
@@ -204,6 +211,26 @@ pub struct Flags {
     #[arg(hide_env_values = true)]
     pub(super) ticket_id_secret: Option<Secret>,
 
+    /// Addresses that receive events, separated by commas; needs a secret
+    #[arg(long, env = "WEBHOOK_URLS", help_heading = "Webhooks", value_name = "URL,…")]
+    #[arg(value_delimiter = ',', hide_env_values = true)]
+    pub(super) webhook_urls: Vec<Target>,
+
+    /// Secrets that sign events, separated by commas: whsec_ and Base64. Each signs every event
+    #[arg(long, env = "WEBHOOK_SECRET", help_heading = "Webhooks", value_name = "SECRET,…")]
+    #[arg(value_delimiter = ',', hide_env_values = true)]
+    pub(super) webhook_secret: Vec<SigningKey>,
+
+    /// Counts that are announced once per broadcast, separated by commas
+    #[arg(long, env = "WEBHOOK_MILESTONES", help_heading = "Webhooks", value_name = "N,…")]
+    #[arg(value_delimiter = ',', value_parser = milestone)]
+    pub(super) webhook_milestones: Vec<u32>,
+
+    /// Whether events may be sent to private addresses and over plain HTTP
+    #[arg(long, env = "WEBHOOK_ALLOW_PRIVATE", help_heading = "Webhooks", value_name = "BOOL")]
+    #[arg(action = ArgAction::Set, default_value_t = false)]
+    pub(super) webhook_allow_private: bool,
+
     /// Sites that may frame the embed page, in the syntax of the CSP directive frame-ancestors
     #[arg(long, env = "EMBED_FRAME_ANCESTORS", help_heading = "Access", value_name = "SOURCES")]
     #[arg(default_value = "*", value_parser = FrameAncestors::parse)]
@@ -236,6 +263,29 @@ pub struct Flags {
 }
 
 const LIMITS: &str = "Limits (0: no limit)";
+
+/// What the program does instead of serving.
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum Task {
+    /// Check the settings, try the store, the database and the certificate, and print what the server would do.
+    /// Changes nothing
+    Check,
+    /// Ask the server at `LEPTOS_SITE_ADDR` on this machine whether it is alive, as container engines do
+    Health,
+    /// Webhooks
+    #[command(subcommand)]
+    Webhook(WebhookTask),
+}
+
+/// What the program does with webhooks.
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum WebhookTask {
+    /// Send one signed test event to an address, and tell what came of it
+    Test {
+        /// The address
+        url: Target,
+    },
+}
 
 #[cfg(test)]
 mod tests {

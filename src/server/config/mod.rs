@@ -13,22 +13,26 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 pub use self::{
     flags::Flags,
     origin::Origin,
-    resolve::{InvalidConfig, SettingsError, read},
+    resolve::{Draft, InvalidConfig, SettingsError, draft, read},
     values::{FrameAncestors, LogFormat, Secret},
 };
 use super::{
     limits::{PerAddress, address::Network},
+    site::Site,
     tickets::Tickets,
+    webhooks::settings::{Target, WebhookSettings},
 };
 use crate::domain::{LiveMode, Policy, StreamTemplate};
 
 /// The configuration of a server.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// What the program does.
+    pub task: Task,
     /// Address and port to listen on.
     pub site_addr: SocketAddr,
-    /// Folder with the files for browsers.
-    pub site_root: PathBuf,
+    /// The files for browsers.
+    pub site: Site,
     /// The certificate, if the server terminates TLS.
     pub tls: Option<TlsFiles>,
     /// The address of a channel's HLS stream.
@@ -69,6 +73,8 @@ pub struct Config {
     pub allowed_origins: Vec<Origin>,
     /// Which viewers need a ticket, and how tickets are checked.
     pub tickets: Tickets,
+    /// The receivers of events.
+    pub webhooks: WebhookSettings,
     /// Sites that may frame the embed page.
     pub embed_frame_ancestors: FrameAncestors,
     /// The secret of the video servers that send live signals.
@@ -79,6 +85,19 @@ pub struct Config {
     pub log_format: LogFormat,
     /// The filter of the log.
     pub log: String,
+}
+
+/// What the program does.
+#[derive(Debug, Clone)]
+pub enum Task {
+    /// It serves.
+    Serve,
+    /// It checks the settings and tells what it would do.
+    Check,
+    /// It asks the running server whether it is alive.
+    Health,
+    /// It sends one test event.
+    TestWebhook(Target),
 }
 
 /// The files of a certificate.

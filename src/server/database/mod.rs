@@ -16,8 +16,10 @@ mod archive;
 mod cause;
 mod followers;
 mod gather;
+mod inspect;
 mod migrations;
 mod open;
+mod outbox;
 mod report;
 mod signals;
 
@@ -44,7 +46,9 @@ use uuid::Uuid;
 pub use self::{
     archive::{Archive, Kept, Retention, Row, RowKind, part_key},
     followers::DatabaseFollowers,
+    inspect::{Inspection, Tables, inspect},
     open::OpenError,
+    outbox::{Announced, Announcement, Backlog, Delivery, HOLDING_ATTEMPTS, NewEvent, Open, Outbox},
     signals::DatabaseSignals,
 };
 use self::{
@@ -296,6 +300,20 @@ impl Database {
         if let Some(metrics) = self.0.metrics.get() {
             metrics.database_failed();
         }
+    }
+
+    /// Waits until no other transaction holds the lock. It is held to the end of the transaction. SQLite has one
+    /// transaction that writes anyway.
+    async fn lock(&self, transaction: &mut Transaction<'_, Any>, lock: i64) -> Result<(), sqlx::Error> {
+        /// Separates these locks from those of other programs in the same database.
+        const SPACE: i64 = 0x61_66_6f_72_6f << 8;
+        if self.kind() == Kind::Postgres {
+            sqlx::query("SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)")
+                .bind(SPACE + lock)
+                .execute(&mut **transaction)
+                .await?;
+        }
+        Ok(())
     }
 
     fn note_damage(&self, error: &sqlx::Error, advice: &str) {

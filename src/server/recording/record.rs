@@ -65,8 +65,14 @@ struct Viewers {
 
 impl Record {
     /// Records a fresh count. The owner of the channel gives the longest time between two observations that counts as
-    /// observed.
-    pub(super) fn observe(&mut self, count: u32, at: Timestamp, air: Air, owner_gap: Option<Duration>) {
+    /// observed. Returns whether the channel went on air.
+    pub(super) fn observe(
+        &mut self,
+        count: u32,
+        at: Timestamp,
+        air: Air,
+        owner_gap: Option<Duration>,
+    ) -> bool {
         self.track.observe(count, at, owner_gap.is_some(), owner_gap.unwrap_or_default());
         self.has_viewers = count > 0;
         let is_on = air != Air::Off;
@@ -74,7 +80,7 @@ impl Record {
             self.active = self.active.max(at);
         }
         if owner_gap.is_none() {
-            return;
+            return false;
         }
         match &mut self.air {
             Some(on_air) if on_air.is_on => {
@@ -91,14 +97,16 @@ impl Record {
                 on_air.is_dirty = true;
             }
             _ => {
-                let Air::On { since } = air else { return };
+                let Air::On { since } = air else { return false };
                 self.air = Some(OnAir { span: Span::new(since.unwrap_or(at), at), is_on, is_dirty: true });
                 if since.is_some() {
                     // Who waited for the signal is a viewer of the broadcast from the next beat on.
                     self.viewers = None;
                 }
+                return true;
             }
         }
+        false
     }
 
     /// Records that the count is not known. A channel that was on air is assumed to stay so.
@@ -152,7 +160,7 @@ impl Record {
         let viewers = self.viewers.as_mut().and_then(|viewers| {
             std::mem::take(&mut viewers.is_dirty).then(|| (viewers.start, viewers.sketch.encode()))
         });
-        let on_air = self.air.as_mut().and_then(|air| std::mem::take(&mut air.is_dirty).then_some(air.span));
+        let on_air = self.take_on_air();
         Taken {
             channel: channel.as_str().to_owned(),
             part: channel.part(),
@@ -161,6 +169,11 @@ impl Record {
             on_air,
             lost: self.track.take_lost(),
         }
+    }
+
+    /// Takes the span on air if it has changed.
+    pub(super) fn take_on_air(&mut self) -> Option<Span> {
+        self.air.as_mut().and_then(|air| std::mem::take(&mut air.is_dirty).then_some(air.span))
     }
 
     /// Whether the channel has been empty for so long that the record can go. Its changes must have been taken.

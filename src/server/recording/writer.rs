@@ -1,4 +1,5 @@
-//! The writer of a node: brings what was recorded into the database, every few seconds.
+//! The writer of a node: brings what was recorded into the database, every few seconds, and at once that a channel went on
+//! air.
 //!
 //! Each row belongs to this run of the node, and a later row of the same key replaces it. So a write that is repeated, or
 //! arrives late, does no harm. While the database is away, rows wait; each key waits once.
@@ -7,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tokio::{
     sync::Mutex,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep},
 };
 
 use super::{Recorder, Taken};
@@ -23,6 +24,9 @@ use crate::{
 
 /// The pause between two writes. The figures of the present broadcast are this old at most, plus the time of a write.
 const WRITE_INTERVAL: Duration = Duration::from_secs(4);
+
+/// How long channels that go on air are gathered before they are written.
+const GATHER: Duration = Duration::from_millis(250);
 
 /// The most bytes of rows that wait for the database: about an hour of a thousand busy channels. Beyond, the oldest
 /// minutes are lost first.
@@ -66,8 +70,14 @@ impl Writer {
         let mut ticks = interval(WRITE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
-            if let Err(error) = self.write().await {
+            let written = tokio::select! {
+                _ = ticks.tick() => self.write().await,
+                () = self.recorder.progress().begun() => {
+                    sleep(GATHER).await;
+                    self.write_begun().await
+                }
+            };
+            if let Err(error) = written {
                 tracing::debug!(%error, "history not written; retrying later");
             }
         }
@@ -79,15 +89,34 @@ impl Writer {
     /// When the database fails. What was not written still waits.
     pub async fn write(&self) -> Result<(), StoreError> {
         let mut waiting = self.waiting.lock().await;
-        self.take(&mut waiting);
+        // What is sampled from here on may be taken or not.
+        let samples = self.recorder.progress().samples();
+        let is_taken = self.take(&mut waiting);
         let result = self.write_waiting(&mut waiting).await;
         self.metrics.history_waiting(waiting.rows.len());
+        if result.is_ok() {
+            self.recorder.progress().write(is_taken.then_some(samples));
+        }
         result
     }
 
-    /// Takes what has changed. Before the first contact with the database nothing is taken.
-    fn take(&self, waiting: &mut Waiting) {
-        let Some(database) = self.archive.id() else { return };
+    /// Writes the spans of channels that went on air.
+    async fn write_begun(&self) -> Result<(), StoreError> {
+        let mut waiting = self.waiting.lock().await;
+        for channel in self.recorder.progress().take_begun() {
+            let span = self.recorder.0.records.get_mut(&channel).and_then(|mut record| record.take_on_air());
+            if let Some(span) = span {
+                waiting.on_air.insert((channel, span.from), span.to);
+            }
+        }
+        self.write_on_air(&mut waiting).await?;
+        self.recorder.progress().write(None);
+        Ok(())
+    }
+
+    /// Takes what has changed. Before the first contact with the database nothing is taken, and the result is false.
+    fn take(&self, waiting: &mut Waiting) -> bool {
+        let Some(database) = self.archive.id() else { return false };
         self.recorder.set_key(database);
         let mut lost = 0;
         for Taken { channel, part, minutes, viewers, on_air, lost: lost_here } in self.recorder.take() {
@@ -101,6 +130,7 @@ impl Writer {
         if lost > 0 {
             self.metrics.history_lost(lost);
         }
+        true
     }
 
     async fn write_waiting(&self, waiting: &mut Waiting) -> Result<(), StoreError> {
@@ -122,6 +152,10 @@ impl Writer {
                 waiting.remove(&(row.start, row.kind, is_part, row.part, row.channel));
             }
         }
+        self.write_on_air(waiting).await
+    }
+
+    async fn write_on_air(&self, waiting: &mut Waiting) -> Result<(), StoreError> {
         while !waiting.on_air.is_empty() {
             let batch = waiting.on_air.iter().take(BATCH);
             let spans: Vec<(ChannelId, Span)> =

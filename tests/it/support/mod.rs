@@ -4,13 +4,21 @@ mod cluster;
 pub mod past;
 pub mod postgres;
 mod program;
+pub mod receiver;
 mod redis;
 mod runners;
 mod sampler;
 mod stores;
 pub mod upstash;
 
-use std::{fs, path::Path, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    fs,
+    path::Path,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use aforo::domain::Policy;
 use aforo::server::{
@@ -19,6 +27,7 @@ use aforo::server::{
     config::{self, Config},
     database::Database,
     limits::Streams,
+    site::{Embedded, Site},
     store::{MemoryStore, Store, remote::RemoteStore},
 };
 use eventsource_stream::{Event, Eventsource};
@@ -33,6 +42,7 @@ pub use self::{
     cluster::RedisCluster,
     postgres::Postgres,
     program::Program,
+    receiver::{Received, Receiver},
     redis::{RedisServer, acl_line, database_of, free_port},
     runners::TestRunner,
     sampler::{Sample, Sampler},
@@ -75,6 +85,14 @@ impl TestApp {
         Self::run(Server::bind(&config).await.unwrap(), site)
     }
 
+    /// Starts a server with a copy of the files of this folder inside the program. Like the build, it keeps the times of
+    /// changes in whole seconds.
+    pub async fn with_embedded_site(site: TempDir) -> Self {
+        let mut config = Self::config_for(&site, &[]);
+        config.site = Site::Embedded(Embedded::new(files_in(site.path())));
+        Self::run(Server::bind(&config).await.unwrap(), site)
+    }
+
     /// Starts a node with a Redis server.
     pub async fn with_redis(redis: &RedisServer) -> Self {
         Self::with(&["--redis-url", &redis.url()]).await
@@ -84,6 +102,12 @@ impl TestApp {
     pub async fn with_clock(clock: Arc<dyn Clock>) -> Self {
         let store = MemoryStore::new(Arc::clone(&clock), Policy::default().lease_rules());
         Self::with_store_and_clock(Arc::new(store), clock, &[]).await
+    }
+
+    /// Starts a server with the embedded store, a given clock and additional flags.
+    pub async fn with_clock_and(clock: Arc<dyn Clock>, flags: &[&str]) -> Self {
+        let store = MemoryStore::new(Arc::clone(&clock), Policy::default().lease_rules());
+        Self::with_store_and_clock(Arc::new(store), clock, flags).await
     }
 
     /// Starts a server with any store.
@@ -272,6 +296,25 @@ pub async fn read_until(stream: &mut Response, expected: &str) {
 /// A new viewer id.
 pub fn viewer() -> Uuid {
     Uuid::new_v4()
+}
+
+/// All files of a folder: the path, the content, and when it was changed.
+fn files_in(root: &Path) -> Vec<(String, Cow<'static, [u8]>, u64)> {
+    let (mut files, mut folders) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let changed = fs::metadata(&path).unwrap().modified().unwrap();
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            let seconds = changed.duration_since(UNIX_EPOCH).unwrap().as_secs();
+            files.push((name, Cow::Owned(fs::read(&path).unwrap()), seconds));
+        }
+    }
+    files
 }
 
 /// Creates a site folder like `make site` does, with stub files, for a build with this name.

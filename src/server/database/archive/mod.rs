@@ -6,6 +6,7 @@
 //! - [`Archive::compact`] merges rows in one transaction. A row that arrives later is merged later, with the same result.
 //! - Reading merges what is not merged yet, so it shows every row that was written.
 
+mod announce;
 mod compact;
 mod encoding;
 mod read;
@@ -14,7 +15,7 @@ mod retain;
 use sqlx::{Any, AssertSqlSafe, Row as _, Transaction};
 use uuid::Uuid;
 
-use super::{Database, Kind};
+use super::Database;
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
@@ -26,6 +27,7 @@ use crate::{
     },
 };
 
+pub(super) use self::announce::numbers;
 pub use self::{read::Kept, retain::Retention};
 
 /// The length of a row with minutes, in milliseconds.
@@ -47,6 +49,8 @@ pub fn part_key(part: u16) -> String {
 #[derive(Clone)]
 pub struct Archive {
     database: Database,
+    /// Whether broadcasts are registered for announcement when they begin.
+    announces: bool,
 }
 
 /// The kind of a [`Row`].
@@ -79,7 +83,7 @@ impl Archive {
     /// The archive in a database.
     #[must_use]
     pub const fn new(database: Database) -> Self {
-        Self { database }
+        Self { database, announces: false }
     }
 
     /// The id of the database, once it is known.
@@ -122,7 +126,7 @@ impl Archive {
 
     async fn note_all_on_air(&self, spans: &[(ChannelId, Span)]) -> Result<(), sqlx::Error> {
         let mut transaction = self.database.begin().await?;
-        self.lock(&mut transaction, 1).await?;
+        self.database.lock(&mut transaction, 1).await?;
         for (channel, span) in spans {
             let known = broadcasts_near(&mut transaction, channel, *span).await?;
             let merged = broadcast::merge(&known, *span);
@@ -146,21 +150,11 @@ impl Archive {
             .bind(millis(merged.broadcast.last_on_air))
             .execute(&mut *transaction)
             .await?;
+            if self.announces && merged.replaces.is_empty() {
+                announce::register(&mut transaction, channel, merged.broadcast.started_at).await?;
+            }
         }
         transaction.commit().await
-    }
-
-    /// Waits until no other transaction holds the lock. SQLite has one transaction that writes anyway.
-    async fn lock(&self, transaction: &mut Transaction<'_, Any>, lock: i64) -> Result<(), sqlx::Error> {
-        /// Separates these locks from those of other programs in the same database.
-        const SPACE: i64 = 0x61_66_6f_72_6f << 8;
-        if self.database.kind() == Kind::Postgres {
-            sqlx::query("SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)")
-                .bind(SPACE + lock)
-                .execute(&mut **transaction)
-                .await?;
-        }
-        Ok(())
     }
 }
 
