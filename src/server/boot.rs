@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::server::{
     access::StatisticsAccess,
+    anomalies::Anomalies,
     check,
     clock::{Clock, SystemClock},
     config::{self, AccessConfig, Config, Draft, SettingsError, Task, TlsFiles},
@@ -272,6 +273,7 @@ impl Server {
                 "LIVE is signal, but neither API_TOKEN nor LIVE_HOOK_SECRET is set: this node takes no signals"
             );
         }
+        let anomalies = Anomalies::new(!store.is_shared(), Arc::clone(&clock), metrics.clone());
         let presence = {
             let signals = signals.are_followed().then(|| signals.clone());
             Presence::with_signals(store, Arc::clone(&hub), policy, Arc::clone(&clock), signals)
@@ -283,7 +285,7 @@ impl Server {
         if signals.are_followed() {
             recorder.follow_signals(signals.clone());
         }
-        presence.observe_with(Arc::new(recorder.clone()));
+        presence.observe_with(Arc::new((recorder.clone(), anomalies.clone())));
         database.measure(metrics.clone());
         let followers = Arc::new(DatabaseFollowers::new(database.clone()));
         let state = AppState::from(Parts {
@@ -292,6 +294,7 @@ impl Server {
             archive: archive.clone(),
             figures: figures.clone(),
             recorder: recorder.clone(),
+            anomalies: anomalies.clone(),
             statistics: statistics_access(&config.access),
             live: config.live,
             signals: signals.clone(),
@@ -320,6 +323,7 @@ impl Server {
             let (recorder, shareholder) = own.clone();
             async move { shareholder.run(recorder.ownership()).await }
         });
+        background.spawn("anomalies", move || anomalies.clone().run());
         background.spawn("figures", move || figures.clone().run());
         let own = (recorder.clone(), presence.clone());
         background.spawn("sampler", move || sampler::run(own.0.clone(), own.1.clone()));

@@ -7,13 +7,14 @@
 //! - [`telemetry`], [`store`], [`follows`], [`signals`];
 //! - [`database`];
 //! - [`presence`];
-//! - [`recording`];
+//! - [`recording`], [`anomalies`];
 //! - [`webhooks`];
 //! - [`http`];
 //! - [`check`], [`health`];
 //! - [`boot`].
 
 pub mod access;
+pub mod anomalies;
 pub mod boot;
 pub mod check;
 pub mod clock;

@@ -89,6 +89,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "server::store_error",
         ],
     ),
+    ("server::anomalies", &["domain", "server::clock", "server::metrics", "server::presence"]),
     ("server::webhooks::settings", &[]),
     (
         "server::webhooks",
@@ -114,6 +115,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "domain",
             "i18n",
             "server::access",
+            "server::anomalies",
             "server::config",
             "server::database",
             "server::fanout",
@@ -183,6 +185,7 @@ const NOT_IN: &[(&str, &[&str])] = &[
     (
         "axum",
         &[
+            "server::anomalies",
             "server::store",
             "server::fanout",
             "server::follows",
@@ -198,7 +201,16 @@ const NOT_IN: &[(&str, &[&str])] = &[
             "server::webhooks",
         ],
     ),
-    ("tokio", &["server::history", "server::webhooks::settings"]),
+    (
+        "tokio",
+        &[
+            "server::history",
+            "server::anomalies::crowd",
+            "server::anomalies::verdict",
+            "server::anomalies::watch",
+            "server::webhooks::settings",
+        ],
+    ),
 ];
 
 /// The maximum number of feature gates.

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+// What the operator is told of waves of joins.
+mod anomalies;
 // The JSON API over HTTP: names, fields, statuses and headers.
 mod api;
 // The archive of counts.
