@@ -140,6 +140,7 @@ pub struct Server {
     hub: Arc<Hub>,
     state: AppState,
     followers: Arc<DatabaseFollowers>,
+    reported: Arc<DatabaseSignals>,
     /// How long to keep serving after the shutdown signal.
     shutdown_delay: Duration,
     background: Supervisor,
@@ -220,8 +221,8 @@ impl Server {
             interval: policy.update_interval,
             timeout: config.live_signal_timeout,
         };
-        let signals =
-            Signals::new(Arc::new(DatabaseSignals::new(database.clone())), settings, metrics.clone());
+        let reported = Arc::new(DatabaseSignals::new(database.clone()));
+        let signals = Signals::new(reported.clone(), settings, metrics.clone());
         if signals.are_followed() && !access.api_token.is_set() && !access.hook_secret.is_set() {
             tracing::warn!(
                 "LIVE is signal, but neither API_TOKEN nor LIVE_HOOK_SECRET is set: this node takes no signals"
@@ -299,6 +300,11 @@ impl Server {
             let followers = Arc::clone(&own_followers);
             async move { followers.run().await }
         });
+        let own_reported = Arc::clone(&reported);
+        background.spawn("signal reports", move || {
+            let reported = Arc::clone(&own_reported);
+            async move { reported.run().await }
+        });
         background.spawn("signals", move || signals.clone().run());
         background.spawn("recovery", move || {
             let presence = presence.clone();
@@ -318,6 +324,7 @@ impl Server {
             hub,
             state,
             followers,
+            reported,
             shutdown_delay: config.shutdown_delay,
             background,
             recording: Recording { recorder, shareholder, writer },
@@ -363,9 +370,12 @@ impl Server {
         let Recording { recorder, shareholder, writer } = self.recording;
         let written = async {
             let kept = async {
-                if !self.followers.flush(DATABASE_DRAIN_LIMIT).await {
+                let followers = self.followers.flush(DATABASE_DRAIN_LIMIT);
+                let signals = self.reported.flush(DATABASE_DRAIN_LIMIT);
+                if tokio::join!(followers, signals) != (true, true) {
                     tracing::warn!(
-                        "database unavailable at shutdown; follows that were not answered are not written"
+                        "database unavailable at shutdown; follows and live signals that were not answered are not \
+                         written"
                     );
                 }
             };
