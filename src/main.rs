@@ -1,9 +1,19 @@
 //! The `aforo` program. See [`aforo::server::boot`].
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
+
+use aforo::server::boot;
 
 fn main() -> ExitCode {
-    match aforo::server::boot::main() {
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).filter_map(|word| word.into_string().ok()).collect();
+    let result = match &arguments[..] {
+        [task, file, channels @ ..] if task == "demo-history" => {
+            boot::demo_history(Path::new(file), channels)
+        }
+        _ => boot::main(),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report().into(),
     }

@@ -4,6 +4,7 @@ use std::{
     future::Future,
     io::{self, IsTerminal},
     net::SocketAddr,
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -19,7 +20,7 @@ use uuid::Uuid;
 use crate::server::{
     access::StatisticsAccess,
     clock::{Clock, SystemClock},
-    config::{self, AccessConfig, Config, SettingsError, TlsFiles},
+    config::{self, AccessConfig, Config, DatabaseConfig, InvalidConfig, SettingsError, TlsFiles},
     database::{self, Archive, Database, DatabaseFollowers, DatabaseSignals, Retention},
     fanout::{Hub, reader},
     follows::Follows,
@@ -32,7 +33,7 @@ use crate::server::{
     listen::{Apps, Listener, Tls, TlsError},
     metrics::Metrics,
     presence::Presence,
-    recording::{FiguresFeed, Recorder, Shareholder, sampler, upkeep, writer::Writer},
+    recording::{FiguresFeed, Recorder, Shareholder, past, sampler, upkeep, writer::Writer},
     redis::OpenError,
     shutdown::{ShutdownFlag, shutdown_signal},
     signals::{SignalSettings, Signals},
@@ -127,6 +128,31 @@ pub fn main() -> Result<(), BootError> {
         tracing::info!("accepting up to {} connections", server.listener.capacity());
         tracing::info!("serving {scheme}://{}", server.addr());
         server.serve(shutdown_signal()?).await;
+        Ok(())
+    })
+}
+
+/// Writes the history of `make demo` into a new SQLite file: `aforo demo-history FILE CHANNEL…`. Prints each channel with
+/// the number of its viewers at the end.
+///
+/// # Errors
+/// When a name is not valid, or the file exists or cannot be written.
+pub fn demo_history(file: &Path, channels: &[String]) -> Result<(), BootError> {
+    let invalid = |problem: String| SettingsError::from(InvalidConfig(vec![problem]));
+    let channels =
+        past::channels(channels).map_err(|error| invalid(format!("demo-history FILE CHANNEL…: {error}")))?;
+    if file.exists() {
+        return Err(invalid(format!("demo-history: {} exists; name a new file", file.display())).into());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let database = Database::open(&DatabaseConfig::Sqlite(file.to_owned())).await?;
+        let written = past::write(&database, &channels, SystemClock::start().now()).await;
+        let viewers = written.map_err(io::Error::other)?;
+        database.close().await;
+        for (channel, viewers) in channels.iter().zip(viewers) {
+            println!("{channel} {viewers}");
+        }
         Ok(())
     })
 }

@@ -12,8 +12,10 @@
 
 mod feed;
 mod ownership;
+pub mod past;
 mod record;
 pub mod sampler;
+pub mod simulated;
 pub mod upkeep;
 pub mod writer;
 
