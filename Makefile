@@ -4,10 +4,16 @@ export LEPTOS_SITE_ROOT ?= target/site
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
 
-.PHONY: run build site example test test-rust test-client test-browser mutants bench soak stress watch lint format
+.PHONY: run demo build site example test test-rust test-client test-browser mutants bench soak stress watch lint format
 
 run: build
 	target/release/aforo
+
+# All of it alive on this machine until Ctrl+C: a test picture through nginx-rtmp, a crowd of simulated viewers, a site that
+# embeds the player, and statistics with an hour of history.
+demo: build
+	@bash scripts/setup.sh demo
+	@node scripts/demo/main.mjs
 
 # The server and the browser code: target/release/aforo and target/site.
 build: site
