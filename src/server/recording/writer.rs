@@ -29,7 +29,7 @@ const WRITE_INTERVAL: Duration = Duration::from_secs(4);
 pub const MAX_WAITING_BYTES: usize = 64 << 20;
 
 /// The rows of one transaction.
-const BATCH: usize = 500;
+const BATCH: usize = 512;
 
 /// The writer of a node.
 pub struct Writer {

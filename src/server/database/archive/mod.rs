@@ -15,7 +15,7 @@ mod retain;
 use sqlx::{Any, AssertSqlSafe, Row as _, Transaction};
 use uuid::Uuid;
 
-use super::{Database, Kind};
+use super::{Database, Kind, followers::pieces};
 use crate::{domain::Timestamp, server::store_error::StoreError};
 
 pub use self::{read::Kept, retain::Retention};
@@ -25,9 +25,6 @@ const WINDOW_MS: u64 = 300_000;
 
 /// The length of a row that is kept for good, in milliseconds.
 const COARSE_MS: u64 = 900_000;
-
-/// The rows of one statement.
-const ROWS_PER_STATEMENT: usize = 50;
 
 /// The name under which a part of the channels is recorded. It is not a valid name of a channel.
 #[must_use]
@@ -92,13 +89,8 @@ impl Archive {
         let mut transaction = self.database.begin().await?;
         for kind in [RowKind::Minute, RowKind::Viewers] {
             let rows: Vec<&Row> = rows.iter().filter(|row| row.kind == kind).collect();
-            let mut chunks = rows.chunks_exact(ROWS_PER_STATEMENT);
-            for chunk in chunks.by_ref() {
-                insert(&mut transaction, kind, chunk).await?;
-            }
-            // One statement for each remaining row, so that there are two statements to prepare and not fifty.
-            for row in chunks.remainder() {
-                insert(&mut transaction, kind, &[row]).await?;
+            for piece in pieces(&rows) {
+                insert(&mut transaction, kind, piece).await?;
             }
         }
         transaction.commit().await

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use sqlx::{Any, AssertSqlSafe, Row as _, Transaction};
 
-use super::{Archive, ROWS_PER_STATEMENT, millis, time};
+use super::{Archive, millis, pieces, time};
 use crate::{
     domain::ChannelId,
     server::{
@@ -41,12 +41,8 @@ impl Archive {
         }
         let newest: Vec<(&ChannelId, Span)> = newest.into_iter().collect();
         let mut lengthened = Vec::new();
-        let mut chunks = newest.chunks_exact(ROWS_PER_STATEMENT);
-        for chunk in chunks.by_ref() {
-            lengthened.extend(lengthen(&mut transaction, chunk).await?);
-        }
-        for one in chunks.remainder() {
-            lengthened.extend(lengthen(&mut transaction, std::slice::from_ref(one)).await?);
+        for piece in pieces(&newest) {
+            lengthened.extend(lengthen(&mut transaction, piece).await?);
         }
         lengthened.sort_unstable();
         for (channel, span) in spans {
