@@ -4,18 +4,22 @@ export LEPTOS_SITE_ROOT ?= target/site
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
 
-.PHONY: run demo build site example test test-rust test-client test-browser mutants bench soak stress watch lint format
+.PHONY: run demo quick build site example test test-rust test-client test-browser mutants bench soak stress capacity watch lint format
 
-run: build
+run: quick
 	target/release/aforo
 
 # All of it alive on this machine until Ctrl+C: a test picture through nginx-rtmp, a crowd of simulated viewers, a site that
 # embeds the player, and statistics with an hour of history.
-demo: build
+demo: quick
 	@bash scripts/setup.sh demo
 	@node scripts/demo/main.mjs
 
-# The server and the browser code: target/release/aforo and target/site.
+# The server and the browser code, for a first look and for the browser tests: without link-time optimization.
+quick: site
+	@bash scripts/server.sh quick
+
+# The server and the browser code, to deploy and to measure: target/release/aforo and target/site.
 build: site
 	@bash scripts/server.sh
 
@@ -33,18 +37,19 @@ example:
 
 test: test-rust test-client test-browser
 
-# The Rust tests: units, the store contract, HTTP, streams and the simulation.
+# The Rust tests: units, the store contract, HTTP, streams and the simulation. Most of them wait most of the time, so
+# more of them run at once than there are processors.
 test-rust: site
 	@bash scripts/setup.sh test
-	@bash scripts/cargo.sh test --features bench
+	@RUST_TEST_THREADS=8 bash scripts/cargo.sh test --features bench
 
-# The unit tests of the page scripts.
+# The unit tests of the page scripts and of the capacity model.
 test-client:
 	@bash scripts/setup.sh build
 	node client/test.mjs
 
-# The pages in real browsers, served by the release build; and the syntax of scripts and styles against .browserslistrc.
-test-browser: build example
+# The pages in real browsers; and the syntax of scripts and styles against .browserslistrc.
+test-browser: quick example
 	@bash scripts/setup.sh test
 	cd end2end && npm run baseline && npm test
 
@@ -69,6 +74,11 @@ stress: build
 	@bash scripts/setup.sh test
 	@AFORO_PROGRAM=$(CURDIR)/target/release/aforo SEED=$(SEED) MINUTES=$(MINUTES) TROUBLE=$(TROUBLE) STORE=$(STORE) \
 	  bash scripts/cargo.sh test --features bench --test stress
+
+# Calculates what VIEWERS=… concurrent viewers take, and which limit is met first. docs/scale.md explains it; without
+# VIEWERS it lists what else can be given. JSON=1 prints every figure.
+capacity:
+	@node scripts/capacity.mjs $(MAKEOVERRIDES)
 
 # Rebuilds and reloads on every change; needs cargo-leptos.
 watch:

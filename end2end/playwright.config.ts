@@ -53,7 +53,8 @@ export default defineConfig<object, { engine: Engine }>({
   forbidOnly: Boolean(process.env.CI),
   // A flaky test is a defect of the test or of the product.
   retries: 0,
-  workers: 2,
+  // The tests wait more than they work.
+  workers: 3,
   reporter: "list",
   timeout: 90_000,
   // Two updates of a count take 4 s; the rest is for busy machines. The timeout must stay below the lease of 60 s, or a

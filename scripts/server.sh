@@ -1,12 +1,18 @@
 #!/usr/bin/env bash
-# Builds the server as target/release/aforo, even if cargo's target folder is elsewhere.
+# Builds the server as target/release/aforo, even if cargo's target folder is elsewhere. `server.sh quick` leaves out
+# link-time optimization: it builds in less than half of the time, and calls cost a tenth more.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/env.sh
 
 say "building the server"
+if [ "${1:-}" = quick ]; then
+  export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+fi
 cargo build --release
 if [ "$CARGO_TARGET_DIR" != "$PWD/target" ]; then
   mkdir -p target/release
-  cp -u "$CARGO_TARGET_DIR/release/aforo" target/release/aforo
+  # Whichever build was the last one. A running program is replaced, not overwritten.
+  cmp -s "$CARGO_TARGET_DIR/release/aforo" target/release/aforo ||
+    cp --remove-destination "$CARGO_TARGET_DIR/release/aforo" target/release/aforo
 fi

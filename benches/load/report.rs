@@ -117,11 +117,14 @@ impl Report {
             .filter_map(|goal| {
                 let figure = self.rounds(goal.scenario, goal.row, goal.column)?.median;
                 let (bound, met) = match goal.bound {
-                    Bound::AtLeast(bound) => (format!("≥ {}", number(bound)), figure >= bound),
                     Bound::AtMost(bound) => (format!("≤ {}", number(bound)), figure <= bound),
                     Bound::ShareOf(share, other) => {
                         let bound = share * self.rounds(goal.scenario, other, goal.column)?.median;
                         (format!("≥ {} ({share} of {other})", number(bound)), figure >= bound)
+                    }
+                    Bound::TimesOf(times, other) => {
+                        let bound = times * self.rounds(goal.scenario, other, goal.column)?.median;
+                        (format!("≤ {} ({times} times {other})", number(bound)), figure <= bound)
                     }
                 };
                 let verdict = if met { "met" } else { "MISSED" };
@@ -211,7 +214,7 @@ mod tests {
     #[test]
     fn rounds_are_summarized_in_a_table_with_goals() {
         let mut report = Report::new(None).unwrap();
-        let goal = &goals::GOALS[0];
+        let goal = goals::GOALS.iter().find(|goal| matches!(goal.bound, goals::Bound::AtMost(_))).unwrap();
         for figure in [100.0, 120.0, 110.0] {
             report.add(goal.scenario, goal.row, vec![(goal.column, figure)]).unwrap();
         }

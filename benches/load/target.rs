@@ -9,6 +9,7 @@ use crate::{
     meter::Meter,
     nchan,
     process::{Process, Scratch, ask, free_address},
+    raw,
     redis::{Redis, start_cluster},
 };
 
@@ -35,6 +36,8 @@ pub enum Target {
     Cluster,
     /// A bare axum server, which shows the cost of the framework.
     Bare,
+    /// A loop that writes to sockets, which shows the cost of the kernel. It has streams of one channel only.
+    Raw,
     /// nginx with Nchan.
     Nchan { workers: usize },
 }
@@ -61,6 +64,7 @@ impl Target {
             Self::Redis { nodes } => format!("{nodes} nodes, Redis"),
             Self::Cluster => "cluster of 3".to_owned(),
             Self::Bare => "bare axum".to_owned(),
+            Self::Raw => "raw sender".to_owned(),
             Self::Nchan { workers: 1 } => "Nchan".to_owned(),
             Self::Nchan { workers } => format!("Nchan, {workers} workers"),
         }
@@ -73,7 +77,7 @@ impl Starter {
         let stores = match target {
             Target::Redis { .. } => vec![Redis::start(&self.scratch, &[])?],
             Target::Cluster => start_cluster(&self.scratch)?,
-            Target::Memory | Target::Bare | Target::Nchan { .. } => Vec::new(),
+            Target::Memory | Target::Bare | Target::Raw | Target::Nchan { .. } => Vec::new(),
         };
         let nodes = match target {
             Target::Memory | Target::Cluster => vec![self.node(&stores, settings)?],
@@ -81,6 +85,7 @@ impl Starter {
                 (0..nodes).map(|_| self.node(&stores, settings)).collect::<Result<_>>()?
             }
             Target::Bare => vec![bare::start(&self.scratch)?],
+            Target::Raw => vec![raw::start(&self.scratch)?],
             Target::Nchan { workers } => vec![nchan::start(&self.scratch, workers)?],
         };
         Ok(Running { target, nodes, stores })

@@ -220,7 +220,7 @@ async fn a_gap_is_a_gap_in_the_figures_the_chart_and_the_table() {
     assert!((15..20).contains(&unknown), "{unknown}");
     assert!(!rows.iter().any(|row| row.contains("<td>0</td><td>0</td><td>0</td>")), "never 0: {rows:?}");
     // New viewers by place.
-    let places = texts(&html, r#"<th scope="row">"#);
+    let places = texts(&html, r#"<th scope="row""#);
     assert!(
         places.contains(&"Este sitio".to_owned()) && places.contains(&"news.example".to_owned()),
         "{places:?}"

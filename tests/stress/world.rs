@@ -226,8 +226,9 @@ impl World {
 
     /// Waits until everything is released, at most until `end`. Describes what is left.
     async fn leftovers(&self, end: Millis) -> Vec<String> {
-        self.pages.close_idle();
         loop {
+            // Again at each check: a late response leaves its connection open.
+            self.pages.close_idle();
             let left = self.stage.leftovers().await;
             if left.is_empty() || self.clock.now() > end {
                 return left;

@@ -25,7 +25,7 @@ const GAP: Duration = Duration::from_millis(700);
 #[derive(clap::Args)]
 pub struct CrowdArgs {
     /// Servers to measure
-    #[arg(long, value_enum, num_args = 1.., value_delimiter = ',', default_values = ["memory", "bare", "nchan"])]
+    #[arg(long, value_enum, num_args = 1.., value_delimiter = ',', default_values = ["memory", "raw", "bare", "nchan"])]
     pub targets: Vec<Name>,
     /// Streams on each node
     #[arg(long, default_value_t = 10_000)]
@@ -40,6 +40,7 @@ pub struct CrowdArgs {
 pub enum Name {
     Memory,
     Redis,
+    Raw,
     Bare,
     Nchan,
 }
@@ -51,6 +52,7 @@ pub fn crowds(args: &CrowdArgs) -> Vec<(Target, String)> {
         let target = match name {
             Name::Memory => Target::Memory,
             Name::Redis => Target::Redis { nodes: args.nodes },
+            Name::Raw => Target::Raw,
             Name::Bare => Target::Bare,
             Name::Nchan if nchan::module().is_none() => {
                 eprintln!("  Nchan is skipped: it is not installed (Debian: nginx and libnginx-mod-nchan)");
@@ -99,7 +101,7 @@ impl Fanout {
 fn trigger(running: &Running, count: u64) -> Result<()> {
     let request = match running.target {
         Target::Nchan { .. } => nchan::publication(&channel(0), count),
-        Target::Bare => post("/publish", "{}"),
+        Target::Bare | Target::Raw => post("/publish", "{}"),
         Target::Memory | Target::Redis { .. } | Target::Cluster => {
             Audience { viewers: count + 1, channels: 1 }.request(Call::Join, count)
         }

@@ -39,7 +39,7 @@ pub fn run(command: &Command, starter: &Starter, report: &mut Report) -> Result<
         Command::Redis(alone) => alone.run(starter, report),
         Command::Soak(soak) => soak.run(starter, report),
         Command::All => all(starter, report),
-        Command::Hold(_) | Command::Bare { .. } => Ok(()),
+        Command::Hold(_) | Command::Bare { .. } | Command::Raw { .. } => Ok(()),
     }
 }
 
