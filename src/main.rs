@@ -3,7 +3,6 @@
 use std::{path::Path, process::ExitCode};
 
 use aforo::server::boot;
-
 use mimalloc::MiMalloc;
 
 /// The allocator of the C library needs up to a fifth more processor time for calls, and musl's far more.

@@ -39,7 +39,7 @@ const FEW_TICKS: u32 = 5;
 /// The share of the width from the edges within which the text of a mark is beside it, and how far the next text must be
 /// from it on a phone.
 const EDGE: f64 = 0.06;
-const EDGE_SPACE: f64 = 0.28;
+const EDGE_SPACE: f64 = 0.33;
 
 /// A step with a smaller known share is marked as incomplete. The first and the last seconds of a broadcast are less.
 const COMPLETE: f64 = 0.9;
