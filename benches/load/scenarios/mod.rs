@@ -55,7 +55,7 @@ const ALL: &[&str] = &[
     "bulk",
     "quiet",
     "wipe --rounds 2",
-    "history --seconds 10 --channels 100 --hours 4 --days 7",
+    "history --seconds 10 --channels 100 --hours 1 --days 1",
 ];
 
 fn all(starter: &Starter, report: &mut Report) -> Result<()> {
