@@ -4,10 +4,16 @@ export LEPTOS_SITE_ROOT ?= target/site
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
 
-.PHONY: run quick build dist site example test test-rust test-client test-browser mutants bench soak stress capacity watch lint format
+.PHONY: run demo quick build dist site example test test-rust test-client test-browser mutants bench soak stress capacity watch lint format
 
 run: quick
 	target/release/aforo
+
+# All of it alive on this machine until Ctrl+C: a test picture through nginx-rtmp, a crowd of simulated viewers, a site that
+# embeds the player, and statistics with an hour of history.
+demo: quick
+	@bash scripts/setup.sh demo
+	@node scripts/demo/main.mjs
 
 # The server with the browser code inside, for a first look and for the browser tests: without link-time optimization.
 quick: site

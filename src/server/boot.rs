@@ -4,6 +4,7 @@ use std::{
     future::Future,
     io::{self, IsTerminal, Write},
     net::SocketAddr,
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -21,7 +22,7 @@ use crate::server::{
     anomalies::Anomalies,
     check,
     clock::{Clock, SystemClock},
-    config::{self, AccessConfig, Config, Draft, SettingsError, Task, TlsFiles},
+    config::{self, AccessConfig, Config, DatabaseConfig, Draft, InvalidConfig, SettingsError, Task, TlsFiles},
     database::{self, Archive, Database, DatabaseFollowers, DatabaseSignals, Outbox, Retention},
     fanout::{Hub, reader},
     follows::Follows,
@@ -35,7 +36,7 @@ use crate::server::{
     listen::{Apps, Listener, Tls, TlsError},
     metrics::Metrics,
     presence::Presence,
-    recording::{FiguresFeed, Recorder, Shareholder, sampler, upkeep, writer::Writer},
+    recording::{FiguresFeed, Recorder, Shareholder, past, sampler, upkeep, writer::Writer},
     redis::OpenError,
     shutdown::{ShutdownFlag, shutdown_signal},
     signals::{SignalSettings, Signals},
@@ -174,6 +175,31 @@ async fn check(draft: &Draft) -> Result<(), BootError> {
     if report.problems.is_empty() { Ok(()) } else { Err(BootError::Check(report.problems)) }
 }
 
+/// Writes the history of `make demo` into a new SQLite file: `aforo demo-history FILE CHANNEL…`. Prints each channel with
+/// the number of its viewers at the end.
+///
+/// # Errors
+/// When a name is not valid, or the file exists or cannot be written.
+pub fn demo_history(file: &Path, channels: &[String]) -> Result<(), BootError> {
+    let invalid = |problem: String| SettingsError::from(InvalidConfig(vec![problem]));
+    let channels =
+        past::channels(channels).map_err(|error| invalid(format!("demo-history FILE CHANNEL…: {error}")))?;
+    if file.exists() {
+        return Err(invalid(format!("demo-history: {} exists; name a new file", file.display())).into());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let database = Database::open(&DatabaseConfig::Sqlite(file.to_owned())).await?;
+        let written = past::write(&database, &channels, SystemClock::start().now()).await;
+        let viewers = written.map_err(io::Error::other)?;
+        database.close().await;
+        for (channel, viewers) in channels.iter().zip(viewers) {
+            println!("{channel} {viewers}");
+        }
+        Ok(())
+    })
+}
+
 /// A server that is bound to its port and ready to serve.
 pub struct Server {
     listener: Listener,
@@ -183,6 +209,7 @@ pub struct Server {
     hub: Arc<Hub>,
     state: AppState,
     followers: Arc<DatabaseFollowers>,
+    reported: Arc<DatabaseSignals>,
     /// How long to keep serving after the shutdown signal.
     shutdown_delay: Duration,
     background: Supervisor,
@@ -266,8 +293,8 @@ impl Server {
             interval: policy.update_interval,
             timeout: config.live_signal_timeout,
         };
-        let signals =
-            Signals::new(Arc::new(DatabaseSignals::new(database.clone())), settings, metrics.clone());
+        let reported = Arc::new(DatabaseSignals::new(database.clone()));
+        let signals = Signals::new(reported.clone(), settings, metrics.clone());
         if signals.are_followed() && !access.api_token.is_set() && !access.hook_secret.is_set() {
             tracing::warn!(
                 "LIVE is signal, but neither API_TOKEN nor LIVE_HOOK_SECRET is set: this node takes no signals"
@@ -358,6 +385,11 @@ impl Server {
             let followers = Arc::clone(&own_followers);
             async move { followers.run().await }
         });
+        let own_reported = Arc::clone(&reported);
+        background.spawn("signal reports", move || {
+            let reported = Arc::clone(&own_reported);
+            async move { reported.run().await }
+        });
         background.spawn("signals", move || signals.clone().run());
         background.spawn("recovery", move || {
             let presence = presence.clone();
@@ -377,6 +409,7 @@ impl Server {
             hub,
             state,
             followers,
+            reported,
             shutdown_delay: config.shutdown_delay,
             background,
             recording: Recording { recorder, shareholder, writer },
@@ -422,9 +455,12 @@ impl Server {
         let Recording { recorder, shareholder, writer } = self.recording;
         let written = async {
             let kept = async {
-                if !self.followers.flush(DATABASE_DRAIN_LIMIT).await {
+                let followers = self.followers.flush(DATABASE_DRAIN_LIMIT);
+                let signals = self.reported.flush(DATABASE_DRAIN_LIMIT);
+                if tokio::join!(followers, signals) != (true, true) {
                     tracing::warn!(
-                        "database unavailable at shutdown; follows that were not answered are not written"
+                        "database unavailable at shutdown; follows and live signals that were not answered are not \
+                         written"
                     );
                 }
             };

@@ -80,6 +80,8 @@ mod redis_connections;
 mod request_log;
 // Costs of many viewers, channels and streams.
 mod scale;
+// Broadcasts of a known script.
+mod scripted;
 // Shared test vectors for rules that exist in Rust and in TypeScript.
 mod sequences;
 // Invalid settings and their error messages.

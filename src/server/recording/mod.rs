@@ -12,9 +12,11 @@
 
 mod feed;
 mod ownership;
+pub mod past;
 mod progress;
 mod record;
 pub mod sampler;
+pub mod simulated;
 pub mod upkeep;
 pub mod writer;
 

@@ -33,7 +33,7 @@ const GATHER: Duration = Duration::from_millis(250);
 pub const MAX_WAITING_BYTES: usize = 64 << 20;
 
 /// The rows of one transaction.
-const BATCH: usize = 500;
+const BATCH: usize = 512;
 
 /// The writer of a node.
 pub struct Writer {
