@@ -22,7 +22,9 @@ use crate::server::{
     anomalies::Anomalies,
     check,
     clock::{Clock, SystemClock},
-    config::{self, AccessConfig, Config, DatabaseConfig, Draft, InvalidConfig, SettingsError, Task, TlsFiles},
+    config::{
+        self, AccessConfig, Config, DatabaseConfig, Draft, InvalidConfig, SettingsError, Task, TlsFiles,
+    },
     database::{self, Archive, Database, DatabaseFollowers, DatabaseSignals, Outbox, Retention},
     fanout::{Hub, reader},
     follows::Follows,

@@ -119,7 +119,7 @@ async fn visit(
     Ok(())
 }
 
-/// Numbers that look random (SplitMix64).
+/// Numbers that look random (`SplitMix64`).
 struct Random(u64);
 
 impl Random {
