@@ -4,18 +4,29 @@ export LEPTOS_SITE_ROOT ?= target/site
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
 
-.PHONY: run quick build site example test test-rust test-client test-browser mutants bench soak stress capacity watch lint format
+.PHONY: run demo quick build dist site example test test-rust test-client test-browser mutants bench soak stress capacity watch lint format
 
 run: quick
 	target/release/aforo
 
-# The server and the browser code, for a first look and for the browser tests: without link-time optimization.
+# All of it alive on this machine until Ctrl+C: a test picture through nginx-rtmp, a crowd of simulated viewers, a site that
+# embeds the player, and statistics with an hour of history.
+demo: quick
+	@bash scripts/setup.sh demo
+	@node scripts/demo/main.mjs
+
+# The server with the browser code inside, for a first look and for the browser tests: without link-time optimization.
 quick: site
 	@bash scripts/server.sh quick
 
-# The server and the browser code, to deploy and to measure: target/release/aforo and target/site.
+# The same, to deploy and to measure: target/release/aforo. The browser code alone is in target/site.
 build: site
 	@bash scripts/server.sh
+
+# What is deployed: a static program with its checksum and its list of components, in target/dist.
+dist: site
+	@bash scripts/setup.sh dist
+	@bash scripts/dist.sh
 
 # The files that browsers load: WebAssembly, JavaScript, styles and public files.
 site:
@@ -35,7 +46,7 @@ test: test-rust test-client test-browser
 # more of them run at once than there are processors.
 test-rust: site
 	@bash scripts/setup.sh test
-	@RUST_TEST_THREADS=8 bash scripts/cargo.sh test --features bench
+	@RUST_TEST_THREADS=4 bash scripts/cargo.sh test --features bench
 
 # The unit tests of the page scripts and of the capacity model.
 test-client:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs missing tools and packages: `setup.sh build` for the build, `setup.sh test` for the build and the tests,
-# `setup.sh bench` for the load kit, `setup.sh lint` for cargo-deny. Skips completed steps. Package registries are the
-# only network access that it needs.
+# `setup.sh bench` for the load kit, `setup.sh demo` for the demo, `setup.sh lint` for cargo-deny, `setup.sh dist` for the
+# static program. Skips completed steps. Package registries are the only network access that it needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/env.sh
@@ -64,6 +64,25 @@ debian_wasm_target() {
   export RUSTUP_TOOLCHAIN=debian-web CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-22
 }
 
+# The standard library of static programs, and a compiler for the C code of SQLite and ring.
+static_target() {
+  command -v musl-gcc >/dev/null || apt_install musl-tools
+  # The tools and linkers of Debian's own Rust do not make static programs.
+  unset RUSTUP_TOOLCHAIN
+  has_target "$STATIC_TARGET" && return
+  say "adding the target $STATIC_TARGET to Rust"
+  rustup target add "$STATIC_TARGET" || die "\`make dist\` needs the target $STATIC_TARGET, which rustup can't download here; build on another machine, or in the image (docs/deploy/Dockerfile)"
+}
+
+# Lists the components of a program in the format of CycloneDX.
+cargo_cyclonedx() {
+  local root=$AFORO_TOOLS/cargo-cyclonedx-$CARGO_CYCLONEDX_VERSION
+  [ -x "$root/bin/cargo-cyclonedx" ] && return
+  say "building cargo-cyclonedx $CARGO_CYCLONEDX_VERSION (about a minute)"
+  env -u CARGO_TARGET_DIR -u RUSTUP_TOOLCHAIN cargo install cargo-cyclonedx --locked --debug \
+    --version "$CARGO_CYCLONEDX_VERSION" --root "$root"
+}
+
 wasm_bindgen() {
   local root=$AFORO_TOOLS/wasm-bindgen-$WASM_BINDGEN_VERSION
   [ -x "$root/bin/wasm-bindgen" ] && return
@@ -95,6 +114,13 @@ geckodriver() {
   ln -sf "$root/bin/geckodriver" end2end/node_modules/.bin/geckodriver
 }
 
+# nginx with its RTMP module, and ffmpeg.
+video_server() {
+  command -v nginx >/dev/null || apt_install nginx-light
+  [ -e /usr/lib/nginx/modules/ngx_rtmp_module.so ] || apt_install libnginx-mod-rtmp
+  command -v ffmpeg >/dev/null || apt_install ffmpeg
+}
+
 command -v cargo >/dev/null || die "please install Rust first: https://rustup.rs"
 command -v npm >/dev/null || die "please install Node.js first (20 or newer): https://nodejs.org"
 
@@ -110,9 +136,7 @@ test)
   command -v redis-server >/dev/null || apt_install redis-server
   # Debian keeps the programs of PostgreSQL out of PATH.
   command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || apt_install postgresql
-  command -v nginx >/dev/null || apt_install nginx-light
-  [ -e /usr/lib/nginx/modules/ngx_rtmp_module.so ] || apt_install libnginx-mod-rtmp
-  command -v ffmpeg >/dev/null || apt_install ffmpeg
+  video_server
   command -v caddy >/dev/null || apt_install caddy
   command -v java >/dev/null || apt_install default-jre-headless # for the HTML checker (npm package vnu-jar)
   command -v chromium >/dev/null && command -v chromedriver >/dev/null || apt_install chromium chromium-driver
@@ -129,8 +153,16 @@ bench)
   # Nchan is measured for comparison. The load kit reports when it is missing.
   [ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] || (apt_install nginx libnginx-mod-nchan) || say "continuing without Nchan"
   ;;
+demo)
+  video_server
+  ;;
 lint)
   cargo_deny
   ;;
-*) die "usage: setup.sh [build|test|bench|lint]" ;;
+dist)
+  bash scripts/setup.sh build
+  static_target
+  cargo_cyclonedx
+  ;;
+*) die "usage: setup.sh [build|test|bench|demo|lint|dist]" ;;
 esac

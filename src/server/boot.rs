@@ -2,8 +2,9 @@
 
 use std::{
     future::Future,
-    io::{self, IsTerminal},
+    io::{self, IsTerminal, Write},
     net::SocketAddr,
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -18,11 +19,16 @@ use uuid::Uuid;
 
 use crate::server::{
     access::StatisticsAccess,
+    anomalies::Anomalies,
+    check,
     clock::{Clock, SystemClock},
-    config::{self, AccessConfig, Config, SettingsError, Task, TlsFiles},
+    config::{
+        self, AccessConfig, Config, DatabaseConfig, Draft, InvalidConfig, SettingsError, Task, TlsFiles,
+    },
     database::{self, Archive, Database, DatabaseFollowers, DatabaseSignals, Outbox, Retention},
     fanout::{Hub, reader},
     follows::Follows,
+    health,
     http::access::Access,
     http::caching::CountCaching,
     http::pages,
@@ -32,10 +38,11 @@ use crate::server::{
     listen::{Apps, Listener, Tls, TlsError},
     metrics::Metrics,
     presence::Presence,
-    recording::{FiguresFeed, Recorder, Shareholder, sampler, upkeep, writer::Writer},
+    recording::{FiguresFeed, Recorder, Shareholder, past, sampler, upkeep, writer::Writer},
     redis::OpenError,
     shutdown::{ShutdownFlag, shutdown_signal},
     signals::{SignalSettings, Signals},
+    site::Embedded,
     store::{self, Measured, Store},
     supervisor::Supervisor,
     telemetry,
@@ -71,10 +78,10 @@ pub enum BootError {
          DATABASE_URL to theirs, or REDIS_KEY_PREFIX to a prefix of your own"
     )]
     OtherDatabase,
-    /// The site root cannot be read, or holds no build.
+    /// The site cannot be read, or holds no build.
     #[error("cannot read the site files from {path}: {source}; run `make site`, or set LEPTOS_SITE_ROOT")]
     Site {
-        /// The site root.
+        /// The site.
         path: String,
         /// The error of reading it.
         source: io::Error,
@@ -96,14 +103,20 @@ pub enum BootError {
     /// The test event was not delivered.
     #[error("not delivered: {0}")]
     Undelivered(String),
+    /// `aforo check` found problems.
+    #[error("the server would not work:{}", .0.iter().map(|problem| format!("\n  - {problem}")).collect::<String>())]
+    Check(Vec<String>),
+    /// `aforo health` got no answer, or a bad one.
+    #[error("{0}")]
+    NotAlive(String),
     /// A call to the system failed.
     #[error("system error: {0}")]
     System(#[from] io::Error),
 }
 
 impl BootError {
-    /// Prints the error and returns the exit status: 2 for invalid settings and flags and for a database that can't be
-    /// used, 1 for other errors. Help and version go to standard output with status 0.
+    /// Prints the error and returns the exit status: 2 for invalid settings and flags, for a database that can't be used
+    /// and for the problems that a check found, 1 for other errors. Help and version go to standard output with status 0.
     #[must_use]
     pub fn report(&self) -> u8 {
         match self {
@@ -114,22 +127,32 @@ impl BootError {
             }
             other => {
                 eprintln!("aforo: {other}");
-                let is_setting = matches!(other, Self::Settings(_) | Self::Database(_) | Self::OtherDatabase);
+                let is_setting = matches!(
+                    other,
+                    Self::Settings(_) | Self::Database(_) | Self::OtherDatabase | Self::Check(_)
+                );
                 if is_setting { 2 } else { 1 }
             }
         }
     }
 }
 
-/// Runs the program: reads the settings, serves, and shuts down on SIGTERM or SIGINT. With a subcommand, it does that
-/// instead.
+/// Runs the program: reads the settings, serves, and shuts down on SIGTERM or SIGINT; or does what a subcommand asks.
+/// `embedded` is the site inside the program, if it has one.
 ///
 /// # Errors
 /// When the server cannot start, or the subcommand fails.
-pub fn main() -> Result<(), BootError> {
-    let config = config::read(std::env::args_os())?;
-    telemetry::init(config.log_format, &config.log);
+pub fn main(embedded: Option<Embedded>) -> Result<(), BootError> {
+    let draft = config::draft(std::env::args_os(), embedded)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if matches!(draft.config.task, Task::Check) {
+        return runtime.block_on(check(&draft));
+    }
+    let config = draft.complete()?;
+    if matches!(config.task, Task::Health) {
+        return runtime.block_on(health::ask(&config)).map_err(BootError::NotAlive);
+    }
+    telemetry::init(config.log_format, &config.log);
     runtime.block_on(async {
         if let Task::TestWebhook(target) = &config.task {
             return test_webhook(&config.webhooks, target).await;
@@ -146,6 +169,39 @@ pub fn main() -> Result<(), BootError> {
     })
 }
 
+/// Prints what the server would do, and what is in its way.
+async fn check(draft: &Draft) -> Result<(), BootError> {
+    let report = check::check(draft).await;
+    // A closed output is not an error.
+    let _closed = io::stdout().write_all(report.text.as_bytes());
+    if report.problems.is_empty() { Ok(()) } else { Err(BootError::Check(report.problems)) }
+}
+
+/// Writes the history of `make demo` into a new SQLite file: `aforo demo-history FILE CHANNEL…`. Prints each channel with
+/// the number of its viewers at the end.
+///
+/// # Errors
+/// When a name is not valid, or the file exists or cannot be written.
+pub fn demo_history(file: &Path, channels: &[String]) -> Result<(), BootError> {
+    let invalid = |problem: String| SettingsError::from(InvalidConfig(vec![problem]));
+    let channels =
+        past::channels(channels).map_err(|error| invalid(format!("demo-history FILE CHANNEL…: {error}")))?;
+    if file.exists() {
+        return Err(invalid(format!("demo-history: {} exists; name a new file", file.display())).into());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let database = Database::open(&DatabaseConfig::Sqlite(file.to_owned())).await?;
+        let written = past::write(&database, &channels, SystemClock::start().now()).await;
+        let viewers = written.map_err(io::Error::other)?;
+        database.close().await;
+        for (channel, viewers) in channels.iter().zip(viewers) {
+            println!("{channel} {viewers}");
+        }
+        Ok(())
+    })
+}
+
 /// A server that is bound to its port and ready to serve.
 pub struct Server {
     listener: Listener,
@@ -155,6 +211,7 @@ pub struct Server {
     hub: Arc<Hub>,
     state: AppState,
     followers: Arc<DatabaseFollowers>,
+    reported: Arc<DatabaseSignals>,
     /// How long to keep serving after the shutdown signal.
     shutdown_delay: Duration,
     background: Supervisor,
@@ -207,8 +264,8 @@ impl Server {
         let listener = Listener::bind(config.site_addr, tls.as_ref().map(Tls::acceptor).transpose()?)
             .map_err(|source| BootError::Listen { addr: config.site_addr, source })?;
         let addr = listener.addr()?;
-        let site_error = |source| BootError::Site { path: config.site_root.display().to_string(), source };
-        let leptos = pages::leptos_options(addr, &config.site_root).map_err(site_error)?;
+        let site_error = |source| BootError::Site { path: config.site.to_string(), source };
+        let leptos = pages::leptos_options(addr, &config.site).map_err(site_error)?;
 
         let metrics = Metrics::new();
         metrics.limits(&limits::NAMES);
@@ -238,13 +295,14 @@ impl Server {
             interval: policy.update_interval,
             timeout: config.live_signal_timeout,
         };
-        let signals =
-            Signals::new(Arc::new(DatabaseSignals::new(database.clone())), settings, metrics.clone());
+        let reported = Arc::new(DatabaseSignals::new(database.clone()));
+        let signals = Signals::new(reported.clone(), settings, metrics.clone());
         if signals.are_followed() && !access.api_token.is_set() && !access.hook_secret.is_set() {
             tracing::warn!(
                 "LIVE is signal, but neither API_TOKEN nor LIVE_HOOK_SECRET is set: this node takes no signals"
             );
         }
+        let anomalies = Anomalies::new(!store.is_shared(), Arc::clone(&clock), metrics.clone());
         let presence = {
             let signals = signals.are_followed().then(|| signals.clone());
             Presence::with_signals(store, Arc::clone(&hub), policy, Arc::clone(&clock), signals)
@@ -256,7 +314,7 @@ impl Server {
         if signals.are_followed() {
             recorder.follow_signals(signals.clone());
         }
-        presence.observe_with(Arc::new(recorder.clone()));
+        presence.observe_with(Arc::new((recorder.clone(), anomalies.clone())));
         database.measure(metrics.clone());
         let followers = Arc::new(DatabaseFollowers::new(database.clone()));
         let state = AppState::from(Parts {
@@ -265,6 +323,7 @@ impl Server {
             archive: archive.clone(),
             figures: figures.clone(),
             recorder: recorder.clone(),
+            anomalies: anomalies.clone(),
             statistics: statistics_access(&config.access),
             live: config.live,
             signals: signals.clone(),
@@ -293,6 +352,7 @@ impl Server {
             let (recorder, shareholder) = own.clone();
             async move { shareholder.run(recorder.ownership()).await }
         });
+        background.spawn("anomalies", move || anomalies.clone().run());
         background.spawn("figures", move || figures.clone().run());
         let own = (recorder.clone(), presence.clone());
         background.spawn("sampler", move || sampler::run(own.0.clone(), own.1.clone()));
@@ -327,6 +387,11 @@ impl Server {
             let followers = Arc::clone(&own_followers);
             async move { followers.run().await }
         });
+        let own_reported = Arc::clone(&reported);
+        background.spawn("signal reports", move || {
+            let reported = Arc::clone(&own_reported);
+            async move { reported.run().await }
+        });
         background.spawn("signals", move || signals.clone().run());
         background.spawn("recovery", move || {
             let presence = presence.clone();
@@ -337,7 +402,7 @@ impl Server {
             background.spawn("certificate", move || reload_on_sighup(tls.clone()));
         }
         let connections = Connections::new(config.limit_connections_per_address, state.proxies.clone());
-        let router = router(&config.site_root, state.clone()).map_err(site_error)?;
+        let router = router(&config.site, state.clone()).map_err(site_error)?;
         Ok(Self {
             listener,
             connections,
@@ -346,6 +411,7 @@ impl Server {
             hub,
             state,
             followers,
+            reported,
             shutdown_delay: config.shutdown_delay,
             background,
             recording: Recording { recorder, shareholder, writer },
@@ -391,9 +457,12 @@ impl Server {
         let Recording { recorder, shareholder, writer } = self.recording;
         let written = async {
             let kept = async {
-                if !self.followers.flush(DATABASE_DRAIN_LIMIT).await {
+                let followers = self.followers.flush(DATABASE_DRAIN_LIMIT);
+                let signals = self.reported.flush(DATABASE_DRAIN_LIMIT);
+                if tokio::join!(followers, signals) != (true, true) {
                     tracing::warn!(
-                        "database unavailable at shutdown; follows that were not answered are not written"
+                        "database unavailable at shutdown; follows and live signals that were not answered are not \
+                         written"
                     );
                 }
             };

@@ -47,6 +47,8 @@ struct Inner {
     history_lost: IntCounter,
     on_air: IntGauge,
     signal_errors: IntCounter,
+    likely_waves: IntCounter,
+    likely_joins: IntCounter,
     webhooks: IntCounterVec,
     webhooks_waiting: IntGauge,
     webhooks_oldest: IntGauge,
@@ -159,6 +161,12 @@ impl Metrics {
                 "live_signal_poll_errors_total",
                 "Failed reads of the live signals from the database",
             ),
+            likely_waves: counter(
+                &registry,
+                "likely_invented_waves_total",
+                "Waves of joins that are likely to be invented",
+            ),
+            likely_joins: counter(&registry, "likely_invented_joins_total", "Joins in these waves"),
             webhooks,
             webhooks_waiting: gauge(
                 &registry,
@@ -324,6 +332,12 @@ impl Metrics {
     /// Counts a failed read of the live signals.
     pub fn signal_poll_failed(&self) {
         self.0.signal_errors.inc();
+    }
+
+    /// Counts waves of joins that are likely to be invented, and their joins.
+    pub fn likely_invented(&self, waves: u64, joins: u64) {
+        self.0.likely_waves.inc_by(waves);
+        self.0.likely_joins.inc_by(joins);
     }
 
     /// All metrics in the Prometheus text format. Sets the gauges to the given values first.

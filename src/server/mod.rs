@@ -1,24 +1,28 @@
 //! The server half. Each module depends only on modules in the lines above it:
 //!
-//! - [`clock`], [`metrics`], [`shutdown`], [`store_error`], [`limits`], [`tickets`], [`access`], [`fanout`], [`history`],
-//!   [`webhooks::settings`];
+//! - [`clock`], [`metrics`], [`shutdown`], [`site`], [`store_error`], [`limits`], [`tickets`], [`access`], [`fanout`],
+//!   [`history`], [`webhooks::settings`];
 //! - [`supervisor`], [`listen`], [`redis`];
 //! - [`config`];
 //! - [`telemetry`], [`store`], [`follows`], [`signals`];
 //! - [`database`];
 //! - [`presence`];
-//! - [`recording`];
+//! - [`recording`], [`anomalies`];
 //! - [`webhooks`];
 //! - [`http`];
+//! - [`check`], [`health`];
 //! - [`boot`].
 
 pub mod access;
+pub mod anomalies;
 pub mod boot;
+pub mod check;
 pub mod clock;
 pub mod config;
 pub mod database;
 pub mod fanout;
 pub mod follows;
+pub mod health;
 pub mod history;
 pub mod http;
 pub mod limits;
@@ -29,6 +33,7 @@ pub mod recording;
 pub mod redis;
 pub mod shutdown;
 pub mod signals;
+pub mod site;
 pub mod store;
 pub mod store_error;
 pub mod supervisor;

@@ -28,6 +28,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("server::clock", &["domain"]),
     ("server::metrics", &[]),
     ("server::shutdown", &[]),
+    ("server::site", &[]),
     ("server::store_error", &[]),
     ("server::supervisor", &["server::metrics"]),
     ("server::limits", &["domain"]),
@@ -42,6 +43,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "server::limits",
             "server::listen::Tls",
             "server::redis",
+            "server::site",
             "server::tickets",
             "server::webhooks::settings",
         ],
@@ -87,6 +89,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "server::store_error",
         ],
     ),
+    ("server::anomalies", &["domain", "server::clock", "server::metrics", "server::presence"]),
     ("server::webhooks::settings", &[]),
     (
         "server::webhooks",
@@ -112,6 +115,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "domain",
             "i18n",
             "server::access",
+            "server::anomalies",
             "server::config",
             "server::database",
             "server::fanout",
@@ -124,9 +128,25 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "server::recording",
             "server::shutdown",
             "server::signals",
+            "server::site",
             "server::store",
             "server::store_error",
             "server::tickets",
+        ],
+    ),
+    ("server::health", &["server::config"]),
+    (
+        "server::check",
+        &[
+            "domain",
+            "server::clock",
+            "server::config",
+            "server::database",
+            "server::http::static_files",
+            "server::listen",
+            "server::redis",
+            "server::site",
+            "server::store",
         ],
     ),
     ("server::boot", &["server"]),
@@ -152,6 +172,8 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("redis", &["server::redis", "server::store", "server::config"]),
     ("sqlx", &["server::database", "server::config"]),
     ("jiff", &["server::history", "server::http::signals"]),
+    ("rustix", &["server::database"]),
+    ("tower_http", &["server::http", "server::site"]),
     ("siphasher", &["server::history"]),
     ("standardwebhooks", &["server::webhooks"]),
     ("jsonwebtoken", &["server::access", "server::tickets"]),
@@ -163,6 +185,7 @@ const NOT_IN: &[(&str, &[&str])] = &[
     (
         "axum",
         &[
+            "server::anomalies",
             "server::store",
             "server::fanout",
             "server::follows",
@@ -178,7 +201,16 @@ const NOT_IN: &[(&str, &[&str])] = &[
             "server::webhooks",
         ],
     ),
-    ("tokio", &["server::history", "server::webhooks::settings"]),
+    (
+        "tokio",
+        &[
+            "server::history",
+            "server::anomalies::crowd",
+            "server::anomalies::verdict",
+            "server::anomalies::watch",
+            "server::webhooks::settings",
+        ],
+    ),
 ];
 
 /// The maximum number of feature gates.

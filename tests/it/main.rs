@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+// What the operator is told of waves of joins.
+mod anomalies;
 // The JSON API over HTTP: names, fields, statuses and headers.
 mod api;
 // The archive of counts.
@@ -14,6 +16,8 @@ mod badge;
 mod caching;
 // Operation behind a real Caddy with `docs/deploy/Caddyfile`.
 mod caddy;
+// `aforo check` and `aforo health`.
+mod check;
 // Redis Cluster: spread of channels, failover and moving slots.
 mod cluster;
 // The contract of all stores, run on every store.
@@ -46,6 +50,8 @@ mod html;
 mod http_connections;
 // Secrecy of viewer and session ids: nobody can end the session of another viewer.
 mod id_secrecy;
+// The files for Kubernetes.
+mod kubernetes;
 // Limits per address and per node.
 mod limits;
 // The live signal: its store, calls, pages, and real video servers.
@@ -74,6 +80,8 @@ mod redis_connections;
 mod request_log;
 // Costs of many viewers, channels and streams.
 mod scale;
+// Broadcasts of a known script.
+mod scripted;
 // Shared test vectors for rules that exist in Rust and in TypeScript.
 mod sequences;
 // Invalid settings and their error messages.

@@ -354,6 +354,14 @@ async fn calls_with_a_secret_match_the_document() {
         .await;
     check(&Method::PUT, live, app.client.get(&url).send().await.unwrap()).await;
 
+    let anomalies = "/api/channel/{channelId}/anomalies";
+    for channel in ["ana", "a%20b"] {
+        let url = format!("{}/api/channel/{channel}/anomalies", app.base);
+        check(&Method::GET, anomalies, app.client.get(&url).bearer_auth(token).send().await.unwrap()).await;
+        check(&Method::GET, anomalies, app.client.get(&url).send().await.unwrap()).await;
+        check(&Method::GET, anomalies, app.client.delete(&url).send().await.unwrap()).await;
+    }
+
     let document = document();
     for server in ["nginx-rtmp", "srs", "mediamtx", "ome"] {
         let path = format!("/api/hooks/{server}");

@@ -34,10 +34,10 @@ pub struct Flags {
     #[arg(default_value = "127.0.0.1:3000", value_parser = listen_addr)]
     pub(super) site_addr: SocketAddr,
 
-    /// Folder with the files for browsers, as `make site` builds it
+    /// Folder with the files for browsers, as `make site` builds it. Default: the files inside this program, or the
+    /// folder target/site if it was built without them
     #[arg(long, env = "LEPTOS_SITE_ROOT", help_heading = "Serving", value_name = "DIR")]
-    #[arg(default_value = "target/site")]
-    pub(super) site_root: PathBuf,
+    pub(super) site_root: Option<PathBuf>,
 
     /// File with the certificate and its chain (PEM) for TLS; SIGHUP reloads it
     #[arg(long, env = "TLS_CERT", help_heading = "Serving", value_name = "FILE")]
@@ -267,6 +267,11 @@ const LIMITS: &str = "Limits (0: no limit)";
 /// What the program does instead of serving.
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum Task {
+    /// Check the settings, try the store, the database and the certificate, and print what the server would do.
+    /// Changes nothing
+    Check,
+    /// Ask the server at `LEPTOS_SITE_ADDR` on this machine whether it is alive, as container engines do
+    Health,
     /// Webhooks
     #[command(subcommand)]
     Webhook(WebhookTask),

@@ -13,11 +13,12 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 pub use self::{
     flags::Flags,
     origin::Origin,
-    resolve::{InvalidConfig, SettingsError, read},
+    resolve::{Draft, InvalidConfig, SettingsError, draft, read},
     values::{FrameAncestors, LogFormat, Secret},
 };
 use super::{
     limits::{PerAddress, address::Network},
+    site::Site,
     tickets::Tickets,
     webhooks::settings::{Target, WebhookSettings},
 };
@@ -30,8 +31,8 @@ pub struct Config {
     pub task: Task,
     /// Address and port to listen on.
     pub site_addr: SocketAddr,
-    /// Folder with the files for browsers.
-    pub site_root: PathBuf,
+    /// The files for browsers.
+    pub site: Site,
     /// The certificate, if the server terminates TLS.
     pub tls: Option<TlsFiles>,
     /// The address of a channel's HLS stream.
@@ -91,6 +92,10 @@ pub struct Config {
 pub enum Task {
     /// It serves.
     Serve,
+    /// It checks the settings and tells what it would do.
+    Check,
+    /// It asks the running server whether it is alive.
+    Health,
     /// It sends one test event.
     TestWebhook(Target),
 }

@@ -12,9 +12,11 @@
 
 mod feed;
 mod ownership;
+pub mod past;
 mod progress;
 mod record;
 pub mod sampler;
+pub mod simulated;
 pub mod upkeep;
 pub mod writer;
 
@@ -212,6 +214,12 @@ impl Recorder {
         };
         let parts = (0..).zip(&self.0.parts).map(of_part);
         channels.into_iter().filter_map(of_channel).chain(parts).collect()
+    }
+
+    /// Takes what has changed of a channel.
+    fn take_of(&self, channel: &ChannelId) -> Option<Taken> {
+        let now = self.now();
+        self.0.records.get_mut(channel).map(|mut record| record.take(channel, now))
     }
 
     /// The channels of some parts that had viewers when they were last observed here. The others are known to have none

@@ -99,10 +99,8 @@ impl Record {
             _ => {
                 let Air::On { since } = air else { return false };
                 self.air = Some(OnAir { span: Span::new(since.unwrap_or(at), at), is_on, is_dirty: true });
-                if since.is_some() {
-                    // Who waited for the signal is a viewer of the broadcast from the next beat on.
-                    self.viewers = None;
-                }
+                // Who waited for the signal is a viewer of the broadcast from the next beat on.
+                self.viewers.take_if(|viewers| since.is_some_and(|since| viewers.start < since));
                 return true;
             }
         }
@@ -186,4 +184,28 @@ impl Record {
 fn fingerprint(viewer: ViewerId) -> u64 {
     let (high, low) = viewer.uuid().as_u64_pair();
     high ^ low
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// The number of distinct viewers, if one watches at `watched` and sees that the channel is on air since `since`.
+    fn viewers(watched: u64, since: u64) -> u64 {
+        let key = HashKey::new([7; 16]);
+        let viewer = ViewerId::new(Uuid::from_u128(5)).unwrap();
+        let mut record = Record::default();
+        let at = Timestamp::from_millis;
+        record.see(viewer, Some(&key), at(watched));
+        record.observe(1, at(since + 1), Air::On { since: Some(at(since)) }, Some(Duration::from_secs(5)));
+        record.viewers.map_or(0, |viewers| viewers.sketch.count())
+    }
+
+    #[test]
+    fn the_first_viewer_of_an_announced_broadcast_counts_and_who_waited_for_it_does_not_yet() {
+        assert_eq!(viewers(20_000, 10_000), 1);
+        assert_eq!(viewers(5_000, 10_000), 0);
+    }
 }

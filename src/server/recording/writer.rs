@@ -16,7 +16,7 @@ use crate::{
     domain::{ChannelId, Timestamp},
     server::{
         database::{Archive, Row, RowKind},
-        history::{Minute, Span},
+        history::Span,
         metrics::Metrics,
         store_error::StoreError,
     },
@@ -33,7 +33,7 @@ const GATHER: Duration = Duration::from_millis(250);
 pub const MAX_WAITING_BYTES: usize = 64 << 20;
 
 /// The rows of one transaction.
-const BATCH: usize = 500;
+const BATCH: usize = 512;
 
 /// The writer of a node.
 pub struct Writer {
@@ -100,16 +100,17 @@ impl Writer {
         result
     }
 
-    /// Writes the spans of channels that went on air.
+    /// Writes what is known of channels that went on air, so that their broadcasts have their figures from the start.
     async fn write_begun(&self) -> Result<(), StoreError> {
+        let Some(database) = self.archive.id() else { return Ok(()) };
+        self.recorder.set_key(database);
         let mut waiting = self.waiting.lock().await;
         for channel in self.recorder.progress().take_begun() {
-            let span = self.recorder.0.records.get_mut(&channel).and_then(|mut record| record.take_on_air());
-            if let Some(span) = span {
-                waiting.on_air.insert((channel, span.from), span.to);
+            if let Some(taken) = self.recorder.take_of(&channel) {
+                self.metrics.history_lost(waiting.take_in(taken));
             }
         }
-        self.write_on_air(&mut waiting).await?;
+        self.write_waiting(&mut waiting).await?;
         self.recorder.progress().write(None);
         Ok(())
     }
@@ -119,12 +120,8 @@ impl Writer {
         let Some(database) = self.archive.id() else { return false };
         self.recorder.set_key(database);
         let mut lost = 0;
-        for Taken { channel, part, minutes, viewers, on_air, lost: lost_here } in self.recorder.take() {
-            lost += lost_here;
-            waiting.add(part, &channel, minutes, viewers);
-            if let (Some(span), Ok(channel)) = (on_air, ChannelId::parse(&channel)) {
-                waiting.on_air.insert((channel, span.from), span.to);
-            }
+        for taken in self.recorder.take() {
+            lost += waiting.take_in(taken);
         }
         lost += waiting.shed();
         if lost > 0 {
@@ -170,23 +167,22 @@ impl Writer {
 }
 
 impl Waiting {
-    fn add(
-        &mut self,
-        part: u16,
-        channel: &str,
-        minutes: Vec<(Timestamp, Minute)>,
-        viewers: Option<(Timestamp, Vec<u8>)>,
-    ) {
+    /// Queues what was taken. Returns the number of minutes that had been lost before.
+    fn take_in(&mut self, taken: Taken) -> u64 {
+        let Taken { channel, part, minutes, viewers, on_air, lost } = taken;
         let minutes = minutes.into_iter().map(|(start, minute)| (start, RowKind::Minute, minute.encode()));
         let viewers = viewers.into_iter().map(|(start, sketch)| (start, RowKind::Viewers, sketch));
         for (start, kind, data) in minutes.chain(viewers) {
             self.bytes += data.len();
-            if let Some(replaced) =
-                self.rows.insert((start, kind, channel.starts_with('/'), part, channel.to_owned()), data)
-            {
+            let key = (start, kind, channel.starts_with('/'), part, channel.clone());
+            if let Some(replaced) = self.rows.insert(key, data) {
                 self.bytes -= replaced.len();
             }
         }
+        if let (Some(span), Ok(channel)) = (on_air, ChannelId::parse(&channel)) {
+            self.on_air.insert((channel, span.from), span.to);
+        }
+        lost
     }
 
     fn remove(&mut self, key: &Key) {
