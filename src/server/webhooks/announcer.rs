@@ -39,6 +39,9 @@ const SEARCH_PAUSE: Duration = Duration::from_secs(60);
 /// The broadcasts whose figures one round reads.
 const MAX_FIGURES: usize = 50;
 
+/// How long a round reads the figures of broadcasts that are new to this node.
+const LEARN_LIMIT: Duration = Duration::from_millis(250);
+
 /// The announcements of one transaction.
 const BATCH: usize = 100;
 
@@ -61,8 +64,16 @@ pub(super) struct Announcer {
     pub(super) added: watch::Sender<()>,
 }
 
-/// The peaks of the open broadcasts that this node has looked at.
-type Peaks = HashMap<(ChannelId, Timestamp), Option<Peak>>;
+/// The peaks of the open broadcasts.
+type Peaks = HashMap<(ChannelId, Timestamp), KnownPeak>;
+
+/// What this node knows of the peak of a broadcast.
+#[derive(Debug, Clone, Copy, Default)]
+struct KnownPeak {
+    peak: Option<Peak>,
+    /// Whether it is the peak of the whole broadcast, and not only of the last minutes.
+    is_whole: bool,
+}
 
 impl Announcer {
     /// Announces forever.
@@ -126,13 +137,10 @@ impl Announcer {
         let mut ends = 0;
         for open in open {
             let Some(broadcast) = open.broadcast else { continue };
-            // Until the peak of the whole broadcast is known, milestones could be missed.
-            let known = match peaks.get(&(open.channel.clone(), open.first_start)) {
-                Some(peak) => {
-                    Known { broadcast, peak: *peak, settled: settled.get(&open.channel.part()).copied() }
-                }
-                None => Known { broadcast, peak: None, settled: None },
-            };
+            let KnownPeak { peak, is_whole } = peaks.get(&key(&open)).copied().unwrap_or_default();
+            // Milestones could be missed if the end were announced before the whole peak is known.
+            let settled = settled.get(&open.channel.part()).copied().filter(|_| is_whole);
+            let known = Known { broadcast, peak, settled };
             if known.settled.and_then(|settled| broadcast.ended_at(settled)).is_some() {
                 ends += 1;
                 if ends > MAX_FIGURES {
@@ -151,9 +159,13 @@ impl Announcer {
         let Some(settled) = self.settled(parts) else { return Ok(()) };
         // The minutes first: what is merged between the two reads is in the figures then.
         let recent = self.archive.recent_peaks(parts, settled - RECENT).await?;
-        let new = open.iter().filter(|open| !peaks.contains_key(&key(open)));
-        let new: Vec<_> = new.filter_map(|open| Some((open, open.broadcast?))).take(MAX_FIGURES).collect();
-        for (open, broadcast) in new {
+        for open in open {
+            peaks.entry(key(open)).or_default();
+        }
+        let began = Instant::now();
+        let is_new = |open: &&Open| peaks.get(&key(open)).is_some_and(|known| !known.is_whole);
+        let new: Vec<_> = open.iter().filter(is_new).take(MAX_FIGURES).cloned().collect();
+        for (open, broadcast) in new.iter().filter_map(|open| Some((open, open.broadcast?))) {
             let peak = match self.archive.figures_of(&open.channel, broadcast, settled).await {
                 Ok(figures) => figures.peak.zip(figures.peak_at).map(|(count, at)| Peak { count, at }),
                 Err(error @ StoreError::Refused(_)) => {
@@ -162,7 +174,12 @@ impl Announcer {
                 }
                 Err(error) => return Err(error),
             };
-            peaks.insert(key(open), peak);
+            if let Some(known) = peaks.get_mut(&key(open)) {
+                *known = KnownPeak { peak: Peak::highest(known.peak, peak), is_whole: true };
+            }
+            if began.elapsed() > LEARN_LIMIT {
+                break;
+            }
         }
         let mut by_channel = HashMap::<&ChannelId, Vec<(Broadcast, Timestamp)>>::new();
         for open in open {
@@ -175,7 +192,7 @@ impl Announcer {
                 let is_within =
                     broadcast.started_at <= peak.at + EARLY && peak.at <= broadcast.last_on_air + GRACE;
                 if let Some(known) = peaks.get_mut(&(channel.clone(), *first_start)).filter(|_| is_within) {
-                    *known = Peak::highest(*known, Some(peak));
+                    known.peak = Peak::highest(known.peak, Some(peak));
                 }
             }
         }

@@ -25,6 +25,9 @@ use tokio::{
 
 use super::PATIENCE;
 
+/// How long a test waits for events. They come by several steps, each of which a busy machine delays.
+pub const LONG_PATIENCE: Duration = Duration::from_secs(4 * PATIENCE.as_secs());
+
 /// A request that a receiver got.
 #[derive(Debug, Clone)]
 pub struct Received {
@@ -120,7 +123,9 @@ impl Receiver {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(PATIENCE, met).await.unwrap_or_else(|_| panic!("expected more than {:#?}", self.received()))
+        timeout(LONG_PATIENCE, met)
+            .await
+            .unwrap_or_else(|_| panic!("expected more than {:#?}", self.received()))
     }
 
     /// Waits for a number of requests.

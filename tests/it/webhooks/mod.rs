@@ -17,7 +17,7 @@ use std::{sync::Arc, time::Duration};
 
 use aforo::{domain::Timestamp, server::clock::ManualClock};
 
-use crate::support::{Receiver, TestApp};
+use crate::support::{Receiver, TestApp, receiver::LONG_PATIENCE};
 
 /// The example of the libraries of Standard Webhooks.
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -68,5 +68,5 @@ async fn until(what: &str, mut is_met: impl AsyncFnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(crate::support::PATIENCE, met).await.unwrap_or_else(|_| panic!("{what}"));
+    tokio::time::timeout(LONG_PATIENCE, met).await.unwrap_or_else(|_| panic!("{what}"));
 }
