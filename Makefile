@@ -4,18 +4,23 @@ export LEPTOS_SITE_ROOT ?= target/site
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
 
-.PHONY: run quick build site example test test-rust test-client test-browser mutants bench soak stress watch lint format
+.PHONY: run quick build dist site example test test-rust test-client test-browser mutants bench soak stress watch lint format
 
 run: quick
 	target/release/aforo
 
-# The server and the browser code, for a first look and for the browser tests: without link-time optimization.
+# The server with the browser code inside, for a first look and for the browser tests: without link-time optimization.
 quick: site
 	@bash scripts/server.sh quick
 
-# The server and the browser code, to deploy and to measure: target/release/aforo and target/site.
+# The same, to deploy and to measure: target/release/aforo. The browser code alone is in target/site.
 build: site
 	@bash scripts/server.sh
+
+# What is deployed: a static program with its checksum and its list of components, in target/dist.
+dist: site
+	@bash scripts/setup.sh dist
+	@bash scripts/dist.sh
 
 # The files that browsers load: WebAssembly, JavaScript, styles and public files.
 site:

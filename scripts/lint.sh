@@ -13,9 +13,11 @@ say "formatting"
 cargo fmt --check
 cargo fmt --check --manifest-path examples/leptos-app/Cargo.toml
 say "clippy: server, tests and load kit"
-cargo clippy --all-targets --features bench -- -D warnings
+# The site inside the program may be empty here.
+mkdir -p target/site
+cargo clippy --all-targets --features bench,embed-site -- -D warnings
 # --all-targets leaves out targets with test = false.
-cargo clippy --test stress --features bench -- -D warnings
+cargo clippy --test stress --features bench,embed-site -- -D warnings
 say "clippy: browser code"
 cargo clippy --lib --no-default-features --features hydrate -- -D warnings
 say "clippy: the crate for other apps, and the example app"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the server as target/release/aforo, even if cargo's target folder is elsewhere. `server.sh quick` leaves out
-# link-time optimization: it builds in less than half of the time, and calls cost a tenth more.
+# Builds the server, with target/site inside, as target/release/aforo, even if cargo's target folder is elsewhere.
+# `server.sh quick` leaves out link-time optimization: it builds in less than half of the time, and calls cost a tenth more.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/env.sh
@@ -9,7 +9,7 @@ say "building the server"
 if [ "${1:-}" = quick ]; then
   export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 fi
-cargo build --release
+cargo build --release --features embed-site
 if [ "$CARGO_TARGET_DIR" != "$PWD/target" ]; then
   mkdir -p target/release
   # Whichever build was the last one. A running program is replaced, not overwritten.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs missing tools and packages: `setup.sh build` for the build, `setup.sh test` for the build and the tests,
-# `setup.sh bench` for the load kit, `setup.sh lint` for cargo-deny. Skips completed steps. Package registries are the
-# only network access that it needs.
+# `setup.sh bench` for the load kit, `setup.sh lint` for cargo-deny, `setup.sh dist` for the static program. Skips
+# completed steps. Package registries are the only network access that it needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/env.sh
@@ -62,6 +62,25 @@ debian_wasm_target() {
   fi
   rustup toolchain list | grep -q '^debian-web' || rustup toolchain link debian-web /usr
   export RUSTUP_TOOLCHAIN=debian-web CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-22
+}
+
+# The standard library of static programs, and a compiler for the C code of SQLite and ring.
+static_target() {
+  command -v musl-gcc >/dev/null || apt_install musl-tools
+  # The tools and linkers of Debian's own Rust do not make static programs.
+  unset RUSTUP_TOOLCHAIN
+  has_target "$STATIC_TARGET" && return
+  say "adding the target $STATIC_TARGET to Rust"
+  rustup target add "$STATIC_TARGET" || die "\`make dist\` needs the target $STATIC_TARGET, which rustup can't download here; build on another machine, or in the image (docs/deploy/Dockerfile)"
+}
+
+# Lists the components of a program in the format of CycloneDX.
+cargo_cyclonedx() {
+  local root=$AFORO_TOOLS/cargo-cyclonedx-$CARGO_CYCLONEDX_VERSION
+  [ -x "$root/bin/cargo-cyclonedx" ] && return
+  say "building cargo-cyclonedx $CARGO_CYCLONEDX_VERSION (about a minute)"
+  env -u CARGO_TARGET_DIR -u RUSTUP_TOOLCHAIN cargo install cargo-cyclonedx --locked --debug \
+    --version "$CARGO_CYCLONEDX_VERSION" --root "$root"
 }
 
 wasm_bindgen() {
@@ -131,5 +150,10 @@ bench)
 lint)
   cargo_deny
   ;;
-*) die "usage: setup.sh [build|test|bench|lint]" ;;
+dist)
+  bash scripts/setup.sh build
+  static_target
+  cargo_cyclonedx
+  ;;
+*) die "usage: setup.sh [build|test|bench|lint|dist]" ;;
 esac

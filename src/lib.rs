@@ -5,6 +5,7 @@
 //! | features | for | contains |
 //! |---|---|---|
 //! | `ssr` (default) | the server | everything except the entry point of the browser half |
+//! | `embed-site` | the server in one file | the same, and the files for browsers inside the program |
 //! | `hydrate` | the browser half of the site's pages, as WebAssembly | [`islands`], and the entry point exported as `hydrate` |
 //! | none | other Leptos apps, with any rendering mode | [`components`], [`hooks`] and [`domain`]; exports nothing and needs no styles |
 //!
@@ -51,4 +52,34 @@ pub fn hydrate(ticket: String) {
     }
     platform::keep_ticket(ticket);
     leptos::mount::hydrate_islands();
+}
+
+/// The files for browsers inside the program: `target/site` at the time of the build. It expands in `main.rs`, so that a
+/// change of these files does not compile the library again.
+#[doc(hidden)]
+#[cfg(feature = "embed-site")]
+#[macro_export]
+macro_rules! embedded_site {
+    () => {{
+        #[derive(::rust_embed::Embed)]
+        #[folder = "target/site"]
+        struct Files;
+
+        let files = Files::iter().filter_map(|path| {
+            let file = Files::get(&path)?;
+            let modified = file.metadata.last_modified().unwrap_or_default();
+            Some((path.into_owned(), file.data, modified))
+        });
+        Some($crate::server::site::Embedded::new(files))
+    }};
+}
+
+/// No files are inside the program.
+#[doc(hidden)]
+#[cfg(not(feature = "embed-site"))]
+#[macro_export]
+macro_rules! embedded_site {
+    () => {
+        None
+    };
 }

@@ -9,7 +9,7 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    match aforo::server::boot::main() {
+    match aforo::server::boot::main(aforo::embedded_site!()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report().into(),
     }

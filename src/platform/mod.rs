@@ -17,15 +17,10 @@
 //! | `join_tabs`, `broadcast`, `lead` | other tabs of this browser | nothing |
 //! | `Local` | a value of this thread | nothing: a page may be dropped on another thread |
 
-#[cfg(all(any(feature = "hydrate", target_family = "wasm"), not(feature = "ssr")))]
-mod browser;
-#[cfg(all(any(feature = "hydrate", target_family = "wasm"), not(feature = "ssr")))]
-pub use browser::*;
-
-#[cfg(any(not(any(feature = "hydrate", target_family = "wasm")), feature = "ssr"))]
-mod server;
-#[cfg(any(not(any(feature = "hydrate", target_family = "wasm")), feature = "ssr"))]
-pub use server::*;
+#[cfg_attr(all(any(feature = "hydrate", target_family = "wasm"), not(feature = "ssr")), path = "browser.rs")]
+#[cfg_attr(any(not(any(feature = "hydrate", target_family = "wasm")), feature = "ssr"), path = "server.rs")]
+mod twin;
+pub use twin::*;
 
 /// The props of an island, passed by the server as text in one attribute of the island's element.
 ///

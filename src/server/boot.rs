@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    io::{self, IsTerminal},
+    io::{self, IsTerminal, Write},
     net::SocketAddr,
     sync::Arc,
     time::Duration,
@@ -18,11 +18,13 @@ use uuid::Uuid;
 
 use crate::server::{
     access::StatisticsAccess,
+    check,
     clock::{Clock, SystemClock},
-    config::{self, AccessConfig, Config, SettingsError, TlsFiles},
+    config::{self, AccessConfig, Config, Draft, SettingsError, Task, TlsFiles},
     database::{self, Archive, Database, DatabaseFollowers, DatabaseSignals, Retention},
     fanout::{Hub, reader},
     follows::Follows,
+    health,
     http::access::Access,
     http::caching::CountCaching,
     http::pages,
@@ -36,6 +38,7 @@ use crate::server::{
     redis::OpenError,
     shutdown::{ShutdownFlag, shutdown_signal},
     signals::{SignalSettings, Signals},
+    site::Embedded,
     store::{self, Measured, Store},
     supervisor::Supervisor,
     telemetry,
@@ -66,10 +69,10 @@ pub enum BootError {
          DATABASE_URL to theirs, or REDIS_KEY_PREFIX to a prefix of your own"
     )]
     OtherDatabase,
-    /// The site root cannot be read, or holds no build.
+    /// The site cannot be read, or holds no build.
     #[error("cannot read the site files from {path}: {source}; run `make site`, or set LEPTOS_SITE_ROOT")]
     Site {
-        /// The site root.
+        /// The site.
         path: String,
         /// The error of reading it.
         source: io::Error,
@@ -85,14 +88,20 @@ pub enum BootError {
     /// The certificate cannot be used.
     #[error("TLS_CERT, TLS_KEY: {0}")]
     Tls(#[from] TlsError),
+    /// `aforo check` found problems.
+    #[error("the server would not work:{}", .0.iter().map(|problem| format!("\n  - {problem}")).collect::<String>())]
+    Check(Vec<String>),
+    /// `aforo health` got no answer, or a bad one.
+    #[error("{0}")]
+    NotAlive(String),
     /// A call to the system failed.
     #[error("system error: {0}")]
     System(#[from] io::Error),
 }
 
 impl BootError {
-    /// Prints the error and returns the exit status: 2 for invalid settings and flags and for a database that can't be
-    /// used, 1 for other errors. Help and version go to standard output with status 0.
+    /// Prints the error and returns the exit status: 2 for invalid settings and flags, for a database that can't be used
+    /// and for the problems that a check found, 1 for other errors. Help and version go to standard output with status 0.
     #[must_use]
     pub fn report(&self) -> u8 {
         match self {
@@ -103,21 +112,32 @@ impl BootError {
             }
             other => {
                 eprintln!("aforo: {other}");
-                let is_setting = matches!(other, Self::Settings(_) | Self::Database(_) | Self::OtherDatabase);
+                let is_setting = matches!(
+                    other,
+                    Self::Settings(_) | Self::Database(_) | Self::OtherDatabase | Self::Check(_)
+                );
                 if is_setting { 2 } else { 1 }
             }
         }
     }
 }
 
-/// Runs the program: reads the settings, serves, and shuts down on SIGTERM or SIGINT.
+/// Runs the program: reads the settings, serves, and shuts down on SIGTERM or SIGINT; or does what a subcommand asks.
+/// `embedded` is the site inside the program, if it has one.
 ///
 /// # Errors
-/// When the server cannot start.
-pub fn main() -> Result<(), BootError> {
-    let config = config::read(std::env::args_os())?;
-    telemetry::init(config.log_format, &config.log);
+/// When the server cannot start, or the subcommand fails.
+pub fn main(embedded: Option<Embedded>) -> Result<(), BootError> {
+    let draft = config::draft(std::env::args_os(), embedded)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if draft.config.task == Task::Check {
+        return runtime.block_on(check(&draft));
+    }
+    let config = draft.complete()?;
+    if config.task == Task::Health {
+        return runtime.block_on(health::ask(&config)).map_err(BootError::NotAlive);
+    }
+    telemetry::init(config.log_format, &config.log);
     runtime.block_on(async {
         let server = Server::bind(&config).await?;
         let scheme = if config.tls.is_some() { "https" } else { "http" };
@@ -129,6 +149,14 @@ pub fn main() -> Result<(), BootError> {
         server.serve(shutdown_signal()?).await;
         Ok(())
     })
+}
+
+/// Prints what the server would do, and what is in its way.
+async fn check(draft: &Draft) -> Result<(), BootError> {
+    let report = check::check(draft).await;
+    // A closed output is not an error.
+    let _closed = io::stdout().write_all(report.text.as_bytes());
+    if report.problems.is_empty() { Ok(()) } else { Err(BootError::Check(report.problems)) }
 }
 
 /// A server that is bound to its port and ready to serve.
@@ -192,8 +220,8 @@ impl Server {
         let listener = Listener::bind(config.site_addr, tls.as_ref().map(Tls::acceptor).transpose()?)
             .map_err(|source| BootError::Listen { addr: config.site_addr, source })?;
         let addr = listener.addr()?;
-        let site_error = |source| BootError::Site { path: config.site_root.display().to_string(), source };
-        let leptos = pages::leptos_options(addr, &config.site_root).map_err(site_error)?;
+        let site_error = |source| BootError::Site { path: config.site.to_string(), source };
+        let leptos = pages::leptos_options(addr, &config.site).map_err(site_error)?;
 
         let metrics = Metrics::new();
         metrics.limits(&limits::NAMES);
@@ -309,7 +337,7 @@ impl Server {
             background.spawn("certificate", move || reload_on_sighup(tls.clone()));
         }
         let connections = Connections::new(config.limit_connections_per_address, state.proxies.clone());
-        let router = router(&config.site_root, state.clone()).map_err(site_error)?;
+        let router = router(&config.site, state.clone()).map_err(site_error)?;
         Ok(Self {
             listener,
             connections,

@@ -1,6 +1,6 @@
 //! The server half. Each module depends only on modules in the lines above it:
 //!
-//! - [`clock`], [`metrics`], [`shutdown`], [`store_error`], [`limits`], [`tickets`], [`access`], [`fanout`], [`history`];
+//! - [`clock`], [`metrics`], [`shutdown`], [`site`], [`store_error`], [`limits`], [`tickets`], [`access`], [`fanout`], [`history`];
 //! - [`supervisor`], [`listen`], [`redis`];
 //! - [`config`];
 //! - [`telemetry`], [`store`], [`follows`], [`signals`];
@@ -8,15 +8,18 @@
 //! - [`presence`];
 //! - [`recording`];
 //! - [`http`];
+//! - [`check`], [`health`];
 //! - [`boot`].
 
 pub mod access;
 pub mod boot;
+pub mod check;
 pub mod clock;
 pub mod config;
 pub mod database;
 pub mod fanout;
 pub mod follows;
+pub mod health;
 pub mod history;
 pub mod http;
 pub mod limits;
@@ -27,6 +30,7 @@ pub mod recording;
 pub mod redis;
 pub mod shutdown;
 pub mod signals;
+pub mod site;
 pub mod store;
 pub mod store_error;
 pub mod supervisor;

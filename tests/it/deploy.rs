@@ -56,6 +56,8 @@ fn deployment_files_name_only_existing_settings() {
         include_str!("../../docs/deploy/nginx.conf"),
         include_str!("../../docs/deploy/Caddyfile"),
         include_str!("../../docs/deploy/aforo.service"),
+        include_str!("../../docs/deploy/kubernetes/configmap.yaml"),
+        include_str!("../../docs/deploy/kubernetes/kustomization.yaml"),
         include_str!("../../docs/deploy/README.md"),
         ALERTS,
     ];
@@ -108,6 +110,37 @@ async fn the_dashboard_and_the_alerts_match_the_exported_metrics() {
         let base = ["_bucket", "_sum", "_count"].iter().find_map(|part| metric.strip_suffix(part));
         assert!(queries.contains(base.unwrap_or(metric)), "{metric} is in no panel");
     }
+}
+
+/// The image is nothing but the program, so everything that it does is done by the program.
+#[test]
+fn the_image_is_the_static_program_alone() {
+    let dockerfile = include_str!("../../docs/deploy/Dockerfile");
+    let (_, image) = dockerfile.split_once("\nFROM scratch\n").expect("the image starts from nothing");
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let copied: Vec<_> = image.lines().filter(|line| line.starts_with("COPY ")).map(words).collect();
+    let targets: Vec<_> = copied.iter().map(|words| words.last().unwrap().as_str()).collect();
+    assert_eq!(targets, ["/aforo", "/etc/ssl/certs/ca-certificates.crt", "/var/lib/aforo"]);
+    assert!(!image.contains("\nRUN "), "there is no shell");
+    for line in ["USER 65532:65532", "EXPOSE 3000", "ENTRYPOINT [\"/aforo\"]"] {
+        assert!(image.lines().any(|it| it == line), "{line}");
+    }
+    let subcommand = image.split_once("CMD [\"/aforo\", \"").unwrap().1.split('"').next().unwrap();
+    assert!(image.contains("HEALTHCHECK ") && Flags::command().find_subcommand(subcommand).is_some());
+    let settings = settings();
+    let names = words_of_settings(image);
+    assert!(!names.is_empty() && names.iter().all(|name| settings.contains_key(*name)), "{names:?}");
+    // What is copied from the build is what `make dist` makes.
+    let script = include_str!("../../scripts/dist.sh");
+    assert!(dockerfile.contains("RUN make dist") && script.contains("dist=target/dist"));
+    assert!(copied[0].iter().any(|word| word == "/src/target/dist/aforo"));
+}
+
+/// The settings that an image sets.
+fn words_of_settings(image: &str) -> BTreeSet<&str> {
+    let lines = image.lines().map(|line| line.trim_start_matches("ENV ").trim());
+    let names = lines.filter_map(|line| line.split_once('=')).map(|(name, _)| name);
+    names.filter(|name| name.chars().all(|c| c.is_ascii_uppercase() || c == '_')).collect()
 }
 
 #[tokio::test]

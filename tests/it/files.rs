@@ -1,4 +1,4 @@
-//! Static files: builds, cache headers and range requests.
+//! Static files: builds, cache headers and range requests, from a folder and from inside the program.
 
 use std::{fs, time::Duration};
 
@@ -26,6 +26,11 @@ async fn ask(app: &TestApp, method: Method, path: &str, headers: &[(&str, &str)]
 async fn script(app: &TestApp) -> String {
     let page = app.get("/ana").await.text().await.unwrap();
     page.split('"').find(|part| part.ends_with("aforo.js")).expect("the path of the script").to_owned()
+}
+
+/// A server with the files of a site in a folder, and one with them inside the program.
+async fn both(site: impl Fn() -> TempDir) -> [TestApp; 2] {
+    [TestApp::with_site(site()).await, TestApp::with_embedded_site(site()).await]
 }
 
 #[tokio::test]
@@ -112,6 +117,108 @@ async fn root_files_are_revalidated_and_sent_when_changed() {
 }
 
 #[tokio::test]
+async fn files_inside_the_program_are_revalidated() {
+    let app = TestApp::with_embedded_site(stub_site("one")).await;
+    for path in ["/widget.js", "/pkg/one/aforo.js"] {
+        let first = app.get(path).await;
+        let tag = header(&first, "etag").to_owned();
+        assert!(tag.len() > 2, "{tag:?}");
+        let again = ask(&app, Method::GET, path, &[("if-none-match", &tag)]).await;
+        assert_eq!((again.status(), header(&again, "etag")), (StatusCode::NOT_MODIFIED, tag.as_str()));
+        let other = ask(&app, Method::GET, path, &[("if-none-match", "\"other\"")]).await;
+        assert_eq!(other.status(), StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn files_inside_the_program_follow_the_rules_of_files_in_a_folder() {
+    let site = || {
+        let site = stub_site("new");
+        stub_build(&site.path().join("pkg/old"), "old");
+        for (name, content) in [(".stamp", "hidden"), ("widget.js.br", "br"), ("widget.js.gz", "gz")] {
+            fs::write(site.path().join(name), content).unwrap();
+        }
+        site
+    };
+    // What of a response depends on the rules, and not on the time of the files.
+    let kept = [
+        "cache-control",
+        "content-type",
+        "content-length",
+        "content-encoding",
+        "content-range",
+        "accept-ranges",
+        "vary",
+        "access-control-allow-origin",
+        "content-security-policy",
+        "x-content-type-options",
+    ];
+    let apps = both(site).await;
+    for path in [
+        "/pkg/new/aforo.js",
+        "/pkg/old/aforo.js",
+        "/pkg/new/aforo.css",
+        "/pkg/new/none.js",
+        "/pkg/none/aforo.js",
+        "/pkg/new",
+        "/pkg/new/",
+        "/pkg/",
+        "/pkg/..%2fbuild.txt",
+        "/pkg/%2e%2e/build.txt",
+        "/pkg/new/aforo.js/",
+        "/pkg/new//aforo.js",
+        "/widget.js",
+        "/robots.txt",
+        "/build.txt",
+    ] {
+        for headers in [
+            &[][..],
+            &[("accept-encoding", "br")],
+            &[("accept-encoding", "gzip")],
+            &[("accept-encoding", "gzip, br;q=0.5")],
+            &[("range", "bytes=1-3")],
+            &[("range", "bytes=9999-")],
+            &[("if-none-match", "*")],
+        ] {
+            for method in [Method::GET, Method::HEAD, Method::POST] {
+                let mut answers = Vec::new();
+                for app in &apps {
+                    let answer = ask(app, method.clone(), path, headers).await;
+                    let of_rules = kept.map(|name| header(&answer, name).to_owned());
+                    let has_tag = !header(&answer, "etag").is_empty();
+                    let has_time = !header(&answer, "last-modified").is_empty();
+                    answers.push((
+                        answer.status(),
+                        of_rules,
+                        has_tag,
+                        has_time,
+                        answer.bytes().await.unwrap(),
+                    ));
+                }
+                assert_eq!(answers[0].0, answers[1].0, "{method} {path} {headers:?}");
+                if answers[0].0 == StatusCode::NOT_FOUND {
+                    for (_, of_rules, ..) in &answers {
+                        assert_eq!(of_rules[0], "no-store", "{method} {path} {headers:?}");
+                    }
+                }
+                // Request ids differ in problem documents.
+                if answers[0].0.is_success() {
+                    assert_eq!(answers[0], answers[1], "{method} {path} {headers:?}");
+                }
+            }
+        }
+    }
+    // Hidden and compressed files are not files of their own.
+    for app in &apps {
+        for path in ["/.stamp", "/widget.js.br"] {
+            let answer = app.get(path).await.text().await.unwrap();
+            assert!(answer.contains("<html") || answer.contains("problem"), "{path}: {answer}");
+        }
+    }
+    assert_eq!(script(&apps[0]).await, script(&apps[1]).await);
+}
+
+#[tokio::test]
 async fn favicon_ico_exists_and_is_small() {
     let site = stub_site("one");
     fs::copy("public/favicon.ico", site.path().join("favicon.ico")).unwrap();
@@ -124,38 +231,44 @@ async fn favicon_ico_exists_and_is_small() {
 
 #[tokio::test]
 async fn files_vary_by_accept_encoding() {
-    let app = TestApp::start().await;
-    for path in ["/widget.js", "/robots.txt", &script(&app).await] {
-        for encodings in ["br", "gzip", "identity"] {
-            let response = ask(&app, Method::GET, path, &[("accept-encoding", encodings)]).await;
-            assert_eq!(response.status(), StatusCode::OK);
-            assert_eq!(header(&response, "vary"), "accept-encoding", "{path} {encodings}");
+    for app in both(|| stub_site("stub")).await {
+        for path in ["/widget.js", "/robots.txt", &script(&app).await] {
+            for encodings in ["br", "gzip", "identity"] {
+                let response = ask(&app, Method::GET, path, &[("accept-encoding", encodings)]).await;
+                assert_eq!(response.status(), StatusCode::OK);
+                assert_eq!(header(&response, "vary"), "accept-encoding", "{path} {encodings}");
+            }
         }
     }
 }
 
 #[tokio::test]
 async fn head_and_range_requests_of_files_follow_http() {
-    let app = TestApp::start().await;
-    for path in ["/widget.js", &script(&app).await] {
+    for app in both(|| stub_site("stub")).await {
+        head_and_range_requests_follow_http(&app).await;
+    }
+}
+
+async fn head_and_range_requests_follow_http(app: &TestApp) {
+    for path in ["/widget.js", &script(app).await] {
         let whole = app.get(path).await;
         let (length, tag) = (header(&whole, "content-length").to_owned(), header(&whole, "etag").to_owned());
         let text = whole.text().await.unwrap();
-        let head = ask(&app, Method::HEAD, path, &[]).await;
+        let head = ask(app, Method::HEAD, path, &[]).await;
         assert_eq!((head.status(), header(&head, "content-length")), (StatusCode::OK, length.as_str()));
         assert_eq!(header(&head, "etag"), tag);
         assert_eq!(head.text().await.unwrap(), "");
 
-        let part = ask(&app, Method::GET, path, &[("range", "bytes=2-5")]).await;
+        let part = ask(app, Method::GET, path, &[("range", "bytes=2-5")]).await;
         assert_eq!(part.status(), StatusCode::PARTIAL_CONTENT);
         assert_eq!(header(&part, "content-range"), format!("bytes 2-5/{length}"));
         assert_eq!(part.text().await.unwrap(), text[2..6]);
-        let beyond = ask(&app, Method::GET, path, &[("range", "bytes=9999-")]).await;
+        let beyond = ask(app, Method::GET, path, &[("range", "bytes=9999-")]).await;
         assert_eq!(beyond.status(), StatusCode::RANGE_NOT_SATISFIABLE);
         assert_eq!(header(&beyond, "cache-control"), "no-store");
-        let many = ask(&app, Method::GET, path, &[("range", "bytes=0-1,3-4")]).await;
+        let many = ask(app, Method::GET, path, &[("range", "bytes=0-1,3-4")]).await;
         assert_eq!((many.status(), many.text().await.unwrap()), (StatusCode::OK, text));
-        let post = ask(&app, Method::POST, path, &[]).await;
+        let post = ask(app, Method::POST, path, &[]).await;
         assert_eq!(post.status(), StatusCode::METHOD_NOT_ALLOWED);
     }
 }

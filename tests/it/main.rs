@@ -14,6 +14,8 @@ mod badge;
 mod caching;
 // Operation behind a real Caddy with `docs/deploy/Caddyfile`.
 mod caddy;
+// `aforo check` and `aforo health`.
+mod check;
 // Redis Cluster: spread of channels, failover and moving slots.
 mod cluster;
 // The contract of all stores, run on every store.
@@ -46,6 +48,8 @@ mod html;
 mod http_connections;
 // Secrecy of viewer and session ids: nobody can end the session of another viewer.
 mod id_secrecy;
+// The files for Kubernetes.
+mod kubernetes;
 // Limits per address and per node.
 mod limits;
 // The live signal: its store, calls, pages, and real video servers.

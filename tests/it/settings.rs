@@ -189,6 +189,7 @@ fn help_lists_every_setting_under_a_heading_and_no_secret() {
             headings.insert(heading.unwrap_or_else(|| panic!("{name} is under no heading")));
         }
         assert_eq!(headings.len(), 7, "{headings:?}");
+        assert!(help.contains("\n  check ") && help.contains("\n  health "), "{help}");
         assert!(headings.iter().all(|heading| help.contains(&format!("\n{heading}:\n"))), "{help}");
     }
 }

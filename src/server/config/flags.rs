@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 use super::{
     Origin,
@@ -22,15 +22,18 @@ use crate::{
 #[derive(Debug, Clone, Parser)]
 #[command(name = "aforo", version, max_term_width = 100, args_override_self = true)]
 pub struct Flags {
+    #[command(subcommand)]
+    pub(super) task: Option<Task>,
+
     /// Address and port to listen on
     #[arg(long, env = "LEPTOS_SITE_ADDR", help_heading = "Serving", value_name = "ADDR:PORT")]
     #[arg(default_value = "127.0.0.1:3000", value_parser = listen_addr)]
     pub(super) site_addr: SocketAddr,
 
-    /// Folder with the files for browsers, as `make site` builds it
+    /// Folder with the files for browsers, as `make site` builds it. Default: the files inside this program, or the
+    /// folder target/site if it was built without them
     #[arg(long, env = "LEPTOS_SITE_ROOT", help_heading = "Serving", value_name = "DIR")]
-    #[arg(default_value = "target/site")]
-    pub(super) site_root: PathBuf,
+    pub(super) site_root: Option<PathBuf>,
 
     /// File with the certificate and its chain (PEM) for TLS; SIGHUP reloads it
     #[arg(long, env = "TLS_CERT", help_heading = "Serving", value_name = "FILE")]
@@ -236,6 +239,16 @@ pub struct Flags {
 }
 
 const LIMITS: &str = "Limits (0: no limit)";
+
+/// What the program does instead of serving.
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum Task {
+    /// Check the settings, try the store, the database and the certificate, and print what the server would do.
+    /// Changes nothing
+    Check,
+    /// Ask the server at `LEPTOS_SITE_ADDR` on this machine whether it is alive, as container engines do
+    Health,
+}
 
 #[cfg(test)]
 mod tests {

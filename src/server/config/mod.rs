@@ -13,11 +13,12 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 pub use self::{
     flags::Flags,
     origin::Origin,
-    resolve::{InvalidConfig, SettingsError, read},
+    resolve::{Draft, InvalidConfig, SettingsError, draft, read},
     values::{FrameAncestors, LogFormat, Secret},
 };
 use super::{
     limits::{PerAddress, address::Network},
+    site::Site,
     tickets::Tickets,
 };
 use crate::domain::{LiveMode, Policy, StreamTemplate};
@@ -25,10 +26,12 @@ use crate::domain::{LiveMode, Policy, StreamTemplate};
 /// The configuration of a server.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// What the program does.
+    pub task: Task,
     /// Address and port to listen on.
     pub site_addr: SocketAddr,
-    /// Folder with the files for browsers.
-    pub site_root: PathBuf,
+    /// The files for browsers.
+    pub site: Site,
     /// The certificate, if the server terminates TLS.
     pub tls: Option<TlsFiles>,
     /// The address of a channel's HLS stream.
@@ -79,6 +82,17 @@ pub struct Config {
     pub log_format: LogFormat,
     /// The filter of the log.
     pub log: String,
+}
+
+/// What the program does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    /// It serves.
+    Serve,
+    /// It checks the settings and tells what it would do.
+    Check,
+    /// It asks the running server whether it is alive.
+    Health,
 }
 
 /// The files of a certificate.

@@ -9,14 +9,14 @@ use std::{
 };
 
 use clap::{
-    Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Parser,
+    Arg, ArgMatches, Command, CommandFactory, FromArgMatches,
     builder::{OsStringValueParser, Resettable},
     error::ErrorKind,
     parser::ValueSource,
 };
 
 use super::{
-    AccessConfig, Config, DatabaseConfig, Flags, Secret, StoreConfig, TlsFiles,
+    AccessConfig, Config, DatabaseConfig, Flags, Secret, StoreConfig, Task, TlsFiles, flags,
     values::{StatisticsMode, TicketMode},
 };
 use crate::{
@@ -26,6 +26,7 @@ use crate::{
         limits::PerAddress,
         listen::Tls,
         redis::{ClusterRunner, RedisRunner, UpstashRunner},
+        site::{Embedded, Site},
         tickets::{self, Tickets},
     },
 };
@@ -46,105 +47,182 @@ pub enum SettingsError {
 #[error("invalid configuration; server not started:{}", .0.iter().map(|problem| format!("\n  - {problem}")).collect::<String>())]
 pub struct InvalidConfig(pub Vec<String>);
 
-/// Reads the configuration from the environment and `args`. The first of `args` is the program.
+/// The settings as they were found: the configuration that they make, and what is wrong with them.
+#[derive(Debug)]
+pub struct Draft {
+    /// The configuration, with the default in place of each invalid value.
+    pub config: Config,
+    /// All problems, one sentence each, without secrets.
+    pub problems: Vec<String>,
+    /// The settings that have a value in the environment or by a flag, with the value. A secret's value is not shown.
+    pub given: Vec<(String, String)>,
+    /// The version of the program, with the build of the site inside it.
+    pub version: String,
+}
+
+impl Draft {
+    /// The configuration, if nothing is wrong.
+    ///
+    /// # Errors
+    /// All problems of the configuration.
+    pub fn complete(self) -> Result<Config, SettingsError> {
+        if self.problems.is_empty() { Ok(self.config) } else { Err(InvalidConfig(self.problems).into()) }
+    }
+}
+
+/// Reads the configuration from the environment and `args`, for a program without a site inside. The first of `args` is
+/// the program.
 ///
 /// # Errors
 /// All problems of the configuration.
 pub fn read<T: Into<OsString>>(args: impl IntoIterator<Item = T>) -> Result<Config, SettingsError> {
-    let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
-    let (flags, mut problems) = match Flags::try_parse_from(&args) {
-        Ok(flags) => (flags, Problems::default()),
+    draft(args, None)?.complete()
+}
+
+/// Reads the settings from the environment and `args`. The first of `args` is the program. `embedded` is the site inside
+/// the program.
+///
+/// # Errors
+/// When help or the version was requested, or a flag is unknown.
+pub fn draft<T: Into<OsString>>(
+    args: impl IntoIterator<Item = T>,
+    embedded: Option<Embedded>,
+) -> Result<Draft, SettingsError> {
+    let mut args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    // Flags may follow the word, too.
+    if args.get(1).is_some_and(|arg| arg == CHECK) {
+        args[1..].rotate_left(1);
+    }
+    let version = version(embedded.as_ref());
+    let command = Flags::command().version(version.clone());
+    let parsed = command
+        .try_get_matches_from(&args)
+        .and_then(|given| Flags::from_arg_matches(&given).map(|flags| (flags, given)));
+    let (flags, mut problems, given) = match parsed {
+        Ok((flags, given)) => (flags, Problems::default(), given),
         Err(error) => parse_one_by_one(&args, error)?,
     };
-    let config = Config::try_from(flags).and_then(|config| match &config.tls {
-        Some(TlsFiles { certificate, key }) => match Tls::load(certificate, key) {
-            Ok(_) => Ok(config),
-            Err(error) => Err(InvalidConfig(vec![format!("TLS_CERT, TLS_KEY: {error}")])),
-        },
-        None => Ok(config),
-    });
-    match config {
-        Ok(config) if problems.sentences.is_empty() => Ok(config),
-        Ok(_) => Err(InvalidConfig(problems.sentences).into()),
-        Err(InvalidConfig(sentences)) => {
-            sentences.into_iter().for_each(|sentence| problems.add_unless_derived(sentence));
-            Err(InvalidConfig(problems.sentences).into())
-        }
+    let (config, mut sentences) = assemble(flags, embedded);
+    if let Some(TlsFiles { certificate, key }) = &config.tls {
+        let loaded = Tls::load(certificate, key);
+        sentences.extend(loaded.err().map(|error| format!("TLS_CERT, TLS_KEY: {error}")));
+    }
+    sentences.into_iter().for_each(|sentence| problems.add_unless_derived(sentence));
+    let given = shown(&given);
+    Ok(Draft { config, problems: problems.sentences, given, version })
+}
+
+/// The word that asks for a check.
+const CHECK: &str = "check";
+
+/// The default folder of a program without a site inside: where `make site` puts it.
+const DEFAULT_SITE_ROOT: &str = "target/site";
+
+/// The version of this program, with the build of the site inside it.
+fn version(embedded: Option<&Embedded>) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    match embedded.and_then(Embedded::build) {
+        Some(build) => format!("{version} (build {build})"),
+        None => version.to_owned(),
     }
 }
 
-impl TryFrom<Flags> for Config {
-    type Error = InvalidConfig;
-
-    fn try_from(flags: Flags) -> Result<Self, InvalidConfig> {
-        let mut problems = Vec::new();
-        let policy = Policy {
-            heartbeat_interval: Duration::from_millis(flags.heartbeat_interval.into()),
-            timeout: Duration::from_secs(flags.timeout.into()),
-            hidden_timeout: Duration::from_secs(flags.hidden_timeout.into()),
-            update_interval: Duration::from_millis(flags.count_update_interval.into()),
-            write_interval: Duration::from_millis(flags.write_interval.into()),
-            cleanup_interval: Duration::from_secs(flags.cleanup_interval.into()),
-        };
-        problems.extend(policy.problems());
-        let mut missing = |one, other| problems.push(format!("{one} is set but {other} is not; set both"));
-        let tls = match (flags.tls_cert, flags.tls_key) {
-            (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
-            (Some(_), None) => {
-                missing("TLS_CERT", "TLS_KEY");
-                None
-            }
-            (None, Some(_)) => {
-                missing("TLS_KEY", "TLS_CERT");
-                None
-            }
-            (None, None) => None,
-        };
-        let upstash = (flags.upstash_redis_rest_url, flags.upstash_redis_rest_token);
-        let store = store(flags.redis_url, upstash, &mut problems);
-        let access = access(flags.stats, flags.api_token, flags.api_secret, &mut problems);
-        let database = database(flags.database_url, &flags.data_dir, &mut problems);
-        let tickets = tickets(flags.tickets, &flags.ticket_keys, flags.ticket_id_secret, &mut problems);
-        if !problems.is_empty() {
-            return Err(InvalidConfig(problems));
+/// The settings that have a value, in the order of the flags, with the value unless it is a secret.
+fn shown(given: &ArgMatches) -> Vec<(String, String)> {
+    let mut shown = Vec::new();
+    for arg in Flags::command().get_arguments() {
+        let values = values(arg, given);
+        if values.is_empty() {
+            continue;
         }
-        Ok(Self {
-            site_addr: flags.site_addr,
-            site_root: flags.site_root,
-            tls,
-            stream_url_template: flags.stream_url_template,
-            count_max_age: NonZeroU32::new(flags.count_max_age),
-            policy,
-            live: flags.live,
-            live_signal_timeout: Some(flags.live_signal_timeout)
-                .filter(|seconds| *seconds > 0)
-                .map(|seconds| Duration::from_secs(seconds.into())),
-            store,
-            redis_key_prefix: flags.redis_key_prefix,
-            database,
-            access,
-            history_days: (flags.history_days > 0).then_some(flags.history_days),
-            per_address: PerAddress {
-                joins_burst: flags.limit_joins_burst,
-                joins_per_second: flags.limit_joins_per_second,
-                sessions_per_channel: flags.limit_sessions_per_channel,
-                new_channels_per_minute: flags.limit_new_channels_per_minute,
-            },
-            limit_follows_per_minute: flags.limit_follows_per_minute,
-            limit_connections_per_address: flags.limit_connections_per_address,
-            limit_streams_per_address: flags.limit_streams_per_address,
-            limit_streams: flags.limit_streams,
-            body_limit: usize::try_from(flags.limit_body_bytes).ok().filter(|bytes| *bytes > 0),
-            trusted_proxies: flags.trusted_proxies,
-            allowed_origins: flags.allowed_origins,
-            tickets,
-            embed_frame_ancestors: flags.embed_frame_ancestors,
-            live_hook_secret: flags.live_hook_secret,
-            shutdown_delay: Duration::from_millis(flags.shutdown_delay.into()),
-            log_format: flags.log_format,
-            log: flags.log,
-        })
+        let value = if arg.is_hide_env_values_set() {
+            "(secret)".to_owned()
+        } else {
+            values.join(&OsString::from(",")).to_string_lossy().into_owned()
+        };
+        shown.push((name(arg), value));
     }
+    shown
+}
+
+/// Makes the configuration, and the problems of settings that are valid alone but not together. A part with a problem
+/// has some valid value.
+fn assemble(flags: Flags, embedded: Option<Embedded>) -> (Config, Vec<String>) {
+    let mut problems = Vec::new();
+    let policy = Policy {
+        heartbeat_interval: Duration::from_millis(flags.heartbeat_interval.into()),
+        timeout: Duration::from_secs(flags.timeout.into()),
+        hidden_timeout: Duration::from_secs(flags.hidden_timeout.into()),
+        update_interval: Duration::from_millis(flags.count_update_interval.into()),
+        write_interval: Duration::from_millis(flags.write_interval.into()),
+        cleanup_interval: Duration::from_secs(flags.cleanup_interval.into()),
+    };
+    problems.extend(policy.problems());
+    let mut missing = |one, other| problems.push(format!("{one} is set but {other} is not; set both"));
+    let tls = match (flags.tls_cert, flags.tls_key) {
+        (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
+        (Some(_), None) => {
+            missing("TLS_CERT", "TLS_KEY");
+            None
+        }
+        (None, Some(_)) => {
+            missing("TLS_KEY", "TLS_CERT");
+            None
+        }
+        (None, None) => None,
+    };
+    let upstash = (flags.upstash_redis_rest_url, flags.upstash_redis_rest_token);
+    let store = store(flags.redis_url, upstash, &mut problems);
+    let access = access(flags.stats, flags.api_token, flags.api_secret, &mut problems);
+    let database = database(flags.database_url, &flags.data_dir, &mut problems);
+    let tickets = tickets(flags.tickets, &flags.ticket_keys, flags.ticket_id_secret, &mut problems);
+    let site = match (flags.site_root, embedded) {
+        (Some(folder), _) => Site::Folder(folder),
+        (None, Some(files)) => Site::Embedded(files),
+        (None, None) => Site::Folder(DEFAULT_SITE_ROOT.into()),
+    };
+    let config = Config {
+        task: match flags.task {
+            None => Task::Serve,
+            Some(flags::Task::Check) => Task::Check,
+            Some(flags::Task::Health) => Task::Health,
+        },
+        site_addr: flags.site_addr,
+        site,
+        tls,
+        stream_url_template: flags.stream_url_template,
+        count_max_age: NonZeroU32::new(flags.count_max_age),
+        policy,
+        live: flags.live,
+        live_signal_timeout: Some(flags.live_signal_timeout)
+            .filter(|seconds| *seconds > 0)
+            .map(|seconds| Duration::from_secs(seconds.into())),
+        store,
+        redis_key_prefix: flags.redis_key_prefix,
+        database,
+        access,
+        history_days: (flags.history_days > 0).then_some(flags.history_days),
+        per_address: PerAddress {
+            joins_burst: flags.limit_joins_burst,
+            joins_per_second: flags.limit_joins_per_second,
+            sessions_per_channel: flags.limit_sessions_per_channel,
+            new_channels_per_minute: flags.limit_new_channels_per_minute,
+        },
+        limit_follows_per_minute: flags.limit_follows_per_minute,
+        limit_connections_per_address: flags.limit_connections_per_address,
+        limit_streams_per_address: flags.limit_streams_per_address,
+        limit_streams: flags.limit_streams,
+        body_limit: usize::try_from(flags.limit_body_bytes).ok().filter(|bytes| *bytes > 0),
+        trusted_proxies: flags.trusted_proxies,
+        allowed_origins: flags.allowed_origins,
+        tickets,
+        embed_frame_ancestors: flags.embed_frame_ancestors,
+        live_hook_secret: flags.live_hook_secret,
+        shutdown_delay: Duration::from_millis(flags.shutdown_delay.into()),
+        log_format: flags.log_format,
+        log: flags.log,
+    };
+    (config, problems)
 }
 
 /// The configured store. Adds problems to `problems`; does not connect.
@@ -301,8 +379,11 @@ impl Problems {
 }
 
 /// Parses each setting alone, because clap stops at the first invalid one. Returns the flags with defaults in place of
-/// invalid values, and the problems of those values.
-fn parse_one_by_one(args: &[OsString], error: clap::Error) -> Result<(Flags, Problems), clap::Error> {
+/// invalid values, the problems of those values, and the values.
+fn parse_one_by_one(
+    args: &[OsString],
+    error: clap::Error,
+) -> Result<(Flags, Problems, ArgMatches), clap::Error> {
     // This parser accepts any value, so it fails only for invalid flags.
     let any_value = Flags::command().mut_args(|arg| arg.value_parser(OsStringValueParser::new()));
     let given = match any_value.try_get_matches_from(args) {
@@ -323,9 +404,10 @@ fn parse_one_by_one(args: &[OsString], error: clap::Error) -> Result<(Flags, Pro
             problems.sentences.extend(invalid);
         }
     }
+    valid.extend(given.subcommand_name().filter(|name| *name == CHECK).map(OsString::from));
     let without_environment = Flags::command().mut_args(|arg| arg.env(Resettable::Reset));
     let flags = Flags::from_arg_matches(&without_environment.try_get_matches_from(valid)?)?;
-    Ok((flags, problems))
+    Ok((flags, problems, given))
 }
 
 /// The given values of a setting: several for a list, none if only the default applies.

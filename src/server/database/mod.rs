@@ -16,6 +16,7 @@ mod archive;
 mod cause;
 mod followers;
 mod gather;
+mod inspect;
 mod migrations;
 mod open;
 mod report;
@@ -44,6 +45,7 @@ use uuid::Uuid;
 pub use self::{
     archive::{Archive, Kept, Retention, Row, RowKind, part_key},
     followers::DatabaseFollowers,
+    inspect::{Inspection, Tables, inspect},
     open::OpenError,
     signals::DatabaseSignals,
 };

@@ -350,7 +350,7 @@ fn sqlite_url(path: &Path) -> io::Result<String> {
 }
 
 /// A PostgreSQL database for people.
-fn postgres_place(url: &str) -> String {
+pub(super) fn postgres_place(url: &str) -> String {
     let Ok(options) = url.parse::<PgConnectOptions>() else { return "of PostgreSQL".to_owned() };
     let (host, port) = (options.get_host(), options.get_port());
     // Without a name the database is named like the user.

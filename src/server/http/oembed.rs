@@ -1,7 +1,7 @@
 //! `GET /oembed`: how to embed a channel page (<https://oembed.com>). Blogs and forums ask for it when somebody pastes
 //! the address of a channel page. They find this endpoint by a link in the page's head.
 
-use std::{collections::HashSet, io, path::Path, sync::Arc};
+use std::{collections::HashSet, io, sync::Arc};
 
 use axum::{
     Extension, Json, Router,
@@ -17,7 +17,7 @@ use crate::{
     api::{Code, Problem},
     app::{EmbedSize, embed_code},
     domain::ChannelId,
-    server::listen::ConnectionInfo,
+    server::{listen::ConnectionInfo, site::Site},
 };
 
 /// How long an answer may be kept, in seconds. It changes only with a new version of the program.
@@ -29,9 +29,9 @@ const OTHER_PATHS: [&str; 4] = ["healthz", "metrics", "oembed", "readyz"];
 /// The route.
 ///
 /// # Errors
-/// When the site root cannot be read.
-pub fn routes(site_root: &Path) -> io::Result<Router<AppState>> {
-    let mut reserved: HashSet<_> = static_files::root_names(site_root)?.into_iter().collect();
+/// When the site cannot be read.
+pub fn routes(site: &Site) -> io::Result<Router<AppState>> {
+    let mut reserved: HashSet<_> = static_files::root_names(site)?.into_iter().collect();
     reserved.extend(OTHER_PATHS.map(str::to_owned));
     let reserved = Arc::new(reserved);
     let handler = async move |State(state): State<AppState>,

@@ -9,7 +9,6 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     io,
     net::SocketAddr,
-    path::Path,
 };
 
 use axum::{
@@ -32,7 +31,10 @@ use super::{html, state::AppState, static_files, statistics_page};
 use crate::{
     app::{App, SiteOrigin, StatsLink, TicketsRequired, is_overlay, shell},
     domain::{ChannelId, LiveMode, StreamTemplate},
-    server::listen::ConnectionInfo,
+    server::{
+        listen::ConnectionInfo,
+        site::{PACKAGE, Site},
+    },
 };
 
 /// Responses up to this size are not compressed: they fit into one packet.
@@ -51,13 +53,12 @@ pub(super) const VARY: HeaderValue = HeaderValue::from_static("accept-language, 
 /// The options with which Leptos renders the paths of script, WebAssembly and styles.
 ///
 /// # Errors
-/// When the site root holds no build.
-pub fn leptos_options(addr: SocketAddr, site_root: &Path) -> io::Result<LeptosOptions> {
-    let build = static_files::current_build(site_root)?;
+/// When the site holds no build.
+pub fn leptos_options(addr: SocketAddr, site: &Site) -> io::Result<LeptosOptions> {
+    let build = static_files::current_build(site)?;
     Ok(LeptosOptions::builder()
         .output_name("aforo")
-        .site_root(site_root.to_string_lossy().into_owned())
-        .site_pkg_dir(format!("{}/{build}", static_files::PACKAGE))
+        .site_pkg_dir(format!("{PACKAGE}/{build}"))
         .site_addr(addr)
         .build())
 }
@@ -65,9 +66,9 @@ pub fn leptos_options(addr: SocketAddr, site_root: &Path) -> io::Result<LeptosOp
 /// The routes of pages and static files.
 ///
 /// # Errors
-/// When the site root cannot be read.
-pub fn routes(site_root: &Path) -> io::Result<Router<AppState>> {
-    let mut router = static_files::routes(site_root)?;
+/// When the site cannot be read.
+pub fn routes(site: &Site) -> io::Result<Router<AppState>> {
+    let mut router = static_files::routes(site)?;
     // The routes of the Leptos router. Generating them also initializes Leptos's executor.
     for listing in generate_route_list(App).iter().filter(|listing| listing.path() != statistics_page::PATH) {
         router = router.route(listing.path(), get(page.layer(compression())));

@@ -1,6 +1,6 @@
 //! The routes of the application, and the middleware around them.
 
-use std::{io, panic::AssertUnwindSafe, path::Path};
+use std::{io, panic::AssertUnwindSafe};
 
 use axum::{
     Extension, Router,
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     api::{Code, Problem},
-    server::{listen::ConnectionInfo, metrics::Metrics},
+    server::{listen::ConnectionInfo, metrics::Metrics, site::Site},
 };
 
 const LOAD_NOTHING: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
@@ -30,8 +30,8 @@ const ORIGIN_ONLY: HeaderValue = HeaderValue::from_static("strict-origin-when-cr
 /// The whole application.
 ///
 /// # Errors
-/// When the site root cannot be read.
-pub fn router(site_root: &Path, state: AppState) -> io::Result<Router> {
+/// When the site cannot be read.
+pub fn router(site: &Site, state: AppState) -> io::Result<Router> {
     // Counts are public, so scripts of every site may read them. Calls that change something must not get this header.
     let any_origin = SetResponseHeaderLayer::overriding(
         header::ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -40,7 +40,7 @@ pub fn router(site_root: &Path, state: AppState) -> io::Result<Router> {
     Ok(Router::new()
         .merge(counts::routes().layer(any_origin.clone()))
         .merge(badge::routes().layer(any_origin.clone()))
-        .merge(oembed::routes(site_root)?.layer(any_origin.clone()))
+        .merge(oembed::routes(site)?.layer(any_origin.clone()))
         .merge(openapi::routes().layer(any_origin.clone()))
         .merge(health::ping().layer(any_origin.clone()))
         .merge(stream::routes().layer(any_origin))
@@ -50,7 +50,7 @@ pub fn router(site_root: &Path, state: AppState) -> io::Result<Router> {
         .merge(signals::routes())
         .merge(hooks::routes())
         .merge(health::routes())
-        .merge(pages::routes(site_root)?)
+        .merge(pages::routes(site)?)
         .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed))
         .fallback(not_found.layer(pages::compression()))
         // A single layer: each layer clones the service that it wraps on every request.

@@ -7,12 +7,14 @@
 //! `make site` puts each build into its own folder under `pkg`, named by a hash of the content, and writes the name of
 //! the current build to `build.txt`. Older builds stay for pages that are still open. cargo-leptos builds into `pkg`
 //! itself; the hash of that folder is used as the name of the build.
+//!
+//! The rules are the same for a folder and for files inside the program.
 
 use std::{
     fs,
     hash::{DefaultHasher, Hash, Hasher},
     io,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use axum::{
@@ -22,13 +24,12 @@ use axum::{
     response::Response,
     routing::get_service,
 };
-use tower_http::services::{ServeDir, ServeFile};
+use tower_http::services::{
+    ServeDir,
+    fs::{Backend, DefaultServeDirFallback, TokioBackend},
+};
 
-/// The folder of builds under the site root. cargo-leptos uses the same name.
-pub const PACKAGE: &str = "pkg";
-
-/// The file under the site root that names the current build.
-const BUILD_FILE: &str = "build.txt";
+use crate::server::site::{BUILD_FILE, PACKAGE, Site};
 
 /// A file that every build contains.
 const SCRIPT: &str = "aforo.js";
@@ -46,19 +47,24 @@ const ANY_ORIGIN: (HeaderName, HeaderValue) =
 /// The name of the build whose files the pages load.
 ///
 /// # Errors
-/// When the site root holds no build by `make site` or cargo-leptos.
-pub fn current_build(site_root: &Path) -> io::Result<String> {
-    let package = site_root.join(PACKAGE);
-    if package.join(SCRIPT).is_file() {
+/// When the site holds no build by `make site` or cargo-leptos.
+pub fn current_build(site: &Site) -> io::Result<String> {
+    if let Some(package) = package_of_cargo_leptos(site) {
         return hash_of(&package);
     }
-    let name = fs::read_to_string(site_root.join(BUILD_FILE))?.trim().to_owned();
+    let name = String::from_utf8_lossy(&site.read(BUILD_FILE)?).trim().to_owned();
     let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if is_name && package.join(&name).join(SCRIPT).is_file() {
+    if is_name && site.has(&format!("{PACKAGE}/{name}/{SCRIPT}")) {
         Ok(name)
     } else {
         Err(io::Error::new(io::ErrorKind::NotFound, format!("build {name:?} not found in {PACKAGE}")))
     }
+}
+
+/// The folder of the builds, if it holds one by cargo-leptos. (`make site` removes it, so it never is in the program.)
+fn package_of_cargo_leptos(site: &Site) -> Option<PathBuf> {
+    let Site::Folder(root) = site else { return None };
+    Some(root.join(PACKAGE)).filter(|package| package.join(SCRIPT).is_file())
 }
 
 /// A hash of the names and contents of a folder's files.
@@ -87,57 +93,62 @@ fn hash_files(folder: &Path, hasher: &mut impl Hasher) -> io::Result<()> {
 /// The routes of all static files. A file at the root takes precedence over a channel of the same name.
 ///
 /// # Errors
-/// When the site root cannot be read.
-pub fn routes<S: Clone + Send + Sync + 'static>(site_root: &Path) -> io::Result<Router<S>> {
-    Ok(builds(site_root)?.merge(root_files(site_root)?))
+/// When the site cannot be read.
+pub fn routes<S: Clone + Send + Sync + 'static>(site: &Site) -> io::Result<Router<S>> {
+    let builds_path = match package_of_cargo_leptos(site) {
+        Some(package) => format!("/{PACKAGE}/{}", hash_of(&package)?),
+        None => format!("/{PACKAGE}"),
+    };
+    let names = root_names(site)?;
+    Ok(match site {
+        Site::Folder(root) => {
+            builds(&builds_path, root, TokioBackend).merge(root_files(&names, root, TokioBackend))
+        }
+        Site::Embedded(files) => {
+            let root = Path::new("");
+            builds(&builds_path, root, files.clone()).merge(root_files(&names, root, files.clone()))
+        }
+    })
 }
 
-/// The routes of builds. They are read from disk on each request, so that a build can be added while the server runs.
-fn builds<S: Clone + Send + Sync + 'static>(site_root: &Path) -> io::Result<Router<S>> {
-    let package = site_root.join(PACKAGE);
-    let path = if package.join(SCRIPT).is_file() {
-        format!("/{PACKAGE}/{}", hash_of(&package)?)
-    } else {
-        format!("/{PACKAGE}")
-    };
-    let files = ServeDir::new(package)
-        .append_index_html_on_directories(false)
-        .ignore_multi_range_requests(true)
-        .precompressed_br()
-        .precompressed_gzip();
+/// The routes of builds. In a folder they are read from disk on each request, so that a build can be added while the
+/// server runs.
+fn builds<S: Clone + Send + Sync + 'static>(path: &str, root: &Path, backend: impl Backend) -> Router<S> {
     let finish = async |response| finish(response, IMMUTABLE);
-    Ok(Router::new().nest_service(&path, files).layer(map_response(finish)))
+    Router::new().nest_service(path, serve(&root.join(PACKAGE), backend)).layer(map_response(finish))
 }
 
 /// The routes of the files at the root of the site.
-fn root_files<S: Clone + Send + Sync + 'static>(site_root: &Path) -> io::Result<Router<S>> {
+fn root_files<S: Clone + Send + Sync + 'static>(
+    names: &[String],
+    root: &Path,
+    backend: impl Backend,
+) -> Router<S> {
+    let files = serve(root, backend);
     let mut router = Router::new();
-    for name in root_names(site_root)? {
-        let file = ServeFile::new(site_root.join(&name))
-            .ignore_multi_range_requests(true)
-            .precompressed_br()
-            .precompressed_gzip();
-        router = router.route(&format!("/{name}"), get_service(file));
+    for name in names {
+        router = router.route(&format!("/{name}"), get_service(files.clone()));
     }
     let finish = async |response| finish(response, REVALIDATED);
-    Ok(router.layer(map_response(finish)))
+    router.layer(map_response(finish))
 }
 
-/// The names of the files at the root of the site.
+fn serve<B: Backend>(folder: &Path, backend: B) -> ServeDir<DefaultServeDirFallback, B> {
+    ServeDir::with_backend(folder, backend)
+        .append_index_html_on_directories(false)
+        .ignore_multi_range_requests(true)
+        .precompressed_br()
+        .precompressed_gzip()
+}
+
+/// The names of the public files at the root of the site.
 ///
 /// # Errors
-/// When the site root cannot be read.
-pub fn root_names(site_root: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(site_root)? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let is_public = !name.starts_with('.') && !name.ends_with(".br") && !name.ends_with(".gz");
-        if path.is_file() && is_public {
-            names.push(name);
-        }
-    }
-    Ok(names)
+/// When the site cannot be read.
+pub fn root_names(site: &Site) -> io::Result<Vec<String>> {
+    let is_public =
+        |name: &String| !name.starts_with('.') && !name.ends_with(".br") && !name.ends_with(".gz");
+    Ok(site.root_names()?.into_iter().filter(is_public).collect())
 }
 
 /// Adds `Cache-Control`, and lets scripts of every origin read the response: other sites load the widget, a sandboxed

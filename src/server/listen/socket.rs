@@ -35,12 +35,33 @@ pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// Checks that an address can be bound, without listening on it.
+///
+/// # Errors
+/// When the address is in use or does not belong to this machine.
+pub fn check(addr: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&addr.into())
+}
+
 #[cfg(test)]
 mod tests {
     use socket2::SockRef;
     use tokio::net::TcpStream;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_check_finds_addresses_that_are_in_use_or_elsewhere() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let used = listener.local_addr().unwrap();
+        assert_eq!(check(used).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(listener);
+        check(used).unwrap();
+        let elsewhere = "192.0.2.1:80".parse().unwrap();
+        assert_eq!(check(elsewhere).unwrap_err().kind(), io::ErrorKind::AddrNotAvailable);
+    }
 
     #[tokio::test]
     async fn accepted_connections_inherit_the_socket_options() {

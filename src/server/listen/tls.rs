@@ -8,10 +8,11 @@ use std::{
 
 use parking_lot::RwLock;
 use rustls::{
-    ServerConfig,
+    CertificateError, RootCertStore, ServerConfig,
+    client::verify_server_cert_signed_by_trust_anchor,
     crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::{ClientHello, ResolvesServerCert},
+    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject},
+    server::{ClientHello, ParsedCertificate, ResolvesServerCert},
     sign::CertifiedKey,
 };
 use tokio_rustls::TlsAcceptor;
@@ -60,6 +61,31 @@ impl Tls {
     pub fn reload(&self) -> Result<(), TlsError> {
         *self.0.current.write() = Arc::new(read(&self.0.certificate, &self.0.key)?);
         Ok(())
+    }
+
+    /// Why every browser refuses the certificate at this time, if it does: because it has expired or is not valid yet.
+    /// Other doubts, such as an authority that browsers do not know, are not answered here.
+    #[must_use]
+    pub fn refusal(&self, at: UnixTime) -> Option<&'static str> {
+        let current = Arc::clone(&self.0.current.read());
+        let certificate = ParsedCertificate::try_from(current.cert.first()?).ok()?;
+        // The dates are checked before the authority, which is not known here.
+        let verified = verify_server_cert_signed_by_trust_anchor(
+            &certificate,
+            &RootCertStore::empty(),
+            &[],
+            at,
+            ring::default_provider().signature_verification_algorithms.all,
+        );
+        match verified {
+            Err(rustls::Error::InvalidCertificate(
+                CertificateError::Expired | CertificateError::ExpiredContext { .. },
+            )) => Some("the certificate has expired"),
+            Err(rustls::Error::InvalidCertificate(
+                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+            )) => Some("the certificate is not valid yet"),
+            _ => None,
+        }
     }
 
     /// The acceptor for TLS handshakes. It offers HTTP/2 and HTTP/1.1.

@@ -11,10 +11,11 @@ use redis::{
     cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo},
     cmd, from_redis_value,
 };
+use tokio::time::timeout;
 
 use super::{
-    Runner,
-    reconnect::{CALL_LIMIT, ConnectionHealth, ReconnectingClient},
+    Runner, ServerFacts,
+    reconnect::{CALL_LIMIT, CONNECT_LIMIT, ConnectionHealth, ReconnectingClient},
     script::Script,
     single::{address, run_id, run_on},
 };
@@ -45,6 +46,24 @@ impl ClusterRunner {
             Box::pin(async move { inner.get_async_connection().await })
         });
         Ok(Self { client })
+    }
+
+    /// Connects once, and asks all primaries about themselves. Changes nothing.
+    ///
+    /// # Errors
+    /// Why the cluster can't be used, as a text without addresses from the settings.
+    pub async fn inspect(urls: &[&str]) -> Result<Vec<ServerFacts>, String> {
+        let client = cluster_client(urls).map_err(|_| "an address is invalid".to_owned())?;
+        let connecting = timeout(CONNECT_LIMIT, client.get_async_connection()).await;
+        let Ok(connected) = connecting else { return Err("no response in time".to_owned()) };
+        let mut connection = connected.map_err(|error| error.to_string())?;
+        let all_primaries = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+        let response = timeout(CALL_LIMIT, connection.route_command(cmd("INFO"), all_primaries)).await;
+        let response = response.map_err(|_| "not all primaries respond".to_owned())?;
+        let response = response.map_err(|error| error.to_string())?;
+        let infos: Vec<(String, String)> =
+            from_redis_value(response).map_err(|_| "unexpected response".to_owned())?;
+        Ok(infos.iter().map(|(_, info)| ServerFacts::of(info)).collect())
     }
 
     /// Checks addresses for [`ClusterRunner::open`] without connecting.
@@ -96,7 +115,7 @@ impl Runner for ClusterRunner {
         let mut info = cmd("INFO");
         info.arg("server");
         let all_primaries = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
-        let response = tokio::time::timeout(CALL_LIMIT, connection.route_command(info, all_primaries)).await;
+        let response = timeout(CALL_LIMIT, connection.route_command(info, all_primaries)).await;
         let response =
             response.map_err(|_| StoreError::Unreachable("not all primaries respond".to_owned()))?;
         let response = response.map_err(|error| StoreError::Unreachable(error.to_string()))?;

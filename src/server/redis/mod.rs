@@ -39,6 +39,32 @@ fn prepare_tls() {
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
 }
 
+/// What an operator should know about a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// The version, as the server tells it. Valkey tells the version of Redis that it is compatible with.
+    pub version: String,
+    /// The policy by which a full server removes keys, unless it removes none.
+    pub eviction: Option<String>,
+    /// Whether the server is a replica, which takes no writes.
+    pub is_replica: bool,
+}
+
+impl ServerFacts {
+    /// Reads the response to `INFO`.
+    fn of(info: &str) -> Self {
+        let field = |name: &str| {
+            let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            value.map(|value| value.trim().to_owned())
+        };
+        Self {
+            version: field("redis_version").unwrap_or_default(),
+            eviction: field("maxmemory_policy").filter(|policy| policy != "noeviction"),
+            is_replica: field("role").is_some_and(|role| role == "slave"),
+        }
+    }
+}
+
 /// Runs scripts where the data is.
 #[async_trait]
 pub trait Runner: Send + Sync {

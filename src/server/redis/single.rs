@@ -7,10 +7,11 @@ use redis::{
     aio::{ConnectionLike, MultiplexedConnection},
     cmd, from_redis_value,
 };
+use tokio::time::timeout;
 
 use super::{
-    Runner, prepare_tls,
-    reconnect::{CONNECT_LIMIT, CallError, ConnectionHealth, ReconnectingClient},
+    Runner, ServerFacts, prepare_tls,
+    reconnect::{CALL_LIMIT, CONNECT_LIMIT, CallError, ConnectionHealth, ReconnectingClient},
     script::Script,
 };
 use crate::server::store_error::StoreError;
@@ -47,6 +48,32 @@ impl RedisRunner {
             })
         });
         Ok(Self { client })
+    }
+
+    /// Connects once, and asks the server about itself. Changes nothing.
+    ///
+    /// # Errors
+    /// Why the server can't be used, as a text without the address.
+    pub async fn inspect(url: &str) -> Result<ServerFacts, String> {
+        let client = redis_client(url).map_err(|_| "the address is invalid".to_owned())?;
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_LIMIT))
+            .set_response_timeout(Some(CALL_LIMIT));
+        let connecting = client.get_multiplexed_async_connection_with_config(&config);
+        let Ok(connected) = timeout(CONNECT_LIMIT, connecting).await else {
+            return Err("no response in time".to_owned());
+        };
+        let mut connection = connected.map_err(|error| error.to_string())?;
+        let info: String =
+            cmd("INFO").query_async(&mut connection).await.map_err(|error| error.to_string())?;
+        Ok(ServerFacts::of(&info))
+    }
+
+    /// A server for people: its address without user and password.
+    #[must_use]
+    pub fn place(url: &str) -> String {
+        let place = |info: ConnectionInfo| info.addr().to_string();
+        address(url).map_or_else(|_| "an invalid address".to_owned(), place)
     }
 
     /// Checks an address for [`RedisRunner::open`] without connecting.

@@ -158,6 +158,12 @@ impl Tickets {
         Ok(Self(Some(Arc::new(checks))))
     }
 
+    /// Whether viewers may have a ticket.
+    #[must_use]
+    pub const fn are_accepted(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Whether only viewers with a ticket count.
     #[must_use]
     pub fn are_required(&self) -> bool {

@@ -10,7 +10,14 @@ mod sampler;
 mod stores;
 pub mod upstash;
 
-use std::{fs, path::Path, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    fs,
+    path::Path,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use aforo::domain::Policy;
 use aforo::server::{
@@ -19,6 +26,7 @@ use aforo::server::{
     config::{self, Config},
     database::Database,
     limits::Streams,
+    site::{Embedded, Site},
     store::{MemoryStore, Store, remote::RemoteStore},
 };
 use eventsource_stream::{Event, Eventsource};
@@ -72,6 +80,14 @@ impl TestApp {
     /// Starts a server that serves the files of this folder.
     pub async fn with_site(site: TempDir) -> Self {
         let config = Self::config_for(&site, &[]);
+        Self::run(Server::bind(&config).await.unwrap(), site)
+    }
+
+    /// Starts a server with a copy of the files of this folder inside the program. Like the build, it keeps the times of
+    /// changes in whole seconds.
+    pub async fn with_embedded_site(site: TempDir) -> Self {
+        let mut config = Self::config_for(&site, &[]);
+        config.site = Site::Embedded(Embedded::new(files_in(site.path())));
         Self::run(Server::bind(&config).await.unwrap(), site)
     }
 
@@ -272,6 +288,25 @@ pub async fn read_until(stream: &mut Response, expected: &str) {
 /// A new viewer id.
 pub fn viewer() -> Uuid {
     Uuid::new_v4()
+}
+
+/// All files of a folder: the path, the content, and when it was changed.
+fn files_in(root: &Path) -> Vec<(String, Cow<'static, [u8]>, u64)> {
+    let (mut files, mut folders) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let changed = fs::metadata(&path).unwrap().modified().unwrap();
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            let seconds = changed.duration_since(UNIX_EPOCH).unwrap().as_secs();
+            files.push((name, Cow::Owned(fs::read(&path).unwrap()), seconds));
+        }
+    }
+    files
 }
 
 /// Creates a site folder like `make site` does, with stub files, for a build with this name.
