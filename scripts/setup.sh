@@ -133,6 +133,7 @@ test)
   [ -e /usr/lib/nginx/modules/ngx_rtmp_module.so ] || apt_install libnginx-mod-rtmp
   command -v ffmpeg >/dev/null || apt_install ffmpeg
   command -v caddy >/dev/null || apt_install caddy
+  command -v tmux >/dev/null || apt_install tmux # a terminal for `aforo top`
   command -v java >/dev/null || apt_install default-jre-headless # for the HTML checker (npm package vnu-jar)
   command -v chromium >/dev/null && command -v chromedriver >/dev/null || apt_install chromium chromium-driver
   command -v firefox-esr >/dev/null || apt_install firefox-esr

@@ -9,6 +9,7 @@
 //! - [`recording`];
 //! - [`http`];
 //! - [`check`], [`health`];
+//! - [`top`];
 //! - [`boot`].
 
 pub mod access;
@@ -36,3 +37,4 @@ pub mod store_error;
 pub mod supervisor;
 pub mod telemetry;
 pub mod tickets;
+pub mod top;

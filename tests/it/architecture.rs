@@ -118,6 +118,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         ],
     ),
     ("server::health", &["server::config"]),
+    ("server::top", &["api", "domain", "i18n", "server::config", "server::health"]),
     (
         "server::check",
         &[
@@ -157,6 +158,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("jiff", &["server::history", "server::http::signals"]),
     ("rustix", &["server::database"]),
     ("tower_http", &["server::http", "server::site"]),
+    ("ratatui", &["server::top"]),
     ("siphasher", &["server::history"]),
     ("jsonwebtoken", &["server::access", "server::tickets"]),
     ("ring", &["server::access", "server::http", "server::listen", "server::tickets"]),

@@ -16,7 +16,7 @@ use clap::{
 };
 
 use super::{
-    AccessConfig, Config, DatabaseConfig, Flags, Secret, StoreConfig, Task, TlsFiles, flags,
+    AccessConfig, Config, DatabaseConfig, Flags, Secret, StoreConfig, Task, TlsFiles, TopTask, flags,
     values::{StatisticsMode, TicketMode},
 };
 use crate::{
@@ -186,6 +186,7 @@ fn assemble(flags: Flags, embedded: Option<Embedded>) -> (Config, Vec<String>) {
             None => Task::Serve,
             Some(flags::Task::Check) => Task::Check,
             Some(flags::Task::Health) => Task::Health,
+            Some(flags::Task::Top(flags::Top { url, once })) => Task::Top(TopTask { url, once }),
         },
         site_addr: flags.site_addr,
         site,
@@ -404,9 +405,11 @@ fn parse_one_by_one(
             problems.sentences.extend(invalid);
         }
     }
-    valid.extend(given.subcommand_name().filter(|name| *name == CHECK).map(OsString::from));
     let without_environment = Flags::command().mut_args(|arg| arg.env(Resettable::Reset));
-    let flags = Flags::from_arg_matches(&without_environment.try_get_matches_from(valid)?)?;
+    let mut flags = Flags::from_arg_matches(&without_environment.try_get_matches_from(valid)?)?;
+    if given.subcommand().is_some() {
+        flags.task = Some(flags::Task::from_arg_matches(&given)?);
+    }
     Ok((flags, problems, given))
 }
 
