@@ -4,10 +4,16 @@ export LEPTOS_SITE_ROOT ?= target/site
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
 
-.PHONY: run quick build dist site example test test-rust test-client test-browser mutants bench soak stress watch lint format
+.PHONY: run demo quick build dist site example test test-rust test-client test-browser mutants bench soak stress capacity watch lint format
 
 run: quick
 	target/release/aforo
+
+# All of it alive on this machine until Ctrl+C: a test picture through nginx-rtmp, a crowd of simulated viewers, a site that
+# embeds the player, and statistics with an hour of history.
+demo: quick
+	@bash scripts/setup.sh demo
+	@node scripts/demo/main.mjs
 
 # The server with the browser code inside, for a first look and for the browser tests: without link-time optimization.
 quick: site
@@ -40,9 +46,9 @@ test: test-rust test-client test-browser
 # more of them run at once than there are processors.
 test-rust: site
 	@bash scripts/setup.sh test
-	@RUST_TEST_THREADS=8 bash scripts/cargo.sh test --features bench
+	@RUST_TEST_THREADS=4 bash scripts/cargo.sh test --features bench
 
-# The unit tests of the page scripts.
+# The unit tests of the page scripts and of the capacity model.
 test-client:
 	@bash scripts/setup.sh build
 	node client/test.mjs
@@ -73,6 +79,11 @@ stress: build
 	@bash scripts/setup.sh test
 	@AFORO_PROGRAM=$(CURDIR)/target/release/aforo SEED=$(SEED) MINUTES=$(MINUTES) TROUBLE=$(TROUBLE) STORE=$(STORE) \
 	  bash scripts/cargo.sh test --features bench --test stress
+
+# Calculates what VIEWERS=… concurrent viewers take, and which limit is met first. docs/scale.md explains it; without
+# VIEWERS it lists what else can be given. JSON=1 prints every figure.
+capacity:
+	@node scripts/capacity.mjs $(MAKEOVERRIDES)
 
 # Rebuilds and reloads on every change; needs cargo-leptos.
 watch:

@@ -1,4 +1,4 @@
-// Runs the tests of client/. Node.js can't import TypeScript, so esbuild bundles them first. The tests of the npm package
+// Runs the tests of client/ and of scripts/. Node.js can't import TypeScript, so esbuild bundles them first. The tests of the npm package
 // need the packed package.
 import { spawnSync } from "node:child_process";
 import { readdirSync, rmSync } from "node:fs";
@@ -46,4 +46,5 @@ run(
   ...files("target/client-tests", ".test.mjs"),
   ...files("target/client-tests/react-18", ".test.mjs"),
   ...files("client/tests", ".test.mjs"),
+  ...files("scripts", ".test.mjs"),
 );

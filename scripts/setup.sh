@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs missing tools and packages: `setup.sh build` for the build, `setup.sh test` for the build and the tests,
-# `setup.sh bench` for the load kit, `setup.sh lint` for cargo-deny, `setup.sh dist` for the static program. Skips
-# completed steps. Package registries are the only network access that it needs.
+# `setup.sh bench` for the load kit, `setup.sh demo` for the demo, `setup.sh lint` for cargo-deny, `setup.sh dist` for the
+# static program. Skips completed steps. Package registries are the only network access that it needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/env.sh
@@ -114,6 +114,13 @@ geckodriver() {
   ln -sf "$root/bin/geckodriver" end2end/node_modules/.bin/geckodriver
 }
 
+# nginx with its RTMP module, and ffmpeg.
+video_server() {
+  command -v nginx >/dev/null || apt_install nginx-light
+  [ -e /usr/lib/nginx/modules/ngx_rtmp_module.so ] || apt_install libnginx-mod-rtmp
+  command -v ffmpeg >/dev/null || apt_install ffmpeg
+}
+
 command -v cargo >/dev/null || die "please install Rust first: https://rustup.rs"
 command -v npm >/dev/null || die "please install Node.js first (20 or newer): https://nodejs.org"
 
@@ -129,9 +136,7 @@ test)
   command -v redis-server >/dev/null || apt_install redis-server
   # Debian keeps the programs of PostgreSQL out of PATH.
   command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || apt_install postgresql
-  command -v nginx >/dev/null || apt_install nginx-light
-  [ -e /usr/lib/nginx/modules/ngx_rtmp_module.so ] || apt_install libnginx-mod-rtmp
-  command -v ffmpeg >/dev/null || apt_install ffmpeg
+  video_server
   command -v caddy >/dev/null || apt_install caddy
   command -v tmux >/dev/null || apt_install tmux # a terminal for `aforo top`
   command -v java >/dev/null || apt_install default-jre-headless # for the HTML checker (npm package vnu-jar)
@@ -142,11 +147,15 @@ test)
   npm_packages end2end
   geckodriver
   npm_packages tests/upstash-client
+  npm_packages tests/standard-webhooks
   ;;
 bench)
   command -v redis-server >/dev/null && command -v redis-benchmark >/dev/null || apt_install redis-server
   # Nchan is measured for comparison. The load kit reports when it is missing.
   [ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] || (apt_install nginx libnginx-mod-nchan) || say "continuing without Nchan"
+  ;;
+demo)
+  video_server
   ;;
 lint)
   cargo_deny
@@ -156,5 +165,5 @@ dist)
   static_target
   cargo_cyclonedx
   ;;
-*) die "usage: setup.sh [build|test|bench|lint|dist]" ;;
+*) die "usage: setup.sh [build|test|bench|demo|lint|dist]" ;;
 esac

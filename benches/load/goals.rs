@@ -51,4 +51,9 @@ pub const GOALS: &[Goal] = &[
     goal("quiet", "10,000 quiet channels watched", "Redis calls per s", AtMost(20.0)),
     goal("quiet", "10,000 quiet channels watched", "ms of Redis per s", AtMost(5.0)),
     goal("wipe", "100,000 viewers after FLUSHALL", "ms until shown", AtMost(4_000.0)),
+    goal("history", "recording a heartbeat", "µs", AtMost(1.0)),
+    goal("history", "recording a join", "µs", AtMost(1.0)),
+    goal("history", "memory: 10,000 live channels", "% of a core", AtMost(3.0)),
+    goal("history", "Redis: 10,000 live channels", "% of a core", AtMost(3.0)),
+    goal("history", "chart of 30 days", "p50 ms", AtMost(50.0)),
 ];

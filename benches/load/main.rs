@@ -79,6 +79,8 @@ enum Command {
     Quiet(scenarios::quiet::Quiet),
     /// Time until counts are restored after Redis is emptied
     Wipe(scenarios::wipe::Wipe),
+    /// The cost of recording, its size in the database, and the time of a chart
+    History(scenarios::history::History),
     /// Performance of Redis alone
     Redis(scenarios::redis_alone::RedisAlone),
     /// Checks that all resources are released after many connections of all kinds

@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn rounds_are_summarized_in_a_table_with_goals() {
         let mut report = Report::new(None).unwrap();
-        let goal = goals::GOALS.iter().find(|goal| matches!(goal.bound, goals::Bound::AtMost(_))).unwrap();
+        let goal = goals::GOALS.iter().find(|goal| matches!(goal.bound, Bound::AtMost(_))).unwrap();
         for figure in [100.0, 120.0, 110.0] {
             report.add(goal.scenario, goal.row, vec![(goal.column, figure)]).unwrap();
         }

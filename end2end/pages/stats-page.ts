@@ -59,6 +59,9 @@ export class StatsPage {
       await this.page.goto(url);
       await expect(this.plot).toBeVisible({ timeout: 500 });
       await expect(this.figure("average")).not.toHaveText("—", { timeout: 500 });
+      for (const part of [".chart__line", ".chart__peak"]) {
+        await expect(this.page.locator(part).first()).toBeAttached({ timeout: 500 });
+      }
     }).toPass();
   }
 

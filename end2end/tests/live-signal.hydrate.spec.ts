@@ -112,14 +112,19 @@ test("without a working stream the player finds the broadcast by itself", async 
   // The page learns nothing from the server after it has loaded.
   await page.route(/\/api\/viewer\/(sse|ping|counts)/, (route) => route.abort());
   await page.clock.install();
+  const streaming = page.waitForRequest(/\/api\/viewer\/sse/);
   await page.goto(server.url + embedPath(channelId));
   const player = new Player(page);
   await player.expectState("off-air");
+  // The page's scripts run.
+  await streaming;
   await setLive(server, channelId, true);
-  // The stream counts as dead after a minute. Then the player asks by itself.
-  await page.clock.fastForward(65_000);
-  await page.clock.fastForward(30_000);
-  await player.expectState("playing");
+  // The stream counts as dead after a minute. Then the player asks by itself, again and again.
+  await page.clock.runFor(65_000);
+  await expect(async () => {
+    await page.clock.runFor(20_000);
+    await expect(player.root).toHaveAttribute("data-state", "playing", { timeout: 3_000 });
+  }).toPass({ timeout: 30_000 });
 });
 
 test("a site without streams says whether a channel is on air", async ({ page, channelId, newServer }) => {

@@ -136,6 +136,8 @@ for (const colorScheme of ["light", "dark"] as const) {
     newVisitor,
     javaScriptEnabled,
   }) => {
+    // axe takes seconds for each of the pages.
+    test.slow();
     await crowd.join(channelId, 2);
     const page = await newVisitor({ colorScheme, javaScriptEnabled: true });
     if (!javaScriptEnabled) await removeScripts(page);

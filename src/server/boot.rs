@@ -4,6 +4,7 @@ use std::{
     future::Future,
     io::{self, IsTerminal, Write},
     net::SocketAddr,
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -18,10 +19,13 @@ use uuid::Uuid;
 
 use crate::server::{
     access::StatisticsAccess,
+    anomalies::Anomalies,
     check,
     clock::{Clock, SystemClock},
-    config::{self, AccessConfig, Config, Draft, SettingsError, Task, TlsFiles},
-    database::{self, Archive, Database, DatabaseFollowers, DatabaseSignals, Retention},
+    config::{
+        self, AccessConfig, Config, DatabaseConfig, Draft, InvalidConfig, SettingsError, Task, TlsFiles,
+    },
+    database::{self, Archive, Database, DatabaseFollowers, DatabaseSignals, Outbox, Retention},
     fanout::{Hub, reader},
     follows::Follows,
     health,
@@ -34,7 +38,7 @@ use crate::server::{
     listen::{Apps, Listener, Tls, TlsError},
     metrics::Metrics,
     presence::Presence,
-    recording::{FiguresFeed, Recorder, Shareholder, sampler, upkeep, writer::Writer},
+    recording::{FiguresFeed, Recorder, Shareholder, past, sampler, upkeep, writer::Writer},
     redis::OpenError,
     shutdown::{ShutdownFlag, shutdown_signal},
     signals::{SignalSettings, Signals},
@@ -44,6 +48,11 @@ use crate::server::{
     telemetry,
     tickets::Refusal,
     top,
+    webhooks::{
+        self, Webhooks,
+        sender::{Outcome, SetUpError},
+        settings::{Target, WebhookSettings},
+    },
 };
 
 /// How long the shutdown waits for the database.
@@ -89,6 +98,12 @@ pub enum BootError {
     /// The certificate cannot be used.
     #[error("TLS_CERT, TLS_KEY: {0}")]
     Tls(#[from] TlsError),
+    /// Webhooks cannot be sent.
+    #[error(transparent)]
+    Webhooks(#[from] SetUpError),
+    /// The test event was not delivered.
+    #[error("not delivered: {0}")]
+    Undelivered(String),
     /// `aforo check` found problems.
     #[error("the server would not work:{}", .0.iter().map(|problem| format!("\n  - {problem}")).collect::<String>())]
     Check(Vec<String>),
@@ -134,7 +149,7 @@ impl BootError {
 pub fn main(embedded: Option<Embedded>) -> Result<(), BootError> {
     let draft = config::draft(std::env::args_os(), embedded)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    if draft.config.task == Task::Check {
+    if matches!(draft.config.task, Task::Check) {
         return runtime.block_on(check(&draft));
     }
     // It shows another node, so the settings of this one may be wrong.
@@ -145,11 +160,14 @@ pub fn main(embedded: Option<Embedded>) -> Result<(), BootError> {
         return shown;
     }
     let config = draft.complete()?;
-    if config.task == Task::Health {
+    if matches!(config.task, Task::Health) {
         return runtime.block_on(health::ask(&config)).map_err(BootError::NotAlive);
     }
     telemetry::init(config.log_format, &config.log);
     runtime.block_on(async {
+        if let Task::TestWebhook(target) = &config.task {
+            return test_webhook(&config.webhooks, target).await;
+        }
         let server = Server::bind(&config).await?;
         let scheme = if config.tls.is_some() { "https" } else { "http" };
         if config.tickets.lacks_id_secret() {
@@ -170,6 +188,31 @@ async fn check(draft: &Draft) -> Result<(), BootError> {
     if report.problems.is_empty() { Ok(()) } else { Err(BootError::Check(report.problems)) }
 }
 
+/// Writes the history of `make demo` into a new SQLite file: `aforo demo-history FILE CHANNEL…`. Prints each channel with
+/// the number of its viewers at the end.
+///
+/// # Errors
+/// When a name is not valid, or the file exists or cannot be written.
+pub fn demo_history(file: &Path, channels: &[String]) -> Result<(), BootError> {
+    let invalid = |problem: String| SettingsError::from(InvalidConfig(vec![problem]));
+    let channels =
+        past::channels(channels).map_err(|error| invalid(format!("demo-history FILE CHANNEL…: {error}")))?;
+    if file.exists() {
+        return Err(invalid(format!("demo-history: {} exists; name a new file", file.display())).into());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let database = Database::open(&DatabaseConfig::Sqlite(file.to_owned())).await?;
+        let written = past::write(&database, &channels, SystemClock::start().now()).await;
+        let viewers = written.map_err(io::Error::other)?;
+        database.close().await;
+        for (channel, viewers) in channels.iter().zip(viewers) {
+            println!("{channel} {viewers}");
+        }
+        Ok(())
+    })
+}
+
 /// A server that is bound to its port and ready to serve.
 pub struct Server {
     listener: Listener,
@@ -179,6 +222,7 @@ pub struct Server {
     hub: Arc<Hub>,
     state: AppState,
     followers: Arc<DatabaseFollowers>,
+    reported: Arc<DatabaseSignals>,
     /// How long to keep serving after the shutdown signal.
     shutdown_delay: Duration,
     background: Supervisor,
@@ -248,6 +292,9 @@ impl Server {
             return Err(BootError::OtherDatabase);
         }
         let archive = Archive::new(database.clone());
+        // The writer registers broadcasts for announcement, if there is someone to announce them to.
+        let has_webhooks = !config.webhooks.targets.is_empty();
+        let archive = if has_webhooks { archive.announcing() } else { archive };
         if let Some(id) = archive.id() {
             recorder.set_key(id);
         }
@@ -259,16 +306,17 @@ impl Server {
             interval: policy.update_interval,
             timeout: config.live_signal_timeout,
         };
-        let signals =
-            Signals::new(Arc::new(DatabaseSignals::new(database.clone())), settings, metrics.clone());
+        let reported = Arc::new(DatabaseSignals::new(database.clone()));
+        let signals = Signals::new(reported.clone(), settings, metrics.clone());
         if signals.are_followed() && !access.api_token.is_set() && !access.hook_secret.is_set() {
             tracing::warn!(
                 "LIVE is signal, but neither API_TOKEN nor LIVE_HOOK_SECRET is set: this node takes no signals"
             );
         }
+        let anomalies = Anomalies::new(!store.is_shared(), Arc::clone(&clock), metrics.clone());
         let presence = {
             let signals = signals.are_followed().then(|| signals.clone());
-            Presence::with_signals(store, Arc::clone(&hub), policy, clock, signals)
+            Presence::with_signals(store, Arc::clone(&hub), policy, Arc::clone(&clock), signals)
         };
         if signals.are_followed() {
             // So that the first pages know which channels are on air.
@@ -277,7 +325,7 @@ impl Server {
         if signals.are_followed() {
             recorder.follow_signals(signals.clone());
         }
-        presence.observe_with(Arc::new(recorder.clone()));
+        presence.observe_with(Arc::new((recorder.clone(), anomalies.clone())));
         database.measure(metrics.clone());
         let followers = Arc::new(DatabaseFollowers::new(database.clone()));
         let state = AppState::from(Parts {
@@ -286,6 +334,7 @@ impl Server {
             archive: archive.clone(),
             figures: figures.clone(),
             recorder: recorder.clone(),
+            anomalies: anomalies.clone(),
             statistics: statistics_access(&config.access),
             live: config.live,
             signals: signals.clone(),
@@ -314,9 +363,20 @@ impl Server {
             let (recorder, shareholder) = own.clone();
             async move { shareholder.run(recorder.ownership()).await }
         });
+        background.spawn("anomalies", move || anomalies.clone().run());
         background.spawn("figures", move || figures.clone().run());
         let own = (recorder.clone(), presence.clone());
         background.spawn("sampler", move || sampler::run(own.0.clone(), own.1.clone()));
+        let own = webhooks::Parts {
+            outbox: Outbox::new(database.clone()),
+            archive: archive.clone(),
+            recorder: recorder.clone(),
+            clock: Arc::clone(&clock),
+            metrics: metrics.clone(),
+        };
+        if let Some(webhooks) = Webhooks::new(&config.webhooks, own)? {
+            webhooks.spawn(&mut background);
+        }
         let writer = Arc::new(Writer::new(recorder.clone(), archive.clone(), metrics));
         let own = Arc::clone(&writer);
         background.spawn("history", move || {
@@ -338,6 +398,11 @@ impl Server {
             let followers = Arc::clone(&own_followers);
             async move { followers.run().await }
         });
+        let own_reported = Arc::clone(&reported);
+        background.spawn("signal reports", move || {
+            let reported = Arc::clone(&own_reported);
+            async move { reported.run().await }
+        });
         background.spawn("signals", move || signals.clone().run());
         background.spawn("recovery", move || {
             let presence = presence.clone();
@@ -357,6 +422,7 @@ impl Server {
             hub,
             state,
             followers,
+            reported,
             shutdown_delay: config.shutdown_delay,
             background,
             recording: Recording { recorder, shareholder, writer },
@@ -402,9 +468,12 @@ impl Server {
         let Recording { recorder, shareholder, writer } = self.recording;
         let written = async {
             let kept = async {
-                if !self.followers.flush(DATABASE_DRAIN_LIMIT).await {
+                let followers = self.followers.flush(DATABASE_DRAIN_LIMIT);
+                let signals = self.reported.flush(DATABASE_DRAIN_LIMIT);
+                if tokio::join!(followers, signals) != (true, true) {
                     tracing::warn!(
-                        "database unavailable at shutdown; follows that were not answered are not written"
+                        "database unavailable at shutdown; follows and live signals that were not answered are not \
+                         written"
                     );
                 }
             };
@@ -420,6 +489,20 @@ impl Server {
         if timeout(WRITE_LIMIT, written).await.is_err() {
             tracing::warn!("the shutdown took too long; the last seconds of history may be lost");
         }
+    }
+}
+
+/// Sends a test event, and prints what came of it.
+async fn test_webhook(settings: &WebhookSettings, target: &Target) -> Result<(), BootError> {
+    match webhooks::send_test(settings, target).await? {
+        Outcome::Delivered(status) => {
+            println!("delivered: {} answered {status}", target.host());
+            Ok(())
+        }
+        Outcome::Gone => {
+            Err(BootError::Undelivered("410 Gone: the receiver wants no more events".to_owned()))
+        }
+        Outcome::Failed { reason, .. } => Err(BootError::Undelivered(reason)),
     }
 }
 

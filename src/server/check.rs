@@ -9,14 +9,14 @@ use std::{
     fmt::Write,
     io, slice,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use rustls::pki_types::UnixTime;
 use tokio::time::sleep;
 
 use super::{
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
     config::{Config, DatabaseConfig, Draft, StoreConfig},
     database::{self, Inspection, Kind, Tables},
     http::static_files::current_build,
@@ -60,6 +60,7 @@ pub async fn check(draft: &Draft) -> Report {
     report.counting(config);
     report.limits(config);
     report.access(config);
+    report.webhooks(config);
     let given = draft.given.iter().map(|(name, value)| format!("{name}={value}"));
     let given: Vec<_> = given.collect();
     report.line("Settings", if given.is_empty() { "all have their defaults" } else { "changed:" });
@@ -100,7 +101,7 @@ impl Report {
         if let Some(files) = &config.tls {
             let names = format!("{}, {}", files.certificate.display(), files.key.display());
             self.line("", &format!("TLS and HTTP/2 with the certificate and the key in {names}"));
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let now = Duration::from_millis(SystemClock::start().now().as_millis());
             // Files that can't be loaded are a problem of the settings already.
             if let Ok(tls) = Tls::load(&files.certificate, &files.key)
                 && let Some(refusal) = tls.refusal(UnixTime::since_unix_epoch(now))
@@ -298,6 +299,14 @@ impl Report {
                 "tickets are ignored"
             },
         );
+    }
+
+    fn webhooks(&mut self, config: &Config) {
+        let text = match config.webhooks.targets.len() {
+            0 => "none".to_owned(),
+            count => format!("signed events to {count} receivers; `aforo webhook test URL` sends one"),
+        };
+        self.line("Webhooks", &text);
     }
 }
 

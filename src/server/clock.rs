@@ -15,6 +15,13 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
 }
 
+/// The time of day, for what other systems compare with their own clocks. It may go back.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the only place that reads the time of day")]
+pub fn time_of_day() -> Timestamp {
+    Timestamp::default() + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
 /// The system clock at the start of the server plus the time since. Later changes of the system clock do not affect
 /// leases.
 #[derive(Debug)]
@@ -26,10 +33,8 @@ pub struct SystemClock {
 impl SystemClock {
     /// Starts the clock.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "the only place that reads the time of day")]
     pub fn start() -> Self {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { start: Timestamp::default() + since_epoch, since: Instant::now() }
+        Self { start: time_of_day(), since: Instant::now() }
     }
 }
 

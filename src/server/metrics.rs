@@ -48,6 +48,12 @@ struct Inner {
     history_lost: IntCounter,
     on_air: IntGauge,
     signal_errors: IntCounter,
+    likely_waves: IntCounter,
+    likely_joins: IntCounter,
+    webhooks: IntCounterVec,
+    webhooks_waiting: IntGauge,
+    webhooks_oldest: IntGauge,
+    webhooks_disabled: IntGauge,
 }
 
 impl Default for Metrics {
@@ -66,6 +72,15 @@ impl Metrics {
         let registry = Registry::new();
         let responses = counters(&registry, "http_responses_total", "HTTP responses", &["status"]);
         let beats = counters(&registry, "beats_total", "Accepted joins, heartbeats and leaves", &["act"]);
+        let webhooks = counters(
+            &registry,
+            "webhook_deliveries_total",
+            "Attempts to deliver a webhook by outcome; dropped: given up after the last attempt or three days",
+            &["outcome"],
+        );
+        for outcome in ["delivered", "failed", "dropped"] {
+            webhooks.with_label_values(&[outcome]).inc_by(0);
+        }
         Self(Arc::new(Inner {
             responses: ["1xx", "2xx", "3xx", "4xx", "5xx"]
                 .map(|status| responses.with_label_values(&[status])),
@@ -148,6 +163,28 @@ impl Metrics {
                 "live_signal_poll_errors_total",
                 "Failed reads of the live signals from the database",
             ),
+            likely_waves: counter(
+                &registry,
+                "likely_invented_waves_total",
+                "Waves of joins that are likely to be invented",
+            ),
+            likely_joins: counter(&registry, "likely_invented_joins_total", "Joins in these waves"),
+            webhooks,
+            webhooks_waiting: gauge(
+                &registry,
+                "webhooks_waiting",
+                "Webhooks that wait for a receiver, of the channels that this node owns",
+            ),
+            webhooks_oldest: gauge(
+                &registry,
+                "webhooks_oldest_seconds",
+                "Age of the oldest of these webhooks",
+            ),
+            webhooks_disabled: gauge(
+                &registry,
+                "webhook_receivers_disabled",
+                "Receivers that have answered 410 Gone since this node started",
+            ),
             registry: with_process(registry),
         }))
     }
@@ -167,6 +204,27 @@ impl Metrics {
     /// Counts rows of history that were lost because the database was away for too long.
     pub fn history_lost(&self, rows: u64) {
         self.0.history_lost.inc_by(rows);
+    }
+
+    /// Counts an attempt to deliver a webhook.
+    pub fn webhook(&self, outcome: &str) {
+        self.0.webhooks.with_label_values(&[outcome]).inc();
+    }
+
+    /// Counts webhooks that were dropped because their receiver was too far behind.
+    pub fn webhooks_dropped(&self, number: u64) {
+        self.0.webhooks.with_label_values(&["dropped"]).inc_by(number);
+    }
+
+    /// Sets the number of webhooks that wait, and the age of the oldest in seconds.
+    pub fn webhooks_waiting(&self, number: u64, oldest_seconds: u64) {
+        self.0.webhooks_waiting.set(i64::try_from(number).unwrap_or(i64::MAX));
+        self.0.webhooks_oldest.set(i64::try_from(oldest_seconds).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a receiver of webhooks that was disabled.
+    pub fn webhook_receiver_disabled(&self) {
+        self.0.webhooks_disabled.inc();
     }
 
     /// Counts an accepted join.
@@ -281,6 +339,12 @@ impl Metrics {
     /// Counts a failed read of the live signals.
     pub fn signal_poll_failed(&self) {
         self.0.signal_errors.inc();
+    }
+
+    /// Counts waves of joins that are likely to be invented, and their joins.
+    pub fn likely_invented(&self, waves: u64, joins: u64) {
+        self.0.likely_waves.inc_by(waves);
+        self.0.likely_joins.inc_by(joins);
     }
 
     /// All metrics in the Prometheus text format. Sets the gauges to the given values first.

@@ -1,18 +1,21 @@
 //! The server half. Each module depends only on modules in the lines above it:
 //!
-//! - [`clock`], [`metrics`], [`shutdown`], [`site`], [`store_error`], [`limits`], [`tickets`], [`access`], [`fanout`], [`history`];
+//! - [`clock`], [`metrics`], [`shutdown`], [`site`], [`store_error`], [`limits`], [`tickets`], [`access`], [`fanout`],
+//!   [`history`], [`webhooks::settings`];
 //! - [`supervisor`], [`listen`], [`redis`];
 //! - [`config`];
 //! - [`telemetry`], [`store`], [`follows`], [`signals`];
 //! - [`database`];
 //! - [`presence`];
-//! - [`recording`];
+//! - [`recording`], [`anomalies`];
+//! - [`webhooks`];
 //! - [`http`];
 //! - [`check`], [`health`];
 //! - [`top`];
 //! - [`boot`].
 
 pub mod access;
+pub mod anomalies;
 pub mod boot;
 pub mod check;
 pub mod clock;
@@ -38,3 +41,4 @@ pub mod supervisor;
 pub mod telemetry;
 pub mod tickets;
 pub mod top;
+pub mod webhooks;

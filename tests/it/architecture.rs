@@ -45,6 +45,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "server::redis",
             "server::site",
             "server::tickets",
+            "server::webhooks::settings",
         ],
     ),
     ("server::telemetry", &["server::config"]),
@@ -88,6 +89,21 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "server::store_error",
         ],
     ),
+    ("server::anomalies", &["domain", "server::clock", "server::metrics", "server::presence"]),
+    ("server::webhooks::settings", &[]),
+    (
+        "server::webhooks",
+        &[
+            "domain",
+            "server::clock",
+            "server::database",
+            "server::history",
+            "server::metrics",
+            "server::recording",
+            "server::store_error",
+            "server::supervisor",
+        ],
+    ),
     ("server::fanout", &["domain"]),
     ("server::history", &["domain"]),
     ("server::presence", &["domain", "server::store", "server::fanout", "server::clock", "server::signals"]),
@@ -99,6 +115,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "domain",
             "i18n",
             "server::access",
+            "server::anomalies",
             "server::config",
             "server::database",
             "server::fanout",
@@ -160,8 +177,9 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("tower_http", &["server::http", "server::site"]),
     ("ratatui", &["server::top"]),
     ("siphasher", &["server::history"]),
+    ("standardwebhooks", &["server::webhooks"]),
     ("jsonwebtoken", &["server::access", "server::tickets"]),
-    ("ring", &["server::access", "server::http", "server::listen", "server::tickets"]),
+    ("ring", &["server::access", "server::http", "server::listen", "server::tickets", "server::webhooks"]),
 ];
 
 /// Modules that may not name a crate although their parent may.
@@ -169,6 +187,7 @@ const NOT_IN: &[(&str, &[&str])] = &[
     (
         "axum",
         &[
+            "server::anomalies",
             "server::store",
             "server::fanout",
             "server::follows",
@@ -181,9 +200,19 @@ const NOT_IN: &[(&str, &[&str])] = &[
             "server::clock",
             "server::redis",
             "server::tickets",
+            "server::webhooks",
         ],
     ),
-    ("tokio", &["server::history"]),
+    (
+        "tokio",
+        &[
+            "server::history",
+            "server::anomalies::crowd",
+            "server::anomalies::verdict",
+            "server::anomalies::watch",
+            "server::webhooks::settings",
+        ],
+    ),
 ];
 
 /// The maximum number of feature gates.

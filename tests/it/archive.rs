@@ -6,14 +6,14 @@ use std::time::Duration;
 use aforo::{
     domain::{ChannelId, Timestamp, ViewerId},
     server::{
-        config::DatabaseConfig,
+        config::{self, Config, DatabaseConfig},
         database::{Archive, Database, Retention, Row, RowKind, part_key},
         history::{Cuts, Figures, HashKey, Minute, Place, Point, Sketch, Span, Track, Zone},
     },
 };
 use tempfile::TempDir;
 
-use crate::support::viewer;
+use crate::support::{Postgres, viewer};
 
 const START: u64 = 1_790_000_100_000;
 const HOUR: u64 = 3_600_000;
@@ -188,6 +188,51 @@ async fn spans_on_air_become_broadcasts_in_any_order() {
         );
         let page = archive.broadcasts(&ana(), at(602_000), 10, now).await.unwrap();
         assert_eq!(page.len(), 1, "paging by the start");
+    }
+}
+
+#[tokio::test]
+async fn spans_of_many_channels_come_to_the_same_broadcasts_one_by_one_and_together() {
+    let url = Postgres::shared().await.database().await;
+    let Config { database: postgres, .. } =
+        config::read(["aforo", &format!("--database-url={url}")]).unwrap();
+    let postgres = Archive::new(Database::open(&postgres).await.unwrap());
+    let (sqlite, _folder) = archive().await;
+    let (one_by_one, _other) = archive().await;
+    let channels: Vec<_> = (0..120).map(|nth| ChannelId::parse(&format!("c{nth}")).unwrap()).collect();
+    let mut state = 11_u64;
+    let mut below = |limit: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % limit
+    };
+    // Each channel has spans that grow, that begin anew after a shorter or a longer pause, and that come late.
+    let mut present: Vec<(u64, u64)> = channels.iter().map(|_| (1_000, 1_000)).collect();
+    for _round in 0..40 {
+        let mut spans = Vec::new();
+        for (channel, (from, to)) in channels.iter().zip(&mut present) {
+            match below(20) {
+                0 => (*from, *to) = (*to + 280_000, *to + 281_000),
+                1 => (*from, *to) = (*to + 320_000, *to + 321_000),
+                2 => spans.push((channel.clone(), Span::new(at(below(*to)), at(*to / 2)))),
+                3 => continue,
+                _ => *to += 4_000,
+            }
+            spans.push((channel.clone(), Span::new(at(*from), at(*to))));
+        }
+        for archive in [&sqlite, &postgres] {
+            archive.note_on_air(&spans).await.unwrap();
+        }
+        for span in spans.iter().rev() {
+            one_by_one.note_on_air(std::slice::from_ref(span)).await.unwrap();
+        }
+    }
+    let now = at(100 * HOUR);
+    for channel in &channels {
+        let expected = one_by_one.broadcasts(channel, now, 100, now).await.unwrap();
+        assert!(!expected.is_empty());
+        for archive in [&sqlite, &postgres] {
+            assert_eq!(archive.broadcasts(channel, now, 100, now).await.unwrap(), expected, "{channel}");
+        }
     }
 }
 

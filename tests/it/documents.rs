@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use aforo::{
@@ -15,6 +16,7 @@ use clap::CommandFactory;
 const README: &str = include_str!("../../README.md");
 const README_ES: &str = include_str!("../../README.es.md");
 const SETTINGS: &str = include_str!("../../docs/settings.md");
+const SCALE: &str = include_str!("../../docs/scale.md");
 const HTTP_API: &str = include_str!("../../docs/http-api.md");
 const MAKEFILE: &str = include_str!("../../Makefile");
 const WORKFLOW: &str = include_str!("../../.github/workflows/ci.yml");
@@ -223,6 +225,54 @@ fn every_make_command_exists() {
     assert!(named.len() > 5, "the search finds {named:?}");
 }
 
+/// What a document shows as printed by `make capacity`: its arguments, and the text up to the end marker.
+fn capacities(document: &str) -> Vec<(&str, &str)> {
+    let blocks = document.split("<!-- make capacity ").skip(1);
+    blocks
+        .map(|block| {
+            let (args, rest) = block.split_once(" -->\n").unwrap();
+            let (shown, _) = rest.split_once("<!-- end -->").unwrap();
+            (args, shown.trim())
+        })
+        .collect()
+}
+
+#[test]
+fn the_tables_of_scale_are_what_make_capacity_prints() {
+    let shown = capacities(SCALE);
+    for viewers in ["100000", "1000000", "10000000", "100000000"] {
+        let name = format!("VIEWERS={viewers}");
+        let is_shown = shown.iter().any(|(args, _)| args.split(' ').any(|arg| arg == name));
+        assert!(is_shown, "docs/scale.md has no table for {name}");
+    }
+    for (args, shown) in shown {
+        let output = Command::new("node").arg("scripts/capacity.mjs").args(args.split(' ')).output().unwrap();
+        assert!(output.status.success(), "{args}: {}", String::from_utf8_lossy(&output.stderr));
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(
+            shown,
+            printed.trim(),
+            "{args}: run `node scripts/capacity.mjs --write docs/scale.md` and review the page"
+        );
+    }
+}
+
+#[test]
+fn the_measured_costs_of_the_capacity_model_are_not_repeated() {
+    let script = fs::read_to_string("scripts/capacity.mjs").unwrap();
+    assert_eq!(script.matches("export const COSTS = {").count(), 1);
+    let prose: String = {
+        let mut rest = SCALE;
+        let mut prose = String::new();
+        while let Some((before, block)) = rest.split_once("<!-- make capacity ") {
+            prose.push_str(before);
+            rest = block.split_once("<!-- end -->").map_or("", |(_, after)| after);
+        }
+        prose + rest
+    };
+    assert!(!prose.contains("µs"), "docs/scale.md states a cost outside of the calculated tables");
+}
+
 #[test]
 fn the_searches_would_find_a_fault() {
     let text =
@@ -230,4 +280,6 @@ fn the_searches_would_find_a_fault() {
     assert_eq!(links(&prose_and_code(text).0), ["docs/y.md#z", "p.png"]);
     assert_eq!(anchors(text), BTreeSet::from(["a-b-c".to_owned()]));
     assert_eq!(make_targets(text), BTreeSet::from(["one".to_owned(), "two".to_owned()]));
+    let page = "a\n<!-- make capacity A=1 B=2 -->\n\n| b |\n\n<!-- end -->\nc\n";
+    assert_eq!(capacities(page), [("A=1 B=2", "| b |")]);
 }

@@ -1,8 +1,10 @@
 //! The live signal: the contract of its store, the calls that report it, and what follows from it.
 
 use std::{
+    collections::BTreeMap,
     fs,
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,7 +14,7 @@ use aforo::{
         signal::{Publisher, Report},
     },
     server::{
-        config::DatabaseConfig,
+        config::{self, Config, DatabaseConfig},
         database::{Database, DatabaseSignals},
         signals::{Change, SignalStore},
     },
@@ -25,7 +27,7 @@ use sqlx::{AnyPool, any::install_default_drivers};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
-use crate::support::{FailingStore, PATIENCE, Program, Sse, TestApp, free_port, viewer};
+use crate::support::{FailingStore, PATIENCE, Postgres, Program, Sse, TestApp, free_port, viewer};
 
 const TOKEN: &str = "operator-token-0123456789";
 const SECRET: &str = "hook-secret-0123456789";
@@ -130,23 +132,87 @@ async fn check_contract(nodes: [&dyn SignalStore; 2], name: &str) {
     here.report(&eva, off("")).await.unwrap();
 }
 
-#[tokio::test]
-async fn sqlite_follows_the_contract_and_keeps_its_data() {
-    let folder = TempDir::new().unwrap();
-    let config = DatabaseConfig::Sqlite(folder.path().join("aforo.db"));
-    let open = async || DatabaseSignals::new(Database::open(&config).await.unwrap());
-    check_contract([&open().await, &open().await], "one").await;
+fn database_config(url: &str) -> DatabaseConfig {
+    let Config { database, .. } = config::read(["aforo", &format!("--database-url={url}")]).unwrap();
+    database
+}
+
+/// The live signals of one node in a database.
+async fn node(config: &DatabaseConfig) -> Arc<DatabaseSignals> {
+    let signals = Arc::new(DatabaseSignals::new(Database::open(config).await.unwrap()));
+    let running = Arc::clone(&signals);
+    tokio::spawn(async move { running.run().await });
+    signals
+}
+
+/// Two nodes follow the contract, keep their data, and follow the contract again over data that exist.
+async fn check_database(config: &DatabaseConfig) {
+    let open = async || node(config).await;
+    check_contract([&*open().await, &*open().await], "one").await;
     open().await.report(&channel("kept"), on("")).await.unwrap();
     let kept = open().await.changes(None).await.unwrap().changes;
     assert!(kept.iter().any(|change| change.channel == channel("kept")), "{kept:?}");
-    check_contract([&open().await, &open().await], "two").await;
+    check_contract([&*open().await, &*open().await], "two").await;
+}
+
+#[tokio::test]
+async fn sqlite_follows_the_contract_and_keeps_its_data() {
+    let folder = TempDir::new().unwrap();
+    check_database(&DatabaseConfig::Sqlite(folder.path().join("aforo.db"))).await;
+}
+
+#[tokio::test]
+async fn postgres_follows_the_contract_and_keeps_its_data() {
+    check_database(&database_config(&Postgres::shared().await.database().await)).await;
+}
+
+#[tokio::test]
+async fn reports_from_two_nodes_at_once_have_one_order_in_postgres() {
+    let config = database_config(&Postgres::shared().await.database().await);
+    let [here, there] = [node(&config).await, node(&config).await];
+    let names: Vec<_> = (0..40).map(|nth| channel(&format!("c{nth}"))).collect();
+    // Reads while reports are written never miss a change with a smaller number.
+    let written = async {
+        for round in 0..10 {
+            let report = if round % 2 == 0 { on("") } else { off("") };
+            let reports = names.iter().enumerate().map(|(nth, name)| {
+                if nth % 2 == 0 {
+                    here.report(name, report.clone())
+                } else {
+                    there.report(name, report.clone())
+                }
+            });
+            futures::future::try_join_all(reports).await.unwrap();
+        }
+    };
+    let read = async {
+        let (mut seen, mut after) = (BTreeMap::new(), here.changes(None).await.unwrap().newest);
+        loop {
+            let news = here.changes(Some(after)).await.unwrap();
+            for change in news.changes {
+                assert!(change.number > after, "{change:?} after {after}");
+                seen.insert(change.channel, (change.number, change.since));
+            }
+            after = news.newest;
+            // The last round ends all broadcasts.
+            let ended = seen.values().filter(|(_, since)| since.is_none()).count();
+            if ended == names.len() && after >= 400 {
+                return seen;
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let ((), seen) =
+        tokio::join!(written, async { timeout(PATIENCE, read).await.expect("all changes are read") });
+    let whole = there.changes(Some(0)).await.unwrap().changes;
+    let whole: BTreeMap<_, _> = whole.into_iter().map(|one| (one.channel, (one.number, one.since))).collect();
+    assert_eq!(seen, whole, "what was read in pieces is what is stored");
 }
 
 #[tokio::test]
 async fn a_read_of_many_changes_is_complete() {
     let folder = TempDir::new().unwrap();
-    let database = Database::open(&DatabaseConfig::Sqlite(folder.path().join("aforo.db"))).await.unwrap();
-    let store = DatabaseSignals::new(database);
+    let store = node(&DatabaseConfig::Sqlite(folder.path().join("aforo.db"))).await;
     let names: Vec<_> = (0..2_500).map(|nth| channel(&format!("c{nth}"))).collect();
     for part in names.chunks(500) {
         futures::future::join_all(part.iter().map(|name| store.report(name, on("")))).await;

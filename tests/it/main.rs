@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+// What the operator is told of waves of joins.
+mod anomalies;
 // The JSON API over HTTP: names, fields, statuses and headers.
 mod api;
 // The archive of counts.
@@ -78,6 +80,8 @@ mod redis_connections;
 mod request_log;
 // Costs of many viewers, channels and streams.
 mod scale;
+// Broadcasts of a known script.
+mod scripted;
 // Shared test vectors for rules that exist in Rust and in TypeScript.
 mod sequences;
 // Invalid settings and their error messages.
@@ -97,5 +101,7 @@ mod upstash;
 // The statistics of channels.
 mod statistics;
 mod statistics_page;
+// Webhooks: events, deliveries, retries and the addresses that they may reach.
+mod webhooks;
 // The element for other sites.
 mod widget;

@@ -6,7 +6,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aforo::api::{Code, Problem, follows, viewers};
+use aforo::{
+    api::{Code, Problem, follows, viewers},
+    domain::{ChannelId, Timestamp},
+    server::{
+        history::{Figures, Peak, Sketch, Span, Tally},
+        webhooks::{
+            event::{Subject, event},
+            rules::Happening,
+        },
+    },
+};
 use leptos::server_fn::ServerFn;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Map, Value, json};
@@ -198,6 +208,36 @@ fn the_validation_finds_invalid_values() {
     assert!(!validate(&document, &json!({"$ref": "#/components/schemas/Joined"}), &joined).is_empty());
 }
 
+#[test]
+fn the_events_match_the_document() {
+    let (channel, at) = (ChannelId::parse("ana.tv").unwrap(), Timestamp::from_millis(1_790_000_000_000));
+    let subject = Subject { channel: &channel, first_start: at, started_at: at };
+    let (peak, ended_at) = (Peak { count: 7, at }, at);
+    let figures = Figures::new(Span::new(at, at), Some(at), &Tally::default(), &Sketch::default());
+    let document = document();
+    let mut kinds = BTreeSet::new();
+    for happening in [
+        Happening::Live,
+        Happening::Peak(peak),
+        Happening::Milestone(5, peak),
+        Happening::Offline { ended_at },
+        Happening::Ended { ended_at },
+    ] {
+        let event = event(&subject, &happening, Some(&figures));
+        let body: Value = serde_json::from_str(&event.body).unwrap();
+        let kind = body["type"].as_str().unwrap().to_owned();
+        let post = &document["webhooks"][&kind]["post"];
+        let errors =
+            validate(&document, &post["requestBody"]["content"]["application/json"]["schema"], &body);
+        assert!(errors.is_empty(), "{errors:?} in {body}");
+        let id = resolve(&document, &post["parameters"][0]);
+        assert_eq!(validate(&document, &id["schema"], &json!(event.id)), Vec::<String>::new());
+        kinds.insert(kind);
+    }
+    let documented: BTreeSet<_> = document["webhooks"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(kinds, documented);
+}
+
 #[tokio::test]
 async fn the_document_is_public_and_cacheable() {
     let app = TestApp::start().await;
@@ -313,6 +353,14 @@ async fn calls_with_a_secret_match_the_document() {
     check(&Method::PUT, live, app.client.put(&url).bearer_auth(token).body("live").send().await.unwrap())
         .await;
     check(&Method::PUT, live, app.client.get(&url).send().await.unwrap()).await;
+
+    let anomalies = "/api/channel/{channelId}/anomalies";
+    for channel in ["ana", "a%20b"] {
+        let url = format!("{}/api/channel/{channel}/anomalies", app.base);
+        check(&Method::GET, anomalies, app.client.get(&url).bearer_auth(token).send().await.unwrap()).await;
+        check(&Method::GET, anomalies, app.client.get(&url).send().await.unwrap()).await;
+        check(&Method::GET, anomalies, app.client.delete(&url).send().await.unwrap()).await;
+    }
 
     let document = document();
     for server in ["nginx-rtmp", "srs", "mediamtx", "ome"] {

@@ -151,6 +151,45 @@ fn tickets_need_keys_of_the_right_kind() {
 }
 
 #[test]
+fn receivers_of_webhooks_need_secrets_and_safe_addresses() {
+    let right = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    for (settings, expected) in [
+        (&[("WEBHOOK_URLS", "https://hunter2.example/")][..], &["WEBHOOK_SECRET is not; set both"][..]),
+        (
+            &[
+                ("WEBHOOK_URLS", "https://a.example/hunter2,http://b.example/,https://10.0.0.1/"),
+                ("WEBHOOK_SECRET", right),
+            ],
+            &["http://b.example is not encrypted", "10.0.0.1 is a private address"],
+        ),
+        (
+            &[
+                ("WEBHOOK_URLS", "http://169.254.169.254/hunter2,nonsense"),
+                ("WEBHOOK_SECRET", "hunter2,whsec_aHVudGVyMg=="),
+                ("WEBHOOK_MILESTONES", "100,0,many"),
+                ("WEBHOOK_ALLOW_PRIVATE", "maybe"),
+            ],
+            &[
+                "169.254.169.254, to which nothing is ever sent",
+                "not an address such as",
+                "not whsec_ and Base64",
+                "a secret of 7 bytes",
+                "WEBHOOK_MILESTONES is \"0\"",
+                "WEBHOOK_MILESTONES is \"many\"",
+                "WEBHOOK_ALLOW_PRIVATE is \"maybe\", not one of true, false",
+            ],
+        ),
+    ] {
+        let errors = errors_of(settings, &[]);
+        assert_eq!(errors.len(), expected.len(), "{errors:#?}");
+        for part in expected {
+            assert!(errors.iter().any(|error| error.contains(part)), "{part} in {errors:#?}");
+        }
+        assert!(errors.iter().all(|error| !error.contains(SECRET)), "{errors:#?}");
+    }
+}
+
+#[test]
 fn unknown_flags_are_rejected() {
     for (settings, flags) in [(&[][..], &["--nope"][..]), (&[("VIEWER_TIMEOUT", "abc")], &["--nope"])] {
         let (code, _, stderr) = run(settings, flags);
@@ -173,6 +212,8 @@ fn help_lists_every_setting_under_a_heading_and_no_secret() {
         ("VIEWER_TICKET_ID_SECRET", "hunter2hunter2hunter2hunter2hunter2hunter2hunter2hunter2"),
         ("API_TOKEN", "hunter2-hunter2-hunter2"),
         ("LIVE_HOOK_SECRET", "hunter2-hunter2-hunter2"),
+        ("WEBHOOK_URLS", "https://hooks.example/hunter2"),
+        ("WEBHOOK_SECRET", "whsec_hunter2hunter2hunter2hunter2hunter2hunter2hunter2hunter2"),
     ];
     for flag in ["--help", "-h"] {
         let (code, help, stderr) = run(&secrets, &[flag]);
@@ -188,7 +229,7 @@ fn help_lists_every_setting_under_a_heading_and_no_secret() {
             let heading = setting.get_help_heading();
             headings.insert(heading.unwrap_or_else(|| panic!("{name} is under no heading")));
         }
-        assert_eq!(headings.len(), 7, "{headings:?}");
+        assert_eq!(headings.len(), 8, "{headings:?}");
         assert!(help.contains("\n  check ") && help.contains("\n  health "), "{help}");
         assert!(headings.iter().all(|heading| help.contains(&format!("\n{heading}:\n"))), "{help}");
     }
@@ -220,6 +261,11 @@ async fn secrets_are_in_no_log_or_response_even_at_debug() {
             ("UPSTASH_REDIS_REST_URL", "https://hunter2@localhost:1/hunter2"),
             ("UPSTASH_REDIS_REST_TOKEN", SECRET),
         ],
+        vec![
+            ("WEBHOOK_URLS", "http://aforo:hunter2@127.0.0.1:1/hunter2?token=hunter2"),
+            ("WEBHOOK_SECRET", "whsec_hunter2hunter2hunter2hunter2hunter2hunter2hunter2hunter2"),
+            ("WEBHOOK_ALLOW_PRIVATE", "true"),
+        ],
     ] {
         let server = Program::start(&[&settings[..], &[("RUST_LOG", "debug")]].concat()).await;
         let join = json!({"channelId": "ana", "viewerId": viewer()});
@@ -232,6 +278,9 @@ async fn secrets_are_in_no_log_or_response_even_at_debug() {
             server.post("/api/channel/follow", &join).await,
         ];
         server.wait_for_log("[VIEWER] join").await;
+        if settings[0].0 == "WEBHOOK_URLS" {
+            server.wait_for_log("webhook not delivered").await;
+        }
         for answer in answers {
             let (headers, body) = (format!("{:?}", answer.headers()), answer.text().await.unwrap());
             assert!(!headers.contains(SECRET) && !body.contains(SECRET), "{settings:?}: {headers} {body}");

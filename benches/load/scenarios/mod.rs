@@ -2,6 +2,7 @@
 
 pub mod bulk;
 pub mod fanout;
+pub mod history;
 pub mod latency;
 pub mod memory;
 pub mod million;
@@ -34,6 +35,7 @@ pub fn run(command: &Command, starter: &Starter, report: &mut Report) -> Result<
         Command::Bulk(bulk) => bulk.run(starter, report),
         Command::Quiet(quiet) => quiet.run(starter, report),
         Command::Wipe(wipe) => wipe.run(starter, report),
+        Command::History(history) => history.run(starter, report),
         Command::Redis(alone) => alone.run(starter, report),
         Command::Soak(soak) => soak.run(starter, report),
         Command::All => all(starter, report),
@@ -53,6 +55,7 @@ const ALL: &[&str] = &[
     "bulk",
     "quiet",
     "wipe --rounds 2",
+    "history --seconds 10 --channels 100 --hours 1 --days 1",
 ];
 
 fn all(starter: &Starter, report: &mut Report) -> Result<()> {

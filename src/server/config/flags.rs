@@ -2,19 +2,23 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 use reqwest::Url;
 
 use super::{
     Origin,
     values::{
         FrameAncestors, LogFormat, Secret, StatisticsMode, TicketMode, api_token, count_max_age, hook_secret,
-        key_prefix, listen_addr, log_filter, node_url, whole_number,
+        key_prefix, listen_addr, log_filter, milestone, node_url, whole_number,
     },
 };
 use crate::{
     domain::{LiveMode, StreamTemplate},
-    server::{limits::address::Network, tickets},
+    server::{
+        limits::address::Network,
+        tickets,
+        webhooks::settings::{SigningKey, Target},
+    },
 };
 
 /// Live viewer counts for streaming channels.
@@ -208,6 +212,26 @@ pub struct Flags {
     #[arg(hide_env_values = true)]
     pub(super) ticket_id_secret: Option<Secret>,
 
+    /// Addresses that receive events, separated by commas; needs a secret
+    #[arg(long, env = "WEBHOOK_URLS", help_heading = "Webhooks", value_name = "URL,…")]
+    #[arg(value_delimiter = ',', hide_env_values = true)]
+    pub(super) webhook_urls: Vec<Target>,
+
+    /// Secrets that sign events, separated by commas: whsec_ and Base64. Each signs every event
+    #[arg(long, env = "WEBHOOK_SECRET", help_heading = "Webhooks", value_name = "SECRET,…")]
+    #[arg(value_delimiter = ',', hide_env_values = true)]
+    pub(super) webhook_secret: Vec<SigningKey>,
+
+    /// Counts that are announced once per broadcast, separated by commas
+    #[arg(long, env = "WEBHOOK_MILESTONES", help_heading = "Webhooks", value_name = "N,…")]
+    #[arg(value_delimiter = ',', value_parser = milestone)]
+    pub(super) webhook_milestones: Vec<u32>,
+
+    /// Whether events may be sent to private addresses and over plain HTTP
+    #[arg(long, env = "WEBHOOK_ALLOW_PRIVATE", help_heading = "Webhooks", value_name = "BOOL")]
+    #[arg(action = ArgAction::Set, default_value_t = false)]
+    pub(super) webhook_allow_private: bool,
+
     /// Sites that may frame the embed page, in the syntax of the CSP directive frame-ancestors
     #[arg(long, env = "EMBED_FRAME_ANCESTORS", help_heading = "Access", value_name = "SOURCES")]
     #[arg(default_value = "*", value_parser = FrameAncestors::parse)]
@@ -252,6 +276,9 @@ pub(super) enum Task {
     /// Show a running node in the terminal, each second anew: its live channels, rates, streams, store and database.
     /// Keys: q ends it, arrows scroll, s sorts
     Top(Top),
+    /// Webhooks
+    #[command(subcommand)]
+    Webhook(WebhookTask),
 }
 
 /// What `aforo top` shows.
@@ -264,6 +291,16 @@ pub(super) struct Top {
     /// Print what the node does within a second, and end; without a terminal this is the default
     #[arg(long)]
     pub(super) once: bool,
+}
+
+/// What the program does with webhooks.
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum WebhookTask {
+    /// Send one signed test event to an address, and tell what came of it
+    Test {
+        /// The address
+        url: Target,
+    },
 }
 
 #[cfg(test)]

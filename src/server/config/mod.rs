@@ -22,6 +22,7 @@ use super::{
     limits::{PerAddress, address::Network},
     site::Site,
     tickets::Tickets,
+    webhooks::settings::{Target, WebhookSettings},
 };
 use crate::domain::{LiveMode, Policy, StreamTemplate};
 
@@ -74,6 +75,8 @@ pub struct Config {
     pub allowed_origins: Vec<Origin>,
     /// Which viewers need a ticket, and how tickets are checked.
     pub tickets: Tickets,
+    /// The receivers of events.
+    pub webhooks: WebhookSettings,
     /// Sites that may frame the embed page.
     pub embed_frame_ancestors: FrameAncestors,
     /// The secret of the video servers that send live signals.
@@ -87,7 +90,7 @@ pub struct Config {
 }
 
 /// What the program does.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Task {
     /// It serves.
     Serve,
@@ -97,6 +100,8 @@ pub enum Task {
     Health,
     /// It shows a running node in the terminal.
     Top(TopTask),
+    /// It sends one test event.
+    TestWebhook(Target),
 }
 
 /// What `aforo top` shows, and how.

@@ -28,6 +28,7 @@ use crate::{
         redis::{ClusterRunner, RedisRunner, UpstashRunner},
         site::{Embedded, Site},
         tickets::{self, Tickets},
+        webhooks::settings::WebhookSettings,
     },
 };
 
@@ -176,18 +177,21 @@ fn assemble(flags: Flags, embedded: Option<Embedded>) -> (Config, Vec<String>) {
     let access = access(flags.stats, flags.api_token, flags.api_secret, &mut problems);
     let database = database(flags.database_url, &flags.data_dir, &mut problems);
     let tickets = tickets(flags.tickets, &flags.ticket_keys, flags.ticket_id_secret, &mut problems);
+    let (webhooks, wrong) = WebhookSettings::new(
+        flags.webhook_urls,
+        flags.webhook_secret,
+        flags.webhook_milestones,
+        flags.webhook_allow_private,
+    );
+    problems.extend(wrong);
+    let task = task(flags.task, &webhooks, &mut problems);
     let site = match (flags.site_root, embedded) {
         (Some(folder), _) => Site::Folder(folder),
         (None, Some(files)) => Site::Embedded(files),
         (None, None) => Site::Folder(DEFAULT_SITE_ROOT.into()),
     };
     let config = Config {
-        task: match flags.task {
-            None => Task::Serve,
-            Some(flags::Task::Check) => Task::Check,
-            Some(flags::Task::Health) => Task::Health,
-            Some(flags::Task::Top(flags::Top { url, once })) => Task::Top(TopTask { url, once }),
-        },
+        task,
         site_addr: flags.site_addr,
         site,
         tls,
@@ -217,6 +221,7 @@ fn assemble(flags: Flags, embedded: Option<Embedded>) -> (Config, Vec<String>) {
         trusted_proxies: flags.trusted_proxies,
         allowed_origins: flags.allowed_origins,
         tickets,
+        webhooks,
         embed_frame_ancestors: flags.embed_frame_ancestors,
         live_hook_secret: flags.live_hook_secret,
         shutdown_delay: Duration::from_millis(flags.shutdown_delay.into()),
@@ -224,6 +229,24 @@ fn assemble(flags: Flags, embedded: Option<Embedded>) -> (Config, Vec<String>) {
         log: flags.log,
     };
     (config, problems)
+}
+
+/// What the program does. Adds problems to `problems`.
+fn task(task: Option<flags::Task>, webhooks: &WebhookSettings, problems: &mut Vec<String>) -> Task {
+    let url = match task {
+        None => return Task::Serve,
+        Some(flags::Task::Check) => return Task::Check,
+        Some(flags::Task::Health) => return Task::Health,
+        Some(flags::Task::Top(flags::Top { url, once })) => return Task::Top(TopTask { url, once }),
+        Some(flags::Task::Webhook(flags::WebhookTask::Test { url })) => url,
+    };
+    if let Err(error) = url.check(webhooks.allows_private) {
+        problems.push(format!("the address to test: {error}"));
+    }
+    if webhooks.keys.is_empty() {
+        problems.push("WEBHOOK_SECRET is not set, so the test event cannot be signed".to_owned());
+    }
+    Task::TestWebhook(url)
 }
 
 /// The configured store. Adds problems to `problems`; does not connect.

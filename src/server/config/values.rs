@@ -82,6 +82,12 @@ pub(super) fn whole_number(text: &str) -> Result<u32, &'static str> {
     text.parse().map_err(|_| "not a whole number from 0 to 4294967295")
 }
 
+/// A count that a broadcast can reach.
+pub(super) fn milestone(text: &str) -> Result<u32, &'static str> {
+    let number = text.trim().parse().ok();
+    number.filter(|number| *number > 0).ok_or("not a whole number from 1 to 4294967295")
+}
+
 /// The fewest characters of a secret that callers present. Nobody can guess one of that length over HTTP.
 const MIN_SECRET_LEN: usize = 16;
 

@@ -258,7 +258,7 @@ fn padded<T>(items: &[T]) -> Vec<&T> {
 }
 
 /// The items in pieces of powers of two, for statements that may not repeat an item.
-fn pieces<T>(mut items: &[T]) -> impl Iterator<Item = &[T]> {
+pub(super) fn pieces<T>(mut items: &[T]) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
         let (piece, rest) = items.split_at(MAX_ROWS.min(1 << items.len().checked_ilog2()?));
         items = rest;

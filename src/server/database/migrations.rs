@@ -12,6 +12,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "followers", include_str!("migrations/0001_followers.sql")),
     (2, "history", include_str!("migrations/0002_history.sql")),
     (3, "signals", include_str!("migrations/0003_signals.sql")),
+    (4, "webhooks", include_str!("migrations/0004_webhooks.sql")),
 ];
 
 /// The migrations for a kind of database.

@@ -19,6 +19,7 @@ mod gather;
 mod inspect;
 mod migrations;
 mod open;
+mod outbox;
 mod report;
 mod signals;
 
@@ -47,6 +48,7 @@ pub use self::{
     followers::DatabaseFollowers,
     inspect::{Inspection, Tables, inspect},
     open::OpenError,
+    outbox::{Announced, Announcement, Backlog, Delivery, HOLDING_ATTEMPTS, NewEvent, Open, Outbox},
     signals::DatabaseSignals,
 };
 use self::{
@@ -298,6 +300,20 @@ impl Database {
         if let Some(metrics) = self.0.metrics.get() {
             metrics.database_failed();
         }
+    }
+
+    /// Waits until no other transaction holds the lock. It is held to the end of the transaction. SQLite has one
+    /// transaction that writes anyway.
+    async fn lock(&self, transaction: &mut Transaction<'_, Any>, lock: i64) -> Result<(), sqlx::Error> {
+        /// Separates these locks from those of other programs in the same database.
+        const SPACE: i64 = 0x61_66_6f_72_6f << 8;
+        if self.kind() == Kind::Postgres {
+            sqlx::query("SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)")
+                .bind(SPACE + lock)
+                .execute(&mut **transaction)
+                .await?;
+        }
+        Ok(())
     }
 
     fn note_damage(&self, error: &sqlx::Error, advice: &str) {

@@ -1,4 +1,4 @@
-//! Live signals in the database. Reports that arrive together are written in one transaction.
+//! Live signals in the database. Reports that arrive together are one transaction.
 //!
 //! Every change gets the next number of one row, whose lock orders all writers. So the numbers are in the order of the
 //! commits, and a reader that has seen a number has seen all changes before it.
@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction, any::AnyRow};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::timeout,
-};
 
-use super::{CALL_LIMIT, Database, Kind};
+use super::{
+    CALL_LIMIT, Database, Kind,
+    gather::{Canceled, Gatherer},
+};
 use crate::{
     domain::{
         ChannelId, Timestamp,
@@ -24,32 +23,32 @@ use crate::{
     },
 };
 
-/// The most queued reports, and the most reports in a transaction. Further reports are refused.
-const MAX_QUEUED: usize = 1_024;
-
 /// The most rows of one read. Longer reads continue where the last one ended.
 const MAX_ROWS: usize = 1_000;
 
 /// The live signals in a [`Database`].
 pub struct DatabaseSignals {
     database: Database,
-    reports: mpsc::Sender<Queued>,
-}
-
-/// A report with the channel for its result.
-struct Queued {
-    channel: ChannelId,
-    report: Report,
-    response: oneshot::Sender<Result<Change, StoreError>>,
+    reports: Gatherer<(ChannelId, Report), Change>,
 }
 
 impl DatabaseSignals {
-    /// Starts the task that writes reports. It ends when the value is dropped and all reports are written.
+    /// Live signals in `database`. Reports are answered while [`DatabaseSignals::run`] runs.
     #[must_use]
     pub fn new(database: Database) -> Self {
-        let (reports, queue) = mpsc::channel(MAX_QUEUED);
-        tokio::spawn(write(database.clone(), queue));
-        Self { database, reports }
+        // A report counts although the video server may not wait for the answer.
+        Self { database, reports: Gatherer::new(Canceled::Runs, CALL_LIMIT) }
+    }
+
+    /// Writes the reports, forever.
+    pub async fn run(&self) {
+        let database = &self.database;
+        self.reports.run(|reports| async move { database.write(write_all(database, &reports)).await }).await;
+    }
+
+    /// Waits until all reports so far are written, but no longer than `limit`. Returns whether they are.
+    pub async fn flush(&self, limit: Duration) -> bool {
+        self.reports.flush(limit).await
     }
 
     async fn newest(&self) -> Result<i64, sqlx::Error> {
@@ -85,14 +84,7 @@ impl DatabaseSignals {
 #[async_trait]
 impl SignalStore for DatabaseSignals {
     async fn report(&self, channel: &ChannelId, report: Report) -> Result<Change, StoreError> {
-        let (response, received) = oneshot::channel();
-        let queued = Queued { channel: channel.clone(), report, response };
-        self.reports.try_send(queued).map_err(|error| StoreError::Unreachable(error.to_string()))?;
-        match timeout(CALL_LIMIT, received).await {
-            Ok(change) => change.unwrap_or_else(|_| Err(unreachable("the writer of live signals has ended"))),
-            // The report may be stored later.
-            Err(_elapsed) => Err(unreachable("the database did not respond in time")),
-        }
+        self.reports.call((channel.clone(), report)).await
     }
 
     async fn changes(&self, after: Option<u64>) -> Result<Changes, StoreError> {
@@ -148,26 +140,13 @@ impl SignalStore for DatabaseSignals {
     }
 }
 
-/// Writes reports until the queue is closed.
-async fn write(database: Database, mut queue: mpsc::Receiver<Queued>) {
-    let mut reports = Vec::new();
-    while queue.recv_many(&mut reports, MAX_QUEUED).await > 0 {
-        let changes = database.write(write_all(&database, &reports)).await;
-        for (nth, Queued { response, .. }) in reports.drain(..).enumerate() {
-            let change = changes.as_ref().map(|changes| changes[nth].clone()).map_err(Clone::clone);
-            // The request may have been canceled. The report is written regardless.
-            let _canceled = response.send(change);
-        }
-    }
-}
-
 /// Writes reports in one transaction. Returns the state of the channel after each.
-async fn write_all(database: &Database, reports: &[Queued]) -> Result<Vec<Change>, sqlx::Error> {
+async fn write_all(database: &Database, reports: &[(ChannelId, Report)]) -> Result<Vec<Change>, sqlx::Error> {
     let mut transaction = database.begin().await?;
     let count = i64::try_from(reports.len()).unwrap_or(i64::MAX);
     let (newest, now) = next_numbers(&mut transaction, database.kind(), count).await?;
     let mut changes = Vec::with_capacity(reports.len());
-    for (number, Queued { channel, report, .. }) in (newest - count + 1..).zip(reports) {
+    for (number, (channel, report)) in (newest - count + 1..).zip(reports) {
         changes.push(apply(&mut transaction, channel, report.clone(), number, now).await?);
     }
     transaction.commit().await?;
@@ -283,10 +262,6 @@ fn millis(duration: Duration) -> i64 {
 
 fn to_i64(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn unreachable(reason: &str) -> StoreError {
-    StoreError::Unreachable(reason.to_owned())
 }
 
 fn to_u64(number: i64) -> u64 {

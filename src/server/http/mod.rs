@@ -2,13 +2,14 @@
 //!
 //! - Checks of every request: [`preflight`], [`request_id`].
 //! - Checks of the calls that change something: [`cors`], [`bots`], [`caller`], [`tickets`], [`access`].
-//! - Calls: [`viewers`], [`counts`], [`follows`], [`signals`], [`hooks`], [`statistics`], [`stream`], [`badge`],
-//!   [`oembed`], [`health`], [`openapi`]. [`server_fn`] reads the arguments of server functions and runs them;
+//! - Calls: [`viewers`], [`counts`], [`follows`], [`signals`], [`hooks`], [`statistics`], [`anomalies`], [`stream`],
+//!   [`badge`], [`oembed`], [`health`], [`openapi`]. [`server_fn`] reads the arguments of server functions and runs them;
 //!   [`problem`] turns errors into responses; [`caching`] decides what caches may keep.
 //! - Pages and files: [`pages`], [`statistics_page`], [`html`], [`static_files`].
 //! - [`router`] assembles the application; [`state`] holds the state of its handlers.
 
 pub mod access;
+pub mod anomalies;
 pub mod badge;
 pub mod bots;
 pub mod caching;

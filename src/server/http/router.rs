@@ -14,7 +14,7 @@ use futures::FutureExt;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
-    badge, counts, follows, health, hooks, oembed, openapi, pages, preflight, request_id, signals,
+    anomalies, badge, counts, follows, health, hooks, oembed, openapi, pages, preflight, request_id, signals,
     state::AppState, statistics, stream, viewers,
 };
 use crate::{
@@ -45,6 +45,7 @@ pub fn router(site: &Site, state: AppState) -> io::Result<Router> {
         .merge(health::ping().layer(any_origin.clone()))
         .merge(stream::routes().layer(any_origin))
         .merge(statistics::routes())
+        .merge(anomalies::routes())
         .merge(viewers::routes())
         .merge(follows::routes())
         .merge(signals::routes())

@@ -10,6 +10,7 @@ use crate::{
     domain::{LiveMode, StreamTemplate},
     server::{
         access::StatisticsAccess,
+        anomalies::Anomalies,
         config::FrameAncestors,
         database::{Archive, Database},
         follows::Follows,
@@ -39,6 +40,8 @@ pub struct Parts {
     pub figures: FiguresFeed,
     /// The recorder of this node.
     pub recorder: Recorder,
+    /// The watch over waves of joins.
+    pub anomalies: Anomalies,
     /// Who may see statistics.
     pub statistics: StatisticsAccess,
     /// The service that keeps followers.

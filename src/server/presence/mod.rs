@@ -67,13 +67,34 @@ struct Inner {
     observer: OnceLock<Arc<dyn Observer>>,
 }
 
-/// Is told of every count that calls on this node have shown.
+/// Is told of what calls on this node have done, and of every count that they have shown.
 pub trait Observer: Send + Sync {
     /// A write has returned a count. `viewer`: the viewer of a beat, if its session is counted.
     fn wrote(&self, channel: &ChannelId, viewer: Option<ViewerId>, count: Count);
 
     /// A read has returned a count.
     fn read(&self, channel: &ChannelId, count: Count);
+
+    /// A beat or leave was accepted. `is_counted`: whether its session is counted now. `arrived`: when the call arrived.
+    fn acted(&self, _who: &SessionKey, _act: Act, _is_counted: bool, _arrived: Instant) {}
+}
+
+/// Tells both observers.
+impl<A: Observer, B: Observer> Observer for (A, B) {
+    fn wrote(&self, channel: &ChannelId, viewer: Option<ViewerId>, count: Count) {
+        self.0.wrote(channel, viewer, count);
+        self.1.wrote(channel, viewer, count);
+    }
+
+    fn read(&self, channel: &ChannelId, count: Count) {
+        self.0.read(channel, count);
+        self.1.read(channel, count);
+    }
+
+    fn acted(&self, who: &SessionKey, act: Act, is_counted: bool, arrived: Instant) {
+        self.0.acted(who, act, is_counted, arrived);
+        self.1.acted(who, act, is_counted, arrived);
+    }
 }
 
 struct Remote {
@@ -148,7 +169,7 @@ impl Presence {
         presence
     }
 
-    /// Tells `observer` of every count from now on. Further calls have no effect.
+    /// Tells `observer` of all acts and counts from now on. Further calls have no effect.
     pub fn observe_with(&self, observer: Arc<dyn Observer>) {
         let _already_set = self.0.observer.set(observer);
     }
@@ -377,6 +398,7 @@ impl Presence {
         }
         if let Some(observer) = self.0.observer.get() {
             observer.wrote(&key.channel, outcome.active.then_some(key.viewer), outcome.count);
+            observer.acted(key, act, outcome.active, since);
         }
         tracing::debug!(channel = %key.channel, viewer = %key.viewer, count = ?outcome.count.value, "[VIEWER] {}", act_name(act));
         Ok(outcome)

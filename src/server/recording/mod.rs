@@ -12,8 +12,11 @@
 
 mod feed;
 mod ownership;
+pub mod past;
+mod progress;
 mod record;
 pub mod sampler;
+pub mod simulated;
 pub mod upkeep;
 pub mod writer;
 
@@ -27,9 +30,12 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-pub use self::feed::{FiguresFeed, FiguresWatch, TooMany};
-pub use self::ownership::{Ownership, Shareholder};
 use self::record::{Air, Record};
+pub use self::{
+    feed::{FiguresFeed, FiguresWatch, TooMany},
+    ownership::{Ownership, Shareholder},
+    progress::Progress,
+};
 use super::{
     clock::Clock,
     database::part_key,
@@ -52,6 +58,7 @@ struct Inner {
     /// What is known of each part: while its list of live channels is complete, all other channels have no viewers.
     parts: Vec<Mutex<Track>>,
     ownership: Ownership,
+    progress: Progress,
     /// The pause between two samples.
     sample_pause: Mutex<Duration>,
     /// The live signals, if they decide what is on air. Otherwise a channel is on air while it has viewers.
@@ -97,6 +104,7 @@ impl Recorder {
             records: DashMap::new(),
             parts: (0..ChannelId::PARTS).map(|_| Mutex::default()).collect(),
             ownership: Ownership::default(),
+            progress: Progress::default(),
             signals: OnceLock::new(),
             sample_pause: Mutex::new(SAMPLE_INTERVAL.max(roll_call_pause / 3)),
             min_pause: SAMPLE_INTERVAL.max(roll_call_pause / 3),
@@ -122,6 +130,12 @@ impl Recorder {
     #[must_use]
     pub fn ownership(&self) -> &Ownership {
         &self.0.ownership
+    }
+
+    /// How far the database has what this node has seen.
+    #[must_use]
+    pub fn progress(&self) -> &Progress {
+        &self.0.progress
     }
 
     /// The number of channels with a record on this node.
@@ -202,6 +216,12 @@ impl Recorder {
         channels.into_iter().filter_map(of_channel).chain(parts).collect()
     }
 
+    /// Takes what has changed of a channel.
+    fn take_of(&self, channel: &ChannelId) -> Option<Taken> {
+        let now = self.now();
+        self.0.records.get_mut(channel).map(|mut record| record.take(channel, now))
+    }
+
     /// The channels of some parts that had viewers when they were last observed here. The others are known to have none
     /// while the list of live channels lacks them.
     fn recorded(&self, parts: &[u16]) -> Vec<ChannelId> {
@@ -217,21 +237,39 @@ impl Recorder {
     fn sampled_part(&self, part: u16, complete_at: Option<Timestamp>) {
         let Some(track) = self.0.parts.get(usize::from(part)) else { return };
         match complete_at {
-            Some(at) => track.lock().observe(0, at, true, self.max_gap()),
+            Some(at) => {
+                track.lock().observe(0, at, true, self.max_gap());
+                // Without current signals nobody knows whether a channel is off air.
+                if self.0.signals.get().is_none_or(Signals::are_current) {
+                    self.0.progress.sample(part, at);
+                }
+            }
             None => track.lock().unknown(Timestamp::from_millis(u64::MAX)),
         }
     }
 
+    /// Records a fresh count. The record of a channel that goes on air is written soon.
+    fn observe(&self, record: &mut Record, channel: &ChannelId, count: u32, at: Timestamp, is_owned: bool) {
+        let air = self.air_of(channel, count);
+        if record.observe(count, at, air, is_owned.then(|| self.max_gap())) {
+            self.0.progress.begin(channel);
+        }
+    }
+
+    /// Whether a count that the owner has sampled begins a record.
+    fn is_record_due(&self, channel: &ChannelId, count: u32) -> bool {
+        count > 0 || self.air_of(channel, count) != Air::Off
+    }
+
     /// Records a count that the owner of the channel has sampled.
     fn sampled(&self, channel: &ChannelId, count: Count) {
-        let air = self.air_of(channel, count.value.unwrap_or_default());
         match (count.value, self.0.records.get_mut(channel)) {
             (Some(value), Some(mut record)) if !count.stale => {
-                record.observe(value, count.as_of, air, Some(self.max_gap()));
+                self.observe(&mut record, channel, value, count.as_of, true);
             }
-            (Some(value), None) if !count.stale && (value > 0 || air != Air::Off) => {
+            (Some(value), None) if !count.stale && self.is_record_due(channel, value) => {
                 let mut record = self.0.records.entry(channel.clone()).or_default();
-                record.observe(value, count.as_of, air, Some(self.max_gap()));
+                self.observe(&mut record, channel, value, count.as_of, true);
             }
             (_, Some(mut record)) => record.lose_sight(count.as_of),
             _ => {}
@@ -252,12 +290,7 @@ impl Observer for Recorder {
             record.see(viewer, self.0.key.get(), count.as_of);
         }
         if let Some(count_now) = fresh {
-            record.observe(
-                count_now,
-                count.as_of,
-                self.air_of(channel, count_now),
-                is_owned.then(|| self.max_gap()),
-            );
+            self.observe(&mut record, channel, count_now, count.as_of, is_owned);
         }
     }
 
@@ -265,12 +298,7 @@ impl Observer for Recorder {
         let Some(count_now) = count.value.filter(|_| !count.stale) else { return };
         if let Some(mut record) = self.0.records.get_mut(channel) {
             let is_owned = self.0.ownership.owns(channel);
-            record.observe(
-                count_now,
-                count.as_of,
-                self.air_of(channel, count_now),
-                is_owned.then(|| self.max_gap()),
-            );
+            self.observe(&mut record, channel, count_now, count.as_of, is_owned);
         }
     }
 }

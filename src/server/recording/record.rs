@@ -65,8 +65,14 @@ struct Viewers {
 
 impl Record {
     /// Records a fresh count. The owner of the channel gives the longest time between two observations that counts as
-    /// observed.
-    pub(super) fn observe(&mut self, count: u32, at: Timestamp, air: Air, owner_gap: Option<Duration>) {
+    /// observed. Returns whether the channel went on air.
+    pub(super) fn observe(
+        &mut self,
+        count: u32,
+        at: Timestamp,
+        air: Air,
+        owner_gap: Option<Duration>,
+    ) -> bool {
         self.track.observe(count, at, owner_gap.is_some(), owner_gap.unwrap_or_default());
         self.has_viewers = count > 0;
         let is_on = air != Air::Off;
@@ -74,7 +80,7 @@ impl Record {
             self.active = self.active.max(at);
         }
         if owner_gap.is_none() {
-            return;
+            return false;
         }
         match &mut self.air {
             Some(on_air) if on_air.is_on => {
@@ -91,14 +97,14 @@ impl Record {
                 on_air.is_dirty = true;
             }
             _ => {
-                let Air::On { since } = air else { return };
+                let Air::On { since } = air else { return false };
                 self.air = Some(OnAir { span: Span::new(since.unwrap_or(at), at), is_on, is_dirty: true });
-                if since.is_some() {
-                    // Who waited for the signal is a viewer of the broadcast from the next beat on.
-                    self.viewers = None;
-                }
+                // Who waited for the signal is a viewer of the broadcast from the next beat on.
+                self.viewers.take_if(|viewers| since.is_some_and(|since| viewers.start < since));
+                return true;
             }
         }
+        false
     }
 
     /// Records that the count is not known. A channel that was on air is assumed to stay so.
@@ -152,7 +158,7 @@ impl Record {
         let viewers = self.viewers.as_mut().and_then(|viewers| {
             std::mem::take(&mut viewers.is_dirty).then(|| (viewers.start, viewers.sketch.encode()))
         });
-        let on_air = self.air.as_mut().and_then(|air| std::mem::take(&mut air.is_dirty).then_some(air.span));
+        let on_air = self.take_on_air();
         Taken {
             channel: channel.as_str().to_owned(),
             part: channel.part(),
@@ -161,6 +167,11 @@ impl Record {
             on_air,
             lost: self.track.take_lost(),
         }
+    }
+
+    /// Takes the span on air if it has changed.
+    pub(super) fn take_on_air(&mut self) -> Option<Span> {
+        self.air.as_mut().and_then(|air| std::mem::take(&mut air.is_dirty).then_some(air.span))
     }
 
     /// Whether the channel has been empty for so long that the record can go. Its changes must have been taken.
@@ -173,4 +184,28 @@ impl Record {
 fn fingerprint(viewer: ViewerId) -> u64 {
     let (high, low) = viewer.uuid().as_u64_pair();
     high ^ low
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// The number of distinct viewers, if one watches at `watched` and sees that the channel is on air since `since`.
+    fn viewers(watched: u64, since: u64) -> u64 {
+        let key = HashKey::new([7; 16]);
+        let viewer = ViewerId::new(Uuid::from_u128(5)).unwrap();
+        let mut record = Record::default();
+        let at = Timestamp::from_millis;
+        record.see(viewer, Some(&key), at(watched));
+        record.observe(1, at(since + 1), Air::On { since: Some(at(since)) }, Some(Duration::from_secs(5)));
+        record.viewers.map_or(0, |viewers| viewers.sketch.count())
+    }
+
+    #[test]
+    fn the_first_viewer_of_an_announced_broadcast_counts_and_who_waited_for_it_does_not_yet() {
+        assert_eq!(viewers(20_000, 10_000), 1);
+        assert_eq!(viewers(5_000, 10_000), 0);
+    }
 }

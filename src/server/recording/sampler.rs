@@ -22,7 +22,7 @@ pub async fn run(recorder: Recorder, presence: Presence) {
 }
 
 /// Takes one sample of the parts that this node owns. Returns the number of store calls.
-async fn sample(recorder: &Recorder, presence: &Presence) -> usize {
+pub async fn sample(recorder: &Recorder, presence: &Presence) -> usize {
     let parts = recorder.ownership().parts();
     if parts.is_empty() {
         return 0;

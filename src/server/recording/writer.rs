@@ -1,4 +1,5 @@
-//! The writer of a node: brings what was recorded into the database, every few seconds.
+//! The writer of a node: brings what was recorded into the database, every few seconds, and at once that a channel went on
+//! air.
 //!
 //! Each row belongs to this run of the node, and a later row of the same key replaces it. So a write that is repeated, or
 //! arrives late, does no harm. While the database is away, rows wait; each key waits once.
@@ -7,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tokio::{
     sync::Mutex,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep},
 };
 
 use super::{Recorder, Taken};
@@ -15,7 +16,7 @@ use crate::{
     domain::{ChannelId, Timestamp},
     server::{
         database::{Archive, Row, RowKind},
-        history::{Minute, Span},
+        history::Span,
         metrics::Metrics,
         store_error::StoreError,
     },
@@ -24,12 +25,15 @@ use crate::{
 /// The pause between two writes. The figures of the present broadcast are this old at most, plus the time of a write.
 const WRITE_INTERVAL: Duration = Duration::from_secs(4);
 
+/// How long channels that go on air are gathered before they are written.
+const GATHER: Duration = Duration::from_millis(250);
+
 /// The most bytes of rows that wait for the database: about an hour of a thousand busy channels. Beyond, the oldest
 /// minutes are lost first.
 pub const MAX_WAITING_BYTES: usize = 64 << 20;
 
 /// The rows of one transaction.
-const BATCH: usize = 500;
+const BATCH: usize = 512;
 
 /// The writer of a node.
 pub struct Writer {
@@ -66,8 +70,14 @@ impl Writer {
         let mut ticks = interval(WRITE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
-            if let Err(error) = self.write().await {
+            let written = tokio::select! {
+                _ = ticks.tick() => self.write().await,
+                () = self.recorder.progress().begun() => {
+                    sleep(GATHER).await;
+                    self.write_begun().await
+                }
+            };
+            if let Err(error) = written {
                 tracing::debug!(%error, "history not written; retrying later");
             }
         }
@@ -79,28 +89,45 @@ impl Writer {
     /// When the database fails. What was not written still waits.
     pub async fn write(&self) -> Result<(), StoreError> {
         let mut waiting = self.waiting.lock().await;
-        self.take(&mut waiting);
+        // What is sampled from here on may be taken or not.
+        let samples = self.recorder.progress().samples();
+        let is_taken = self.take(&mut waiting);
         let result = self.write_waiting(&mut waiting).await;
         self.metrics.history_waiting(waiting.rows.len());
+        if result.is_ok() {
+            self.recorder.progress().write(is_taken.then_some(samples));
+        }
         result
     }
 
-    /// Takes what has changed. Before the first contact with the database nothing is taken.
-    fn take(&self, waiting: &mut Waiting) {
-        let Some(database) = self.archive.id() else { return };
+    /// Writes what is known of channels that went on air, so that their broadcasts have their figures from the start.
+    async fn write_begun(&self) -> Result<(), StoreError> {
+        let Some(database) = self.archive.id() else { return Ok(()) };
+        self.recorder.set_key(database);
+        let mut waiting = self.waiting.lock().await;
+        for channel in self.recorder.progress().take_begun() {
+            if let Some(taken) = self.recorder.take_of(&channel) {
+                self.metrics.history_lost(waiting.take_in(taken));
+            }
+        }
+        self.write_waiting(&mut waiting).await?;
+        self.recorder.progress().write(None);
+        Ok(())
+    }
+
+    /// Takes what has changed. Before the first contact with the database nothing is taken, and the result is false.
+    fn take(&self, waiting: &mut Waiting) -> bool {
+        let Some(database) = self.archive.id() else { return false };
         self.recorder.set_key(database);
         let mut lost = 0;
-        for Taken { channel, part, minutes, viewers, on_air, lost: lost_here } in self.recorder.take() {
-            lost += lost_here;
-            waiting.add(part, &channel, minutes, viewers);
-            if let (Some(span), Ok(channel)) = (on_air, ChannelId::parse(&channel)) {
-                waiting.on_air.insert((channel, span.from), span.to);
-            }
+        for taken in self.recorder.take() {
+            lost += waiting.take_in(taken);
         }
         lost += waiting.shed();
         if lost > 0 {
             self.metrics.history_lost(lost);
         }
+        true
     }
 
     async fn write_waiting(&self, waiting: &mut Waiting) -> Result<(), StoreError> {
@@ -122,6 +149,10 @@ impl Writer {
                 waiting.remove(&(row.start, row.kind, is_part, row.part, row.channel));
             }
         }
+        self.write_on_air(waiting).await
+    }
+
+    async fn write_on_air(&self, waiting: &mut Waiting) -> Result<(), StoreError> {
         while !waiting.on_air.is_empty() {
             let batch = waiting.on_air.iter().take(BATCH);
             let spans: Vec<(ChannelId, Span)> =
@@ -136,23 +167,22 @@ impl Writer {
 }
 
 impl Waiting {
-    fn add(
-        &mut self,
-        part: u16,
-        channel: &str,
-        minutes: Vec<(Timestamp, Minute)>,
-        viewers: Option<(Timestamp, Vec<u8>)>,
-    ) {
+    /// Queues what was taken. Returns the number of minutes that had been lost before.
+    fn take_in(&mut self, taken: Taken) -> u64 {
+        let Taken { channel, part, minutes, viewers, on_air, lost } = taken;
         let minutes = minutes.into_iter().map(|(start, minute)| (start, RowKind::Minute, minute.encode()));
         let viewers = viewers.into_iter().map(|(start, sketch)| (start, RowKind::Viewers, sketch));
         for (start, kind, data) in minutes.chain(viewers) {
             self.bytes += data.len();
-            if let Some(replaced) =
-                self.rows.insert((start, kind, channel.starts_with('/'), part, channel.to_owned()), data)
-            {
+            let key = (start, kind, channel.starts_with('/'), part, channel.clone());
+            if let Some(replaced) = self.rows.insert(key, data) {
                 self.bytes -= replaced.len();
             }
         }
+        if let (Some(span), Ok(channel)) = (on_air, ChannelId::parse(&channel)) {
+            self.on_air.insert((channel, span.from), span.to);
+        }
+        lost
     }
 
     fn remove(&mut self, key: &Key) {

@@ -105,6 +105,12 @@ impl Signals {
         Some(on_air.take(most).map(|(channel, _)| channel.clone()).collect())
     }
 
+    /// Whether the last read of the database succeeded. Otherwise the states may be out of date.
+    #[must_use]
+    pub fn are_current(&self) -> bool {
+        self.0.state.read().contact_since.is_some()
+    }
+
     /// Calls back for every change that this node learns from now on: from its own callers at once, from other nodes
     /// within an update interval. After the first contact with the database this includes every channel on air.
     ///

@@ -4,6 +4,7 @@ mod cluster;
 pub mod past;
 pub mod postgres;
 mod program;
+pub mod receiver;
 mod redis;
 mod runners;
 mod sampler;
@@ -41,6 +42,7 @@ pub use self::{
     cluster::RedisCluster,
     postgres::Postgres,
     program::Program,
+    receiver::{Received, Receiver},
     redis::{RedisServer, acl_line, database_of, free_port},
     runners::TestRunner,
     sampler::{Sample, Sampler},
@@ -100,6 +102,12 @@ impl TestApp {
     pub async fn with_clock(clock: Arc<dyn Clock>) -> Self {
         let store = MemoryStore::new(Arc::clone(&clock), Policy::default().lease_rules());
         Self::with_store_and_clock(Arc::new(store), clock, &[]).await
+    }
+
+    /// Starts a server with the embedded store, a given clock and additional flags.
+    pub async fn with_clock_and(clock: Arc<dyn Clock>, flags: &[&str]) -> Self {
+        let store = MemoryStore::new(Arc::clone(&clock), Policy::default().lease_rules());
+        Self::with_store_and_clock(Arc::new(store), clock, flags).await
     }
 
     /// Starts a server with any store.

@@ -14,13 +14,15 @@ use tokio::time::{sleep, timeout};
 use super::{NO_LIMITS, PATIENCE, TestApp, database_of, postgres::is_root, stub_site};
 
 /// Environment variables that must not reach the server.
-const UNSET: [&str; 6] = [
+const UNSET: [&str; 8] = [
     "DATABASE_URL",
     "REDIS_URL",
     "UPSTASH_REDIS_REST_URL",
     "UPSTASH_REDIS_REST_TOKEN",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
+    "WEBHOOK_URLS",
+    "WEBHOOK_SECRET",
 ];
 
 /// A running server process. Dropping it kills the process.

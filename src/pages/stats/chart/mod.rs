@@ -36,6 +36,11 @@ const INNER_HEIGHT: f64 = 1_000.0;
 const MOST_TICKS: u32 = 11;
 const FEW_TICKS: u32 = 5;
 
+/// The share of the width from the edges within which the text of a mark is beside it, and how far the next text must be
+/// from it on a phone.
+const EDGE: f64 = 0.06;
+const EDGE_SPACE: f64 = 0.33;
+
 /// A step with a smaller known share is marked as incomplete. The first and the last seconds of a broadcast are less.
 const COMPLETE: f64 = 0.9;
 
@@ -307,11 +312,18 @@ fn count_axis(scale: Scale, locale: Locale) -> (usize, String) {
 }
 
 fn time_axis(plot: &mut String, data: &Data<'_>, times: &Times) {
-    for tick in ticks(data.from, data.to, &times.zone, MOST_TICKS, FEW_TICKS) {
+    let ticks = ticks(data.from, data.to, &times.zone, MOST_TICKS, FEW_TICKS);
+    let majors: Vec<f64> = ticks.iter().filter(|tick| tick.is_major).map(|tick| data.x(tick.at)).collect();
+    // A text beside its mark, at an edge, needs more space than one below its mark.
+    let is_crowded = |share: f64| {
+        let is_near = |other: &f64| *other != share && (other - share).abs() < EDGE_SPACE;
+        anchor(share, EDGE) != "middle" && majors.iter().any(is_near)
+    };
+    for tick in ticks {
         let share = data.x(tick.at);
         let x = percent(share);
-        let minor = if tick.is_major { "" } else { " chart__minor" };
-        let (anchor, y) = (anchor(share, 0.06), HEIGHT - 8);
+        let minor = if tick.is_major && !is_crowded(share) { "" } else { " chart__minor" };
+        let (anchor, y) = (anchor(share, EDGE), HEIGHT - 8);
         push(
             plot,
             format_args!(

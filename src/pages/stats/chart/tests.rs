@@ -180,6 +180,42 @@ fn a_day_of_23_hours_has_marks_at_the_times_of_the_clock() {
     assert!(chart.plot.contains(r#"x="8.7%""#), "{}", chart.plot);
 }
 
+/// The texts of the time axis that phones show too: where they begin and end in a picture of this width.
+fn texts_on_phones(plot: &str, width: f64) -> Vec<(f64, f64)> {
+    /// The width of a character, as that of the count axis.
+    const CHARACTER: f64 = 7.0;
+    let texts = plot.split("<text class=\"chart__text\"").skip(1);
+    let text = |text: &str| {
+        let value =
+            |name: &str| text.split_once(&format!(" {name}=\"")).unwrap().1.split('"').next().unwrap();
+        let x: f64 = value("x").trim_end_matches('%').parse().unwrap();
+        let label = text.split_once('>').unwrap().1.split('<').next().unwrap();
+        let length = f64::from(u32::try_from(label.chars().count()).unwrap()) * CHARACTER;
+        let from = x / 100.0 * width
+            - match value("text-anchor") {
+                "start" => 0.0,
+                "middle" => length / 2.0,
+                _ => length,
+            };
+        (from, from + length)
+    };
+    texts.map(text).collect()
+}
+
+#[test]
+fn times_on_the_axis_do_not_overlap_on_a_phone() {
+    for minutes in (5..720).step_by(7) {
+        for offset in (0..60).step_by(5) {
+            let (from, to) = (at(offset * MINUTE), at((offset + minutes) * MINUTE));
+            let data = Data { from, to, points: &[], peak: None };
+            let texts = texts_on_phones(&draw(&data, &times(to)).plot, 208.0);
+            assert!(!texts.is_empty(), "{minutes} minutes from {offset}");
+            let is_apart = |pair: &[(f64, f64)]| pair[0].1 < pair[1].0;
+            assert!(texts.windows(2).all(is_apart), "{minutes} minutes from {offset}: {texts:?}");
+        }
+    }
+}
+
 #[test]
 fn a_picture_of_1_500_steps_is_small() {
     let mut points = Vec::new();

@@ -46,7 +46,7 @@ impl Archive {
     async fn compact_part(&self, part: u16, before: Timestamp) -> Result<bool, sqlx::Error> {
         let part_number = i16::try_from(part).unwrap_or_default();
         let mut transaction = self.database.begin().await?;
-        self.lock(&mut transaction, 2 + i64::from(part)).await?;
+        self.database.lock(&mut transaction, 2 + i64::from(part)).await?;
         let rows = sqlx::query(
             "SELECT channel, start, node, data FROM fresh_minutes WHERE part = $1 AND start < $2 \
              ORDER BY channel, start, node LIMIT $3",

@@ -6,26 +6,20 @@
 //! - [`Archive::compact`] merges rows in one transaction. A row that arrives later is merged later, with the same result.
 //! - Reading merges what is not merged yet, so it shows every row that was written.
 
+mod announce;
 mod compact;
 mod encoding;
+mod on_air;
 mod read;
 mod retain;
 
 use sqlx::{Any, AssertSqlSafe, Row as _, Transaction};
 use uuid::Uuid;
 
-use super::{Database, Kind};
-use crate::{
-    domain::{ChannelId, Timestamp},
-    server::{
-        history::{
-            Broadcast, Span,
-            broadcast::{self, GRACE},
-        },
-        store_error::StoreError,
-    },
-};
+use super::{Database, followers::pieces};
+use crate::{domain::Timestamp, server::store_error::StoreError};
 
+pub(super) use self::announce::numbers;
 pub use self::{read::Kept, retain::Retention};
 
 /// The length of a row with minutes, in milliseconds.
@@ -33,9 +27,6 @@ const WINDOW_MS: u64 = 300_000;
 
 /// The length of a row that is kept for good, in milliseconds.
 const COARSE_MS: u64 = 900_000;
-
-/// The rows of one statement.
-const ROWS_PER_STATEMENT: usize = 50;
 
 /// The name under which a part of the channels is recorded. It is not a valid name of a channel.
 #[must_use]
@@ -47,6 +38,8 @@ pub fn part_key(part: u16) -> String {
 #[derive(Clone)]
 pub struct Archive {
     database: Database,
+    /// Whether broadcasts are registered for announcement when they begin.
+    announces: bool,
 }
 
 /// The kind of a [`Row`].
@@ -79,7 +72,7 @@ impl Archive {
     /// The archive in a database.
     #[must_use]
     pub const fn new(database: Database) -> Self {
-        Self { database }
+        Self { database, announces: false }
     }
 
     /// The id of the database, once it is known.
@@ -100,67 +93,11 @@ impl Archive {
         let mut transaction = self.database.begin().await?;
         for kind in [RowKind::Minute, RowKind::Viewers] {
             let rows: Vec<&Row> = rows.iter().filter(|row| row.kind == kind).collect();
-            let mut chunks = rows.chunks_exact(ROWS_PER_STATEMENT);
-            for chunk in chunks.by_ref() {
-                insert(&mut transaction, kind, chunk).await?;
-            }
-            // One statement for each remaining row, so that there are two statements to prepare and not fifty.
-            for row in chunks.remainder() {
-                insert(&mut transaction, kind, &[row]).await?;
+            for piece in pieces(&rows) {
+                insert(&mut transaction, kind, piece).await?;
             }
         }
         transaction.commit().await
-    }
-
-    /// Stores that channels were on air in spans of time. Broadcasts follow from them by [`broadcast::merge`].
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn note_on_air(&self, spans: &[(ChannelId, Span)]) -> Result<(), StoreError> {
-        self.database.write(Box::pin(self.note_all_on_air(spans))).await
-    }
-
-    async fn note_all_on_air(&self, spans: &[(ChannelId, Span)]) -> Result<(), sqlx::Error> {
-        let mut transaction = self.database.begin().await?;
-        self.lock(&mut transaction, 1).await?;
-        for (channel, span) in spans {
-            let known = broadcasts_near(&mut transaction, channel, *span).await?;
-            let merged = broadcast::merge(&known, *span);
-            if merged.replaces == [merged.broadcast] {
-                continue;
-            }
-            for replaced in merged.replaces.iter().filter(|one| one.started_at != merged.broadcast.started_at)
-            {
-                sqlx::query("DELETE FROM broadcasts WHERE channel = $1 AND started_at = $2")
-                    .bind(channel.as_str().to_owned())
-                    .bind(millis(replaced.started_at))
-                    .execute(&mut *transaction)
-                    .await?;
-            }
-            sqlx::query(
-                "INSERT INTO broadcasts (channel, started_at, last_on_air) VALUES ($1, $2, $3) \
-                 ON CONFLICT (channel, started_at) DO UPDATE SET last_on_air = excluded.last_on_air, figures = NULL",
-            )
-            .bind(channel.as_str().to_owned())
-            .bind(millis(merged.broadcast.started_at))
-            .bind(millis(merged.broadcast.last_on_air))
-            .execute(&mut *transaction)
-            .await?;
-        }
-        transaction.commit().await
-    }
-
-    /// Waits until no other transaction holds the lock. SQLite has one transaction that writes anyway.
-    async fn lock(&self, transaction: &mut Transaction<'_, Any>, lock: i64) -> Result<(), sqlx::Error> {
-        /// Separates these locks from those of other programs in the same database.
-        const SPACE: i64 = 0x61_66_6f_72_6f << 8;
-        if self.database.kind() == Kind::Postgres {
-            sqlx::query("SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)")
-                .bind(SPACE + lock)
-                .execute(&mut **transaction)
-                .await?;
-        }
-        Ok(())
     }
 }
 
@@ -194,27 +131,6 @@ async fn insert(
         query = query.bind(row.data.clone());
     }
     query.execute(&mut **transaction).await.map(drop)
-}
-
-/// The broadcasts of a channel that a span could belong to.
-async fn broadcasts_near(
-    transaction: &mut Transaction<'_, Any>,
-    channel: &ChannelId,
-    span: Span,
-) -> Result<Vec<Broadcast>, sqlx::Error> {
-    let rows = sqlx::query(
-        "SELECT started_at, last_on_air FROM broadcasts WHERE channel = $1 AND started_at <= $2 AND last_on_air >= $3",
-    )
-    .bind(channel.as_str().to_owned())
-    .bind(millis(span.to + GRACE))
-    .bind(millis(span.from - GRACE))
-    .fetch_all(&mut **transaction)
-    .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Broadcast { started_at: time(row, "started_at")?, last_on_air: time(row, "last_on_air")? })
-        })
-        .collect()
 }
 
 /// An instant as a value of a column.

@@ -1,0 +1,301 @@
+//! Puts events into the outbox. Each node does it for the channels that it owns, from what the database has. So an event
+//! that one node has noticed and not announced is announced by the next owner.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
+
+use super::{
+    event::{Subject, event},
+    rules::{Happening, Known, follow},
+};
+use crate::{
+    domain::{ChannelId, Timestamp},
+    server::{
+        clock::Clock,
+        database::{Announcement, Archive, Open, Outbox},
+        history::{Broadcast, Peak, broadcast::GRACE},
+        recording::Recorder,
+        store_error::StoreError,
+    },
+};
+
+/// The longest wait for the recorder's next write.
+const WAIT_LIMIT: Duration = Duration::from_secs(5);
+
+/// The shortest pause between two rounds over all broadcasts. A round takes at most a tenth of the time.
+const ROUND_PAUSE: Duration = Duration::from_secs(3);
+
+/// The pause between two searches for broadcasts that began before there were webhooks.
+const SEARCH_PAUSE: Duration = Duration::from_secs(60);
+
+/// The broadcasts whose figures one round reads.
+const MAX_FIGURES: usize = 50;
+
+/// How long a round reads the figures of broadcasts that are new to this node.
+const LEARN_LIMIT: Duration = Duration::from_millis(250);
+
+/// The announcements of one transaction.
+const BATCH: usize = 100;
+
+/// How far back the minutes of a round reach.
+const RECENT: Duration = Duration::from_secs(180);
+
+/// How long before the start a peak may have been recorded: the owner notices the start with its next sample.
+const EARLY: Duration = Duration::from_secs(5);
+
+/// Announces what happens to the channels of this node.
+pub(super) struct Announcer {
+    pub(super) outbox: Outbox,
+    pub(super) archive: Archive,
+    pub(super) recorder: Recorder,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) milestones: Vec<u32>,
+    /// The hashes of the receivers.
+    pub(super) receivers: Vec<String>,
+    /// Told when events were added.
+    pub(super) added: watch::Sender<()>,
+}
+
+/// The peaks of the open broadcasts.
+type Peaks = HashMap<(ChannelId, Timestamp), KnownPeak>;
+
+/// What this node knows of the peak of a broadcast.
+#[derive(Debug, Clone, Copy, Default)]
+struct KnownPeak {
+    peak: Option<Peak>,
+    /// Whether it is the peak of the whole broadcast, and not only of the last minutes.
+    is_whole: bool,
+}
+
+impl Announcer {
+    /// Announces forever.
+    pub(super) async fn run(&self) {
+        let mut peaks = Peaks::new();
+        let (mut next_round, mut next_search) = (Instant::now(), Instant::now());
+        loop {
+            let _nothing_new = timeout(WAIT_LIMIT, self.recorder.progress().written()).await;
+            let parts = self.recorder.ownership().parts();
+            let announced = async {
+                if Instant::now() >= next_search && self.search(&parts).await? {
+                    next_search = Instant::now() + SEARCH_PAUSE;
+                }
+                self.announce_beginnings(&parts).await?;
+                if Instant::now() >= next_round {
+                    let began = Instant::now();
+                    let result = self.round(&parts, &mut peaks).await;
+                    next_round = Instant::now() + ROUND_PAUSE.max(began.elapsed() * 10);
+                    result?;
+                }
+                Ok::<_, StoreError>(())
+            };
+            if let Err(error) = announced.await {
+                tracing::debug!(%error, "events not announced; retrying later");
+            }
+        }
+    }
+
+    /// Registers broadcasts that were on air when there were no webhooks yet. Returns whether this node knows enough for
+    /// it.
+    async fn search(&self, parts: &[u16]) -> Result<bool, StoreError> {
+        let Some(settled) = self.settled(parts) else { return Ok(false) };
+        self.archive.register_present(parts, settled - GRACE).await?;
+        Ok(true)
+    }
+
+    /// Announces broadcasts that have begun.
+    async fn announce_beginnings(&self, parts: &[u16]) -> Result<(), StoreError> {
+        let mut announcements = Vec::new();
+        for open in without_merged(self.outbox.open(parts, true).await?).0 {
+            if let Some(broadcast) = open.broadcast {
+                let known = Known { broadcast, peak: None, settled: None };
+                announcements.extend(self.announcement(open, &known).await);
+            }
+        }
+        self.announce(&announcements).await
+    }
+
+    /// Announces all that follows from the open broadcasts.
+    async fn round(&self, parts: &[u16], peaks: &mut Peaks) -> Result<(), StoreError> {
+        // Before anything is read: what is read then is as new as this at least.
+        let progress = self.recorder.progress();
+        let settled: HashMap<u16, Timestamp> =
+            parts.iter().filter_map(|part| Some((*part, progress.settled(*part)?))).collect();
+        let (open, obsolete) = without_merged(self.outbox.open(parts, false).await?);
+        for open in obsolete {
+            self.outbox.forget(&open).await?;
+        }
+        self.learn_peaks(parts, &open, peaks).await?;
+        let mut announcements = Vec::new();
+        let mut ends = 0;
+        for open in open {
+            let Some(broadcast) = open.broadcast else { continue };
+            let KnownPeak { peak, is_whole } = peaks.get(&key(&open)).copied().unwrap_or_default();
+            // Milestones could be missed if the end were announced before the whole peak is known.
+            let settled = settled.get(&open.channel.part()).copied().filter(|_| is_whole);
+            let known = Known { broadcast, peak, settled };
+            if known.settled.and_then(|settled| broadcast.ended_at(settled)).is_some() {
+                ends += 1;
+                if ends > MAX_FIGURES {
+                    continue;
+                }
+            }
+            announcements.extend(self.announcement(open, &known).await);
+        }
+        self.announce(&announcements).await
+    }
+
+    /// Brings the peaks of open broadcasts up to date.
+    async fn learn_peaks(&self, parts: &[u16], open: &[Open], peaks: &mut Peaks) -> Result<(), StoreError> {
+        let keys: HashSet<_> = open.iter().map(key).collect();
+        peaks.retain(|key, _| keys.contains(key));
+        let Some(settled) = self.settled(parts) else { return Ok(()) };
+        // The minutes first: what is merged between the two reads is in the figures then.
+        let recent = self.archive.recent_peaks(parts, settled - RECENT).await?;
+        for open in open {
+            peaks.entry(key(open)).or_default();
+        }
+        let began = Instant::now();
+        let is_new = |open: &&Open| peaks.get(&key(open)).is_some_and(|known| !known.is_whole);
+        let new: Vec<_> = open.iter().filter(is_new).take(MAX_FIGURES).cloned().collect();
+        for (open, broadcast) in new.iter().filter_map(|open| Some((open, open.broadcast?))) {
+            let peak = match self.archive.figures_of(&open.channel, broadcast, settled).await {
+                Ok(figures) => figures.peak.zip(figures.peak_at).map(|(count, at)| Peak { count, at }),
+                Err(error @ StoreError::Refused(_)) => {
+                    tracing::debug!(%error, channel = %open.channel, "the peak of a broadcast can't be read");
+                    None
+                }
+                Err(error) => return Err(error),
+            };
+            if let Some(known) = peaks.get_mut(&key(open)) {
+                *known = KnownPeak { peak: Peak::highest(known.peak, peak), is_whole: true };
+            }
+            if began.elapsed() > LEARN_LIMIT {
+                break;
+            }
+        }
+        let mut by_channel = HashMap::<&ChannelId, Vec<(Broadcast, Timestamp)>>::new();
+        for open in open {
+            if let Some(broadcast) = open.broadcast {
+                by_channel.entry(&open.channel).or_default().push((broadcast, open.first_start));
+            }
+        }
+        for (channel, peak) in recent {
+            for (broadcast, first_start) in by_channel.get(&channel).into_iter().flatten() {
+                let is_within =
+                    broadcast.started_at <= peak.at + EARLY && peak.at <= broadcast.last_on_air + GRACE;
+                if let Some(known) = peaks.get_mut(&(channel.clone(), *first_start)).filter(|_| is_within) {
+                    known.peak = Peak::highest(known.peak, Some(peak));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The announcement that follows from what is known of a broadcast, if there is one.
+    async fn announcement(&self, open: Open, known: &Known) -> Option<Announcement> {
+        let (happenings, announced) = follow(&open.announced, known, &self.milestones);
+        if happenings.is_empty() {
+            return None;
+        }
+        let figures = match (announced.ended_at, known.settled) {
+            (Some(_), Some(settled)) => {
+                match self.archive.figures_of(&open.channel, known.broadcast, settled).await {
+                    Ok(figures) => Some(figures),
+                    Err(error) => {
+                        tracing::debug!(%error, channel = %open.channel, "the end of a broadcast is not announced yet");
+                        return None;
+                    }
+                }
+            }
+            _ => None,
+        };
+        let subject = Subject {
+            channel: &open.channel,
+            first_start: open.first_start,
+            started_at: known.broadcast.started_at,
+        };
+        let events = happenings
+            .iter()
+            .map(|happening: &Happening| event(&subject, happening, figures.as_ref()))
+            .collect();
+        Some(Announcement { open, announced, events })
+    }
+
+    async fn announce(&self, announcements: &[Announcement]) -> Result<(), StoreError> {
+        for batch in announcements.chunks(BATCH) {
+            if self.outbox.announce(batch, &self.receivers, self.clock.now()).await? > 0 {
+                self.added.send_replace(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Up to which instant the database knows all of these parts, as far as this node has brought it there.
+    fn settled(&self, parts: &[u16]) -> Option<Timestamp> {
+        parts.iter().filter_map(|part| self.recorder.progress().settled(*part)).min()
+    }
+}
+
+fn key(open: &Open) -> (ChannelId, Timestamp) {
+    (open.channel.clone(), open.first_start)
+}
+
+/// Separates the open broadcasts from those that are no longer kept, or have become a part of an earlier one. They are in
+/// the order of channels and first starts.
+fn without_merged(all: Vec<Open>) -> (Vec<Open>, Vec<Open>) {
+    let (mut open, mut obsolete) = (Vec::<Open>::new(), Vec::new());
+    for one in all {
+        let is_merged = open.last().is_some_and(|last| {
+            last.channel == one.channel && last.broadcast == one.broadcast && one.broadcast.is_some()
+        });
+        if one.broadcast.is_none() || is_merged {
+            obsolete.push(one);
+        } else {
+            open.push(one);
+        }
+    }
+    (open, obsolete)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::database::Announced;
+
+    fn open(channel: &str, first_start: u64, broadcast: Option<(u64, u64)>) -> Open {
+        let at = Timestamp::from_millis;
+        Open {
+            channel: ChannelId::parse(channel).unwrap(),
+            first_start: at(first_start),
+            announced: Announced::default(),
+            broadcast: broadcast.map(|(from, to)| Broadcast { started_at: at(from), last_on_air: at(to) }),
+        }
+    }
+
+    #[test]
+    fn a_broadcast_that_was_merged_keeps_its_earliest_identity() {
+        let all = vec![
+            open("ana", 1_000, Some((900, 9_000))),
+            open("ana", 5_000, Some((900, 9_000))),
+            open("ana", 99_000, Some((99_000, 99_500))),
+            open("bob", 1_000, None),
+            open("eva", 1_000, Some((900, 9_000))),
+        ];
+        let (kept, obsolete) = without_merged(all);
+        let of = |all: Vec<Open>| {
+            all.iter()
+                .map(|open| (open.channel.to_string(), open.first_start.as_millis()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of(kept), [("ana".into(), 1_000), ("ana".into(), 99_000), ("eva".into(), 1_000)]);
+        assert_eq!(of(obsolete), [("ana".into(), 5_000), ("bob".into(), 1_000)]);
+    }
+}
