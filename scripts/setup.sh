@@ -138,6 +138,7 @@ test)
   command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || apt_install postgresql
   video_server
   command -v caddy >/dev/null || apt_install caddy
+  command -v tmux >/dev/null || apt_install tmux # a terminal for `aforo top`
   command -v java >/dev/null || apt_install default-jre-headless # for the HTML checker (npm package vnu-jar)
   command -v chromium >/dev/null && command -v chromedriver >/dev/null || apt_install chromium chromium-driver
   command -v firefox-esr >/dev/null || apt_install firefox-esr

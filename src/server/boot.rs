@@ -47,6 +47,7 @@ use crate::server::{
     supervisor::Supervisor,
     telemetry,
     tickets::Refusal,
+    top,
     webhooks::{
         self, Webhooks,
         sender::{Outcome, SetUpError},
@@ -109,6 +110,9 @@ pub enum BootError {
     /// `aforo health` got no answer, or a bad one.
     #[error("{0}")]
     NotAlive(String),
+    /// `aforo top` got no answer, or cannot use the terminal.
+    #[error("{0}")]
+    Top(String),
     /// A call to the system failed.
     #[error("system error: {0}")]
     System(#[from] io::Error),
@@ -147,6 +151,13 @@ pub fn main(embedded: Option<Embedded>) -> Result<(), BootError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if matches!(draft.config.task, Task::Check) {
         return runtime.block_on(check(&draft));
+    }
+    // It shows another node, so the settings of this one may be wrong.
+    if let Task::Top(task) = &draft.config.task {
+        let shown = top::run(&runtime, &draft.config, task).map_err(BootError::Top);
+        // A look-up of a name that is still under way must not hold up the end.
+        runtime.shutdown_background();
+        return shown;
     }
     let config = draft.complete()?;
     if matches!(config.task, Task::Health) {

@@ -18,8 +18,7 @@ const RESPONSE_LIMIT: Duration = Duration::from_secs(2);
 /// # Errors
 /// Why the server is not alive.
 pub async fn ask(config: &Config) -> Result<(), String> {
-    let scheme = if config.tls.is_some() { "https" } else { "http" };
-    let url = format!("{scheme}://{}/healthz", local(config.site_addr));
+    let url = format!("{}/healthz", base_url(config));
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
     // The name in the certificate is that of the site, and the connection does not leave this machine.
     let client =
@@ -27,6 +26,13 @@ pub async fn ask(config: &Config) -> Result<(), String> {
     let client = client.map_err(|error| error.to_string())?;
     let response = client.get(&url).send().await.map_err(|_| format!("no response from {url}"))?;
     if response.status().is_success() { Ok(()) } else { Err(format!("{url} answered {}", response.status())) }
+}
+
+/// The address of the server with this configuration, on its own machine.
+#[must_use]
+pub fn base_url(config: &Config) -> String {
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    format!("{scheme}://{}", local(config.site_addr))
 }
 
 /// Where a server that listens on `addr` can be reached on its own machine.

@@ -26,6 +26,7 @@ struct Inner {
     joins: IntCounter,
     heartbeats: IntCounter,
     leaves: IntCounter,
+    counts_read: IntCounter,
     refused: IntCounterVec,
     ticket_joins: IntCounter,
     ticket_rejections: IntCounterVec,
@@ -86,6 +87,7 @@ impl Metrics {
             joins: beats.with_label_values(&["join"]),
             heartbeats: beats.with_label_values(&["heartbeat"]),
             leaves: beats.with_label_values(&["leave"]),
+            counts_read: counter(&registry, "counts_read_total", "Counts in answers to calls"),
             refused: counters(
                 &registry,
                 "limit_rejections_total",
@@ -238,6 +240,11 @@ impl Metrics {
     /// Counts an accepted leave.
     pub fn leave(&self) {
         self.0.leaves.inc();
+    }
+
+    /// Counts the counts in an answer.
+    pub fn counts_read(&self, counts: usize) {
+        self.0.counts_read.inc_by(u64::try_from(counts).unwrap_or(u64::MAX));
     }
 
     /// Exports the limits with the value 0 before they refuse anything: Prometheus's `rate` needs a first value.

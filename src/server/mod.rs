@@ -11,6 +11,7 @@
 //! - [`webhooks`];
 //! - [`http`];
 //! - [`check`], [`health`];
+//! - [`top`];
 //! - [`boot`].
 
 pub mod access;
@@ -39,4 +40,5 @@ pub mod store_error;
 pub mod supervisor;
 pub mod telemetry;
 pub mod tickets;
+pub mod top;
 pub mod webhooks;

@@ -135,6 +135,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         ],
     ),
     ("server::health", &["server::config"]),
+    ("server::top", &["api", "domain", "i18n", "server::config", "server::health"]),
     (
         "server::check",
         &[
@@ -174,6 +175,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("jiff", &["server::history", "server::http::signals"]),
     ("rustix", &["server::database"]),
     ("tower_http", &["server::http", "server::site"]),
+    ("ratatui", &["server::top"]),
     ("siphasher", &["server::history"]),
     ("standardwebhooks", &["server::webhooks"]),
     ("jsonwebtoken", &["server::access", "server::tickets"]),

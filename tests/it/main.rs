@@ -94,6 +94,8 @@ mod support;
 mod tickets;
 // TLS and the reload of certificates.
 mod tls;
+// `aforo top` in a terminal, and as text.
+mod top;
 // Upstash: its protocol, errors and number of commands.
 mod upstash;
 // The statistics of channels.

@@ -2,13 +2,14 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
+use reqwest::Url;
 
 use super::{
     Origin,
     values::{
         FrameAncestors, LogFormat, Secret, StatisticsMode, TicketMode, api_token, count_max_age, hook_secret,
-        key_prefix, listen_addr, log_filter, milestone, whole_number,
+        key_prefix, listen_addr, log_filter, milestone, node_url, whole_number,
     },
 };
 use crate::{
@@ -272,9 +273,24 @@ pub(super) enum Task {
     Check,
     /// Ask the server at `LEPTOS_SITE_ADDR` on this machine whether it is alive, as container engines do
     Health,
+    /// Show a running node in the terminal, each second anew: its live channels, rates, streams, store and database.
+    /// Keys: q ends it, arrows scroll, s sorts
+    Top(Top),
     /// Webhooks
     #[command(subcommand)]
     Webhook(WebhookTask),
+}
+
+/// What `aforo top` shows.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Top {
+    /// Address of the node, such as `https://node.example`. Default: the server at `LEPTOS_SITE_ADDR` on this machine
+    #[arg(value_name = "URL", value_parser = node_url)]
+    pub(super) url: Option<Url>,
+
+    /// Print what the node does within a second, and end; without a terminal this is the default
+    #[arg(long)]
+    pub(super) once: bool,
 }
 
 /// What the program does with webhooks.

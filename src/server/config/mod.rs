@@ -10,6 +10,8 @@ mod values;
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
+use reqwest::Url;
+
 pub use self::{
     flags::Flags,
     origin::Origin,
@@ -96,8 +98,19 @@ pub enum Task {
     Check,
     /// It asks the running server whether it is alive.
     Health,
+    /// It shows a running node in the terminal.
+    Top(TopTask),
     /// It sends one test event.
     TestWebhook(Target),
+}
+
+/// What `aforo top` shows, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopTask {
+    /// The address of the node. `None`: the server with this configuration, on this machine.
+    pub url: Option<Url>,
+    /// Whether to print what the node does within a second, and end.
+    pub once: bool,
 }
 
 /// The files of a certificate.

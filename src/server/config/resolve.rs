@@ -16,7 +16,7 @@ use clap::{
 };
 
 use super::{
-    AccessConfig, Config, DatabaseConfig, Flags, Secret, StoreConfig, Task, TlsFiles, flags,
+    AccessConfig, Config, DatabaseConfig, Flags, Secret, StoreConfig, Task, TlsFiles, TopTask, flags,
     values::{StatisticsMode, TicketMode},
 };
 use crate::{
@@ -237,6 +237,7 @@ fn task(task: Option<flags::Task>, webhooks: &WebhookSettings, problems: &mut Ve
         None => return Task::Serve,
         Some(flags::Task::Check) => return Task::Check,
         Some(flags::Task::Health) => return Task::Health,
+        Some(flags::Task::Top(flags::Top { url, once })) => return Task::Top(TopTask { url, once }),
         Some(flags::Task::Webhook(flags::WebhookTask::Test { url })) => url,
     };
     if let Err(error) = url.check(webhooks.allows_private) {
@@ -427,9 +428,11 @@ fn parse_one_by_one(
             problems.sentences.extend(invalid);
         }
     }
-    valid.extend(given.subcommand_name().filter(|name| *name == CHECK).map(OsString::from));
     let without_environment = Flags::command().mut_args(|arg| arg.env(Resettable::Reset));
-    let flags = Flags::from_arg_matches(&without_environment.try_get_matches_from(valid)?)?;
+    let mut flags = Flags::from_arg_matches(&without_environment.try_get_matches_from(valid)?)?;
+    if given.subcommand().is_some() {
+        flags.task = Some(flags::Task::from_arg_matches(&given)?);
+    }
     Ok((flags, problems, given))
 }
 

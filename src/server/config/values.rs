@@ -3,6 +3,7 @@
 use std::{fmt, net::SocketAddr, ops::Deref};
 
 use clap::{ValueEnum, builder::PossibleValue};
+use reqwest::Url;
 use tracing_subscriber::EnvFilter;
 
 use crate::domain::LiveMode;
@@ -134,6 +135,14 @@ pub(super) fn log_filter(text: &str) -> Result<String, &'static str> {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err("not a filter such as info or aforo=debug,warn"),
     }
+}
+
+/// The address of a node.
+pub(super) fn node_url(text: &str) -> Result<Url, &'static str> {
+    let is_node = |url: &Url| {
+        matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none()
+    };
+    Url::parse(text).ok().filter(is_node).ok_or("not an address such as http://127.0.0.1:3000")
 }
 
 /// The sources of the `frame-ancestors` directive (CSP 3, section 6.4.2).

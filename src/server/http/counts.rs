@@ -21,7 +21,7 @@ use super::{
 use crate::{
     api::{Code, Problem, follows, viewers},
     domain::{ChannelId, CountUpdate, channel::InvalidChannel},
-    server::{follows::Follows, presence::Presence},
+    server::{follows::Follows, metrics::Metrics, presence::Presence},
 };
 
 /// The most channels of one request.
@@ -62,18 +62,24 @@ struct ChannelNames {
 async fn count(
     State(presence): State<Presence>,
     State(caching): State<CountCaching>,
+    State(metrics): State<Metrics>,
     channel: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
-    Ok(count_response(&caching, presence.count(&channel_in_path(channel)?).await))
+    let channel = channel_in_path(channel)?;
+    metrics.counts_read(1);
+    Ok(count_response(&caching, presence.count(&channel).await))
 }
 
 async fn count_by_query(
     State(presence): State<Presence>,
     State(caching): State<CountCaching>,
+    State(metrics): State<Metrics>,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let arguments = query::<viewers::Count>(&uri, "the query must have exactly one channelId")?;
-    Ok(count_response(&caching, run(presence, arguments).await?))
+    let update = run(presence, arguments).await?;
+    metrics.counts_read(1);
+    Ok(count_response(&caching, update))
 }
 
 /// The response to a request for one count: the count, or 503 if it is unknown. A client that reads only the number
@@ -89,10 +95,12 @@ fn count_response(caching: &CountCaching, update: CountUpdate) -> Response {
 async fn counts(
     State(presence): State<Presence>,
     State(caching): State<CountCaching>,
+    State(metrics): State<Metrics>,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let channels = channels_in_query(&uri, MAX_CHANNELS)?;
     let counts = presence.count_all(&channels).await;
+    metrics.counts_read(counts.len());
     let cache_control = caching.counts(are_current(&counts));
     Ok(([(header::CACHE_CONTROL, cache_control)], Json(CountsResponse { counts })).into_response())
 }
@@ -103,7 +111,11 @@ fn are_current(counts: &[CountUpdate]) -> bool {
 }
 
 /// Takes the channels from the body: a long list does not fit into a URL.
-async fn counts_of_list(State(presence): State<Presence>, request: Request) -> Result<Response, Problem> {
+async fn counts_of_list(
+    State(presence): State<Presence>,
+    State(metrics): State<Metrics>,
+    request: Request,
+) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     check_media_type(&head.headers, &LIST_MEDIA_TYPES)?;
     let is_json = media_type(&head.headers).eq_ignore_ascii_case("application/json");
@@ -117,6 +129,7 @@ async fn counts_of_list(State(presence): State<Presence>, request: Request) -> R
         distinct(channels.split(','), MAX_CHANNELS)?
     };
     let counts = presence.count_all(&channels).await;
+    metrics.counts_read(counts.len());
     // Caches do not keep answers to POST.
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(CountsResponse { counts })).into_response())
 }

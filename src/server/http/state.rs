@@ -104,6 +104,12 @@ impl FromRef<AppState> for Presence {
     }
 }
 
+impl FromRef<AppState> for Metrics {
+    fn from_ref(state: &AppState) -> Self {
+        state.metrics.clone()
+    }
+}
+
 impl FromRef<AppState> for Follows {
     fn from_ref(state: &AppState) -> Self {
         state.follows.clone()
