@@ -11,24 +11,24 @@ import { fileURLToPath } from "node:url";
 
 /** The measured costs, and nothing else in this file is measured. Source: docs/performance.md, unless another is named. */
 export const COSTS = {
-  /** µs of a node per beat over Redis ("Where the time goes"). */
+  /** µs of a node per beat over Redis ("Figures": 24,700 beats per CPU-second, 62 % of it in the node). */
   nodeBeat: 25,
-  /** µs of a node per event on a stream ("Streams": 10,000 on one node). */
-  nodeEvent: 9.7,
+  /** µs of a node per event on a stream ("Figures": 10,000 streams). */
+  nodeEvent: 10.1,
   /** µs of a node per reading of a watched channel ("Store": 27 ms per second for 10,000 channels every 2 s). */
   nodeRead: 5.4,
-  /** µs of Redis per beat with its network, at `batch` beats per call ("Calls": 13.0 CPU-s per million). */
-  redisBeat: 13,
-  /** Beats per call of Redis in that measurement ("Calls": 0.075 calls per heartbeat). */
-  batch: 13.3,
-  /** ms of such a call, in which the next beats gather ("Calls": 35,300 × 0.075 calls per second, one at a time). */
-  writeCall: 0.38,
-  /** µs of Redis per beat that is a call of its own ("Calls": cluster of three, less `nodeBeat`). */
-  redisBeatAlone: 42,
+  /** µs of Redis per beat with its network, at `batch` beats per call ("Figures": the other 38 %). */
+  redisBeat: 15.3,
+  /** Beats per call of Redis in that measurement ("Figures": 0.076 calls per heartbeat). */
+  batch: 13.2,
+  /** ms of such a call, in which the next beats gather (32,700 × 0.076 calls per second in that run, one at a time). */
+  writeCall: 0.4,
+  /** µs of Redis per beat that is a call of its own ("Figures": cluster of three, less `nodeBeat`). */
+  redisBeatAlone: 46,
   /** µs more per beat for each doubling of a channel above 1,000 viewers (write.lua alone, 14 beats per call: 9 µs at
    * 1,000 viewers, 23 at 1,000,000; Redis 7.0.15, the machine of docs/performance.md). */
   redisBeatDoubling: 1.4,
-  /** µs of Redis per count that is read in bulk, if it has changed ("Where the time goes": twice 1.2). */
+  /** µs of Redis per count that is read in bulk, if it has changed ("What stands in the way": twice 1.2). */
   redisCount: 2.4,
   /** µs of Redis per count that is a call of its own, as on a cluster (counts.lua alone, 20 calls in a pipeline; same
    * machine). */
@@ -37,14 +37,14 @@ export const COSTS = {
    * node that they list (attend.lua and share.lua alone, 10 to 300 nodes; same machine). */
   rollCall: { fixed: 55, perNode: 2.3 },
   share: { fixed: 60, perNode: 0.45 },
-  /** Bytes of a node for an open stream ("Streams"), and of its kernel for the socket ("Read it"). */
-  stream: 1_200,
+  /** Bytes of a node for an open stream ("Figures"), and of its kernel for the socket ("Read it"). */
+  stream: 1_270,
   socket: 4_000,
   /** Bytes of a node without viewers ("Soak"). */
   node: 20e6,
-  /** Bytes per remembered viewer: in a node, and in Redis ("Store"). */
+  /** Bytes per remembered viewer: in a node ("Store"), and in Redis ("Figures"). */
   nodeViewer: 176,
-  redisViewer: 190,
+  redisViewer: 208,
   /** Bytes on the wire without TLS, with the headers of HTTP and TCP, counted by hand: an event (a frame of 107), and a
    * beat with its answer. */
   eventBytes: 180,
