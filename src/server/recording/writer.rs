@@ -91,7 +91,7 @@ impl Writer {
         let mut waiting = self.waiting.lock().await;
         // What is sampled from here on may be taken or not.
         let samples = self.recorder.progress().samples();
-        let is_taken = self.take(&mut waiting);
+        let is_taken = self.take(&mut waiting, Recorder::take);
         let result = self.write_waiting(&mut waiting).await;
         self.metrics.history_waiting(waiting.rows.len());
         if result.is_ok() {
@@ -102,25 +102,25 @@ impl Writer {
 
     /// Writes what is known of channels that went on air, so that their broadcasts have their figures from the start.
     async fn write_begun(&self) -> Result<(), StoreError> {
-        let Some(database) = self.archive.id() else { return Ok(()) };
-        self.recorder.set_key(database);
         let mut waiting = self.waiting.lock().await;
-        for channel in self.recorder.progress().take_begun() {
-            if let Some(taken) = self.recorder.take_of(&channel) {
-                self.metrics.history_lost(waiting.take_in(taken));
-            }
+        let begun = |recorder: &Recorder| {
+            let channels = recorder.progress().take_begun();
+            channels.iter().filter_map(|channel| recorder.take_of(channel)).collect()
+        };
+        if self.take(&mut waiting, begun) {
+            self.write_waiting(&mut waiting).await?;
+            self.recorder.progress().write(None);
         }
-        self.write_waiting(&mut waiting).await?;
-        self.recorder.progress().write(None);
         Ok(())
     }
 
-    /// Takes what has changed. Before the first contact with the database nothing is taken, and the result is false.
-    fn take(&self, waiting: &mut Waiting) -> bool {
+    /// Queues what `taken` takes from the recorder, within the limit. Before the first contact with the database nothing
+    /// is taken, and the result is false.
+    fn take(&self, waiting: &mut Waiting, taken: impl FnOnce(&Recorder) -> Vec<Taken>) -> bool {
         let Some(database) = self.archive.id() else { return false };
         self.recorder.set_key(database);
         let mut lost = 0;
-        for taken in self.recorder.take() {
+        for taken in taken(&self.recorder) {
             lost += waiting.take_in(taken);
         }
         lost += waiting.shed();
