@@ -280,7 +280,7 @@ fn heading(width: usize) -> Line<'static> {
 
 /// What the list says if it is empty.
 fn empty(top: &Top) -> &'static str {
-    if !top.has_list() { "the channels are not known" } else { "no live channels" }
+    if top.has_list() { "no live channels" } else { "the channels are not known" }
 }
 
 /// The keys, and which channels are on the screen.
