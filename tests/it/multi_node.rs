@@ -113,6 +113,7 @@ async fn nodes_with_different_key_formats_show_no_wrong_count() {
     let on_present = Sampler::on(&present, "sse/ana").await;
     on_present.until_fresh("ana", 3).await;
     let later = TestApp::with_runner(TestRunner::with_later_format(&redis), &FLAGS).await;
+    beat(&later, &viewers[3..]).await;
     let on_later = Sampler::on(&later, "sse/ana").await;
     for _ in 0..8 {
         beat(&present, &viewers[..3]).await;
