@@ -248,3 +248,22 @@ async fn invalid_settings_of_a_server_do_not_matter() {
     let output = spawn_blocking(move || command.output()).await.unwrap().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_that_is_closed_ends_it() {
+    let app = TestApp::start().await;
+    let screen = Screen::open(80, 24, "exec", &app.base);
+    screen.wait_for("no live channels").await;
+    let pid = screen.tmux(&["list-panes", "-F", "#{pane_pid}"]);
+    let is_running = || {
+        let command = fs::read_to_string(format!("/proc/{}/cmdline", pid.trim())).unwrap_or_default();
+        command.contains("top")
+    };
+    assert!(is_running());
+    drop(screen);
+    let start = std::time::Instant::now();
+    while is_running() {
+        assert!(start.elapsed() < PATIENCE, "it goes on without a terminal");
+        sleep(Duration::from_millis(100)).await;
+    }
+}

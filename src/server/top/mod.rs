@@ -1,11 +1,11 @@
 //! `aforo top`: shows a running node in the terminal, from its public endpoints: live channels, rates, streams, store
 //! and database.
 //!
-//! - [`scrape`] reads the text of `/metrics`;
-//! - [`state`] keeps what is shown: samples, rates, the order of the channels;
-//! - [`view`] draws it, for a terminal and as plain text;
-//! - [`node`] asks the node;
-//! - [`terminal`] reads keys and draws each second.
+//! - `scrape` reads the text of `/metrics`;
+//! - `state` keeps what is shown: samples, rates, the order of the channels;
+//! - `view` draws it, for a terminal and as plain text;
+//! - `node` asks the node;
+//! - `terminal` reads keys and draws each second.
 //!
 //! Only the last two do I/O.
 

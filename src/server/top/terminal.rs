@@ -2,7 +2,7 @@
 //! was afterwards, also after a panic.
 
 use std::{
-    io,
+    io, process,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -18,7 +18,7 @@ use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
     sync::mpsc::{self, Receiver, error::TryRecvError},
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep},
 };
 
 use super::{
@@ -30,6 +30,9 @@ use super::{
 
 /// How long the loop waits for a key before it looks for a new sample.
 const KEY_WAIT: Duration = Duration::from_millis(100);
+
+/// How long after a signal the program ends by force. The reader of keys can't end if its terminal is gone.
+const END_LIMIT: Duration = Duration::from_secs(1);
 
 /// Shows the node until the user or a signal ends it.
 pub(super) fn run(runtime: &Runtime, node: Node, has_color: bool) -> io::Result<()> {
@@ -53,7 +56,7 @@ pub(super) fn run(runtime: &Runtime, node: Node, has_color: bool) -> io::Result<
     shown.and(restored)
 }
 
-/// Sets the flag at a signal that ends the program.
+/// Sets the flag at a signal that ends the program, and ends it if it goes on.
 async fn wait_for_signal(is_ended: Arc<AtomicBool>) {
     let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::quit()];
     let signals = kinds.into_iter().filter_map(|kind| signal(kind).ok());
@@ -63,6 +66,9 @@ async fn wait_for_signal(is_ended: Arc<AtomicBool>) {
     }
     futures::future::select_all(waiting).await;
     is_ended.store(true, Relaxed);
+    sleep(END_LIMIT).await;
+    let _gone = ratatui::try_restore();
+    process::exit(0);
 }
 
 fn show(
