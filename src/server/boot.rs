@@ -23,7 +23,8 @@ use crate::server::{
     check,
     clock::{Clock, SystemClock},
     config::{
-        self, AccessConfig, Config, DatabaseConfig, Draft, InvalidConfig, SettingsError, Task, TlsFiles,
+        self, AccessConfig, Config, DatabaseConfig, Draft, InvalidConfig, Secret, SettingsError, Task,
+        TlsFiles,
     },
     database::{self, Archive, Database, DatabaseFollowers, DatabaseSignals, Outbox, Retention},
     fanout::{Hub, reader},
@@ -48,6 +49,7 @@ use crate::server::{
     telemetry,
     tickets::Refusal,
     top,
+    traces::Traces,
     webhooks::{
         self, Webhooks,
         sender::{Outcome, SetUpError},
@@ -113,6 +115,9 @@ pub enum BootError {
     /// `aforo top` got no answer, or cannot use the terminal.
     #[error("{0}")]
     Top(String),
+    /// The export of traces cannot start.
+    #[error("OTEL_EXPORTER_OTLP_ENDPOINT: {0}")]
+    Traces(String),
     /// A call to the system failed.
     #[error("system error: {0}")]
     System(#[from] io::Error),
@@ -163,12 +168,15 @@ pub fn main(embedded: Option<Embedded>) -> Result<(), BootError> {
     if matches!(config.task, Task::Health) {
         return runtime.block_on(health::ask(&config)).map_err(BootError::NotAlive);
     }
-    telemetry::init(config.log_format, &config.log);
+    let start = |collector: &Secret| Traces::start(collector, runtime.handle().clone());
+    let collector = config.otlp_endpoint.as_ref().filter(|_| matches!(config.task, Task::Serve));
+    let traces = collector.map(start).transpose().map_err(BootError::Traces)?;
+    telemetry::init(config.log_format, &config.log, traces.as_ref());
     runtime.block_on(async {
         if let Task::TestWebhook(target) = &config.task {
             return test_webhook(&config.webhooks, target).await;
         }
-        let server = Server::bind(&config).await?;
+        let server = Server::bind(&config).await?.export(traces);
         let scheme = if config.tls.is_some() { "https" } else { "http" };
         if config.tickets.lacks_id_secret() {
             tracing::info!("VIEWER_TICKET_ID_SECRET is not set: ids of viewers are made from accounts alone");
@@ -227,6 +235,8 @@ pub struct Server {
     shutdown_delay: Duration,
     background: Supervisor,
     recording: Recording,
+    /// The export of traces, which the shutdown ends.
+    traces: Option<Traces>,
 }
 
 /// What a shutdown needs of the recording of history.
@@ -426,7 +436,14 @@ impl Server {
             shutdown_delay: config.shutdown_delay,
             background,
             recording: Recording { recorder, shareholder, writer },
+            traces: None,
         })
+    }
+
+    /// Ends the export of traces with the server.
+    #[must_use]
+    pub fn export(self, traces: Option<Traces>) -> Self {
+        Self { traces, ..self }
     }
 
     /// The bound address.
@@ -486,7 +503,13 @@ impl Server {
             self.state.database.close().await;
             let _elapsed = timeout(RESIGN_LIMIT, shareholder.resign(recorder.ownership())).await;
         };
-        if timeout(WRITE_LIMIT, written).await.is_err() {
+        let exported = async {
+            if let Some(traces) = self.traces {
+                traces.end().await;
+            }
+        };
+        let (written, ()) = tokio::join!(timeout(WRITE_LIMIT, written), exported);
+        if written.is_err() {
             tracing::warn!("the shutdown took too long; the last seconds of history may be lost");
         }
     }

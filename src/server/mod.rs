@@ -1,10 +1,10 @@
 //! The server half. Each module depends only on modules in the lines above it:
 //!
-//! - [`clock`], [`metrics`], [`shutdown`], [`site`], [`store_error`], [`limits`], [`tickets`], [`access`], [`fanout`],
+//! - [`clock`], [`metrics`], [`shutdown`], [`site`], [`spans`], [`store_error`], [`limits`], [`tickets`], [`access`], [`fanout`],
 //!   [`history`], [`webhooks::settings`];
 //! - [`supervisor`], [`listen`], [`redis`];
 //! - [`config`];
-//! - [`telemetry`], [`store`], [`follows`], [`signals`];
+//! - [`traces`]; [`telemetry`], [`store`], [`follows`], [`signals`];
 //! - [`database`];
 //! - [`presence`];
 //! - [`recording`], [`anomalies`];
@@ -35,10 +35,12 @@ pub mod redis;
 pub mod shutdown;
 pub mod signals;
 pub mod site;
+pub mod spans;
 pub mod store;
 pub mod store_error;
 pub mod supervisor;
 pub mod telemetry;
 pub mod tickets;
 pub mod top;
+pub mod traces;
 pub mod webhooks;

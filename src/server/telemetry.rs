@@ -2,23 +2,33 @@
 
 use std::panic::{self, PanicHookInfo};
 
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt};
 
-use crate::server::config::LogFormat;
+use crate::server::{config::LogFormat, spans, traces::Traces};
 
-/// Starts logging to standard error, panics included. A second call has no effect.
-pub fn init(format: LogFormat, filter: &str) {
-    let subscriber = fmt()
-        .with_env_filter(EnvFilter::new(filter))
-        .with_writer(std::io::stderr)
-        // A failed write must not cause a panic.
-        .log_internal_errors(false);
-    // Fails if there is already a subscriber, as in tests.
-    let started = match format {
-        LogFormat::Text => subscriber.try_init(),
-        LogFormat::Json => subscriber.json().try_init(),
+/// Starts logging to standard error, panics included, and the export of traces, if there is one. A second call has no
+/// effect.
+pub fn init(format: LogFormat, filter: &str, traces: Option<&Traces>) {
+    // Spans of traces are no part of the log. Without an export this disables them where they are made.
+    let directive = format!("{}=off", spans::TARGET).parse();
+    let filter = EnvFilter::new(filter);
+    let filter = if let Ok(directive) = directive { filter.add_directive(directive) } else { filter };
+    // A failed write must not cause a panic. Starting fails if there is already a subscriber, as in tests.
+    let is_started = if let Some(traces) = traces {
+        let log = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
+        let log = match format {
+            LogFormat::Text => log.boxed(),
+            LogFormat::Json => log.json().boxed(),
+        };
+        registry().with(log.with_filter(filter)).with(traces.layer()).try_init().is_ok()
+    } else {
+        let log = fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
+        match format {
+            LogFormat::Text => log.try_init().is_ok(),
+            LogFormat::Json => log.json().try_init().is_ok(),
+        }
     };
-    if started.is_ok() {
+    if is_started {
         panic::set_hook(Box::new(log_panic));
     }
 }

@@ -29,6 +29,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("server::metrics", &[]),
     ("server::shutdown", &[]),
     ("server::site", &[]),
+    ("server::spans", &[]),
     ("server::store_error", &[]),
     ("server::supervisor", &["server::metrics"]),
     ("server::limits", &["domain"]),
@@ -48,7 +49,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "server::webhooks::settings",
         ],
     ),
-    ("server::telemetry", &["server::config"]),
+    ("server::traces", &["server::spans"]),
+    ("server::telemetry", &["server::config", "server::spans", "server::traces"]),
     (
         "server::store",
         &[
@@ -106,7 +108,10 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     ("server::fanout", &["domain"]),
     ("server::history", &["domain"]),
-    ("server::presence", &["domain", "server::store", "server::fanout", "server::clock", "server::signals"]),
+    (
+        "server::presence",
+        &["domain", "server::store", "server::fanout", "server::clock", "server::signals", "server::spans"],
+    ),
     (
         "server::http",
         &[
@@ -129,6 +134,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "server::shutdown",
             "server::signals",
             "server::site",
+            "server::spans",
             "server::store",
             "server::store_error",
             "server::tickets",
@@ -175,6 +181,9 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("jiff", &["server::history", "server::http::signals"]),
     ("rustix", &["server::database"]),
     ("tower_http", &["server::http", "server::site"]),
+    ("opentelemetry", &["server::spans", "server::traces"]),
+    ("opentelemetry_sdk", &["server::spans", "server::traces"]),
+    ("opentelemetry_otlp", &["server::traces"]),
     ("ratatui", &["server::top"]),
     ("siphasher", &["server::history"]),
     ("standardwebhooks", &["server::webhooks"]),

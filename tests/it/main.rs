@@ -96,6 +96,8 @@ mod tickets;
 mod tls;
 // `aforo top` in a terminal, and as text.
 mod top;
+// Traces, as a collector gets them.
+mod traces;
 // Upstash: its protocol, errors and number of commands.
 mod upstash;
 // The statistics of channels.

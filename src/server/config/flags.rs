@@ -8,8 +8,8 @@ use reqwest::Url;
 use super::{
     Origin,
     values::{
-        FrameAncestors, LogFormat, Secret, StatisticsMode, TicketMode, api_token, count_max_age, hook_secret,
-        key_prefix, listen_addr, log_filter, milestone, node_url, whole_number,
+        FrameAncestors, LogFormat, Secret, StatisticsMode, TicketMode, api_token, collector_url,
+        count_max_age, hook_secret, key_prefix, listen_addr, log_filter, milestone, node_url, whole_number,
     },
 };
 use crate::{
@@ -261,6 +261,12 @@ pub struct Flags {
     #[arg(long, env = "RUST_LOG", help_heading = "Running", value_name = "FILTER")]
     #[arg(default_value = "info", value_parser = log_filter)]
     pub(super) log: String,
+
+    /// Address of an OpenTelemetry collector that gets a trace of each request, by OTLP over HTTP. Other `OTEL_` variables
+    /// apply, too. Default: no traces
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", help_heading = "Running", value_name = "URL")]
+    #[arg(hide_env_values = true, value_parser = collector_url)]
+    pub(super) otlp_endpoint: Option<Secret>,
 }
 
 const LIMITS: &str = "Limits (0: no limit)";

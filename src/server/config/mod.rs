@@ -87,6 +87,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// The filter of the log.
     pub log: String,
+    /// The address of the collector of traces, which may hold a password. `None`: no traces.
+    pub otlp_endpoint: Option<Secret>,
 }
 
 /// What the program does.

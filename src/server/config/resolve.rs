@@ -227,6 +227,7 @@ fn assemble(flags: Flags, embedded: Option<Embedded>) -> (Config, Vec<String>) {
         shutdown_delay: Duration::from_millis(flags.shutdown_delay.into()),
         log_format: flags.log_format,
         log: flags.log,
+        otlp_endpoint: flags.otlp_endpoint,
     };
     (config, problems)
 }

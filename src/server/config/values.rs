@@ -137,6 +137,12 @@ pub(super) fn log_filter(text: &str) -> Result<String, &'static str> {
     }
 }
 
+/// The address of a collector. It may hold a password.
+pub(super) fn collector_url(text: &str) -> Result<Secret, &'static str> {
+    node_url(text).map_err(|_| "not an address such as http://127.0.0.1:4318")?;
+    Ok(text.to_owned().into())
+}
+
 /// The address of a node.
 pub(super) fn node_url(text: &str) -> Result<Url, &'static str> {
     let is_node = |url: &Url| {

@@ -16,22 +16,29 @@ use axum::{
 };
 use tracing::Instrument;
 
+use crate::server::spans;
+
 /// The header of the id in requests and responses.
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The longest id that is accepted from a request. A UUID has 36 characters.
 const MAX_LEN: usize = 64;
 
-/// Runs `respond` in a log span with the id of the request, or with a new id if the request has none.
+/// Runs `respond` in a log span with the id of the request, or with a new id if the request has none; and in the span of
+/// the request's trace.
 pub async fn with_id<F: Future<Output = Response>>(
     request: Request,
     respond: impl FnOnce(Request) -> F,
 ) -> Response {
     let id = accepted_id(request.headers()).unwrap_or_else(new_id);
-    let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let mut response = span.in_scope(|| respond(request)).instrument(span.clone()).await;
+    let text = id.to_str().unwrap_or_default();
+    let trace = spans::request(&method, route.as_ref().map(MatchedPath::as_str), text, request.headers());
+    let span = trace.in_scope(|| tracing::info_span!("request", id = text));
+    let response = span.in_scope(|| respond(request)).instrument(span.clone());
+    let mut response = response.instrument(trace.clone()).await;
+    spans::answered(&trace, response.status().as_u16());
     span.in_scope(|| {
         let (route, status) =
             (route.as_ref().map_or("(none)", MatchedPath::as_str), response.status().as_u16());

@@ -25,7 +25,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     domain::{ChannelId, Op},
-    server::store::{Batch, MAX_OPS, Reading, Store, StoreError, Written},
+    server::{
+        spans,
+        store::{Batch, MAX_OPS, Reading, Store, StoreError, Written},
+    },
 };
 
 /// An operation that has waited longer than this is written with the time at which it arrived.
@@ -100,6 +103,7 @@ impl GroupCommit {
         op: Op,
         since: Instant,
     ) -> Result<Committed, StoreError> {
+        let span = spans::store("write");
         let (response, received) = oneshot::channel();
         let waiting = Waiting { channel: channel.clone(), op, since, response };
         let lane = (!self.store.takes_many_channels()).then(|| channel.clone());
@@ -117,7 +121,13 @@ impl GroupCommit {
             // The write runs in its own task, so it continues if the first request is canceled.
             tokio::spawn(Arc::clone(self).drain(lane, vec![first]));
         }
-        received.await.unwrap_or_else(|_| Err(StoreError::Unreachable("the write was abandoned".to_owned())))
+        let written = received
+            .await
+            .unwrap_or_else(|_| Err(StoreError::Unreachable("the write was abandoned".to_owned())));
+        if written.is_err() {
+            spans::store_failed(&span);
+        }
+        written
     }
 
     /// Writes a lane until no operation waits in it.

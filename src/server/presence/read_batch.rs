@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     domain::{ChannelId, Count},
-    server::fanout::Counts,
+    server::{fanout::Counts, spans},
 };
 
 /// The requests that wait for the next read. Cloning is cheap.
@@ -45,6 +45,7 @@ impl ReadBatcher {
     where
         S: Counts + Clone + 'static,
     {
+        let _span = spans::store("read");
         if source.takes_many_channels() {
             return self.read_in(None, source, channels).await;
         }
