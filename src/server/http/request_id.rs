@@ -66,8 +66,12 @@ fn accepted_id(headers: &HeaderMap) -> Option<HeaderValue> {
 fn new_id() -> HeaderValue {
     static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let id = format!("{:016x}", KEY.hash_one(COUNTER.fetch_add(1, Relaxed)));
-    HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("-"))
+    let hash = KEY.hash_one(COUNTER.fetch_add(1, Relaxed));
+    let mut id = [0; 16];
+    for (nth, digit) in id.iter_mut().enumerate() {
+        *digit = b"0123456789abcdef"[(hash >> (60 - 4 * nth)) as usize & 15];
+    }
+    HeaderValue::from_bytes(&id).unwrap_or(HeaderValue::from_static("-"))
 }
 
 #[cfg(test)]
