@@ -15,7 +15,7 @@ use super::{Recorder, Taken};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
-        database::{Archive, Row, RowKind},
+        database::{Archive, Row, RowKind, joins_key},
         history::Span,
         metrics::Metrics,
         store_error::StoreError,
@@ -169,20 +169,29 @@ impl Writer {
 impl Waiting {
     /// Queues what was taken. Returns the number of minutes that had been lost before.
     fn take_in(&mut self, taken: Taken) -> u64 {
-        let Taken { channel, part, minutes, viewers, on_air, lost } = taken;
-        let minutes = minutes.into_iter().map(|(start, minute)| (start, RowKind::Minute, minute.encode()));
-        let viewers = viewers.into_iter().map(|(start, sketch)| (start, RowKind::Viewers, sketch));
-        for (start, kind, data) in minutes.chain(viewers) {
-            self.bytes += data.len();
-            let key = (start, kind, channel.starts_with('/'), part, channel.clone());
-            if let Some(replaced) = self.rows.insert(key, data) {
-                self.bytes -= replaced.len();
-            }
+        let Taken { channel, part, minutes, joins, viewers, on_air, lost } = taken;
+        let is_part = channel.starts_with('/');
+        for (start, minute) in minutes {
+            self.queue((start, RowKind::Minute, is_part, part, channel.clone()), minute.encode());
+        }
+        for (start, minute) in joins {
+            self.queue((start, RowKind::Minute, false, part, joins_key(&channel)), minute.encode());
+        }
+        if let Some((start, sketch)) = viewers {
+            self.queue((start, RowKind::Viewers, is_part, part, channel.clone()), sketch);
         }
         if let (Some(span), Ok(channel)) = (on_air, ChannelId::parse(&channel)) {
             self.on_air.insert((channel, span.from), span.to);
         }
         lost
+    }
+
+    /// Queues a row in place of the waiting one with the same key.
+    fn queue(&mut self, key: Key, data: Vec<u8>) {
+        self.bytes += data.len();
+        if let Some(replaced) = self.rows.insert(key, data) {
+            self.bytes -= replaced.len();
+        }
     }
 
     fn remove(&mut self, key: &Key) {

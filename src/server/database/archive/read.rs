@@ -7,12 +7,12 @@ use sqlx::{Row as _, any::AnyRow};
 use super::{
     Archive, COARSE_MS, WINDOW_MS, damaged,
     encoding::{Minutes, decode_into, starts},
-    floor, millis, part_key, time,
+    floor, joins_key, millis, part_key, time,
 };
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
-        history::{Broadcast, Cuts, Figures, Minute, Point, Points, Sketch, Span, Tally},
+        history::{Broadcast, Cuts, Figures, Joins, Minute, Point, Points, Sketch, Span, Tally},
         store_error::StoreError,
     },
 };
@@ -22,6 +22,28 @@ const LONG_RANGE_MS: u64 = 3 * 24 * 3_600_000;
 
 /// How long before a broadcast its first viewer may have been recorded: the owner notices the start with its next sample.
 const EARLY_MS: u32 = 5_000;
+
+/// Rows that are read together.
+struct Source {
+    part: u16,
+    /// Their name.
+    name: String,
+    /// The name of the rows that say when the count is 0.
+    idle: Option<String>,
+}
+
+impl Source {
+    /// The counts and the new viewers of a channel.
+    fn counts(channel: &ChannelId) -> Self {
+        let part = channel.part();
+        Self { part, name: channel.as_str().to_owned(), idle: Some(part_key(part)) }
+    }
+
+    /// The joins of a channel with and without a ticket.
+    fn joins(channel: &ChannelId) -> Self {
+        Self { part: channel.part(), name: joins_key(channel.as_str()), idle: None }
+    }
+}
 
 /// A broadcast with its figures.
 #[derive(Debug, Clone, PartialEq)]
@@ -124,12 +146,23 @@ impl Archive {
         let mut tally = Tally::default();
         if range.from < range.to {
             let cuts = Cuts { step: range.millis().div_ceil(1_000), bounds: vec![range.from, range.to] };
-            for point in self.read_points(channel, &cuts).await? {
+            for point in self.read_rows(&Source::counts(channel), &cuts).await? {
                 tally.add(&point.tally);
             }
         }
         let viewers = self.viewers(channel, range, early_ms).await?;
-        Ok(Figures::new(range, ended_at, &tally, &viewers))
+        let joins = self.joins(channel, Span::new(range.from.minus_millis(early_ms), range.to)).await?;
+        Ok(Figures { joins, ..Figures::new(range, ended_at, &tally, &viewers) })
+    }
+
+    /// The joins with and without a ticket in the minutes of a range.
+    async fn joins(&self, channel: &ChannelId, range: Span) -> Result<Option<Joins>, sqlx::Error> {
+        if range.from >= range.to {
+            return Ok(None);
+        }
+        let cuts = Cuts { step: range.millis().div_ceil(1_000), bounds: vec![range.from, range.to] };
+        let points = self.read_rows(&Source::joins(channel), &cuts).await?;
+        Ok(points.first().and_then(|point| Joins::of(&point.tally.arrivals)))
     }
 
     /// The distinct viewers of a range. Those of a long range are known by the hour.
@@ -150,17 +183,31 @@ impl Archive {
     }
 
     async fn read_points(&self, channel: &ChannelId, cuts: &Cuts) -> Result<Vec<Point>, sqlx::Error> {
+        let mut points = self.read_rows(&Source::counts(channel), cuts).await?;
+        let joins = self.read_rows(&Source::joins(channel), cuts).await?;
+        for (point, joins) in points.iter_mut().zip(joins) {
+            point.joins = Joins::of(&joins.tally.arrivals);
+        }
+        Ok(points)
+    }
+
+    async fn read_rows(&self, source: &Source, cuts: &Cuts) -> Result<Vec<Point>, sqlx::Error> {
         let mut points = Points::new(cuts);
         let (Some(from), Some(to)) = (cuts.bounds.first().copied(), cuts.bounds.last().copied()) else {
             return Ok(Vec::new());
         };
         let is_long = to.as_millis() - from.as_millis() >= LONG_RANGE_MS && cuts.step * 1_000 >= COARSE_MS;
         let (length, step) = if is_long { (COARSE_MS, 900) } else { (WINDOW_MS, 300) };
-        let (start, part) = (floor(from, length), part_key(channel.part()));
-        let own = self.tallies(channel.as_str(), step, start, to).await?;
-        let idle = self.tallies(&part, step, start, to).await?;
-        let fresh = self.fresh(channel.part(), channel.as_str(), start, to).await?;
-        let fresh_idle = self.fresh(channel.part(), &part, start, to).await?;
+        let start = floor(from, length);
+        let own = self.tallies(&source.name, step, start, to).await?;
+        let fresh = self.fresh(source.part, &source.name, start, to).await?;
+        let (idle, fresh_idle) = match &source.idle {
+            Some(idle) => {
+                (self.tallies(idle, step, start, to).await?, self.fresh(source.part, idle, start, to).await?)
+            }
+            None if own.is_empty() && fresh.is_empty() => return Ok(points.finish()),
+            None => Default::default(),
+        };
 
         // Rows that a step boundary cuts, and rows with minutes that are not merged yet, are read by the minute.
         let mut detailed: BTreeSet<Timestamp> =
@@ -178,7 +225,7 @@ impl Archive {
                 continue;
             }
             if let Some(span) = last.take() {
-                self.add_minutes(&mut points, channel, span, length, (&own, &idle), (&fresh, &fresh_idle))
+                self.add_minutes(&mut points, source, span, length, (&own, &idle), (&fresh, &fresh_idle))
                     .await?;
             }
             if let Some(tally) = own.get(&row).or(idle.get(&row)) {
@@ -186,8 +233,7 @@ impl Archive {
             }
         }
         if let Some(span) = last {
-            self.add_minutes(&mut points, channel, span, length, (&own, &idle), (&fresh, &fresh_idle))
-                .await?;
+            self.add_minutes(&mut points, source, span, length, (&own, &idle), (&fresh, &fresh_idle)).await?;
         }
         Ok(points.finish())
     }
@@ -196,16 +242,18 @@ impl Archive {
     async fn add_minutes(
         &self,
         points: &mut Points,
-        channel: &ChannelId,
+        source: &Source,
         (first, last): (Timestamp, Timestamp),
         length: u64,
         (own, idle): (&BTreeMap<Timestamp, Tally>, &BTreeMap<Timestamp, Tally>),
         (fresh, fresh_idle): (&Minutes, &Minutes),
     ) -> Result<(), sqlx::Error> {
         let end = Timestamp::from_millis(last.as_millis() + length);
-        let part = part_key(channel.part());
-        let mut minutes = self.merged(channel.as_str(), first, end).await?;
-        let mut idle_minutes = self.merged(&part, first, end).await?;
+        let mut minutes = self.merged(&source.name, first, end).await?;
+        let mut idle_minutes = match &source.idle {
+            Some(idle) => self.merged(idle, first, end).await?,
+            None => Minutes::new(),
+        };
         let has_detail = |row: Timestamp, merged: &Minutes, fresh: &Minutes| {
             let end = Timestamp::from_millis(row.as_millis() + length);
             merged.range(row..end).next().is_some() || fresh.range(row..end).next().is_some()
