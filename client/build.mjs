@@ -46,6 +46,7 @@ if (relative(process.argv[1] ?? "", fileURLToPath(import.meta.url)) === "") {
       "fallback",
       "widget",
       "stream",
+      "track",
       "tracker",
       "live-channels",
       "follow-button",

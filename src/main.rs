@@ -1,6 +1,6 @@
 //! The `aforo` program. See [`aforo::server::boot`].
 
-use std::{path::Path, process::ExitCode};
+use std::process::ExitCode;
 
 use aforo::server::boot;
 use mimalloc::MiMalloc;
@@ -10,15 +10,7 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> =
-        std::env::args_os().skip(1).filter_map(|word| word.into_string().ok()).collect();
-    let result = match &arguments[..] {
-        [task, file, channels @ ..] if task == "demo-history" => {
-            boot::demo_history(Path::new(file), channels)
-        }
-        _ => boot::main(aforo::embedded_site!()),
-    };
-    match result {
+    match boot::main(aforo::embedded_site!()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report().into(),
     }

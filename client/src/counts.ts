@@ -15,11 +15,10 @@ import {
   random,
   type Stop,
 } from "./browser.ts";
-import { Event, makeRelay, type News } from "./rules/relay.ts";
+import { streamName } from "./stream-name.ts";
+import { MAX_CHANNELS } from "./rules/channel.ts";
+import { Event, makeRelay, type Known, type News } from "./rules/relay.ts";
 import { ANSWER_TIMEOUT, State } from "./rules/watchdog.ts";
-
-/** The server's limit of channels per stream. For more channels, several streams are opened. */
-const MAX_CHANNELS = 50;
 
 /** The kind of `pagehide` among the page events. */
 const PAGE_HIDE = 2;
@@ -29,16 +28,14 @@ const PAGE_EVENTS = [Event.Seen, 0, Event.Closed, Event.Closed, 0, 0, Event.Onli
 export interface Watcher {
   channel: string;
   /** Whether it needs the stream while the page is hidden. */
-  needed: boolean;
+  needed?: boolean;
   /**
    * Receives the last count of the channel, if known, and how current it is. `isActivity`: the stream delivered
    * something, an occasion to send a due beat that browsers don't throttle as they do timers.
    */
-  update(news: News | undefined, state: State, isActivity: boolean): void;
+  update(news: Known | undefined, state: State, isActivity?: boolean): void;
   /** Called when the page goes away, before the stream is closed: sends the leave. */
   leave?(): void;
-  /** For sources that poll: the interval in seconds. */
-  poll?: string | null;
 }
 
 export interface Counts {
@@ -52,10 +49,14 @@ export interface Counts {
   refresh(): void;
 }
 
+/** Where an element's counts come from. */
+export interface Source extends Pick<Counts, "api" | "learn"> {
+  watch(watcher: Watcher, element: HTMLElement): Stop;
+}
+
 /** Makes the only source of counts of this page from the server with this API. */
 export const makeCounts = (api: string): Counts => {
-  // The name of the lock and of the BroadcastChannel. The site's own pages use the short name, as the islands do.
-  const name = "aforo-stream" + (api === new URL("/api/viewer/", location.href).href ? "" : " " + api);
+  const name = streamName(api);
   const watchers = new Set<Watcher>();
   /** The last count of each watched channel. */
   const known = new Map<string, News>();
@@ -129,7 +130,7 @@ export const makeCounts = (api: string): Counts => {
       channels,
       shares: !!tabs,
       hidden: document.hidden,
-      needed: all.some(({ needed }) => needed),
+      needed: all.some(({ needed }) => !!needed),
     });
   };
 

@@ -14,12 +14,10 @@
  */
 
 import type { Stop } from "./browser.ts";
-import type { Counts } from "./counts.ts";
-import { retry } from "./retry.ts";
+import type { Watcher } from "./counts.ts";
 import { isChannel } from "./rules/channel.ts";
-import type { News } from "./rules/relay.ts";
-import { STALE_AFTER, State, UNKNOWN_AFTER } from "./rules/watchdog.ts";
-import type { TrackOptions, Tracking } from "./tracker.ts";
+import type { Known } from "./rules/relay.ts";
+import { State } from "./rules/watchdog.ts";
 
 const WORDS: Record<string, [one: string, many: string, old: string]> = {
   en: ["viewer", "viewers", "from a moment ago"],
@@ -28,67 +26,43 @@ const WORDS: Record<string, [one: string, many: string, old: string]> = {
 };
 
 const CSS =
+  // Forced colors make the transparent outline visible.
   ".viewer-counter{display:inline-flex;align-items:center;gap:8px;padding:8px 12px;border-radius:8px;" +
   "background:var(--aforo-badge,#dc2626);color:var(--aforo-badge-text,#fff);" +
-  "font:500 14px/20px var(--aforo-font,system-ui)}" +
+  "font:500 14px/20px var(--aforo-font,system-ui);outline:2px solid transparent;outline-offset:-3px}" +
   "i{border:3px solid;border-radius:50%;animation:p 2s infinite}" +
   "svg{width:16px;fill:none;stroke:currentcolor;stroke-width:2}" +
   // Align the number with the baseline of the text around the badge.
-  "span span{align-self:baseline;min-width:var(--aforo-number-width,2ch);min-height:20px;text-align:center;" +
+  "span span{align-self:baseline;min-width:var(--aforo-number-width,2ch);text-align:center;" +
   "font-variant-numeric:tabular-nums}" +
-  ":not([data-state=live])>i{padding:1.5px;border-width:1.5px;animation:none}" +
-  "[data-state=stale]{background:var(--aforo-badge-stale,#57534e);outline:1px dashed;outline-offset:-3px}" +
+  // `data-live` is false for a current count of a channel that is off air.
+  "[data-state=stale],[data-live=false]{background:var(--aforo-badge-stale,#57534e)}" +
+  "[data-state=stale]{outline:1px dashed}" +
   "[data-state=unknown]{background:var(--aforo-badge-unknown,#e7e5e4);color:var(--aforo-badge-unknown-text,#444)}" +
   "[data-state=unknown]>i,[data-state='']{visibility:hidden}" +
-  // A current count of a channel that is off air.
-  "[data-live=false]>i{padding:1.5px;border-width:1.5px;animation:none}" +
-  "[data-live=false][data-state=live]{background:var(--aforo-badge-stale,#57534e)}" +
-  // In forced colors, a live badge has the strongest outline.
-  "@media(forced-colors:active){[data-state]{outline:2px solid;outline-offset:-2px}" +
-  "[data-state]:not([data-state=live]){outline:1px dashed GrayText}}" +
+  "[data-state=stale]>i,[data-live=false]>i{padding:1.5px;border-width:1.5px;animation:none}" +
   "@keyframes p{50%{opacity:.35}}@media(prefers-reduced-motion){i{animation:none}}";
 
 const HTML =
-  '<span class=viewer-counter data-state role=img translate=no><i></i><svg viewBox="0 0 24 24"><path d="M2 12s3.6-7 10-7' +
-  ' 10 7 10 7-3.6 7-10 7S2 12 2 12Zm7 0a3 3 0 1 0 6 0 3 3 0 1 0-6 0"/></svg><span></span></span>';
+  '<span class=viewer-counter data-state role=img translate=no><i></i><svg viewBox="0 0 24 24">' +
+  '<path d="M2 12q10-14 20 0-10 14-20 0m7 0a3 3 0 1 0 6 0 3 3 0 1 0-6 0"/></svg><span>&nbsp;</span></span>';
 
-/** Where an element's counts come from. `learn` passes on a count from the response to a beat. */
-export type Source = Pick<Counts, "api" | "watch" | "learn">;
-
-/** What counts a page as a viewer (tracker.ts). */
-export interface Tracker {
-  track(options: TrackOptions): Tracking;
-}
-
-/**
- * Makes the class of the element. `connect` returns the source for an element: always the same promise for the same
- * source. `loadTracker` is called again if it fails.
- */
+/** Makes the class of the element. `watch` watches for an element until the returned function is called. */
 export const makeElement = (
-  connect: (element: HTMLElement) => Promise<Source>,
-  loadTracker: (nth: number) => Promise<Tracker>,
-): typeof HTMLElement & { observedAttributes: string[] } => {
+  watch: (watcher: Watcher, element: HTMLElement) => Stop,
+  observedAttributes = ["channel", "track", "poll"],
+) => {
   // A Content-Security-Policy of the host does not apply to constructed style sheets.
   const sheet = new CSSStyleSheet();
   sheet.replaceSync(CSS);
 
   return class ViewerCounter extends HTMLElement {
-    static observedAttributes = ["channel", "track", "ticket", "poll"];
+    static observedAttributes = observedAttributes;
     #badge: HTMLElement;
-    #number: HTMLElement;
-    /** The watched channel, or "". */
-    #channel = "";
-    #tracks = false;
-    /** The attribute `poll`. */
-    #poll: string | null = null;
-    #source: Promise<Source> | undefined;
-    #tracking: Tracking | undefined;
-    /** The invalid channel name of the last warning, or "". */
-    #warnedName: string | null = "";
-    #news: News | undefined;
+    /** Ends watching. */
+    #end: Stop | undefined;
+    #news: Known | undefined;
     #state = State.Live;
-    #isCounted = false;
-    #end: Stop = () => {};
 
     constructor() {
       super();
@@ -96,129 +70,76 @@ export const makeElement = (
       root.adoptedStyleSheets = [sheet];
       root.innerHTML = HTML;
       this.#badge = root.firstChild as HTMLElement;
-      this.#number = this.#badge.lastChild as HTMLElement;
     }
 
     connectedCallback() {
-      this.#sync();
+      this.#end ??= this.#watch();
     }
 
     disconnectedCallback() {
       // Later, since an element that is moved is connected again at once.
-      setTimeout(() => this.isConnected || this.#sync());
+      setTimeout(() => this.isConnected || this.#stop());
     }
 
-    attributeChangedCallback(name: string, _old: string | null, value: string | null) {
-      if (name === "ticket") {
-        if (value) this.#tracking?.renew(value);
-      } else if (this.isConnected) this.#sync();
+    attributeChangedCallback(_name: string, old: string | null, value: string | null) {
+      if (!this.#end || value === old) return;
+      this.#stop();
+      this.#end = this.#watch();
     }
 
-    /** Starts and stops watching and tracking as the attributes say. */
-    #sync() {
-      const given = this.getAttribute("channel");
-      const name = given?.toLowerCase() ?? "";
-      const isValid = isChannel(name);
-      const channel = isValid && this.isConnected ? name : "";
-      const tracks = !!channel && this.hasAttribute("track");
-      const source = connect(this);
-      const poll = this.getAttribute("poll");
-      const isOther = source !== this.#source || poll !== this.#poll;
-      if (channel !== this.#channel || tracks !== this.#tracks || isOther) {
-        this.#end();
-        this.#end = () => {};
-        this.#channel = channel;
-        this.#tracks = tracks;
-        this.#source = source;
-        this.#poll = poll;
-        this.#news = undefined;
-        delete this.#badge.dataset.live;
-        if (channel) this.#begin(channel, tracks, source);
-      }
-      if (!isValid && given !== this.#warnedName)
-        console.warn("<viewer-counter> has no valid channel:", given);
-      this.#warnedName = isValid ? "" : given;
+    #stop() {
+      this.#end?.();
+      this.#end = this.#news = undefined;
+    }
+
+    #watch() {
+      const channel = (this.getAttribute("channel") ?? "").toLowerCase();
+      const isValid = isChannel(channel);
+      const initial = this.getAttribute("count");
+      if (initial) this.#news = { count: +initial, stale: false };
+      this.#state = isValid ? State.Live : State.Unknown;
       this.#show();
+      if (isValid) return watch({ channel, update: this.#update }, this);
+      console.warn("<viewer-counter> has no valid channel:", this);
+      return () => {};
     }
 
-    #begin(channel: string, tracks: boolean, source: Promise<Source>) {
-      let endWatching: Stop | undefined;
-      let isOver = false;
-      const update = (news: News | undefined, state: State, isActivity: boolean) => {
-        if (news !== this.#news || state !== this.#state) {
-          this.#news = news;
-          this.#state = state;
-          this.#show();
-        }
-        if (isActivity) this.#tracking?.wake();
-      };
-      // Until the source is there, these timers take its place.
-      const aging = [
-        setTimeout(update, STALE_AFTER, undefined, State.Stale),
-        setTimeout(update, UNKNOWN_AFTER, undefined, State.Unknown),
-      ];
-      const endAging = () => aging.forEach((timer) => clearTimeout(timer));
-      void source.then(({ watch }) => {
-        endAging();
-        if (!isOver)
-          endWatching = watch({
-            channel,
-            poll: this.#poll,
-            needed: tracks,
-            update,
-            leave: () => this.#tracking?.leave(),
-          });
-      });
-      this.#end = () => {
-        isOver = true;
-        endAging();
-        endWatching?.();
-        this.#tracking?.end();
-        this.#tracking = undefined;
-      };
-      const counted = (isCounted: boolean) => {
-        this.#isCounted = isCounted;
-        this.#show();
-      };
-      const begin = async (nth: number) => {
-        if (isOver) return;
-        const { track } = await loadTracker(nth);
-        const { api, learn } = await source;
-        const ticket = this.getAttribute("ticket");
-        if (!isOver) this.#tracking = track({ api, channel, ticket, learn, counted });
-      };
-      if (tracks) void retry(begin);
-    }
+    #update = (news: Known | undefined, state: State) => {
+      // Only a count makes the state better. A source that has begun anew has none yet.
+      if (news === this.#news && state === this.#state) return;
+      if (!news && state <= this.#state) return;
+      this.#news = news ?? this.#news;
+      this.#state = state;
+      this.#show();
+    };
 
     #show() {
-      const initial = this.getAttribute("count");
-      const state = this.#channel ? this.#state : State.Unknown;
-      const news = this.#news ?? (initial ? { count: +initial, stale: false, live: null } : undefined);
+      const news = this.#news;
+      const state = this.#state;
       // Before the first count, stay hidden instead of showing a wrong number.
       if (!news && state === State.Live) return;
       const language = (this.getAttribute("locale") || this.closest<HTMLElement>("[lang]")?.lang)?.slice(
         0,
         2,
       );
-      const locale = language && WORDS[language] ? language : "es";
+      const locale = WORDS[language!] ? language! : "es";
       const [one, many, old] = WORDS[locale]!;
-      const known = state === State.Unknown ? undefined : news?.count;
       let shown = "unknown";
       let number = "—";
       let label = many + ": —";
-      if (known != null) {
-        // A page that is counted is one of the viewers.
-        const count = Math.max(known, this.#isCounted ? 1 : 0);
-        shown = news!.stale || state === State.Stale ? "stale" : "live";
+      if (news?.count != null && state < State.Unknown) {
+        const { count, stale } = news;
+        shown = stale || state ? "stale" : "live";
         number = count.toLocaleString(locale);
         label = number + " " + (count === 1 || (!count && locale === "pt") ? one : many);
         if (shown === "stale") label += ` (${old})`;
       }
-      this.#badge.dataset.state = shown;
-      if (news?.live != null) this.#badge.dataset.live = String(news.live);
+      const badge = this.#badge;
+      badge.dataset.state = shown;
+      badge.dataset.live = String(news?.live ?? "");
       // The ariaLabel property is newer than the oldest supported browsers.
-      this.#badge.setAttribute("aria-label", label);
-      if (this.#number.textContent !== number) this.#number.textContent = number;
+      badge.setAttribute("aria-label", label);
+      badge.lastChild!.textContent = number;
     }
   };
 };

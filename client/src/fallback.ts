@@ -4,12 +4,12 @@
  * in that case.
  */
 
-import { load, retry } from "./retry.ts";
+import { load } from "./load.ts";
 import type { TrackOptions } from "./tracker.ts";
 
 const replaceBadge = async (badge: HTMLElement, ticket: string) => {
   const [role, locale, channel, count] = badge.dataset.island!.split(" ") as [string, string, string, string];
-  await retry((nth) => load("./widget.js", nth));
+  await load("./widget.js");
   const element = document.createElement("viewer-counter");
   element.setAttribute("channel", channel);
   element.setAttribute("locale", locale);
@@ -21,7 +21,7 @@ const replaceBadge = async (badge: HTMLElement, ticket: string) => {
 
 const track = async (channel: string, ticket: string) => {
   type Tracker = { track(options: TrackOptions): void };
-  const { track } = await retry((nth) => load<Tracker>("./tracker.js", nth));
+  const { track } = await load<Tracker>("./tracker.js");
   track({ api: new URL("api/viewer/", import.meta.url).href, channel, ticket, onceSeen: true });
 };
 

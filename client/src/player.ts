@@ -19,7 +19,7 @@
 
 import { canUseHls, hls, native, playsNatively, type Engine } from "./player/engine.ts";
 import { isComplete, readPlaylist, secondsToChange } from "./player/playlist.ts";
-import { load, retry } from "./retry.ts";
+import { load } from "./load.ts";
 import type { News } from "./rules/relay.ts";
 import { State as StreamState } from "./rules/watchdog.ts";
 
@@ -104,7 +104,7 @@ class StreamPlayer extends HTMLElement {
       if (state === StreamState.Unknown) this.#signal(undefined);
       else if (news && news.live !== null) this.#signal(news.live);
     };
-    void retry((nth) => load<typeof import("./stream.ts")>("./stream.js", nth)).then(({ watch }) => {
+    void load<typeof import("./stream.ts")>("./stream.js").then(({ watch }) => {
       if (!isOver) end = watch({ channel, needed: false, update });
     });
   }

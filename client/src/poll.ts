@@ -96,10 +96,10 @@ onPageEvent((kind) => {
   }
 });
 
-/** Watches a channel until the returned function is called. `poll`: the attribute with the interval in seconds. */
-export const watch = (watcher: Watcher): Stop => {
+/** Watches a channel for an element, at the interval in its attribute `poll`, until the returned function is called. */
+export const watch = (watcher: Watcher, element: HTMLElement): Stop => {
   const { channel } = watcher;
-  const interval = parseInterval(watcher.poll ?? "");
+  const interval = parseInterval(element.getAttribute("poll") ?? "");
   const key = channel + " " + interval;
   let poller = pollers.get(key);
   if (!poller) pollers.set(key, (poller = makePoller(channel, interval)));

@@ -1,6 +1,6 @@
 /**
- * Counts this page as a viewer of a channel, by the rules in rules/tracker.ts. Served as /tracker.js, which is loaded
- * on first use.
+ * Counts this page as a viewer of a channel, by the rules in rules/tracker.ts. Served as /tracker.js, which only
+ * fallback.ts loads, and a part of /track.js.
  */
 
 import {

@@ -1,20 +1,30 @@
 /**
- * <viewer-counter> (element.ts) with the counts of the server that served this script. Served as /widget.js.
+ * <viewer-counter> (element.ts) with the counts of the server that served this script. Served as /widget.js. To show a
+ * number, a page needs no other script. What else elements need is loaded when it is first needed.
  */
 
-import { makeElement, type Source, type Tracker } from "./element.ts";
-import { load, retry } from "./retry.ts";
+import type { Counts, Source } from "./counts.ts";
+import { makeElement } from "./element.ts";
+import { makeFirstStream } from "./first-stream.ts";
+import { load } from "./load.ts";
+import { STALE_AFTER, State } from "./rules/watchdog.ts";
+import { streamName } from "./stream-name.ts";
 
-/** Where counts come from: stream.js or poll.js, each shared by all elements. */
-const sources: Record<string, Promise<Source>> = {};
-
-/** Loads one of them. A dynamic import, since a static one could not be retried. */
-const source = (name: string) => (sources[name] ??= retry((nth) => load<Source>(`./${name}.js`, nth)));
+const api = new URL("api/viewer/", import.meta.url).href;
+const watchFirst = makeFirstStream(api, streamName(api), () => load<Counts>("./stream.js"));
 
 customElements.define(
   "viewer-counter",
-  makeElement(
-    (element) => source(element.hasAttribute("poll") ? "poll" : "stream"),
-    (nth) => load<Tracker>("./tracker.js", nth),
-  ),
+  makeElement((watcher, element) => {
+    const script = ["track", "poll"].find((name) => element.hasAttribute(name));
+    if (!script) return watchFirst(watcher);
+    const end = load<Source>(`./${script}.js`).then(({ watch }) => watch(watcher, element));
+    // An initial count does not stay for ever if the script does not load.
+    const aging = setTimeout(watcher.update, STALE_AFTER, undefined, State.Unknown);
+    void end.then(() => clearTimeout(aging));
+    return async () => {
+      clearTimeout(aging);
+      (await end)();
+    };
+  }),
 );

@@ -64,4 +64,7 @@ test("unknown figures are dashes, and estimates are marked", () => {
   assert.equal(writer.figures(null, 1024, NOW).observed, "—");
   assert.equal(writer.figures({ ...nothing, uniques: 1024 }, 1024, NOW).uniques, "1,024");
   assert.equal(writer.figures({ ...nothing, uniques: 1025 }, 1024, NOW).uniques, "≈\xa01,025");
+  assert.equal(writer.figures(nothing, 1024, NOW).joins, "—");
+  const joins = { withTicket: 1025, withoutTicket: 0 };
+  assert.equal(writer.figures({ ...nothing, joins }, 1024, NOW).joins, "1,025 / 0");
 });

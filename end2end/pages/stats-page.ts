@@ -44,7 +44,7 @@ export class StatsPage {
     });
   }
 
-  /** A figure of the newest broadcast: `peak`, `peakAt`, `average`, `uniques`, `watchSeconds` or `observed`. */
+  /** A figure of the newest broadcast: `peak`, `peakAt`, `average`, `uniques`, `watchSeconds`, `observed` or `joins`. */
   figure(name: string): Locator {
     return this.page.locator(`[data-figure="${name}"]`);
   }

@@ -93,27 +93,51 @@ test("an embedded player whose badge panics is counted", async ({ page, channelI
   await audience.expectCount(channelId, 0);
 });
 
-test("an element whose stream.js fails to load becomes stale, then unknown, and live after a retry", async ({
+for (const [script, attribute] of [
+  ["poll.js", "poll"],
+  ["track.js", "track"],
+]) {
+  test(`an element whose ${script} fails to load becomes unknown, and live after a retry`, async ({
+    page,
+    channelId,
+    audience,
+    openWidget,
+    faults,
+  }) => {
+    faults.expect(NOT_LOADED);
+    await audience.join(channelId, 2);
+    await page.clock.install();
+    await page.route(`**/${script}*`, (route) => route.abort());
+    await openWidget(viewerCounter(channelId, `count="9" ${attribute}`), "own");
+    const badge = new Badge(page).root;
+    await expect(badge).toHaveText("9");
+    await page.clock.runFor(31_000);
+    await expect(badge).toHaveAttribute("data-state", "unknown");
+    await page.unroute(`**/${script}*`);
+    await page.clock.runFor(31_000);
+    await expect(badge).toHaveText(attribute === "track" ? "3" : "2");
+    await expect(badge).toHaveAttribute("data-state", "live");
+  });
+}
+
+test("an element is stale without a network, and live when it is back", async ({
+  context,
   page,
   channelId,
   audience,
   openWidget,
   faults,
 }) => {
-  faults.expect(NOT_LOADED);
+  faults.expect(/ERR_INTERNET_DISCONNECTED/);
   await audience.join(channelId, 2);
-  await page.clock.install();
-  await page.route("**/stream.js*", (route) => route.abort());
-  await openWidget(viewerCounter(channelId, `count="9"`));
+  await openWidget(viewerCounter(channelId));
   const badge = new Badge(page).root;
-  await expect(badge).toHaveText("9");
-  await page.clock.runFor(31_000);
-  await expect(badge).toHaveAttribute("data-state", "stale");
-  await page.clock.runFor(31_000);
-  await expect(badge).toHaveAttribute("data-state", "unknown");
-  await page.unroute("**/stream.js*");
-  await page.clock.runFor(31_000);
   await expect(badge).toHaveText("2");
+  await context.setOffline(true);
+  await expect(badge).toHaveAttribute("data-state", "stale");
+  await audience.join(channelId);
+  await context.setOffline(false);
+  await expect(badge).toHaveText("3");
   await expect(badge).toHaveAttribute("data-state", "live");
 });
 

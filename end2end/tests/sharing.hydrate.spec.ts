@@ -7,7 +7,9 @@ import type { BrowserContext, Page } from "@playwright/test";
 
 import { Calls } from "../fixtures/calls.ts";
 import { fakeVisibility, hang, setHidden } from "../fixtures/conditions.ts";
+import { NOT_LOADED } from "../fixtures/faults.ts";
 import { expect, test } from "../fixtures/index.ts";
+import { badgeTexts, recordBadge } from "../fixtures/probes.ts";
 import { viewerCounter } from "../fixtures/widget.ts";
 import { Badge } from "../pages/badge.ts";
 import { ChannelPage } from "../pages/channel-page.ts";
@@ -100,6 +102,77 @@ test("pages of another site with <viewer-counter> share one stream", async ({
   await audience.join(channelId);
   for (const { page } of tabs) await new Badge(page).expectCount(4);
   expect(openStreams(tabs)).toBe(1);
+});
+
+test("a page loads the shared stream only when another tab reads too, and its number does not flicker", async ({
+  context,
+  channelId,
+  audience,
+  newWidgetHost,
+}) => {
+  await audience.join(channelId, 3);
+  const host = await newWidgetHost(viewerCounter(channelId));
+  const first = await newTab(context);
+  const scripts: string[] = [];
+  first.page.on("request", (request) => scripts.push(new URL(request.url()).pathname));
+  await recordBadge(first.page);
+  await first.page.goto(host.sameSite);
+  await new Badge(first.page).expectCount(3);
+  expect(scripts).not.toContain("/stream.js");
+  const second = await newTab(context);
+  await recordBadge(second.page);
+  await second.page.goto(host.sameSite);
+  await new Badge(second.page).expectCount(3);
+  await expect.poll(() => scripts).toContain("/stream.js");
+  await expect.poll(() => openStreams([first, second])).toBe(1);
+  await audience.join(channelId);
+  for (const { page } of [first, second]) {
+    await new Badge(page).expectCount(4);
+    expect(await badgeTexts(page)).toEqual(["live 3", "live 4"]);
+  }
+});
+
+test("tabs that can't load the shared stream stay live, each by its own stream", async ({
+  context,
+  channelId,
+  audience,
+  newWidgetHost,
+  faults,
+}) => {
+  faults.expect(NOT_LOADED);
+  await context.route("**/stream.js*", (route) => route.abort());
+  const host = await newWidgetHost(viewerCounter(channelId));
+  const tabs = [await newTab(context), await newTab(context)];
+  for (const { page } of tabs) {
+    await page.goto(host.sameSite);
+    await new Badge(page).expectCount(0);
+  }
+  await audience.join(channelId);
+  for (const { page } of tabs) await new Badge(page).expectCount(1);
+  await context.unroute("**/stream.js*");
+  await expect.poll(() => openStreams(tabs), { timeout: 60_000 }).toBe(1);
+});
+
+test("a tab that is shown again while no other tab reads loads no other script", async ({
+  page,
+  channelId,
+  newWidgetHost,
+}) => {
+  const scripts: string[] = [];
+  page.on("request", (request) => scripts.push(new URL(request.url()).pathname));
+  await fakeVisibility(page);
+  const calls = new Calls(page);
+  const host = await newWidgetHost(viewerCounter(channelId));
+  await page.goto(host.sameSite);
+  const badge = new Badge(page);
+  await badge.expectCount(0);
+  await setHidden(page, true);
+  await expect.poll(() => calls.openStreams).toBe(0);
+  await expect(badge.root).toHaveAttribute("data-state", "stale");
+  await setHidden(page, false);
+  await expect(badge.root).toHaveAttribute("data-state", "live");
+  expect(calls.openStreams).toBe(1);
+  expect(scripts).not.toContain("/stream.js");
 });
 
 test("a page that is not counted has no stream while it is hidden", async ({ page, channelId, audience }) => {

@@ -11,6 +11,7 @@ import { advanceClock, fakeVisibility, setHidden } from "../fixtures/conditions.
 import { UNREACHABLE } from "../fixtures/faults.ts";
 import { expect, test as base } from "../fixtures/index.ts";
 import type { Server } from "../fixtures/server.ts";
+import { ticketOf, ticketSettings } from "../fixtures/tickets.ts";
 import { linkToken, SECRET, StatsPage } from "../pages/stats-page.ts";
 
 const MINUTE = 60_000;
@@ -64,6 +65,28 @@ test("the count and the figures move with one stream, and nothing is polled", as
   await expect(stats.badge.root).toHaveAccessibleName("5 espectadores");
   expect(requests).toEqual([`/api/viewer/sse/${channelId}`]);
   expect(await crowd.count(channelId), "the page is no viewer").toBe(5);
+});
+
+test("joins with and without a ticket are figures where tickets are in use, and move with the stream", async ({
+  page,
+  newServer,
+  request,
+  channelId,
+}) => {
+  const { url } = await newServer({ STATS: "public", ...ticketSettings("accept") });
+  const join = async (ticket?: string) => {
+    const response = await request.post(`${url}/api/viewer/join`, { data: { channelId, ticket } });
+    expect(response.status()).toBe(200);
+  };
+  await join();
+  const stats = new StatsPage(page);
+  await stats.gotoWithChart(`${url}/${channelId}/stats`);
+  await expect(stats.figure("joins")).toHaveText("0 / 1");
+  await expect(page.getByText("Llegadas con / sin ticket").first()).toBeVisible();
+  await join(ticketOf("user-7"));
+  await join(ticketOf("user-7"));
+  await expect(stats.figure("joins")).toHaveText("2 / 1");
+  expect(await violations(page)).toEqual([]);
 });
 
 test("the page takes the time zone of the browser, once", async ({ page, link, crowd, channelId }) => {

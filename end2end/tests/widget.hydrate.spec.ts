@@ -2,6 +2,8 @@
  * `<viewer-counter>` on other web sites.
  */
 
+import type { Request } from "@playwright/test";
+
 import { violations } from "../fixtures/accessibility.ts";
 import { Calls } from "../fixtures/calls.ts";
 import { setHeartbeatInterval } from "../fixtures/conditions.ts";
@@ -139,12 +141,25 @@ test("more channels than the limit of a stream use several streams", async ({
   expect(calls.openStreams).toBe(2);
 });
 
-test("tracker.js is loaded only for elements with track", async ({ page, channelId, openWidget }) => {
-  const loaded: string[] = [];
-  page.on("request", (request) => loaded.push(new URL(request.url()).pathname));
-  await openWidget(viewerCounter(channelId));
-  await expect(page.locator(".viewer-counter")).toHaveText("0");
-  expect(loaded).not.toContain("/tracker.js");
+test("a page that only reads loads one script of at most 2,048 bytes", async ({
+  page,
+  channelId,
+  audience,
+  openWidget,
+}) => {
+  const scripts: Request[] = [];
+  page.on("request", (request) => request.resourceType() === "script" && scripts.push(request));
+  await openWidget([1, 2].map((nth) => viewerCounter(`${channelId}-${nth}`)).join(""));
+  const badges = page.locator(".viewer-counter");
+  await expect(badges).toHaveText(["0", "0"]);
+  await audience.join(`${channelId}-1`);
+  await expect(badges).toHaveText(["1", "0"]);
+  await expect(page.locator(".viewer-counter[data-state=live]")).toHaveCount(2);
+  expect(scripts.map((script) => new URL(script.url()).pathname)).toEqual(["/widget.js"]);
+  const { responseBodySize } = await scripts[0]!.sizes();
+  expect(responseBodySize).toBeGreaterThan(1_000);
+  expect(responseBodySize).toBeLessThanOrEqual(2_048);
+  expect(await (await scripts[0]!.response())!.headerValue("content-encoding")).toBe("br");
 });
 
 test("the number aligns with the baseline of the surrounding text", async ({

@@ -77,13 +77,17 @@ pub async fn join(
 ) -> Result<JoinResponse, Problem> {
     use crate::{
         domain::SessionKey,
-        server::{http::caller::Caller, presence::Presence},
+        server::{
+            http::caller::{Caller, Joined},
+            presence::Presence,
+        },
     };
     let caller = expect_context::<Caller>();
     let viewer_id = viewer_id.unwrap_or_else(Presence::new_viewer_id);
     let who = SessionKey::parse(&channel_id, &viewer_id, session_id.as_deref())?;
-    let (who, beat) = caller.join(who, ticket.as_deref(), hidden.unwrap_or_default()).await?;
-    caller.arrived(&who, beat, embedded_in.as_deref());
+    let joined = caller.join(who, ticket.as_deref(), hidden.unwrap_or_default()).await?;
+    caller.arrived(&joined, embedded_in.as_deref());
+    let Joined { who, beat, .. } = joined;
     Ok(JoinResponse {
         viewer_id: who.viewer.to_string(),
         session_id: who.session.to_string(),

@@ -17,43 +17,46 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::server::{
-    access::StatisticsAccess,
-    anomalies::Anomalies,
-    check,
-    clock::{Clock, SystemClock},
-    config::{
-        self, AccessConfig, Config, DatabaseConfig, Draft, InvalidConfig, Secret, SettingsError, Task,
-        TlsFiles,
-    },
-    database::{self, Archive, Database, DatabaseFollowers, DatabaseSignals, Outbox, Retention},
-    fanout::{Hub, reader},
-    follows::Follows,
-    health,
-    http::access::Access,
-    http::caching::CountCaching,
-    http::pages,
-    http::router::{limit_reached, overloaded, panic_response, router},
-    http::state::{AppState, Parts},
-    limits::{self, Connections, Rate, SessionLimiter, Streams, TicketChecks},
-    listen::{Apps, Listener, Tls, TlsError},
-    metrics::Metrics,
-    presence::Presence,
-    recording::{FiguresFeed, Recorder, Shareholder, past, sampler, upkeep, writer::Writer},
-    redis::OpenError,
-    shutdown::{ShutdownFlag, shutdown_signal},
-    signals::{SignalSettings, Signals},
-    site::Embedded,
-    store::{self, Measured, Store},
-    supervisor::Supervisor,
-    telemetry,
-    tickets::Refusal,
-    top,
-    traces::Traces,
-    webhooks::{
-        self, Webhooks,
-        sender::{Outcome, SetUpError},
-        settings::{Target, WebhookSettings},
+use crate::{
+    domain::ChannelId,
+    server::{
+        access::StatisticsAccess,
+        anomalies::Anomalies,
+        check,
+        clock::{Clock, SystemClock},
+        config::{
+            self, AccessConfig, Config, DatabaseConfig, Draft, InvalidConfig, Secret, SettingsError, Task,
+            TlsFiles,
+        },
+        database::{self, Archive, Database, DatabaseFollowers, DatabaseSignals, Outbox, Retention},
+        fanout::{Hub, reader},
+        follows::Follows,
+        health,
+        http::access::Access,
+        http::caching::CountCaching,
+        http::pages,
+        http::router::{limit_reached, overloaded, panic_response, router},
+        http::state::{AppState, Parts},
+        limits::{self, Connections, Rate, SessionLimiter, Streams, TicketChecks},
+        listen::{Apps, Listener, Tls, TlsError},
+        metrics::Metrics,
+        presence::Presence,
+        recording::{FiguresFeed, Recorder, Shareholder, past, sampler, upkeep, writer::Writer},
+        redis::OpenError,
+        shutdown::{ShutdownFlag, shutdown_signal},
+        signals::{SignalSettings, Signals},
+        site::Embedded,
+        store::{self, Measured, Store},
+        supervisor::Supervisor,
+        telemetry,
+        tickets::Refusal,
+        top,
+        traces::Traces,
+        webhooks::{
+            self, Webhooks,
+            sender::{Outcome, SetUpError},
+            settings::{Target, WebhookSettings},
+        },
     },
 };
 
@@ -157,6 +160,9 @@ pub fn main(embedded: Option<Embedded>) -> Result<(), BootError> {
     if matches!(draft.config.task, Task::Check) {
         return runtime.block_on(check(&draft));
     }
+    if let Task::DemoHistory { file, channels } = &draft.config.task {
+        return runtime.block_on(demo_history(file, channels));
+    }
     // It shows another node, so the settings of this one may be wrong.
     if let Task::Top(task) = &draft.config.task {
         let shown = top::run(&runtime, &draft.config, task).map_err(BootError::Top);
@@ -196,29 +202,24 @@ async fn check(draft: &Draft) -> Result<(), BootError> {
     if report.problems.is_empty() { Ok(()) } else { Err(BootError::Check(report.problems)) }
 }
 
-/// Writes the history of `make demo` into a new SQLite file: `aforo demo-history FILE CHANNEL…`. Prints each channel with
-/// the number of its viewers at the end.
+/// Writes the history of `make demo` into a new SQLite file. Prints each channel with the number of its viewers at the
+/// end.
 ///
 /// # Errors
-/// When a name is not valid, or the file exists or cannot be written.
-pub fn demo_history(file: &Path, channels: &[String]) -> Result<(), BootError> {
-    let invalid = |problem: String| SettingsError::from(InvalidConfig(vec![problem]));
-    let channels =
-        past::channels(channels).map_err(|error| invalid(format!("demo-history FILE CHANNEL…: {error}")))?;
+/// When the file exists or cannot be written.
+async fn demo_history(file: &Path, channels: &[ChannelId]) -> Result<(), BootError> {
     if file.exists() {
-        return Err(invalid(format!("demo-history: {} exists; name a new file", file.display())).into());
+        let problem = format!("demo-history: {} exists; name a new file", file.display());
+        return Err(SettingsError::from(InvalidConfig(vec![problem])).into());
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let database = Database::open(&DatabaseConfig::Sqlite(file.to_owned())).await?;
-        let written = past::write(&database, &channels, SystemClock::start().now()).await;
-        let viewers = written.map_err(io::Error::other)?;
-        database.close().await;
-        for (channel, viewers) in channels.iter().zip(viewers) {
-            println!("{channel} {viewers}");
-        }
-        Ok(())
-    })
+    let database = Database::open(&DatabaseConfig::Sqlite(file.to_owned())).await?;
+    let written = past::write(&database, channels, SystemClock::start().now()).await;
+    let viewers = written.map_err(io::Error::other)?;
+    database.close().await;
+    for (channel, viewers) in channels.iter().zip(viewers) {
+        println!("{channel} {viewers}");
+    }
+    Ok(())
 }
 
 /// A server that is bound to its port and ready to serve.

@@ -362,3 +362,19 @@ async fn health_asks_the_server_of_this_machine() {
         assert_eq!(answer.code, Some(1));
     }
 }
+
+#[test]
+fn the_history_of_the_demo_takes_valid_names_and_a_new_file_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("demo.db");
+    let write = |name: &str| run(&["demo-history", file.to_str().unwrap(), name], folder.path(), &[]);
+    assert_eq!(write("not a name").code, Some(2));
+    assert!(!file.exists());
+    let written = write("aurora");
+    assert_eq!(written.code, Some(0));
+    let viewers: u32 = written.text.trim().strip_prefix("aurora ").unwrap().parse().unwrap();
+    assert!(viewers > 0 && file.exists());
+    let before = fs::read(&file).unwrap();
+    assert_eq!(write("aurora").code, Some(2));
+    assert_eq!(fs::read(&file).unwrap(), before);
+}

@@ -1,7 +1,7 @@
 //! What the documents promise, held to the code: settings, error codes, links, commands and versions.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -17,6 +17,7 @@ const README: &str = include_str!("../../README.md");
 const README_ES: &str = include_str!("../../README.es.md");
 const SETTINGS: &str = include_str!("../../docs/settings.md");
 const SCALE: &str = include_str!("../../docs/scale.md");
+const MIGRATING: &str = include_str!("../../docs/migrating.md");
 const HTTP_API: &str = include_str!("../../docs/http-api.md");
 const MAKEFILE: &str = include_str!("../../Makefile");
 const WORKFLOW: &str = include_str!("../../.github/workflows/ci.yml");
@@ -273,6 +274,120 @@ fn the_measured_costs_of_the_capacity_model_are_not_repeated() {
     assert!(!prose.contains("µs"), "docs/scale.md states a cost outside of the calculated tables");
 }
 
+/// A file in a diff: the lines before and after of each hunk, with the number of the first line.
+#[derive(Debug, Default)]
+struct Changed {
+    is_deleted: bool,
+    hunks: Vec<Hunk>,
+}
+
+#[derive(Debug, Default)]
+struct Hunk {
+    before: Vec<String>,
+    after: Vec<String>,
+    /// The numbers of the first lines and of lines, before and after, as the hunk's header says.
+    claimed: [[usize; 2]; 2],
+}
+
+/// The files of a document's diffs that `git diff` has written, by their paths.
+fn changed_files(document: &str) -> BTreeMap<String, Changed> {
+    let mut files = BTreeMap::<String, Changed>::new();
+    let mut path = String::new();
+    let blocks = document.split("```diff\n").skip(1).filter_map(|rest| rest.split("\n```").next());
+    for line in blocks.filter(|block| block.starts_with("diff --git ")).flat_map(str::lines) {
+        if let Some(paths) = line.strip_prefix("diff --git a/") {
+            path = paths.split(" b/").next().unwrap().to_owned();
+            assert!(files.insert(path.clone(), Changed::default()).is_none(), "{path} is there twice");
+            continue;
+        }
+        let file = files.get_mut(&path).unwrap();
+        if line.starts_with("deleted file") {
+            file.is_deleted = true;
+        } else if let Some(header) = line.strip_prefix("@@ ") {
+            let span = |text: &str| -> [usize; 2] {
+                let (start, length) = text[1..].split_once(',').unwrap_or((&text[1..], "1"));
+                [start, length].map(|number| number.parse().unwrap())
+            };
+            let mut words = header.split(' ');
+            let claimed = [span(words.next().unwrap()), span(words.next().unwrap())];
+            file.hunks.push(Hunk { claimed, ..Hunk::default() });
+        } else if let Some(hunk) = file.hunks.last_mut() {
+            let (sign, text) = line.split_at_checked(1).unwrap_or((" ", ""));
+            assert!(matches!(sign, " " | "+" | "-"), "{path}: {line}");
+            if sign != "+" {
+                hunk.before.push(text.to_owned());
+            }
+            if sign != "-" {
+                hunk.after.push(text.to_owned());
+            }
+        }
+    }
+    files
+}
+
+/// The modules that a text imports by a path relative to its folder, as paths from the root of the app.
+fn relative_imports(file: &str, text: &str) -> Vec<PathBuf> {
+    let quoted = text.lines().filter_map(|line| line.strip_prefix("import ")?.split('"').nth(1));
+    let module = |from: &str| {
+        let mut path = Path::new(file).parent().unwrap().to_owned();
+        for part in from.split('/') {
+            match part {
+                "." => {}
+                ".." => assert!(path.pop(), "{file}: {from}"),
+                _ => path.push(part),
+            }
+        }
+        path
+    };
+    quoted.filter(|from| from.starts_with('.')).map(module).collect()
+}
+
+#[test]
+fn the_migration_of_a_next_app_ends_with_the_example() {
+    let example = Path::new("examples/next-app");
+    let files = changed_files(MIGRATING);
+    let mut deleted = BTreeSet::new();
+    for (path, Changed { is_deleted, hunks }) in &files {
+        assert!(!hunks.is_empty(), "{path}");
+        for Hunk { before, after, claimed } in hunks {
+            assert_eq!([before.len(), after.len()], claimed.map(|[_, length]| length), "{path}");
+        }
+        if *is_deleted {
+            assert!(!example.join(path).exists(), "{path} is deleted, and in the example");
+            assert!(hunks.iter().all(|hunk| hunk.after.is_empty()), "{path}");
+            deleted.insert(Path::new(path).with_extension(""));
+            continue;
+        }
+        let text = fs::read_to_string(example.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let lines: Vec<_> = text.lines().collect();
+        for Hunk { after, claimed: [_, [start, length]], .. } in hunks {
+            let shown = lines.get(start - 1..start - 1 + length).unwrap_or_default();
+            assert_eq!(after, shown, "{path} of the example is not what docs/migrating.md says");
+        }
+    }
+    // The old hooks and routes are what goes, and nothing in the example needs them.
+    for gone in ["hooks/useViewerCount", "hooks/useViewerTracker", "app/api/viewer/join/route"] {
+        assert!(deleted.contains(Path::new(gone)), "{gone} in {deleted:?}");
+    }
+    let before: String = files["components/viewers.tsx"].hunks[0].before.join("\n");
+    let old = relative_imports("components/viewers.tsx", &before);
+    assert!(old.len() == 2 && old.iter().all(|module| deleted.contains(module)), "{old:?}");
+    // Every page and component of the example that uses the package is in the diff. The parts are for tests.
+    let mut looked_at = 0;
+    for folder in ["app/watch/[channel]", "components"] {
+        for entry in fs::read_dir(example.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let text = fs::read_to_string(&path).unwrap();
+            let name = path.strip_prefix(example).unwrap().to_str().unwrap();
+            looked_at += 1;
+            assert!(relative_imports(name, &text).iter().all(|module| !deleted.contains(module)), "{name}");
+            let is_needed = text.contains("from \"aforo") && name != "components/parts.tsx";
+            assert!(!is_needed || files.contains_key(name), "{name} is not in docs/migrating.md");
+        }
+    }
+    assert_eq!(looked_at, 3);
+}
+
 #[test]
 fn the_searches_would_find_a_fault() {
     let text =
@@ -280,6 +395,16 @@ fn the_searches_would_find_a_fault() {
     assert_eq!(links(&prose_and_code(text).0), ["docs/y.md#z", "p.png"]);
     assert_eq!(anchors(text), BTreeSet::from(["a-b-c".to_owned()]));
     assert_eq!(make_targets(text), BTreeSet::from(["one".to_owned(), "two".to_owned()]));
+    let files = changed_files(
+        "```diff\n-a\n```\n```diff\ndiff --git a/x/y.ts b/x/y.ts\n--- a/x/y.ts\n@@ -2,2 +2 @@ z\n-a\n b\n```\n",
+    );
+    let hunk = &files["x/y.ts"].hunks[0];
+    assert_eq!(
+        (files.len(), &hunk.before[..], &hunk.after[..]),
+        (1, &["a".to_owned(), "b".to_owned()][..], &["b".to_owned()][..])
+    );
+    assert_eq!(hunk.claimed, [[2, 2], [2, 1]]);
+    assert_eq!(relative_imports("x/y.ts", "import a from \"../b/c\";\nimport \"d\";"), [Path::new("b/c")]);
     let page = "a\n<!-- make capacity A=1 B=2 -->\n\n| b |\n\n<!-- end -->\nc\n";
     assert_eq!(capacities(page), [("A=1 B=2", "| b |")]);
 }

@@ -10,7 +10,7 @@ use aforo::{
     api::{Code, Problem, follows, viewers},
     domain::{ChannelId, Timestamp},
     server::{
-        history::{Figures, Peak, Sketch, Span, Tally},
+        history::{Figures, Joins, Peak, Sketch, Span, Tally},
         webhooks::{
             event::{Subject, event},
             rules::Happening,
@@ -214,6 +214,7 @@ fn the_events_match_the_document() {
     let subject = Subject { channel: &channel, first_start: at, started_at: at };
     let (peak, ended_at) = (Peak { count: 7, at }, at);
     let figures = Figures::new(Span::new(at, at), Some(at), &Tally::default(), &Sketch::default());
+    let figures = Figures { joins: Some(Joins { with_ticket: 1, without_ticket: 2 }), ..figures };
     let document = document();
     let mut kinds = BTreeSet::new();
     for happening in [

@@ -173,6 +173,98 @@ async fn viewers_with_and_without_a_ticket_count_where_tickets_are_accepted() {
     assert_eq!(app.count("ana").await, 2);
 }
 
+/// The answer to a call of the statistics.
+async fn statistics(app: &TestApp, call: &str) -> Value {
+    let response = app.get(&format!("/api/channel/ana/{call}")).await;
+    assert_eq!(response.status(), StatusCode::OK, "{call}");
+    response.json().await.unwrap()
+}
+
+/// The joins of the last day with and without a ticket, added up over the points of the history.
+async fn joins_in_history(app: &TestApp) -> [u64; 2] {
+    let history = statistics(app, "history?step=60").await;
+    let points = history["points"].as_array().unwrap();
+    ["withTicket", "withoutTicket"].map(|name| {
+        points.iter().filter_map(|point| point["joins"].get(name)).filter_map(Value::as_u64).sum()
+    })
+}
+
+#[tokio::test]
+async fn history_tells_joins_with_and_without_a_ticket() {
+    let redis = RedisServer::start().await;
+    let url = redis.url();
+    let flags = ["--stats=public", "--redis-url", &*url];
+    let (one, other) = (node("accept", &flags).await, node("accept", &flags).await);
+    // An account on two devices joins twice.
+    let phone = joined(&one, &ticket_of("user-7")).await;
+    joined(&other, &ticket_of("user-7")).await;
+    joined(&other, &ticket_of("user-8")).await;
+    let browser = viewer();
+    one.join("ana", browser).await;
+    other.join("ana", viewer()).await;
+    // Nothing else is a join: beats, leaves, and what is refused.
+    heartbeat(&other, &phone).await;
+    one.heartbeat("ana", browser).await;
+    one.heartbeat("ana", viewer()).await;
+    one.leave("ana", browser).await;
+    for app in [&one, &other] {
+        for wrong in [
+            "wrong",
+            &sign(&with(claims("user-9"), "exp", 1)),
+            &sign(&with(claims("user-9"), "channel", "bob")),
+        ] {
+            assert_eq!(join(app, wrong).await.status(), StatusCode::FORBIDDEN);
+        }
+    }
+    for app in [&one, &other] {
+        let began = Instant::now();
+        while joins_in_history(app).await != [3, 2] {
+            assert!(began.elapsed() < PATIENCE, "{:?}", joins_in_history(app).await);
+            sleep(Duration::from_millis(200)).await;
+        }
+        let expected = json!({"withTicket": 3, "withoutTicket": 2});
+        let history = statistics(app, "history?step=60").await;
+        assert_eq!(history["points"][0].get("joins"), None, "before the first join");
+        for range in ["24h", "7d", "30d", "broadcast"] {
+            assert_eq!(
+                statistics(app, &format!("summary?range={range}")).await["joins"],
+                expected,
+                "{range}"
+            );
+        }
+        assert_eq!(statistics(app, "broadcasts").await["broadcasts"][0]["joins"], expected);
+        let csv = app.get("/api/channel/ana/history.csv?step=60").await.text().await.unwrap();
+        assert_eq!(csv.lines().next(), Some("at,min,average,max,observed,newViewers"));
+        for (language, label) in [
+            ("es", "Llegadas con / sin ticket"),
+            ("en", "Arrivals with / without ticket"),
+            ("pt", "Chegadas com / sem ticket"),
+        ] {
+            let page = app.client.get(format!("{}/ana/stats", app.base)).header("accept-language", language);
+            let page = page.send().await.unwrap().text().await.unwrap();
+            assert!(page.contains(label) && page.contains("3 / 2"), "{page}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn history_says_nothing_of_tickets_where_they_are_off() {
+    let app = TestApp::with(&["--stats=public", "--ticket-keys", &key()]).await;
+    let body = json!({"channelId": "ana", "viewerId": viewer(), "ticket": ticket_of("user-7")});
+    assert_eq!(app.post("/api/viewer/join", &body).await.status(), StatusCode::OK);
+    let began = Instant::now();
+    while statistics(&app, "broadcasts").await["broadcasts"][0]["uniques"] != 1 {
+        assert!(began.elapsed() < PATIENCE);
+        sleep(Duration::from_millis(200)).await;
+    }
+    for call in ["broadcasts", "history?step=60", "summary"] {
+        let answer = statistics(&app, call).await.to_string();
+        assert!(answer.contains("observed") && !answer.contains("joins"), "{answer}");
+    }
+    let page = app.get("/ana/stats").await.text().await.unwrap();
+    assert!(page.contains("data-figure=\"peak\"") && !page.contains("ticket"), "{page}");
+}
+
 #[tokio::test]
 async fn tickets_are_ignored_where_they_are_off() {
     let app = TestApp::with(&["--ticket-keys", &key()]).await;

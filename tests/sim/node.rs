@@ -132,7 +132,7 @@ impl Node {
                     let answer = caller.leave(&who).await.map_or(Answer::Refused, |()| Answer::Left);
                     return (answer, false);
                 }
-                Act::Join { hidden } => caller.join(who, ticket, hidden).await.map(|(_, outcome)| outcome),
+                Act::Join { hidden } => caller.join(who, ticket, hidden).await.map(|joined| joined.beat),
                 Act::Heartbeat { hidden } => {
                     caller.heartbeat(who, ticket.filter(|_| shows_ticket), hidden).await
                 }

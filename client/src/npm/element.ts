@@ -3,7 +3,8 @@
  * default the page's own origin. Does nothing on a server, or if the page already has the element.
  */
 
-import { makeElement, type Source } from "../element.ts";
+import { makeElement } from "../element.ts";
+import { watchTracked } from "../tracked.ts";
 import { apiOf } from "./server.ts";
 import { track } from "./sessions.ts";
 import { sourceOf } from "./shared.ts";
@@ -14,25 +15,17 @@ declare global {
   }
 }
 
-const sources = new Map<string, Promise<Source>>();
-
-const connect = (element: HTMLElement): Promise<Source> => {
-  const api = apiOf(element.getAttribute("base-url") ?? "");
-  let source = sources.get(api);
-  if (!source) {
-    const { watch } = sourceOf(api);
-    // Sessions pass their counts on by themselves.
-    source = Promise.resolve({ api, watch, learn() {} });
-    sources.set(api, source);
-  }
-  return source;
-};
-
 const define = () => {
-  const Base = makeElement(connect, async () => ({ track }));
-  class ViewerCounter extends Base {
-    static override observedAttributes = [...Base.observedAttributes, "base-url"];
-  }
+  const ViewerCounter = makeElement(
+    (watcher, element) => {
+      const api = apiOf(element.getAttribute("base-url") ?? "");
+      const { watch } = sourceOf(api);
+      if (!element.hasAttribute("track")) return watch(watcher);
+      // Sessions pass their counts on by themselves.
+      return watchTracked(watcher, element, { api, watch, learn() {} }, track);
+    },
+    ["channel", "track", "base-url"],
+  );
   customElements.define("viewer-counter", ViewerCounter);
 };
 

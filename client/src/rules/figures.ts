@@ -17,6 +17,8 @@ export interface Figures {
   watchSeconds: number;
   uniques: number;
   observed: number;
+  /** Absent if no join was recorded while tickets were accepted. */
+  joins?: { withTicket: number; withoutTicket: number };
 }
 
 /** `months`: the short names of the months, separated by spaces. */
@@ -106,6 +108,7 @@ export const makeWriter = (locale: string, months: string, timeZone: string) => 
         // Where nothing was observed, what was watched is not known either.
         watchSeconds: of(figures?.average == null ? null : figures.watchSeconds, writer.length),
         observed: of(figures?.observed, writer.percent),
+        joins: of(figures?.joins, (joins) => number(joins.withTicket) + " / " + number(joins.withoutTicket)),
       };
     },
   };

@@ -61,6 +61,9 @@ export interface News {
   live: boolean | null;
 }
 
+/** What is known of a channel's count. */
+export type Known = Pick<News, "count" | "stale"> & Partial<Pick<News, "live">>;
+
 /** The commands to a tab. None of them may call back synchronously. */
 export interface Host {
   /** Open a stream for these channels, in place of the present one. */

@@ -15,10 +15,10 @@ const DEAD_AFTER = 60e3;
 export const UNKNOWN_AFTER = 60e3;
 const LEADER_TIMEOUT = 4e3;
 const LEADER_SPREAD = 2e3;
-const PAUSE = 500;
-const FIRST_SPREAD = 4500;
-const LATER_SPREAD = 8500;
-const GRACE = 1e3;
+export const PAUSE = 500;
+export const FIRST_SPREAD = 4500;
+export const LATER_SPREAD = 8500;
+export const GRACE = 1e3;
 
 /** What to do next about a stream. */
 export const enum Verdict {

@@ -116,7 +116,7 @@ export class Stream extends EventTarget {
   }
 
   tick(): void {
-    this.dispatchEvent(new Event("tick"));
+    this.dispatchEvent(new MessageEvent("tick", { data: "{}" }));
   }
 
   break(): void {
@@ -131,7 +131,7 @@ Object.assign(globalThis, { EventSource: Stream });
 
 /** Takes over the clock, which then stands still but for `pass`, and random numbers, which are in the middle. */
 export const holdClock = (): void => {
-  mock.timers.enable({ apis: ["setTimeout", "Date"], now: 1_000_000 });
+  mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"], now: 1_000_000 });
   // The timers of Node.js 20 lose their order if one has no delay.
   const { setTimeout } = globalThis;
   globalThis.setTimeout = ((callback: () => void, delay = 0, ...rest: []) =>

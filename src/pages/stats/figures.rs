@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use super::times::Times;
 use crate::{
     i18n::{Locale, stats_text::stats_text},
-    server::history::{Figures, sketch::EXACT},
+    server::history::{Figures, Joins, sketch::EXACT},
 };
 
 /// What is not known.
@@ -45,6 +45,9 @@ pub(super) fn FigureList(figures: Option<Figures>, times: Times, is_main: bool) 
             {figure("uniques", text.uniques, uniques(figures, locale))}
             {figure("watchSeconds", text.watch_time, watch_time(figures, locale))}
             {figure("observed", text.observed, observed(figures, locale))}
+            {figures
+                .and_then(|figures| figures.joins)
+                .map(|of| figure("joins", text.joins, joins(of, locale)))}
         </dl>
     }
     .into_any()
@@ -77,6 +80,11 @@ fn observed(figures: Option<&Figures>, locale: Locale) -> String {
     written(figures, |figures| locale.percent(figures.observed))
 }
 
+/// With and without a ticket.
+fn joins(Joins { with_ticket, without_ticket }: Joins, locale: Locale) -> String {
+    [locale.number(with_ticket), locale.number(without_ticket)].join(" / ")
+}
+
 fn written<T>(value: Option<T>, write: impl FnOnce(T) -> String) -> String {
     value.map_or_else(|| UNKNOWN.to_owned(), write)
 }
@@ -97,6 +105,7 @@ mod tests {
             watch_seconds: 0.0,
             uniques: 0,
             observed: 0.0,
+            joins: None,
         };
         for figures in [None, Some(&nothing)] {
             assert_eq!(peak(figures, Locale::Es), UNKNOWN);
@@ -107,5 +116,6 @@ mod tests {
         let of = |uniques| Figures { uniques, ..nothing.clone() };
         assert_eq!(uniques(Some(&of(1_024)), Locale::En), "1,024");
         assert_eq!(uniques(Some(&of(1_025)), Locale::En), "≈\u{a0}1,025");
+        assert_eq!(joins(Joins { with_ticket: 1_025, without_ticket: 0 }, Locale::En), "1,025 / 0");
     }
 }

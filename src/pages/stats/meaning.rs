@@ -2,9 +2,9 @@ use leptos::prelude::*;
 
 use crate::i18n::stats_text::StatsText;
 
-/// What the figures mean.
+/// What the figures mean. `has_joins`: whether joins with and without a ticket are among them.
 #[component]
-pub(super) fn Meaning(text: &'static StatsText) -> impl IntoView {
+pub(super) fn Meaning(text: &'static StatsText, has_joins: bool) -> impl IntoView {
     let figures = &text.figures;
     let rows = [
         (figures.peak, figures.peak_meaning),
@@ -14,7 +14,8 @@ pub(super) fn Meaning(text: &'static StatsText) -> impl IntoView {
         (figures.observed, figures.observed_meaning),
         (figures.new_viewers, figures.new_viewers_meaning),
     ];
-    let rows = rows.map(|(name, meaning)| {
+    let joins = has_joins.then_some((figures.joins, figures.joins_meaning));
+    let rows = rows.into_iter().chain(joins).map(|(name, meaning)| {
         view! {
             <div>
                 <dt>{name}</dt>

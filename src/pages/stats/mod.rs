@@ -78,6 +78,10 @@ fn Page(channel: ChannelId, statistics: Statistics) -> impl IntoView {
     let links = Links::new(&channel, &asked);
     let newest = kept.as_ref().and_then(|kept| kept.newest.clone());
     let is_known = kept.is_some();
+    let figures = kept.iter().flat_map(|kept| {
+        kept.newest.iter().chain(kept.shown.as_ref().map(|shown| &shown.figures)).chain(&kept.broadcasts)
+    });
+    let has_joins = figures.into_iter().any(|figures| figures.joins.is_some());
     let is_never = is_known && newest.is_none();
     let content = match kept {
         None => view! { <Away links=links.clone() text /> }.into_any(),
@@ -149,7 +153,7 @@ fn Page(channel: ChannelId, statistics: Statistics) -> impl IntoView {
                 <FigureList figures=newest times=times.clone() is_main=true />
             </section>
             {content}
-            <Meaning text />
+            <Meaning text has_joins />
             <ZoneForm times links />
         </main>
         <script type="module" src="/stats.js"></script>

@@ -107,7 +107,7 @@ mod tests {
         let point = |site, hosts: &[(&str, u32)]| {
             let embeds = hosts.iter().map(|(host, count)| ((*host).into(), *count)).collect();
             let tally = Tally { arrivals: Arrivals { site, embeds }, ..Tally::default() };
-            Point { at: Timestamp::from_millis(0), until: Timestamp::from_millis(1), tally }
+            Point { at: Timestamp::from_millis(0), until: Timestamp::from_millis(1), tally, joins: None }
         };
         let points = [
             point(3, &[("news.example", 2), ("blog.example", 2), (OTHER, 1)]),

@@ -1,17 +1,42 @@
 //! A sample of sessions with what this node knows of their stays. Its size has a limit.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    time::Duration,
+};
 
 use crate::domain::Timestamp;
 
 /// A sample of sessions, by ids that are hashes with a key of this process: nobody else can choose which ones are in it.
 #[derive(Debug)]
 pub(super) struct Crowd {
-    stays: HashMap<u64, Stay>,
+    stays: HashMap<u64, Stay, BuildHasherDefault<IdHasher>>,
     /// The sample has the sessions whose ids begin with this many zero bits.
     depth: u32,
     /// The largest number of sessions.
     capacity: usize,
+}
+
+/// Takes ids as their own hashes. The map uses the lowest and the highest bits of a hash, and the highest bits of a sampled
+/// id are zero, so its halves are swapped.
+#[derive(Debug, Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write_u64(&mut self, id: u64) {
+        self.0 = id.rotate_left(32);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// What is known of the stay of one session.
@@ -80,7 +105,7 @@ impl Stay {
 impl Crowd {
     /// An empty crowd of at most `capacity` sessions.
     pub(super) fn new(capacity: usize) -> Self {
-        Self { stays: HashMap::new(), depth: 0, capacity }
+        Self { stays: HashMap::default(), depth: 0, capacity }
     }
 
     /// Adds a session, if it belongs to the sample. A crowd that has become too large keeps every second session.

@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-use dashmap::{DashMap, Entry};
+use dashmap::{DashMap, Entry, mapref::one::RefMut};
 use parking_lot::Mutex;
 use tokio::{
     task::yield_now,
@@ -175,19 +175,23 @@ impl Anomalies {
     }
 
     fn join(&self, channel: &ChannelId, id: u64, at: Timestamp, lease: Duration) {
-        let mut watch = match self.0.channels.entry(channel.clone()) {
-            Entry::Occupied(known) => known.into_ref(),
-            Entry::Vacant(new) => {
-                if self.0.watched.fetch_add(1, Relaxed) >= MAX_CHANNELS {
-                    self.0.watched.fetch_sub(1, Relaxed);
-                    *self.0.missed.lock() = Some(at);
-                    return;
-                }
-                new.insert(Watch::new(at))
-            }
-        };
+        let known = self.0.channels.get_mut(channel);
+        let Some(mut watch) = known.or_else(|| self.watch(channel, at)) else { return };
         let has_room = self.0.followed.load(Relaxed) < MAX_SESSIONS;
         self.count_followed(&mut watch, |watch| watch.join(id, at, lease, has_room));
+    }
+
+    /// Begins to watch a channel, if the limit allows.
+    fn watch(&self, channel: &ChannelId, at: Timestamp) -> Option<RefMut<'_, ChannelId, Watch>> {
+        match self.0.channels.entry(channel.clone()) {
+            Entry::Occupied(known) => Some(known.into_ref()),
+            Entry::Vacant(_) if self.0.watched.fetch_add(1, Relaxed) >= MAX_CHANNELS => {
+                self.0.watched.fetch_sub(1, Relaxed);
+                *self.0.missed.lock() = Some(at);
+                None
+            }
+            Entry::Vacant(new) => Some(new.insert(Watch::new(at))),
+        }
     }
 
     /// Changes a watch and keeps the number of followed sessions up to date.

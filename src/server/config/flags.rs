@@ -13,7 +13,7 @@ use super::{
     },
 };
 use crate::{
-    domain::{LiveMode, StreamTemplate},
+    domain::{ChannelId, LiveMode, StreamTemplate},
     server::{
         limits::address::Network,
         tickets,
@@ -285,6 +285,15 @@ pub(super) enum Task {
     /// Webhooks
     #[command(subcommand)]
     Webhook(WebhookTask),
+    /// Write the history of `make demo` into a new SQLite file
+    #[command(hide = true)]
+    DemoHistory {
+        /// The file
+        file: PathBuf,
+        /// The channels
+        #[arg(value_parser = ChannelId::parse)]
+        channels: Vec<ChannelId>,
+    },
 }
 
 /// What `aforo top` shows.

@@ -24,7 +24,7 @@ use super::{
     tickets::Tickets,
     webhooks::settings::{Target, WebhookSettings},
 };
-use crate::domain::{LiveMode, Policy, StreamTemplate};
+use crate::domain::{ChannelId, LiveMode, Policy, StreamTemplate};
 
 /// The configuration of a server.
 #[derive(Debug, Clone)]
@@ -104,6 +104,13 @@ pub enum Task {
     Top(TopTask),
     /// It sends one test event.
     TestWebhook(Target),
+    /// It writes the history of `make demo` into a new SQLite file.
+    DemoHistory {
+        /// The file.
+        file: PathBuf,
+        /// The channels.
+        channels: Vec<ChannelId>,
+    },
 }
 
 /// What `aforo top` shows, and how.

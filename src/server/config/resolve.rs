@@ -239,6 +239,7 @@ fn task(task: Option<flags::Task>, webhooks: &WebhookSettings, problems: &mut Ve
         Some(flags::Task::Check) => return Task::Check,
         Some(flags::Task::Health) => return Task::Health,
         Some(flags::Task::Top(flags::Top { url, once })) => return Task::Top(TopTask { url, once }),
+        Some(flags::Task::DemoHistory { file, channels }) => return Task::DemoHistory { file, channels },
         Some(flags::Task::Webhook(flags::WebhookTask::Test { url })) => url,
     };
     if let Err(error) = url.check(webhooks.allows_private) {

@@ -44,7 +44,7 @@ use tokio::{
 use uuid::Uuid;
 
 pub use self::{
-    archive::{Archive, Kept, OnAir, Retention, Row, RowKind, part_key},
+    archive::{Archive, Kept, OnAir, Retention, Row, RowKind, joins_key, part_key},
     followers::DatabaseFollowers,
     inspect::{Inspection, Tables, inspect},
     open::OpenError,

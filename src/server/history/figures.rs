@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Sketch, Span, Tally};
+use super::{Joins, Sketch, Span, Tally};
 use crate::domain::Timestamp;
 
 /// The figures of a broadcast or another range.
@@ -27,6 +27,9 @@ pub struct Figures {
     pub uniques: u64,
     /// The share of the range in which the count was known, 0–1.
     pub observed: f64,
+    /// Joins with and without a ticket, by the minute; absent if none was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joins: Option<Joins>,
 }
 
 impl Figures {
@@ -48,6 +51,29 @@ impl Figures {
             watch_seconds: if is_observed { tally.watched_ms as f64 / 1000.0 } else { 0.0 },
             uniques: viewers.count(),
             observed: if is_observed { observed_ms as f64 / range.millis() as f64 } else { 0.0 },
+            joins: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn figures_that_were_kept_without_joins_are_read_and_say_nothing_of_them() {
+        let kept = json!({
+            "startedAt": 1, "endedAt": 2, "peak": 3, "peakAt": 1, "average": 2.5, "watchSeconds": 4.5, "uniques": 6,
+            "observed": 0.5,
+        });
+        let mut figures: Figures = serde_json::from_value(kept.clone()).unwrap();
+        assert_eq!(figures.joins, None);
+        assert_eq!(serde_json::to_value(&figures).unwrap(), kept);
+        figures.joins = Some(Joins { with_ticket: 7, without_ticket: 8 });
+        let written: Value = serde_json::to_value(&figures).unwrap();
+        assert_eq!(written["joins"], json!({"withTicket": 7, "withoutTicket": 8}));
+        assert_eq!(serde_json::from_value::<Figures>(written).unwrap(), figures);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`Minute`]: 60 [`Second`]s of a channel, its exact peak and the arrivals. [`Track`] records them on a node.
 //! - [`Tally`]: the figures of any span; the rows of 5 and 15 minutes.
+//! - [`Joins`]: joins with and without a ticket, in minutes of their own.
 //! - [`Sketch`]: distinct viewers, by hashes that cannot be turned back into ids.
 //! - [`Cuts`] and [`Points`]: a range cut into steps in a time zone, and the tally of each step.
 //! - [`mod@ticks`]: the round times of a range, for the axis of a chart.
@@ -21,6 +22,7 @@ mod bytes;
 pub mod cuts;
 pub mod figures;
 pub mod instant;
+pub mod joins;
 pub mod minute;
 pub mod points;
 pub mod sketch;
@@ -34,6 +36,7 @@ pub use bytes::DecodeError;
 pub use cuts::{CutError, Cuts};
 pub use figures::Figures;
 pub use instant::{Wall, Zone};
+pub use joins::Joins;
 pub use minute::{Held, Minute, Peak, Second};
 pub use points::{Point, Points};
 pub use sketch::{HashKey, Sketch};

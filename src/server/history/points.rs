@@ -1,6 +1,6 @@
 //! The tallies of a cut range, filled from rows in any order.
 
-use super::{Cuts, Minute, Tally, minute::MINUTE_MS};
+use super::{Cuts, Joins, Minute, Tally, minute::MINUTE_MS};
 use crate::domain::Timestamp;
 
 /// One step of a range.
@@ -12,6 +12,8 @@ pub struct Point {
     pub until: Timestamp,
     /// What is known of it.
     pub tally: Tally,
+    /// Joins with and without a ticket; `None` if none was recorded.
+    pub joins: Option<Joins>,
 }
 
 impl Point {
@@ -39,8 +41,8 @@ impl Points {
     /// Steps of which nothing is known yet.
     #[must_use]
     pub fn new(cuts: &Cuts) -> Self {
-        let steps = cuts.bounds.windows(2);
-        Self(steps.map(|ends| Point { at: ends[0], until: ends[1], tally: Tally::default() }).collect())
+        let point = |at, until| Point { at, until, tally: Tally::default(), joins: None };
+        Self(cuts.bounds.windows(2).map(|ends| point(ends[0], ends[1])).collect())
     }
 
     /// Adds a minute that starts at `start`, merged from all nodes. Each second goes to the step that holds its

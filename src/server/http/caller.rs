@@ -47,31 +47,37 @@ pub struct Caller {
 /// `Retry-After` of the limit of sessions per channel. Within this time some sessions usually end.
 const SESSIONS_RETRY: Duration = Duration::from_secs(30);
 
+/// A session that was started.
+pub struct Joined {
+    /// Its ids, which depend on the ticket.
+    pub who: SessionKey,
+    /// The outcome.
+    pub beat: BeatOutcome,
+    /// Whether it came with a ticket; `None` if tickets are off.
+    has_ticket: Option<bool>,
+}
+
 impl Caller {
-    /// Starts a session. Returns its ids, which depend on the ticket, and the outcome.
+    /// Starts a session.
     ///
     /// # Errors
     /// `ticket-required`, `ticket-invalid`, `ticket-expired`, `limit-reached`, `unavailable`.
-    pub async fn join(
-        &self,
-        who: SessionKey,
-        ticket: Option<&str>,
-        hidden: bool,
-    ) -> Result<(SessionKey, BeatOutcome), Problem> {
+    pub async fn join(&self, who: SessionKey, ticket: Option<&str>, hidden: bool) -> Result<Joined, Problem> {
         let arrived = Instant::now();
         let Entry { who, has_ticket } = self.entry(who, ticket)?;
-        let outcome = match self.admit(&who, hidden, arrived, Metrics::join).await? {
+        let beat = match self.admit(&who, hidden, arrived, Metrics::join).await? {
             Some(outcome) => outcome,
             None => self.presence.join(&who, hidden, arrived).await?,
         };
-        if has_ticket && outcome.active {
+        if has_ticket && beat.active {
             self.metrics.ticket_join();
         }
-        Ok((who, outcome))
+        Ok(Joined { who, beat, has_ticket: self.tickets.are_accepted().then_some(has_ticket) })
     }
 
     /// Records a viewer who has joined, and where the viewer watches. `embedded_in` is the host that an embed page names.
-    pub fn arrived(&self, who: &SessionKey, beat: BeatOutcome, embedded_in: Option<&str>) {
+    pub fn arrived(&self, joined: &Joined, embedded_in: Option<&str>) {
+        let Joined { who, beat, has_ticket } = joined;
         if !beat.active {
             return;
         }
@@ -80,7 +86,7 @@ impl Caller {
             (Some(host), _) | (None, Some(host)) => Place::Embed(host_or_unknown(host)),
             (None, None) => Place::Site,
         };
-        self.recorder.joined(&who.channel, who.viewer, place, beat.count.as_of);
+        self.recorder.joined(&who.channel, who.viewer, place, *has_ticket, beat.count.as_of);
     }
 
     /// Keeps a session counted.

@@ -20,7 +20,7 @@ use crate::{
     domain::{ChannelId, Timestamp},
     server::{
         history::{
-            Arrivals, CutError, Cuts, Figures, Point, Span, Zone,
+            Arrivals, CutError, Cuts, Figures, Joins, Point, Span, Zone,
             instant::{InvalidInstant, parse_instant},
         },
         listen::ConnectionInfo,
@@ -155,6 +155,8 @@ struct HistoryPoint {
     max: Option<u32>,
     observed: f64,
     new_viewers: Arrivals,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    joins: Option<Joins>,
 }
 
 impl HistoryPoint {
@@ -168,6 +170,7 @@ impl HistoryPoint {
             max: counts.map(|(_, _, max)| max),
             observed,
             new_viewers: point.tally.arrivals,
+            joins: point.joins,
         }
     }
 }

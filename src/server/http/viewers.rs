@@ -45,7 +45,8 @@ where
         check_media_type(&parts.headers, media_types)?;
         let arguments: F = parse_json(&read_body(body, state.body_limit).await?)?;
         let caller = caller(state, connection, &parts);
-        Ok(Json(run(caller, arguments).await?).into_response())
+        // Boxed, because the router moves the future of the whole response several times before it is polled.
+        Ok(Json(Box::pin(run(caller, arguments)).await?).into_response())
     };
     let handler = async move |State(state): State<AppState>,
                               Extension(connection): Extension<ConnectionInfo>,

@@ -390,7 +390,8 @@ impl Presence {
         let op = Op { viewer: key.viewer, session: key.session, act };
         let outcome = match &self.0.remote {
             None => self.write_embedded(&key.channel, op).await?,
-            Some(remote) => self.write_remote(remote, &key.channel, op, since).await,
+            // Boxed, so that the future of a call to the embedded store stays small: it is moved several times.
+            Some(remote) => Box::pin(self.write_remote(remote, &key.channel, op, since)).await,
         };
         if let Some(count) = outcome.count.value.filter(|_| !outcome.count.stale) {
             self.0.hub.notify_write(&key.channel, count);
@@ -466,13 +467,25 @@ impl Presence {
     ) -> Count {
         let (count, loss) = remote.journal.observe(channel, &reading, began);
         match loss {
-            Loss::None => return count,
+            Loss::None => count,
             Loss::Detected | Loss::Recovering => {
                 remote.recovery.trigger();
-                return count;
+                count
             }
-            Loss::Unverified => {}
+            Loss::Unverified => Box::pin(self.verify(remote, channel, reading, began, count)).await,
         }
+    }
+
+    /// Waits for the next roll call, which shows whether the store has lost data, and judges the reading by it. Returns
+    /// `count` if no roll call comes in time.
+    async fn verify(
+        &self,
+        remote: &Remote,
+        channel: &ChannelId,
+        reading: Result<Reading, StoreError>,
+        began: Timestamp,
+        count: Count,
+    ) -> Count {
         let is_first = remote.roll.last().is_none();
         let mut verified = remote.roll.subscribe();
         remote.recovery.trigger();

@@ -86,6 +86,8 @@ pub struct Taken {
     pub part: u16,
     /// The minutes whose rows must be written.
     pub minutes: Vec<history::Taken>,
+    /// The changed minutes of [joins](super::history::joins).
+    pub joins: Vec<history::Taken>,
     /// The encoded sketch of viewers with the start of its span.
     pub viewers: Option<(Timestamp, Vec<u8>)>,
     /// The span on air, and whether it goes on.
@@ -178,10 +180,21 @@ impl Recorder {
         let _already_set = self.0.key.set(HashKey::new(*database.as_bytes()));
     }
 
-    /// Records that a viewer joined a channel at this node, and where the viewer watches.
-    pub fn joined(&self, channel: &ChannelId, viewer: ViewerId, place: Place<'_>, at: Timestamp) {
+    /// Records that a viewer joined a channel at this node, where the viewer watches, and whether it came with a ticket
+    /// (`None` if tickets are off).
+    pub fn joined(
+        &self,
+        channel: &ChannelId,
+        viewer: ViewerId,
+        place: Place<'_>,
+        has_ticket: Option<bool>,
+        at: Timestamp,
+    ) {
         if let Some(mut record) = self.0.records.get_mut(channel) {
             record.arrive(viewer, self.0.node, place, at);
+            if let Some(has_ticket) = has_ticket {
+                record.join(has_ticket, self.0.node, at);
+            }
         }
     }
 
@@ -214,6 +227,7 @@ impl Recorder {
             channel: part_key(part),
             part,
             minutes: track.lock().take_dirty(now),
+            joins: Vec::new(),
             viewers: None,
             on_air: None,
             lost: 0,

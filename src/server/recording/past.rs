@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::simulated::SimulatedNode;
 use crate::{
-    domain::{ChannelId, Policy, SessionId, SessionKey, Timestamp, ViewerId, channel::InvalidChannel},
+    domain::{ChannelId, Policy, SessionId, SessionKey, Timestamp, ViewerId},
     server::{database::Database, history::Place, store::StoreError},
 };
 
@@ -30,14 +30,6 @@ struct Visitor {
     who: SessionKey,
     next_beat: Timestamp,
     leaves: Timestamp,
-}
-
-/// The channels with these names.
-///
-/// # Errors
-/// When a name is not valid.
-pub fn channels(names: &[String]) -> Result<Vec<ChannelId>, InvalidChannel> {
-    names.iter().map(|name| ChannelId::parse(name)).collect()
 }
 
 /// Writes the history of channels up to `until` into a database. Returns the number of viewers of each at the end. The

@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use super::Taken;
 use crate::{
     domain::{ChannelId, Timestamp, ViewerId},
-    server::history::{HashKey, Place, Sketch, Span, Track, broadcast::GRACE},
+    server::history::{HashKey, Place, Sketch, Span, Track, broadcast::GRACE, joins},
 };
 
 /// The length of the spans for which distinct viewers are kept.
@@ -24,6 +24,8 @@ const LENGTHEN_EVERY: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(super) struct Record {
     track: Track,
+    /// Joins with and without a ticket, if there were any while tickets were accepted.
+    joins: Option<Box<Track>>,
     /// The span in which the channel was on air, as its owner has seen it.
     air: Option<OnAir>,
     /// The distinct viewers of the present hour.
@@ -156,6 +158,11 @@ impl Record {
         }
     }
 
+    /// Counts a join with or without a ticket.
+    pub(super) fn join(&mut self, has_ticket: bool, node: u64, at: Timestamp) {
+        self.joins.get_or_insert_default().arrive(node, joins::place_of(has_ticket), at);
+    }
+
     /// Whether the channel had viewers when it was last observed.
     pub(super) const fn has_viewers(&self) -> bool {
         self.has_viewers
@@ -168,12 +175,15 @@ impl Record {
         let viewers = self.viewers.as_mut().and_then(|viewers| {
             std::mem::take(&mut viewers.is_dirty).then(|| (viewers.start, viewers.sketch.encode()))
         });
-        let (on_air, lost) = (self.take_on_air(), self.track.take_lost());
-        let has_changed = !minutes.is_empty() || viewers.is_some() || on_air.is_some() || lost > 0;
-        has_changed.then(|| Taken {
+        let (joins, lost_joins) =
+            self.joins.as_mut().map(|joins| (joins.take_dirty(now), joins.take_lost())).unwrap_or_default();
+        let (on_air, lost) = (self.take_on_air(), self.track.take_lost() + lost_joins);
+        let has_minutes = !minutes.is_empty() || !joins.is_empty();
+        (has_minutes || viewers.is_some() || on_air.is_some() || lost > 0).then(|| Taken {
             channel: channel.as_str().to_owned(),
             part: channel.part(),
             minutes,
+            joins,
             viewers,
             on_air,
             lost,

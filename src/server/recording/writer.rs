@@ -18,7 +18,7 @@ use super::{Recorder, Taken};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
-        database::{Archive, OnAir, Row, RowKind},
+        database::{Archive, OnAir, Row, RowKind, joins_key},
         history::{Held, Span},
         metrics::Metrics,
         store_error::StoreError,
@@ -182,22 +182,31 @@ impl Writer {
 impl Waiting {
     /// Queues what was taken. Returns the number of minutes that had been lost before.
     fn take_in(&mut self, taken: Taken) -> u64 {
-        let Taken { channel, part, minutes, viewers, on_air, lost } = taken;
-        let minutes = minutes
-            .into_iter()
-            .map(|taken| (taken.start, RowKind::Minute, taken.minute.encode(), taken.held));
-        let viewers = viewers.into_iter().map(|(start, sketch)| (start, RowKind::Viewers, sketch, None));
-        for (start, kind, data, held) in minutes.chain(viewers) {
-            self.bytes += data.len();
-            let key = (start, kind, channel.starts_with('/'), part, channel.clone());
-            if let Some((replaced, _)) = self.rows.insert(key, (data, held)) {
-                self.bytes -= replaced.len();
-            }
+        let Taken { channel, part, minutes, joins, viewers, on_air, lost } = taken;
+        let is_part = channel.starts_with('/');
+        for taken in minutes {
+            let key = (taken.start, RowKind::Minute, is_part, part, channel.clone());
+            self.queue(key, taken.minute.encode(), taken.held);
+        }
+        for taken in joins {
+            let key = (taken.start, RowKind::Minute, false, part, joins_key(&channel));
+            self.queue(key, taken.minute.encode(), None);
+        }
+        if let Some((start, sketch)) = viewers {
+            self.queue((start, RowKind::Viewers, is_part, part, channel.clone()), sketch, None);
         }
         if let (Some((span, goes_on)), Ok(channel)) = (on_air, ChannelId::parse(&channel)) {
             self.on_air.insert((channel, span.from), (span.to, goes_on));
         }
         lost
+    }
+
+    /// Queues a row in place of the waiting one with the same key.
+    fn queue(&mut self, key: Key, data: Vec<u8>, held: Option<Held>) {
+        self.bytes += data.len();
+        if let Some((replaced, _)) = self.rows.insert(key, (data, held)) {
+            self.bytes -= replaced.len();
+        }
     }
 
     fn remove(&mut self, key: &Key) {

@@ -96,6 +96,7 @@ mod tests {
             watch_seconds: 210.0,
             uniques: 9,
             observed: 1.0,
+            joins: None,
         };
         let event = event(&subject, happening, Some(&figures));
         (event.id, serde_json::from_str(&event.body).unwrap())

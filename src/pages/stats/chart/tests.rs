@@ -28,7 +28,7 @@ pub(in super::super) fn history(
             peak: Some(Peak { count: max, at: start }),
             arrivals: Arrivals::default(),
         });
-        points.push(Point { at: start, until, tally });
+        points.push(Point { at: start, until, tally, joins: None });
         start = until;
     }
     (start, points)

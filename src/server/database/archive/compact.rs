@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::{Any, AssertSqlSafe, Row as _, Transaction};
 
 use super::{
-    Archive, COARSE_MS, WINDOW_MS,
+    Archive, COARSE_MS, JOINS, WINDOW_MS,
     encoding::{Minutes, decode_into, encode, starts},
     floor,
     fresh::{self, COLUMNS, Fresh},
@@ -70,7 +70,7 @@ impl Archive {
             }
         }
         // The part comes first, since the rows of its channels depend on it.
-        let (channels, idle) = fresh::merge(rows, &key);
+        let (channels, idle) = fresh::merge(rows, Some(&key));
         for (channel, minutes) in [(key.clone(), idle)].into_iter().chain(channels) {
             merge_channel(&mut transaction, &key, &channel, minutes).await?;
         }
@@ -101,18 +101,22 @@ async fn delete(
         .map(drop)
 }
 
-/// Merges minutes of one channel into its rows.
+/// Merges minutes of one channel, of its joins or of a part into their rows.
 async fn merge_channel(
     transaction: &mut Transaction<'_, Any>,
     part: &str,
     channel: &str,
     mut minutes: Minutes,
 ) -> Result<(), sqlx::Error> {
+    // Without joins there is nothing to know of an idle channel.
+    let idle_key = (!channel.ends_with(JOINS)).then_some(part);
     let windows: BTreeSet<Timestamp> = minutes.keys().map(|start| floor(*start, WINDOW_MS)).collect();
     for window in &windows {
         let is_late = load_window(transaction, channel, *window, &mut minutes).await?;
         let mut idle = Minutes::new();
-        load_window(transaction, part, *window, &mut idle).await?;
+        if let Some(part) = idle_key {
+            load_window(transaction, part, *window, &mut idle).await?;
+        }
         let mut tally = Tally::default();
         for start in starts(*window) {
             let known = minutes.get(&start).cloned().unwrap_or_default();
@@ -120,7 +124,8 @@ async fn merge_channel(
             tally.add(&Tally::of_minute(start, &with_idle));
         }
         put(transaction, channel, FINE, *window, &tally, Some(encode(*window, &minutes))).await?;
-        if is_late {
+        // The first joins of a window may be late too.
+        if is_late || idle_key.is_none() {
             forget_figures(transaction, channel, *window).await?;
         }
     }
@@ -128,7 +133,10 @@ async fn merge_channel(
     for start in coarse {
         let end = Timestamp::from_millis(start.as_millis() + COARSE_MS);
         let own = tallies(transaction, channel, FINE, start, end).await?;
-        let idle = tallies(transaction, part, FINE, start, end).await?;
+        let idle = match idle_key {
+            Some(part) => tallies(transaction, part, FINE, start, end).await?,
+            None => BTreeMap::new(),
+        };
         let mut tally = Tally::default();
         for nth in 0..COARSE_MS / WINDOW_MS {
             let window = Timestamp::from_millis(start.as_millis() + nth * WINDOW_MS);
@@ -213,7 +221,7 @@ async fn forget_figures(
         "UPDATE broadcasts SET figures = NULL \
          WHERE channel = $1 AND started_at < $2 AND last_on_air >= $3 AND figures IS NOT NULL",
     )
-    .bind(channel.to_owned())
+    .bind(channel.strip_suffix(JOINS).unwrap_or(channel).to_owned())
     .bind(millis(Timestamp::from_millis(window.as_millis() + WINDOW_MS)))
     .bind(millis(window))
     .execute(&mut **transaction)

@@ -32,10 +32,11 @@ impl Fresh {
     }
 }
 
-/// Merges the minutes of all nodes: those of channels, and those of the part with the key `part`. A count has held as long
+/// Merges the minutes of all nodes: those of channels, and those of the part with the key `part`, if it is needed. A count has held as long
 /// as its node has observed the part.
-pub(super) fn merge(rows: Vec<Fresh>, part: &str) -> (BTreeMap<String, Minutes>, Minutes) {
-    let (parts, rows): (Vec<Fresh>, Vec<Fresh>) = rows.into_iter().partition(|row| row.channel == part);
+pub(super) fn merge(rows: Vec<Fresh>, part: Option<&str>) -> (BTreeMap<String, Minutes>, Minutes) {
+    let (parts, rows): (Vec<Fresh>, Vec<Fresh>) =
+        rows.into_iter().partition(|row| Some(row.channel.as_str()) == part);
     let (mut channels, mut idle) = (BTreeMap::<String, Minutes>::new(), Minutes::new());
     let mut observed = BTreeMap::new();
     for Fresh { node, taken, .. } in parts {

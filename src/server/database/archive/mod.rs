@@ -43,6 +43,16 @@ pub fn part_key(part: u16) -> String {
     format!("/{part}")
 }
 
+/// What follows the name of a channel in the name under which its joins are recorded.
+const JOINS: &str = "/joins";
+
+/// The name under which the joins of a channel with and without a ticket are recorded. It is not a valid name of a
+/// channel. Nodes of earlier versions merge these rows like those of a channel.
+#[must_use]
+pub fn joins_key(channel: &str) -> String {
+    [channel, JOINS].concat()
+}
+
 /// The archive in a [`Database`]. Cloning is cheap.
 #[derive(Clone)]
 pub struct Archive {
@@ -65,7 +75,7 @@ pub enum RowKind {
 pub struct Row {
     /// What it is.
     pub kind: RowKind,
-    /// The channel, or a [`part_key`].
+    /// The channel, a [`joins_key`] or a [`part_key`].
     pub channel: String,
     /// The part of the channel.
     pub part: u16,

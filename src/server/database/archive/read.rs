@@ -9,12 +9,14 @@ use super::{
     encoding::{Minutes, decode_into, starts},
     floor,
     fresh::{self, COLUMNS, Fresh},
-    millis, part_key, time,
+    joins_key, millis, part_key, time,
 };
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
-        history::{Broadcast, Cuts, Figures, Minute, Point, Points, Sketch, Span, Tally, broadcast::GRACE},
+        history::{
+            Broadcast, Cuts, Figures, Joins, Minute, Point, Points, Sketch, Span, Tally, broadcast::GRACE,
+        },
         store_error::StoreError,
     },
 };
@@ -24,6 +26,28 @@ const LONG_RANGE_MS: u64 = 3 * 24 * 3_600_000;
 
 /// How long before a broadcast its first viewer may have been recorded: the owner notices the start with its next sample.
 const EARLY_MS: u32 = 5_000;
+
+/// Rows that are read together.
+struct Source {
+    part: u16,
+    /// Their name.
+    name: String,
+    /// The name of the rows that say when the count is 0.
+    idle: Option<String>,
+}
+
+impl Source {
+    /// The counts and the new viewers of a channel.
+    fn counts(channel: &ChannelId) -> Self {
+        let part = channel.part();
+        Self { part, name: channel.as_str().to_owned(), idle: Some(part_key(part)) }
+    }
+
+    /// The joins of a channel with and without a ticket.
+    fn joins(channel: &ChannelId) -> Self {
+        Self { part: channel.part(), name: joins_key(channel.as_str()), idle: None }
+    }
+}
 
 /// A broadcast with its figures.
 #[derive(Debug, Clone, PartialEq)]
@@ -147,12 +171,23 @@ impl Archive {
         let mut tally = Tally::default();
         if range.from < range.to {
             let cuts = Cuts { step: range.millis().div_ceil(1_000), bounds: vec![range.from, range.to] };
-            for point in self.read_points(channel, &cuts).await? {
+            for point in self.read_rows(&Source::counts(channel), &cuts).await? {
                 tally.add(&point.tally);
             }
         }
         let viewers = self.viewers(channel, range, early_ms).await?;
-        Ok(Figures::new(range, ended_at, &tally, &viewers))
+        let joins = self.joins(channel, Span::new(range.from.minus_millis(early_ms), range.to)).await?;
+        Ok(Figures { joins, ..Figures::new(range, ended_at, &tally, &viewers) })
+    }
+
+    /// The joins with and without a ticket in the minutes of a range.
+    async fn joins(&self, channel: &ChannelId, range: Span) -> Result<Option<Joins>, sqlx::Error> {
+        if range.from >= range.to {
+            return Ok(None);
+        }
+        let cuts = Cuts { step: range.millis().div_ceil(1_000), bounds: vec![range.from, range.to] };
+        let points = self.read_rows(&Source::joins(channel), &cuts).await?;
+        Ok(points.first().and_then(|point| Joins::of(&point.tally.arrivals)))
     }
 
     /// The distinct viewers of a range. Those of a long range are known by the hour.
@@ -173,17 +208,30 @@ impl Archive {
     }
 
     async fn read_points(&self, channel: &ChannelId, cuts: &Cuts) -> Result<Vec<Point>, sqlx::Error> {
+        let mut points = self.read_rows(&Source::counts(channel), cuts).await?;
+        let joins = self.read_rows(&Source::joins(channel), cuts).await?;
+        for (point, joins) in points.iter_mut().zip(joins) {
+            point.joins = Joins::of(&joins.tally.arrivals);
+        }
+        Ok(points)
+    }
+
+    async fn read_rows(&self, source: &Source, cuts: &Cuts) -> Result<Vec<Point>, sqlx::Error> {
         let mut points = Points::new(cuts);
         let (Some(from), Some(to)) = (cuts.bounds.first().copied(), cuts.bounds.last().copied()) else {
             return Ok(Vec::new());
         };
         let is_long = to.as_millis() - from.as_millis() >= LONG_RANGE_MS && cuts.step * 1_000 >= COARSE_MS;
         let (length, step) = if is_long { (COARSE_MS, 900) } else { (WINDOW_MS, 300) };
-        let (start, part) = (floor(from, length), part_key(channel.part()));
+        let start = floor(from, length);
         // What is merged meanwhile is in both then, and counts once.
-        let (fresh, fresh_idle) = self.fresh(channel, start, to).await?;
-        let own = self.tallies(channel.as_str(), step, start, to).await?;
-        let idle = self.tallies(&part, step, start, to).await?;
+        let (fresh, fresh_idle) = self.fresh(source, start, to).await?;
+        let own = self.tallies(&source.name, step, start, to).await?;
+        let idle = match &source.idle {
+            Some(idle) => self.tallies(idle, step, start, to).await?,
+            None if own.is_empty() && fresh.is_empty() => return Ok(points.finish()),
+            None => BTreeMap::new(),
+        };
 
         // Rows that a step boundary cuts, and rows with minutes that are not merged yet, are read by the minute.
         let mut detailed: BTreeSet<Timestamp> =
@@ -201,7 +249,7 @@ impl Archive {
                 continue;
             }
             if let Some(span) = last.take() {
-                self.add_minutes(&mut points, channel, span, length, (&own, &idle), (&fresh, &fresh_idle))
+                self.add_minutes(&mut points, source, span, length, (&own, &idle), (&fresh, &fresh_idle))
                     .await?;
             }
             if let Some(tally) = own.get(&row).or(idle.get(&row)) {
@@ -209,8 +257,7 @@ impl Archive {
             }
         }
         if let Some(span) = last {
-            self.add_minutes(&mut points, channel, span, length, (&own, &idle), (&fresh, &fresh_idle))
-                .await?;
+            self.add_minutes(&mut points, source, span, length, (&own, &idle), (&fresh, &fresh_idle)).await?;
         }
         Ok(points.finish())
     }
@@ -219,16 +266,18 @@ impl Archive {
     async fn add_minutes(
         &self,
         points: &mut Points,
-        channel: &ChannelId,
+        source: &Source,
         (first, last): (Timestamp, Timestamp),
         length: u64,
         (own, idle): (&BTreeMap<Timestamp, Tally>, &BTreeMap<Timestamp, Tally>),
         (fresh, fresh_idle): (&Minutes, &Minutes),
     ) -> Result<(), sqlx::Error> {
         let end = Timestamp::from_millis(last.as_millis() + length);
-        let part = part_key(channel.part());
-        let mut minutes = self.merged(channel.as_str(), first, end).await?;
-        let mut idle_minutes = self.merged(&part, first, end).await?;
+        let mut minutes = self.merged(&source.name, first, end).await?;
+        let mut idle_minutes = match &source.idle {
+            Some(idle) => self.merged(idle, first, end).await?,
+            None => Minutes::new(),
+        };
         let has_detail = |row: Timestamp, merged: &Minutes, fresh: &Minutes| {
             let end = Timestamp::from_millis(row.as_millis() + length);
             merged.range(row..end).next().is_some() || fresh.range(row..end).next().is_some()
@@ -284,30 +333,30 @@ impl Archive {
         decode_tallies(&rows)
     }
 
-    /// The minutes that are not merged yet, of a channel and of its part.
+    /// The minutes that are not merged yet, of a source and of its part if it depends on it.
     async fn fresh(
         &self,
-        channel: &ChannelId,
+        source: &Source,
         from: Timestamp,
         to: Timestamp,
     ) -> Result<(Minutes, Minutes), sqlx::Error> {
-        let part = part_key(channel.part());
         // One statement, so that no row of the part is newer than those of the channel.
         let statement = format!(
             "SELECT {COLUMNS} FROM fresh_minutes \
              WHERE part = $1 AND channel IN ($2, $3) AND start >= $4 AND start < $5"
         );
+        let idle = source.idle.as_ref().unwrap_or(&source.name);
         let rows = sqlx::query(AssertSqlSafe(statement))
-            .bind(i16::try_from(channel.part()).unwrap_or_default())
-            .bind(channel.as_str().to_owned())
-            .bind(part.clone())
+            .bind(i16::try_from(source.part).unwrap_or_default())
+            .bind(source.name.clone())
+            .bind(idle.clone())
             .bind(millis(from))
             .bind(millis(to))
             .fetch_all(self.database.pool())
             .await?;
         let rows = rows.iter().map(Fresh::read).collect::<Result<_, _>>()?;
-        let (mut channels, idle) = fresh::merge(rows, &part);
-        Ok((channels.remove(channel.as_str()).unwrap_or_default(), idle))
+        let (mut channels, idle) = fresh::merge(rows, source.idle.as_deref());
+        Ok((channels.remove(&source.name).unwrap_or_default(), idle))
     }
 
     /// The merged minutes of windows, by their start.

@@ -1,0 +1,153 @@
+/**
+ * Live counts over a stream of this page alone. This is all that a page needs while no other tab of its site reads counts
+ * and its stream works, and it is small, so that the first number appears soon. Otherwise another source (counts.ts), which
+ * is loaded then, takes over:
+ *
+ * - Another tab reads counts too. All tabs share one stream.
+ * - Nothing arrived for a minute. The other source requests the counts if no stream gets through.
+ * - There are more channels than one stream carries.
+ *
+ * A page with this stream holds the lock of the tab that leads (rules/relay.ts), so that other tabs know of it. At the first
+ * message of another tab it releases the lock. A hidden page has neither the stream nor the lock.
+ */
+
+import type { Stop } from "./browser.ts";
+import type { Counts, Watcher } from "./counts.ts";
+import { MAX_CHANNELS } from "./rules/channel.ts";
+import type { Known } from "./rules/relay.ts";
+import { LATER_SPREAD, PAUSE, STALE_AFTER, State, UNKNOWN_AFTER } from "./rules/watchdog.ts";
+
+interface Reading extends Watcher {
+  news?: Known;
+  /** Ends watching at the source that has taken over. */
+  end?: Stop;
+}
+
+/**
+ * Makes the only source of counts of this page from the server with this API. `name`: the name of the lock. `loadShared`
+ * loads the source that takes over. It is called once at most.
+ */
+export const makeFirstStream = (
+  api: string,
+  name: string,
+  loadShared: () => Promise<Pick<Counts, "watch">>,
+) => {
+  const readings = new Set<Reading>();
+  let stream: EventSource | undefined;
+  let releaseLock: Stop | undefined;
+  let opening: ReturnType<typeof setTimeout> | undefined;
+  let checking: ReturnType<typeof setInterval> | undefined;
+  /** When the stream last delivered something, and whether the counts may be old since then. */
+  let heardAt = 0;
+  let isDoubtful = false;
+  let watchShared: Counts["watch"] | undefined;
+  let takeover: Promise<void> | undefined;
+
+  const show = () => {
+    // If the clock was set back, as good as never.
+    const age = Math.abs(Date.now() - heardAt);
+    const state =
+      age >= UNKNOWN_AFTER ? State.Unknown : isDoubtful || age >= STALE_AFTER ? State.Stale : State.Live;
+    for (const { news, update } of readings) update(news, state);
+    if (state === State.Unknown) share();
+  };
+
+  const onEvent = ({ data }: MessageEvent) => {
+    const told = JSON.parse(data);
+    for (const reading of readings) if (reading.channel === told.channelId) reading.news = told;
+    heardAt = Date.now();
+    isDoubtful = false;
+    show();
+  };
+
+  const close = () => {
+    stream?.close();
+    clearTimeout(opening);
+    clearInterval(checking);
+  };
+
+  const open = () => {
+    close();
+    checking = setInterval(show, 1e3);
+    const channels = [...readings].map(({ channel }) => channel);
+    if (channels.length > MAX_CHANNELS) return share();
+    stream = new EventSource(api + "sse?channels=" + channels);
+    stream.onmessage = onEvent;
+    stream.addEventListener("tick", onEvent);
+    stream.onerror = onBreak;
+  };
+
+  /** Holds the lock until the returned function is called. */
+  const takeLock = (): Stop => {
+    let release!: Stop;
+    const released = new Promise<void>((resolve) => (release = resolve));
+    // Web Locks are missing over plain HTTP. There each tab has its own stream.
+    navigator.locks
+      ?.request(name, { ifAvailable: true }, (lock) => {
+        if (!lock) return share();
+        const tabs = new BroadcastChannel(name);
+        tabs.onmessage = share;
+        return released.then(() => tabs.close());
+      })
+      .catch(share);
+    return release;
+  };
+
+  const leave = () => {
+    close();
+    releaseLock?.();
+    releaseLock = undefined;
+  };
+
+  const share = () => {
+    releaseLock?.();
+    takeover ??= loadShared().then(({ watch }) => {
+      leave();
+      watchShared = watch;
+      for (const reading of readings) reading.end = watch(reading);
+    });
+  };
+
+  const sync = () => {
+    if (watchShared) return;
+    if (!releaseLock) heardAt = Date.now();
+    if (readings.size && !document.hidden) {
+      releaseLock ??= takeLock();
+      open();
+    } else {
+      leave();
+      isDoubtful = true;
+      show();
+    }
+  };
+  /** Opens and closes the stream as is needed then. */
+  const syncIn = (millis: number) => {
+    clearTimeout(opening);
+    opening = setTimeout(sync, millis);
+  };
+  const onBreak = () => {
+    stream?.close();
+    isDoubtful = true;
+    syncIn(PAUSE + LATER_SPREAD * Math.random());
+  };
+  addEventListener("visibilitychange", sync);
+  addEventListener("offline", onBreak);
+  addEventListener("online", sync);
+  // When a navigation starts and the page stays after all (a download), Firefox and WebKit end streams without an event.
+  addEventListener("beforeunload", () => syncIn(2e3));
+
+  /** Watches a channel until the returned function is called. */
+  return (watcher: Watcher): Stop => {
+    if (!readings.size) isDoubtful = false;
+    const reading: Reading = { ...watcher };
+    reading.end = watchShared?.(reading);
+    readings.add(reading);
+    // One stream for all elements that are added in one turn of the event loop.
+    syncIn(0);
+    return () => {
+      reading.end?.();
+      readings.delete(reading);
+      if (!readings.size) sync();
+    };
+  };
+};

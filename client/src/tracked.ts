@@ -1,0 +1,62 @@
+/**
+ * The counts of a <viewer-counter> with the attribute `track`: the page counts as a viewer while the element watches. Its
+ * attribute `ticket` says who the viewer is.
+ */
+
+import type { Stop } from "./browser.ts";
+import type { Source, Watcher } from "./counts.ts";
+import type { Known } from "./rules/relay.ts";
+import { State } from "./rules/watchdog.ts";
+import type { TrackOptions, Tracking } from "./tracker.ts";
+
+/** Watches and counts the page until the returned function is called. */
+export const watchTracked = (
+  { channel, update }: Watcher,
+  element: HTMLElement,
+  { api, watch, learn }: Source,
+  track: (options: TrackOptions) => Tracking,
+): Stop => {
+  let isCounted = false;
+  let news: Known | undefined;
+  let state = State.Live;
+  // A page that is counted is one of the viewers.
+  const show = () => update(isCounted && news?.count === 0 ? { ...news, count: 1 } : news, state);
+
+  const ticket = () => element.getAttribute("ticket");
+  const tracking = track({
+    api,
+    channel,
+    ticket: ticket(),
+    learn,
+    counted(value) {
+      isCounted = value;
+      show();
+    },
+  });
+  const renewing = new MutationObserver(() => {
+    const renewed = ticket();
+    if (renewed) tracking.renew(renewed);
+  });
+  renewing.observe(element, { attributeFilter: ["ticket"] });
+
+  const endWatching = watch(
+    {
+      channel,
+      needed: true,
+      update(known, current, isActivity) {
+        news = known;
+        state = current;
+        show();
+        if (isActivity) tracking.wake();
+      },
+      leave: () => tracking.leave(),
+    },
+    element,
+  );
+
+  return () => {
+    endWatching();
+    renewing.disconnect();
+    tracking.end();
+  };
+};
