@@ -4,7 +4,6 @@ use std::{
     future::Future,
     io::{self, IsTerminal, Write},
     net::SocketAddr,
-    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -17,46 +16,43 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{
-    domain::ChannelId,
-    server::{
-        access::StatisticsAccess,
-        anomalies::Anomalies,
-        check,
-        clock::{Clock, SystemClock},
-        config::{
-            self, AccessConfig, Config, DatabaseConfig, Draft, InvalidConfig, Secret, SettingsError, Task,
-            TlsFiles,
-        },
-        database::{self, Archive, Database, DatabaseFollowers, DatabaseSignals, Outbox, Retention},
-        fanout::{Hub, reader},
-        follows::Follows,
-        health,
-        http::access::Access,
-        http::caching::CountCaching,
-        http::pages,
-        http::router::{limit_reached, overloaded, panic_response, router},
-        http::state::{AppState, Parts},
-        limits::{self, Connections, Rate, SessionLimiter, Streams, TicketChecks},
-        listen::{Apps, Listener, Tls, TlsError},
-        metrics::Metrics,
-        presence::Presence,
-        recording::{FiguresFeed, Recorder, Shareholder, past, sampler, upkeep, writer::Writer},
-        redis::OpenError,
-        shutdown::{ShutdownFlag, shutdown_signal},
-        signals::{SignalSettings, Signals},
-        site::Embedded,
-        store::{self, Measured, Store},
-        supervisor::Supervisor,
-        telemetry,
-        tickets::Refusal,
-        top,
-        traces::Traces,
-        webhooks::{
-            self, Webhooks,
-            sender::{Outcome, SetUpError},
-            settings::{Target, WebhookSettings},
-        },
+use crate::server::{
+    access::StatisticsAccess,
+    anomalies::Anomalies,
+    check,
+    clock::{Clock, SystemClock},
+    config::{
+        self, AccessConfig, Config, DatabaseConfig, DemoHistory, Draft, InvalidConfig, Secret, SettingsError,
+        Task, TlsFiles,
+    },
+    database::{self, Archive, Database, DatabaseFollowers, DatabaseSignals, Outbox, Retention},
+    fanout::{Hub, reader},
+    follows::Follows,
+    health,
+    http::access::Access,
+    http::caching::CountCaching,
+    http::pages,
+    http::router::{limit_reached, overloaded, panic_response, router},
+    http::state::{AppState, Parts},
+    limits::{self, Connections, Rate, SessionLimiter, Streams, TicketChecks},
+    listen::{Apps, Listener, Tls, TlsError},
+    metrics::Metrics,
+    presence::Presence,
+    recording::{FiguresFeed, Recorder, Shareholder, past, sampler, upkeep, writer::Writer},
+    redis::OpenError,
+    shutdown::{ShutdownFlag, shutdown_signal},
+    signals::{SignalSettings, Signals},
+    site::Embedded,
+    store::{self, Measured, Store},
+    supervisor::Supervisor,
+    telemetry,
+    tickets::Refusal,
+    top,
+    traces::Traces,
+    webhooks::{
+        self, Webhooks,
+        sender::{Outcome, SetUpError},
+        settings::{Target, WebhookSettings},
     },
 };
 
@@ -160,8 +156,8 @@ pub fn main(embedded: Option<Embedded>) -> Result<(), BootError> {
     if matches!(draft.config.task, Task::Check) {
         return runtime.block_on(check(&draft));
     }
-    if let Task::DemoHistory { file, channels } = &draft.config.task {
-        return runtime.block_on(demo_history(file, channels));
+    if let Task::DemoHistory(task) = &draft.config.task {
+        return runtime.block_on(demo_history(task));
     }
     // It shows another node, so the settings of this one may be wrong.
     if let Task::Top(task) = &draft.config.task {
@@ -207,12 +203,12 @@ async fn check(draft: &Draft) -> Result<(), BootError> {
 ///
 /// # Errors
 /// When the file exists or cannot be written.
-async fn demo_history(file: &Path, channels: &[ChannelId]) -> Result<(), BootError> {
+async fn demo_history(DemoHistory { file, channels }: &DemoHistory) -> Result<(), BootError> {
     if file.exists() {
         let problem = format!("demo-history: {} exists; name a new file", file.display());
         return Err(SettingsError::from(InvalidConfig(vec![problem])).into());
     }
-    let database = Database::open(&DatabaseConfig::Sqlite(file.to_owned())).await?;
+    let database = Database::open(&DatabaseConfig::Sqlite(file.clone())).await?;
     let written = past::write(&database, channels, SystemClock::start().now()).await;
     let viewers = written.map_err(io::Error::other)?;
     database.close().await;

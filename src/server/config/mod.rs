@@ -105,12 +105,16 @@ pub enum Task {
     /// It sends one test event.
     TestWebhook(Target),
     /// It writes the history of `make demo` into a new SQLite file.
-    DemoHistory {
-        /// The file.
-        file: PathBuf,
-        /// The channels.
-        channels: Vec<ChannelId>,
-    },
+    DemoHistory(DemoHistory),
+}
+
+/// The history of `make demo`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DemoHistory {
+    /// The file, which must not exist.
+    pub file: PathBuf,
+    /// The channels, the largest audience first.
+    pub channels: Vec<ChannelId>,
 }
 
 /// What `aforo top` shows, and how.

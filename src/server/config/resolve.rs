@@ -16,7 +16,8 @@ use clap::{
 };
 
 use super::{
-    AccessConfig, Config, DatabaseConfig, Flags, Secret, StoreConfig, Task, TlsFiles, TopTask, flags,
+    AccessConfig, Config, DatabaseConfig, DemoHistory, Flags, Secret, StoreConfig, Task, TlsFiles, TopTask,
+    flags,
     values::{StatisticsMode, TicketMode},
 };
 use crate::{
@@ -239,7 +240,9 @@ fn task(task: Option<flags::Task>, webhooks: &WebhookSettings, problems: &mut Ve
         Some(flags::Task::Check) => return Task::Check,
         Some(flags::Task::Health) => return Task::Health,
         Some(flags::Task::Top(flags::Top { url, once })) => return Task::Top(TopTask { url, once }),
-        Some(flags::Task::DemoHistory { file, channels }) => return Task::DemoHistory { file, channels },
+        Some(flags::Task::DemoHistory { file, channels }) => {
+            return Task::DemoHistory(DemoHistory { file, channels });
+        }
         Some(flags::Task::Webhook(flags::WebhookTask::Test { url })) => url,
     };
     if let Err(error) = url.check(webhooks.allows_private) {
