@@ -7,8 +7,8 @@ use aforo::{
     domain::{ChannelId, Timestamp, ViewerId},
     server::{
         config::{self, Config, DatabaseConfig},
-        database::{Archive, Database, Retention, Row, RowKind, joins_key, part_key},
-        history::{Cuts, Figures, HashKey, Joins, Minute, Place, Point, Sketch, Span, Track, Zone, joins},
+        database::{Archive, Database, OnAir, Retention, Row, RowKind, joins_key, part_key},
+        history::{Cuts, Figures, HashKey, Joins, Place, Point, Sketch, Span, Taken, Track, Zone, joins},
     },
 };
 use tempfile::TempDir;
@@ -35,16 +35,21 @@ async fn archive() -> (Archive, TempDir) {
 
 /// The rows of what a track holds.
 fn rows(track: &mut Track, channel: &str, node: u64, now: Timestamp) -> Vec<Row> {
+    as_rows(track.take_dirty(now), channel, node)
+}
+
+fn as_rows(minutes: Vec<Taken>, channel: &str, node: u64) -> Vec<Row> {
     let part = ana().part();
-    let row = |(start, minute): (Timestamp, Minute)| Row {
+    let row = |Taken { start, minute, held }| Row {
         kind: RowKind::Minute,
         channel: channel.to_owned(),
         part,
         start,
         node,
         data: minute.encode(),
+        held,
     };
-    track.take_dirty(now).into_iter().map(row).collect()
+    minutes.into_iter().map(row).collect()
 }
 
 /// Half an hour of a channel with two nodes: the first owns it, dies after 12 minutes and 20 seconds, and the second owns
@@ -144,6 +149,127 @@ async fn rows_merge_to_the_same_result_in_any_order_and_however_often() {
     assert_eq!(readings(&merged).await, expected);
 }
 
+/// A quarter of an hour of some channels on one node that is killed at its end, as a server writes it every four seconds:
+/// whole rows each time, or only news. Somebody comes or goes every few minutes.
+fn quiet_channels(channels: &[&str], everything: bool) -> Vec<Vec<Row>> {
+    let (mut tracks, mut part) =
+        (channels.iter().map(|_| Track::default()).collect::<Vec<_>>(), Track::default());
+    let mut taken = Vec::new();
+    for second in 0..=900_u64 {
+        let now = at(second * 1_000 + 137);
+        for (nth, track) in (0..).zip(&mut tracks) {
+            track.observe(u32::try_from((second + 7 * nth) / (150 + nth)).unwrap() % 3 * 5, now, true, GAP);
+        }
+        part.observe(0, now, true, GAP);
+        if second % 4 == 0 {
+            let of_channels = channels.iter().zip(&mut tracks).flat_map(|(channel, track)| {
+                let minutes = if everything { track.take_dirty(now) } else { track.take_news(now) };
+                as_rows(minutes, channel, 1)
+            });
+            let mut rows: Vec<Row> = of_channels.collect();
+            rows.extend(as_rows(part.take_dirty(now), &part_key(ana().part()), 1));
+            taken.push(rows);
+        }
+    }
+    taken
+}
+
+#[tokio::test]
+async fn a_count_that_holds_is_written_once_a_minute_and_read_as_if_it_were_written_each_time() {
+    // All are of one part. One is before the part in the order of names, and they are merged in several transactions.
+    let names: Vec<String> =
+        ["ana", "..d"].into_iter().map(str::to_owned).chain((0..250).map(|n| of_part(n))).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (every_time, _one) = archive().await;
+    let (once, _other) = archive().await;
+    let (whole, news) = (quiet_channels(&names, true), quiet_channels(&names, false));
+    let of_channels = |all: &[Vec<Row>]| all.iter().flatten().filter(|row| row.channel == "ana").count();
+    assert!(of_channels(&news) <= 16 + 2 * 6 && of_channels(&whole) > 220, "{}", of_channels(&news));
+    let compare = async |to: u64| {
+        for name in ["ana", "..d", names[9]] {
+            let channel = ChannelId::parse(name).unwrap();
+            for step in [60, 300] {
+                let cuts = Cuts::new(at(0), at(to), Some(step), &Zone::utc()).unwrap();
+                let expected = every_time.points(&channel, &cuts).await.unwrap();
+                assert_eq!(once.points(&channel, &cuts).await.unwrap(), expected, "{name} until {to}");
+            }
+        }
+    };
+    for (nth, (whole, news)) in (1..).zip(whole.iter().zip(&news)) {
+        every_time.store(whole).await.unwrap();
+        once.store(news).await.unwrap();
+        if nth % 25 == 0 {
+            compare(nth * 4_000).await;
+        }
+        if nth == 200 {
+            for archive in [&every_time, &once] {
+                while archive.compact(ana().part(), at(600_000)).await.unwrap() {}
+            }
+        }
+    }
+    for before in [900_000, HOUR] {
+        for archive in [&every_time, &once] {
+            while archive.compact(ana().part(), at(before)).await.unwrap() {}
+        }
+        compare(900_000).await;
+    }
+}
+
+/// The name of another channel of the same part as `ana`.
+fn of_part(number: u32) -> String {
+    let name = |letter| ChannelId::parse(&format!("c{number}{letter}")).unwrap();
+    ('a'..='z').map(name).find(|channel| channel.part() == ana().part()).unwrap().to_string()
+}
+
+#[tokio::test]
+async fn a_broadcast_that_goes_on_lasts_as_long_as_its_node_observes_the_part() {
+    let url = Postgres::shared().await.database().await;
+    let Config { database: postgres, .. } =
+        config::read(["aforo", &format!("--database-url={url}")]).unwrap();
+    let (sqlite, _folder) = archive().await;
+    for archive in [sqlite, Archive::new(Database::open(&postgres).await.unwrap())] {
+        let goes_on = OnAir { channel: ana(), span: Span::new(at(137), at(4_137)), seen_by: Some(1) };
+        let present = async |now: u64| {
+            let now = at(now);
+            archive.broadcasts(&ana(), now, 1, now).await.unwrap().remove(0).figures
+        };
+        let mut part = Track::default();
+        let mut track = Track::default();
+        for second in 0..=200_u64 {
+            let now = at(second * 1_000 + 137);
+            track.observe(7, now, true, GAP);
+            part.observe(0, now, true, GAP);
+            if second % 4 == 0 {
+                archive.store(&as_rows(track.take_news(now), "ana", 1)).await.unwrap();
+                archive.store(&as_rows(part.take_dirty(now), &part_key(ana().part()), 1)).await.unwrap();
+            }
+            if second == 4 {
+                archive.note_on_air(std::slice::from_ref(&goes_on)).await.unwrap();
+            }
+            if second % 50 == 4 {
+                let figures = present(second * 1_000 + 500).await;
+                let written = second / 4 * 4;
+                assert_eq!(figures.watch_seconds, (7 * written) as f64, "{figures:?}");
+                assert_eq!((figures.average, figures.observed), (Some(7.0), 1.0), "{figures:?}");
+            }
+        }
+        // The node is killed. What follows is not known.
+        let killed = present(290_000).await;
+        assert_eq!((killed.watch_seconds, killed.observed), (1_400.0, 1.0));
+        assert_eq!(killed.ended_at, None);
+        // The next owner sees it go on, and end.
+        let resumed =
+            |to: u64, seen_by| OnAir { channel: ana(), span: Span::new(at(204_000), at(to)), seen_by };
+        archive.note_on_air(&[resumed(205_000, Some(2))]).await.unwrap();
+        assert!(present(210_000).await.observed < 1.0);
+        archive.note_on_air(&[resumed(206_000, None)]).await.unwrap();
+        archive.note_on_air(&[goes_on.clone()]).await.unwrap();
+        let ended = present(600_000).await;
+        assert_eq!(ended.ended_at, Some(at(206_000)), "{ended:?}");
+        assert_eq!(ended.watch_seconds, 1_400.0);
+    }
+}
+
 #[tokio::test]
 async fn joins_are_read_the_same_before_and_after_they_are_merged() {
     let (archive, _folder) = archive().await;
@@ -206,7 +332,7 @@ async fn joins_that_arrive_late_change_the_figures_of_their_broadcast() {
     for rows in half_an_hour() {
         archive.store(&rows).await.unwrap();
     }
-    archive.note_on_air(&[(ana(), Span::new(at(7_137), at(1_799_137)))]).await.unwrap();
+    archive.note_on_air(&[OnAir::ended(ana(), Span::new(at(7_137), at(1_799_137)))]).await.unwrap();
     let now = at(2 * HOUR);
     let kept = async || {
         while archive.compact(ana().part(), at(HOUR)).await.unwrap() {}
@@ -231,7 +357,7 @@ async fn minutes_that_arrive_late_change_the_figures_of_their_broadcast() {
     let all = half_an_hour();
     let (late, in_time): (Vec<Row>, Vec<Row>) = all.into_iter().flatten().partition(|row| row.node == 1);
     archive.store(&in_time).await.unwrap();
-    archive.note_on_air(&[(ana(), Span::new(at(7_137), at(1_799_137)))]).await.unwrap();
+    archive.note_on_air(&[OnAir::ended(ana(), Span::new(at(7_137), at(1_799_137)))]).await.unwrap();
     while archive.compact(ana().part(), at(HOUR)).await.unwrap() {}
     let now = at(2 * HOUR);
     archive.complete(now).await.unwrap();
@@ -249,7 +375,7 @@ async fn minutes_that_arrive_late_change_the_figures_of_their_broadcast() {
 
 #[tokio::test]
 async fn spans_on_air_become_broadcasts_in_any_order() {
-    let span = |from: u64, to: u64| (ana(), Span::new(at(from * 1_000), at(to * 1_000)));
+    let span = |from: u64, to: u64| OnAir::ended(ana(), Span::new(at(from * 1_000), at(to * 1_000)));
     let spans =
         [span(0, 10), span(200, 300), span(602, 700), span(8, 9), span(1_000, 1_100), span(1_101, 1_200)];
     for shift in 0..spans.len() {
@@ -294,11 +420,11 @@ async fn spans_of_many_channels_come_to_the_same_broadcasts_one_by_one_and_toget
             match below(20) {
                 0 => (*from, *to) = (*to + 280_000, *to + 281_000),
                 1 => (*from, *to) = (*to + 320_000, *to + 321_000),
-                2 => spans.push((channel.clone(), Span::new(at(below(*to)), at(*to / 2)))),
+                2 => spans.push(OnAir::ended(channel.clone(), Span::new(at(below(*to)), at(*to / 2)))),
                 3 => continue,
                 _ => *to += 4_000,
             }
-            spans.push((channel.clone(), Span::new(at(*from), at(*to))));
+            spans.push(OnAir::ended(channel.clone(), Span::new(at(*from), at(*to))));
         }
         for archive in [&sqlite, &postgres] {
             archive.note_on_air(&spans).await.unwrap();
@@ -334,6 +460,7 @@ async fn viewers_of_a_range_are_merged_and_not_added() {
             start: at(start),
             node,
             data: sketch.encode(),
+            held: None,
         }
     };
     let rows = [row(1, 1_000, &people[..40]), row(2, 3_000, &people[20..60]), row(1, HOUR, &people[30..90])];
@@ -343,7 +470,7 @@ async fn viewers_of_a_range_are_merged_and_not_added() {
     };
     assert_eq!(uniques(0, 2 * HOUR).await, 90);
     assert_eq!(uniques(2 * HOUR, 3 * HOUR).await, 0);
-    archive.note_on_air(&[(ana(), Span::new(at(2_500), at(600_000)))]).await.unwrap();
+    archive.note_on_air(&[OnAir::ended(ana(), Span::new(at(2_500), at(600_000)))]).await.unwrap();
     let now = at(HOUR);
     let kept = archive.broadcasts(&ana(), now, 1, now).await.unwrap().remove(0);
     assert_eq!(
@@ -359,7 +486,7 @@ async fn old_details_go_and_the_rest_stays() {
     for rows in half_an_hour() {
         archive.store(&rows).await.unwrap();
     }
-    archive.note_on_air(&[(ana(), Span::new(at(7_137), at(1_799_137)))]).await.unwrap();
+    archive.note_on_air(&[OnAir::ended(ana(), Span::new(at(7_137), at(1_799_137)))]).await.unwrap();
     while archive.compact(ana().part(), at(HOUR)).await.unwrap() {}
     archive.complete(at(HOUR)).await.unwrap();
     let before = points(&archive, 0, 1_800_000, 900).await;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use aforo::{
     domain::{ChannelId, Timestamp},
     server::{
-        history::Minute,
+        database::part_key,
+        history::{self, Minute},
         recording::{Recorder, Taken},
     },
 };
@@ -19,29 +20,31 @@ use crate::{
     store::{EPOCH, millis},
 };
 
-/// The rows, by channel, start and run of a node.
+/// The rows, by channel or part, start and run of a node.
 #[derive(Default)]
-pub struct Archive(BTreeMap<(u64, Timestamp, u64), Minute>);
+pub struct Archive(BTreeMap<(String, Timestamp, u64), history::Taken>);
 
 impl Archive {
     /// Keeps what a node has recorded since the last call.
     pub fn keep(&mut self, recorder: &Recorder) {
-        for Taken { channel, minutes, .. } in recorder.take() {
-            let Ok(channel) = ChannelId::parse(&channel) else { continue };
-            let number = number(&channel);
-            if number < CHANNELS {
-                for (start, minute) in minutes {
-                    self.0.insert((number, start, recorder.node()), minute);
-                }
+        for Taken { channel, minutes, .. } in recorder.take(false) {
+            for minute in minutes {
+                self.0.insert((channel.clone(), minute.start, recorder.node()), minute);
             }
         }
     }
 
-    /// The recorded seconds, merged from all rows.
+    /// The recorded seconds of the channels, merged from all rows.
     pub fn recorded(&self) -> Vec<Recorded> {
         let mut merged = BTreeMap::<(u64, Timestamp), Minute>::new();
-        for ((channel, start, _), minute) in &self.0 {
-            merged.entry((*channel, *start)).or_default().merge(minute);
+        for ((name, start, node), minute) in &self.0 {
+            let Ok(channel) = ChannelId::parse(name) else { continue };
+            let number = number(&channel);
+            if number < CHANNELS {
+                let part = self.0.get(&(part_key(channel.part()), *start, *node));
+                let minute = minute.clone().held_until(part.and_then(history::Taken::observed_until));
+                merged.entry((number, *start)).or_default().merge(&minute);
+            }
         }
         let seconds = merged.iter().flat_map(|((channel, start), minute)| {
             (0..).zip(minute.seconds()).map(move |(nth, second)| Recorded {

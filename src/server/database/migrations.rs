@@ -13,6 +13,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (2, "history", include_str!("migrations/0002_history.sql")),
     (3, "signals", include_str!("migrations/0003_signals.sql")),
     (4, "webhooks", include_str!("migrations/0004_webhooks.sql")),
+    (5, "held", include_str!("migrations/0005_held.sql")),
 ];
 
 /// The migrations for a kind of database.

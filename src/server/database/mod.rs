@@ -44,7 +44,7 @@ use tokio::{
 use uuid::Uuid;
 
 pub use self::{
-    archive::{Archive, Kept, Retention, Row, RowKind, joins_key, part_key},
+    archive::{Archive, Kept, OnAir, Retention, Row, RowKind, joins_key, part_key},
     followers::DatabaseFollowers,
     inspect::{Inspection, Tables, inspect},
     open::OpenError,
@@ -241,6 +241,15 @@ impl Database {
     #[must_use]
     pub fn pool(&self) -> &AnyPool {
         &self.0.pool
+    }
+
+    /// The place of a parameter in a statement that has many of them, in the order in which they are bound. `nth` counts from
+    /// 1. (SQLite looks numbered ones up one by one, each in a list of all.)
+    fn place(&self, nth: usize) -> String {
+        match self.0.kind {
+            Kind::Sqlite => "?".to_owned(),
+            Kind::Postgres => format!("${nth}"),
+        }
     }
 
     /// Begins a transaction that writes. SQLite has one such transaction at a time. On PostgreSQL each statement sees

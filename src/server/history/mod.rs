@@ -11,6 +11,7 @@
 //! Promises:
 //! - Merging minutes, sketches and broadcasts is commutative, associative and idempotent. Nodes write their own rows,
 //!   in any order and repeatedly; rows are merged when they are read and again when they are compacted.
+//! - A row needs no rewriting while only time passes: its [`Held`] count and the row of the part say the rest.
 //! - Unknown is not zero: the time in which the count was known is recorded beside the sums.
 //! - Encoded rows begin with a version. Decoding damaged or hostile bytes is an error, and its cost is linear in
 //!   their length.
@@ -36,12 +37,12 @@ pub use cuts::{CutError, Cuts};
 pub use figures::Figures;
 pub use instant::{Wall, Zone};
 pub use joins::Joins;
-pub use minute::{Minute, Peak, Second};
+pub use minute::{Held, Minute, Peak, Second};
 pub use points::{Point, Points};
 pub use sketch::{HashKey, Sketch};
 pub use tally::Tally;
 pub use ticks::{Tick, ticks};
-pub use track::Track;
+pub use track::{Taken, Track};
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use std::{
 use proptest::{collection::vec, prelude::*};
 use uuid::Uuid;
 
-use super::*;
+use super::{track::Change, *};
 use crate::domain::{Timestamp, ViewerId};
 
 const START: u64 = 1_790_000_039_000;
@@ -67,13 +67,35 @@ struct Node {
     earlier: Vec<Vec<Seen>>,
 }
 
+/// What a track can learn, and that its news are written.
+#[derive(Debug, Clone, Copy)]
+enum News {
+    Sample { count: u32 },
+    Call { count: u32 },
+    Late { by: u64, count: u32 },
+    Unknown,
+    PartUnknown,
+    Write,
+}
+
+fn any_news() -> impl Strategy<Value = News> {
+    prop_oneof![
+        8 => (1..3_u32).prop_map(|count| News::Sample { count }),
+        4 => (1..3_u32).prop_map(|count| News::Call { count }),
+        1 => (1..60_000_u64, 0..4_u32).prop_map(|(by, count)| News::Late { by, count }),
+        1 => Just(News::Unknown),
+        1 => Just(News::PartUnknown),
+        4 => Just(News::Write),
+    ]
+}
+
 /// The watch time and observed time of every second, by the plain rule: a cell per millisecond.
 fn plain_seconds(seen: &[Seen]) -> BTreeMap<u64, (u64, u64)> {
     let mut cells = BTreeMap::<u64, u32>::new();
     let mut newest: Option<(u64, u32, bool)> = None;
     for one in seen {
         let Seen::Count { at, count, owned } = *one else {
-            newest = None;
+            newest = newest.map(|(at, count, _)| (at, count, false));
             continue;
         };
         if newest.is_some_and(|(newest, ..)| at < newest) {
@@ -98,7 +120,7 @@ fn plain_seconds(seen: &[Seen]) -> BTreeMap<u64, (u64, u64)> {
 
 /// Writes the changed minutes of a node as rows in their stored form.
 fn write(node: &mut Node, rows: &mut Vec<(u64, Vec<u8>)>, now: u64) {
-    for (start, minute) in node.track.take_dirty(Timestamp::from_millis(now)) {
+    for Taken { start, minute, .. } in node.track.take_dirty(Timestamp::from_millis(now)) {
         rows.push((start.as_millis(), minute.encode()));
     }
     node.written = node.seen.len();
@@ -218,6 +240,58 @@ proptest! {
         let expected = figures.average.unwrap_or(0.0) * figures.observed * length;
         prop_assert!((expected - figures.watch_seconds).abs() <= 1e-9 * figures.watch_seconds.max(1.0));
         prop_assert!((0.0..=1.0).contains(&figures.observed));
+    }
+
+    /// A row that is not written again while its count holds says, with the row of the part, what it would say by itself.
+    #[test]
+    fn rows_that_are_not_rewritten_say_the_same(
+        steps in vec((1..2500_u64, any_news()), 1..200),
+    ) {
+        let at = Timestamp::from_millis;
+        let (mut track, mut part) = (Track::default(), Track::default());
+        let (mut rows, mut parts) = (BTreeMap::new(), BTreeMap::new());
+        let (mut now, mut sampled, mut has_gap) = (START, START, false);
+        for (pause, step) in steps.into_iter().chain([(1, News::Sample { count: 1 }), (1, News::Write)]) {
+            now += pause;
+            match step {
+                News::Sample { count } => {
+                    track.observe(count, at(now), true, GAP);
+                    has_gap |= !part.observe(0, at(now), true, GAP);
+                    sampled = now;
+                }
+                News::Call { count } => _ = track.observe(count, at(now), true, GAP),
+                News::Late { by, count } => _ = track.observe(count, at(now - by), true, GAP),
+                News::Unknown => {
+                    track.unknown(at(now));
+                    part.unknown(at(now));
+                    has_gap = true;
+                }
+                News::PartUnknown => {
+                    part.unknown(at(now));
+                    has_gap = true;
+                }
+                News::Write => {
+                    for taken in part.take_dirty(at(now)) {
+                        parts.insert(taken.start, taken);
+                    }
+                    let least = if std::mem::take(&mut has_gap) { Change::Time } else { Change::News };
+                    for taken in track.take(least, at(now)) {
+                        rows.insert(taken.start, taken);
+                    }
+                    for Taken { start, minute: whole, .. } in track.clone().take(Change::None, at(now)) {
+                        let minute = rows[&start].clone().held_until(parts.get(&start).and_then(Taken::observed_until));
+                        prop_assert_eq!(minute.peak(), whole.peak());
+                        for (nth, (second, whole)) in (1..).zip(minute.seconds().iter().zip(whole.seconds())) {
+                            // What a call has shown after the last sample is written after the next one.
+                            if start.as_millis() + nth * 1_000 <= sampled {
+                                prop_assert_eq!(second, whole, "second {} of {:?}", nth, start);
+                            }
+                            prop_assert!(second.observed_ms() <= whole.observed_ms());
+                        }
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -512,7 +512,7 @@ impl Presence {
 #[async_trait]
 impl Counts for Presence {
     async fn counts(&self, channels: &[ChannelId]) -> Vec<Count> {
-        let counts = self.read(channels).await;
+        let counts = self.sample(channels).await;
         if let Some(observer) = self.0.observer.get() {
             channels.iter().zip(&counts).for_each(|(channel, count)| observer.read(channel, *count));
         }
@@ -529,7 +529,8 @@ impl Counts for Presence {
 }
 
 impl Presence {
-    async fn read(&self, channels: &[ChannelId]) -> Vec<Count> {
+    /// The counts of channels, in the order given. Nobody else sees them, so the observer is not told.
+    pub async fn sample(&self, channels: &[ChannelId]) -> Vec<Count> {
         let now = self.0.clock.now();
         let readings = self.0.store.counts(channels).await;
         let unknown = Count::unknown(now);

@@ -21,7 +21,10 @@ pub mod upkeep;
 pub mod writer;
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU16, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -39,7 +42,7 @@ pub use self::{
 use super::{
     clock::Clock,
     database::part_key,
-    history::{HashKey, Minute, Place, Span, Track},
+    history::{self, HashKey, Place, Span, Track},
     presence::Observer,
     signals::Signals,
 };
@@ -57,6 +60,8 @@ struct Inner {
     records: DashMap<ChannelId, Record>,
     /// What is known of each part: while its list of live channels is complete, all other channels have no viewers.
     parts: Vec<Mutex<Track>>,
+    /// A bit for each part in whose observation there was a gap since the last [`Recorder::take`].
+    gaps: AtomicU16,
     ownership: Ownership,
     progress: Progress,
     /// The pause between two samples.
@@ -66,6 +71,8 @@ struct Inner {
     /// The shortest pause between two samples.
     min_pause: Duration,
     clock: Arc<dyn Clock>,
+    /// The number of samples so far.
+    samples: AtomicU64,
     /// The store's time at a sample.
     store_time: Mutex<Option<(Timestamp, Instant)>>,
 }
@@ -77,14 +84,14 @@ pub struct Taken {
     pub channel: String,
     /// The part.
     pub part: u16,
-    /// Minutes with their starts, each in its whole present state.
-    pub minutes: Vec<(Timestamp, Minute)>,
-    /// Minutes of [joins](super::history::joins) in the same way.
-    pub joins: Vec<(Timestamp, Minute)>,
+    /// The minutes whose rows must be written.
+    pub minutes: Vec<history::Taken>,
+    /// The changed minutes of [joins](super::history::joins).
+    pub joins: Vec<history::Taken>,
     /// The encoded sketch of viewers with the start of its span.
     pub viewers: Option<(Timestamp, Vec<u8>)>,
-    /// The span on air.
-    pub on_air: Option<Span>,
+    /// The span on air, and whether it goes on.
+    pub on_air: Option<(Span, bool)>,
     /// The number of minutes that were lost, because nobody took them for an hour.
     pub lost: u64,
 }
@@ -105,12 +112,14 @@ impl Recorder {
             key: OnceLock::new(),
             records: DashMap::new(),
             parts: (0..ChannelId::PARTS).map(|_| Mutex::default()).collect(),
+            gaps: AtomicU16::default(),
             ownership: Ownership::default(),
             progress: Progress::default(),
             signals: OnceLock::new(),
             sample_pause: Mutex::new(SAMPLE_INTERVAL.max(roll_call_pause / 3)),
             min_pause: SAMPLE_INTERVAL.max(roll_call_pause / 3),
             clock,
+            samples: AtomicU64::default(),
             store_time: Mutex::default(),
         }))
     }
@@ -207,16 +216,13 @@ impl Recorder {
         *self.0.store_time.lock() = Some((now, Instant::now()));
     }
 
-    /// Takes what has changed: first of channels, then of parts. Frees the records of channels that are empty.
+    /// Takes what has changed: of channels, and of parts. Frees the records of channels that are empty. The parts are as
+    /// they were before the channels: a part says that its channels are as their rows say.
+    /// Without `everything`, minutes that are as their last rows and the rows of their parts say are left out, unless there was
+    /// a gap in the observation of the part.
     #[must_use]
-    pub fn take(&self) -> Vec<Taken> {
+    pub fn take(&self, everything: bool) -> Vec<Taken> {
         let now = self.now();
-        let channels: Vec<ChannelId> = self.0.records.iter().map(|record| record.key().clone()).collect();
-        let of_channel = |channel: ChannelId| {
-            let taken = self.0.records.get_mut(&channel).map(|mut record| record.take(&channel, now));
-            self.0.records.remove_if(&channel, |_, record| record.is_over(now));
-            taken
-        };
         let of_part = |(part, track): (u16, &Mutex<Track>)| Taken {
             channel: part_key(part),
             part,
@@ -226,39 +232,70 @@ impl Recorder {
             on_air: None,
             lost: 0,
         };
-        let parts = (0..).zip(&self.0.parts).map(of_part);
-        channels.into_iter().filter_map(of_channel).chain(parts).collect()
+        let parts: Vec<Taken> = (0..).zip(&self.0.parts).map(of_part).collect();
+        let gaps = if everything { u16::MAX } else { self.0.gaps.swap(0, Ordering::Relaxed) };
+        let (mut taken, mut over) = (Vec::new(), Vec::new());
+        for mut entry in self.0.records.iter_mut() {
+            let (channel, record) = entry.pair_mut();
+            taken.extend(record.take(channel, now, gaps >> channel.part() & 1 == 1));
+            if record.is_over(now) {
+                over.push(channel.clone());
+            }
+        }
+        for channel in over {
+            self.0.records.remove_if(&channel, |_, record| record.is_over(now));
+        }
+        taken.extend(parts);
+        taken
     }
 
     /// Takes what has changed of a channel.
     fn take_of(&self, channel: &ChannelId) -> Option<Taken> {
         let now = self.now();
-        self.0.records.get_mut(channel).map(|mut record| record.take(channel, now))
+        self.0.records.get_mut(channel).and_then(|mut record| record.take(channel, now, false))
     }
 
-    /// The channels of some parts that had viewers when they were last observed here. The others are known to have none
-    /// while the list of live channels lacks them.
-    fn recorded(&self, parts: &[u16]) -> Vec<ChannelId> {
+    /// Begins a sample. Returns its number.
+    fn next_sample(&self) -> u64 {
+        self.0.samples.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The channels of some parts that are on air, or had viewers when they were last observed here, and are not in a
+    /// sample yet. The others are known to have none while the list of live channels lacks them.
+    fn missing(&self, parts: &[u16], sample: u64) -> Vec<ChannelId> {
+        let is_in = |channel: &ChannelId| parts.contains(&channel.part());
+        let is_sampled =
+            |channel: &ChannelId| self.0.records.get(channel).is_some_and(|record| record.sample == sample);
         let on_air = self.0.signals.get().and_then(|signals| signals.on_air(usize::MAX)).unwrap_or_default();
-        let on_air = on_air.into_iter().filter(|channel| parts.contains(&channel.part()));
-        let is_due =
-            |channel: &ChannelId, record: &Record| record.has_viewers() && parts.contains(&channel.part());
-        let records = self.0.records.iter().filter(|record| is_due(record.key(), record.value()));
-        records.map(|record| record.key().clone()).chain(on_air).collect()
+        let on_air = on_air.into_iter().filter(|channel| is_in(channel) && !is_sampled(channel));
+        let mut missing: Vec<ChannelId> = on_air.collect();
+        let with_viewers =
+            self.0.records.iter().filter(|record| record.has_viewers() && record.sample != sample);
+        missing.extend(with_viewers.map(|record| record.key().clone()).filter(is_in));
+        missing.sort_unstable();
+        missing.dedup();
+        missing
     }
 
     /// Records whether the list of live channels of a part was complete: at which time, or `None`.
     fn sampled_part(&self, part: u16, complete_at: Option<Timestamp>) {
         let Some(track) = self.0.parts.get(usize::from(part)) else { return };
-        match complete_at {
+        let goes_on = match complete_at {
             Some(at) => {
-                track.lock().observe(0, at, true, self.max_gap());
+                let goes_on = track.lock().observe(0, at, true, self.max_gap());
                 // Without current signals nobody knows whether a channel is off air.
                 if self.0.signals.get().is_none_or(Signals::are_current) {
                     self.0.progress.sample(part, at);
                 }
+                goes_on
             }
-            None => track.lock().unknown(Timestamp::from_millis(u64::MAX)),
+            None => {
+                track.lock().unknown(Timestamp::from_millis(u64::MAX));
+                false
+            }
+        };
+        if !goes_on {
+            self.0.gaps.fetch_or(1 << part, Ordering::Relaxed);
         }
     }
 
@@ -276,16 +313,21 @@ impl Recorder {
     }
 
     /// Records a count that the owner of the channel has sampled.
-    fn sampled(&self, channel: &ChannelId, count: Count) {
+    fn sampled(&self, channel: &ChannelId, count: Count, sample: u64) {
         match (count.value, self.0.records.get_mut(channel)) {
             (Some(value), Some(mut record)) if !count.stale => {
+                record.sample = sample;
                 self.observe(&mut record, channel, value, count.as_of, true);
             }
             (Some(value), None) if !count.stale && self.is_record_due(channel, value) => {
                 let mut record = self.0.records.entry(channel.clone()).or_default();
+                record.sample = sample;
                 self.observe(&mut record, channel, value, count.as_of, true);
             }
-            (_, Some(mut record)) => record.lose_sight(count.as_of),
+            (_, Some(mut record)) => {
+                record.sample = sample;
+                record.lose_sight(count.as_of);
+            }
             _ => {}
         }
     }
@@ -314,5 +356,52 @@ impl Observer for Recorder {
             let is_owned = self.0.ownership.owns(channel);
             self.observe(&mut record, channel, count_now, count.as_of, is_owned);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::clock::ManualClock;
+
+    const START: u64 = 1_790_000_040_000;
+
+    #[test]
+    fn a_channel_is_written_once_a_minute_and_after_each_gap_in_the_observation_of_its_part() {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(START)));
+        let recorder = Recorder::new(7, Duration::ZERO, clock);
+        let ana = ChannelId::parse("ana").unwrap();
+        let mut written = Vec::new();
+        for second in 0..130_u64 {
+            let at = Timestamp::from_millis(START + second * 1_000);
+            recorder.note_time(at);
+            let sample = recorder.next_sample();
+            recorder.sampled(&ana, Count::fresh(3, at), sample);
+            assert_eq!(recorder.missing(&[ana.part()], sample), []);
+            let is_whole = !(30..32).contains(&second);
+            recorder.sampled_part(ana.part(), Some(at).filter(|_| is_whole));
+            if recorder.take(false).iter().any(|taken| taken.channel == "ana" && !taken.minutes.is_empty()) {
+                written.push(second);
+            }
+        }
+        assert_eq!(written, [0, 30, 31, 32, 60, 120]);
+        assert_eq!(recorder.missing(&[ana.part()], recorder.next_sample()), [ana]);
+    }
+
+    #[test]
+    fn a_broadcast_that_goes_on_is_written_every_half_minute_and_its_end_at_once() {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(START)));
+        let recorder = Recorder::new(7, Duration::ZERO, clock);
+        let ana = ChannelId::parse("ana").unwrap();
+        let mut written = Vec::new();
+        for second in 0..80_u64 {
+            let at = Timestamp::from_millis(START + second * 1_000);
+            recorder.note_time(at);
+            let count = u32::from(second < 72);
+            recorder.sampled(&ana, Count::fresh(count, at), recorder.next_sample());
+            let taken = recorder.take(false).into_iter().find_map(|taken| taken.on_air);
+            written.extend(taken.map(|(span, goes_on)| (second, span.millis(), goes_on)));
+        }
+        assert_eq!(written, [(0, 0, true), (30, 30_000, true), (60, 60_000, true), (72, 72_000, false)]);
     }
 }

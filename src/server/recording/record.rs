@@ -17,6 +17,9 @@ const MAX_EARLY: usize = 4_096;
 /// The most viewers of a channel that are remembered as seen. Beyond, every join counts as a new viewer.
 const MAX_SEEN: usize = 1_000_000;
 
+/// How often the end of a span that goes on is written. Readers take the time until now from the part.
+const LENGTHEN_EVERY: Duration = Duration::from_secs(30);
+
 /// The record of one channel.
 #[derive(Debug, Default)]
 pub(super) struct Record {
@@ -33,6 +36,8 @@ pub(super) struct Record {
     active: Timestamp,
     /// Whether the last observed count was above 0.
     has_viewers: bool,
+    /// The last sample of the owner that this channel was in.
+    pub(super) sample: u64,
 }
 
 /// Whether a channel is on air.
@@ -52,7 +57,10 @@ pub(super) enum Air {
 struct OnAir {
     span: Span,
     is_on: bool,
-    is_dirty: bool,
+    /// Whether more has changed than that the span goes on.
+    is_news: bool,
+    /// The end when it was last taken.
+    taken: Timestamp,
 }
 
 /// The distinct viewers of a span.
@@ -81,26 +89,26 @@ impl Record {
         if count > 0 || is_on {
             self.active = self.active.max(at);
         }
-        if owner_gap.is_none() {
-            return false;
-        }
+        let Some(max_gap) = owner_gap else { return false };
         match &mut self.air {
             Some(on_air) if on_air.is_on => {
+                // After a pause, another node may have written that the span goes on or has ended.
+                on_air.is_news |= !is_on || at > on_air.span.to + max_gap;
                 on_air.is_on = is_on;
                 // Without viewers the broadcast lasted until now. A signal that has ended may have ended a while ago.
                 if at > on_air.span.to && (is_on || count == 0) {
                     on_air.span.to = at;
-                    on_air.is_dirty = true;
                 }
             }
             Some(on_air) if is_on && at <= on_air.span.to + GRACE => {
                 on_air.span.to = on_air.span.to.max(at);
                 on_air.is_on = true;
-                on_air.is_dirty = true;
+                on_air.is_news = true;
             }
             _ => {
                 let Air::On { since } = air else { return false };
-                self.air = Some(OnAir { span: Span::new(since.unwrap_or(at), at), is_on, is_dirty: true });
+                let span = Span::new(since.unwrap_or(at), at);
+                self.air = Some(OnAir { span, is_on, is_news: true, taken: at });
                 // Who waited for the signal is a viewer of the broadcast from the next beat on.
                 self.viewers.take_if(|viewers| since.is_some_and(|since| viewers.start < since));
                 return true;
@@ -114,7 +122,7 @@ impl Record {
         self.track.unknown(at);
         if let Some(air) = self.air.as_mut().filter(|air| air.is_on && at > air.span.to) {
             air.span.to = at;
-            air.is_dirty = true;
+            air.is_news = true;
         }
     }
 
@@ -160,28 +168,36 @@ impl Record {
         self.has_viewers
     }
 
-    /// Takes the changes of this record, which is that of `channel`.
-    pub(super) fn take(&mut self, channel: &ChannelId, now: Timestamp) -> Taken {
+    /// Takes the changes of this record, which is that of `channel`, if there are any. Without `everything`, those minutes are
+    /// left out that are as their last rows and the rows of the part say.
+    pub(super) fn take(&mut self, channel: &ChannelId, now: Timestamp, everything: bool) -> Option<Taken> {
+        let minutes = if everything { self.track.take_dirty(now) } else { self.track.take_news(now) };
         let viewers = self.viewers.as_mut().and_then(|viewers| {
             std::mem::take(&mut viewers.is_dirty).then(|| (viewers.start, viewers.sketch.encode()))
         });
-        let on_air = self.take_on_air();
         let (joins, lost_joins) =
             self.joins.as_mut().map(|joins| (joins.take_dirty(now), joins.take_lost())).unwrap_or_default();
-        Taken {
+        let (on_air, lost) = (self.take_on_air(), self.track.take_lost() + lost_joins);
+        let has_minutes = !minutes.is_empty() || !joins.is_empty();
+        (has_minutes || viewers.is_some() || on_air.is_some() || lost > 0).then(|| Taken {
             channel: channel.as_str().to_owned(),
             part: channel.part(),
-            minutes: self.track.take_dirty(now),
+            minutes,
             joins,
             viewers,
             on_air,
-            lost: self.track.take_lost() + lost_joins,
-        }
+            lost,
+        })
     }
 
-    /// Takes the span on air if it has changed.
-    pub(super) fn take_on_air(&mut self) -> Option<Span> {
-        self.air.as_mut().and_then(|air| std::mem::take(&mut air.is_dirty).then_some(air.span))
+    /// Takes the span on air and whether it goes on, if its row must be written.
+    fn take_on_air(&mut self) -> Option<(Span, bool)> {
+        let air = self.air.as_mut()?;
+        let is_due = air.is_news || air.span.to >= air.taken + LENGTHEN_EVERY;
+        is_due.then(|| {
+            (air.is_news, air.taken) = (false, air.span.to);
+            (air.span, air.is_on)
+        })
     }
 
     /// Whether the channel has been empty for so long that the record can go. Its changes must have been taken.

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Recorder;
 use crate::{
     domain::{ChannelId, Count},
-    server::{fanout::Counts, presence::Presence, store::Names},
+    server::{fanout::Counts as _, presence::Presence, store::Names},
 };
 
 /// Samples forever.
@@ -27,31 +27,42 @@ pub async fn sample(recorder: &Recorder, presence: &Presence) -> usize {
     if parts.is_empty() {
         return 0;
     }
-    let (mut channels, is_listed) = match presence.names(&parts).await {
+    let (listed, is_listed) = match presence.names(&parts).await {
         Ok(Names { channels, is_whole }) => (channels, is_whole),
         Err(_) => (Vec::new(), false),
     };
+    let number = recorder.next_sample();
+    let mut counts = read(recorder, presence, &listed, number).await;
     // Channels that were live a moment ago are sampled even if the list lacks them.
-    channels.extend(recorder.recorded(&parts));
-    channels.sort_unstable();
-    channels.dedup();
-    if channels.is_empty() {
+    let missing = recorder.missing(&parts, number);
+    counts.extend(read(recorder, presence, &missing, number).await);
+    if counts.is_empty() {
         // The count of any channel shows the store's time, and whether the store has lost data.
-        channels.extend(ChannelId::parse("any"));
+        counts = read(recorder, presence, ChannelId::parse("any").ok().as_slice(), number).await;
     }
-    let counts = presence.counts(&channels).await;
-    for (channel, count) in channels.iter().zip(&counts) {
-        recorder.sampled(channel, *count);
-    }
-    let newest = counts.iter().filter(|count| is_fresh(count)).map(|count| count.as_of).max();
-    if let Some(now) = newest {
+    let times = || counts.iter().filter(|count| is_fresh(count)).map(|count| count.as_of);
+    if let Some(now) = times().max() {
         recorder.note_time(now);
     }
     let is_whole = is_listed && counts.iter().all(is_fresh) && presence.is_complete();
+    // All channels were observed up to the oldest reading.
+    let complete_at = times().min().filter(|_| is_whole);
     for part in parts {
-        recorder.sampled_part(part, newest.filter(|_| is_whole));
+        recorder.sampled_part(part, complete_at);
     }
-    if presence.takes_many_channels() { 1 } else { channels.len() }
+    if presence.takes_many_channels() { 1 } else { counts.len() }
+}
+
+/// Reads and records counts.
+async fn read(recorder: &Recorder, presence: &Presence, channels: &[ChannelId], number: u64) -> Vec<Count> {
+    if channels.is_empty() {
+        return Vec::new();
+    }
+    let counts = presence.sample(channels).await;
+    for (channel, count) in channels.iter().zip(&counts) {
+        recorder.sampled(channel, *count, number);
+    }
+    counts
 }
 
 fn is_fresh(count: &Count) -> bool {

@@ -1,6 +1,9 @@
 //! The writer of a node: brings what was recorded into the database, every few seconds, and at once that a channel went on
 //! air.
 //!
+//! A channel whose count goes on has a row in each minute, and a broadcast that goes on is lengthened every 30 seconds. What
+//! follows from the rows of their parts, which are written every time, is not written again.
+//!
 //! Each row belongs to this run of the node, and a later row of the same key replaces it. So a write that is repeated, or
 //! arrives late, does no harm. While the database is away, rows wait; each key waits once.
 
@@ -15,8 +18,8 @@ use super::{Recorder, Taken};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
-        database::{Archive, Row, RowKind, joins_key},
-        history::Span,
+        database::{Archive, OnAir, Row, RowKind, joins_key},
+        history::{Held, Span},
         metrics::Metrics,
         store_error::StoreError,
     },
@@ -53,9 +56,10 @@ type IsPart = bool;
 /// What waits for the database.
 #[derive(Default)]
 struct Waiting {
-    rows: BTreeMap<Key, Vec<u8>>,
+    rows: BTreeMap<Key, (Vec<u8>, Option<Held>)>,
     bytes: usize,
-    on_air: BTreeMap<(ChannelId, Timestamp), Timestamp>,
+    /// The ends of spans on air, and whether they go on.
+    on_air: BTreeMap<(ChannelId, Timestamp), (Timestamp, bool)>,
 }
 
 impl Writer {
@@ -91,7 +95,9 @@ impl Writer {
         let mut waiting = self.waiting.lock().await;
         // What is sampled from here on may be taken or not.
         let samples = self.recorder.progress().samples();
-        let is_taken = self.take(&mut waiting, Recorder::take);
+        // Rows that wait may be merged before those of their parts arrive, so they must say everything by themselves.
+        let is_late = !waiting.rows.is_empty();
+        let is_taken = self.take(&mut waiting, |recorder| recorder.take(is_late));
         let result = self.write_waiting(&mut waiting).await;
         self.metrics.history_waiting(waiting.rows.len());
         if result.is_ok() {
@@ -134,14 +140,16 @@ impl Writer {
         let node = self.recorder.node();
         while !waiting.rows.is_empty() {
             let batch = waiting.rows.iter().take(BATCH);
-            let row = |((start, kind, _, part, channel), data): (&Key, &Vec<u8>)| Row {
-                kind: *kind,
-                channel: channel.clone(),
-                part: *part,
-                start: *start,
-                node,
-                data: data.clone(),
-            };
+            let row =
+                |((start, kind, _, part, channel), (data, held)): (&Key, &(Vec<u8>, Option<Held>))| Row {
+                    kind: *kind,
+                    channel: channel.clone(),
+                    part: *part,
+                    start: *start,
+                    node,
+                    data: data.clone(),
+                    held: *held,
+                };
             let rows: Vec<Row> = batch.map(row).collect();
             self.archive.store(&rows).await?;
             for row in rows {
@@ -155,10 +163,15 @@ impl Writer {
     async fn write_on_air(&self, waiting: &mut Waiting) -> Result<(), StoreError> {
         while !waiting.on_air.is_empty() {
             let batch = waiting.on_air.iter().take(BATCH);
-            let spans: Vec<(ChannelId, Span)> =
-                batch.map(|((channel, from), to)| (channel.clone(), Span::new(*from, *to))).collect();
+            let spans: Vec<OnAir> = batch
+                .map(|((channel, from), (to, goes_on))| OnAir {
+                    channel: channel.clone(),
+                    span: Span::new(*from, *to),
+                    seen_by: goes_on.then(|| self.recorder.node()),
+                })
+                .collect();
             self.archive.note_on_air(&spans).await?;
-            for (channel, span) in spans {
+            for OnAir { channel, span, .. } in spans {
                 waiting.on_air.remove(&(channel, span.from));
             }
         }
@@ -171,43 +184,48 @@ impl Waiting {
     fn take_in(&mut self, taken: Taken) -> u64 {
         let Taken { channel, part, minutes, joins, viewers, on_air, lost } = taken;
         let is_part = channel.starts_with('/');
-        for (start, minute) in minutes {
-            self.queue((start, RowKind::Minute, is_part, part, channel.clone()), minute.encode());
+        for taken in minutes {
+            let key = (taken.start, RowKind::Minute, is_part, part, channel.clone());
+            self.queue(key, taken.minute.encode(), taken.held);
         }
-        for (start, minute) in joins {
-            self.queue((start, RowKind::Minute, false, part, joins_key(&channel)), minute.encode());
+        for taken in joins {
+            let key = (taken.start, RowKind::Minute, false, part, joins_key(&channel));
+            self.queue(key, taken.minute.encode(), None);
         }
         if let Some((start, sketch)) = viewers {
-            self.queue((start, RowKind::Viewers, is_part, part, channel.clone()), sketch);
+            self.queue((start, RowKind::Viewers, is_part, part, channel.clone()), sketch, None);
         }
-        if let (Some(span), Ok(channel)) = (on_air, ChannelId::parse(&channel)) {
-            self.on_air.insert((channel, span.from), span.to);
+        if let (Some((span, goes_on)), Ok(channel)) = (on_air, ChannelId::parse(&channel)) {
+            self.on_air.insert((channel, span.from), (span.to, goes_on));
         }
         lost
     }
 
     /// Queues a row in place of the waiting one with the same key.
-    fn queue(&mut self, key: Key, data: Vec<u8>) {
+    fn queue(&mut self, key: Key, data: Vec<u8>, held: Option<Held>) {
         self.bytes += data.len();
-        if let Some(replaced) = self.rows.insert(key, data) {
+        if let Some((replaced, _)) = self.rows.insert(key, (data, held)) {
             self.bytes -= replaced.len();
         }
     }
 
     fn remove(&mut self, key: &Key) {
-        if let Some(data) = self.rows.remove(key) {
+        if let Some((data, _)) = self.rows.remove(key) {
             self.bytes -= data.len();
         }
     }
 
-    /// Drops the oldest rows beyond the limit. Returns their number.
+    /// Drops the oldest rows beyond the limit, whole minutes at a time: the row of a part says that its channels are as their
+    /// rows say. Returns the number of rows.
     fn shed(&mut self) -> u64 {
-        let mut lost = 0;
-        while self.bytes > MAX_WAITING_BYTES
-            && let Some((_, data)) = self.rows.pop_first()
+        let (mut lost, mut dropped) = (0, None);
+        while let Some(oldest) = self.rows.first_entry()
+            && (self.bytes > MAX_WAITING_BYTES || dropped == Some(oldest.key().0))
         {
+            let ((start, ..), (data, _)) = oldest.remove_entry();
             self.bytes -= data.len();
             lost += 1;
+            dropped = Some(start);
         }
         lost
     }

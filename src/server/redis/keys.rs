@@ -47,6 +47,6 @@ impl Keys {
     }
 
     fn key(&self, channel: &ChannelId, name: &str) -> Vec<u8> {
-        format!("{}:{{{channel}}}:{name}", self.prefix).into_bytes()
+        [&self.prefix, ":{", channel.as_str(), "}:", name].concat().into_bytes()
     }
 }

@@ -6,7 +6,7 @@ use aforo::{
     domain::{ChannelId, Timestamp, ViewerId},
     server::{
         config::DatabaseConfig,
-        database::{Archive, Database, Row, RowKind},
+        database::{Archive, Database, OnAir, Row, RowKind},
         history::{HashKey, Minute, Place, Sketch, Span},
     },
 };
@@ -69,7 +69,8 @@ impl Past {
             }
             let start = Timestamp::from_millis(from);
             let channel = channel.to_owned();
-            rows.push(Row { kind: RowKind::Minute, channel, part, start, node: NODE, data: minute.encode() });
+            let data = minute.encode();
+            rows.push(Row { kind: RowKind::Minute, channel, part, start, node: NODE, data, held: None });
         }
         self.archive.store(&rows).await.unwrap();
     }
@@ -90,9 +91,10 @@ impl Past {
             start: from,
             node: NODE,
             data: sketch.encode(),
+            held: None,
         };
         self.archive.store(&[row]).await.unwrap();
-        self.archive.note_on_air(&[(id, Span::new(from, to))]).await.unwrap();
+        self.archive.note_on_air(&[OnAir::ended(id, Span::new(from, to))]).await.unwrap();
     }
 
     /// Merges what was written before an instant, as nodes do after some minutes.

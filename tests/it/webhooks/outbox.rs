@@ -4,7 +4,7 @@ use aforo::{
     domain::{ChannelId, Timestamp},
     server::{
         config,
-        database::{Announced, Announcement, Archive, Backlog, Database, NewEvent, Open, Outbox},
+        database::{Announced, Announcement, Archive, Backlog, Database, NewEvent, OnAir, Open, Outbox},
         history::{Broadcast, Span},
     },
 };
@@ -23,8 +23,8 @@ fn channel(name: &str) -> ChannelId {
     ChannelId::parse(name).unwrap()
 }
 
-fn span(name: &str, from: u64, to: u64) -> (ChannelId, Span) {
-    (channel(name), Span::new(at(from), at(to)))
+fn span(name: &str, from: u64, to: u64) -> OnAir {
+    OnAir::ended(channel(name), Span::new(at(from), at(to)))
 }
 
 fn events(names: &[&str]) -> Vec<NewEvent> {

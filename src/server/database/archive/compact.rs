@@ -5,19 +5,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::{Any, Row as _, Transaction};
+use sqlx::{Any, AssertSqlSafe, Row as _, Transaction};
 
 use super::{
     Archive, COARSE_MS, JOINS, WINDOW_MS,
     encoding::{Minutes, decode_into, encode, starts},
-    floor, millis, part_key, time,
+    floor,
+    fresh::{self, COLUMNS, Fresh},
+    millis, part_key, time,
 };
 use crate::{
     domain::Timestamp,
-    server::{
-        history::{Minute, Tally},
-        store_error::StoreError,
-    },
+    server::{history::Tally, store_error::StoreError},
 };
 
 /// The most minutes that one transaction merges.
@@ -26,13 +25,6 @@ const MAX_ROWS: i64 = 1_000;
 /// The steps of the two kinds of rows, in seconds.
 const FINE: i64 = 300;
 const COARSE: i64 = 900;
-
-/// The key of a fresh minute.
-struct Fresh {
-    channel: String,
-    start: Timestamp,
-    node: i64,
-}
 
 impl Archive {
     /// Merges minutes of a part that start before `before`, in one transaction. Returns whether there may be more.
@@ -47,49 +39,66 @@ impl Archive {
         let part_number = i16::try_from(part).unwrap_or_default();
         let mut transaction = self.database.begin().await?;
         self.database.lock(&mut transaction, 2 + i64::from(part)).await?;
-        let rows = sqlx::query(
-            "SELECT channel, start, node, data FROM fresh_minutes WHERE part = $1 AND start < $2 \
-             ORDER BY channel, start, node LIMIT $3",
-        )
-        .bind(part_number)
-        .bind(millis(before))
-        .bind(MAX_ROWS)
-        .fetch_all(&mut *transaction)
-        .await?;
-        let is_more = i64::try_from(rows.len()).is_ok_and(|rows| rows == MAX_ROWS);
-        let mut merged = Vec::new();
-        let mut channels = BTreeMap::<String, Minutes>::new();
-        for row in &rows {
-            let (channel, start): (String, _) = (row.try_get("channel")?, time(row, "start")?);
-            match Minute::decode(&row.try_get::<Vec<u8>, _>("data")?) {
-                Ok(minute) => {
-                    let minutes = channels.entry(channel.clone()).or_default();
-                    minutes.entry(start).or_default().merge(&minute);
+        let key = part_key(part);
+        let (mut is_more, mut rows, mut merged) = (false, Vec::new(), Vec::new());
+        for (condition, limit) in [("channel = $3", i64::MAX), ("channel <> $3", MAX_ROWS)] {
+            let statement = format!(
+                "SELECT {COLUMNS} FROM fresh_minutes WHERE part = $1 AND start < $2 AND {condition} \
+                 ORDER BY channel, start, node LIMIT $4"
+            );
+            let found = sqlx::query(AssertSqlSafe(statement))
+                .bind(part_number)
+                .bind(millis(before))
+                .bind(key.clone())
+                .bind(limit)
+                .fetch_all(&mut *transaction)
+                .await?;
+            is_more = i64::try_from(found.len()).is_ok_and(|rows| rows >= limit);
+            for row in &found {
+                merged.push((
+                    row.try_get::<String, _>("channel")?,
+                    time(row, "start")?,
+                    row.try_get("node")?,
+                ));
+                match Fresh::read(row) {
+                    Ok(row) => rows.push(row),
+                    Err(error @ sqlx::Error::Decode(_)) => {
+                        tracing::error!(%error, channel = merged[merged.len() - 1].0, "a minute is damaged; dropping it");
+                    }
+                    Err(error) => return Err(error),
                 }
-                Err(error) => tracing::error!(%error, channel, "a minute is damaged; dropping it"),
             }
-            merged.push(Fresh { channel, start, node: row.try_get("node")? });
         }
         // The part comes first, since the rows of its channels depend on it.
-        let key = part_key(part);
-        let part_minutes = channels.remove(&key).into_iter().map(|minutes| (key.clone(), minutes));
-        for (channel, minutes) in part_minutes.chain(channels) {
+        let (channels, idle) = fresh::merge(rows, Some(&key));
+        for (channel, minutes) in [(key.clone(), idle)].into_iter().chain(channels) {
             merge_channel(&mut transaction, &key, &channel, minutes).await?;
         }
-        for Fresh { channel, start, node } in merged {
-            sqlx::query(
-                "DELETE FROM fresh_minutes WHERE part = $1 AND channel = $2 AND start = $3 AND node = $4",
-            )
-            .bind(part_number)
-            .bind(channel)
-            .bind(millis(start))
-            .bind(node)
-            .execute(&mut *transaction)
-            .await?;
+        // It also stays until all of them are merged.
+        for (channel, start, node) in merged.into_iter().filter(|(channel, ..)| !is_more || *channel != key) {
+            delete(&mut transaction, part_number, channel, start, node).await?;
         }
         transaction.commit().await?;
         Ok(is_more)
     }
+}
+
+/// Deletes a fresh minute.
+async fn delete(
+    transaction: &mut Transaction<'_, Any>,
+    part: i16,
+    channel: String,
+    start: Timestamp,
+    node: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM fresh_minutes WHERE part = $1 AND channel = $2 AND start = $3 AND node = $4")
+        .bind(part)
+        .bind(channel)
+        .bind(millis(start))
+        .bind(node)
+        .execute(&mut **transaction)
+        .await
+        .map(drop)
 }
 
 /// Merges minutes of one channel, of its joins or of a part into their rows.

@@ -5,10 +5,13 @@
 //!   and nodes do not wait for each other.
 //! - [`Archive::compact`] merges rows in one transaction. A row that arrives later is merged later, with the same result.
 //! - Reading merges what is not merged yet, so it shows every row that was written.
+//! - The row of a part says up to when its node observed all channels of the part. So it also says how long their last
+//!   counts have held, and how long the broadcasts last that the node sees.
 
 mod announce;
 mod compact;
 mod encoding;
+mod fresh;
 mod on_air;
 mod read;
 mod retain;
@@ -17,7 +20,13 @@ use sqlx::{Any, AssertSqlSafe, Row as _, Transaction};
 use uuid::Uuid;
 
 use super::{Database, followers::pieces};
-use crate::{domain::Timestamp, server::store_error::StoreError};
+use crate::{
+    domain::{ChannelId, Timestamp},
+    server::{
+        history::{Held, Span},
+        store_error::StoreError,
+    },
+};
 
 pub(super) use self::announce::numbers;
 pub use self::{read::Kept, retain::Retention};
@@ -76,6 +85,20 @@ pub struct Row {
     pub node: u64,
     /// The encoded minute or sketch.
     pub data: Vec<u8>,
+    /// The last count of a minute, if it holds. In the row of a part: up to when it was observed.
+    pub held: Option<Held>,
+}
+
+/// A span in which a channel was on air.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnAir {
+    /// The channel.
+    pub channel: ChannelId,
+    /// The span.
+    pub span: Span,
+    /// The node that sees that the span goes on, and will say when it ends. Until then it lasts for as long as the node
+    /// observes the channel's part.
+    pub seen_by: Option<u64>,
 }
 
 impl Archive {
@@ -104,43 +127,53 @@ impl Archive {
         for kind in [RowKind::Minute, RowKind::Viewers] {
             let rows: Vec<&Row> = rows.iter().filter(|row| row.kind == kind).collect();
             for piece in pieces(&rows) {
-                insert(&mut transaction, kind, piece).await?;
+                self.insert(&mut transaction, kind, piece).await?;
             }
         }
         transaction.commit().await
     }
-}
 
-/// Inserts rows of one kind with one statement.
-async fn insert(
-    transaction: &mut Transaction<'_, Any>,
-    kind: RowKind,
-    rows: &[&Row],
-) -> Result<(), sqlx::Error> {
-    let (table, columns) = match kind {
-        RowKind::Minute => ("fresh_minutes", "part, channel, start, node"),
-        RowKind::Viewers => ("viewers", "channel, start, node"),
-    };
-    let width = columns.split(',').count() + 1;
-    let values: Vec<String> = (0..rows.len())
-        .map(|row| {
-            let places: Vec<String> = (1..=width).map(|place| format!("${}", row * width + place)).collect();
-            format!("({})", places.join(", "))
-        })
-        .collect();
-    let statement = format!(
-        "INSERT INTO {table} ({columns}, data) VALUES {} ON CONFLICT ({columns}) DO UPDATE SET data = excluded.data",
-        values.join(", ")
-    );
-    let mut query = sqlx::query(AssertSqlSafe(statement));
-    for row in rows {
-        if kind == RowKind::Minute {
-            query = query.bind(i16::try_from(row.part).unwrap_or_default());
+    /// Inserts rows of one kind with one statement.
+    async fn insert(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        kind: RowKind,
+        rows: &[&Row],
+    ) -> Result<(), sqlx::Error> {
+        let (table, key, values) = match kind {
+            RowKind::Minute => {
+                ("fresh_minutes", "part, channel, start, node", &["data", "held", "held_at"][..])
+            }
+            RowKind::Viewers => ("viewers", "channel, start, node", &["data"][..]),
+        };
+        let width = key.split(',').count() + values.len();
+        let places = |row| {
+            let places = (1..=width).map(|nth| self.database.place(row * width + nth));
+            format!("({})", places.collect::<Vec<_>>().join(", "))
+        };
+        let places: Vec<String> = (0..rows.len()).map(places).collect();
+        let replaced: Vec<String> =
+            values.iter().map(|value| format!("{value} = excluded.{value}")).collect();
+        let statement = format!(
+            "INSERT INTO {table} ({key}, {}) VALUES {} ON CONFLICT ({key}) DO UPDATE SET {}",
+            values.join(", "),
+            places.join(", "),
+            replaced.join(", ")
+        );
+        let mut query = sqlx::query(AssertSqlSafe(statement));
+        for row in rows {
+            if kind == RowKind::Minute {
+                query = query.bind(i16::try_from(row.part).unwrap_or_default());
+            }
+            query = query.bind(row.channel.clone()).bind(millis(row.start)).bind(row.node.cast_signed());
+            query = query.bind(row.data.clone());
+            if kind == RowKind::Minute {
+                let (count, at) = row.held.map_or((0, 0), |held| (i64::from(held.count), millis(held.at)));
+                query = query.bind(count).bind(at);
+            }
         }
-        query = query.bind(row.channel.clone()).bind(millis(row.start)).bind(row.node.cast_signed());
-        query = query.bind(row.data.clone());
+        query.execute(&mut **transaction).await.map(drop)
     }
-    query.execute(&mut **transaction).await.map(drop)
 }
 
 /// An instant as a value of a column.

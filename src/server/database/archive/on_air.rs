@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use sqlx::{Any, AssertSqlSafe, Row as _, Transaction};
 
-use super::{Archive, announce, millis, pieces, time};
+use super::{Archive, OnAir, announce, millis, pieces, time};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
@@ -19,39 +19,53 @@ use crate::{
     },
 };
 
+impl OnAir {
+    /// A span that is over.
+    #[must_use]
+    pub const fn ended(channel: ChannelId, span: Span) -> Self {
+        Self { channel, span, seen_by: None }
+    }
+
+    /// The column `seen_by`.
+    fn seen_by(&self) -> i64 {
+        self.seen_by.unwrap_or_default().cast_signed()
+    }
+}
+
 impl Archive {
     /// Stores that channels were on air in spans of time. Broadcasts follow from them by [`broadcast::merge`].
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn note_on_air(&self, spans: &[(ChannelId, Span)]) -> Result<(), StoreError> {
+    pub async fn note_on_air(&self, spans: &[OnAir]) -> Result<(), StoreError> {
         self.database.write(Box::pin(self.note_all_on_air(spans))).await
     }
 
-    async fn note_all_on_air(&self, spans: &[(ChannelId, Span)]) -> Result<(), sqlx::Error> {
+    async fn note_all_on_air(&self, spans: &[OnAir]) -> Result<(), sqlx::Error> {
         let mut transaction = self.database.begin().await?;
         self.database.lock(&mut transaction, 1).await?;
         // A statement changes a row once, so it gets one span of each channel.
-        let mut newest: BTreeMap<&ChannelId, Span> = BTreeMap::new();
-        for (channel, span) in spans {
-            let known = newest.entry(channel).or_insert(*span);
-            if span.from > known.from {
-                *known = *span;
+        let mut newest: BTreeMap<&ChannelId, &OnAir> = BTreeMap::new();
+        for on_air in spans {
+            let known = newest.entry(&on_air.channel).or_insert(on_air);
+            if on_air.span.from > known.span.from {
+                *known = on_air;
             }
         }
-        let newest: Vec<(&ChannelId, Span)> = newest.into_iter().collect();
+        let newest: Vec<&OnAir> = newest.into_values().collect();
         let mut lengthened = Vec::new();
         for piece in pieces(&newest) {
-            lengthened.extend(lengthen(&mut transaction, piece).await?);
+            lengthened.extend(self.lengthen(&mut transaction, piece).await?);
         }
         lengthened.sort_unstable();
-        for (channel, span) in spans {
+        for on_air in spans {
+            let channel = &on_air.channel;
             let is_done = lengthened.binary_search_by(|name| name.as_str().cmp(channel.as_str())).is_ok()
                 && newest
-                    .binary_search_by_key(&channel, |(channel, _)| channel)
-                    .is_ok_and(|at| newest[at].1 == *span);
+                    .binary_search_by_key(&channel, |newest| &newest.channel)
+                    .is_ok_and(|at| newest[at].span == on_air.span);
             if !is_done {
-                let begun = merge(&mut transaction, channel, *span).await?;
+                let begun = merge(&mut transaction, on_air).await?;
                 if let (true, Some(started_at)) = (self.announces, begun) {
                     announce::register(&mut transaction, channel, started_at).await?;
                 }
@@ -59,46 +73,62 @@ impl Archive {
         }
         transaction.commit().await
     }
-}
 
-/// Lengthens the last broadcasts of channels to the ends of these spans, where the spans begin in them. Returns the
-/// channels whose broadcasts are longer now.
-async fn lengthen(
-    transaction: &mut Transaction<'_, Any>,
-    spans: &[(&ChannelId, Span)],
-) -> Result<Vec<String>, sqlx::Error> {
-    let row = |at: usize| {
-        let at = 3 * at + 1;
-        format!("(CAST(${at} AS TEXT), CAST(${} AS BIGINT), CAST(${} AS BIGINT))", at + 1, at + 2)
-    };
-    let rows: Vec<String> = (0..spans.len()).map(row).collect();
-    // `column1` to `column3`, as both databases name them: the channel, the start and the end of a span.
-    let statement = format!(
-        "UPDATE broadcasts SET last_on_air = span.column3, figures = NULL FROM (VALUES {}) AS span \
-         WHERE broadcasts.channel = span.column1 AND broadcasts.started_at = (SELECT MAX(near.started_at) \
-         FROM broadcasts AS near WHERE near.channel = span.column1 AND near.started_at <= span.column3 + {}) \
-         AND broadcasts.started_at <= span.column2 AND broadcasts.last_on_air >= span.column2 \
-         AND broadcasts.last_on_air < span.column3 RETURNING channel",
-        rows.join(", "),
-        GRACE.as_millis()
-    );
-    let mut query = sqlx::query(AssertSqlSafe(statement));
-    for (channel, span) in spans {
-        query = query.bind(channel.as_str().to_owned()).bind(millis(span.from)).bind(millis(span.to));
+    /// Lengthens the last broadcasts of channels to the ends of these spans, where the spans begin in them. Returns the
+    /// channels whose broadcasts are longer now.
+    async fn lengthen(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        spans: &[&OnAir],
+    ) -> Result<Vec<String>, sqlx::Error> {
+        let row = |at: usize| {
+            let [channel, numbers @ ..] = [1, 2, 3, 4].map(|nth| self.database.place(4 * at + nth));
+            let numbers = numbers.map(|place| format!("CAST({place} AS BIGINT)")).join(", ");
+            format!("(CAST({channel} AS TEXT), {numbers})")
+        };
+        let rows: Vec<String> = (0..spans.len()).map(row).collect();
+        // `column1` to `column4`, as both databases name them: the channel, the start and the end of a span, and who sees it.
+        let statement = format!(
+            "UPDATE broadcasts SET last_on_air = span.column3, seen_by = span.column4, figures = NULL \
+             FROM (VALUES {}) AS span \
+             WHERE broadcasts.channel = span.column1 AND broadcasts.started_at = (SELECT MAX(near.started_at) \
+             FROM broadcasts AS near WHERE near.channel = span.column1 AND near.started_at <= span.column3 + {}) \
+             AND broadcasts.started_at <= span.column2 AND broadcasts.last_on_air >= span.column2 \
+             AND broadcasts.last_on_air < span.column3 RETURNING channel",
+            rows.join(", "),
+            GRACE.as_millis()
+        );
+        let mut query = sqlx::query(AssertSqlSafe(statement));
+        for on_air in spans {
+            let Span { from, to } = on_air.span;
+            query = query.bind(on_air.channel.as_str().to_owned()).bind(millis(from)).bind(millis(to));
+            query = query.bind(on_air.seen_by());
+        }
+        let rows = query.fetch_all(&mut **transaction).await?;
+        rows.iter().map(|row| row.try_get("channel")).collect()
     }
-    let rows = query.fetch_all(&mut **transaction).await?;
-    rows.iter().map(|row| row.try_get("channel")).collect()
 }
 
 /// Merges a span with the broadcasts around it. Returns the start of a broadcast that is new.
 async fn merge(
     transaction: &mut Transaction<'_, Any>,
-    channel: &ChannelId,
-    span: Span,
+    on_air: &OnAir,
 ) -> Result<Option<Timestamp>, sqlx::Error> {
+    let (channel, span) = (&on_air.channel, on_air.span);
     let known = near(transaction, channel, span).await?;
     let merged = broadcast::merge(&known, span);
+    // Who has seen the last instant on air says whether it goes on.
+    let is_newest = merged.broadcast.last_on_air == span.to;
+    let seen_by = if is_newest { on_air.seen_by() } else { 0 };
     if merged.replaces == [merged.broadcast] {
+        if is_newest {
+            sqlx::query("UPDATE broadcasts SET seen_by = $1 WHERE channel = $2 AND started_at = $3")
+                .bind(seen_by)
+                .bind(channel.as_str().to_owned())
+                .bind(millis(merged.broadcast.started_at))
+                .execute(&mut **transaction)
+                .await?;
+        }
         return Ok(None);
     }
     for replaced in merged.replaces.iter().filter(|one| one.started_at != merged.broadcast.started_at) {
@@ -109,12 +139,14 @@ async fn merge(
             .await?;
     }
     sqlx::query(
-        "INSERT INTO broadcasts (channel, started_at, last_on_air) VALUES ($1, $2, $3) \
-         ON CONFLICT (channel, started_at) DO UPDATE SET last_on_air = excluded.last_on_air, figures = NULL",
+        "INSERT INTO broadcasts (channel, started_at, last_on_air, seen_by) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (channel, started_at) DO UPDATE SET last_on_air = excluded.last_on_air, \
+         seen_by = excluded.seen_by, figures = NULL",
     )
     .bind(channel.as_str().to_owned())
     .bind(millis(merged.broadcast.started_at))
     .bind(millis(merged.broadcast.last_on_air))
+    .bind(seen_by)
     .execute(&mut **transaction)
     .await?;
     Ok(merged.replaces.is_empty().then_some(merged.broadcast.started_at))

@@ -2,17 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::{Row as _, any::AnyRow};
+use sqlx::{AssertSqlSafe, Row as _, any::AnyRow};
 
 use super::{
     Archive, COARSE_MS, WINDOW_MS, damaged,
     encoding::{Minutes, decode_into, starts},
-    floor, joins_key, millis, part_key, time,
+    floor,
+    fresh::{self, COLUMNS, Fresh},
+    joins_key, millis, part_key, time,
 };
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
-        history::{Broadcast, Cuts, Figures, Joins, Minute, Point, Points, Sketch, Span, Tally},
+        history::{
+            Broadcast, Cuts, Figures, Joins, Minute, Point, Points, Sketch, Span, Tally, broadcast::GRACE,
+        },
         store_error::StoreError,
     },
 };
@@ -102,8 +106,10 @@ impl Archive {
         limit: u32,
         now: Timestamp,
     ) -> Result<Vec<Kept>, sqlx::Error> {
+        // The part first: what its node has written before is in the broadcasts then.
+        let seen = self.seen(channel.part(), now).await?;
         let rows = sqlx::query(
-            "SELECT started_at, last_on_air, figures FROM broadcasts WHERE channel = $1 AND started_at < $2 \
+            "SELECT started_at, last_on_air, seen_by, figures FROM broadcasts WHERE channel = $1 AND started_at < $2 \
              ORDER BY started_at DESC LIMIT $3",
         )
         .bind(channel.as_str().to_owned())
@@ -113,8 +119,13 @@ impl Archive {
         .await?;
         let mut kept = Vec::new();
         for row in &rows {
-            let broadcast =
+            let mut broadcast =
                 Broadcast { started_at: time(row, "started_at")?, last_on_air: time(row, "last_on_air")? };
+            if let Some(seen) =
+                seen.get(&row.try_get("seen_by")?).filter(|_| broadcast.ended_at(now).is_none())
+            {
+                broadcast.last_on_air = broadcast.last_on_air.max(*seen);
+            }
             let figures: Option<String> = row.try_get("figures")?;
             let figures = match figures.as_deref().map(serde_json::from_str).transpose().map_err(damaged)? {
                 Some(figures) => figures,
@@ -123,6 +134,20 @@ impl Archive {
             kept.push(Kept { broadcast, figures });
         }
         Ok(kept)
+    }
+
+    /// Up to when each node has observed a part lately.
+    async fn seen(&self, part: u16, now: Timestamp) -> Result<BTreeMap<i64, Timestamp>, sqlx::Error> {
+        let rows = sqlx::query(
+            "SELECT node, MAX(held_at) AS held_at FROM fresh_minutes \
+             WHERE part = $1 AND channel = $2 AND start >= $3 GROUP BY node",
+        )
+        .bind(i16::try_from(part).unwrap_or_default())
+        .bind(part_key(part))
+        .bind(millis(now - GRACE))
+        .fetch_all(self.database.pool())
+        .await?;
+        rows.iter().map(|row| Ok((row.try_get("node")?, time(row, "held_at")?))).collect()
     }
 
     /// Computes the figures of a broadcast.
@@ -199,14 +224,13 @@ impl Archive {
         let is_long = to.as_millis() - from.as_millis() >= LONG_RANGE_MS && cuts.step * 1_000 >= COARSE_MS;
         let (length, step) = if is_long { (COARSE_MS, 900) } else { (WINDOW_MS, 300) };
         let start = floor(from, length);
+        // What is merged meanwhile is in both then, and counts once.
+        let (fresh, fresh_idle) = self.fresh(source, start, to).await?;
         let own = self.tallies(&source.name, step, start, to).await?;
-        let fresh = self.fresh(source.part, &source.name, start, to).await?;
-        let (idle, fresh_idle) = match &source.idle {
-            Some(idle) => {
-                (self.tallies(idle, step, start, to).await?, self.fresh(source.part, idle, start, to).await?)
-            }
+        let idle = match &source.idle {
+            Some(idle) => self.tallies(idle, step, start, to).await?,
             None if own.is_empty() && fresh.is_empty() => return Ok(points.finish()),
-            None => Default::default(),
+            None => BTreeMap::new(),
         };
 
         // Rows that a step boundary cuts, and rows with minutes that are not merged yet, are read by the minute.
@@ -309,29 +333,30 @@ impl Archive {
         decode_tallies(&rows)
     }
 
-    /// The minutes of nodes that are not merged yet, by their start.
+    /// The minutes that are not merged yet, of a source and of its part if it depends on it.
     async fn fresh(
         &self,
-        part: u16,
-        channel: &str,
+        source: &Source,
         from: Timestamp,
         to: Timestamp,
-    ) -> Result<Minutes, sqlx::Error> {
-        let rows = sqlx::query(
-            "SELECT start, data FROM fresh_minutes WHERE part = $1 AND channel = $2 AND start >= $3 AND start < $4",
-        )
-        .bind(i16::try_from(part).unwrap_or_default())
-        .bind(channel.to_owned())
-        .bind(millis(from))
-        .bind(millis(to))
-        .fetch_all(self.database.pool())
-        .await?;
-        let mut minutes = Minutes::new();
-        for row in &rows {
-            let minute = Minute::decode(&row.try_get::<Vec<u8>, _>("data")?).map_err(damaged)?;
-            minutes.entry(time(row, "start")?).or_default().merge(&minute);
-        }
-        Ok(minutes)
+    ) -> Result<(Minutes, Minutes), sqlx::Error> {
+        // One statement, so that no row of the part is newer than those of the channel.
+        let statement = format!(
+            "SELECT {COLUMNS} FROM fresh_minutes \
+             WHERE part = $1 AND channel IN ($2, $3) AND start >= $4 AND start < $5"
+        );
+        let idle = source.idle.as_ref().unwrap_or(&source.name);
+        let rows = sqlx::query(AssertSqlSafe(statement))
+            .bind(i16::try_from(source.part).unwrap_or_default())
+            .bind(source.name.clone())
+            .bind(idle.clone())
+            .bind(millis(from))
+            .bind(millis(to))
+            .fetch_all(self.database.pool())
+            .await?;
+        let rows = rows.iter().map(Fresh::read).collect::<Result<_, _>>()?;
+        let (mut channels, idle) = fresh::merge(rows, source.idle.as_deref());
+        Ok((channels.remove(&source.name).unwrap_or_default(), idle))
     }
 
     /// The merged minutes of windows, by their start.

@@ -35,6 +35,17 @@ impl Peak {
     }
 }
 
+/// The count that the owner of a channel has seen last in a minute. It holds for as long as the owner goes on to observe
+/// the part of the channel in that minute, unless a later row says otherwise: an owner observes all channels of a part, and
+/// writes the rows of all of them after a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// The count.
+    pub count: u32,
+    /// When it was seen.
+    pub at: Timestamp,
+}
+
 /// One minute of a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Minute {
@@ -63,10 +74,14 @@ impl Minute {
     }
 
     /// Records that a count was seen at an instant of this minute, by anyone: for the lowest and highest count and
-    /// the peak.
-    pub fn note(&mut self, count: u32, at: Timestamp) {
-        self.seconds[Self::second_of(at)].note(count);
+    /// the peak. Returns whether that is new.
+    pub fn note(&mut self, count: u32, at: Timestamp) -> bool {
+        let second = &mut self.seconds[Self::second_of(at)];
+        let before = (self.peak, second.counts);
+        second.note(count);
+        let counts = second.counts;
         self.peak = Peak::highest(self.peak, Some(Peak { count, at }));
+        (self.peak, counts) != before
     }
 
     /// Records that the count was known to be `count` for `millis` milliseconds from `from` on. These must lie within
@@ -74,6 +89,17 @@ impl Minute {
     pub fn watch(&mut self, from: Timestamp, millis: u16, count: u32) {
         self.note(count, from);
         self.seconds[Self::second_of(from)].watch(millis, count);
+    }
+
+    /// Records that the count was known to be `count` from an instant of this minute until another one, or its end.
+    #[expect(clippy::cast_possible_truncation, reason = "at most 1,000 milliseconds")]
+    pub fn watch_until(&mut self, from: Timestamp, until: Timestamp, count: u32) {
+        let (mut from, until) = (from.as_millis(), until.as_millis());
+        while from < until {
+            let next = (from / 1000 * 1000 + 1000).min(until);
+            self.watch(Timestamp::from_millis(from), (next - from) as u16, count);
+            from = next;
+        }
     }
 
     /// Counts a new viewer that a node has seen.

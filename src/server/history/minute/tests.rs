@@ -19,7 +19,7 @@ pub(in crate::server::history) fn any_minute() -> impl Strategy<Value = Minute> 
         let mut minute = Minute::default();
         for (kind, millis, length, count, node) in actions {
             match kind {
-                0 => minute.note(count, at(millis)),
+                0 => _ = minute.note(count, at(millis)),
                 1 => minute.watch(at(millis / 1000 * 1000), 1000, count),
                 2 => minute.watch(at(millis), length.min(1000 - (millis % 1000) as u16), count),
                 _ if count % 3 == 0 => minute.arrive(node, Place::Site),

@@ -6,11 +6,15 @@
 //! - Observations may arrive in any order. One that is older than the newest counts for the lowest and highest count
 //!   and for the peak, and never for the integral.
 //! - An observation allocates only when it is the first one of a minute.
+//! - What a stored row says with its [`Held`] count is no news: a count that goes on needs no further row in its minute.
 //! - At most [`MAX_MINUTES`] minutes are kept in memory. Beyond that, the oldest is lost and counted.
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::{Minute, Place};
+use super::{
+    Minute, Place,
+    minute::{Held, MINUTE_MS},
+};
 use crate::domain::Timestamp;
 
 /// The number of minutes that wait in memory at most when nobody takes them.
@@ -20,69 +24,142 @@ pub const MAX_MINUTES: usize = 60;
 /// newest by more than this means that the clock was set back.
 pub const LATE: Duration = Duration::from_secs(120);
 
+const MINUTE: Duration = Duration::from_millis(MINUTE_MS);
+
 /// The recorder of one channel on one node.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Track {
-    /// The newest observation, if its count may hold until the next one.
-    held: Option<Held>,
+    /// The newest observation. If it is the owner's, its count may hold until the next one.
+    held: Option<Observed>,
     /// The minutes in memory, in ascending order. The last one is usually the present one.
     minutes: VecDeque<Slot>,
     lost: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Held {
+struct Observed {
     count: u32,
     at: Timestamp,
     is_owned: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Slot {
     start: Timestamp,
     minute: Box<Minute>,
-    is_dirty: bool,
+    /// The count at the end, if it was observed until then.
+    last: Option<u32>,
+    change: Change,
+}
+
+/// How a minute has changed since it was last taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Change {
+    None,
+    /// The count has held.
+    Time,
+    /// More than that.
+    News,
+}
+
+/// A minute that has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// The start of the minute.
+    pub start: Timestamp,
+    /// The whole present state.
+    pub minute: Minute,
+    /// The last count, if the owner has seen it and it holds.
+    pub held: Option<Held>,
+}
+
+impl Taken {
+    /// Up to when the owner has observed this minute, if it has without a gap until its last observation.
+    #[must_use]
+    pub fn observed_until(&self) -> Option<Timestamp> {
+        self.held.map(|held| held.at)
+    }
+
+    /// The minute with the time in which its last count has held. `until` is [`Taken::observed_until`] of the channel's part,
+    /// as the same run of the node has recorded it.
+    #[must_use]
+    pub fn held_until(mut self, until: Option<Timestamp>) -> Minute {
+        // A channel without viewers is not observed by itself.
+        if let (Some(held), Some(until)) = (self.held.filter(|held| held.count > 0), until) {
+            self.minute.watch_until(held.at, until.min(self.start + MINUTE), held.count);
+        }
+        self.minute
+    }
 }
 
 impl Track {
     /// Records that the count was `count` at the instant `at`. `owned`: this node owns the channel, so that the time
-    /// since the last owned observation was observed if it is not longer than `max_gap`.
+    /// since the last owned observation was observed if it is not longer than `max_gap`. Returns whether it was.
     ///
     /// The cost grows with `max_gap` by some nanoseconds a second.
-    pub fn observe(&mut self, count: u32, at: Timestamp, owned: bool, max_gap: Duration) {
-        self.minute(at).note(count, at);
-        if let Some(held) = self.held {
-            if at < held.at && at + LATE >= held.at {
-                return;
+    pub fn observe(&mut self, count: u32, at: Timestamp, owned: bool, max_gap: Duration) -> bool {
+        let Some(held) = self.held else {
+            self.hold(Observed { count, at, is_owned: owned }, Change::News);
+            return false;
+        };
+        if at < held.at && at + LATE >= held.at {
+            let slot = self.slot(at);
+            if slot.minute.note(count, at) {
+                slot.change = Change::News;
             }
-            if owned && held.is_owned && at >= held.at && at <= held.at + max_gap {
-                self.watch(held, at);
-            }
+            return false;
         }
-        self.held = Some(Held { count, at, is_owned: owned });
+        let goes_on = owned && held.is_owned && at >= held.at && at <= held.at + max_gap;
+        if goes_on {
+            self.watch(held, at);
+        }
+        let change = if goes_on && held.count == count { Change::Time } else { Change::News };
+        self.end(held, change);
+        self.hold(Observed { count, at, is_owned: owned }, change);
+        goes_on
     }
 
     /// Records that the count is not known from the last observation before `at` on.
     pub fn unknown(&mut self, at: Timestamp) {
-        if self.held.is_some_and(|held| at >= held.at || at + LATE < held.at) {
-            self.held = None;
-        }
+        let Some(held) = self.held.filter(|held| at >= held.at || at + LATE < held.at) else { return };
+        self.end(held, Change::News);
+        // It still tells late observations from new ones.
+        self.held = Some(Observed { is_owned: false, ..held });
     }
 
     /// Counts a new viewer that this node has seen. `node` must be unique to this run of the node.
     pub fn arrive(&mut self, node: u64, place: Place<'_>, at: Timestamp) {
-        self.minute(at).arrive(node, place);
+        let slot = self.slot(at);
+        slot.minute.arrive(node, place);
+        slot.change = Change::News;
     }
 
-    /// The minutes that have changed since the last call, with their starts and their whole present state. Minutes
-    /// that have ended [`LATE`] before `now` leave the memory; a later change of one of them starts from an empty
-    /// minute. So what is taken must be merged into what is stored of this node.
-    pub fn take_dirty(&mut self, now: Timestamp) -> Vec<(Timestamp, Minute)> {
-        let dirty = self.minutes.iter_mut().filter_map(|slot| {
-            std::mem::take(&mut slot.is_dirty).then(|| (slot.start, Minute::clone(&slot.minute)))
+    /// The minutes that have changed since they were last taken, each in its whole present state. Minutes that have ended
+    /// [`LATE`] before `now` leave the memory; a later change of one of them starts from an empty minute. So what is taken
+    /// must be merged into what is stored of this node.
+    pub fn take_dirty(&mut self, now: Timestamp) -> Vec<Taken> {
+        self.take(Change::Time, now)
+    }
+
+    /// The minutes that differ from what was last taken of them with its [`Held`] count. The rest as in
+    /// [`Track::take_dirty`].
+    pub fn take_news(&mut self, now: Timestamp) -> Vec<Taken> {
+        self.take(Change::News, now)
+    }
+
+    /// The minutes that have changed at least so much.
+    pub(super) fn take(&mut self, least: Change, now: Timestamp) -> Vec<Taken> {
+        let held = self.held.filter(|held| held.is_owned);
+        let changed = self.minutes.iter_mut().filter(|slot| slot.change >= least);
+        let taken = changed.map(|slot| {
+            slot.change = Change::None;
+            let present = held.filter(|held| Minute::start_of(held.at) == slot.start);
+            let present = present.map(|held| Held { count: held.count, at: held.at });
+            let held = present.or(slot.last.map(|count| Held { count, at: slot.start + MINUTE }));
+            Taken { start: slot.start, minute: Minute::clone(&slot.minute), held }
         });
-        let taken = dirty.collect();
-        self.minutes.retain(|slot| slot.start + Duration::from_secs(60) + LATE > now);
+        let taken = taken.collect();
+        self.minutes.retain(|slot| slot.start + MINUTE + LATE > now);
         taken
     }
 
@@ -100,35 +177,47 @@ impl Track {
     /// Whether nothing is in memory, so that the track can be dropped without any loss.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.minutes.is_empty() && self.held.is_none()
+        self.minutes.is_empty() && self.held.is_none_or(|held| !held.is_owned)
     }
 
-    /// Adds the time from an observation to `end` with its count.
-    #[expect(clippy::cast_possible_truncation, reason = "at most 1,000 milliseconds")]
-    fn watch(&mut self, held: Held, end: Timestamp) {
-        let (mut from, end) = (held.at.as_millis(), end.as_millis());
-        while from < end {
-            let start = Timestamp::from_millis(from);
-            let minute = self.minute(start);
-            let minute_end = Minute::start_of(start).as_millis() + super::minute::MINUTE_MS;
-            while from < end.min(minute_end) {
-                let until = (from / 1000 * 1000 + 1000).min(end);
-                minute.watch(Timestamp::from_millis(from), (until - from) as u16, held.count);
-                from = until;
-            }
+    /// Notes an observation, whose count holds from here on.
+    fn hold(&mut self, observed: Observed, change: Change) {
+        let slot = self.slot(observed.at);
+        slot.minute.note(observed.count, observed.at);
+        slot.change = slot.change.max(change);
+        self.held = Some(observed);
+    }
+
+    /// Marks the minute of an observation whose count no longer holds, or holds as before.
+    fn end(&mut self, held: Observed, change: Change) {
+        let start = Minute::start_of(held.at);
+        if let Some(slot) = self.minutes.iter_mut().rev().find(|slot| slot.start == start) {
+            slot.change = slot.change.max(change);
         }
     }
 
-    /// The minute of an instant, for a change.
-    fn minute(&mut self, at: Timestamp) -> &mut Minute {
+    /// Adds the time from an observation to `end` with its count.
+    fn watch(&mut self, held: Observed, end: Timestamp) {
+        let mut from = held.at;
+        while from < end {
+            let slot = self.slot(from);
+            let until = end.min(slot.start + MINUTE);
+            slot.minute.watch_until(from, until, held.count);
+            if until == slot.start + MINUTE {
+                slot.last = Some(held.count);
+            }
+            from = until;
+        }
+    }
+
+    /// The minute of an instant, for a change. A minute that is new here is news.
+    fn slot(&mut self, at: Timestamp) -> &mut Slot {
         let start = Minute::start_of(at);
         let index = match self.minutes.back() {
             Some(last) if last.start == start => self.minutes.len() - 1,
             _ => self.insert(start),
         };
-        let slot = &mut self.minutes[index];
-        slot.is_dirty = true;
-        &mut slot.minute
+        &mut self.minutes[index]
     }
 
     /// The index of a minute that is not the last one, or is not yet in memory.
@@ -137,10 +226,12 @@ impl Track {
         let mut index = self.minutes.partition_point(|slot| slot.start < start);
         if self.minutes.get(index).is_none_or(|slot| slot.start != start) {
             if self.minutes.len() >= MAX_MINUTES {
-                self.lost += u64::from(self.minutes.pop_front().is_some_and(|slot| slot.is_dirty));
+                let is_lost = |slot: Slot| slot.change != Change::None;
+                self.lost += u64::from(self.minutes.pop_front().is_some_and(is_lost));
                 index = index.saturating_sub(1);
             }
-            self.minutes.insert(index, Slot { start, minute: Box::default(), is_dirty: false });
+            self.minutes
+                .insert(index, Slot { start, minute: Box::default(), last: None, change: Change::News });
         }
         index
     }

@@ -61,6 +61,17 @@ fn unknown_time_and_time_without_ownership_are_not_observed() {
 }
 
 #[test]
+fn no_time_is_counted_twice_after_a_time_without_knowledge() {
+    let mut track = Track::default();
+    track.observe(3, at(0), true, GAP);
+    track.observe(3, at(2000), true, GAP);
+    track.unknown(at(2500));
+    track.observe(3, at(1000), true, GAP);
+    track.observe(3, at(3000), true, GAP);
+    assert_eq!(sums(&track), (2000, 6000));
+}
+
+#[test]
 fn late_observations_count_for_the_peak_and_not_for_the_integral() {
     let mut track = Track::default();
     track.observe(3, at(0), true, GAP);
@@ -91,11 +102,11 @@ fn changed_minutes_are_taken_once_and_leave_the_memory_two_minutes_after_their_e
     track.arrive(9, Place::Site, at(1000));
     let taken = track.take_dirty(at(2000));
     assert_eq!(taken.len(), 1);
-    assert_eq!((taken[0].0, taken[0].1.arrivals().sum().site), (at(0), 1));
+    assert_eq!((taken[0].start, taken[0].minute.arrivals().sum().site), (at(0), 1));
     assert!(track.take_dirty(at(3000)).is_empty());
     track.arrive(9, Place::Site, at(4000));
     assert_eq!(
-        track.take_dirty(at(179_999))[0].1.arrivals().sum().site,
+        track.take_dirty(at(179_999))[0].minute.arrivals().sum().site,
         2,
         "the whole state, not the change"
     );
@@ -104,6 +115,50 @@ fn changed_minutes_are_taken_once_and_leave_the_memory_two_minutes_after_their_e
     assert!(track.minute_at(at(0)).is_none());
     track.unknown(at(180_000));
     assert!(track.is_idle());
+}
+
+#[test]
+fn a_count_that_goes_on_is_news_once_a_minute() {
+    let mut track = Track::default();
+    let news = |track: &mut Track, second: u64| -> Vec<(Timestamp, Option<Held>)> {
+        let taken = track.take_news(at(second * 1000)).into_iter();
+        taken.map(|taken| (taken.start, taken.held)).collect()
+    };
+    let held = |count: u32, second: u64| Some(Held { count, at: at(second * 1000) });
+    for second in 0..=130 {
+        track.observe(3, at(second * 1000), true, GAP);
+        let found = news(&mut track, second);
+        match second {
+            0 | 60 | 120 => assert_eq!(found, [(at(second * 1000), held(3, second))]),
+            _ => assert_eq!(found, [], "{second}"),
+        }
+    }
+    assert_eq!(track.take_dirty(at(130_000)).len(), 3, "there is more to say than news");
+    let mut observe = |count: u32, second: u64, is_owned: bool| {
+        track.observe(count, at(second * 1000), is_owned, GAP);
+        news(&mut track, second)
+    };
+    let minute = at(120_000);
+    assert_eq!(observe(4, 131, true), [(minute, held(4, 131))], "another count");
+    assert_eq!(observe(4, 132, false), [(minute, None)], "another owner");
+    assert_eq!(observe(4, 133, true), [(minute, held(4, 133))]);
+    assert_eq!(observe(4, 144, true), [(minute, held(4, 144))], "a gap");
+    assert_eq!(observe(4, 133, true), []);
+    assert_eq!(observe(9, 143, true), [(minute, held(4, 144))], "a late peak");
+    track.arrive(9, Place::Site, at(145_000));
+    assert_eq!(news(&mut track, 145), [(minute, held(4, 144))]);
+    track.unknown(at(146_000));
+    assert_eq!(news(&mut track, 146), [(minute, None)]);
+}
+
+#[test]
+fn a_gap_at_the_turn_of_a_minute_ends_what_holds_before_it() {
+    let mut track = Track::default();
+    track.observe(3, at(59_000), true, GAP);
+    assert!(track.take_news(at(59_000))[0].held.is_some());
+    track.observe(3, at(70_000), true, GAP);
+    let news: Vec<_> = track.take_news(at(70_000)).into_iter().map(|taken| taken.held.is_some()).collect();
+    assert_eq!(news, [false, true]);
 }
 
 #[test]
