@@ -17,12 +17,14 @@ test("the figures move, and a click on the chart shows the values of an instant"
   const crowd = new Audience(request);
   await crowd.join(channelId, 2);
   const tab = await newTab();
+  const has = (selector: string) =>
+    tab.run<boolean>("return document.querySelector(arguments[0]) !== null", selector);
   const text = (selector: string) =>
     tab.run<string | undefined>("return document.querySelector(arguments[0])?.textContent", selector);
   // The first minute of a broadcast is written within seconds.
   await expect(async () => {
     await tab.goto(`${server.url}/${channelId}/stats?token=${linkToken(channelId)}&tz=America/Lima`);
-    await expect.poll(() => text(".chart__line") !== undefined, { timeout: 500 }).toBe(true);
+    await expect.poll(() => has(".chart__plot .chart__line"), { timeout: 500 }).toBe(true);
     expect(await text('[data-figure="average"]')).not.toBe("—");
   }).toPass();
   await expect.poll(() => text(".viewer-counter__number")).toBe("2");

@@ -178,7 +178,7 @@ fn quiet_channels(channels: &[&str], everything: bool) -> Vec<Vec<Row>> {
 async fn a_count_that_holds_is_written_once_a_minute_and_read_as_if_it_were_written_each_time() {
     // All are of one part. One is before the part in the order of names, and they are merged in several transactions.
     let names: Vec<String> =
-        ["ana", "..d"].into_iter().map(str::to_owned).chain((0..250).map(|n| of_part(n))).collect();
+        ["ana", "..d"].into_iter().map(str::to_owned).chain((0..250).map(of_part)).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let (every_time, _one) = archive().await;
     let (once, _other) = archive().await;
@@ -263,7 +263,7 @@ async fn a_broadcast_that_goes_on_lasts_as_long_as_its_node_observes_the_part() 
         archive.note_on_air(&[resumed(205_000, Some(2))]).await.unwrap();
         assert!(present(210_000).await.observed < 1.0);
         archive.note_on_air(&[resumed(206_000, None)]).await.unwrap();
-        archive.note_on_air(&[goes_on.clone()]).await.unwrap();
+        archive.note_on_air(std::slice::from_ref(&goes_on)).await.unwrap();
         let ended = present(600_000).await;
         assert_eq!(ended.ended_at, Some(at(206_000)), "{ended:?}");
         assert_eq!(ended.watch_seconds, 1_400.0);

@@ -363,8 +363,8 @@ async fn health_asks_the_server_of_this_machine() {
     }
 }
 
-#[test]
-fn the_history_of_the_demo_takes_valid_names_and_a_new_file_only() {
+#[tokio::test]
+async fn the_history_of_the_demo_takes_valid_names_and_a_new_file_only() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("demo.db");
     let write = |name: &str| run(&["demo-history", file.to_str().unwrap(), name], folder.path(), &[]);
@@ -374,6 +374,11 @@ fn the_history_of_the_demo_takes_valid_names_and_a_new_file_only() {
     assert_eq!(written.code, Some(0));
     let viewers: u32 = written.text.trim().strip_prefix("aurora ").unwrap().parse().unwrap();
     assert!(viewers > 0 && file.exists());
+    let mut database = SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap();
+    let ends = sqlx::query_scalar("SELECT figures FROM broadcasts ORDER BY started_at");
+    let ends: Vec<Option<String>> = ends.fetch_all(&mut database).await.unwrap();
+    assert!(matches!(&ends[..], [Some(_), None]), "an earlier broadcast and one that goes on: {ends:?}");
+    database.close().await.unwrap();
     let before = fs::read(&file).unwrap();
     assert_eq!(write("aurora").code, Some(2));
     assert_eq!(fs::read(&file).unwrap(), before);

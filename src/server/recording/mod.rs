@@ -96,6 +96,9 @@ pub struct Taken {
     pub lost: u64,
 }
 
+/// Each part has a bit in [`Inner::gaps`].
+const _: () = assert!(ChannelId::PARTS <= 16);
+
 /// The pause between two samples of an owner.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -85,7 +85,9 @@ async fn visit(
     for visitor in audience.drain(..) {
         if visitor.leaves <= now { leaving.push(visitor) } else { staying.push(visitor) }
     }
-    leaving.extend(staying.drain(staying.len().min(wanted + 3)..));
+    // Nobody stays when a broadcast ends: who does could join the two broadcasts into one.
+    let most = if wanted == 0 { 0 } else { wanted + 3 };
+    leaving.extend(staying.drain(staying.len().min(most)..));
     for visitor in leaving {
         node.leave(&visitor.who).await?;
     }

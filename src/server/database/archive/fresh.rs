@@ -32,8 +32,8 @@ impl Fresh {
     }
 }
 
-/// Merges the minutes of all nodes: those of channels, and those of the part with the key `part`, if it is needed. A count has held as long
-/// as its node has observed the part.
+/// Merges the minutes of all nodes: those of channels, and those of the part with the key `part`, if it is needed. A
+/// count has held as long as its node has observed the part.
 pub(super) fn merge(rows: Vec<Fresh>, part: Option<&str>) -> (BTreeMap<String, Minutes>, Minutes) {
     let (parts, rows): (Vec<Fresh>, Vec<Fresh>) =
         rows.into_iter().partition(|row| Some(row.channel.as_str()) == part);
