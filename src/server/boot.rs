@@ -493,7 +493,7 @@ impl Server {
             };
             tokio::join!(self.state.presence.drain(), kept);
             drop(self.background);
-            match timeout(HISTORY_LIMIT, writer.write()).await {
+            match timeout(HISTORY_LIMIT, writer.finish()).await {
                 Ok(Ok(())) => {}
                 _ => tracing::warn!("database unavailable at shutdown; the last seconds of history are lost"),
             }

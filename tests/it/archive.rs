@@ -8,7 +8,9 @@ use aforo::{
     server::{
         config::{self, Config, DatabaseConfig},
         database::{Archive, Database, OnAir, Retention, Row, RowKind, joins_key, part_key},
-        history::{Cuts, Figures, HashKey, Joins, Place, Point, Sketch, Span, Taken, Track, Zone, joins},
+        history::{
+            Cuts, Figures, HashKey, Joins, Place, Point, Sketch, Span, TakenMinute, Track, Zone, joins,
+        },
     },
 };
 use tempfile::TempDir;
@@ -38,9 +40,9 @@ fn rows(track: &mut Track, channel: &str, node: u64, now: Timestamp) -> Vec<Row>
     as_rows(track.take_dirty(now), channel, node)
 }
 
-fn as_rows(minutes: Vec<Taken>, channel: &str, node: u64) -> Vec<Row> {
+fn as_rows(minutes: Vec<TakenMinute>, channel: &str, node: u64) -> Vec<Row> {
     let part = ana().part();
-    let row = |Taken { start, minute, held }| Row {
+    let row = |TakenMinute { start, minute, held }| Row {
         kind: RowKind::Minute,
         channel: channel.to_owned(),
         part,

@@ -22,7 +22,7 @@ use crate::{
 
 /// The rows, by channel or part, start and run of a node.
 #[derive(Default)]
-pub struct Archive(BTreeMap<(String, Timestamp, u64), history::Taken>);
+pub struct Archive(BTreeMap<(String, Timestamp, u64), history::TakenMinute>);
 
 impl Archive {
     /// Keeps what a node has recorded since the last call.
@@ -42,7 +42,7 @@ impl Archive {
             let number = number(&channel);
             if number < CHANNELS {
                 let part = self.0.get(&(part_key(channel.part()), *start, *node));
-                let minute = minute.clone().held_until(part.and_then(history::Taken::observed_until));
+                let minute = minute.clone().held_until(part.and_then(history::TakenMinute::observed_until));
                 merged.entry((number, *start)).or_default().merge(&minute);
             }
         }

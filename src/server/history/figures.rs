@@ -36,19 +36,27 @@ impl Figures {
     /// The figures of a range from its tally and its viewers. `range` ends now if the end is not known.
     ///
     /// A tally is cut at whole seconds, so it may hold up to two seconds more than the range. Nothing was watched in
-    /// them, since a broadcast starts with its first viewer and ends with its last one.
+    /// them, since a broadcast starts with its first viewer and ends with its last one. While it goes on, the time beyond
+    /// the range is left out at the average count.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "reported figures need no more than 53 bits")]
     pub fn new(range: Span, ended_at: Option<Timestamp>, tally: &Tally, viewers: &Sketch) -> Self {
         let observed_ms = tally.observed_ms.min(range.millis());
         let is_observed = observed_ms > 0;
+        // A present broadcast is known to go on up to the last sample, and may be observed for some moments more.
+        let share = if ended_at.is_none() && observed_ms > 0 {
+            observed_ms as f64 / tally.observed_ms as f64
+        } else {
+            1.0
+        };
+        let watched_ms = tally.watched_ms as f64 * share;
         Self {
             started_at: range.from,
             ended_at,
             peak: tally.peak.map(|peak| peak.count),
             peak_at: tally.peak.map(|peak| peak.at),
-            average: is_observed.then(|| tally.watched_ms as f64 / observed_ms as f64),
-            watch_seconds: if is_observed { tally.watched_ms as f64 / 1000.0 } else { 0.0 },
+            average: is_observed.then(|| watched_ms / observed_ms as f64),
+            watch_seconds: if is_observed { watched_ms / 1000.0 } else { 0.0 },
             uniques: viewers.count(),
             observed: if is_observed { observed_ms as f64 / range.millis() as f64 } else { 0.0 },
             joins: None,
@@ -61,6 +69,17 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn the_average_of_a_broadcast_that_goes_on_is_not_above_its_peak() {
+        let range = Span::new(Timestamp::from_millis(137), Timestamp::from_millis(4_137));
+        let tally = Tally { observed_ms: 5_000, watched_ms: 35_000, ..Tally::default() };
+        let figures = Figures::new(range, None, &tally, &Sketch::default());
+        assert_eq!((figures.average, figures.watch_seconds, figures.observed), (Some(7.0), 28.0, 1.0));
+        // One that has ended was not watched in the time beyond.
+        let ended = Figures::new(range, Some(range.to), &tally, &Sketch::default());
+        assert_eq!((ended.average, ended.watch_seconds), (Some(8.75), 35.0));
+    }
 
     #[test]
     fn figures_that_were_kept_without_joins_are_read_and_say_nothing_of_them() {

@@ -42,7 +42,7 @@ pub use points::{Point, Points};
 pub use sketch::{HashKey, Sketch};
 pub use tally::Tally;
 pub use ticks::{Tick, ticks};
-pub use track::{Taken, Track};
+pub use track::{TakenMinute, Track};
 
 #[cfg(test)]
 mod tests;

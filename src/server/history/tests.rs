@@ -120,7 +120,7 @@ fn plain_seconds(seen: &[Seen]) -> BTreeMap<u64, (u64, u64)> {
 
 /// Writes the changed minutes of a node as rows in their stored form.
 fn write(node: &mut Node, rows: &mut Vec<(u64, Vec<u8>)>, now: u64) {
-    for Taken { start, minute, .. } in node.track.take_dirty(Timestamp::from_millis(now)) {
+    for TakenMinute { start, minute, .. } in node.track.take_dirty(Timestamp::from_millis(now)) {
         rows.push((start.as_millis(), minute.encode()));
     }
     node.written = node.seen.len();
@@ -278,8 +278,8 @@ proptest! {
                     for taken in track.take(least, at(now)) {
                         rows.insert(taken.start, taken);
                     }
-                    for Taken { start, minute: whole, .. } in track.clone().take(Change::None, at(now)) {
-                        let minute = rows[&start].clone().held_until(parts.get(&start).and_then(Taken::observed_until));
+                    for TakenMinute { start, minute: whole, .. } in track.clone().take(Change::None, at(now)) {
+                        let minute = rows[&start].clone().held_until(parts.get(&start).and_then(TakenMinute::observed_until));
                         prop_assert_eq!(minute.peak(), whole.peak());
                         for (nth, (second, whole)) in (1..).zip(minute.seconds().iter().zip(whole.seconds())) {
                             // What a call has shown after the last sample is written after the next one.

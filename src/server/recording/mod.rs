@@ -62,6 +62,8 @@ struct Inner {
     parts: Vec<Mutex<Track>>,
     /// A bit for each part in whose observation there was a gap since the last [`Recorder::take`].
     gaps: AtomicU16,
+    /// A bit for each part in the last sample.
+    sampled: AtomicU16,
     ownership: Ownership,
     progress: Progress,
     /// The pause between two samples.
@@ -85,9 +87,9 @@ pub struct Taken {
     /// The part.
     pub part: u16,
     /// The minutes whose rows must be written.
-    pub minutes: Vec<history::Taken>,
+    pub minutes: Vec<history::TakenMinute>,
     /// The changed minutes of [joins](super::history::joins).
-    pub joins: Vec<history::Taken>,
+    pub joins: Vec<history::TakenMinute>,
     /// The encoded sketch of viewers with the start of its span.
     pub viewers: Option<(Timestamp, Vec<u8>)>,
     /// The span on air, and whether it goes on.
@@ -96,7 +98,7 @@ pub struct Taken {
     pub lost: u64,
 }
 
-/// Each part has a bit in [`Inner::gaps`].
+/// Each part has a bit in [`Inner::gaps`] and [`Inner::sampled`].
 const _: () = assert!(ChannelId::PARTS <= 16);
 
 /// The pause between two samples of an owner.
@@ -116,6 +118,7 @@ impl Recorder {
             records: DashMap::new(),
             parts: (0..ChannelId::PARTS).map(|_| Mutex::default()).collect(),
             gaps: AtomicU16::default(),
+            sampled: AtomicU16::default(),
             ownership: Ownership::default(),
             progress: Progress::default(),
             signals: OnceLock::new(),
@@ -221,8 +224,8 @@ impl Recorder {
 
     /// Takes what has changed: of channels, and of parts. Frees the records of channels that are empty. The parts are as
     /// they were before the channels: a part says that its channels are as their rows say.
-    /// Without `everything`, minutes that are as their last rows and the rows of their parts say are left out, unless there was
-    /// a gap in the observation of the part.
+    /// Without `everything`, what follows from the last rows and from the rows of the parts is left out, unless there was a
+    /// gap in the observation of the part.
     #[must_use]
     pub fn take(&self, everything: bool) -> Vec<Taken> {
         let now = self.now();
@@ -237,16 +240,17 @@ impl Recorder {
         };
         let parts: Vec<Taken> = (0..).zip(&self.0.parts).map(of_part).collect();
         let gaps = if everything { u16::MAX } else { self.0.gaps.swap(0, Ordering::Relaxed) };
-        let (mut taken, mut over) = (Vec::new(), Vec::new());
-        for mut entry in self.0.records.iter_mut() {
-            let (channel, record) = entry.pair_mut();
-            taken.extend(record.take(channel, now, gaps >> channel.part() & 1 == 1));
-            if record.is_over(now) {
-                over.push(channel.clone());
+        let mut taken = Vec::new();
+        // One by one: a lock that is held for many records would stop the beats of their channels.
+        let channels: Vec<ChannelId> = self.0.records.iter().map(|record| record.key().clone()).collect();
+        for channel in channels {
+            let Some(mut record) = self.0.records.get_mut(&channel) else { continue };
+            taken.extend(record.take(&channel, now, gaps >> channel.part() & 1 == 1));
+            let is_over = record.is_over(now);
+            drop(record);
+            if is_over {
+                self.0.records.remove_if(&channel, |_, record| record.is_over(now));
             }
-        }
-        for channel in over {
-            self.0.records.remove_if(&channel, |_, record| record.is_over(now));
         }
         taken.extend(parts);
         taken
@@ -258,8 +262,12 @@ impl Recorder {
         self.0.records.get_mut(channel).and_then(|mut record| record.take(channel, now, false))
     }
 
-    /// Begins a sample. Returns its number.
-    fn next_sample(&self) -> u64 {
+    /// Begins a sample of these parts. Returns its number.
+    fn next_sample(&self, parts: &[u16]) -> u64 {
+        // Another node may have written the channels of a part that was not in the last sample.
+        let sampled = parts.iter().fold(0, |bits, part| bits | 1 << part);
+        let before = self.0.sampled.swap(sampled, Ordering::Relaxed);
+        self.0.gaps.fetch_or(sampled & !before, Ordering::Relaxed);
         self.0.samples.fetch_add(1, Ordering::Relaxed) + 1
     }
 
@@ -283,9 +291,11 @@ impl Recorder {
     /// Records whether the list of live channels of a part was complete: at which time, or `None`.
     fn sampled_part(&self, part: u16, complete_at: Option<Timestamp>) {
         let Some(track) = self.0.parts.get(usize::from(part)) else { return };
+        // Who takes the part must see the gap, so the lock is held until it is noted.
+        let mut track = track.lock();
         let goes_on = match complete_at {
             Some(at) => {
-                let goes_on = track.lock().observe(0, at, true, self.max_gap());
+                let goes_on = track.observe(0, at, true, self.max_gap());
                 // Without current signals nobody knows whether a channel is off air.
                 if self.0.signals.get().is_none_or(Signals::are_current) {
                     self.0.progress.sample(part, at);
@@ -293,7 +303,7 @@ impl Recorder {
                 goes_on
             }
             None => {
-                track.lock().unknown(Timestamp::from_millis(u64::MAX));
+                track.unknown(Timestamp::from_millis(u64::MAX));
                 false
             }
         };
@@ -378,7 +388,7 @@ mod tests {
         for second in 0..130_u64 {
             let at = Timestamp::from_millis(START + second * 1_000);
             recorder.note_time(at);
-            let sample = recorder.next_sample();
+            let sample = recorder.next_sample(&[ana.part()]);
             recorder.sampled(&ana, Count::fresh(3, at), sample);
             assert_eq!(recorder.missing(&[ana.part()], sample), []);
             let is_whole = !(30..32).contains(&second);
@@ -388,11 +398,11 @@ mod tests {
             }
         }
         assert_eq!(written, [0, 30, 31, 32, 60, 120]);
-        assert_eq!(recorder.missing(&[ana.part()], recorder.next_sample()), [ana]);
+        assert_eq!(recorder.missing(&[ana.part()], recorder.next_sample(&[ana.part()])), [ana]);
     }
 
     #[test]
-    fn a_broadcast_that_goes_on_is_written_every_half_minute_and_its_end_at_once() {
+    fn a_broadcast_that_goes_on_is_written_every_half_minute_and_at_once_after_a_gap_and_when_it_ends() {
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(START)));
         let recorder = Recorder::new(7, Duration::ZERO, clock);
         let ana = ChannelId::parse("ana").unwrap();
@@ -400,11 +410,18 @@ mod tests {
         for second in 0..80_u64 {
             let at = Timestamp::from_millis(START + second * 1_000);
             recorder.note_time(at);
-            let count = u32::from(second < 72);
-            recorder.sampled(&ana, Count::fresh(count, at), recorder.next_sample());
-            let taken = recorder.take(false).into_iter().find_map(|taken| taken.on_air);
-            written.extend(taken.map(|(span, goes_on)| (second, span.millis(), goes_on)));
+            // Another node owns the channel for three seconds.
+            let parts: &[u16] = if (50..53).contains(&second) { &[] } else { &[ana.part()] };
+            let sample = recorder.next_sample(parts);
+            if !parts.is_empty() {
+                recorder.sampled(&ana, Count::fresh(u32::from(second < 72), at), sample);
+                // The store is away for a moment.
+                recorder.sampled_part(ana.part(), Some(at).filter(|_| second != 40));
+            }
+            let taken = recorder.take(second == 60).into_iter().find_map(|taken| taken.on_air);
+            written.extend(taken.map(|(span, goes_on)| (second, span.millis() / 1_000, goes_on)));
         }
-        assert_eq!(written, [(0, 0, true), (30, 30_000, true), (60, 60_000, true), (72, 72_000, false)]);
+        let on = [0, 30, 40, 41, 53, 60].map(|second| (second, second, true));
+        assert_eq!(written, [&on[..], &[(72, 72, false)]].concat());
     }
 }

@@ -18,7 +18,8 @@ pub struct Progress {
     has_begun: Notify,
     /// For each part, when its channels were last sampled without a gap, by the store's clock; 0: never.
     sampled: Vec<AtomicU64>,
-    /// For each part, the sample up to which the database has all spans on air; 0: none.
+    /// For each part, the sample up to which the database has all changes; 0: none. A broadcast that goes on is lengthened
+    /// later, but well within the time after which it is over.
     settled: Vec<AtomicU64>,
     was_written: Notify,
 }
@@ -81,7 +82,7 @@ impl Progress {
         Samples(self.sampled.iter().map(|at| at.load(Ordering::Relaxed)).collect())
     }
 
-    /// Records that the database has all spans on air, up to these samples if they are given.
+    /// Records that the database has all changes, up to these samples if they are given.
     pub(super) fn write(&self, samples: Option<Samples>) {
         for (settled, at) in self.settled.iter().zip(samples.into_iter().flat_map(|samples| samples.0)) {
             settled.store(at, Ordering::Relaxed);

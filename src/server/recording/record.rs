@@ -20,6 +20,9 @@ const MAX_SEEN: usize = 1_000_000;
 /// How often the end of a span that goes on is written. Readers take the time until now from the part.
 const LENGTHEN_EVERY: Duration = Duration::from_secs(30);
 
+/// A broadcast that is not lengthened for [`GRACE`] is over.
+const _: () = assert!(LENGTHEN_EVERY.as_secs() * 4 < GRACE.as_secs());
+
 /// The record of one channel.
 #[derive(Debug, Default)]
 pub(super) struct Record {
@@ -168,8 +171,8 @@ impl Record {
         self.has_viewers
     }
 
-    /// Takes the changes of this record, which is that of `channel`, if there are any. Without `everything`, those minutes are
-    /// left out that are as their last rows and the rows of the part say.
+    /// Takes the changes of this record, which is that of `channel`, if there are any. Without `everything`, what follows
+    /// from the last rows and from the rows of the part is left out.
     pub(super) fn take(&mut self, channel: &ChannelId, now: Timestamp, everything: bool) -> Option<Taken> {
         let minutes = if everything { self.track.take_dirty(now) } else { self.track.take_news(now) };
         let viewers = self.viewers.as_mut().and_then(|viewers| {
@@ -177,7 +180,7 @@ impl Record {
         });
         let (joins, lost_joins) =
             self.joins.as_mut().map(|joins| (joins.take_dirty(now), joins.take_lost())).unwrap_or_default();
-        let (on_air, lost) = (self.take_on_air(), self.track.take_lost() + lost_joins);
+        let (on_air, lost) = (self.take_on_air(everything), self.track.take_lost() + lost_joins);
         let has_minutes = !minutes.is_empty() || !joins.is_empty();
         (has_minutes || viewers.is_some() || on_air.is_some() || lost > 0).then(|| Taken {
             channel: channel.as_str().to_owned(),
@@ -190,10 +193,11 @@ impl Record {
         })
     }
 
-    /// Takes the span on air and whether it goes on, if its row must be written.
-    fn take_on_air(&mut self) -> Option<(Span, bool)> {
+    /// Takes the span on air and whether it goes on, if its row must be written; with `everything`, if it is longer.
+    fn take_on_air(&mut self, everything: bool) -> Option<(Span, bool)> {
         let air = self.air.as_mut()?;
-        let is_due = air.is_news || air.span.to >= air.taken + LENGTHEN_EVERY;
+        let pause = if everything { Duration::from_millis(1) } else { LENGTHEN_EVERY };
+        let is_due = air.is_news || air.span.to >= air.taken + pause;
         is_due.then(|| {
             (air.is_news, air.taken) = (false, air.span.to);
             (air.span, air.is_on)

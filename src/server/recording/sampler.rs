@@ -31,7 +31,7 @@ pub async fn sample(recorder: &Recorder, presence: &Presence) -> usize {
         Ok(Names { channels, is_whole }) => (channels, is_whole),
         Err(_) => (Vec::new(), false),
     };
-    let number = recorder.next_sample();
+    let number = recorder.next_sample(&parts);
     let mut counts = read(recorder, presence, &listed, number).await;
     // Channels that were live a moment ago are sampled even if the list lacks them.
     let missing = recorder.missing(&parts, number);

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tokio::{
     sync::Mutex,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
 
 use super::{Recorder, Taken};
@@ -27,6 +27,10 @@ use crate::{
 
 /// The pause between two writes. The figures of the present broadcast are this old at most, plus the time of a write.
 const WRITE_INTERVAL: Duration = Duration::from_secs(4);
+
+/// After a longer pause between two writes, such as a standstill of the machine, other nodes may have merged what was
+/// written, so everything is written again.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// How long channels that go on air are gathered before they are written.
 const GATHER: Duration = Duration::from_millis(250);
@@ -58,6 +62,8 @@ type IsPart = bool;
 struct Waiting {
     rows: BTreeMap<Key, (Vec<u8>, Option<Held>)>,
     bytes: usize,
+    /// When all changes were last taken. `None`: never, or something was lost since.
+    taken: Option<Instant>,
     /// The ends of spans on air, and whether they go on.
     on_air: BTreeMap<(ChannelId, Timestamp), (Timestamp, bool)>,
 }
@@ -92,12 +98,25 @@ impl Writer {
     /// # Errors
     /// When the database fails. What was not written still waits.
     pub async fn write(&self) -> Result<(), StoreError> {
+        self.write_changes(false).await
+    }
+
+    /// The last write of this run. What follows from the rows of parts is written too.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn finish(&self) -> Result<(), StoreError> {
+        self.write_changes(true).await
+    }
+
+    async fn write_changes(&self, everything: bool) -> Result<(), StoreError> {
         let mut waiting = self.waiting.lock().await;
         // What is sampled from here on may be taken or not.
         let samples = self.recorder.progress().samples();
         // Rows that wait may be merged before those of their parts arrive, so they must say everything by themselves.
-        let is_late = !waiting.rows.is_empty();
-        let is_taken = self.take(&mut waiting, |recorder| recorder.take(is_late));
+        let is_late = !waiting.rows.is_empty() || waiting.taken.is_none_or(|at| at.elapsed() > MAX_PAUSE);
+        waiting.taken = Some(Instant::now());
+        let is_taken = self.take(&mut waiting, |recorder| recorder.take(everything || is_late));
         let result = self.write_waiting(&mut waiting).await;
         self.metrics.history_waiting(waiting.rows.len());
         if result.is_ok() {
@@ -131,6 +150,7 @@ impl Writer {
         }
         lost += waiting.shed();
         if lost > 0 {
+            waiting.taken = None;
             self.metrics.history_lost(lost);
         }
         true

@@ -7,7 +7,7 @@ use sqlx::{Row as _, any::AnyRow};
 use super::{damaged, encoding::Minutes, time};
 use crate::{
     domain::Timestamp,
-    server::history::{Held, Minute, Taken},
+    server::history::{Held, Minute, TakenMinute},
 };
 
 /// The columns of a [`Fresh`] row.
@@ -17,7 +17,7 @@ pub(super) const COLUMNS: &str = "channel, start, node, data, held, held_at";
 pub(super) struct Fresh {
     channel: String,
     node: i64,
-    taken: Taken,
+    taken: TakenMinute,
 }
 
 impl Fresh {
@@ -27,7 +27,7 @@ impl Fresh {
         let count = u32::try_from(count).ok().filter(|_| at > Timestamp::default());
         let minute = Minute::decode(&row.try_get::<Vec<u8>, _>("data")?).map_err(damaged)?;
         let held = count.map(|count| Held { count, at });
-        let taken = Taken { start: time(row, "start")?, minute, held };
+        let taken = TakenMinute { start: time(row, "start")?, minute, held };
         Ok(Self { channel: row.try_get("channel")?, node: row.try_get("node")?, taken })
     }
 }

@@ -1,7 +1,7 @@
 //! Broadcasts: what the spans on air of all nodes come to.
 //!
-//! Most spans lengthen the last broadcast of their channel by some seconds, every few seconds and for every channel on air.
-//! One statement does that for many channels. It touches only broadcasts for which [`broadcast::merge`] would do the same.
+//! Most spans lengthen the last broadcast of their channel, every half a minute and for every channel on air. One
+//! statement does that for many channels. It touches only broadcasts for which [`broadcast::merge`] would do the same.
 
 use std::collections::BTreeMap;
 
@@ -115,11 +115,17 @@ async fn merge(
     on_air: &OnAir,
 ) -> Result<Option<Timestamp>, sqlx::Error> {
     let (channel, span) = (&on_air.channel, on_air.span);
-    let known = near(transaction, channel, span).await?;
+    let (known, seen_by): (Vec<Broadcast>, Vec<i64>) =
+        near(transaction, channel, span).await?.into_iter().unzip();
     let merged = broadcast::merge(&known, span);
     // Who has seen the last instant on air says whether it goes on.
     let is_newest = merged.broadcast.last_on_air == span.to;
-    let seen_by = if is_newest { on_air.seen_by() } else { 0 };
+    let last = known.iter().position(|known| known.last_on_air == merged.broadcast.last_on_air);
+    let seen_by = if is_newest {
+        on_air.seen_by()
+    } else {
+        last.and_then(|last| seen_by.get(last)).copied().unwrap_or_default()
+    };
     if merged.replaces == [merged.broadcast] {
         if is_newest {
             sqlx::query("UPDATE broadcasts SET seen_by = $1 WHERE channel = $2 AND started_at = $3")
@@ -152,14 +158,15 @@ async fn merge(
     Ok(merged.replaces.is_empty().then_some(merged.broadcast.started_at))
 }
 
-/// The broadcasts of a channel that a span could belong to.
+/// The broadcasts of a channel that a span could belong to, each with the node that sees it.
 async fn near(
     transaction: &mut Transaction<'_, Any>,
     channel: &ChannelId,
     span: Span,
-) -> Result<Vec<Broadcast>, sqlx::Error> {
+) -> Result<Vec<(Broadcast, i64)>, sqlx::Error> {
     let rows = sqlx::query(
-        "SELECT started_at, last_on_air FROM broadcasts WHERE channel = $1 AND started_at <= $2 AND last_on_air >= $3",
+        "SELECT started_at, last_on_air, seen_by FROM broadcasts \
+         WHERE channel = $1 AND started_at <= $2 AND last_on_air >= $3",
     )
     .bind(channel.as_str().to_owned())
     .bind(millis(span.to + GRACE))
@@ -168,7 +175,9 @@ async fn near(
     .await?;
     rows.iter()
         .map(|row| {
-            Ok(Broadcast { started_at: time(row, "started_at")?, last_on_air: time(row, "last_on_air")? })
+            let broadcast =
+                Broadcast { started_at: time(row, "started_at")?, last_on_air: time(row, "last_on_air")? };
+            Ok((broadcast, row.try_get("seen_by")?))
         })
         .collect()
 }

@@ -30,7 +30,7 @@ const MINUTE: Duration = Duration::from_millis(MINUTE_MS);
 #[derive(Debug, Default, Clone)]
 pub struct Track {
     /// The newest observation. If it is the owner's, its count may hold until the next one.
-    held: Option<Observed>,
+    newest: Option<Observed>,
     /// The minutes in memory, in ascending order. The last one is usually the present one.
     minutes: VecDeque<Slot>,
     lost: u64,
@@ -48,7 +48,7 @@ struct Slot {
     start: Timestamp,
     minute: Box<Minute>,
     /// The count at the end, if it was observed until then.
-    last: Option<u32>,
+    last_count: Option<u32>,
     change: Change,
 }
 
@@ -64,7 +64,7 @@ pub(super) enum Change {
 
 /// A minute that has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Taken {
+pub struct TakenMinute {
     /// The start of the minute.
     pub start: Timestamp,
     /// The whole present state.
@@ -73,15 +73,15 @@ pub struct Taken {
     pub held: Option<Held>,
 }
 
-impl Taken {
-    /// Up to when the owner has observed this minute, if it has without a gap until its last observation.
+impl TakenMinute {
+    /// Of a part: up to when all its channels were observed. `None` after a gap.
     #[must_use]
     pub fn observed_until(&self) -> Option<Timestamp> {
         self.held.map(|held| held.at)
     }
 
-    /// The minute with the time in which its last count has held. `until` is [`Taken::observed_until`] of the channel's part,
-    /// as the same run of the node has recorded it.
+    /// The minute with the time in which its last count has held. `until` is [`TakenMinute::observed_until`] of the
+    /// channel's part, as the same run of the node has recorded it.
     #[must_use]
     pub fn held_until(mut self, until: Option<Timestamp>) -> Minute {
         // A channel without viewers is not observed by itself.
@@ -98,7 +98,7 @@ impl Track {
     ///
     /// The cost grows with `max_gap` by some nanoseconds a second.
     pub fn observe(&mut self, count: u32, at: Timestamp, owned: bool, max_gap: Duration) -> bool {
-        let Some(held) = self.held else {
+        let Some(held) = self.newest else {
             self.hold(Observed { count, at, is_owned: owned }, Change::News);
             return false;
         };
@@ -121,10 +121,10 @@ impl Track {
 
     /// Records that the count is not known from the last observation before `at` on.
     pub fn unknown(&mut self, at: Timestamp) {
-        let Some(held) = self.held.filter(|held| at >= held.at || at + LATE < held.at) else { return };
+        let Some(held) = self.newest.filter(|held| at >= held.at || at + LATE < held.at) else { return };
         self.end(held, Change::News);
         // It still tells late observations from new ones.
-        self.held = Some(Observed { is_owned: false, ..held });
+        self.newest = Some(Observed { is_owned: false, ..held });
     }
 
     /// Counts a new viewer that this node has seen. `node` must be unique to this run of the node.
@@ -137,26 +137,26 @@ impl Track {
     /// The minutes that have changed since they were last taken, each in its whole present state. Minutes that have ended
     /// [`LATE`] before `now` leave the memory; a later change of one of them starts from an empty minute. So what is taken
     /// must be merged into what is stored of this node.
-    pub fn take_dirty(&mut self, now: Timestamp) -> Vec<Taken> {
+    pub fn take_dirty(&mut self, now: Timestamp) -> Vec<TakenMinute> {
         self.take(Change::Time, now)
     }
 
     /// The minutes that differ from what was last taken of them with its [`Held`] count. The rest as in
     /// [`Track::take_dirty`].
-    pub fn take_news(&mut self, now: Timestamp) -> Vec<Taken> {
+    pub fn take_news(&mut self, now: Timestamp) -> Vec<TakenMinute> {
         self.take(Change::News, now)
     }
 
     /// The minutes that have changed at least so much.
-    pub(super) fn take(&mut self, least: Change, now: Timestamp) -> Vec<Taken> {
-        let held = self.held.filter(|held| held.is_owned);
+    pub(super) fn take(&mut self, least: Change, now: Timestamp) -> Vec<TakenMinute> {
+        let held = self.newest.filter(|held| held.is_owned);
         let changed = self.minutes.iter_mut().filter(|slot| slot.change >= least);
         let taken = changed.map(|slot| {
             slot.change = Change::None;
             let present = held.filter(|held| Minute::start_of(held.at) == slot.start);
             let present = present.map(|held| Held { count: held.count, at: held.at });
-            let held = present.or(slot.last.map(|count| Held { count, at: slot.start + MINUTE }));
-            Taken { start: slot.start, minute: Minute::clone(&slot.minute), held }
+            let held = present.or(slot.last_count.map(|count| Held { count, at: slot.start + MINUTE }));
+            TakenMinute { start: slot.start, minute: Minute::clone(&slot.minute), held }
         });
         let taken = taken.collect();
         self.minutes.retain(|slot| slot.start + MINUTE + LATE > now);
@@ -177,7 +177,7 @@ impl Track {
     /// Whether nothing is in memory, so that the track can be dropped without any loss.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.minutes.is_empty() && self.held.is_none_or(|held| !held.is_owned)
+        self.minutes.is_empty() && self.newest.is_none_or(|held| !held.is_owned)
     }
 
     /// Notes an observation, whose count holds from here on.
@@ -185,7 +185,7 @@ impl Track {
         let slot = self.slot(observed.at);
         slot.minute.note(observed.count, observed.at);
         slot.change = slot.change.max(change);
-        self.held = Some(observed);
+        self.newest = Some(observed);
     }
 
     /// Marks the minute of an observation whose count no longer holds, or holds as before.
@@ -204,7 +204,7 @@ impl Track {
             let until = end.min(slot.start + MINUTE);
             slot.minute.watch_until(from, until, held.count);
             if until == slot.start + MINUTE {
-                slot.last = Some(held.count);
+                slot.last_count = Some(held.count);
             }
             from = until;
         }
@@ -230,8 +230,10 @@ impl Track {
                 self.lost += u64::from(self.minutes.pop_front().is_some_and(is_lost));
                 index = index.saturating_sub(1);
             }
-            self.minutes
-                .insert(index, Slot { start, minute: Box::default(), last: None, change: Change::News });
+            self.minutes.insert(
+                index,
+                Slot { start, minute: Box::default(), last_count: None, change: Change::News },
+            );
         }
         index
     }
