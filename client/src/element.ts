@@ -136,7 +136,7 @@ export const makeElement = (
       }
       const badge = this.#badge;
       badge.dataset.state = shown;
-      badge.dataset.live = String(news?.live ?? "");
+      badge.dataset.live = `${news?.live ?? ""}`;
       // The ariaLabel property is newer than the oldest supported browsers.
       badge.setAttribute("aria-label", label);
       badge.lastChild!.textContent = number;

@@ -53,8 +53,10 @@ export const makeFirstStream = (
   };
 
   const onEvent = ({ data }: MessageEvent) => {
-    const told = JSON.parse(data);
-    for (const reading of readings) if (reading.channel === told.channelId) reading.news = told;
+    try {
+      const told = JSON.parse(data);
+      for (const reading of readings) if (reading.channel === told.channelId) reading.news = told;
+    } catch {}
     heardAt = Date.now();
     isDoubtful = false;
     show();

@@ -180,6 +180,15 @@ test("silence is stale, then unknown, and then the other source takes over", asy
   assert.equal(shared.size, 1);
 });
 
+test("what is no count changes nothing", async () => {
+  const ana = await open("ana");
+  Stream.open[0]!.send("ana", 3);
+  for (const data of ["", "{", "null", "5", "[]", '"ana"', '{"channelId":"eva","count":9}']) {
+    Stream.open[0]!.onmessage?.({ data });
+  }
+  assert.deepEqual(ana.seen, ["live 3"]);
+});
+
 test("ticks keep a quiet count live", async () => {
   const { seen } = await open("ana");
   Stream.open[0]!.send("ana", 3);
