@@ -243,8 +243,8 @@ impl Database {
         &self.0.pool
     }
 
-    /// The place of a parameter in a statement that has many of them, in the order in which they are bound. `nth` counts from
-    /// 1. (SQLite looks numbered ones up one by one, each in a list of all.)
+    /// The placeholder of the `nth` parameter, counted from 1, in a statement with many parameters. They must be bound in
+    /// this order: for SQLite it has no number, because SQLite searches all names of parameters for each numbered one.
     fn place(&self, nth: usize) -> String {
         match self.0.kind {
             Kind::Sqlite => "?".to_owned(),

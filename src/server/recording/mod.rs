@@ -224,8 +224,8 @@ impl Recorder {
 
     /// Takes what has changed: of channels, and of parts. Frees the records of channels that are empty. The parts are as
     /// they were before the channels: a part says that its channels are as their rows say.
-    /// Without `everything`, what follows from the last rows and from the rows of the parts is left out, unless there was a
-    /// gap in the observation of the part.
+    /// Without `everything`, minutes and spans are left out if the rows in the database already say the same, unless there
+    /// was a gap in the observation of the part.
     #[must_use]
     pub fn take(&self, everything: bool) -> Vec<Taken> {
         let now = self.now();
@@ -291,7 +291,7 @@ impl Recorder {
     /// Records whether the list of live channels of a part was complete: at which time, or `None`.
     fn sampled_part(&self, part: u16, complete_at: Option<Timestamp>) {
         let Some(track) = self.0.parts.get(usize::from(part)) else { return };
-        // Who takes the part must see the gap, so the lock is held until it is noted.
+        // The lock is held until the gap is noted, so that no writer takes the part without it.
         let mut track = track.lock();
         let goes_on = match complete_at {
             Some(at) => {

@@ -17,7 +17,7 @@ const MAX_EARLY: usize = 4_096;
 /// The most viewers of a channel that are remembered as seen. Beyond, every join counts as a new viewer.
 const MAX_SEEN: usize = 1_000_000;
 
-/// How often the end of a span that goes on is written. Readers take the time until now from the part.
+/// How often the end of a span that goes on is written. In between, readers take its end from the row of the part.
 const LENGTHEN_EVERY: Duration = Duration::from_secs(30);
 
 /// A broadcast that is not lengthened for [`GRACE`] is over.
@@ -171,8 +171,8 @@ impl Record {
         self.has_viewers
     }
 
-    /// Takes the changes of this record, which is that of `channel`, if there are any. Without `everything`, what follows
-    /// from the last rows and from the rows of the part is left out.
+    /// Takes the changes of this record, which is that of `channel`, if there are any. Without `everything`, minutes
+    /// and spans are left out if the rows in the database already say the same.
     pub(super) fn take(&mut self, channel: &ChannelId, now: Timestamp, everything: bool) -> Option<Taken> {
         let minutes = if everything { self.track.take_dirty(now) } else { self.track.take_news(now) };
         let viewers = self.viewers.as_mut().and_then(|viewers| {

@@ -101,7 +101,7 @@ impl Writer {
         self.write_changes(false).await
     }
 
-    /// The last write of this run. What follows from the rows of parts is written too.
+    /// The last write of this run. It brings every row up to date.
     ///
     /// # Errors
     /// When the database fails.
