@@ -65,6 +65,17 @@ export class StatsPage {
     }).toPass();
   }
 
+  /** The middle of the first step with this highest count, as a share of the width. The newest steps have no count yet. */
+  async middleOf(highest: string): Promise<number> {
+    return this.viewers.evaluate((section, highest) => {
+      const { starts, span } = (section as HTMLElement).dataset as Record<string, string>;
+      const rows = [...section.querySelectorAll<HTMLTableRowElement>("[data-rows] tr")];
+      const index = rows.findIndex(({ cells }) => cells[3]!.textContent === highest);
+      const ends = [...starts!.split(" "), span!].map(Number);
+      return (ends[index]! + ends[index + 1]!) / 2 / ends.at(-1)!;
+    }, highest);
+  }
+
   /** How far the content is wider than the screen. */
   async overflow(): Promise<number> {
     return this.page.evaluate(

@@ -122,9 +122,9 @@ test("the chart shows the value of an instant under the pointer, at a tap and by
   const hint = "Señala o toca el gráfico para ver un momento.";
   await expect(stats.readout).toHaveText(hint);
   const { x, y, width, height } = (await stats.plot.boundingBox())!;
-  await page.mouse.move(x + width / 4, y + height / 2);
+  await page.mouse.move(x + (await stats.middleOf("2")) * width, y + height / 2);
   await expect(stats.readout).toHaveText(
-    /^\d\d:\d\d:\d\d · Mínimo \d · Promedio [\d,]+ · Máximo 2 · Nuevos 2 · /,
+    /^\d\d:\d\d:\d\d · Mínimo \d · Promedio [\d,]+ · Máximo 2 · Nuevos \d · /,
   );
   await expect(page.locator("[data-cursor]")).toHaveAttribute("visibility", "visible");
   await page.mouse.move(x, y - 200);
@@ -145,11 +145,16 @@ test("the chart shows the value of an instant under the pointer, at a tap and by
   await page.keyboard.press("Home");
   await expect(stats.readout).toHaveText(/ · sin datos$/);
   await expect(stats.slider).toHaveValue("0");
-  await page.keyboard.press("End");
-  await expect(stats.readout).toHaveText(/Máximo 2/);
-  await expect(stats.slider).toHaveAttribute("aria-valuetext", await stats.readout.innerText());
+  await expect(async () => {
+    // A step that has just begun is known some seconds later.
+    await page.reload();
+    await stats.slider.press("End");
+    await expect(stats.readout).toHaveText(/Máximo 2/, { timeout: 500 });
+  }).toPass();
+  const last = await stats.readout.innerText();
+  await expect(stats.slider).toHaveAttribute("aria-valuetext", last);
   await page.keyboard.press("ArrowLeft");
-  await expect(stats.readout).not.toHaveText(/Máximo 2 · Nuevos 2/);
+  await expect(stats.readout).not.toHaveText(last);
   expect(await stats.plot.evaluate((plot) => getComputedStyle(plot).outlineStyle)).toBe("solid");
   expect(await violations(page)).toEqual([]);
 });

@@ -11,6 +11,7 @@ use super::{
     times::Times,
 };
 use crate::{
+    domain::Timestamp,
     i18n::stats_text::{StatsText, stats_text},
     server::history::{Peak, Point},
 };
@@ -28,18 +29,17 @@ pub(super) fn Viewers(shown: Shown, times: Times, links: Links) -> impl IntoView
     let figures = (!shown.is_newest).then(|| {
         view! { <FigureList figures=Some(shown.figures.clone()) times=times.clone() is_main=false /> }
     });
-    let span = (shown.to.as_millis() - shown.from.as_millis()) / 1_000;
+    let span = seconds(shown.from, shown.to).to_string();
     let csv = links.csv(&shown);
-    let (starts, last) = (starts(&shown), shown.points.len().saturating_sub(1));
+    let (starts, last) = (starts(shown.from, &shown.points), shown.points.len().saturating_sub(1));
     let step = shown.is_present().then(|| shown.step.to_string());
-    let (start, as_of) = (shown.from.as_millis().to_string(), times.now.as_millis().to_string());
+    let as_of = times.now.as_millis().to_string();
     view! {
         <section
             class="stats__viewers"
             aria-labelledby="viewers"
             data-part="viewers"
-            data-from=start
-            data-span=span.to_string()
+            data-span=span
             data-starts=starts
             data-step=step
             data-gap=text.chart.gap
@@ -115,7 +115,25 @@ fn summary(title: &str, shown: &Shown, times: &Times, text: &StatsText) -> Strin
 }
 
 /// When each step starts, in seconds since the start of the range. The script finds the step under the pointer by it.
-fn starts(shown: &Shown) -> String {
-    let seconds = |point: &Point| (point.at.as_millis() - shown.from.as_millis()) / 1_000;
-    shown.points.iter().map(|point| seconds(point).to_string()).collect::<Vec<_>>().join(" ")
+/// The first step of a broadcast can be shorter than a second.
+fn starts(from: Timestamp, points: &[Point]) -> String {
+    points.iter().map(|point| seconds(from, point.at).to_string()).collect::<Vec<_>>().join(" ")
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a range has fewer than 2^53 milliseconds")]
+fn seconds(from: Timestamp, to: Timestamp) -> f64 {
+    to.as_millis().saturating_sub(from.as_millis()) as f64 / 1_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::history::{Cuts, Points, Zone};
+
+    #[test]
+    fn a_first_step_of_less_than_a_second_has_a_start_of_its_own() {
+        let at = |millis: u64| Timestamp::from_millis(1_790_000_040_000 + millis);
+        let cuts = Cuts::new(at(9_700), at(25_000), Some(10), &Zone::utc()).unwrap();
+        assert_eq!(starts(at(9_700), &Points::new(&cuts).finish()), "0 0.3 10.3");
+    }
 }
