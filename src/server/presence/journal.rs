@@ -269,14 +269,17 @@ impl Journal {
         self.has_found_loss.swap(false, Relaxed)
     }
 
-    /// All channels that have sessions in the journal.
+    /// The channels that have sessions in the journal, `limit` of them after the first `skipped`.
     #[must_use]
-    pub(super) fn channels(&self) -> Vec<ChannelId> {
-        self.channels
-            .iter()
-            .filter(|entry| !entry.ledger.is_empty())
-            .map(|entry| entry.key().clone())
-            .collect()
+    pub(super) fn channels(&self, skipped: usize, limit: usize) -> Vec<ChannelId> {
+        let with_sessions = self.channels.iter().filter(|entry| !entry.ledger.is_empty());
+        with_sessions.skip(skipped).take(limit).map(|entry| entry.key().clone()).collect()
+    }
+
+    /// Whether there are no sessions in the journal.
+    #[must_use]
+    pub(super) fn is_empty(&self) -> bool {
+        self.channels.iter().all(|entry| entry.ledger.is_empty())
     }
 
     /// The channels that have operations to replay.

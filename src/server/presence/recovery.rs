@@ -153,27 +153,26 @@ impl Recovery {
     /// complete.
     async fn round(&self, was_triggered: bool) -> Result<bool, StoreError> {
         let mut state = self.state.lock().await;
-        let channels = self.journal.channels();
+        let is_empty = self.journal.is_empty();
         let was_complete = self.roll.last().is_none_or(|roll| roll.is_complete(roll.asked));
         let expected_for = self.interval * 3 + WAIT_FOR_NODES;
-        if channels.is_empty() && was_complete && !was_triggered && !self.roll.was_used_within(expected_for) {
+        if is_empty && was_complete && !was_triggered && !self.roll.was_used_within(expected_for) {
             // The store keeps a roll call for four times the expected time.
             self.roll.forget_after(expected_for * 3);
             return Ok(true);
         }
         // Parts of the store may be unavailable while others can be repaired, so errors are returned at the end.
         let mut result = self.check_incarnation(&mut state).await;
-        if channels.is_empty() {
+        if is_empty {
             state.sure_since = Timestamp::default();
         }
         if let Err(error) = self.attend(&mut state, expected_for).await {
             result = Err(error);
         }
         let roll = self.roll.last();
-        let must_check =
-            roll.as_ref().is_some_and(|roll| roll.asked > state.sure_since && !channels.is_empty());
+        let must_check = !is_empty && roll.as_ref().is_some_and(|roll| roll.asked > state.sure_since);
         if !must_check && self.journal.unwritten().is_empty() {
-            self.check_next(&mut state, &channels).await;
+            self.check_next(&mut state).await;
             result?;
             return Ok(roll.is_none_or(|roll| roll.is_complete(roll.asked)));
         }
@@ -181,7 +180,7 @@ impl Recovery {
             self.journal.repeat_leaves();
         }
         // If one channel was lost, others may be lost too. Their marks show it.
-        for channels in channels.chunks(CHECK_BATCH) {
+        for channels in self.journal.channels(0, usize::MAX).chunks(CHECK_BATCH) {
             if let Err(error) = self.check(channels).await {
                 result = Err(error);
             }
@@ -258,11 +257,14 @@ impl Recovery {
     }
 
     /// Checks the next few channels, to find the loss of a single channel that has no beats or reads.
-    async fn check_next(&self, state: &mut State, channels: &[ChannelId]) {
-        let from = if state.next_check < channels.len() { state.next_check } else { 0 };
-        let next = &channels[from..channels.len().min(from + CHECK_PER_ROUND)];
-        state.next_check = from + next.len();
-        if !next.is_empty() && self.check(next).await.is_ok() && !self.journal.unwritten().is_empty() {
+    async fn check_next(&self, state: &mut State) {
+        let mut next = self.journal.channels(state.next_check, CHECK_PER_ROUND);
+        if next.is_empty() {
+            state.next_check = 0;
+            next = self.journal.channels(0, CHECK_PER_ROUND);
+        }
+        state.next_check += next.len();
+        if !next.is_empty() && self.check(&next).await.is_ok() && !self.journal.unwritten().is_empty() {
             self.trigger();
         }
     }

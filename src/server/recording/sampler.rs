@@ -8,9 +8,35 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Recorder;
 use crate::{
-    domain::{ChannelId, Count},
+    domain::{ChannelId, Count, Timestamp},
     server::{fanout::Counts as _, presence::Presence, store::Names},
 };
+
+/// About how many channels are listed and read at once. A large sample in one piece would delay the calls of viewers, and
+/// take memory for all of it.
+const AT_ONCE: usize = 1_000;
+
+/// What one sample has read so far.
+#[derive(Debug, Default)]
+struct Reading {
+    channels: usize,
+    /// Whether something could not be listed or read.
+    is_partial: bool,
+    /// The times of the oldest and the newest count, by the store's clock.
+    span: Option<(Timestamp, Timestamp)>,
+}
+
+impl Reading {
+    fn add(&mut self, count: &Count) {
+        self.channels += 1;
+        if count.value.is_none() || count.stale {
+            self.is_partial = true;
+            return;
+        }
+        let (oldest, newest) = self.span.unwrap_or((count.as_of, count.as_of));
+        self.span = Some((oldest.min(count.as_of), newest.max(count.as_of)));
+    }
+}
 
 /// Samples forever.
 pub async fn run(recorder: Recorder, presence: Presence) {
@@ -27,44 +53,51 @@ pub async fn sample(recorder: &Recorder, presence: &Presence) -> usize {
     if parts.is_empty() {
         return 0;
     }
-    let (listed, is_listed) = match presence.names(&parts).await {
-        Ok(Names { channels, is_whole }) => (channels, is_whole),
-        Err(_) => (Vec::new(), false),
-    };
     let number = recorder.next_sample(&parts);
-    let mut counts = read(recorder, presence, &listed, number).await;
+    let mut reading = Reading::default();
+    let parts_at_once = (AT_ONCE * usize::from(ChannelId::PARTS) / recorder.len().max(1)).max(1);
+    for parts in parts.chunks(parts_at_once) {
+        match presence.names(parts).await {
+            Ok(Names { channels, is_whole }) => {
+                reading.is_partial |= !is_whole;
+                read(recorder, presence, &channels, number, &mut reading).await;
+            }
+            Err(_) => reading.is_partial = true,
+        }
+    }
     // Channels that were live a moment ago are sampled even if the list lacks them.
     let missing = recorder.missing(&parts, number);
-    counts.extend(read(recorder, presence, &missing, number).await);
-    if counts.is_empty() {
+    read(recorder, presence, &missing, number, &mut reading).await;
+    if reading.channels == 0 {
         // The count of any channel shows the store's time, and whether the store has lost data.
-        counts = read(recorder, presence, ChannelId::parse("any").ok().as_slice(), number).await;
+        let any = ChannelId::parse("any").ok();
+        read(recorder, presence, any.as_slice(), number, &mut reading).await;
     }
-    let times = || counts.iter().filter(|count| is_fresh(count)).map(|count| count.as_of);
-    if let Some(now) = times().max() {
-        recorder.note_time(now);
+    if let Some((_, newest)) = reading.span {
+        recorder.note_time(newest);
     }
-    let is_whole = is_listed && counts.iter().all(is_fresh) && presence.is_complete();
-    // All channels were observed up to the oldest reading.
-    let complete_at = times().min().filter(|_| is_whole);
+    // All channels were observed up to the oldest count.
+    let is_whole = !reading.is_partial && presence.is_complete();
+    let complete_at = reading.span.map(|(oldest, _)| oldest).filter(|_| is_whole);
     for part in parts {
         recorder.sampled_part(part, complete_at);
     }
-    if presence.takes_many_channels() { 1 } else { counts.len() }
+    if presence.takes_many_channels() { 1 } else { reading.channels }
 }
 
 /// Reads and records counts.
-async fn read(recorder: &Recorder, presence: &Presence, channels: &[ChannelId], number: u64) -> Vec<Count> {
-    if channels.is_empty() {
-        return Vec::new();
+async fn read(
+    recorder: &Recorder,
+    presence: &Presence,
+    channels: &[ChannelId],
+    number: u64,
+    reading: &mut Reading,
+) {
+    for channels in channels.chunks(AT_ONCE) {
+        let counts = presence.sample(channels).await;
+        for (channel, count) in channels.iter().zip(&counts) {
+            recorder.sampled(channel, *count, number);
+            reading.add(count);
+        }
     }
-    let counts = presence.sample(channels).await;
-    for (channel, count) in channels.iter().zip(&counts) {
-        recorder.sampled(channel, *count, number);
-    }
-    counts
-}
-
-fn is_fresh(count: &Count) -> bool {
-    count.value.is_some() && !count.stale
 }

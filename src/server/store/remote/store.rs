@@ -124,17 +124,16 @@ impl<R: Runner> RemoteStore<R> {
     ) -> Result<Vec<Result<Reading, StoreError>>, StoreError> {
         let (first, keys) = self.keys_of(channels);
         let now = Instant::now();
-        let trusted =
-            channels.iter().flat_map(|channel| self.trusted_count(channel, now).to_be_bytes()).collect();
+        let trusted: Vec<_> = channels.iter().map(|channel| self.trusted(channel, now)).collect();
+        let count = |trusted: &Option<CachedChannel>| trusted.map_or(u32::MAX, |cached| cached.count);
+        let counts = trusted.iter().flat_map(|trusted| count(trusted).to_be_bytes()).collect();
         let sent = self.now();
-        let response = self.runner.run(&self.counts, &keys, &[first, trusted]).await?;
+        let response = self.runner.run(&self.counts, &keys, &[first, counts]).await?;
         let (as_of, epoch, results) = self.parse_header(sent, response)?;
-        let reading = |(channel, result): (&ChannelId, &Value)| {
-            if let Value::Int(count) = result {
-                let count = u32::try_from(*count).map_err(|_| StoreError::unexpected())?;
-                let cached = self.cache.get(channel);
-                let (mark, restored) =
-                    cached.map(|cached| (cached.mark, cached.restored)).unwrap_or_default();
+        let reading = |((channel, trusted), result): ((&ChannelId, &Option<CachedChannel>), &Value)| {
+            if let Value::Int(_) = result {
+                let CachedChannel { count, mark, restored, .. } =
+                    trusted.ok_or_else(StoreError::unexpected)?;
                 return Ok(Reading { count, as_of, mark, restored, epoch });
             }
             let mut words = channel_result(result)?.splitn(3, ' ');
@@ -144,7 +143,7 @@ impl<R: Runner> RemoteStore<R> {
             self.cache_channel(channel, count, mark, restored);
             Ok(Reading { count, as_of, mark, restored, epoch })
         };
-        Ok(channels.iter().zip(&results).map(reading).collect())
+        Ok(channels.iter().zip(&trusted).zip(&results).map(reading).collect())
     }
 
     /// The time since this store was created, as a timestamp.
@@ -189,14 +188,12 @@ impl<R: Runner> RemoteStore<R> {
         [self.rules.longest_lease, self.rules.leave_memory].map(|span| digits(span.as_millis()))
     }
 
-    /// The count for which a read may skip the channel's mark; `u32::MAX` for a read that must return the mark. A lost
-    /// channel has a different count, unless as many viewers have joined since. Its mark is therefore read again after
+    /// The last known state of a channel, if a read that finds the same count may skip the channel's mark. A lost channel
+    /// has a different count, unless as many viewers have joined since. Its mark is therefore read again after
     /// [`MARK_TRUSTED_FOR`].
-    fn trusted_count(&self, channel: &ChannelId, now: Instant) -> u32 {
-        let cached = self.cache.get(channel);
-        cached
-            .filter(|cached| now < cached.mark_read + MARK_TRUSTED_FOR)
-            .map_or(u32::MAX, |cached| cached.count)
+    fn trusted(&self, channel: &ChannelId, now: Instant) -> Option<CachedChannel> {
+        let cached = self.cache.get(channel).map(|cached| *cached);
+        cached.filter(|cached| now < cached.mark_read + MARK_TRUSTED_FOR)
     }
 
     /// Updates the cache from a result. A channel that has no data in the store is not added.
