@@ -141,6 +141,56 @@ async fn a_channel_of_200_000_viewers_never_blocks_redis_even_when_it_ends() {
 }
 
 #[tokio::test]
+async fn many_channels_are_swept_in_few_calls_and_a_damaged_one_stops_no_other() {
+    const CHANNELS: usize = 120;
+    const CROWD: usize = 2 * MAX_OPS + 100;
+    const LEASE: Duration = Duration::from_secs(1);
+    const RULES: LeaseRules = LeaseRules { longest_lease: LEASE, leave_memory: LEASE };
+    let redis = RedisServer::start().await;
+    let store = RemoteStore::new(RedisRunner::open(&redis.url()).unwrap(), "test", RULES);
+    let crowded = ChannelId::parse("crowded").unwrap();
+    let small: Vec<_> = (0..CHANNELS).map(|n| ChannelId::parse(&format!("small-{n}")).unwrap()).collect();
+    let batch = |channel: &ChannelId, viewers: usize| {
+        let join = || Op {
+            viewer: ViewerId::new(Uuid::new_v4()).unwrap(),
+            session: SessionId::new(Uuid::new_v4()).unwrap(),
+            act: Act::Join { lease: LEASE },
+        };
+        Batch { channel: channel.clone(), ops: (0..viewers).map(|_| join()).collect() }
+    };
+    // Wait for the connection.
+    while store.counts(std::slice::from_ref(&crowded)).await[0].is_err() {
+        sleep(Duration::from_millis(20)).await;
+    }
+    let mut batches: Vec<_> = small.iter().map(|channel| batch(channel, 1)).collect();
+    batches.extend([MAX_OPS, MAX_OPS, CROWD - 2 * MAX_OPS].map(|viewers| batch(&crowded, viewers)));
+    for written in store.write(&batches).await {
+        written.unwrap();
+    }
+    // Expired, but not yet gone: the keys outlive the leases.
+    for channel in small.iter().chain([&crowded]) {
+        redis.command::<()>(&format!("PERSIST test:{{{channel}}}:viewers"));
+        redis.command::<()>(&format!("PERSIST test:{{{channel}}}:sessions"));
+    }
+    redis.command::<()>("SET test:{small-60}:viewers text");
+    let has_viewers = async || {
+        let readings = store.counts(&[&small[..60], &small[61..]].concat()).await;
+        let crowd = store.counts(std::slice::from_ref(&crowded)).await;
+        readings.into_iter().chain(crowd).any(|reading| reading.unwrap().count > 0)
+    };
+    while has_viewers().await {
+        sleep(Duration::from_millis(20)).await;
+    }
+    let before = redis.calls();
+    store.sweep().await.unwrap();
+    let calls = redis.calls() - before;
+    assert!(calls <= 12, "{calls} calls for {CHANNELS} small channels and a large one");
+    for channel in small.iter().filter(|channel| channel.as_str() != "small-60").chain([&crowded]) {
+        assert_eq!(redis.command::<usize>(&format!("ZCARD test:{{{channel}}}:viewers")), 0, "{channel}");
+    }
+}
+
+#[tokio::test]
 async fn many_small_channels_are_restored_in_few_calls() {
     const CHANNELS: u64 = 10_000;
     let redis = RedisServer::start().await;

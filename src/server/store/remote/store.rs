@@ -30,8 +30,11 @@ const MAX_READ: usize = 1_000;
 /// The pause between roll calls on a service that charges for each command.
 const PAID_ROLL_CALL_PAUSE: Duration = Duration::from_secs(30);
 
-/// The most viewers that one call sweeps.
-const SWEEP_STEP: usize = 250;
+/// A call to sweep ends after a channel with this many viewers to check, or sooner.
+const SWEEP_STEP: i64 = 250;
+
+/// The most channels that one call sweeps.
+const MAX_SWEPT: usize = 50;
 
 /// How long after its last entry a channel with viewers is entered into the list of live channels again. An entry
 /// expires after this time plus the longest lease. The list can contain channels without viewers; their counts are 0.
@@ -337,22 +340,29 @@ impl<R: Runner> Store for RemoteStore<R> {
             now < cached.mark_read + CACHE_TTL || cached.listed.is_some_and(|at| now < at + listed_for)
         });
         let listed = self.cache.iter().filter(|cached| cached.listed.is_some());
-        let channels: Vec<ChannelId> = listed.map(|cached| cached.key().clone()).collect();
+        let mut channels: Vec<ChannelId> = listed.map(|cached| cached.key().clone()).collect();
         let [longest_lease, leave_memory] = self.rule_args();
         let args = [SWEEP_STEP.to_string().into_bytes(), longest_lease, leave_memory];
-        for channel in channels {
-            // Short steps, so that other calls run between them.
-            loop {
-                let response = self.runner.run(&self.sweep, &self.keys.of_channel(&channel), &args).await?;
-                let (checked, left) = parse::<(usize, usize)>(response)?;
-                if left == 0 {
+        let at_once = if self.runner.takes_many_channels() { MAX_SWEPT } else { 1 };
+        while !channels.is_empty() {
+            // Short calls, so that others run between them.
+            let mut asked = channels.split_off(channels.len().saturating_sub(at_once));
+            let keys: Vec<_> = asked.iter().flat_map(|channel| self.keys.of_channel(channel)).collect();
+            let swept = parse::<Vec<i64>>(self.runner.run(&self.sweep, &keys, &args).await?)?;
+            let not_swept = asked.split_off((swept.len() / 2).min(asked.len()));
+            let progress = asked.len();
+            for (channel, result) in asked.into_iter().zip(swept.chunks_exact(2)) {
+                if result[1] == 0 {
                     // An empty channel needs no sweep until a viewer joins, which lists the channel again.
-                    self.cache.entry(channel.clone()).and_modify(|cached| cached.listed = None);
-                }
-                if checked < SWEEP_STEP {
-                    break;
+                    self.cache.entry(channel).and_modify(|cached| cached.listed = None);
+                } else if result[0] >= SWEEP_STEP {
+                    channels.push(channel);
                 }
             }
+            if progress == 0 {
+                return Err(StoreError::unexpected());
+            }
+            channels.extend(not_swept);
         }
         Ok(())
     }
