@@ -114,8 +114,9 @@ test("a background tab stays counted for longer than a lease", async ({
   newTab,
   openChannel,
 }) => {
-  // Browsers throttle the timers of hidden pages to one per second, which is short compared to these leases.
-  const server = await newServer(SHORT_LEASES);
+  // Browsers throttle the timers of hidden pages to one per second, which is short compared to these leases. They are long
+  // compared to a heartbeat, since opening a tab keeps a busy machine from sending it for a while.
+  const server = await newServer({ ...SHORT_LEASES, VIEWER_TIMEOUT: "8", VIEWER_HIDDEN_TIMEOUT: "8" });
   const stream = await openStream(channelId, server);
   const channelTab = await openChannel(channelId, server);
   await stream.expectCount(1);

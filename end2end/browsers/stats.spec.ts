@@ -31,7 +31,7 @@ test("the figures move, and a click on the chart shows the values of an instant"
 
   await tab.click(".chart__plot");
   // In the language of the browser: the values, or that there are none.
-  await expect.poll(() => text(".chart__readout")).toMatch(/^\d\d:\d\d:\d\d · /);
+  await expect.poll(() => text(".chart__readout")).toMatch(/^(.+, )?\d\d:\d\d:\d\d · /);
 
   await crowd.join(channelId, 3);
   await expect.poll(() => text(".viewer-counter__number")).toBe("5");

@@ -24,13 +24,13 @@ test("three tabs share one stream and are one viewer until the last tab closes",
   for (const each of [leader, second, third]) {
     await each.expectCount(1);
   }
-  expect(await streams()).toBe(1);
+  await expect.poll(streams, "open streams").toBe(1);
   await leader.tab.close();
   await stream.expectToStay(1);
   await audience.join(channelId);
   await second.expectCount(2);
   await third.expectCount(2);
-  expect(await streams()).toBe(1);
+  await expect.poll(streams, "open streams").toBe(1);
   await audience.leave();
   await second.tab.close();
   await third.tab.close();

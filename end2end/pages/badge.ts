@@ -30,7 +30,7 @@ export class Badge {
 
   /** Waits until the badge shows this count as live. */
   async expectCount(count: number): Promise<void> {
-    await expect.poll(() => this.count(), "the count on the badge").toBe(count);
-    expect(await this.state()).toBe("live");
+    const shown = async () => [await this.count(), await this.state()];
+    await expect.poll(shown, "the badge").toEqual([count, "live"]);
   }
 }

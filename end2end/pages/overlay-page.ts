@@ -21,11 +21,12 @@ export class OverlayPage {
     return open(this.page, `/overlay/${channel}${query}`);
   }
 
-  /** Waits until the overlay is connected: it has loaded its script, which has opened the stream. */
-  async connect(channel: string, query = ""): Promise<void> {
+  /** The same, and waits until the overlay is connected: it has loaded its script, which has opened the stream. */
+  async connect(channel: string, query = ""): Promise<string> {
     const stream = this.page.waitForResponse(`**/api/viewer/sse/${channel}`);
-    await this.goto(channel, query);
+    const html = await this.goto(channel, query);
     await stream;
+    return html;
   }
 
   async expectState(state: "live" | "stale" | "unknown"): Promise<void> {

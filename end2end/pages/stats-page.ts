@@ -4,7 +4,7 @@
 
 import { createHmac } from "node:crypto";
 
-import { expect, type Locator, type Page } from "@playwright/test";
+import { expect, type Locator, type Page, type Request } from "@playwright/test";
 
 import { Badge } from "./badge.ts";
 
@@ -29,6 +29,8 @@ export class StatsPage {
   readonly rows: Locator;
   /** Fetches of the page by its script. */
   readonly fetches: string[] = [];
+  /** Those without an answer yet. */
+  readonly #pending = new Set<Request>();
 
   constructor(page: Page) {
     this.page = page;
@@ -40,8 +42,12 @@ export class StatsPage {
     this.rows = page.locator("[data-rows] tr");
     page.on("request", (request) => {
       const isPage = new URL(request.url()).pathname.endsWith("/stats");
-      if (isPage && request.resourceType() === "fetch") this.fetches.push(request.url());
+      if (!isPage || request.resourceType() !== "fetch") return;
+      this.fetches.push(request.url());
+      this.#pending.add(request);
     });
+    page.on("requestfinished", (request) => this.#pending.delete(request));
+    page.on("requestfailed", (request) => this.#pending.delete(request));
   }
 
   /** A figure of the newest broadcast: `peak`, `peakAt`, `average`, `uniques`, `watchSeconds`, `observed` or `joins`. */
@@ -53,16 +59,35 @@ export class StatsPage {
     return this.page.locator(`#tab-${range}`);
   }
 
-  /** Opens the page again and again until it shows the chart of a broadcast: it is written within seconds. */
-  async gotoWithChart(url: string): Promise<void> {
+  /**
+   * Opens the page again and again until it shows the chart of a broadcast: it is written within seconds. `viewers`: how
+   * many there are, if the test needs all of them. The first may be written before the last has joined.
+   */
+  async gotoWithChart(url: string, viewers?: number): Promise<void> {
     await expect(async () => {
       await this.page.goto(url);
       await expect(this.plot).toBeVisible({ timeout: 500 });
       await expect(this.figure("average")).not.toHaveText("—", { timeout: 500 });
+      if (viewers !== undefined) {
+        // The peak as the server has drawn it. The figures may come by the stream.
+        await expect(this.plot).toHaveAccessibleName(new RegExp(`: ${viewers}, `), { timeout: 500 });
+        await expect(this.figure("uniques")).toHaveText(String(viewers), { timeout: 500 });
+      }
       for (const part of [".chart__line", ".chart__peak"]) {
         await expect(this.page.locator(part).first()).toBeAttached({ timeout: 500 });
       }
     }).toPass();
+  }
+
+  /**
+   * Lets time pass on the page's fake clock, in steps of a second. Each waits for the answers to what the page has fetched,
+   * which arrive in real time.
+   */
+  async passTime(millis: number): Promise<void> {
+    for (let passed = 0; passed < millis; passed += 1_000) {
+      await this.page.clock.runFor(1_000);
+      await expect.poll(() => this.#pending.size, "fetches without an answer").toBe(0);
+    }
   }
 
   /** The middle of the first step with this highest count, as a share of the width. The newest steps have no count yet. */

@@ -80,9 +80,11 @@ test("a page whose build no longer exists reloads as the current build", async (
     if (path === `/${channelId}`) documents += 1;
     return path === `/${channelId}` && documents === 1 ? nodes.old.url : nodes.next.url;
   });
+  const oldFile = page.waitForRequest((request) => request.url().includes(`/pkg/${nodes.oldBuild}/`));
+  const joined = page.waitForResponse("**/api/viewer/join");
   await page.goto(`${url}/${channelId}`);
-  await expect(page.locator(`link[rel=modulepreload][href*="${nodes.oldBuild}"]`)).toHaveCount(1);
-  await page.waitForResponse("**/api/viewer/join", { timeout: 30_000 });
+  await oldFile;
+  await joined;
   await expect(page.locator(`link[rel=modulepreload][href*="${nodes.oldBuild}"]`)).toHaveCount(0);
   await new ChannelPage(page).expectCount(1);
   expect(documents).toBe(2);

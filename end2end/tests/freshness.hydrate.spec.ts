@@ -97,11 +97,15 @@ for (const failure of ["refused", "held back"] as const) {
     const channelPage = new ChannelPage(page);
     await channelPage.join(channelId);
     await audience.join(channelId, 3);
+    // If streams are held back, the page notices it after half a minute.
     await expect
-      .poll(async () => {
-        await page.clock.runFor(2_000);
-        return channelPage.badge.count();
-      })
+      .poll(
+        async () => {
+          await page.clock.runFor(2_000);
+          return channelPage.badge.count();
+        },
+        { intervals: [250], timeout: 60_000 },
+      )
       .toBe(4);
     expect(await channelPage.badge.state()).toBe("live");
     const before = requests;
@@ -130,7 +134,8 @@ for (const [name, response] of [
     const ping = page.waitForResponse("**/api/viewer/ping");
     await page.clock.runFor(14_000);
     await ping;
-    for (let second = 0; second < 10; second += 1) {
+    // Past the time limit of the ping, and not until the silence itself makes the count stale.
+    for (let second = 0; second < 6; second += 1) {
       await page.clock.runFor(1_000);
       expect(await channelPage.badge.state()).toBe("live");
     }
@@ -147,7 +152,9 @@ test("while the server is suspended the badge is stale, and then live over the s
   const server = await newServer();
   const channelPage = new ChannelPage(page);
   const calls = new Calls(page);
+  const stream = page.waitForResponse("**/api/viewer/sse/**");
   await page.goto(`${server.url}/${channelId}`);
+  await stream;
   await channelPage.expectCount(1);
   server.suspend();
   // The page guarantees 20 s; the rest is for busy machines. Without pings it would be stale only after 30 s.

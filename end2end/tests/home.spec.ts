@@ -40,7 +40,8 @@ test("the 404 page links to the home page and to live channels", async ({
   faults,
 }) => {
   faults.expect(/404/);
-  await audience.join(channelId, 60);
+  // The page links to the five channels with the most viewers. No other test has so many.
+  await audience.join(channelId, 110);
   await page.goto("/no/such/page");
   await expect(page.getByRole("link", { name: "Volver al inicio" })).toBeVisible();
   await new HomePage(page).row(channelId).click();

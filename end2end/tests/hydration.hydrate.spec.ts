@@ -14,6 +14,8 @@ for (const locale of ["es-ES", "en-US", "pt-BR"]) {
     channelId,
     audience,
   }) => {
+    // The loads take a minute on a busy machine.
+    test.slow();
     const channelPage = new ChannelPage(await newVisitor({ locale }));
     await audience.join(channelId, 2);
     let isOver = false;

@@ -144,7 +144,7 @@ test("an unreachable server is an error, and the page recovers when the server i
 });
 
 test("tabs of the app share one stream", async ({ context, nextApp, channelId, audience }) => {
-  const tabs = [];
+  const tabs: { page: Page; calls: Calls }[] = [];
   for (let nth = 0; nth < 7; nth += 1) {
     const page = await context.newPage();
     tabs.push({ page, calls: new Calls(page) });
@@ -153,7 +153,7 @@ test("tabs of the app share one stream", async ({ context, nextApp, channelId, a
   }
   await audience.join(channelId);
   for (const { page } of tabs) await new Viewers(page).expectCount(2);
-  expect(tabs.reduce((sum, { calls }) => sum + calls.openStreams, 0)).toBe(1);
+  await expect.poll(() => tabs.reduce((sum, { calls }) => sum + calls.openStreams, 0)).toBe(1);
 });
 
 test("without hooks: a plain count, a plain tracker and the element", async ({
@@ -202,7 +202,7 @@ test("in development, the double mount of strict mode and a fast refresh go on w
     undo = await edit("components/viewers.tsx", "</b> viewers", "</b> people watching");
     await expect(viewers.root).toContainText("people watching");
     await viewers.expectCount(1);
-    expect([calls.joins.length, calls.leaves.length, calls.openStreams]).toEqual([1, 0, 1]);
+    await expect.poll(() => [calls.joins.length, calls.leaves.length, calls.openStreams]).toEqual([1, 0, 1]);
     await toggle("Viewers");
     await expect.poll(() => calls.leaves.length).toBe(1);
     const response = await fetch(`${app.counter.url}/api/viewer/count/${channelId}`);

@@ -53,9 +53,10 @@ test("elements of one channel share a request per interval", async ({ page, chan
   await openWidget([1, 2, 3].map(() => viewerCounter(channelId, "poll=20")).join(""));
   await expect(page.locator(".viewer-counter")).toHaveText(["0", "0", "0"]);
   expect(reads).toHaveLength(1);
-  await page.clock.runFor(17_000);
+  // The next request is due 18 to 22 s after the first one.
+  await page.clock.runFor(12_000);
   expect(reads).toHaveLength(1);
-  await page.clock.runFor(5_000);
+  await page.clock.runFor(10_000);
   await expect.poll(() => reads.length).toBe(2);
 });
 
@@ -167,8 +168,9 @@ test("a hidden page requests nothing, and requests at once when it is shown", as
   const badge = page.locator(".viewer-counter");
   await expect(badge).toHaveText("0");
   await setHidden(page, true);
+  const { length } = reads;
   await advanceClock(page, 120_000, 10_000);
-  expect(reads).toHaveLength(1);
+  expect(reads).toHaveLength(length);
   await audience.join(channelId);
   await setHidden(page, false);
   await expect(badge).toHaveText("1");

@@ -145,7 +145,7 @@ test("a hidden page with throttled timers sends heartbeats when stream events ar
   newServer,
   openStream,
 }) => {
-  const server = await newServer(SHORT_LEASES);
+  const server = await newServer({ ...SHORT_LEASES, VIEWER_TIMEOUT: SHORT_LEASES.VIEWER_HIDDEN_TIMEOUT });
   await fakeVisibility(page);
   await prepareThrottling(page, 60_000);
   const calls = new Calls(page);
@@ -269,7 +269,7 @@ test("a page closed before the response to its join leaves no viewer behind", as
     await page.waitForTimeout(500);
     await page.close();
   }
-  expect(await audience.count(channelId)).toBe(0);
+  await audience.expectCount(channelId, 0);
 });
 
 for (const where of ["a channel page", "an element with track"] as const) {
@@ -294,10 +294,12 @@ for (const where of ["a channel page", "an element with track"] as const) {
       record(AbortController.prototype, "abort");
       record(BroadcastChannel.prototype, "postMessage");
     });
+    const stream = page.waitForResponse(/\/api\/viewer\/sse/);
     if (where === "a channel page") await page.goto(`/${channelId}`);
     else await openWidget(viewerCounter(channelId, "track"), "own");
     await audience.expectCount(channelId, 1);
     await new Badge(page).expectCount(1);
+    await stream;
     const closingCalls = await page.evaluate(() => {
       window.closingCalls = [];
       dispatchEvent(new PageTransitionEvent("pagehide"));

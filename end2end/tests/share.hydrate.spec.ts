@@ -15,11 +15,15 @@ test("the copied embed code has absolute URLs and works on another site", async 
 }) => {
   test.skip(browserName !== "chromium", "only in Chromium can tests read the clipboard");
   await context.grantPermissions(["clipboard-read", "clipboard-write"]);
+  await page.clock.install();
   await new ChannelPage(page).goto(channelId);
   const copy = page.locator('[data-copy="share-code"]');
+  // The button says it for two seconds only.
+  await page.clock.pauseAt(Date.now() + 60_000);
   await copy.click();
   await expect(copy).toHaveText("Copiado");
   await expect(page.locator("share-box [role=status]")).toHaveText("Copiado");
+  await page.clock.resume();
   await expect(copy).toHaveText("Copiar");
   const code = await page.evaluate(() => navigator.clipboard.readText());
   expect(code).toContain(`<iframe src="${baseURL}/embed/${channelId}?counter=1"`);

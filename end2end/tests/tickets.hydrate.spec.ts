@@ -40,7 +40,9 @@ test("a channel page counts the account of its ticket, on every device once", as
   await expect(page.locator(".viewer-counter")).toHaveText("1");
 
   const laptop = await newVisitor();
+  const joined = laptop.waitForResponse("**/api/viewer/join");
   await laptop.goto(`${server.url}/${channelId}?ticket=${ticketOf("ana")}`);
+  await joined;
   const other = await newVisitor();
   await other.goto(`${server.url}/${channelId}?ticket=${ticketOf("eva")}`);
   await stream.expectCount(2);
@@ -107,7 +109,9 @@ for (const place of ["sameSite", "otherSite"] as const) {
     const frame = (account: string) =>
       `<iframe src="${server.url}/embed/${channelId}?counter=1&ticket=${ticketOf(account)}" title="Player" width="320" height="180"></iframe>`;
     const host = await newHost(frame("ana") + frame("ana") + frame("eva"));
+    const calls = new Calls(page);
     await page.goto(host[place]);
+    await expect.poll(() => calls.joins.length).toBe(3);
     await stream.expectCount(2);
     for (const frame of page.frames().slice(1)) {
       expect(frame.url()).toBe(`${server.url}/embed/${channelId}?counter=1`);
@@ -137,6 +141,9 @@ test("an element on another origin counts the account of its ticket, and takes a
   const server = await newServer({
     ...ticketSettings("require"),
     ...SHORT_LEASES,
+    // Only heartbeats must come soon.
+    VIEWER_TIMEOUT: "60",
+    VIEWER_HIDDEN_TIMEOUT: "60",
     VIEWER_ALLOWED_ORIGINS: "*",
   });
   const stream = await openStream(channelId, server);
@@ -246,8 +253,9 @@ test("a page that reloads to get a newer build keeps its ticket", async ({
   const stream = await openStream(channelId, server);
   let isGone = true;
   await page.route("**/aforo.wasm*", (route) => (isGone ? route.fulfill({ status: 404 }) : route.continue()));
+  const asked = page.waitForRequest((request) => request.method() === "HEAD");
   await page.goto(`${server.url}/${channelId}?ticket=${ticketOf("ana")}`);
-  await page.waitForRequest((request) => request.method() === "HEAD", { timeout: 60_000 });
+  await asked;
   isGone = false;
   await expect.poll(() => stream.last, { timeout: 60_000 }).toBe(1);
   expect(page.url()).toBe(`${server.url}/${channelId}`);

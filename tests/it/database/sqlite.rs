@@ -91,7 +91,8 @@ async fn a_process_that_is_ended_writes_the_follows_that_wait() {
     );
     let mut browser = TcpStream::connect(ended.base.split_once("//").unwrap().1).await.unwrap();
     browser.write_all((head + &body).as_bytes()).await.unwrap();
-    sleep(Duration::from_millis(300)).await;
+    // Time enough to accept it, also on a busy machine.
+    sleep(Duration::from_secs(1)).await;
     drop(browser);
     ended.signal("TERM");
     sleep(Duration::from_millis(300)).await;
