@@ -30,6 +30,11 @@ fn ana() -> ChannelId {
     ChannelId::parse("ana").unwrap()
 }
 
+/// A span on air that is over.
+fn ended(channel: ChannelId, span: Span) -> OnAir {
+    OnAir { channel, span, seen_by: None }
+}
+
 async fn archive() -> (Archive, TempDir) {
     let folder = TempDir::new().unwrap();
     let config = DatabaseConfig::Sqlite(folder.path().join("aforo.db"));
@@ -465,7 +470,7 @@ async fn joins_that_arrive_late_change_the_figures_of_their_broadcast() {
     for rows in half_an_hour() {
         archive.store(&rows).await.unwrap();
     }
-    archive.note_on_air(&[OnAir::ended(ana(), Span::new(at(7_137), at(1_799_137)))]).await.unwrap();
+    archive.note_on_air(&[ended(ana(), Span::new(at(7_137), at(1_799_137)))]).await.unwrap();
     let now = at(2 * HOUR);
     let kept = async || {
         while archive.compact(ana().part(), at(HOUR)).await.unwrap() {}
@@ -490,7 +495,7 @@ async fn minutes_that_arrive_late_change_the_figures_of_their_broadcast() {
     let all = half_an_hour();
     let (late, in_time): (Vec<Row>, Vec<Row>) = all.into_iter().flatten().partition(|row| row.node == 1);
     archive.store(&in_time).await.unwrap();
-    archive.note_on_air(&[OnAir::ended(ana(), Span::new(at(7_137), at(1_799_137)))]).await.unwrap();
+    archive.note_on_air(&[ended(ana(), Span::new(at(7_137), at(1_799_137)))]).await.unwrap();
     while archive.compact(ana().part(), at(HOUR)).await.unwrap() {}
     let now = at(2 * HOUR);
     archive.complete(now).await.unwrap();
@@ -508,7 +513,7 @@ async fn minutes_that_arrive_late_change_the_figures_of_their_broadcast() {
 
 #[tokio::test]
 async fn spans_on_air_become_broadcasts_in_any_order() {
-    let span = |from: u64, to: u64| OnAir::ended(ana(), Span::new(at(from * 1_000), at(to * 1_000)));
+    let span = |from: u64, to: u64| ended(ana(), Span::new(at(from * 1_000), at(to * 1_000)));
     let spans =
         [span(0, 10), span(200, 300), span(602, 700), span(8, 9), span(1_000, 1_100), span(1_101, 1_200)];
     for shift in 0..spans.len() {
@@ -550,11 +555,11 @@ async fn spans_of_many_channels_come_to_the_same_broadcasts_one_by_one_and_toget
             match below(20) {
                 0 => (*from, *to) = (*to + 280_000, *to + 281_000),
                 1 => (*from, *to) = (*to + 320_000, *to + 321_000),
-                2 => spans.push(OnAir::ended(channel.clone(), Span::new(at(below(*to)), at(*to / 2)))),
+                2 => spans.push(ended(channel.clone(), Span::new(at(below(*to)), at(*to / 2)))),
                 3 => continue,
                 _ => *to += 4_000,
             }
-            spans.push(OnAir::ended(channel.clone(), Span::new(at(*from), at(*to))));
+            spans.push(ended(channel.clone(), Span::new(at(*from), at(*to))));
         }
         for archive in [&sqlite, &postgres] {
             archive.note_on_air(&spans).await.unwrap();
@@ -600,7 +605,7 @@ async fn viewers_of_a_range_are_merged_and_not_added() {
     };
     assert_eq!(uniques(0, 2 * HOUR).await, 90);
     assert_eq!(uniques(2 * HOUR, 3 * HOUR).await, 0);
-    archive.note_on_air(&[OnAir::ended(ana(), Span::new(at(2_500), at(600_000)))]).await.unwrap();
+    archive.note_on_air(&[ended(ana(), Span::new(at(2_500), at(600_000)))]).await.unwrap();
     let now = at(HOUR);
     let kept = archive.broadcasts(&ana(), now, 1, now).await.unwrap().remove(0);
     assert_eq!(
@@ -616,7 +621,7 @@ async fn old_details_go_and_the_rest_stays() {
     for rows in half_an_hour() {
         archive.store(&rows).await.unwrap();
     }
-    archive.note_on_air(&[OnAir::ended(ana(), Span::new(at(7_137), at(1_799_137)))]).await.unwrap();
+    archive.note_on_air(&[ended(ana(), Span::new(at(7_137), at(1_799_137)))]).await.unwrap();
     while archive.compact(ana().part(), at(HOUR)).await.unwrap() {}
     archive.complete(at(HOUR)).await.unwrap();
     let before = points(&archive, 0, 1_800_000, 900).await;

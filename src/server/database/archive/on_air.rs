@@ -20,12 +20,6 @@ use crate::{
 };
 
 impl OnAir {
-    /// A span that is over.
-    #[must_use]
-    pub const fn ended(channel: ChannelId, span: Span) -> Self {
-        Self { channel, span, seen_by: None }
-    }
-
     /// The column `seen_by`.
     fn seen_by(&self) -> i64 {
         self.seen_by.unwrap_or_default().cast_signed()
