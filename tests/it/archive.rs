@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use aforo::{
-    domain::{ChannelId, Timestamp, ViewerId},
+    domain::{ChannelId, Policy, SessionId, SessionKey, Timestamp, ViewerId},
     server::{
         config::{self, Config, DatabaseConfig},
-        database::{Archive, Database, OnAir, Retention, Row, RowKind, joins_key, part_key},
+        database::{Archive, Database, Kept, OnAir, Retention, Row, RowKind, joins_key, part_key},
         history::{
             Cuts, Figures, HashKey, Joins, Place, Point, Sketch, Span, TakenMinute, Track, Zone, joins,
         },
+        recording::simulated::SimulatedNode,
     },
 };
 use tempfile::TempDir;
@@ -29,10 +30,25 @@ fn ana() -> ChannelId {
     ChannelId::parse("ana").unwrap()
 }
 
+/// A span on air that is over.
+fn ended(channel: ChannelId, span: Span) -> OnAir {
+    OnAir { channel, span, seen_by: None }
+}
+
 async fn archive() -> (Archive, TempDir) {
     let folder = TempDir::new().unwrap();
     let config = DatabaseConfig::Sqlite(folder.path().join("aforo.db"));
     (Archive::new(Database::open(&config).await.unwrap()), folder)
+}
+
+/// A database of each kind.
+async fn both_databases() -> ([Database; 2], TempDir) {
+    let url = Postgres::shared().await.database().await;
+    let Config { database: postgres, .. } =
+        config::read(["aforo", &format!("--database-url={url}")]).unwrap();
+    let folder = TempDir::new().unwrap();
+    let sqlite = DatabaseConfig::Sqlite(folder.path().join("aforo.db"));
+    ([Database::open(&sqlite).await.unwrap(), Database::open(&postgres).await.unwrap()], folder)
 }
 
 /// The rows of what a track holds.
@@ -225,11 +241,8 @@ fn of_part(number: u32) -> String {
 
 #[tokio::test]
 async fn a_broadcast_that_goes_on_lasts_as_long_as_its_node_observes_the_part() {
-    let url = Postgres::shared().await.database().await;
-    let Config { database: postgres, .. } =
-        config::read(["aforo", &format!("--database-url={url}")]).unwrap();
-    let (sqlite, _folder) = archive().await;
-    for archive in [sqlite, Archive::new(Database::open(&postgres).await.unwrap())] {
+    let (databases, _folder) = both_databases().await;
+    for archive in databases.map(Archive::new) {
         let goes_on = OnAir { channel: ana(), span: Span::new(at(137), at(4_137)), seen_by: Some(1) };
         let present = async |now: u64| {
             let now = at(now);
@@ -269,6 +282,129 @@ async fn a_broadcast_that_goes_on_lasts_as_long_as_its_node_observes_the_part() 
         let ended = present(600_000).await;
         assert_eq!(ended.ended_at, Some(at(206_000)), "{ended:?}");
         assert_eq!(ended.watch_seconds, 1_400.0);
+    }
+}
+
+/// A node whose one viewer of `ana` has watched from the first second to the last write before `until`.
+async fn with_a_viewer(database: &Database, until: u64) -> (SimulatedNode, SessionKey) {
+    let node = SimulatedNode::new(database, Policy::default(), at(0), Duration::from_secs(4));
+    let (viewer, session) = (ViewerId::new(viewer()).unwrap(), SessionId::new(uuid::Uuid::new_v4()).unwrap());
+    let who = SessionKey { channel: ana(), viewer, session };
+    node.advance_to(at(1_000)).await.unwrap();
+    node.join(&who, Place::Site).await.unwrap();
+    node.advance_to(at(30_000)).await.unwrap();
+    node.heartbeat(&who).await.unwrap();
+    node.advance_to(at(until)).await.unwrap();
+    (node, who)
+}
+
+#[tokio::test]
+async fn a_broadcast_whose_node_is_killed_ends_when_that_node_last_saw_it() {
+    let (databases, _folder) = both_databases().await;
+    for database in databases {
+        drop(with_a_viewer(&database, 67_000).await);
+        // Another node goes on with its part, and nobody returns.
+        let next = SimulatedNode::new(&database, Policy::default(), at(71_000), Duration::from_secs(4));
+        let archive = Archive::new(database);
+        let figures =
+            async |now: u64| archive.broadcasts(&ana(), at(now), 9, at(now)).await.unwrap().remove(0).figures;
+        for (now, ended_at) in [(80_000, None), (400_000, Some(at(64_000))), (1_600_000, Some(at(64_000)))] {
+            next.advance_to(at(now)).await.unwrap();
+            let figures = figures(now).await;
+            assert_eq!(figures.ended_at, ended_at, "{now}");
+            assert_eq!((figures.watch_seconds, figures.observed), (63.0, 1.0), "{now}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_broadcast_never_ends_later_than_its_node_saw_it_whichever_write_fails() {
+    let (databases, _folder) = both_databases().await;
+    let [sqlite, _] = &databases;
+    let (node, who) = with_a_viewer(sqlite, 50_000).await;
+    node.leave(&who).await.unwrap();
+    // From here on no end can be written, and the node is killed.
+    let refuse = "CREATE TRIGGER refuse BEFORE UPDATE ON broadcasts BEGIN SELECT RAISE(ABORT, 'no'); END";
+    sqlx::query(refuse).execute(sqlite.pool()).await.unwrap();
+    for now in [52_000, 56_000, 60_000] {
+        node.advance_to(at(now)).await.unwrap_err();
+    }
+    drop(node);
+    sqlx::query("DROP TRIGGER refuse").execute(sqlite.pool()).await.unwrap();
+    let archive = Archive::new(sqlite.clone());
+    while archive.lengthen_abandoned(at(200_000)).await.unwrap() {}
+    let figures = archive.broadcasts(&ana(), at(400_000), 9, at(400_000)).await.unwrap().remove(0).figures;
+    assert_eq!(figures.ended_at, Some(at(48_000)), "its last whole write, and the viewer left at 50 s");
+}
+
+#[tokio::test]
+async fn broadcasts_that_their_node_does_not_end_last_as_long_as_it_has_observed_their_part() {
+    let (databases, _folder) = both_databases().await;
+    let names: Vec<String> = (0..7).map(of_part).collect();
+    let channels: Vec<_> = names.iter().map(|name| ChannelId::parse(name).unwrap()).collect();
+    let elsewhere = (0..).map(|nth| ChannelId::parse(&format!("d{nth}")).unwrap());
+    let elsewhere = elsewhere.into_iter().find(|channel| channel.part() != ana().part()).unwrap();
+    for archive in databases.map(Archive::new) {
+        let note = async |channel: &ChannelId, from: u64, to: u64, seen_by: Option<u64>| {
+            let span = Span::new(at(from), at(to));
+            archive.note_on_air(&[OnAir { channel: channel.clone(), span, seen_by }]).await.unwrap();
+        };
+        let broadcasts = async |channel: &ChannelId| -> Vec<(u64, u64)> {
+            let kept = archive.broadcasts(channel, at(HOUR), 9, at(HOUR)).await.unwrap();
+            let bounds = |kept: &Kept| (kept.broadcast.started_at, kept.broadcast.last_on_air);
+            let since = |at: Timestamp| at.as_millis() - START;
+            kept.iter().map(bounds).map(|(from, to)| (since(from), since(to))).collect()
+        };
+        // A node observes the part for 40 seconds across the turn of a minute, and is killed.
+        let mut part = Track::default();
+        for second in 540..=580 {
+            part.observe(0, at(second * 1_000), true, GAP);
+        }
+        archive.store(&rows(&mut part, &part_key(ana().part()), 1, at(580_000))).await.unwrap();
+        let [lost, ended, taken_over, ended_by_another, resumed, long_before, next] = &channels[..] else {
+            panic!("seven channels");
+        };
+        for channel in [lost, ended, taken_over, ended_by_another, resumed, next, &elsewhere] {
+            note(channel, 100_000, 550_000, Some(1)).await;
+        }
+        note(ended, 100_000, 560_000, None).await;
+        note(taken_over, 585_000, 590_000, Some(2)).await;
+        note(ended_by_another, 584_000, 584_500, None).await;
+        // Within five minutes after it was seen, but not after its written end.
+        note(resumed, 870_000, 900_000, None).await;
+        note(long_before, 100_000, 200_000, Some(1)).await;
+        // Not within five minutes.
+        note(next, 880_001, 900_000, None).await;
+
+        let check = async |when: &str| {
+            assert_eq!(broadcasts(lost).await, [(100_000, 580_000)], "{when}");
+            assert_eq!(broadcasts(ended).await, [(100_000, 560_000)], "{when}");
+            assert_eq!(broadcasts(taken_over).await, [(100_000, 590_000)], "{when}");
+            assert_eq!(broadcasts(ended_by_another).await, [(100_000, 584_500)], "{when}");
+            assert_eq!(broadcasts(resumed).await, [(100_000, 900_000)], "{when}");
+            assert_eq!(broadcasts(long_before).await, [(100_000, 200_000)], "{when}");
+            assert_eq!(broadcasts(next).await, [(880_001, 900_000), (100_000, 580_000)], "{when}");
+            assert_eq!(broadcasts(&elsewhere).await, [(100_000, 550_000)], "{when}");
+        };
+        check("read").await;
+        assert!(!archive.lengthen_abandoned(at(609_000)).await.unwrap());
+        // Every round of every node does this, and merges rows.
+        for now in [620_000, 640_000, HOUR] {
+            while archive.lengthen_abandoned(at(now)).await.unwrap() {}
+            check("lengthened").await;
+        }
+        while archive.compact(ana().part(), at(HOUR)).await.unwrap() {}
+        check("merged").await;
+        archive.complete(at(HOUR)).await.unwrap();
+        check("complete").await;
+
+        // The node was only paused. What it writes late counts.
+        archive.store(&rows(&mut part, &part_key(ana().part()), 1, at(580_000))).await.unwrap();
+        note(lost, 100_000, 585_000, None).await;
+        while archive.lengthen_abandoned(at(HOUR)).await.unwrap() {}
+        assert_eq!(broadcasts(lost).await, [(100_000, 585_000)]);
+        let figures = archive.broadcasts(lost, at(HOUR), 1, at(HOUR)).await.unwrap().remove(0).figures;
+        assert_eq!(figures.ended_at, Some(at(585_000)));
     }
 }
 
@@ -334,7 +470,7 @@ async fn joins_that_arrive_late_change_the_figures_of_their_broadcast() {
     for rows in half_an_hour() {
         archive.store(&rows).await.unwrap();
     }
-    archive.note_on_air(&[OnAir::ended(ana(), Span::new(at(7_137), at(1_799_137)))]).await.unwrap();
+    archive.note_on_air(&[ended(ana(), Span::new(at(7_137), at(1_799_137)))]).await.unwrap();
     let now = at(2 * HOUR);
     let kept = async || {
         while archive.compact(ana().part(), at(HOUR)).await.unwrap() {}
@@ -359,7 +495,7 @@ async fn minutes_that_arrive_late_change_the_figures_of_their_broadcast() {
     let all = half_an_hour();
     let (late, in_time): (Vec<Row>, Vec<Row>) = all.into_iter().flatten().partition(|row| row.node == 1);
     archive.store(&in_time).await.unwrap();
-    archive.note_on_air(&[OnAir::ended(ana(), Span::new(at(7_137), at(1_799_137)))]).await.unwrap();
+    archive.note_on_air(&[ended(ana(), Span::new(at(7_137), at(1_799_137)))]).await.unwrap();
     while archive.compact(ana().part(), at(HOUR)).await.unwrap() {}
     let now = at(2 * HOUR);
     archive.complete(now).await.unwrap();
@@ -377,7 +513,7 @@ async fn minutes_that_arrive_late_change_the_figures_of_their_broadcast() {
 
 #[tokio::test]
 async fn spans_on_air_become_broadcasts_in_any_order() {
-    let span = |from: u64, to: u64| OnAir::ended(ana(), Span::new(at(from * 1_000), at(to * 1_000)));
+    let span = |from: u64, to: u64| ended(ana(), Span::new(at(from * 1_000), at(to * 1_000)));
     let spans =
         [span(0, 10), span(200, 300), span(602, 700), span(8, 9), span(1_000, 1_100), span(1_101, 1_200)];
     for shift in 0..spans.len() {
@@ -402,11 +538,8 @@ async fn spans_on_air_become_broadcasts_in_any_order() {
 
 #[tokio::test]
 async fn spans_of_many_channels_come_to_the_same_broadcasts_one_by_one_and_together() {
-    let url = Postgres::shared().await.database().await;
-    let Config { database: postgres, .. } =
-        config::read(["aforo", &format!("--database-url={url}")]).unwrap();
-    let postgres = Archive::new(Database::open(&postgres).await.unwrap());
-    let (sqlite, _folder) = archive().await;
+    let (databases, _folder) = both_databases().await;
+    let [sqlite, postgres] = databases.map(Archive::new);
     let (one_by_one, _other) = archive().await;
     let channels: Vec<_> = (0..120).map(|nth| ChannelId::parse(&format!("c{nth}")).unwrap()).collect();
     let mut state = 11_u64;
@@ -422,11 +555,11 @@ async fn spans_of_many_channels_come_to_the_same_broadcasts_one_by_one_and_toget
             match below(20) {
                 0 => (*from, *to) = (*to + 280_000, *to + 281_000),
                 1 => (*from, *to) = (*to + 320_000, *to + 321_000),
-                2 => spans.push(OnAir::ended(channel.clone(), Span::new(at(below(*to)), at(*to / 2)))),
+                2 => spans.push(ended(channel.clone(), Span::new(at(below(*to)), at(*to / 2)))),
                 3 => continue,
                 _ => *to += 4_000,
             }
-            spans.push(OnAir::ended(channel.clone(), Span::new(at(*from), at(*to))));
+            spans.push(ended(channel.clone(), Span::new(at(*from), at(*to))));
         }
         for archive in [&sqlite, &postgres] {
             archive.note_on_air(&spans).await.unwrap();
@@ -472,7 +605,7 @@ async fn viewers_of_a_range_are_merged_and_not_added() {
     };
     assert_eq!(uniques(0, 2 * HOUR).await, 90);
     assert_eq!(uniques(2 * HOUR, 3 * HOUR).await, 0);
-    archive.note_on_air(&[OnAir::ended(ana(), Span::new(at(2_500), at(600_000)))]).await.unwrap();
+    archive.note_on_air(&[ended(ana(), Span::new(at(2_500), at(600_000)))]).await.unwrap();
     let now = at(HOUR);
     let kept = archive.broadcasts(&ana(), now, 1, now).await.unwrap().remove(0);
     assert_eq!(
@@ -488,7 +621,7 @@ async fn old_details_go_and_the_rest_stays() {
     for rows in half_an_hour() {
         archive.store(&rows).await.unwrap();
     }
-    archive.note_on_air(&[OnAir::ended(ana(), Span::new(at(7_137), at(1_799_137)))]).await.unwrap();
+    archive.note_on_air(&[ended(ana(), Span::new(at(7_137), at(1_799_137)))]).await.unwrap();
     while archive.compact(ana().part(), at(HOUR)).await.unwrap() {}
     archive.complete(at(HOUR)).await.unwrap();
     let before = points(&archive, 0, 1_800_000, 900).await;

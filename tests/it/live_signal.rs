@@ -731,6 +731,25 @@ async fn while_the_database_is_away_the_last_state_holds_and_signals_are_refused
 }
 
 #[tokio::test]
+async fn the_end_of_a_signal_ends_a_broadcast_that_nobody_watches() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("aforo.db");
+    let app = app_with(&[&format!("--database-url=sqlite:{}", file.display())]).await;
+    install_default_drivers();
+    let pool = AnyPool::connect(&format!("sqlite://{}", file.display())).await.unwrap();
+    // Whether a node will write the end of the broadcast later.
+    let goes_on = async || {
+        let seen_by = sqlx::query_scalar("SELECT seen_by FROM broadcasts WHERE channel = 'ana'");
+        let seen_by: Option<i64> = seen_by.fetch_optional(&pool).await.unwrap();
+        seen_by.map(|node| node != 0)
+    };
+    set_live(&app, "ana", true).await;
+    eventually("the broadcast goes on", async || goes_on().await == Some(true)).await;
+    set_live(&app, "ana", false).await;
+    eventually("the broadcast has ended", async || goes_on().await == Some(false)).await;
+}
+
+#[tokio::test]
 async fn before_the_first_contact_with_the_database_nothing_is_known() {
     let url = format!("--database-url=postgres://nobody@127.0.0.1:{}/none", free_port());
     let app = app_with(&[&url, "--stream-url-template=/hls/{channel}/index.m3u8"]).await;

@@ -11,6 +11,7 @@ mod journal;
 mod live;
 mod read_batch;
 mod recovery;
+mod remote;
 mod roll_call;
 
 use std::{
@@ -20,33 +21,21 @@ use std::{
 
 use async_trait::async_trait;
 use smallvec::smallvec;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::{
-    group_commit::{BACKDATE_AFTER, Committed, GroupCommit},
-    journal::{Journal, Loss},
     live::{LiveList, Source},
     read_batch::ReadBatcher,
-    recovery::Recovery,
-    roll_call::LastRollCall,
+    remote::Remote,
 };
 use super::{
     clock::Clock,
     fanout::{Counts, Hub, Subscription},
     signals::Signals,
-    store::{Batch, Listed, Live, Names, Reading, RollCall, Store, StoreError},
+    store::{Batch, Listed, Live, Names, Store, StoreError},
 };
-use crate::domain::{Act, ChannelId, Count, CountUpdate, Op, Policy, SessionKey, Timestamp, ViewerId};
-
-/// How long a shutdown waits for accepted operations to be written.
-const DRAIN_LIMIT: Duration = Duration::from_secs(2);
-
-/// How long a shutdown tries to remove the node from the roll call.
-const RESIGN_LIMIT: Duration = Duration::from_millis(500);
-
-/// How long a response waits for the roll call that shows whether the store has lost data.
-const VERIFY_LIMIT: Duration = Duration::from_millis(400);
+use crate::domain::{Act, ChannelId, Count, CountUpdate, Op, Policy, SessionKey, ViewerId};
 
 /// The presence service of a node, over a store of leases and the streams of the node. Cloning is cheap.
 #[derive(Clone)]
@@ -97,13 +86,6 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
     }
 }
 
-struct Remote {
-    commit: Arc<GroupCommit>,
-    journal: Arc<Journal>,
-    recovery: Arc<Recovery>,
-    roll: Arc<LastRollCall>,
-}
-
 /// The result of a beat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BeatOutcome {
@@ -130,27 +112,7 @@ impl Presence {
         clock: Arc<dyn Clock>,
         signals: Option<Signals>,
     ) -> Self {
-        let remote = store.is_shared().then(|| {
-            let roll = Arc::new(LastRollCall::default());
-            let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::clone(&roll));
-            let journal = Arc::new(journal);
-            let (own, clock) = (Arc::clone(&journal), Arc::clone(&clock));
-            let interval = policy.update_interval;
-            let (own_journal, own_clock) = (Arc::clone(&journal), Arc::clone(&clock));
-            let backdate = move |op, waited: Duration| own_journal.backdated(op, waited, own_clock.now());
-            Remote {
-                commit: Arc::new(GroupCommit::new(Arc::clone(&store), policy.write_interval, backdate)),
-                recovery: Arc::new(Recovery::new(
-                    Arc::clone(&store),
-                    own,
-                    Arc::clone(&roll),
-                    clock,
-                    interval,
-                )),
-                journal,
-                roll,
-            }
-        });
+        let remote = store.is_shared().then(|| Remote::new(&store, policy, &clock));
         let presence = Self(Arc::new_cyclic(|inner| {
             let source = Arc::new(LiveSource(Weak::clone(inner)));
             let live = LiveList::new(source, policy.update_interval, signals.clone());
@@ -185,10 +147,7 @@ impl Presence {
     /// Whether the store is known to have all viewers of this node and of the others.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.0.remote.as_ref().is_none_or(|remote| {
-            let is_complete = |roll: RollCall| roll.is_complete(Timestamp::default());
-            remote.journal.is_written() && remote.roll.last().is_none_or(is_complete)
-        })
+        self.0.remote.as_ref().is_none_or(Remote::is_complete)
     }
 
     /// Runs the recovery of a store outside of this process, until the server ends. Returns at once for the embedded
@@ -217,25 +176,12 @@ impl Presence {
         }
     }
 
-    /// Waits until all accepted operations are written, but no longer than `DRAIN_LIMIT`. Then takes the node off the
-    /// roll call.
+    /// Waits until all accepted operations are written, but no longer than two seconds. Then takes the node off the roll
+    /// call.
     pub async fn drain(&self) {
-        let Some(remote) = &self.0.remote else { return };
-        let written = async {
-            while !remote.commit.is_idle() || !remote.journal.unwritten().is_empty() {
-                remote.recovery.trigger();
-                sleep(Duration::from_millis(20)).await;
-            }
-        };
-        if timeout(DRAIN_LIMIT, written).await.is_err() {
-            let channels = remote.journal.unwritten().len();
-            tracing::warn!(
-                channels,
-                "store unavailable at shutdown; viewers are counted again after their next beat"
-            );
+        if let Some(remote) = &self.0.remote {
+            remote.drain().await;
         }
-        // The other nodes stop waiting for this node.
-        let _ignored = timeout(RESIGN_LIMIT, remote.recovery.resign()).await;
     }
 
     /// Creates an id for a viewer that has none.
@@ -391,7 +337,7 @@ impl Presence {
         let outcome = match &self.0.remote {
             None => self.write_embedded(&key.channel, op).await?,
             // Boxed, so that the future of a call to the embedded store stays small: it is moved several times.
-            Some(remote) => Box::pin(self.write_remote(remote, &key.channel, op, since)).await,
+            Some(remote) => Box::pin(remote.write(&key.channel, op, since)).await,
         };
         if let Some(count) = outcome.count.value.filter(|_| !outcome.count.stale) {
             self.0.hub.notify_write(&key.channel, count);
@@ -411,101 +357,6 @@ impl Presence {
         let written = written.unwrap_or_else(|| Err(StoreError::unexpected()))?;
         let active = written.active.first().copied().unwrap_or_default();
         Ok(BeatOutcome { count: written.reading.into(), active })
-    }
-
-    /// Writes to a store that may be unavailable. The operation is accepted once it is in the journal. If it has waited
-    /// longer than [`BACKDATE_AFTER`], it is recorded as of its arrival: a limit may have waited for the store, and a
-    /// leave may have overtaken the operation.
-    async fn write_remote(
-        &self,
-        remote: &Remote,
-        channel: &ChannelId,
-        op: Op,
-        since: Instant,
-    ) -> BeatOutcome {
-        let now = self.0.clock.now();
-        let happened = match since.elapsed() {
-            waited if waited > BACKDATE_AFTER => now - waited,
-            _ => now,
-        };
-        let accepted = remote.journal.accept(channel, &op, happened, now);
-        match remote.commit.write(channel, op, since).await {
-            Ok(Committed { active, is_backdated, reading }) => {
-                let received = self.0.clock.now();
-                let written = if is_backdated { None } else { Some(reading.as_of) };
-                remote.journal.confirm(channel, &op, (happened, received), written, active);
-                if let (Act::Renew { lease }, true, false) = (op.act, active, accepted) {
-                    // Until now only another node knew the session.
-                    remote.journal.accept(
-                        channel,
-                        &Op { act: Act::Heartbeat { lease }, ..op },
-                        happened,
-                        now,
-                    );
-                }
-                let count = self.verified(remote, channel, Ok(reading), now).await;
-                BeatOutcome { count, active }
-            }
-            Err(error) => {
-                tracing::debug!(%error, %channel, "write failed; replaying later");
-                remote.journal.note_error(&error);
-                let count = remote.journal.mark_unwritten(channel, &op);
-                remote.recovery.trigger();
-                BeatOutcome { count, active: accepted }
-            }
-        }
-    }
-
-    /// The count to report for a reading of a call that began at `began`. If the store may have lost data, waits for
-    /// the next roll call first.
-    async fn verified(
-        &self,
-        remote: &Remote,
-        channel: &ChannelId,
-        reading: Result<Reading, StoreError>,
-        began: Timestamp,
-    ) -> Count {
-        let (count, loss) = remote.journal.observe(channel, &reading, began);
-        match loss {
-            Loss::None => count,
-            Loss::Detected | Loss::Recovering => {
-                remote.recovery.trigger();
-                count
-            }
-            Loss::Unverified => Box::pin(self.verify(remote, channel, reading, began, count)).await,
-        }
-    }
-
-    /// Waits for the next roll call, which shows whether the store has lost data, and judges the reading by it. Returns
-    /// `count` if no roll call comes in time.
-    async fn verify(
-        &self,
-        remote: &Remote,
-        channel: &ChannelId,
-        reading: Result<Reading, StoreError>,
-        began: Timestamp,
-        count: Count,
-    ) -> Count {
-        let is_first = remote.roll.last().is_none();
-        let mut verified = remote.roll.subscribe();
-        remote.recovery.trigger();
-        if timeout(VERIFY_LIMIT, verified.changed()).await.is_err() {
-            return count;
-        }
-        let began = if is_first { began } else { self.0.clock.now() };
-        let reading = match (reading, remote.roll.last()) {
-            // Before the first roll call no epoch was known, so the reading can be judged by this one.
-            (Ok(reading), Some(roll)) if is_first => Ok(Reading { epoch: roll.epoch, ..reading }),
-            _ => {
-                let reading = self.0.store.counts(std::slice::from_ref(channel)).await.pop();
-                reading.unwrap_or_else(|| Err(StoreError::unexpected()))
-            }
-        };
-        let (count, loss) = remote.journal.observe(channel, &reading, began);
-        if loss != Loss::None {
-            remote.recovery.trigger();
-        }
-        count
     }
 }
 
@@ -531,34 +382,12 @@ impl Counts for Presence {
 impl Presence {
     /// The counts of channels, in the order given. Nobody else sees them, so the observer is not told.
     pub async fn sample(&self, channels: &[ChannelId]) -> Vec<Count> {
-        let now = self.0.clock.now();
-        let readings = self.0.store.counts(channels).await;
-        let unknown = Count::unknown(now);
-        let Some(remote) = &self.0.remote else {
-            return readings.into_iter().map(|reading| reading.map_or(unknown, Count::from)).collect();
-        };
-        // The first channel shows for all channels whether the store may have lost data. If the epoch has changed, the
-        // other channels are read again.
-        let (Some(first), Some(reading)) = (channels.first(), readings.first().cloned()) else {
-            return Vec::new();
-        };
-        let epoch = reading.as_ref().ok().and_then(|reading| reading.epoch);
-        let mut counts = vec![self.verified(remote, first, reading, now).await];
-        let rest = &channels[1..];
-        let is_new_epoch = |roll: RollCall| epoch.is_some() && roll.epoch != epoch;
-        let (now, readings) = if !rest.is_empty() && remote.roll.last().is_some_and(is_new_epoch) {
-            (self.0.clock.now(), self.0.store.counts(rest).await)
-        } else {
-            (now, readings.into_iter().skip(1).collect())
-        };
-        for (channel, reading) in rest.iter().zip(readings) {
-            let (count, loss) = remote.journal.observe(channel, &reading, now);
-            if loss != Loss::None {
-                remote.recovery.trigger();
-            }
-            counts.push(count);
+        if let Some(remote) = &self.0.remote {
+            return remote.counts(channels).await;
         }
-        counts
+        let unknown = Count::unknown(self.0.clock.now());
+        let readings = self.0.store.counts(channels).await;
+        readings.into_iter().map(|reading| reading.map_or(unknown, Count::from)).collect()
     }
 }
 

@@ -271,8 +271,8 @@ impl Recorder {
         self.0.samples.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// The channels of some parts that are on air, or had viewers when they were last observed here, and are not in a
-    /// sample yet. The others are known to have none while the list of live channels lacks them.
+    /// The channels of some parts that are on air, or were on air or had viewers when they were last observed here, and are
+    /// not in a sample yet. The others are known to have none while the list of live channels lacks them.
     fn missing(&self, parts: &[u16], sample: u64) -> Vec<ChannelId> {
         let is_in = |channel: &ChannelId| parts.contains(&channel.part());
         let is_sampled =
@@ -280,9 +280,12 @@ impl Recorder {
         let on_air = self.0.signals.get().and_then(|signals| signals.on_air(usize::MAX)).unwrap_or_default();
         let on_air = on_air.into_iter().filter(|channel| is_in(channel) && !is_sampled(channel));
         let mut missing: Vec<ChannelId> = on_air.collect();
-        let with_viewers =
-            self.0.records.iter().filter(|record| record.has_viewers() && record.sample != sample);
-        missing.extend(with_viewers.map(|record| record.key().clone()).filter(is_in));
+        let observed = self
+            .0
+            .records
+            .iter()
+            .filter(|record| (record.has_viewers() || record.is_on_air()) && record.sample != sample);
+        missing.extend(observed.map(|record| record.key().clone()).filter(is_in));
         missing.sort_unstable();
         missing.dedup();
         missing
@@ -423,5 +426,34 @@ mod tests {
         }
         let on = [0, 30, 40, 41, 53, 60].map(|second| (second, second, true));
         assert_eq!(written, [&on[..], &[(72, 72, false)]].concat());
+    }
+
+    #[test]
+    fn a_broadcast_that_ended_while_the_node_did_not_own_it_ends_when_it_was_last_observed() {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(START)));
+        let recorder = Recorder::new(7, Duration::ZERO, clock);
+        let ana = ChannelId::parse("ana").unwrap();
+        let mut written = Vec::new();
+        for second in 0..30_u64 {
+            let at = Timestamp::from_millis(START + second * 1_000);
+            recorder.note_time(at);
+            if (10..20).contains(&second) {
+                // Another node owns it. A call shows that all have left.
+                recorder.next_sample(&[]);
+                recorder.read(&ana, Count::fresh(0, at));
+            } else {
+                let sample = recorder.next_sample(&[ana.part()]);
+                if second < 10 {
+                    recorder.sampled(&ana, Count::fresh(1, at), sample);
+                }
+                for missing in recorder.missing(&[ana.part()], sample) {
+                    recorder.sampled(&missing, Count::fresh(0, at), sample);
+                }
+                recorder.sampled_part(ana.part(), Some(at));
+            }
+            let taken = recorder.take(false).into_iter().find_map(|taken| taken.on_air);
+            written.extend(taken.map(|(span, goes_on)| (second, span.millis() / 1_000, goes_on)));
+        }
+        assert_eq!(written, [(0, 0, true), (20, 9, false)]);
     }
 }

@@ -94,12 +94,14 @@ impl Record {
         }
         let Some(max_gap) = owner_gap else { return false };
         match &mut self.air {
-            Some(on_air) if on_air.is_on => {
+            Some(on_air) if on_air.is_on && (!is_on || at <= on_air.span.to + GRACE) => {
                 // After a pause, another node may have written that the span goes on or has ended.
-                on_air.is_news |= !is_on || at > on_air.span.to + max_gap;
+                let is_gap = at > on_air.span.to + max_gap;
+                on_air.is_news |= !is_on || is_gap;
                 on_air.is_on = is_on;
-                // Without viewers the broadcast lasted until now. A signal that has ended may have ended a while ago.
-                if at > on_air.span.to && (is_on || count == 0) {
+                // Without viewers the broadcast lasted until now, if it was observed until now. A signal that has ended may
+                // have ended a while ago.
+                if at > on_air.span.to && (is_on || count == 0 && !is_gap) {
                     on_air.span.to = at;
                 }
             }
@@ -169,6 +171,11 @@ impl Record {
     /// Whether the channel had viewers when it was last observed.
     pub(super) const fn has_viewers(&self) -> bool {
         self.has_viewers
+    }
+
+    /// Whether the channel was on air when this node last observed it as its owner.
+    pub(super) fn is_on_air(&self) -> bool {
+        self.air.as_ref().is_some_and(|air| air.is_on)
     }
 
     /// Takes the changes of this record, which is that of `channel`, if there are any. Without `everything`, minutes

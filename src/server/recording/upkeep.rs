@@ -45,11 +45,14 @@ pub async fn run(recorder: Recorder, archive: Archive, retention: Retention) {
     }
 }
 
-/// Merges what is due in the parts of this node, and completes broadcasts.
+/// Lengthens the broadcasts of nodes that were killed, merges what is due in the parts of this node, and completes
+/// broadcasts.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn round(recorder: &Recorder, archive: &Archive, now: Timestamp) -> Result<(), StoreError> {
+    // First, since it follows from rows that are merged below.
+    while archive.lengthen_abandoned(now).await? {}
     let settled = (now - SETTLE).as_millis();
     let before = Timestamp::from_millis(settled / WINDOW_MS * WINDOW_MS);
     let parts = recorder.ownership().parts();

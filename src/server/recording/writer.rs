@@ -2,7 +2,8 @@
 //! air.
 //!
 //! A channel whose count goes on has a row in each minute, and a broadcast that goes on is lengthened every 30 seconds. What
-//! follows from the rows of their parts, which are written every time, is not written again.
+//! follows from the rows of their parts, which are written every time, is not written again. These rows come last: what has
+//! not ended before goes on up to where they say.
 //!
 //! Each row belongs to this run of the node, and a later row of the same key replaces it. So a write that is repeated, or
 //! arrives late, does no harm. While the database is away, rows wait; each key waits once.
@@ -50,8 +51,7 @@ pub struct Writer {
     waiting: Mutex<Waiting>,
 }
 
-/// The key of a waiting row: the oldest come first. Parts come after their channels: a part says that all channels
-/// without a row are empty.
+/// The key of a waiting row: the oldest come first.
 type Key = (Timestamp, RowKind, IsPart, u16, String);
 
 /// Whether a row is about a whole part.
@@ -156,10 +156,20 @@ impl Writer {
         true
     }
 
+    /// Writes the rows of channels, the spans on air, and then the rows of parts: those say that all channels without a row
+    /// are empty, and that the broadcasts which have not ended go on.
     async fn write_waiting(&self, waiting: &mut Waiting) -> Result<(), StoreError> {
+        self.write_rows(waiting, false).await?;
+        self.write_on_air(waiting).await?;
+        self.write_rows(waiting, true).await
+    }
+
+    /// Writes the rows of channels or those of parts.
+    async fn write_rows(&self, waiting: &mut Waiting, of_parts: bool) -> Result<(), StoreError> {
         let node = self.recorder.node();
-        while !waiting.rows.is_empty() {
-            let batch = waiting.rows.iter().take(BATCH);
+        loop {
+            let of_kind = waiting.rows.iter().filter(|((_, _, is_part, ..), _)| *is_part == of_parts);
+            let batch = of_kind.take(BATCH);
             let row =
                 |((start, kind, _, part, channel), (data, held)): (&Key, &(Vec<u8>, Option<Held>))| Row {
                     kind: *kind,
@@ -171,13 +181,14 @@ impl Writer {
                     held: *held,
                 };
             let rows: Vec<Row> = batch.map(row).collect();
+            if rows.is_empty() {
+                return Ok(());
+            }
             self.archive.store(&rows).await?;
             for row in rows {
-                let is_part = row.channel.starts_with('/');
-                waiting.remove(&(row.start, row.kind, is_part, row.part, row.channel));
+                waiting.remove(&(row.start, row.kind, of_parts, row.part, row.channel));
             }
         }
-        self.write_on_air(waiting).await
     }
 
     async fn write_on_air(&self, waiting: &mut Waiting) -> Result<(), StoreError> {

@@ -102,10 +102,11 @@ impl Announcer {
         }
     }
 
-    /// Registers broadcasts that were on air when there were no webhooks yet. Returns whether this node knows enough for
-    /// it.
+    /// Registers broadcasts that were on air when there were no webhooks yet, after those of nodes that were killed have
+    /// their end. Returns whether this node knows enough for it.
     async fn search(&self, parts: &[u16]) -> Result<bool, StoreError> {
         let Some(settled) = self.settled(parts) else { return Ok(false) };
+        while self.archive.lengthen_abandoned(settled).await? {}
         self.archive.register_present(parts, settled - GRACE).await?;
         Ok(true)
     }

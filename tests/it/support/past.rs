@@ -94,7 +94,10 @@ impl Past {
             held: None,
         };
         self.archive.store(&[row]).await.unwrap();
-        self.archive.note_on_air(&[OnAir::ended(id, Span::new(from, to))]).await.unwrap();
+        self.archive
+            .note_on_air(&[OnAir { channel: id, span: Span::new(from, to), seen_by: None }])
+            .await
+            .unwrap();
     }
 
     /// Merges what was written before an instant, as nodes do after some minutes.

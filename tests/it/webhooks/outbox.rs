@@ -24,7 +24,7 @@ fn channel(name: &str) -> ChannelId {
 }
 
 fn span(name: &str, from: u64, to: u64) -> OnAir {
-    OnAir::ended(channel(name), Span::new(at(from), at(to)))
+    OnAir { channel: channel(name), span: Span::new(at(from), at(to)), seen_by: None }
 }
 
 fn events(names: &[&str]) -> Vec<NewEvent> {

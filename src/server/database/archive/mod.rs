@@ -6,7 +6,7 @@
 //! - [`Archive::compact`] merges rows in one transaction. A row that arrives later is merged later, with the same result.
 //! - Reading merges what is not merged yet, so it shows every row that was written.
 //! - The row of a part says up to when its node observed all channels of the part. So it also says how long their last
-//!   counts have held, and how long the broadcasts last that the node sees.
+//!   counts have held, and how long the broadcasts last that the node sees ([`Archive::lengthen_abandoned`]).
 
 mod announce;
 mod compact;
@@ -15,6 +15,7 @@ mod fresh;
 mod on_air;
 mod read;
 mod retain;
+mod seen;
 
 use sqlx::{Any, AssertSqlSafe, Row as _, Transaction};
 use uuid::Uuid;

@@ -3,11 +3,11 @@
 //! Most spans lengthen the last broadcast of their channel, every half a minute and for every channel on air. One
 //! statement does that for many channels. It touches only broadcasts for which [`broadcast::merge`] would do the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::{Any, AssertSqlSafe, Row as _, Transaction};
 
-use super::{Archive, OnAir, announce, millis, pieces, time};
+use super::{Archive, OnAir, announce, millis, pieces, seen::Seen, time};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
@@ -20,12 +20,6 @@ use crate::{
 };
 
 impl OnAir {
-    /// A span that is over.
-    #[must_use]
-    pub const fn ended(channel: ChannelId, span: Span) -> Self {
-        Self { channel, span, seen_by: None }
-    }
-
     /// The column `seen_by`.
     fn seen_by(&self) -> i64 {
         self.seen_by.unwrap_or_default().cast_signed()
@@ -44,6 +38,16 @@ impl Archive {
     async fn note_all_on_air(&self, spans: &[OnAir]) -> Result<(), sqlx::Error> {
         let mut transaction = self.database.begin().await?;
         self.database.lock(&mut transaction, 1).await?;
+        self.merge_all(&mut transaction, spans).await?;
+        transaction.commit().await
+    }
+
+    /// Merges spans with the broadcasts. The transaction must hold the lock of the broadcasts.
+    pub(super) async fn merge_all(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        spans: &[OnAir],
+    ) -> Result<(), sqlx::Error> {
         // A statement changes a row once, so it gets one span of each channel.
         let mut newest: BTreeMap<&ChannelId, &OnAir> = BTreeMap::new();
         for on_air in spans {
@@ -55,23 +59,29 @@ impl Archive {
         let newest: Vec<&OnAir> = newest.into_values().collect();
         let mut lengthened = Vec::new();
         for piece in pieces(&newest) {
-            lengthened.extend(self.lengthen(&mut transaction, piece).await?);
+            lengthened.extend(self.lengthen(transaction, piece).await?);
         }
         lengthened.sort_unstable();
-        for on_air in spans {
+        let is_done = |on_air: &&OnAir| {
             let channel = &on_air.channel;
-            let is_done = lengthened.binary_search_by(|name| name.as_str().cmp(channel.as_str())).is_ok()
+            lengthened.binary_search_by(|name| name.as_str().cmp(channel.as_str())).is_ok()
                 && newest
                     .binary_search_by_key(&channel, |newest| &newest.channel)
-                    .is_ok_and(|at| newest[at].span == on_air.span);
-            if !is_done {
-                let begun = merge(&mut transaction, on_air).await?;
-                if let (true, Some(started_at)) = (self.announces, begun) {
-                    announce::register(&mut transaction, channel, started_at).await?;
-                }
+                    .is_ok_and(|at| newest[at].span == on_air.span)
+        };
+        let others: Vec<&OnAir> = spans.iter().filter(|on_air| !is_done(on_air)).collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        let parts: BTreeSet<u16> = others.iter().map(|on_air| on_air.channel.part()).collect();
+        let seen = Seen::read(&mut **transaction, &parts).await?;
+        for on_air in others {
+            let begun = merge(transaction, on_air, &seen).await?;
+            if let (true, Some(started_at)) = (self.announces, begun) {
+                announce::register(transaction, &on_air.channel, started_at).await?;
             }
         }
-        transaction.commit().await
+        Ok(())
     }
 
     /// Lengthens the last broadcasts of channels to the ends of these spans, where the spans begin in them. Returns the
@@ -113,20 +123,18 @@ impl Archive {
 async fn merge(
     transaction: &mut Transaction<'_, Any>,
     on_air: &OnAir,
+    seen: &Seen,
 ) -> Result<Option<Timestamp>, sqlx::Error> {
     let (channel, span) = (&on_air.channel, on_air.span);
-    let (known, seen_by): (Vec<Broadcast>, Vec<i64>) =
-        near(transaction, channel, span).await?.into_iter().unzip();
+    let near = near(transaction, channel, span, seen).await?;
+    let known: Vec<Broadcast> = near.iter().map(|known| known.broadcast).collect();
     let merged = broadcast::merge(&known, span);
     // Who has seen the last instant on air says whether it goes on.
     let is_newest = merged.broadcast.last_on_air == span.to;
-    let last = known.iter().position(|known| known.last_on_air == merged.broadcast.last_on_air);
-    let seen_by = if is_newest {
-        on_air.seen_by()
-    } else {
-        last.and_then(|last| seen_by.get(last)).copied().unwrap_or_default()
-    };
-    if merged.replaces == [merged.broadcast] {
+    let last = near.iter().find(|known| known.broadcast.last_on_air == merged.broadcast.last_on_air);
+    let seen_by =
+        if is_newest { on_air.seen_by() } else { last.map(|known| known.seen_by).unwrap_or_default() };
+    if merged.replaces == [merged.broadcast] && near.iter().all(|known| known.is_written) {
         if is_newest {
             sqlx::query("UPDATE broadcasts SET seen_by = $1 WHERE channel = $2 AND started_at = $3")
                 .bind(seen_by)
@@ -158,26 +166,40 @@ async fn merge(
     Ok(merged.replaces.is_empty().then_some(merged.broadcast.started_at))
 }
 
-/// The broadcasts of a channel that a span could belong to, each with the node that sees it.
+/// A broadcast that a span could belong to.
+struct Known {
+    /// The broadcast up to where its node has seen it.
+    broadcast: Broadcast,
+    /// The node that sees it.
+    seen_by: i64,
+    /// Whether its row has this end.
+    is_written: bool,
+}
+
+/// The broadcasts of a channel that a span could belong to.
 async fn near(
     transaction: &mut Transaction<'_, Any>,
     channel: &ChannelId,
     span: Span,
-) -> Result<Vec<(Broadcast, i64)>, sqlx::Error> {
+    seen: &Seen,
+) -> Result<Vec<Known>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT started_at, last_on_air, seen_by FROM broadcasts \
          WHERE channel = $1 AND started_at <= $2 AND last_on_air >= $3",
     )
     .bind(channel.as_str().to_owned())
     .bind(millis(span.to + GRACE))
-    .bind(millis(span.from - GRACE))
+    // A broadcast is lengthened by this much at most.
+    .bind(millis(span.from - GRACE - GRACE))
     .fetch_all(&mut **transaction)
     .await?;
     rows.iter()
         .map(|row| {
-            let broadcast =
+            let written =
                 Broadcast { started_at: time(row, "started_at")?, last_on_air: time(row, "last_on_air")? };
-            Ok((broadcast, row.try_get("seen_by")?))
+            let seen_by = row.try_get("seen_by")?;
+            let broadcast = seen.lengthened(channel, seen_by, written);
+            Ok(Known { broadcast, seen_by, is_written: broadcast == written })
         })
         .collect()
 }

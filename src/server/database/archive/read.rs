@@ -9,14 +9,14 @@ use super::{
     encoding::{Minutes, decode_into, starts},
     floor,
     fresh::{self, COLUMNS, Fresh},
-    joins_key, millis, part_key, time,
+    joins_key, millis, part_key,
+    seen::Seen,
+    time,
 };
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
-        history::{
-            Broadcast, Cuts, Figures, Joins, Minute, Point, Points, Sketch, Span, Tally, broadcast::GRACE,
-        },
+        history::{Broadcast, Cuts, Figures, Joins, Minute, Point, Points, Sketch, Span, Tally},
         store_error::StoreError,
     },
 };
@@ -106,8 +106,7 @@ impl Archive {
         limit: u32,
         now: Timestamp,
     ) -> Result<Vec<Kept>, sqlx::Error> {
-        // The part first: what its node has written before is in the broadcasts then.
-        let seen = self.seen(channel.part(), now).await?;
+        let seen = Seen::read(self.database.pool(), &BTreeSet::from([channel.part()])).await?;
         let rows = sqlx::query(
             "SELECT started_at, last_on_air, seen_by, figures FROM broadcasts WHERE channel = $1 AND started_at < $2 \
              ORDER BY started_at DESC LIMIT $3",
@@ -121,33 +120,17 @@ impl Archive {
         for row in &rows {
             let mut broadcast =
                 Broadcast { started_at: time(row, "started_at")?, last_on_air: time(row, "last_on_air")? };
-            if let Some(seen) =
-                seen.get(&row.try_get("seen_by")?).filter(|_| broadcast.ended_at(now).is_none())
-            {
-                broadcast.last_on_air = broadcast.last_on_air.max(*seen);
-            }
             let figures: Option<String> = row.try_get("figures")?;
             let figures = match figures.as_deref().map(serde_json::from_str).transpose().map_err(damaged)? {
                 Some(figures) => figures,
-                None => self.broadcast_figures(channel, broadcast, now).await?,
+                None => {
+                    broadcast = seen.lengthened(channel, row.try_get("seen_by")?, broadcast);
+                    self.broadcast_figures(channel, broadcast, now).await?
+                }
             };
             kept.push(Kept { broadcast, figures });
         }
         Ok(kept)
-    }
-
-    /// Up to when each node has observed a part lately.
-    async fn seen(&self, part: u16, now: Timestamp) -> Result<BTreeMap<i64, Timestamp>, sqlx::Error> {
-        let rows = sqlx::query(
-            "SELECT node, MAX(held_at) AS held_at FROM fresh_minutes \
-             WHERE part = $1 AND channel = $2 AND start >= $3 GROUP BY node",
-        )
-        .bind(i16::try_from(part).unwrap_or_default())
-        .bind(part_key(part))
-        .bind(millis(now - GRACE))
-        .fetch_all(self.database.pool())
-        .await?;
-        rows.iter().map(|row| Ok((row.try_get("node")?, time(row, "held_at")?))).collect()
     }
 
     /// Computes the figures of a broadcast.

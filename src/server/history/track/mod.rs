@@ -168,18 +168,6 @@ impl Track {
         std::mem::take(&mut self.lost)
     }
 
-    /// The present state of the minute that starts at `start`, if it is in memory.
-    #[must_use]
-    pub fn minute_at(&self, start: Timestamp) -> Option<&Minute> {
-        self.minutes.iter().find(|slot| slot.start == start).map(|slot| &*slot.minute)
-    }
-
-    /// Whether nothing is in memory, so that the track can be dropped without any loss.
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.minutes.is_empty() && self.newest.is_none_or(|held| !held.is_owned)
-    }
-
     /// Notes an observation, whose count holds from here on.
     fn hold(&mut self, observed: Observed, change: Change) {
         let slot = self.slot(observed.at);

@@ -1,0 +1,207 @@
+//! Calls to a store outside of this process, which can be away and can lose its data.
+//!
+//! Promises:
+//! - A write is accepted once it is in the journal. If the store fails, the write is replayed later, and its response has
+//!   the last good count, marked as stale.
+//! - Every reading is judged before it is reported. If the store may have lost data, the response waits for the roll call
+//!   that shows it, but no longer than [`VERIFY_LIMIT`].
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{
+    BeatOutcome,
+    group_commit::{BACKDATE_AFTER, Committed, GroupCommit},
+    journal::{Journal, Loss},
+    recovery::Recovery,
+    roll_call::LastRollCall,
+};
+use crate::{
+    domain::{Act, ChannelId, Count, Op, Policy, Timestamp},
+    server::{
+        clock::Clock,
+        store::{Reading, RollCall, Store, StoreError},
+    },
+};
+
+/// How long a shutdown waits for accepted operations to be written.
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a shutdown tries to remove the node from the roll call.
+const RESIGN_LIMIT: Duration = Duration::from_millis(500);
+
+/// How long a response waits for the roll call that shows whether the store has lost data.
+const VERIFY_LIMIT: Duration = Duration::from_millis(400);
+
+/// A store outside of this process, with what this node keeps so that no accepted operation is lost.
+pub(super) struct Remote {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    pub(super) commit: Arc<GroupCommit>,
+    pub(super) journal: Arc<Journal>,
+    pub(super) recovery: Arc<Recovery>,
+    pub(super) roll: Arc<LastRollCall>,
+}
+
+impl Remote {
+    /// Nothing is journaled yet.
+    pub(super) fn new(store: &Arc<dyn Store>, policy: Policy, clock: &Arc<dyn Clock>) -> Self {
+        let roll = Arc::new(LastRollCall::default());
+        let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::clone(&roll));
+        let journal = Arc::new(journal);
+        let (own_journal, own_clock) = (Arc::clone(&journal), Arc::clone(clock));
+        let backdate = move |op, waited: Duration| own_journal.backdated(op, waited, own_clock.now());
+        let recovery = Recovery::new(
+            Arc::clone(store),
+            Arc::clone(&journal),
+            Arc::clone(&roll),
+            Arc::clone(clock),
+            policy.update_interval,
+        );
+        Self {
+            store: Arc::clone(store),
+            clock: Arc::clone(clock),
+            commit: Arc::new(GroupCommit::new(Arc::clone(store), policy.write_interval, backdate)),
+            journal,
+            recovery: Arc::new(recovery),
+            roll,
+        }
+    }
+
+    /// Whether the store is known to have all viewers of this node and of the others.
+    pub(super) fn is_complete(&self) -> bool {
+        let is_complete = |roll: RollCall| roll.is_complete(Timestamp::default());
+        self.journal.is_written() && self.roll.last().is_none_or(is_complete)
+    }
+
+    /// Waits until all accepted operations are written, but no longer than [`DRAIN_LIMIT`]. Then takes the node off the
+    /// roll call.
+    pub(super) async fn drain(&self) {
+        let written = async {
+            while !self.commit.is_idle() || !self.journal.unwritten().is_empty() {
+                self.recovery.trigger();
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if timeout(DRAIN_LIMIT, written).await.is_err() {
+            let channels = self.journal.unwritten().len();
+            tracing::warn!(
+                channels,
+                "store unavailable at shutdown; viewers are counted again after their next beat"
+            );
+        }
+        // The other nodes stop waiting for this node.
+        let _ignored = timeout(RESIGN_LIMIT, self.recovery.resign()).await;
+    }
+
+    /// Writes to a store that may be unavailable. The operation is accepted once it is in the journal. If it has waited
+    /// longer than [`BACKDATE_AFTER`], it is recorded as of its arrival: a limit may have waited for the store, and a
+    /// leave may have overtaken the operation.
+    pub(super) async fn write(&self, channel: &ChannelId, op: Op, since: Instant) -> BeatOutcome {
+        let now = self.clock.now();
+        let happened = match since.elapsed() {
+            waited if waited > BACKDATE_AFTER => now - waited,
+            _ => now,
+        };
+        let accepted = self.journal.accept(channel, &op, happened, now);
+        match self.commit.write(channel, op, since).await {
+            Ok(Committed { active, is_backdated, reading }) => {
+                let received = self.clock.now();
+                let written = if is_backdated { None } else { Some(reading.as_of) };
+                self.journal.confirm(channel, &op, (happened, received), written, active);
+                if let (Act::Renew { lease }, true, false) = (op.act, active, accepted) {
+                    // Until now only another node knew the session.
+                    self.journal.accept(channel, &Op { act: Act::Heartbeat { lease }, ..op }, happened, now);
+                }
+                let count = self.verified(channel, Ok(reading), now).await;
+                BeatOutcome { count, active }
+            }
+            Err(error) => {
+                tracing::debug!(%error, %channel, "write failed; replaying later");
+                self.journal.note_error(&error);
+                let count = self.journal.mark_unwritten(channel, &op);
+                self.recovery.trigger();
+                BeatOutcome { count, active: accepted }
+            }
+        }
+    }
+
+    /// The counts of channels, in the order given.
+    pub(super) async fn counts(&self, channels: &[ChannelId]) -> Vec<Count> {
+        let now = self.clock.now();
+        let readings = self.store.counts(channels).await;
+        // The first channel shows for all channels whether the store may have lost data. If the epoch has changed, the
+        // other channels are read again.
+        let (Some(first), Some(reading)) = (channels.first(), readings.first().cloned()) else {
+            return Vec::new();
+        };
+        let epoch = reading.as_ref().ok().and_then(|reading| reading.epoch);
+        let mut counts = vec![self.verified(first, reading, now).await];
+        let rest = &channels[1..];
+        let is_new_epoch = |roll: RollCall| epoch.is_some() && roll.epoch != epoch;
+        let (now, readings) = if !rest.is_empty() && self.roll.last().is_some_and(is_new_epoch) {
+            (self.clock.now(), self.store.counts(rest).await)
+        } else {
+            (now, readings.into_iter().skip(1).collect())
+        };
+        for (channel, reading) in rest.iter().zip(readings) {
+            let (count, loss) = self.journal.observe(channel, &reading, now);
+            if loss != Loss::None {
+                self.recovery.trigger();
+            }
+            counts.push(count);
+        }
+        counts
+    }
+
+    /// The count to report for a reading of a call that began at `began`. If the store may have lost data, waits for
+    /// the next roll call first.
+    async fn verified(
+        &self,
+        channel: &ChannelId,
+        reading: Result<Reading, StoreError>,
+        began: Timestamp,
+    ) -> Count {
+        let (count, loss) = self.journal.observe(channel, &reading, began);
+        match loss {
+            Loss::None => count,
+            Loss::Detected | Loss::Recovering => {
+                self.recovery.trigger();
+                count
+            }
+            Loss::Unverified => Box::pin(self.verify(channel, reading, began, count)).await,
+        }
+    }
+
+    /// Waits for the next roll call, which shows whether the store has lost data, and judges the reading by it. Returns
+    /// `count` if no roll call comes in time.
+    async fn verify(
+        &self,
+        channel: &ChannelId,
+        reading: Result<Reading, StoreError>,
+        began: Timestamp,
+        count: Count,
+    ) -> Count {
+        let is_first = self.roll.last().is_none();
+        let mut verified = self.roll.subscribe();
+        self.recovery.trigger();
+        if timeout(VERIFY_LIMIT, verified.changed()).await.is_err() {
+            return count;
+        }
+        let began = if is_first { began } else { self.clock.now() };
+        let reading = match (reading, self.roll.last()) {
+            // Before the first roll call no epoch was known, so the reading can be judged by this one.
+            (Ok(reading), Some(roll)) if is_first => Ok(Reading { epoch: roll.epoch, ..reading }),
+            _ => {
+                let reading = self.store.counts(std::slice::from_ref(channel)).await.pop();
+                reading.unwrap_or_else(|| Err(StoreError::unexpected()))
+            }
+        };
+        let (count, loss) = self.journal.observe(channel, &reading, began);
+        if loss != Loss::None {
+            self.recovery.trigger();
+        }
+        count
+    }
+}
