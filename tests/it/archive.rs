@@ -1,7 +1,7 @@
 //! The archive of counts: rows of several nodes are merged to the same result in any order, and survive what happens to
 //! nodes and databases.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aforo::{
     domain::{ChannelId, Policy, SessionId, SessionKey, Timestamp, ViewerId},
@@ -644,6 +644,12 @@ async fn old_details_go_and_the_rest_stays() {
         week.iter().map(|point| point.tally.watched_ms).sum::<u64>(),
         before.iter().map(|point| point.tally.watched_ms).sum::<u64>()
     );
+    // Also in a range for which rows of 5 minutes would be read.
+    assert_eq!(points(&archive, 0, 1_800_000, 900).await, before);
+    let minutes = points(&archive, 900_000, 1_800_000, 60).await;
+    let watched = minutes.iter().map(|point| point.tally.watched_ms).sum::<u64>();
+    // A share is rounded to the millisecond.
+    assert!(watched.abs_diff(before[1].tally.watched_ms) <= 15, "{watched} {:?}", before[1]);
     let now = at(100 * DAY);
     assert_eq!(
         archive.broadcasts(&ana(), now, 5, now).await.unwrap()[0].figures.peak,
@@ -654,4 +660,25 @@ async fn old_details_go_and_the_rest_stays() {
     assert_eq!(archive.broadcasts(&ana(), now, 5, now).await.unwrap(), []);
     let week = points(&archive, 0, 7 * DAY, 900).await;
     assert!(week.iter().all(|point| point.tally.observed_ms == 0));
+}
+
+#[tokio::test]
+async fn the_cost_of_a_range_depends_on_what_is_stored() {
+    const CENTURIES: u64 = 221_000_000_000_000;
+    let (archive, _folder) = archive().await;
+    for rows in half_an_hour() {
+        archive.store(&rows).await.unwrap();
+    }
+    while archive.compact(ana().part(), at(1_200_000)).await.unwrap() {}
+    let began = Instant::now();
+    let everything = Span::new(Timestamp::from_millis(0), Timestamp::from_millis(CENTURIES));
+    let cuts = Cuts::new(everything.from, everything.to, None, &Zone::utc()).unwrap();
+    let points = archive.points(&ana(), &cuts).await.unwrap();
+    let figures = archive.figures(&ana(), everything, None).await.unwrap();
+    // A step for each quarter of an hour from 1970 on would take minutes.
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    let expected = archive.figures(&ana(), Span::new(at(0), at(HOUR)), None).await.unwrap();
+    let watched: u64 = points.iter().map(|point| point.tally.watched_ms).sum();
+    assert_eq!((figures.peak, figures.watch_seconds), (expected.peak, expected.watch_seconds));
+    assert!((watched as f64 / 1_000.0 - expected.watch_seconds).abs() < 0.01, "{watched} {expected:?}");
 }

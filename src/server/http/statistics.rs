@@ -122,7 +122,7 @@ struct Range {
 }
 
 impl Range {
-    /// The range of a query: the last 24 hours by default. It ends now at the latest.
+    /// The range of a query: the last 24 hours by default.
     fn of(uri: &Uri, now: Timestamp) -> Result<Self, Problem> {
         let HistoryQuery { from, to, step, tz } = query(uri, "step must be a whole number of seconds")?;
         let zone = tz.as_deref().map(Zone::parse).transpose();

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Row as _, any::AnyRow};
 
 use super::{
     Archive, COARSE_MS, WINDOW_MS, damaged,
-    encoding::{Minutes, decode_into, starts},
+    encoding::{Minutes, decode_into},
     floor,
     fresh::{self, COLUMNS, Fresh},
     joins_key, millis, part_key,
@@ -16,6 +16,7 @@ use super::{
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
+        database::followers::pieces,
         history::{Broadcast, Cuts, Figures, Joins, Minute, Point, Points, Sketch, Span, Tally},
         store_error::StoreError,
     },
@@ -199,102 +200,84 @@ impl Archive {
         Ok(points)
     }
 
+    /// The points of a range. The cost depends on what is stored, and not on the length of the range.
     async fn read_rows(&self, source: &Source, cuts: &Cuts) -> Result<Vec<Point>, sqlx::Error> {
         let mut points = Points::new(cuts);
         let (Some(from), Some(to)) = (cuts.bounds.first().copied(), cuts.bounds.last().copied()) else {
             return Ok(Vec::new());
         };
         let is_long = to.as_millis() - from.as_millis() >= LONG_RANGE_MS && cuts.step * 1_000 >= COARSE_MS;
-        let (length, step) = if is_long { (COARSE_MS, 900) } else { (WINDOW_MS, 300) };
-        let start = floor(from, length);
+        let length = if is_long { COARSE_MS } else { WINDOW_MS };
+        // Whole rows of 15 minutes. What lies outside of the range adds nothing.
+        let first = floor(from, COARSE_MS);
+        let last = Timestamp::from_millis(to.as_millis().div_ceil(COARSE_MS) * COARSE_MS);
         // What is merged meanwhile is in both then, and counts once.
-        let (fresh, fresh_idle) = self.fresh(source, start, to).await?;
-        let own = self.tallies(&source.name, step, start, to).await?;
-        let idle = match &source.idle {
-            Some(idle) => self.tallies(idle, step, start, to).await?,
-            None if own.is_empty() && fresh.is_empty() => return Ok(points.finish()),
-            None => BTreeMap::new(),
-        };
+        let (fresh, fresh_idle) = self.fresh(source, first, last).await?;
+        let rows = self.rows(source, length, first, last).await?;
+        if rows.is_empty() && source.idle.is_none() && fresh.is_empty() {
+            return Ok(points.finish());
+        }
 
         // Rows that a step boundary cuts, and rows with minutes that are not merged yet, are read by the minute.
-        let mut detailed: BTreeSet<Timestamp> =
-            fresh.keys().chain(fresh_idle.keys()).map(|start| floor(*start, length)).collect();
-        detailed
-            .extend(cuts.bounds.iter().filter(|at| at.as_millis() % length > 0).map(|at| floor(*at, length)));
-        let mut last = None;
-        for row in (start.as_millis()..to.as_millis()).step_by(usize::try_from(length).unwrap_or(usize::MAX))
-        {
-            let row = Timestamp::from_millis(row);
-            if detailed.contains(&row) {
-                // Consecutive rows are read together.
-                let (first, _) = last.unwrap_or((row, row));
-                last = Some((first, row));
-                continue;
-            }
-            if let Some(span) = last.take() {
-                self.add_minutes(&mut points, source, span, length, (&own, &idle), (&fresh, &fresh_idle))
-                    .await?;
-            }
-            if let Some(tally) = own.get(&row).or(idle.get(&row)) {
-                points.add_tally(row, length, tally);
+        let of_fresh = fresh.keys().chain(fresh_idle.keys()).map(|start| floor(*start, length));
+        let of_bounds = cuts.bounds.iter().filter(|at| at.as_millis() % length > 0);
+        let of_bounds = of_bounds.map(|at| floor(*at, length)).filter(|row| rows.contains_key(row));
+        let detailed: BTreeSet<Timestamp> = of_fresh.chain(of_bounds).collect();
+        let (mut own, mut idle) = self.merged(source, &detailed, length).await?;
+        for (more, known) in [(fresh, &mut own), (fresh_idle, &mut idle)] {
+            for (start, minute) in more {
+                known.entry(start).or_default().merge(&minute);
             }
         }
-        if let Some(span) = last {
-            self.add_minutes(&mut points, source, span, length, (&own, &idle), (&fresh, &fresh_idle)).await?;
+        let minutes: BTreeSet<Timestamp> = own.keys().chain(idle.keys()).copied().collect();
+        for start in &minutes {
+            match (own.get(start), idle.get(start)) {
+                (Some(minute), Some(idle)) => points.add_minute(*start, &minute.with_idle(idle)),
+                (Some(minute), None) => points.add_minute(*start, minute),
+                (None, Some(idle)) => points.add_minute(*start, &Minute::default().with_idle(idle)),
+                (None, None) => {}
+            }
+        }
+        // A row whose minutes are not kept any more counts as a whole.
+        let has_minutes = |row: Timestamp, length: u64| {
+            minutes.range(row..Timestamp::from_millis(row.as_millis() + length)).next().is_some()
+        };
+        for (row, tally) in &rows {
+            if !has_minutes(*row, length) {
+                points.add_tally(*row, length, tally);
+            }
+        }
+        if !is_long {
+            // Where the rows of 5 minutes are not kept any more, those of 15 minutes are.
+            let has_rows = |coarse: Timestamp| {
+                let end = Timestamp::from_millis(coarse.as_millis() + COARSE_MS);
+                rows.range(coarse..end).next().is_some() || has_minutes(coarse, COARSE_MS)
+            };
+            for (row, tally) in self.rows(source, COARSE_MS, first, last).await? {
+                if !has_rows(row) {
+                    points.add_tally(row, COARSE_MS, &tally);
+                }
+            }
         }
         Ok(points.finish())
     }
 
-    /// Adds consecutive rows by the minute; a row whose minutes are not kept any more as a whole.
-    async fn add_minutes(
+    /// The rows of a length that start in a range: those of the source, and where it has none those that say that its
+    /// count was 0.
+    async fn rows(
         &self,
-        points: &mut Points,
         source: &Source,
-        (first, last): (Timestamp, Timestamp),
         length: u64,
-        (own, idle): (&BTreeMap<Timestamp, Tally>, &BTreeMap<Timestamp, Tally>),
-        (fresh, fresh_idle): (&Minutes, &Minutes),
-    ) -> Result<(), sqlx::Error> {
-        let end = Timestamp::from_millis(last.as_millis() + length);
-        let mut minutes = self.merged(&source.name, first, end).await?;
-        let mut idle_minutes = match &source.idle {
-            Some(idle) => self.merged(idle, first, end).await?,
-            None => Minutes::new(),
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<BTreeMap<Timestamp, Tally>, sqlx::Error> {
+        let step = i64::try_from(length / 1_000).unwrap_or(i64::MAX);
+        let mut rows = match &source.idle {
+            Some(idle) => self.tallies(idle, step, from, to).await?,
+            None => BTreeMap::new(),
         };
-        let has_detail = |row: Timestamp, merged: &Minutes, fresh: &Minutes| {
-            let end = Timestamp::from_millis(row.as_millis() + length);
-            merged.range(row..end).next().is_some() || fresh.range(row..end).next().is_some()
-        };
-        let rows =
-            (first.as_millis()..end.as_millis()).step_by(usize::try_from(length).unwrap_or(usize::MAX));
-        let whole: BTreeSet<Timestamp> = rows
-            .map(Timestamp::from_millis)
-            .filter(|row| !has_detail(*row, &minutes, fresh) && !has_detail(*row, &idle_minutes, fresh_idle))
-            .collect();
-        for row in &whole {
-            if let Some(tally) = own.get(row).or(idle.get(row)) {
-                points.add_tally(*row, length, tally);
-            }
-        }
-        for (more, known) in [(fresh, &mut minutes), (fresh_idle, &mut idle_minutes)] {
-            for (start, minute) in more.range(first..end) {
-                known.entry(*start).or_default().merge(minute);
-            }
-        }
-        for window in (first.as_millis()..end.as_millis()).step_by(300_000) {
-            for start in starts(Timestamp::from_millis(window)) {
-                if whole.contains(&floor(start, length)) {
-                    continue;
-                }
-                match (minutes.get(&start), idle_minutes.get(&start)) {
-                    (Some(minute), Some(idle)) => points.add_minute(start, &minute.with_idle(idle)),
-                    (Some(minute), None) => points.add_minute(start, minute),
-                    (None, Some(idle)) => points.add_minute(start, &Minute::default().with_idle(idle)),
-                    (None, None) => {}
-                }
-            }
-        }
-        Ok(())
+        rows.extend(self.tallies(&source.name, step, from, to).await?);
+        Ok(rows)
     }
 
     async fn tallies(
@@ -342,23 +325,40 @@ impl Archive {
         Ok((channels.remove(&source.name).unwrap_or_default(), idle))
     }
 
-    /// The merged minutes of windows, by their start.
-    async fn merged(&self, channel: &str, from: Timestamp, to: Timestamp) -> Result<Minutes, sqlx::Error> {
-        let rows = sqlx::query(
-            "SELECT start, minutes FROM history \
-             WHERE channel = $1 AND step = 300 AND start >= $2 AND start < $3 AND minutes IS NOT NULL",
-        )
-        .bind(channel.to_owned())
-        .bind(millis(from))
-        .bind(millis(to))
-        .fetch_all(self.database.pool())
-        .await?;
-        let mut minutes = Minutes::new();
-        for row in &rows {
-            let bytes: Vec<u8> = row.try_get("minutes")?;
-            decode_into(&mut minutes, time(row, "start")?, &bytes).map_err(damaged)?;
+    /// The merged minutes in rows of a length: those of the source, and those that say that its count was 0.
+    async fn merged(
+        &self,
+        source: &Source,
+        rows: &BTreeSet<Timestamp>,
+        length: u64,
+    ) -> Result<(Minutes, Minutes), sqlx::Error> {
+        let windows = |row: &Timestamp| {
+            (row.as_millis()..row.as_millis() + length).step_by(300_000).map(Timestamp::from_millis)
+        };
+        let windows: Vec<Timestamp> = rows.iter().flat_map(windows).collect();
+        let idle = source.idle.as_ref().unwrap_or(&source.name);
+        let (mut own, mut of_part) = (Minutes::new(), Minutes::new());
+        for windows in pieces(&windows) {
+            let places: Vec<_> = (1..=windows.len() + 2).map(|nth| self.database.place(nth)).collect();
+            let statement = format!(
+                "SELECT channel, start, minutes FROM history \
+                 WHERE channel IN ({}) AND step = 300 AND start IN ({}) AND minutes IS NOT NULL",
+                places[..2].join(", "),
+                places[2..].join(", ")
+            );
+            let mut query =
+                sqlx::query(AssertSqlSafe(statement)).bind(source.name.clone()).bind(idle.clone());
+            for window in windows {
+                query = query.bind(millis(*window));
+            }
+            for row in query.fetch_all(self.database.pool()).await? {
+                let is_own = row.try_get::<String, _>("channel")? == source.name;
+                let minutes = if is_own { &mut own } else { &mut of_part };
+                let bytes: Vec<u8> = row.try_get("minutes")?;
+                decode_into(minutes, time(&row, "start")?, &bytes).map_err(damaged)?;
+            }
         }
-        Ok(minutes)
+        Ok((own, of_part))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use sqlx::Row as _;
 
-use super::{Archive, millis, time};
+use super::{Archive, COARSE_MS, floor, millis, time};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
@@ -76,7 +76,10 @@ impl Archive {
                 .bind(CHANNELS)
                 .fetch_all(self.database.pool())
                 .await?;
-        let before = |span: u64| millis(Timestamp::from_millis(now.as_millis().saturating_sub(span)));
+        // All rows in a row of 15 minutes go at once: which of them are left says what they are replaced with.
+        let before = |span: u64| {
+            millis(floor(Timestamp::from_millis(now.as_millis().saturating_sub(span)), COARSE_MS))
+        };
         let mut last = None;
         let mut transaction = self.database.begin().await?;
         for row in channels {
