@@ -458,7 +458,8 @@ async fn joins_are_read_the_same_before_and_after_they_are_merged() {
     // Minutes and rows of 5 minutes go when their time is over, and rows of 15 minutes stay.
     let now = at(100 * 24 * HOUR);
     assert_eq!(archive.clean("", Retention::days(None), now).await.unwrap(), Some(key));
-    assert!(points(&archive, 0, 1_800_000, 300).await.iter().all(|point| point.joins.is_none()));
+    let quarters = points(&archive, 0, 1_800_000, 900).await;
+    assert!(quarters.iter().all(|point| point.joins == of(300, 1_050)), "{quarters:?}");
     let figures = archive.figures(&ana(), Span::new(at(0), at(30 * 24 * HOUR)), None).await.unwrap();
     assert_eq!(figures.joins, of(600, 2_100));
     assert_eq!(points(&archive, 0, 30 * 24 * HOUR, 24 * HOUR / 1_000).await[0].joins, of(600, 2_100));
@@ -621,10 +622,14 @@ async fn old_details_go_and_the_rest_stays() {
     for rows in half_an_hour() {
         archive.store(&rows).await.unwrap();
     }
+    let mut track = Track::default();
+    track.arrive(1, joins::place_of(true), at(900_000));
+    archive.store(&rows(&mut track, &joins_key("ana"), 1, at(900_000))).await.unwrap();
     archive.note_on_air(&[ended(ana(), Span::new(at(7_137), at(1_799_137)))]).await.unwrap();
     while archive.compact(ana().part(), at(HOUR)).await.unwrap() {}
     archive.complete(at(HOUR)).await.unwrap();
     let before = points(&archive, 0, 1_800_000, 900).await;
+    assert_eq!(before[1].joins, Some(Joins { with_ticket: 1, without_ticket: 0 }));
     let clean = async |days: Option<u32>, now: Timestamp| {
         let mut after = String::new();
         while let Some(last) = archive.clean(&after, Retention::days(days), now).await.unwrap() {

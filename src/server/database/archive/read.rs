@@ -214,9 +214,6 @@ impl Archive {
         // What is merged meanwhile is in both then, and counts once.
         let (fresh, fresh_idle) = self.fresh(source, first, last).await?;
         let rows = self.rows(source, length, first, last).await?;
-        if rows.is_empty() && source.idle.is_none() && fresh.is_empty() {
-            return Ok(points.finish());
-        }
 
         // Rows that a step boundary cuts, and rows with minutes that are not merged yet, are read by the minute.
         let of_fresh = fresh.keys().chain(fresh_idle.keys()).map(|start| floor(*start, length));
