@@ -256,6 +256,18 @@ impl Recorder {
         taken
     }
 
+    /// Frees the records of channels that are empty, without taking their changes. Returns their number.
+    fn drop_over(&self) -> u64 {
+        let now = self.now();
+        let mut dropped = 0;
+        self.0.records.retain(|_, record| {
+            let is_over = record.is_over(now);
+            dropped += u64::from(is_over);
+            !is_over
+        });
+        dropped
+    }
+
     /// Takes what has changed of a channel.
     fn take_of(&self, channel: &ChannelId) -> Option<Taken> {
         let now = self.now();

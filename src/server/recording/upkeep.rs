@@ -34,7 +34,6 @@ pub async fn run(recorder: Recorder, archive: Archive, retention: Retention) {
         let now = recorder.now();
         if let Err(error) = round(&recorder, &archive, now).await {
             tracing::debug!(%error, "history not merged; retrying later");
-            continue;
         }
         if recorder.ownership().parts().contains(&0) {
             match archive.clean(&cleaned, retention, now).await {
@@ -46,21 +45,33 @@ pub async fn run(recorder: Recorder, archive: Archive, retention: Retention) {
 }
 
 /// Lengthens the broadcasts of nodes that were killed, merges what is due in the parts of this node, and completes
-/// broadcasts.
+/// broadcasts. What fails is left for the next round, and does not keep the rest from being done.
 ///
 /// # Errors
-/// When the database fails.
+/// The first error of the database.
 pub async fn round(recorder: &Recorder, archive: &Archive, now: Timestamp) -> Result<(), StoreError> {
-    // First, since it follows from rows that are merged below.
+    // First, since it follows from rows that are merged below, and of broadcasts that are not complete. If it fails, both
+    // must wait.
     while archive.lengthen_abandoned(now).await? {}
     let settled = (now - SETTLE).as_millis();
     let before = Timestamp::from_millis(settled / WINDOW_MS * WINDOW_MS);
     let parts = recorder.ownership().parts();
+    let mut result = Ok(());
     for part in &parts {
-        while archive.compact(*part, before).await? {}
+        result = result.and(merge(archive, *part, before).await);
     }
     if parts.contains(&0) {
-        while archive.complete(now).await? {}
+        result = result.and(complete(archive, now).await);
     }
+    result
+}
+
+async fn merge(archive: &Archive, part: u16, before: Timestamp) -> Result<(), StoreError> {
+    while archive.compact(part, before).await? {}
+    Ok(())
+}
+
+async fn complete(archive: &Archive, now: Timestamp) -> Result<(), StoreError> {
+    while archive.complete(now).await? {}
     Ok(())
 }

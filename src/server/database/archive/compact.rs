@@ -6,21 +6,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::{Any, AssertSqlSafe, Row as _, Transaction};
+use tokio::time::Instant;
 
 use super::{
     Archive, COARSE_MS, JOINS, WINDOW_MS,
     encoding::{Minutes, decode_into, encode, starts},
     floor,
     fresh::{self, COLUMNS, Fresh},
-    millis, part_key, time,
+    limit, millis, part_key, pieces, time,
 };
 use crate::{
     domain::Timestamp,
-    server::{history::Tally, store_error::StoreError},
+    server::{database::Database, history::Tally, store_error::StoreError},
 };
 
-/// The most minutes that one transaction merges.
-const MAX_ROWS: i64 = 1_000;
+/// The most minutes of channels that one transaction merges.
+pub(super) const MAX_ROWS: usize = 1_000;
 
 /// The steps of the two kinds of rows, in seconds.
 const FINE: i64 = 300;
@@ -32,73 +33,127 @@ impl Archive {
     /// # Errors
     /// When the database fails. Then nothing has changed.
     pub async fn compact(&self, part: u16, before: Timestamp) -> Result<bool, StoreError> {
-        self.database.write(Box::pin(self.compact_part(part, before))).await
+        let (most, began) = (self.batches.minutes.size(), Instant::now());
+        let result = self.database.write(Box::pin(self.compact_part(part, before, most))).await;
+        let merged = result.as_ref().map_or(most, |merged| merged.rows);
+        self.batches.minutes.adapt(merged, began.elapsed(), result.is_ok());
+        result.map(|merged| merged.is_more)
     }
 
-    async fn compact_part(&self, part: u16, before: Timestamp) -> Result<bool, sqlx::Error> {
-        let part_number = i16::try_from(part).unwrap_or_default();
+    /// Merges minutes of channels, or those of the part itself if there are no others: the rows of the channels depend on
+    /// the part, so its minutes stay until all others are merged.
+    async fn compact_part(&self, part: u16, before: Timestamp, most: usize) -> Result<Merged, sqlx::Error> {
         let mut transaction = self.database.begin().await?;
         self.database.lock(&mut transaction, 2 + i64::from(part)).await?;
         let key = part_key(part);
-        let (mut is_more, mut rows, mut merged) = (false, Vec::new(), Vec::new());
-        for (condition, limit) in [("channel = $3", i64::MAX), ("channel <> $3", MAX_ROWS)] {
-            let statement = format!(
-                "SELECT {COLUMNS} FROM fresh_minutes WHERE part = $1 AND start < $2 AND {condition} \
-                 ORDER BY channel, start, node LIMIT $4"
-            );
-            let found = sqlx::query(AssertSqlSafe(statement))
-                .bind(part_number)
-                .bind(millis(before))
-                .bind(key.clone())
-                .bind(limit)
-                .fetch_all(&mut *transaction)
-                .await?;
-            is_more = i64::try_from(found.len()).is_ok_and(|rows| rows >= limit);
-            for row in &found {
-                merged.push((
-                    row.try_get::<String, _>("channel")?,
-                    time(row, "start")?,
-                    row.try_get("node")?,
-                ));
-                match Fresh::read(row) {
-                    Ok(row) => rows.push(row),
-                    Err(error @ sqlx::Error::Decode(_)) => {
-                        tracing::error!(%error, channel = merged[merged.len() - 1].0, "a minute is damaged; dropping it");
-                    }
-                    Err(error) => return Err(error),
-                }
+        let all = (Timestamp::default(), before);
+        let mut found = read(&mut transaction, part, "channel <> $2", all, most).await?;
+        let of_channels = !found.keys.is_empty();
+        let is_more = of_channels || {
+            found = read(&mut transaction, part, "channel = $2", all, most).await?;
+            found.keys.len() >= most
+        };
+        let mut minutes = std::mem::take(&mut found.minutes);
+        if of_channels {
+            // With what is known of the part in the same rows of 15 minutes.
+            let rows: BTreeSet<Timestamp> =
+                found.keys.iter().map(|(_, start, _)| floor(*start, COARSE_MS)).collect();
+            if let (Some(first), Some(last)) = (rows.first(), rows.last()) {
+                let end = before.min(Timestamp::from_millis(last.as_millis() + COARSE_MS));
+                let of_part = read(&mut transaction, part, "channel = $2", (*first, end), usize::MAX).await?;
+                let is_needed = |minute: &Fresh| rows.contains(&floor(minute.start(), COARSE_MS));
+                minutes.extend(of_part.minutes.into_iter().filter(is_needed));
             }
         }
         // The part comes first, since the rows of its channels depend on it.
-        let (channels, idle) = fresh::merge(rows, Some(&key));
+        let (channels, idle) = fresh::merge(minutes, Some(&key));
         for (channel, minutes) in [(key.clone(), idle)].into_iter().chain(channels) {
             merge_channel(&mut transaction, &key, &channel, minutes).await?;
         }
-        // It also stays until all of them are merged.
-        for (channel, start, node) in merged.into_iter().filter(|(channel, ..)| !is_more || *channel != key) {
-            delete(&mut transaction, part_number, channel, start, node).await?;
-        }
+        let rows = found.keys.len();
+        delete(&self.database, &mut transaction, part, &found.keys).await?;
         transaction.commit().await?;
-        Ok(is_more)
+        Ok(Merged { rows, is_more })
     }
 }
 
-/// Deletes a fresh minute.
-async fn delete(
+/// What one transaction has merged.
+struct Merged {
+    /// The number of minutes.
+    rows: usize,
+    /// Whether there may be more.
+    is_more: bool,
+}
+
+/// The channel, start and node of a minute.
+type Key = (String, Timestamp, i64);
+
+/// Minutes that are not merged yet.
+#[derive(Default)]
+struct Found {
+    /// All of them.
+    keys: Vec<Key>,
+    /// Those that are not damaged.
+    minutes: Vec<Fresh>,
+}
+
+/// Reads minutes of a part in the order of their keys. The condition may use `$2`, the key of the part.
+async fn read(
     transaction: &mut Transaction<'_, Any>,
-    part: i16,
-    channel: String,
-    start: Timestamp,
-    node: i64,
+    part: u16,
+    condition: &str,
+    (from, to): (Timestamp, Timestamp),
+    most: usize,
+) -> Result<Found, sqlx::Error> {
+    let statement = format!(
+        "SELECT {COLUMNS} FROM fresh_minutes WHERE part = $1 AND {condition} AND start >= $3 AND start < $4 \
+         ORDER BY channel, start, node LIMIT $5"
+    );
+    let rows = sqlx::query(AssertSqlSafe(statement))
+        .bind(i16::try_from(part).unwrap_or_default())
+        .bind(part_key(part))
+        .bind(millis(from))
+        .bind(millis(to))
+        .bind(limit(most))
+        .fetch_all(&mut **transaction)
+        .await?;
+    let mut found = Found::default();
+    for row in &rows {
+        let channel: String = row.try_get("channel")?;
+        match Fresh::read(row) {
+            Ok(minute) => found.minutes.push(minute),
+            Err(error @ sqlx::Error::Decode(_)) => {
+                tracing::error!(%error, channel, "a minute is damaged; dropping it");
+            }
+            Err(error) => return Err(error),
+        }
+        found.keys.push((channel, time(row, "start")?, row.try_get("node")?));
+    }
+    Ok(found)
+}
+
+/// Deletes minutes that are merged, many with one statement. (SQLite would search the whole table for a list of keys.)
+async fn delete(
+    database: &Database,
+    transaction: &mut Transaction<'_, Any>,
+    part: u16,
+    keys: &[Key],
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM fresh_minutes WHERE part = $1 AND channel = $2 AND start = $3 AND node = $4")
-        .bind(part)
-        .bind(channel)
-        .bind(millis(start))
-        .bind(node)
-        .execute(&mut **transaction)
-        .await
-        .map(drop)
+    for some in pieces(keys) {
+        let is_one = |nth: usize| {
+            let [part, channel, start, node] = [1, 2, 3, 4].map(|place| database.place(4 * nth + place));
+            format!("part = {part} AND channel = {channel} AND start = {start} AND node = {node}")
+        };
+        let any: Vec<String> = (0..some.len()).map(is_one).collect();
+        let statement = format!("DELETE FROM fresh_minutes WHERE {}", any.join(" OR "));
+        let mut query = sqlx::query(AssertSqlSafe(statement));
+        for (channel, start, node) in some {
+            query = query.bind(i16::try_from(part).unwrap_or_default());
+            query = query.bind(channel.clone()).bind(millis(*start)).bind(*node);
+        }
+        query.execute(&mut **transaction).await?;
+    }
+    Ok(())
 }
 
 /// Merges minutes of one channel, of its joins or of a part into their rows.

@@ -17,10 +17,12 @@ mod read;
 mod retain;
 mod seen;
 
+use std::sync::Arc;
+
 use sqlx::{Any, AssertSqlSafe, Row as _, Transaction};
 use uuid::Uuid;
 
-use super::{Database, followers::pieces};
+use super::{Batch, Database, followers::pieces};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
@@ -60,6 +62,19 @@ pub struct Archive {
     database: Database,
     /// Whether broadcasts are registered for announcement when they begin.
     announces: bool,
+    batches: Arc<Batches>,
+}
+
+/// The sizes of calls whose items are in the database.
+struct Batches {
+    /// Minutes that are merged.
+    minutes: Batch,
+    /// Broadcasts that are lengthened.
+    abandoned: Batch,
+    /// Broadcasts that are completed.
+    ended: Batch,
+    /// Channels that are cleaned.
+    channels: Batch,
 }
 
 /// The kind of a [`Row`].
@@ -105,8 +120,14 @@ pub struct OnAir {
 impl Archive {
     /// The archive in a database.
     #[must_use]
-    pub const fn new(database: Database) -> Self {
-        Self { database, announces: false }
+    pub fn new(database: Database) -> Self {
+        let batches = Batches {
+            minutes: Batch::new(compact::MAX_ROWS),
+            abandoned: Batch::new(seen::BATCH),
+            ended: Batch::new(retain::BROADCASTS),
+            channels: Batch::new(retain::CHANNELS),
+        };
+        Self { database, announces: false, batches: Arc::new(batches) }
     }
 
     /// The id of the database, once it is known.
@@ -175,6 +196,11 @@ impl Archive {
         }
         query.execute(&mut **transaction).await.map(drop)
     }
+}
+
+/// A number of rows as a parameter.
+fn limit(rows: usize) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
 }
 
 /// An instant as a value of a column.

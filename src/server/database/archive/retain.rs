@@ -2,7 +2,7 @@
 
 use sqlx::Row as _;
 
-use super::{Archive, millis, time};
+use super::{Archive, limit, millis, time};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
@@ -11,11 +11,11 @@ use crate::{
     },
 };
 
-/// The channels that one call cleans.
-const CHANNELS: i64 = 50;
+/// The most channels that one call cleans.
+pub(super) const CHANNELS: usize = 50;
 
-/// The broadcasts that one call completes.
-const BROADCASTS: i64 = 50;
+/// The most broadcasts that one call completes.
+pub(super) const BROADCASTS: usize = 50;
 
 /// How long after its end the figures of a broadcast are final, unless minutes arrive late.
 const FINAL_AFTER_MS: u32 = 600_000;
@@ -61,7 +61,9 @@ impl Archive {
         retention: Retention,
         now: Timestamp,
     ) -> Result<Option<String>, StoreError> {
-        self.database.write(Box::pin(self.clean_after(after, retention, now))).await
+        let most = self.batches.channels.size();
+        let clean = self.database.write(Box::pin(self.clean_after(after, retention, now, most)));
+        self.batches.channels.run(most, clean).await
     }
 
     async fn clean_after(
@@ -69,11 +71,12 @@ impl Archive {
         after: &str,
         retention: Retention,
         now: Timestamp,
+        most: usize,
     ) -> Result<Option<String>, sqlx::Error> {
         let channels =
             sqlx::query("SELECT DISTINCT channel FROM history WHERE channel > $1 ORDER BY channel LIMIT $2")
                 .bind(after.to_owned())
-                .bind(CHANNELS)
+                .bind(limit(most))
                 .fetch_all(self.database.pool())
                 .await?;
         let before = |span: u64| millis(Timestamp::from_millis(now.as_millis().saturating_sub(span)));
@@ -112,16 +115,18 @@ impl Archive {
     /// # Errors
     /// When the database fails.
     pub async fn complete(&self, now: Timestamp) -> Result<bool, StoreError> {
-        self.database.write(Box::pin(self.complete_ended(now))).await
+        let most = self.batches.ended.size();
+        let complete = self.database.write(Box::pin(self.complete_ended(now, most)));
+        self.batches.ended.run(most, complete).await
     }
 
-    async fn complete_ended(&self, now: Timestamp) -> Result<bool, sqlx::Error> {
+    async fn complete_ended(&self, now: Timestamp, most: usize) -> Result<bool, sqlx::Error> {
         let rows = sqlx::query(
             "SELECT channel, started_at, last_on_air FROM broadcasts WHERE figures IS NULL AND last_on_air < $1 \
              ORDER BY last_on_air LIMIT $2",
         )
         .bind(millis((now - GRACE).minus_millis(FINAL_AFTER_MS)))
-        .bind(BROADCASTS)
+        .bind(limit(most))
         .fetch_all(self.database.pool())
         .await?;
         for row in &rows {
@@ -141,6 +146,6 @@ impl Archive {
             .execute(self.database.pool())
             .await?;
         }
-        Ok(i64::try_from(rows.len()).is_ok_and(|rows| rows == BROADCASTS))
+        Ok(rows.len() == most)
     }
 }
