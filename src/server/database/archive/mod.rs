@@ -169,17 +169,12 @@ impl Archive {
             RowKind::Viewers => ("viewers", "channel, start, node", &["data"][..]),
         };
         let width = key.split(',').count() + values.len();
-        let places = |row| {
-            let places = (1..=width).map(|nth| self.database.place(row * width + nth));
-            format!("({})", places.collect::<Vec<_>>().join(", "))
-        };
-        let places: Vec<String> = (0..rows.len()).map(places).collect();
         let replaced: Vec<String> =
             values.iter().map(|value| format!("{value} = excluded.{value}")).collect();
         let statement = format!(
             "INSERT INTO {table} ({key}, {}) VALUES {} ON CONFLICT ({key}) DO UPDATE SET {}",
             values.join(", "),
-            places.join(", "),
+            self.places(rows.len(), width),
             replaced.join(", ")
         );
         let mut query = sqlx::query(AssertSqlSafe(statement));
@@ -195,6 +190,27 @@ impl Archive {
             }
         }
         query.execute(&mut **transaction).await.map(drop)
+    }
+
+    /// The parameters of `rows` rows with `width` columns, as what follows the `VALUES` of an `INSERT`.
+    fn places(&self, rows: usize, width: usize) -> String {
+        let row = |at: usize| {
+            let places = (1..=width).map(|nth| self.database.place(at * width + nth));
+            format!("({})", places.collect::<Vec<_>>().join(", "))
+        };
+        (0..rows).map(row).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The parameters of `rows` rows of a name and some numbers as a table. Both databases name its columns `column1`,
+    /// `column2` and so on.
+    fn table(&self, rows: usize, numbers: usize) -> String {
+        let row = |at: usize| {
+            let first = at * (1 + numbers) + 1;
+            let numbers = (first + 1..=first + numbers)
+                .map(|nth| format!(", CAST({} AS BIGINT)", self.database.place(nth)));
+            format!("(CAST({} AS TEXT){})", self.database.place(first), numbers.collect::<String>())
+        };
+        format!("(VALUES {})", (0..rows).map(row).collect::<Vec<_>>().join(", "))
     }
 }
 
