@@ -1,8 +1,8 @@
 //! Retention: removes what is no longer kept, and completes what is final.
 
-use sqlx::Row as _;
+use sqlx::{AssertSqlSafe, Row as _};
 
-use super::{Archive, limit, millis, time};
+use super::{Archive, limit, millis, pieces, time};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
@@ -79,35 +79,38 @@ impl Archive {
                 .bind(limit(most))
                 .fetch_all(self.database.pool())
                 .await?;
-        let before = |span: u64| millis(Timestamp::from_millis(now.as_millis().saturating_sub(span)));
-        let mut last = None;
+        let channels: Vec<String> =
+            channels.iter().map(|row| row.try_get("channel")).collect::<Result<_, _>>()?;
+        let mut statements = vec![
+            (
+                "UPDATE history SET minutes = NULL WHERE step = 300 AND minutes IS NOT NULL AND start",
+                retention.minutes_ms,
+            ),
+            ("DELETE FROM history WHERE step = 300 AND start", retention.fine_ms),
+            ("DELETE FROM viewers WHERE start", retention.viewers_ms),
+        ];
+        if let Some(all) = retention.all_ms {
+            statements.push(("DELETE FROM history WHERE start", all));
+            statements.push(("DELETE FROM broadcasts WHERE last_on_air", all));
+        }
         let mut transaction = self.database.begin().await?;
-        for row in channels {
-            let channel: String = row.try_get("channel")?;
-            let mut statements = vec![
-                (
-                    "UPDATE history SET minutes = NULL \
-                     WHERE channel = $1 AND step = 300 AND start < $2 AND minutes IS NOT NULL",
-                    retention.minutes_ms,
-                ),
-                ("DELETE FROM history WHERE channel = $1 AND step = 300 AND start < $2", retention.fine_ms),
-                ("DELETE FROM viewers WHERE channel = $1 AND start < $2", retention.viewers_ms),
-            ];
-            if let Some(all) = retention.all_ms {
-                statements.push(("DELETE FROM history WHERE channel = $1 AND start < $2", all));
-                statements.push(("DELETE FROM broadcasts WHERE channel = $1 AND last_on_air < $2", all));
+        for some in pieces(&channels) {
+            let [before, names @ ..] =
+                &*(1..=some.len() + 1).map(|nth| self.database.place(nth)).collect::<Vec<_>>()
+            else {
+                continue;
+            };
+            let condition = format!("< {before} AND channel IN ({})", names.join(", "));
+            for (statement, span) in &statements {
+                let before = Timestamp::from_millis(now.as_millis().saturating_sub(*span));
+                let query =
+                    sqlx::query(AssertSqlSafe(format!("{statement} {condition}"))).bind(millis(before));
+                let query = some.iter().fold(query, |query, channel| query.bind(channel.clone()));
+                query.execute(&mut *transaction).await?;
             }
-            for (statement, span) in statements {
-                sqlx::query(statement)
-                    .bind(channel.clone())
-                    .bind(before(span))
-                    .execute(&mut *transaction)
-                    .await?;
-            }
-            last = Some(channel);
         }
         transaction.commit().await?;
-        Ok(last)
+        Ok(channels.into_iter().next_back())
     }
 
     /// Keeps the figures of broadcasts that have ended. Returns whether there may be more.
