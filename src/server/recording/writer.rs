@@ -108,7 +108,7 @@ impl Writer {
         self.write_changes(false).await
     }
 
-    /// The last write of this run. It brings every row up to date.
+    /// The last write of this run: the broadcasts, and then every row that is not up to date.
     ///
     /// # Errors
     /// When the database fails.
@@ -124,6 +124,10 @@ impl Writer {
         let is_late = !waiting.rows.is_empty() || waiting.taken.is_none_or(|at| at.elapsed() > MAX_PAUSE);
         waiting.taken = Some(Instant::now());
         let is_taken = self.take(&mut waiting, |recorder| recorder.take(everything || is_late));
+        if everything {
+            // There may be no time for all. Broadcasts that are not written are lost, and minutes are only details.
+            self.write_on_air(&mut waiting).await?;
+        }
         let result = self.write_waiting(&mut waiting).await;
         self.metrics.history_waiting(waiting.rows.len());
         if result.is_ok() {
@@ -288,6 +292,7 @@ impl Waiting {
 mod tests {
     use std::sync::Arc;
 
+    use tempfile::TempDir;
     use uuid::Uuid;
 
     use super::*;
@@ -295,7 +300,7 @@ mod tests {
         domain::{Count, ViewerId},
         server::{
             clock::ManualClock,
-            config::{self, Config},
+            config::{self, Config, DatabaseConfig},
             database::Database,
             presence::Observer,
         },
@@ -347,5 +352,25 @@ mod tests {
         clock.advance(Duration::from_secs(400));
         writer.write().await.unwrap();
         assert!(recorder.is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_last_write_begins_with_the_broadcasts() {
+        let folder = TempDir::new().unwrap();
+        let file = DatabaseConfig::Sqlite(folder.path().join("aforo.db"));
+        let database = Database::open(&file).await.unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_790_000_040_000)));
+        let recorder = Recorder::new(7, Duration::ZERO, clock);
+        let archive = Archive::new(database.clone());
+        let writer = Writer::new(recorder.clone(), archive.clone(), Metrics::new());
+        let (ana, now) = (channel(1), recorder.now());
+        let sample = recorder.next_sample(&[ana.part()]);
+        recorder.sampled(&ana, Count::fresh(3, now), sample);
+        // No minute can be written, as if there were no time for it.
+        let refuse =
+            "CREATE TRIGGER no_minutes BEFORE INSERT ON fresh_minutes BEGIN SELECT RAISE(ABORT, 'no'); END";
+        sqlx::query(refuse).execute(database.pool()).await.unwrap();
+        assert!(writer.finish().await.is_err());
+        assert_eq!(archive.broadcasts(&ana, now + Duration::from_secs(1), 9, now).await.unwrap().len(), 1);
     }
 }
