@@ -11,7 +11,7 @@ use std::{
 use axum::Router;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::{MissedTickBehavior, interval, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -249,11 +249,11 @@ const CLAIM_LIMIT: Duration = Duration::from_millis(300);
 /// How long a shutdown tries to give its parts of the channels back.
 const RESIGN_LIMIT: Duration = Duration::from_millis(500);
 
-/// How long a shutdown writes what waits, after connections have had 7 s to finish.
-const WRITE_LIMIT: Duration = Duration::from_millis(2_800);
+/// How long a shutdown takes from the end of its delay. Connections have 7 s of it to finish.
+const SHUTDOWN_LIMIT: Duration = Duration::from_millis(9_800);
 
-/// How long a shutdown tries to write the history that waits.
-const HISTORY_LIMIT: Duration = Duration::from_secs(2);
+/// What is left of that after the history is written: to close the database and to give the parts of the channels back.
+const CLOSE_RESERVE: Duration = Duration::from_millis(800);
 
 impl Server {
     /// Opens the configured store and assembles the server.
@@ -464,10 +464,12 @@ impl Server {
             // `/readyz` says `ending` now, so load balancers stop sending requests.
             self.state.shutdown.set();
             sleep(self.shutdown_delay).await;
+            let until = Instant::now() + SHUTDOWN_LIMIT;
             tracing::info!("shutting down: closing streams, finishing requests");
             self.hub.close();
             self.state.presence.flush();
             stop_listening.cancel();
+            until
         };
         let metrics = &self.state.metrics;
         let apps = Apps {
@@ -477,8 +479,8 @@ impl Server {
             on_panic: Arc::new(panic_response(metrics.clone())),
             connections: self.connections,
         };
-        tokio::join!(stop, self.listener.serve(apps, stop_listening.clone()));
-        // Each step has a limit of its own. Together they have what is left of the 10 s.
+        let (until, ()) = tokio::join!(stop, self.listener.serve(apps, stop_listening.clone()));
+        // The history has what the other steps leave of the 10 s.
         let Recording { recorder, shareholder, writer } = self.recording;
         let written = async {
             let kept = async {
@@ -493,9 +495,15 @@ impl Server {
             };
             tokio::join!(self.state.presence.drain(), kept);
             drop(self.background);
-            match timeout(HISTORY_LIMIT, writer.finish()).await {
+            match timeout_at(until - CLOSE_RESERVE, writer.finish()).await {
                 Ok(Ok(())) => {}
-                _ => tracing::warn!("database unavailable at shutdown; the last seconds of history are lost"),
+                Ok(Err(error)) => tracing::warn!(
+                    %error,
+                    "history not written at shutdown; the last seconds of history are lost"
+                ),
+                Err(_elapsed) => tracing::warn!(
+                    "writing history at shutdown took too long; the last seconds of history are lost"
+                ),
             }
             self.state.database.close().await;
             let _elapsed = timeout(RESIGN_LIMIT, shareholder.resign(recorder.ownership())).await;
@@ -505,7 +513,7 @@ impl Server {
                 traces.end().await;
             }
         };
-        let (written, ()) = tokio::join!(timeout(WRITE_LIMIT, written), exported);
+        let (written, ()) = tokio::join!(timeout_at(until, written), exported);
         if written.is_err() {
             tracing::warn!("the shutdown took too long; the last seconds of history may be lost");
         }

@@ -3,6 +3,7 @@
 //!
 //! Promises:
 //! - **Bounded waiting**: a call has its answer within its limit, and at most [`MAX_CALLS`] wait. More are refused.
+//! - **Progress**: a run takes fewer calls after one that took long, so that it ends in time ([`Batch`]).
 //! - **Order**: calls run in the order in which they arrived.
 //! - **Cancellation**: a call whose caller has gone still runs if it must ([`Canceled::Runs`]). A call whose limit has
 //!   passed does not: its caller has been told that it failed.
@@ -14,6 +15,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
+use super::Batch;
 use crate::server::store_error::StoreError;
 
 /// The most calls that wait, and the most calls in a run.
@@ -34,6 +36,7 @@ pub(super) struct Gatherer<Q, A> {
     waiting: Mutex<mpsc::Receiver<Entry<Q, A>>>,
     canceled: Canceled,
     limit: Duration,
+    batch: Batch,
 }
 
 enum Entry<Q, A> {
@@ -52,7 +55,7 @@ impl<Q, A> Gatherer<Q, A> {
     /// An empty queue, whose calls are answered within `limit`.
     pub(super) fn new(canceled: Canceled, limit: Duration) -> Self {
         let (queue, waiting) = mpsc::channel(MAX_CALLS);
-        Self { queue, waiting: Mutex::new(waiting), canceled, limit }
+        Self { queue, waiting: Mutex::new(waiting), canceled, limit, batch: Batch::new(MAX_CALLS) }
     }
 
     /// Adds a call, and waits for its answer.
@@ -76,7 +79,7 @@ impl<Q, A> Gatherer<Q, A> {
     {
         let mut waiting = self.waiting.lock().await;
         let mut entries = Vec::new();
-        while waiting.recv_many(&mut entries, MAX_CALLS).await > 0 {
+        while waiting.recv_many(&mut entries, self.batch.size()).await > 0 {
             let (mut questions, mut responses, mut flushes) = (Vec::new(), Vec::new(), Vec::new());
             for entry in entries.drain(..) {
                 match entry {
@@ -90,7 +93,7 @@ impl<Q, A> Gatherer<Q, A> {
             }
             if !questions.is_empty() {
                 // A caller may have gone in the meantime, so an answer may have no receiver.
-                match work(questions).await {
+                match self.batch.run(questions.len(), work(questions)).await {
                     Ok(answers) => responses.into_iter().zip(answers).for_each(|(response, answer)| {
                         let _gone = response.send(Ok(answer));
                     }),

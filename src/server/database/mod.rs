@@ -13,6 +13,7 @@
 //! Statements use what SQLite and PostgreSQL have in common, with `$1` for parameters.
 
 mod archive;
+mod batch;
 mod cause;
 mod followers;
 mod gather;
@@ -45,6 +46,7 @@ use uuid::Uuid;
 
 pub use self::{
     archive::{Archive, Kept, OnAir, Retention, Row, RowKind, joins_key, part_key},
+    batch::Batch,
     followers::DatabaseFollowers,
     inspect::{Inspection, Tables, inspect},
     open::OpenError,

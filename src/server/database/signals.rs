@@ -3,13 +3,17 @@
 //! Every change gets the next number of one row, whose lock orders all writers. So the numbers are in the order of the
 //! commits, and a reader that has seen a number has seen all changes before it.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction, any::AnyRow};
 
 use super::{
     CALL_LIMIT, Database, Kind,
+    followers::pieces,
     gather::{Canceled, Gatherer},
 };
 use crate::{
@@ -115,9 +119,11 @@ impl SignalStore for DatabaseSignals {
             let (newest, now) = next_numbers(&mut transaction, self.database.kind(), limit).await?;
             let find = AssertSqlSafe(format!("SELECT channel FROM signals WHERE {is_silent} LIMIT {limit}"));
             let rows = sqlx::query(find).bind(silent_for).fetch_all(&mut *transaction).await?;
+            let mut ended = Numbered::new();
             for (number, row) in (newest - limit + 1..).zip(&rows) {
-                put(&mut transaction, row.try_get("channel")?, number, &Signal::off(now)).await?;
+                ended.insert(row.try_get("channel")?, (number, Signal::off(now)));
             }
+            put_all(&self.database, &mut transaction, ended).await?;
             transaction.commit().await
         };
         self.database.write(end).await
@@ -145,13 +151,34 @@ async fn write_all(database: &Database, reports: &[(ChannelId, Report)]) -> Resu
     let mut transaction = database.begin().await?;
     let count = i64::try_from(reports.len()).unwrap_or(i64::MAX);
     let (newest, now) = next_numbers(&mut transaction, database.kind(), count).await?;
+    let channels: BTreeSet<&str> = reports.iter().map(|(channel, _)| channel.as_str()).collect();
+    let channels: Vec<&str> = channels.into_iter().collect();
+    let mut known = read_all(database, &mut transaction, &channels).await?;
+    let mut changed = BTreeSet::new();
     let mut changes = Vec::with_capacity(reports.len());
     for (number, (channel, report)) in (newest - count + 1..).zip(reports) {
-        changes.push(apply(&mut transaction, channel, report.clone(), number, now).await?);
+        let stored = known.get(channel.as_str()).cloned();
+        let (known_number, before) = stored.unwrap_or_else(|| (number, Signal::off(now)));
+        let mut after = before.clone();
+        after.apply(report.clone(), now);
+        // A repeated report is no change for other nodes.
+        let is_news = (before.is_on_air, before.since) != (after.is_on_air, after.since);
+        let number = if is_news { number } else { known_number };
+        let since = after.is_on_air.then_some(after.since);
+        changes.push(Change { channel: channel.clone(), number: to_u64(number), since });
+        if after != before {
+            known.insert(channel.as_str().to_owned(), (number, after));
+            changed.insert(channel.as_str());
+        }
     }
+    known.retain(|channel, _| changed.contains(channel.as_str()));
+    put_all(database, &mut transaction, known).await?;
     transaction.commit().await?;
     Ok(changes)
 }
+
+/// Signals with the numbers of their last changes, by their channels.
+type Numbered = BTreeMap<String, (i64, Signal)>;
 
 /// Takes the next `count` numbers, and so the lock of all writers. Returns the greatest number, and the time.
 async fn next_numbers(
@@ -165,61 +192,68 @@ async fn next_numbers(
     Ok((row.try_get("number")?, timestamp(row.try_get("now")?)))
 }
 
-/// Applies a report to the stored signal of a channel.
-async fn apply(
+/// The stored signals of channels.
+async fn read_all(
+    database: &Database,
     transaction: &mut Transaction<'_, Any>,
-    channel: &ChannelId,
-    report: Report,
-    number: i64,
-    now: Timestamp,
-) -> Result<Change, sqlx::Error> {
-    let row = sqlx::query(
-        "SELECT change_number, on_air, since, heard_at, publisher, publisher_since, earlier_publisher \
-         FROM signals WHERE channel = $1",
-    )
-    .bind(channel.as_str().to_owned())
-    .fetch_optional(&mut **transaction)
-    .await?;
-    let known = row.as_ref().map(|row| Ok::<_, sqlx::Error>((row.try_get("change_number")?, signal(row)?)));
-    let (known_number, before) = known.transpose()?.unwrap_or_else(|| (number, Signal::off(now)));
-    let mut after = before.clone();
-    after.apply(report, now);
-    // A repeated report is no change for other nodes.
-    let is_news = (before.is_on_air, before.since) != (after.is_on_air, after.since);
-    let number = if is_news { number } else { known_number };
-    if after != before {
-        put(transaction, channel.as_str(), number, &after).await?;
+    channels: &[&str],
+) -> Result<Numbered, sqlx::Error> {
+    let mut known = Numbered::new();
+    for some in pieces(channels) {
+        let places: Vec<String> = (1..=some.len()).map(|nth| database.place(nth)).collect();
+        let statement = format!(
+            "SELECT channel, change_number, on_air, since, heard_at, publisher, publisher_since, \
+             earlier_publisher FROM signals WHERE channel IN ({})",
+            places.join(", ")
+        );
+        let query = sqlx::query(AssertSqlSafe(statement));
+        let query = some.iter().fold(query, |query, channel| query.bind((*channel).to_owned()));
+        for row in query.fetch_all(&mut **transaction).await? {
+            known.insert(row.try_get("channel")?, (row.try_get("change_number")?, signal(&row)?));
+        }
     }
-    let since = after.is_on_air.then_some(after.since);
-    Ok(Change { channel: channel.clone(), number: to_u64(number), since })
+    Ok(known)
 }
 
-async fn put(
+/// Stores signals.
+async fn put_all(
+    database: &Database,
     transaction: &mut Transaction<'_, Any>,
-    channel: &str,
-    number: i64,
-    signal: &Signal,
+    signals: Numbered,
 ) -> Result<(), sqlx::Error> {
+    const WIDTH: usize = 8;
     let text = |publisher: &Option<Publisher>| {
         publisher.as_ref().map_or_else(String::new, |id| id.as_str().to_owned())
     };
-    sqlx::query(
-        "INSERT INTO signals (channel, change_number, on_air, since, heard_at, publisher, publisher_since, \
-         earlier_publisher) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (channel) DO UPDATE SET \
-         change_number = excluded.change_number, on_air = excluded.on_air, since = excluded.since, \
-         heard_at = excluded.heard_at, publisher = excluded.publisher, \
-         publisher_since = excluded.publisher_since, earlier_publisher = excluded.earlier_publisher",
-    )
-    .bind(channel.to_owned())
-    .bind(number)
-    .bind(i64::from(signal.is_on_air))
-    .bind(to_i64(signal.since.as_millis()))
-    .bind(to_i64(signal.heard_at.as_millis()))
-    .bind(text(&signal.publisher))
-    .bind(to_i64(signal.publisher_since.as_millis()))
-    .bind(text(&signal.earlier))
-    .execute(&mut **transaction)
-    .await?;
+    let row = |at: usize| {
+        let places: Vec<String> = (1..=WIDTH).map(|nth| database.place(at * WIDTH + nth)).collect();
+        format!("({})", places.join(", "))
+    };
+    let signals: Vec<_> = signals.into_iter().collect();
+    for some in pieces(&signals) {
+        let rows: Vec<String> = (0..some.len()).map(row).collect();
+        let statement = format!(
+            "INSERT INTO signals (channel, change_number, on_air, since, heard_at, publisher, publisher_since, \
+             earlier_publisher) VALUES {} ON CONFLICT (channel) DO UPDATE SET \
+             change_number = excluded.change_number, on_air = excluded.on_air, since = excluded.since, \
+             heard_at = excluded.heard_at, publisher = excluded.publisher, \
+             publisher_since = excluded.publisher_since, earlier_publisher = excluded.earlier_publisher",
+            rows.join(", ")
+        );
+        let mut query = sqlx::query(AssertSqlSafe(statement));
+        for (channel, (number, signal)) in some {
+            query = query
+                .bind(channel.clone())
+                .bind(*number)
+                .bind(i64::from(signal.is_on_air))
+                .bind(to_i64(signal.since.as_millis()))
+                .bind(to_i64(signal.heard_at.as_millis()))
+                .bind(text(&signal.publisher))
+                .bind(to_i64(signal.publisher_since.as_millis()))
+                .bind(text(&signal.earlier));
+        }
+        query.execute(&mut **transaction).await?;
+    }
     Ok(())
 }
 

@@ -8,7 +8,8 @@
 //! - Recording costs a beat no call to the store, and well below a microsecond of this node.
 //! - The peak is taken from every write and every read. No higher count was ever shown.
 //! - What is merely read creates no record. A record goes some minutes after its channel's last viewer.
-//! - While the database is away, rows wait in memory within a bound ([`writer::MAX_WAITING_BYTES`]).
+//! - While the database is away, rows wait in memory within a bound ([`writer::MAX_WAITING_BYTES`]). Before the first
+//!   contact with it records wait, and those of channels that are over are lost.
 
 mod feed;
 mod ownership;
@@ -254,6 +255,18 @@ impl Recorder {
         }
         taken.extend(parts);
         taken
+    }
+
+    /// Frees the records of channels that are empty, without taking their changes. Returns their number.
+    fn drop_over(&self) -> u64 {
+        let now = self.now();
+        let mut dropped = 0;
+        self.0.records.retain(|_, record| {
+            let is_over = record.is_over(now);
+            dropped += u64::from(is_over);
+            !is_over
+        });
+        dropped
     }
 
     /// Takes what has changed of a channel.

@@ -19,7 +19,7 @@ use super::{Recorder, Taken};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
-        database::{Archive, OnAir, Row, RowKind, joins_key},
+        database::{Archive, Batch, OnAir, Row, RowKind, joins_key},
         history::{Held, Span},
         metrics::Metrics,
         store_error::StoreError,
@@ -36,11 +36,14 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// How long channels that go on air are gathered before they are written.
 const GATHER: Duration = Duration::from_millis(250);
 
-/// The most bytes of rows that wait for the database: about an hour of a thousand busy channels. Beyond, the oldest
-/// minutes are lost first.
+/// The most bytes of rows and spans that wait for the database: about an hour of a thousand busy channels. Beyond, the
+/// oldest minutes are lost first.
 pub const MAX_WAITING_BYTES: usize = 64 << 20;
 
-/// The rows of one transaction.
+/// The memory of a span on air that waits, with the name of its channel.
+const SPAN_BYTES: usize = 160;
+
+/// The most rows, or spans on air, of one transaction.
 const BATCH: usize = 512;
 
 /// The writer of a node.
@@ -49,6 +52,8 @@ pub struct Writer {
     archive: Archive,
     metrics: Metrics,
     waiting: Mutex<Waiting>,
+    rows: Batch,
+    spans: Batch,
 }
 
 /// The key of a waiting row: the oldest come first.
@@ -61,18 +66,20 @@ type IsPart = bool;
 #[derive(Default)]
 struct Waiting {
     rows: BTreeMap<Key, (Vec<u8>, Option<Held>)>,
+    /// The bytes of the rows. Those of the spans on air are counted by [`Waiting::total_bytes`].
     bytes: usize,
     /// When all changes were last taken. `None`: never, or something was lost since.
     taken: Option<Instant>,
-    /// The ends of spans on air, and whether they go on.
-    on_air: BTreeMap<(ChannelId, Timestamp), (Timestamp, bool)>,
+    /// The ends of spans on air, and whether they go on, by their starts.
+    on_air: BTreeMap<(Timestamp, ChannelId), (Timestamp, bool)>,
 }
 
 impl Writer {
     /// A writer without waiting rows.
     #[must_use]
     pub fn new(recorder: Recorder, archive: Archive, metrics: Metrics) -> Self {
-        Self { recorder, archive, metrics, waiting: Mutex::default() }
+        let (rows, spans) = (Batch::new(BATCH), Batch::new(BATCH));
+        Self { recorder, archive, metrics, waiting: Mutex::default(), rows, spans }
     }
 
     /// Writes forever.
@@ -101,7 +108,7 @@ impl Writer {
         self.write_changes(false).await
     }
 
-    /// The last write of this run. It brings every row up to date.
+    /// The last write of this run: the broadcasts, and then every row that is not up to date.
     ///
     /// # Errors
     /// When the database fails.
@@ -117,6 +124,10 @@ impl Writer {
         let is_late = !waiting.rows.is_empty() || waiting.taken.is_none_or(|at| at.elapsed() > MAX_PAUSE);
         waiting.taken = Some(Instant::now());
         let is_taken = self.take(&mut waiting, |recorder| recorder.take(everything || is_late));
+        if everything {
+            // There may be no time for all. Broadcasts that are not written are lost, and minutes are only details.
+            self.write_on_air(&mut waiting).await?;
+        }
         let result = self.write_waiting(&mut waiting).await;
         self.metrics.history_waiting(waiting.rows.len());
         if result.is_ok() {
@@ -128,10 +139,10 @@ impl Writer {
     /// Writes what is known of channels that went on air, so that their broadcasts have their figures from the start.
     async fn write_begun(&self) -> Result<(), StoreError> {
         let mut waiting = self.waiting.lock().await;
-        let begun = |recorder: &Recorder| {
-            let channels = recorder.progress().take_begun();
-            channels.iter().filter_map(|channel| recorder.take_of(channel)).collect()
-        };
+        // Their records stay changed until they are taken.
+        let channels = self.recorder.progress().take_begun();
+        let begun =
+            |recorder: &Recorder| channels.iter().filter_map(|channel| recorder.take_of(channel)).collect();
         if self.take(&mut waiting, begun) {
             self.write_waiting(&mut waiting).await?;
             self.recorder.progress().write(None);
@@ -140,9 +151,12 @@ impl Writer {
     }
 
     /// Queues what `taken` takes from the recorder, within the limit. Before the first contact with the database nothing
-    /// is taken, and the result is false.
+    /// is taken, and the result is false. The records of channels that are over are lost then.
     fn take(&self, waiting: &mut Waiting, taken: impl FnOnce(&Recorder) -> Vec<Taken>) -> bool {
-        let Some(database) = self.archive.id() else { return false };
+        let Some(database) = self.archive.id() else {
+            self.metrics.history_lost(self.recorder.drop_over());
+            return false;
+        };
         self.recorder.set_key(database);
         let mut lost = 0;
         for taken in taken(&self.recorder) {
@@ -169,7 +183,7 @@ impl Writer {
         let node = self.recorder.node();
         loop {
             let of_kind = waiting.rows.iter().filter(|((_, _, is_part, ..), _)| *is_part == of_parts);
-            let batch = of_kind.take(BATCH);
+            let batch = of_kind.take(self.rows.size());
             let row =
                 |((start, kind, _, part, channel), (data, held)): (&Key, &(Vec<u8>, Option<Held>))| Row {
                     kind: *kind,
@@ -184,7 +198,7 @@ impl Writer {
             if rows.is_empty() {
                 return Ok(());
             }
-            self.archive.store(&rows).await?;
+            self.rows.run(rows.len(), self.archive.store(&rows)).await?;
             for row in rows {
                 waiting.remove(&(row.start, row.kind, of_parts, row.part, row.channel));
             }
@@ -193,17 +207,17 @@ impl Writer {
 
     async fn write_on_air(&self, waiting: &mut Waiting) -> Result<(), StoreError> {
         while !waiting.on_air.is_empty() {
-            let batch = waiting.on_air.iter().take(BATCH);
+            let batch = waiting.on_air.iter().take(self.spans.size());
             let spans: Vec<OnAir> = batch
-                .map(|((channel, from), (to, goes_on))| OnAir {
+                .map(|((from, channel), (to, goes_on))| OnAir {
                     channel: channel.clone(),
                     span: Span::new(*from, *to),
                     seen_by: goes_on.then(|| self.recorder.node()),
                 })
                 .collect();
-            self.archive.note_on_air(&spans).await?;
+            self.spans.run(spans.len(), self.archive.note_on_air(&spans)).await?;
             for OnAir { channel, span, .. } in spans {
-                waiting.on_air.remove(&(channel, span.from));
+                waiting.on_air.remove(&(span.from, channel));
             }
         }
         Ok(())
@@ -227,7 +241,7 @@ impl Waiting {
             self.queue((start, RowKind::Viewers, is_part, part, channel.clone()), sketch, None);
         }
         if let (Some((span, goes_on)), Ok(channel)) = (on_air, ChannelId::parse(&channel)) {
-            self.on_air.insert((channel, span.from), (span.to, goes_on));
+            self.on_air.insert((span.from, channel), (span.to, goes_on));
         }
         lost
     }
@@ -246,18 +260,117 @@ impl Waiting {
         }
     }
 
+    /// The bytes of all that waits.
+    fn total_bytes(&self) -> usize {
+        self.bytes + self.on_air.len() * SPAN_BYTES
+    }
+
     /// Drops the oldest rows beyond the limit, whole minutes at a time: the row of a part says that its channels are as their
-    /// rows say. Returns the number of rows.
+    /// rows say. Spans on air, which are the broadcasts themselves, only go when there are no rows. Returns the number of
+    /// rows and spans.
     fn shed(&mut self) -> u64 {
         let (mut lost, mut dropped) = (0, None);
-        while let Some(oldest) = self.rows.first_entry()
-            && (self.bytes > MAX_WAITING_BYTES || dropped == Some(oldest.key().0))
-        {
+        loop {
+            let is_over = self.total_bytes() > MAX_WAITING_BYTES;
+            let Some(oldest) = self.rows.first_entry() else { break };
+            if !is_over && dropped != Some(oldest.key().0) {
+                break;
+            }
             let ((start, ..), (data, _)) = oldest.remove_entry();
             self.bytes -= data.len();
             lost += 1;
             dropped = Some(start);
         }
+        while self.total_bytes() > MAX_WAITING_BYTES && self.on_air.pop_first().is_some() {
+            lost += 1;
+        }
         lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tempfile::TempDir;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        domain::{Count, ViewerId},
+        server::{
+            clock::ManualClock,
+            config::{self, Config, DatabaseConfig},
+            database::Database,
+            presence::Observer,
+        },
+    };
+
+    fn channel(nth: usize) -> ChannelId {
+        ChannelId::parse(&format!("c{nth}")).unwrap()
+    }
+
+    #[test]
+    fn spans_on_air_count_within_the_limit_and_go_after_the_rows() {
+        let mut waiting = Waiting::default();
+        let at = |nth: usize| Timestamp::from_millis(u64::try_from(nth).unwrap());
+        let most = MAX_WAITING_BYTES / SPAN_BYTES;
+        waiting.queue((at(1), RowKind::Minute, false, 3, "ana".to_owned()), vec![0; 1_000], None);
+        for nth in 0..most - 100 {
+            waiting.on_air.insert((at(nth), channel(nth)), (at(nth), true));
+        }
+        assert_eq!((waiting.shed(), waiting.rows.len()), (0, 1));
+        for nth in most - 100..most {
+            waiting.on_air.insert((at(nth), channel(nth)), (at(nth), true));
+        }
+        assert_eq!((waiting.shed(), waiting.rows.len(), waiting.on_air.len()), (1, 0, most));
+        for nth in most..most + 5 {
+            waiting.on_air.insert((at(nth), channel(nth)), (at(nth), true));
+        }
+        assert_eq!((waiting.shed(), waiting.on_air.len()), (5, most));
+        let oldest = waiting.on_air.first_key_value().map(|((from, _), _)| *from);
+        assert_eq!(oldest, Some(at(5)));
+    }
+
+    #[tokio::test]
+    async fn a_node_without_a_first_contact_to_its_database_frees_what_is_over() {
+        let Config { database, .. } =
+            config::read(["aforo", "--database-url=postgres://u@127.0.0.1:1/x"]).unwrap();
+        let archive = Archive::new(Database::open(&database).await.unwrap());
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_790_000_040_000)));
+        let recorder = Recorder::new(7, Duration::ZERO, clock.clone());
+        let writer = Writer::new(recorder.clone(), archive, Metrics::new());
+        for nth in 0..100 {
+            let viewer = ViewerId::new(Uuid::from_u128(5)).unwrap();
+            recorder.wrote(&channel(nth), Some(viewer), Count::fresh(1, recorder.now()));
+            recorder.progress().begin(&channel(nth));
+        }
+        writer.write_begun().await.unwrap();
+        assert!(recorder.progress().take_begun().is_empty());
+        writer.write().await.unwrap();
+        assert_eq!(recorder.len(), 100, "their broadcasts go on");
+        clock.advance(Duration::from_secs(400));
+        writer.write().await.unwrap();
+        assert!(recorder.is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_last_write_begins_with_the_broadcasts() {
+        let folder = TempDir::new().unwrap();
+        let file = DatabaseConfig::Sqlite(folder.path().join("aforo.db"));
+        let database = Database::open(&file).await.unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_790_000_040_000)));
+        let recorder = Recorder::new(7, Duration::ZERO, clock);
+        let archive = Archive::new(database.clone());
+        let writer = Writer::new(recorder.clone(), archive.clone(), Metrics::new());
+        let (ana, now) = (channel(1), recorder.now());
+        let sample = recorder.next_sample(&[ana.part()]);
+        recorder.sampled(&ana, Count::fresh(3, now), sample);
+        // No minute can be written, as if there were no time for it.
+        let refuse =
+            "CREATE TRIGGER no_minutes BEFORE INSERT ON fresh_minutes BEGIN SELECT RAISE(ABORT, 'no'); END";
+        sqlx::query(refuse).execute(database.pool()).await.unwrap();
+        assert!(writer.finish().await.is_err());
+        assert_eq!(archive.broadcasts(&ana, now + Duration::from_secs(1), 9, now).await.unwrap().len(), 1);
     }
 }

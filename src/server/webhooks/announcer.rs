@@ -20,7 +20,7 @@ use crate::{
     domain::{ChannelId, Timestamp},
     server::{
         clock::Clock,
-        database::{Announcement, Archive, Open, Outbox},
+        database::{Announcement, Archive, Batch, Open, Outbox},
         history::{Broadcast, Peak, broadcast::GRACE},
         recording::Recorder,
         store_error::StoreError,
@@ -42,8 +42,8 @@ const MAX_FIGURES: usize = 50;
 /// How long a round reads the figures of broadcasts that are new to this node.
 const LEARN_LIMIT: Duration = Duration::from_millis(250);
 
-/// The announcements of one transaction.
-const BATCH: usize = 100;
+/// The most announcements of one transaction.
+pub(super) const BATCH: usize = 100;
 
 /// How far back the minutes of a round reach.
 const RECENT: Duration = Duration::from_secs(180);
@@ -62,6 +62,8 @@ pub(super) struct Announcer {
     pub(super) receivers: Vec<String>,
     /// Told when events were added.
     pub(super) added: watch::Sender<()>,
+    /// The size of the transactions.
+    pub(super) batch: Batch,
 }
 
 /// The peaks of the open broadcasts.
@@ -231,10 +233,14 @@ impl Announcer {
     }
 
     async fn announce(&self, announcements: &[Announcement]) -> Result<(), StoreError> {
-        for batch in announcements.chunks(BATCH) {
-            if self.outbox.announce(batch, &self.receivers, self.clock.now()).await? > 0 {
+        let mut rest = announcements;
+        while !rest.is_empty() {
+            let (batch, later) = rest.split_at(self.batch.size().min(rest.len()));
+            let announced = self.outbox.announce(batch, &self.receivers, self.clock.now());
+            if self.batch.run(batch.len(), announced).await? > 0 {
                 self.added.send_replace(());
             }
+            rest = later;
         }
         Ok(())
     }

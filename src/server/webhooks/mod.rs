@@ -44,7 +44,7 @@ use self::{
 };
 use super::{
     clock::{Clock, time_of_day},
-    database::{Archive, Outbox},
+    database::{Archive, Batch, Outbox},
     metrics::Metrics,
     recording::Recorder,
     supervisor::Supervisor,
@@ -127,6 +127,7 @@ impl Webhooks {
                 milestones: settings.milestones.clone(),
                 receivers,
                 added: watch::Sender::new(()),
+                batch: Batch::new(announcer::BATCH),
             },
         }))
     }

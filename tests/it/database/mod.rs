@@ -1,5 +1,6 @@
 //! The database: the contract of what is kept, on SQLite and on PostgreSQL, and the faults of both.
 
+mod distance;
 mod postgres;
 mod refusals;
 mod sqlite;

@@ -8,6 +8,7 @@ pub mod receiver;
 mod redis;
 mod runners;
 mod sampler;
+mod slow_link;
 mod stores;
 pub mod upstash;
 
@@ -46,6 +47,7 @@ pub use self::{
     redis::{RedisServer, acl_line, database_of, free_port},
     runners::TestRunner,
     sampler::{Sample, Sampler},
+    slow_link::SlowLink,
     stores::FailingStore,
     upstash::Upstash,
 };

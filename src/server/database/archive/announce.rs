@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use sqlx::{Any, AssertSqlSafe, Row as _, Transaction};
 
-use super::{Archive, millis, time};
+use super::{Archive, millis, pieces, time};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
@@ -41,12 +41,31 @@ impl Archive {
         let mut transaction = self.database.begin().await?;
         // No broadcast begins meanwhile, so each is registered once.
         self.database.lock(&mut transaction, 1).await?;
-        for (channel, start) in self.unregistered(since).await? {
-            if parts.contains(&channel.part()) {
-                register(&mut transaction, &channel, start).await?;
-            }
-        }
+        let mut found = self.unregistered(since).await?;
+        found.retain(|(channel, _)| parts.contains(&channel.part()));
+        let found: Vec<_> = found.iter().map(|(channel, start)| (channel, *start)).collect();
+        self.register(&mut transaction, &found).await?;
         transaction.commit().await
+    }
+
+    /// Registers broadcasts for announcement, by their channels and starts.
+    pub(super) async fn register(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        broadcasts: &[(&ChannelId, Timestamp)],
+    ) -> Result<(), sqlx::Error> {
+        for some in pieces(broadcasts) {
+            let statement = format!(
+                "INSERT INTO announcements (channel, first_start, part) VALUES {} ON CONFLICT DO NOTHING",
+                self.places(some.len(), 3)
+            );
+            let query = some.iter().fold(sqlx::query(AssertSqlSafe(statement)), |query, (channel, start)| {
+                let part = i16::try_from(channel.part()).unwrap_or_default();
+                query.bind(channel.as_str().to_owned()).bind(millis(*start)).bind(part)
+            });
+            query.execute(&mut **transaction).await?;
+        }
+        Ok(())
     }
 
     /// The channels and starts of broadcasts that were on air after `since` and are not registered.
@@ -112,23 +131,6 @@ impl Archive {
     ) -> Result<Figures, StoreError> {
         self.database.read(Box::pin(self.broadcast_figures(channel, broadcast, now))).await
     }
-}
-
-/// Registers a broadcast for announcement.
-pub(super) async fn register(
-    transaction: &mut Transaction<'_, Any>,
-    channel: &ChannelId,
-    start: Timestamp,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "INSERT INTO announcements (channel, first_start, part) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-    )
-    .bind(channel.as_str().to_owned())
-    .bind(millis(start))
-    .bind(i16::try_from(channel.part()).unwrap_or_default())
-    .execute(&mut **transaction)
-    .await
-    .map(drop)
 }
 
 /// Parts as the list of an `IN`. Of no parts: a list that matches nothing.

@@ -6,21 +6,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::{Any, AssertSqlSafe, Row as _, Transaction};
+use tokio::time::Instant;
 
 use super::{
-    Archive, COARSE_MS, JOINS, WINDOW_MS,
+    Archive, COARSE_MS, JOINS, WINDOW_MS, damaged,
     encoding::{Minutes, decode_into, encode, starts},
     floor,
     fresh::{self, COLUMNS, Fresh},
-    millis, part_key, time,
+    limit, millis, part_key, pieces, time,
 };
 use crate::{
     domain::Timestamp,
     server::{history::Tally, store_error::StoreError},
 };
 
-/// The most minutes that one transaction merges.
-const MAX_ROWS: i64 = 1_000;
+/// The most minutes of channels that one transaction merges.
+pub(super) const MAX_ROWS: usize = 1_000;
 
 /// The steps of the two kinds of rows, in seconds.
 const FINE: i64 = 300;
@@ -32,199 +33,304 @@ impl Archive {
     /// # Errors
     /// When the database fails. Then nothing has changed.
     pub async fn compact(&self, part: u16, before: Timestamp) -> Result<bool, StoreError> {
-        self.database.write(Box::pin(self.compact_part(part, before))).await
+        let (most, began) = (self.batches.minutes.size(), Instant::now());
+        let result = self.database.write(Box::pin(self.compact_part(part, before, most))).await;
+        let merged = result.as_ref().map_or(most, |merged| merged.rows);
+        self.batches.minutes.adapt(merged, began.elapsed(), result.is_ok());
+        result.map(|merged| merged.is_more)
     }
 
-    async fn compact_part(&self, part: u16, before: Timestamp) -> Result<bool, sqlx::Error> {
-        let part_number = i16::try_from(part).unwrap_or_default();
+    /// Merges minutes of channels, or those of the part itself if there are no others: the rows of the channels depend on
+    /// the part, so its minutes stay until all others are merged.
+    async fn compact_part(&self, part: u16, before: Timestamp, most: usize) -> Result<Merged, sqlx::Error> {
         let mut transaction = self.database.begin().await?;
         self.database.lock(&mut transaction, 2 + i64::from(part)).await?;
         let key = part_key(part);
-        let (mut is_more, mut rows, mut merged) = (false, Vec::new(), Vec::new());
-        for (condition, limit) in [("channel = $3", i64::MAX), ("channel <> $3", MAX_ROWS)] {
-            let statement = format!(
-                "SELECT {COLUMNS} FROM fresh_minutes WHERE part = $1 AND start < $2 AND {condition} \
-                 ORDER BY channel, start, node LIMIT $4"
-            );
-            let found = sqlx::query(AssertSqlSafe(statement))
-                .bind(part_number)
-                .bind(millis(before))
-                .bind(key.clone())
-                .bind(limit)
-                .fetch_all(&mut *transaction)
-                .await?;
-            is_more = i64::try_from(found.len()).is_ok_and(|rows| rows >= limit);
-            for row in &found {
-                merged.push((
-                    row.try_get::<String, _>("channel")?,
-                    time(row, "start")?,
-                    row.try_get("node")?,
-                ));
-                match Fresh::read(row) {
-                    Ok(row) => rows.push(row),
-                    Err(error @ sqlx::Error::Decode(_)) => {
-                        tracing::error!(%error, channel = merged[merged.len() - 1].0, "a minute is damaged; dropping it");
-                    }
-                    Err(error) => return Err(error),
+        let all = (Timestamp::default(), before);
+        let mut found = read(&mut transaction, part, "channel <> $2", all, most).await?;
+        let of_channels = !found.keys.is_empty();
+        let is_more = of_channels || {
+            found = read(&mut transaction, part, "channel = $2", all, most).await?;
+            found.keys.len() >= most
+        };
+        let mut minutes = std::mem::take(&mut found.minutes);
+        if of_channels {
+            // With what is known of the part in the same rows of 15 minutes.
+            let rows: BTreeSet<Timestamp> =
+                found.keys.iter().map(|(_, start, _)| floor(*start, COARSE_MS)).collect();
+            if let (Some(first), Some(last)) = (rows.first(), rows.last()) {
+                let end = before.min(Timestamp::from_millis(last.as_millis() + COARSE_MS));
+                let of_part = read(&mut transaction, part, "channel = $2", (*first, end), usize::MAX).await?;
+                let is_needed = |minute: &Fresh| rows.contains(&floor(minute.start(), COARSE_MS));
+                minutes.extend(of_part.minutes.into_iter().filter(is_needed));
+            }
+        }
+        let (channels, idle) = fresh::merge(minutes, Some(&key));
+        self.merge_minutes(&mut transaction, &key, channels, idle).await?;
+        let rows = found.keys.len();
+        self.delete(&mut transaction, part, &found.keys).await?;
+        transaction.commit().await?;
+        Ok(Merged { rows, is_more })
+    }
+
+    /// Merges minutes of channels, of their joins and of their part into their rows, those of all with one statement.
+    async fn merge_minutes(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        part: &str,
+        channels: BTreeMap<String, Minutes>,
+        mut idle: Minutes,
+    ) -> Result<(), sqlx::Error> {
+        let mut all = channels;
+        all.insert(part.to_owned(), idle.clone());
+        let mut windows = places(&all, WINDOW_MS);
+        let of_part: Vec<Place> = windows.iter().map(|(_, start)| (part.to_owned(), *start)).collect();
+        let asked: BTreeSet<Place> = windows.iter().cloned().chain(of_part).collect();
+        let stored = self.stored_minutes(transaction, &asked).await?;
+        for ((_, window), bytes) in stored.iter().filter(|((name, _), _)| name == part) {
+            add_stored(&mut idle, part, *window, bytes);
+        }
+        let (mut rows, mut late) = (Vec::new(), Vec::new());
+        for (name, window) in &windows {
+            let Some(minutes) = all.get_mut(name) else { continue };
+            let place = (name.clone(), *window);
+            let bytes = stored.get(&place);
+            if let Some(bytes) = bytes {
+                add_stored(minutes, name, *window, bytes);
+            }
+            let mut tally = Tally::default();
+            for start in starts(*window) {
+                let known = minutes.get(&start).cloned().unwrap_or_default();
+                let idle = idle.get(&start).filter(|_| has_idle(name));
+                let with_idle = idle.map_or(known.clone(), |idle| known.with_idle(idle));
+                tally.add(&Tally::of_minute(start, &with_idle));
+            }
+            // The first joins of a window may be late too.
+            if bytes.is_some() || !has_idle(name) {
+                late.push(place.clone());
+            }
+            rows.push((place, tally, Some(encode(*window, minutes))));
+        }
+        self.put(transaction, FINE, &rows).await?;
+        self.forget_figures(transaction, &late).await?;
+
+        windows = places(&all, COARSE_MS);
+        let of_part: Vec<Place> = windows.iter().map(|(_, start)| (part.to_owned(), *start)).collect();
+        let asked: BTreeSet<Place> = windows.iter().cloned().chain(of_part).collect();
+        let tallies = self.tallies_within(transaction, &asked).await?;
+        let mut rows = Vec::new();
+        for (name, start) in windows {
+            let mut tally = Tally::default();
+            for nth in 0..COARSE_MS / WINDOW_MS {
+                let window = Timestamp::from_millis(start.as_millis() + nth * WINDOW_MS);
+                let own = tallies.get(&(name.clone(), window));
+                let idle = || tallies.get(&(part.to_owned(), window)).filter(|_| has_idle(&name));
+                if let Some(known) = own.or_else(idle) {
+                    tally.add(known);
                 }
             }
+            rows.push(((name, start), tally, None));
         }
-        // The part comes first, since the rows of its channels depend on it.
-        let (channels, idle) = fresh::merge(rows, Some(&key));
-        for (channel, minutes) in [(key.clone(), idle)].into_iter().chain(channels) {
-            merge_channel(&mut transaction, &key, &channel, minutes).await?;
-        }
-        // It also stays until all of them are merged.
-        for (channel, start, node) in merged.into_iter().filter(|(channel, ..)| !is_more || *channel != key) {
-            delete(&mut transaction, part_number, channel, start, node).await?;
-        }
-        transaction.commit().await?;
-        Ok(is_more)
+        self.put(transaction, COARSE, &rows).await
     }
-}
 
-/// Deletes a fresh minute.
-async fn delete(
-    transaction: &mut Transaction<'_, Any>,
-    part: i16,
-    channel: String,
-    start: Timestamp,
-    node: i64,
-) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM fresh_minutes WHERE part = $1 AND channel = $2 AND start = $3 AND node = $4")
-        .bind(part)
-        .bind(channel)
-        .bind(millis(start))
-        .bind(node)
-        .execute(&mut **transaction)
-        .await
-        .map(drop)
-}
-
-/// Merges minutes of one channel, of its joins or of a part into their rows.
-async fn merge_channel(
-    transaction: &mut Transaction<'_, Any>,
-    part: &str,
-    channel: &str,
-    mut minutes: Minutes,
-) -> Result<(), sqlx::Error> {
-    // Without joins there is nothing to know of an idle channel.
-    let idle_key = (!channel.ends_with(JOINS)).then_some(part);
-    let windows: BTreeSet<Timestamp> = minutes.keys().map(|start| floor(*start, WINDOW_MS)).collect();
-    for window in &windows {
-        let is_late = load_window(transaction, channel, *window, &mut minutes).await?;
-        let mut idle = Minutes::new();
-        if let Some(part) = idle_key {
-            load_window(transaction, part, *window, &mut idle).await?;
-        }
-        let mut tally = Tally::default();
-        for start in starts(*window) {
-            let known = minutes.get(&start).cloned().unwrap_or_default();
-            let with_idle = idle.get(&start).map_or(known.clone(), |idle| known.with_idle(idle));
-            tally.add(&Tally::of_minute(start, &with_idle));
-        }
-        put(transaction, channel, FINE, *window, &tally, Some(encode(*window, &minutes))).await?;
-        // The first joins of a window may be late too.
-        if is_late || idle_key.is_none() {
-            forget_figures(transaction, channel, *window).await?;
-        }
+    /// The encoded minutes of rows of 5 minutes, as far as there are any.
+    async fn stored_minutes(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        places: &BTreeSet<Place>,
+    ) -> Result<BTreeMap<Place, Vec<u8>>, sqlx::Error> {
+        let condition = "step = 300 AND start = asked.column2 AND minutes IS NOT NULL";
+        let found = self.within(transaction, "minutes", condition, places).await?;
+        Ok(found.into_iter().collect())
     }
-    let coarse: BTreeSet<Timestamp> = windows.iter().map(|window| floor(*window, COARSE_MS)).collect();
-    for start in coarse {
-        let end = Timestamp::from_millis(start.as_millis() + COARSE_MS);
-        let own = tallies(transaction, channel, FINE, start, end).await?;
-        let idle = match idle_key {
-            Some(part) => tallies(transaction, part, FINE, start, end).await?,
-            None => BTreeMap::new(),
-        };
-        let mut tally = Tally::default();
-        for nth in 0..COARSE_MS / WINDOW_MS {
-            let window = Timestamp::from_millis(start.as_millis() + nth * WINDOW_MS);
-            if let Some(known) = own.get(&window).or(idle.get(&window)) {
-                tally.add(known);
+
+    /// The rows of 5 minutes within rows of 15 minutes.
+    async fn tallies_within(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        places: &BTreeSet<Place>,
+    ) -> Result<BTreeMap<Place, Tally>, sqlx::Error> {
+        let condition =
+            format!("step = 300 AND start >= asked.column2 AND start < asked.column2 + {COARSE_MS}");
+        let found = self.within(transaction, "tally", &condition, places).await?;
+        let decode = |(place, bytes): (Place, Vec<u8>)| Ok((place, Tally::decode(&bytes).map_err(damaged)?));
+        found.into_iter().map(decode).collect()
+    }
+
+    /// A column of rows with the names and the starts that are asked for. The condition says how a start fits.
+    async fn within(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        column: &str,
+        condition: &str,
+        asked: &BTreeSet<Place>,
+    ) -> Result<Vec<(Place, Vec<u8>)>, sqlx::Error> {
+        let asked: Vec<&Place> = asked.iter().collect();
+        let mut found = Vec::new();
+        for some in pieces(&asked) {
+            // In this order SQLite searches the row of each name by its key.
+            let statement = format!(
+                "SELECT history.channel, start, {column} FROM {} AS asked CROSS JOIN history \
+                 WHERE history.channel = asked.column1 AND {condition}",
+                self.table(some.len(), 1)
+            );
+            let query = some.iter().fold(sqlx::query(AssertSqlSafe(statement)), |query, (name, start)| {
+                query.bind(name.clone()).bind(millis(*start))
+            });
+            for row in query.fetch_all(&mut **transaction).await? {
+                found.push(((row.try_get("channel")?, time(&row, "start")?), row.try_get(column)?));
             }
         }
-        put(transaction, channel, COARSE, start, &tally, None).await?;
+        Ok(found)
     }
-    Ok(())
-}
 
-/// Adds the stored minutes of a window. Returns whether there were any.
-async fn load_window(
-    transaction: &mut Transaction<'_, Any>,
-    channel: &str,
-    window: Timestamp,
-    minutes: &mut Minutes,
-) -> Result<bool, sqlx::Error> {
-    let row =
-        sqlx::query("SELECT minutes FROM history WHERE channel = $1 AND step = 300 AND start = $2 AND minutes IS NOT NULL")
-            .bind(channel.to_owned())
-            .bind(millis(window))
-            .fetch_optional(&mut **transaction)
-            .await?;
-    let Some(row) = row else { return Ok(false) };
-    if let Err(error) = decode_into(minutes, window, &row.try_get::<Vec<u8>, _>("minutes")?) {
-        tracing::error!(%error, channel, "the minutes of a row are damaged; replacing them");
+    /// Stores rows of one step. Each has its minutes, or none if it is of 15 minutes.
+    async fn put(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        step: i64,
+        rows: &[(Place, Tally, Option<Vec<u8>>)],
+    ) -> Result<(), sqlx::Error> {
+        for some in pieces(rows) {
+            let statement = format!(
+                "INSERT INTO history (channel, step, start, tally, minutes) VALUES {} \
+                 ON CONFLICT (channel, step, start) DO UPDATE SET tally = excluded.tally, \
+                 minutes = excluded.minutes",
+                self.places(some.len(), 5)
+            );
+            let mut query = sqlx::query(AssertSqlSafe(statement));
+            for ((name, start), tally, minutes) in some {
+                query = query.bind(name.clone()).bind(step).bind(millis(*start));
+                query = query.bind(tally.encode()).bind(minutes.clone());
+            }
+            query.execute(&mut **transaction).await?;
+        }
+        Ok(())
     }
-    Ok(true)
+
+    /// Has the figures of the broadcasts in rows of 5 minutes computed again.
+    async fn forget_figures(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        rows: &[Place],
+    ) -> Result<(), sqlx::Error> {
+        for some in pieces(rows) {
+            let statement = format!(
+                "UPDATE broadcasts SET figures = NULL FROM {} AS changed \
+                 WHERE broadcasts.channel = changed.column1 AND started_at < changed.column2 + {WINDOW_MS} \
+                 AND last_on_air >= changed.column2 AND figures IS NOT NULL",
+                self.table(some.len(), 1)
+            );
+            let query = some.iter().fold(sqlx::query(AssertSqlSafe(statement)), |query, (name, start)| {
+                query.bind(name.strip_suffix(JOINS).unwrap_or(name).to_owned()).bind(millis(*start))
+            });
+            query.execute(&mut **transaction).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes minutes that are merged. (SQLite would search the whole table for a list of keys.)
+    async fn delete(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        part: u16,
+        keys: &[Key],
+    ) -> Result<(), sqlx::Error> {
+        for some in pieces(keys) {
+            let is_one = |nth: usize| {
+                let place = |column| self.database.place(4 * nth + column);
+                let [part, channel, start, node] = [1, 2, 3, 4].map(place);
+                format!("part = {part} AND channel = {channel} AND start = {start} AND node = {node}")
+            };
+            let any: Vec<String> = (0..some.len()).map(is_one).collect();
+            let statement = format!("DELETE FROM fresh_minutes WHERE {}", any.join(" OR "));
+            let mut query = sqlx::query(AssertSqlSafe(statement));
+            for (channel, start, node) in some {
+                query = query.bind(i16::try_from(part).unwrap_or_default());
+                query = query.bind(channel.clone()).bind(millis(*start)).bind(*node);
+            }
+            query.execute(&mut **transaction).await?;
+        }
+        Ok(())
+    }
 }
 
-/// The rows of a channel with a step of `step` seconds, from `from` until before `to`.
-async fn tallies(
-    transaction: &mut Transaction<'_, Any>,
-    channel: &str,
-    step: i64,
-    from: Timestamp,
-    to: Timestamp,
-) -> Result<BTreeMap<Timestamp, Tally>, sqlx::Error> {
-    let rows = sqlx::query(
-        "SELECT start, tally FROM history WHERE channel = $1 AND step = $2 AND start >= $3 AND start < $4",
-    )
-    .bind(channel.to_owned())
-    .bind(step)
-    .bind(millis(from))
-    .bind(millis(to))
-    .fetch_all(&mut **transaction)
-    .await?;
-    super::read::decode_tallies(&rows)
+/// The name and the start of a row.
+type Place = (String, Timestamp);
+
+/// The rows of a length that minutes belong to.
+fn places(all: &BTreeMap<String, Minutes>, length_ms: u64) -> BTreeSet<Place> {
+    let of_one = |(name, minutes): (&String, &Minutes)| {
+        let place = |start: &Timestamp| (name.clone(), floor(*start, length_ms));
+        minutes.keys().map(place).collect::<BTreeSet<_>>()
+    };
+    all.iter().flat_map(of_one).collect()
 }
 
-async fn put(
-    transaction: &mut Transaction<'_, Any>,
-    channel: &str,
-    step: i64,
-    start: Timestamp,
-    tally: &Tally,
-    minutes: Option<Vec<u8>>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "INSERT INTO history (channel, step, start, tally, minutes) VALUES ($1, $2, $3, $4, $5) \
-         ON CONFLICT (channel, step, start) DO UPDATE SET tally = excluded.tally, minutes = excluded.minutes",
-    )
-    .bind(channel.to_owned())
-    .bind(step)
-    .bind(millis(start))
-    .bind(tally.encode())
-    .bind(minutes)
-    .execute(&mut **transaction)
-    .await
-    .map(drop)
+/// Whether the rows of a name depend on those of its part. Without joins there is nothing to know of an idle channel.
+fn has_idle(name: &str) -> bool {
+    !name.ends_with(JOINS)
 }
 
-/// Has the figures of the broadcasts of a window computed again.
-async fn forget_figures(
+/// Adds the stored minutes of a row.
+fn add_stored(minutes: &mut Minutes, name: &str, window: Timestamp, bytes: &[u8]) {
+    if let Err(error) = decode_into(minutes, window, bytes) {
+        tracing::error!(%error, channel = name, "the minutes of a row are damaged; replacing them");
+    }
+}
+
+/// What one transaction has merged.
+struct Merged {
+    /// The number of minutes.
+    rows: usize,
+    /// Whether there may be more.
+    is_more: bool,
+}
+
+/// The channel, start and node of a minute.
+type Key = (String, Timestamp, i64);
+
+/// Minutes that are not merged yet.
+#[derive(Default)]
+struct Found {
+    /// All of them.
+    keys: Vec<Key>,
+    /// Those that are not damaged.
+    minutes: Vec<Fresh>,
+}
+
+/// Reads minutes of a part in the order of their keys. The condition may use `$2`, the key of the part.
+async fn read(
     transaction: &mut Transaction<'_, Any>,
-    channel: &str,
-    window: Timestamp,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "UPDATE broadcasts SET figures = NULL \
-         WHERE channel = $1 AND started_at < $2 AND last_on_air >= $3 AND figures IS NOT NULL",
-    )
-    .bind(channel.strip_suffix(JOINS).unwrap_or(channel).to_owned())
-    .bind(millis(Timestamp::from_millis(window.as_millis() + WINDOW_MS)))
-    .bind(millis(window))
-    .execute(&mut **transaction)
-    .await
-    .map(drop)
+    part: u16,
+    condition: &str,
+    (from, to): (Timestamp, Timestamp),
+    most: usize,
+) -> Result<Found, sqlx::Error> {
+    let statement = format!(
+        "SELECT {COLUMNS} FROM fresh_minutes WHERE part = $1 AND {condition} AND start >= $3 AND start < $4 \
+         ORDER BY channel, start, node LIMIT $5"
+    );
+    let rows = sqlx::query(AssertSqlSafe(statement))
+        .bind(i16::try_from(part).unwrap_or_default())
+        .bind(part_key(part))
+        .bind(millis(from))
+        .bind(millis(to))
+        .bind(limit(most))
+        .fetch_all(&mut **transaction)
+        .await?;
+    let mut found = Found::default();
+    for row in &rows {
+        let channel: String = row.try_get("channel")?;
+        match Fresh::read(row) {
+            Ok(minute) => found.minutes.push(minute),
+            Err(error @ sqlx::Error::Decode(_)) => {
+                tracing::error!(%error, channel, "a minute is damaged; dropping it");
+            }
+            Err(error) => return Err(error),
+        }
+        found.keys.push((channel, time(row, "start")?, row.try_get("node")?));
+    }
+    Ok(found)
 }

@@ -30,6 +30,11 @@ impl Fresh {
         let taken = TakenMinute { start: time(row, "start")?, minute, held };
         Ok(Self { channel: row.try_get("channel")?, node: row.try_get("node")?, taken })
     }
+
+    /// The start of the minute.
+    pub(super) const fn start(&self) -> Timestamp {
+        self.taken.start
+    }
 }
 
 /// Merges the minutes of all nodes: those of channels, and those of the part with the key `part`, if it is needed. A

@@ -17,10 +17,12 @@ mod read;
 mod retain;
 mod seen;
 
+use std::sync::Arc;
+
 use sqlx::{Any, AssertSqlSafe, Row as _, Transaction};
 use uuid::Uuid;
 
-use super::{Database, followers::pieces};
+use super::{Batch, Database, followers::pieces};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
@@ -60,6 +62,19 @@ pub struct Archive {
     database: Database,
     /// Whether broadcasts are registered for announcement when they begin.
     announces: bool,
+    batches: Arc<Batches>,
+}
+
+/// The sizes of calls whose items are in the database.
+struct Batches {
+    /// Minutes that are merged.
+    minutes: Batch,
+    /// Broadcasts that are lengthened.
+    abandoned: Batch,
+    /// Broadcasts that are completed.
+    ended: Batch,
+    /// Channels that are cleaned.
+    channels: Batch,
 }
 
 /// The kind of a [`Row`].
@@ -105,8 +120,14 @@ pub struct OnAir {
 impl Archive {
     /// The archive in a database.
     #[must_use]
-    pub const fn new(database: Database) -> Self {
-        Self { database, announces: false }
+    pub fn new(database: Database) -> Self {
+        let batches = Batches {
+            minutes: Batch::new(compact::MAX_ROWS),
+            abandoned: Batch::new(seen::BATCH),
+            ended: Batch::new(retain::BROADCASTS),
+            channels: Batch::new(retain::CHANNELS),
+        };
+        Self { database, announces: false, batches: Arc::new(batches) }
     }
 
     /// The id of the database, once it is known.
@@ -148,17 +169,12 @@ impl Archive {
             RowKind::Viewers => ("viewers", "channel, start, node", &["data"][..]),
         };
         let width = key.split(',').count() + values.len();
-        let places = |row| {
-            let places = (1..=width).map(|nth| self.database.place(row * width + nth));
-            format!("({})", places.collect::<Vec<_>>().join(", "))
-        };
-        let places: Vec<String> = (0..rows.len()).map(places).collect();
         let replaced: Vec<String> =
             values.iter().map(|value| format!("{value} = excluded.{value}")).collect();
         let statement = format!(
             "INSERT INTO {table} ({key}, {}) VALUES {} ON CONFLICT ({key}) DO UPDATE SET {}",
             values.join(", "),
-            places.join(", "),
+            self.places(rows.len(), width),
             replaced.join(", ")
         );
         let mut query = sqlx::query(AssertSqlSafe(statement));
@@ -175,6 +191,32 @@ impl Archive {
         }
         query.execute(&mut **transaction).await.map(drop)
     }
+
+    /// The parameters of `rows` rows with `width` columns, as what follows the `VALUES` of an `INSERT`.
+    fn places(&self, rows: usize, width: usize) -> String {
+        let row = |at: usize| {
+            let places = (1..=width).map(|nth| self.database.place(at * width + nth));
+            format!("({})", places.collect::<Vec<_>>().join(", "))
+        };
+        (0..rows).map(row).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The parameters of `rows` rows of a name and some numbers as a table. Both databases name its columns `column1`,
+    /// `column2` and so on.
+    fn table(&self, rows: usize, numbers: usize) -> String {
+        let row = |at: usize| {
+            let first = at * (1 + numbers) + 1;
+            let numbers = (first + 1..=first + numbers)
+                .map(|nth| format!(", CAST({} AS BIGINT)", self.database.place(nth)));
+            format!("(CAST({} AS TEXT){})", self.database.place(first), numbers.collect::<String>())
+        };
+        format!("(VALUES {})", (0..rows).map(row).collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// A number of rows as a parameter.
+fn limit(rows: usize) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
 }
 
 /// An instant as a value of a column.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::{Any, AssertSqlSafe, Row as _, Transaction};
 
-use super::{Archive, OnAir, announce, millis, pieces, seen::Seen, time};
+use super::{Archive, OnAir, millis, pieces, seen::Seen, time};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
@@ -75,11 +75,32 @@ impl Archive {
         }
         let parts: BTreeSet<u16> = others.iter().map(|on_air| on_air.channel.part()).collect();
         let seen = Seen::read(&mut **transaction, &parts).await?;
-        for on_air in others {
-            let begun = merge(transaction, on_air, &seen).await?;
-            if let (true, Some(started_at)) = (self.announces, begun) {
-                announce::register(transaction, &on_air.channel, started_at).await?;
+        // What one span of a channel has changed is read again for the next one.
+        let mut others = others;
+        while !others.is_empty() {
+            let mut channels = BTreeSet::new();
+            let (firsts, rest) = others.into_iter().partition(|on_air| channels.insert(&on_air.channel));
+            self.merge_each(transaction, firsts, &seen).await?;
+            others = rest;
+        }
+        Ok(())
+    }
+
+    /// Merges spans of different channels with the broadcasts around them, and registers broadcasts that are new.
+    async fn merge_each(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        spans: Vec<&OnAir>,
+        seen: &Seen,
+    ) -> Result<(), sqlx::Error> {
+        for spans in pieces(&spans) {
+            let near = self.near(transaction, spans, seen).await?;
+            let mut changes = Changes::default();
+            for on_air in spans {
+                let near = near.get(on_air.channel.as_str()).map(Vec::as_slice);
+                changes.add(on_air, near.unwrap_or_default());
             }
+            self.apply(transaction, &changes).await?;
         }
         Ok(())
     }
@@ -91,21 +112,15 @@ impl Archive {
         transaction: &mut Transaction<'_, Any>,
         spans: &[&OnAir],
     ) -> Result<Vec<String>, sqlx::Error> {
-        let row = |at: usize| {
-            let [channel, numbers @ ..] = [1, 2, 3, 4].map(|nth| self.database.place(4 * at + nth));
-            let numbers = numbers.map(|place| format!("CAST({place} AS BIGINT)")).join(", ");
-            format!("(CAST({channel} AS TEXT), {numbers})")
-        };
-        let rows: Vec<String> = (0..spans.len()).map(row).collect();
-        // `column1` to `column4`, as both databases name them: the channel, the start and the end of a span, and who sees it.
+        // The channel, the start and the end of a span, and who sees it.
         let statement = format!(
             "UPDATE broadcasts SET last_on_air = span.column3, seen_by = span.column4, figures = NULL \
-             FROM (VALUES {}) AS span \
+             FROM {} AS span \
              WHERE broadcasts.channel = span.column1 AND broadcasts.started_at = (SELECT MAX(near.started_at) \
              FROM broadcasts AS near WHERE near.channel = span.column1 AND near.started_at <= span.column3 + {}) \
              AND broadcasts.started_at <= span.column2 AND broadcasts.last_on_air >= span.column2 \
              AND broadcasts.last_on_air < span.column3 RETURNING channel",
-            rows.join(", "),
+            self.table(spans.len(), 3),
             GRACE.as_millis()
         );
         let mut query = sqlx::query(AssertSqlSafe(statement));
@@ -117,53 +132,136 @@ impl Archive {
         let rows = query.fetch_all(&mut **transaction).await?;
         rows.iter().map(|row| row.try_get("channel")).collect()
     }
+
+    /// The broadcasts that each span could belong to, by their channels.
+    async fn near(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        spans: &[&OnAir],
+        seen: &Seen,
+    ) -> Result<BTreeMap<String, Vec<Known>>, sqlx::Error> {
+        // In this order SQLite searches the broadcasts of each span by their key.
+        let statement = format!(
+            "SELECT broadcasts.channel, started_at, last_on_air, seen_by FROM {} AS span CROSS JOIN broadcasts \
+             WHERE broadcasts.channel = span.column1 AND started_at <= span.column2 AND last_on_air >= span.column3",
+            self.table(spans.len(), 2)
+        );
+        let mut query = sqlx::query(AssertSqlSafe(statement));
+        for OnAir { channel, span, .. } in spans {
+            query = query.bind(channel.as_str().to_owned()).bind(millis(span.to + GRACE));
+            // A broadcast is lengthened by this much at most.
+            query = query.bind(millis(span.from - GRACE - GRACE));
+        }
+        let mut near = BTreeMap::<String, Vec<Known>>::new();
+        for row in query.fetch_all(&mut **transaction).await? {
+            let name: String = row.try_get("channel")?;
+            let Some(on_air) = spans.iter().find(|on_air| on_air.channel.as_str() == name) else { continue };
+            let written =
+                Broadcast { started_at: time(&row, "started_at")?, last_on_air: time(&row, "last_on_air")? };
+            let seen_by = row.try_get("seen_by")?;
+            let broadcast = seen.lengthened(&on_air.channel, seen_by, written);
+            let known = Known { broadcast, seen_by, is_written: broadcast == written };
+            near.entry(name).or_default().push(known);
+        }
+        Ok(near)
+    }
+
+    /// Writes changes, those of each kind with one statement.
+    async fn apply(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        changes: &Changes<'_>,
+    ) -> Result<(), sqlx::Error> {
+        for some in pieces(&changes.seen) {
+            let statement = format!(
+                "UPDATE broadcasts SET seen_by = now.column3 FROM {} AS now \
+                 WHERE broadcasts.channel = now.column1 AND broadcasts.started_at = now.column2",
+                self.table(some.len(), 2)
+            );
+            let query = some.iter().fold(sqlx::query(AssertSqlSafe(statement)), |query, one| {
+                query.bind(one.channel.as_str().to_owned()).bind(millis(one.started_at)).bind(one.seen_by)
+            });
+            query.execute(&mut **transaction).await?;
+        }
+        for some in pieces(&changes.replaced) {
+            let is_one = |nth: usize| {
+                let [channel, start] = [1, 2].map(|place| self.database.place(2 * nth + place));
+                format!("channel = {channel} AND started_at = {start}")
+            };
+            let any: Vec<String> = (0..some.len()).map(is_one).collect();
+            let statement = format!("DELETE FROM broadcasts WHERE {}", any.join(" OR "));
+            let query = some.iter().fold(sqlx::query(AssertSqlSafe(statement)), |query, (channel, start)| {
+                query.bind(channel.as_str().to_owned()).bind(millis(*start))
+            });
+            query.execute(&mut **transaction).await?;
+        }
+        for some in pieces(&changes.present) {
+            let statement = format!(
+                "INSERT INTO broadcasts (channel, started_at, last_on_air, seen_by) VALUES {} \
+                 ON CONFLICT (channel, started_at) DO UPDATE SET last_on_air = excluded.last_on_air, \
+                 seen_by = excluded.seen_by, figures = NULL",
+                self.places(some.len(), 4)
+            );
+            let query = some.iter().fold(sqlx::query(AssertSqlSafe(statement)), |query, one| {
+                let query = query.bind(one.channel.as_str().to_owned()).bind(millis(one.started_at));
+                query.bind(millis(one.last_on_air)).bind(one.seen_by)
+            });
+            query.execute(&mut **transaction).await?;
+        }
+        if self.announces {
+            self.register(transaction, &changes.begun).await?;
+        }
+        Ok(())
+    }
 }
 
-/// Merges a span with the broadcasts around it. Returns the start of a broadcast that is new.
-async fn merge(
-    transaction: &mut Transaction<'_, Any>,
-    on_air: &OnAir,
-    seen: &Seen,
-) -> Result<Option<Timestamp>, sqlx::Error> {
-    let (channel, span) = (&on_air.channel, on_air.span);
-    let near = near(transaction, channel, span, seen).await?;
-    let known: Vec<Broadcast> = near.iter().map(|known| known.broadcast).collect();
-    let merged = broadcast::merge(&known, span);
-    // Who has seen the last instant on air says whether it goes on.
-    let is_newest = merged.broadcast.last_on_air == span.to;
-    let last = near.iter().find(|known| known.broadcast.last_on_air == merged.broadcast.last_on_air);
-    let seen_by =
-        if is_newest { on_air.seen_by() } else { last.map(|known| known.seen_by).unwrap_or_default() };
-    if merged.replaces == [merged.broadcast] && near.iter().all(|known| known.is_written) {
-        if is_newest {
-            sqlx::query("UPDATE broadcasts SET seen_by = $1 WHERE channel = $2 AND started_at = $3")
-                .bind(seen_by)
-                .bind(channel.as_str().to_owned())
-                .bind(millis(merged.broadcast.started_at))
-                .execute(&mut **transaction)
-                .await?;
+/// What spans on air change in the broadcasts.
+#[derive(Default)]
+struct Changes<'s> {
+    /// Broadcasts of which only who sees them is new.
+    seen: Vec<Present<'s>>,
+    /// The starts of broadcasts that have become a part of another one.
+    replaced: Vec<(&'s ChannelId, Timestamp)>,
+    /// Broadcasts that are new or longer.
+    present: Vec<Present<'s>>,
+    /// The starts of those that are new.
+    begun: Vec<(&'s ChannelId, Timestamp)>,
+}
+
+/// The row of a broadcast.
+struct Present<'s> {
+    channel: &'s ChannelId,
+    started_at: Timestamp,
+    last_on_air: Timestamp,
+    seen_by: i64,
+}
+
+impl<'s> Changes<'s> {
+    /// Adds what a span changes in the broadcasts around it.
+    fn add(&mut self, on_air: &'s OnAir, near: &[Known]) {
+        let (channel, span) = (&on_air.channel, on_air.span);
+        let known: Vec<Broadcast> = near.iter().map(|known| known.broadcast).collect();
+        let merged = broadcast::merge(&known, span);
+        let Broadcast { started_at, last_on_air } = merged.broadcast;
+        // Who has seen the last instant on air says whether it goes on.
+        let is_newest = last_on_air == span.to;
+        let last = near.iter().find(|known| known.broadcast.last_on_air == last_on_air);
+        let seen_by =
+            if is_newest { on_air.seen_by() } else { last.map(|known| known.seen_by).unwrap_or_default() };
+        let present = Present { channel, started_at, last_on_air, seen_by };
+        if merged.replaces == [merged.broadcast] && near.iter().all(|known| known.is_written) {
+            if is_newest {
+                self.seen.push(present);
+            }
+            return;
         }
-        return Ok(None);
+        let starts = merged.replaces.iter().map(|replaced| replaced.started_at);
+        self.replaced.extend(starts.filter(|start| *start != started_at).map(|start| (channel, start)));
+        if merged.replaces.is_empty() {
+            self.begun.push((channel, started_at));
+        }
+        self.present.push(present);
     }
-    for replaced in merged.replaces.iter().filter(|one| one.started_at != merged.broadcast.started_at) {
-        sqlx::query("DELETE FROM broadcasts WHERE channel = $1 AND started_at = $2")
-            .bind(channel.as_str().to_owned())
-            .bind(millis(replaced.started_at))
-            .execute(&mut **transaction)
-            .await?;
-    }
-    sqlx::query(
-        "INSERT INTO broadcasts (channel, started_at, last_on_air, seen_by) VALUES ($1, $2, $3, $4) \
-         ON CONFLICT (channel, started_at) DO UPDATE SET last_on_air = excluded.last_on_air, \
-         seen_by = excluded.seen_by, figures = NULL",
-    )
-    .bind(channel.as_str().to_owned())
-    .bind(millis(merged.broadcast.started_at))
-    .bind(millis(merged.broadcast.last_on_air))
-    .bind(seen_by)
-    .execute(&mut **transaction)
-    .await?;
-    Ok(merged.replaces.is_empty().then_some(merged.broadcast.started_at))
 }
 
 /// A broadcast that a span could belong to.
@@ -174,32 +272,4 @@ struct Known {
     seen_by: i64,
     /// Whether its row has this end.
     is_written: bool,
-}
-
-/// The broadcasts of a channel that a span could belong to.
-async fn near(
-    transaction: &mut Transaction<'_, Any>,
-    channel: &ChannelId,
-    span: Span,
-    seen: &Seen,
-) -> Result<Vec<Known>, sqlx::Error> {
-    let rows = sqlx::query(
-        "SELECT started_at, last_on_air, seen_by FROM broadcasts \
-         WHERE channel = $1 AND started_at <= $2 AND last_on_air >= $3",
-    )
-    .bind(channel.as_str().to_owned())
-    .bind(millis(span.to + GRACE))
-    // A broadcast is lengthened by this much at most.
-    .bind(millis(span.from - GRACE - GRACE))
-    .fetch_all(&mut **transaction)
-    .await?;
-    rows.iter()
-        .map(|row| {
-            let written =
-                Broadcast { started_at: time(row, "started_at")?, last_on_air: time(row, "last_on_air")? };
-            let seen_by = row.try_get("seen_by")?;
-            let broadcast = seen.lengthened(channel, seen_by, written);
-            Ok(Known { broadcast, seen_by, is_written: broadcast == written })
-        })
-        .collect()
 }

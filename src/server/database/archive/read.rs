@@ -360,7 +360,7 @@ impl Archive {
 }
 
 /// Decodes rows with the columns `start` and `tally`.
-pub(super) fn decode_tallies(rows: &[AnyRow]) -> Result<BTreeMap<Timestamp, Tally>, sqlx::Error> {
+fn decode_tallies(rows: &[AnyRow]) -> Result<BTreeMap<Timestamp, Tally>, sqlx::Error> {
     let decode = |row: &AnyRow| {
         let tally = Tally::decode(&row.try_get::<Vec<u8>, _>("tally")?).map_err(damaged)?;
         Ok((time(row, "start")?, tally))

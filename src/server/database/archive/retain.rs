@@ -1,8 +1,8 @@
 //! Retention: removes what is no longer kept, and completes what is final.
 
-use sqlx::Row as _;
+use sqlx::{AssertSqlSafe, Row as _};
 
-use super::{Archive, COARSE_MS, floor, millis, time};
+use super::{Archive, COARSE_MS, floor, limit, millis, pieces, time};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
@@ -11,11 +11,11 @@ use crate::{
     },
 };
 
-/// The channels that one call cleans.
-const CHANNELS: i64 = 50;
+/// The most channels that one call cleans.
+pub(super) const CHANNELS: usize = 50;
 
-/// The broadcasts that one call completes.
-const BROADCASTS: i64 = 50;
+/// The most broadcasts that one call completes.
+pub(super) const BROADCASTS: usize = 50;
 
 /// How long after its end the figures of a broadcast are final, unless minutes arrive late.
 const FINAL_AFTER_MS: u32 = 600_000;
@@ -61,7 +61,9 @@ impl Archive {
         retention: Retention,
         now: Timestamp,
     ) -> Result<Option<String>, StoreError> {
-        self.database.write(Box::pin(self.clean_after(after, retention, now))).await
+        let most = self.batches.channels.size();
+        let clean = self.database.write(Box::pin(self.clean_after(after, retention, now, most)));
+        self.batches.channels.run(most, clean).await
     }
 
     async fn clean_after(
@@ -69,45 +71,47 @@ impl Archive {
         after: &str,
         retention: Retention,
         now: Timestamp,
+        most: usize,
     ) -> Result<Option<String>, sqlx::Error> {
         let channels =
             sqlx::query("SELECT DISTINCT channel FROM history WHERE channel > $1 ORDER BY channel LIMIT $2")
                 .bind(after.to_owned())
-                .bind(CHANNELS)
+                .bind(limit(most))
                 .fetch_all(self.database.pool())
                 .await?;
-        // All rows in a row of 15 minutes go at once: which of them are left says what they are replaced with.
-        let before = |span: u64| {
-            millis(floor(Timestamp::from_millis(now.as_millis().saturating_sub(span)), COARSE_MS))
-        };
-        let mut last = None;
+        let channels: Vec<String> =
+            channels.iter().map(|row| row.try_get("channel")).collect::<Result<_, _>>()?;
+        let mut statements = vec![
+            (
+                "UPDATE history SET minutes = NULL WHERE step = 300 AND minutes IS NOT NULL AND start",
+                retention.minutes_ms,
+            ),
+            ("DELETE FROM history WHERE step = 300 AND start", retention.fine_ms),
+            ("DELETE FROM viewers WHERE start", retention.viewers_ms),
+        ];
+        if let Some(all) = retention.all_ms {
+            statements.push(("DELETE FROM history WHERE start", all));
+            statements.push(("DELETE FROM broadcasts WHERE last_on_air", all));
+        }
         let mut transaction = self.database.begin().await?;
-        for row in channels {
-            let channel: String = row.try_get("channel")?;
-            let mut statements = vec![
-                (
-                    "UPDATE history SET minutes = NULL \
-                     WHERE channel = $1 AND step = 300 AND start < $2 AND minutes IS NOT NULL",
-                    retention.minutes_ms,
-                ),
-                ("DELETE FROM history WHERE channel = $1 AND step = 300 AND start < $2", retention.fine_ms),
-                ("DELETE FROM viewers WHERE channel = $1 AND start < $2", retention.viewers_ms),
-            ];
-            if let Some(all) = retention.all_ms {
-                statements.push(("DELETE FROM history WHERE channel = $1 AND start < $2", all));
-                statements.push(("DELETE FROM broadcasts WHERE channel = $1 AND last_on_air < $2", all));
+        for some in pieces(&channels) {
+            let [before, names @ ..] =
+                &*(1..=some.len() + 1).map(|nth| self.database.place(nth)).collect::<Vec<_>>()
+            else {
+                continue;
+            };
+            let condition = format!("< {before} AND channel IN ({})", names.join(", "));
+            for (statement, span) in &statements {
+                // All rows in a row of 15 minutes go at once: which of them are left says what they are replaced with.
+                let before = floor(Timestamp::from_millis(now.as_millis().saturating_sub(*span)), COARSE_MS);
+                let query =
+                    sqlx::query(AssertSqlSafe(format!("{statement} {condition}"))).bind(millis(before));
+                let query = some.iter().fold(query, |query, channel| query.bind(channel.clone()));
+                query.execute(&mut *transaction).await?;
             }
-            for (statement, span) in statements {
-                sqlx::query(statement)
-                    .bind(channel.clone())
-                    .bind(before(span))
-                    .execute(&mut *transaction)
-                    .await?;
-            }
-            last = Some(channel);
         }
         transaction.commit().await?;
-        Ok(last)
+        Ok(channels.into_iter().next_back())
     }
 
     /// Keeps the figures of broadcasts that have ended. Returns whether there may be more.
@@ -115,16 +119,18 @@ impl Archive {
     /// # Errors
     /// When the database fails.
     pub async fn complete(&self, now: Timestamp) -> Result<bool, StoreError> {
-        self.database.write(Box::pin(self.complete_ended(now))).await
+        let most = self.batches.ended.size();
+        let complete = self.database.write(Box::pin(self.complete_ended(now, most)));
+        self.batches.ended.run(most, complete).await
     }
 
-    async fn complete_ended(&self, now: Timestamp) -> Result<bool, sqlx::Error> {
+    async fn complete_ended(&self, now: Timestamp, most: usize) -> Result<bool, sqlx::Error> {
         let rows = sqlx::query(
             "SELECT channel, started_at, last_on_air FROM broadcasts WHERE figures IS NULL AND last_on_air < $1 \
              ORDER BY last_on_air LIMIT $2",
         )
         .bind(millis((now - GRACE).minus_millis(FINAL_AFTER_MS)))
-        .bind(BROADCASTS)
+        .bind(limit(most))
         .fetch_all(self.database.pool())
         .await?;
         for row in &rows {
@@ -144,6 +150,6 @@ impl Archive {
             .execute(self.database.pool())
             .await?;
         }
-        Ok(i64::try_from(rows.len()).is_ok_and(|rows| rows == BROADCASTS))
+        Ok(rows.len() == most)
     }
 }

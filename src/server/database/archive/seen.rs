@@ -25,7 +25,7 @@ use crate::{
 const ABANDONED_AFTER: Duration = Duration::from_secs(60);
 
 /// The most broadcasts that one transaction lengthens.
-const BATCH: usize = 512;
+pub(super) const BATCH: usize = 512;
 
 /// Up to when each node has observed parts, as far as their rows are not merged yet: by the key of the part and the node.
 pub(super) struct Seen(BTreeMap<(String, i64), Vec<Timestamp>>);
@@ -84,16 +84,18 @@ impl Archive {
         if self.database.read(Box::pin(find)).await?.is_empty() {
             return Ok(false);
         }
-        self.database.write(Box::pin(self.lengthen_found(before))).await
+        let most = self.batches.abandoned.size();
+        let lengthen = self.database.write(Box::pin(self.lengthen_found(before, most)));
+        self.batches.abandoned.run(most, lengthen).await
     }
 
-    async fn lengthen_found(&self, before: Timestamp) -> Result<bool, sqlx::Error> {
+    async fn lengthen_found(&self, before: Timestamp, most: usize) -> Result<bool, sqlx::Error> {
         let mut transaction = self.database.begin().await?;
         self.database.lock(&mut transaction, 1).await?;
         // Again, now that no node ends or lengthens them meanwhile.
         let mut spans = abandoned(&mut transaction, before).await?;
-        let is_more = spans.len() > BATCH;
-        spans.truncate(BATCH);
+        let is_more = spans.len() > most;
+        spans.truncate(most);
         self.merge_all(&mut transaction, &spans).await?;
         transaction.commit().await?;
         Ok(is_more)
