@@ -3,6 +3,7 @@
 //! Limits apply to an IPv6 address twice: to its /64, and [`SITE_FACTOR`] times the limit to its /48.
 
 pub mod address;
+mod concurrent;
 pub mod connections;
 mod crowds;
 pub mod rate;
@@ -35,6 +36,7 @@ pub const NAMES: [&str; 10] = [
 
 pub use self::{
     address::{Address, Proxies},
+    concurrent::{Concurrent, ConcurrentPermit},
     connections::{ConnectionPermit, Connections},
     rate::Rate,
     sessions::{PerAddress, SessionLimiter},
