@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use aforo::{
     domain::{ChannelId, Count, ViewerId},
     server::{
-        clock::SystemClock,
+        clock::{Clock, SystemClock},
         config::DatabaseConfig,
         database::{Archive, Database},
         limits::Address,
@@ -17,9 +17,12 @@ use bytes::Bytes;
 use futures::{FutureExt, future::join_all};
 use reqwest::StatusCode;
 use tempfile::TempDir;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use crate::support::{PATIENCE, Sse, TestApp, viewer};
+use crate::{
+    statistics_page::{SECRET, link_until},
+    support::{PATIENCE, Sse, TestApp, viewer},
+};
 
 /// The places of the feed, and of one address.
 const PLACES: u8 = 200;
@@ -133,4 +136,37 @@ async fn a_stream_that_waits_for_figures_has_the_count() {
     let url = format!("{}/api/viewer/sse/ana?stats=1", app.base);
     let refused = app.client.get(url).header("X-Forwarded-For", "192.0.2.1").send().await.unwrap();
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS, "the limit of streams is as before");
+}
+
+#[tokio::test]
+async fn the_figures_end_with_the_link_that_opened_the_stream() {
+    let app = TestApp::with(&[&format!("--api-secret={SECRET}"), "--api-token=the-operators-token"]).await;
+    let url = format!("{}/api/viewer/sse/ana?stats=1", app.base);
+    let (token, opened) = loop {
+        let now = i64::try_from(SystemClock::start().now().as_millis() / 1_000).unwrap();
+        // It has expired, but clocks may differ by some seconds.
+        let token = link_until("ana", now - 2);
+        let opened = app.client.get(format!("{url}&token={token}")).send().await.unwrap();
+        if opened.status() == StatusCode::OK {
+            break (token, Sse::of(opened));
+        }
+    };
+    let mut with_link = opened;
+    let mut of_operator =
+        Sse::of(app.client.get(&url).bearer_auth("the-operators-token").send().await.unwrap());
+    let summary = format!("/api/channel/ana/summary?token={token}");
+    while app.get(&summary).await.status() != StatusCode::UNAUTHORIZED {
+        sleep(Duration::from_millis(200)).await;
+    }
+    sleep(Duration::from_secs(2)).await;
+    app.join("ana", viewer()).await;
+    while !of_operator.next().await.unwrap().data.contains(r#""peak":1"#) {}
+    app.join("ana", viewer()).await;
+    loop {
+        let event = with_link.next().await.expect("the counts go on");
+        assert!(!event.data.contains("peak"), "{event:?}");
+        if event.data.contains(r#""count":2"#) {
+            break;
+        }
+    }
 }

@@ -19,6 +19,7 @@ use futures::{
     stream::{BoxStream, unfold},
 };
 use http_body::{Body, Frame};
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{
@@ -30,6 +31,7 @@ use crate::{
     api::{Code, Problem},
     domain::ChannelId,
     server::{
+        access::Admission,
         fanout::{Subscription, frame},
         limits::{StreamPermit, streams::StreamLimit},
         listen::{ConnectionInfo, LongBody},
@@ -60,19 +62,22 @@ async fn one(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let channel = channel_in_path(channel)?;
-    let shows_statistics = asks_for_statistics(&uri);
-    if shows_statistics {
-        // The figures of the present broadcast are for those who may see the statistics.
-        check_access(&state, &channel, &connection, &headers, &uri)?;
-    }
+    // The figures of the present broadcast are for those who may see the statistics.
+    let admission = asks_for_statistics(&uri)
+        .then(|| check_access(&state, &channel, &connection, &headers, &uri))
+        .transpose()?;
     let counts = open(&state, &connection, &headers, std::slice::from_ref(&channel))?;
-    if !shows_statistics {
+    let Some(Admission { lasts }) = admission else {
         return Ok(respond(&connection, Box::pin(counts)));
-    }
+    };
     let address = state.proxies.client(connection.peer(), &headers);
     let figures = state.figures.watch(&channel, address);
-    let figures = unfold(figures, async |mut figures| Some((figures.next().await, figures))).boxed();
-    Ok(respond(&connection, Box::pin(StatisticsStream { counts, figures })))
+    let figures = unfold(figures, async |mut figures| Some((figures.next().await, figures)));
+    let figures = match lasts {
+        None => figures.boxed(),
+        Some(lasts) => figures.take_until(sleep(lasts)).boxed(),
+    };
+    Ok(respond(&connection, Box::pin(StatisticsStream { counts, figures: Some(figures) })))
 }
 
 /// Whether the query has `stats=1`.
@@ -137,7 +142,8 @@ struct EventStream {
 /// The response body with the figures of the present broadcast between the counts.
 struct StatisticsStream {
     counts: EventStream,
-    figures: BoxStream<'static, Bytes>,
+    /// `None` when the access has ended: the counts are for everyone.
+    figures: Option<BoxStream<'static, Bytes>>,
 }
 
 impl Body for StatisticsStream {
@@ -151,10 +157,15 @@ impl Body for StatisticsStream {
         if let Poll::Ready(frame) = Pin::new(&mut self.counts).poll_frame(cx) {
             return Poll::Ready(frame);
         }
-        match self.figures.poll_next_unpin(cx) {
+        // The counts end the stream.
+        let Some(figures) = &mut self.figures else { return Poll::Pending };
+        match figures.poll_next_unpin(cx) {
             Poll::Ready(Some(frame)) => Poll::Ready(Some(Ok(Frame::data(frame)))),
-            // The counts end the stream.
-            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+            Poll::Ready(None) => {
+                self.figures = None;
+                Poll::Pending
+            }
+            Poll::Pending => Poll::Pending,
         }
     }
 }
