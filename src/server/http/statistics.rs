@@ -22,6 +22,7 @@ use crate::{
         access::Admission,
         history::{
             Arrivals, CutError, Cuts, Figures, Joins, Point, Span, Zone,
+            arrivals::MAX_POINT_HOSTS,
             instant::{InvalidInstant, parse_instant},
         },
         listen::ConnectionInfo,
@@ -158,7 +159,9 @@ struct HistoryPoint {
 }
 
 impl HistoryPoint {
-    fn new(point: Point, now: Timestamp) -> Self {
+    fn new(mut point: Point, now: Timestamp) -> Self {
+        // Strangers can invent hosts with long names, and an answer has many points.
+        point.tally.arrivals.limit_hosts(MAX_POINT_HOSTS);
         let observed = point.observed(now);
         let counts = point.counts();
         Self {
