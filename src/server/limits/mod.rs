@@ -21,12 +21,13 @@ pub const SITE_FACTOR: u32 = 8;
 const SHARDS: usize = 256;
 
 /// The names of all limits: values of the label `limit` in metrics.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 11] = [
     "connections-per-address",
     "follows",
     "joins",
     "new-channels",
     "sessions-per-channel",
+    "statistics",
     "streams",
     "streams-per-address",
     TicketChecks::NAME,
