@@ -64,15 +64,22 @@ async fn page(
     headers: HeaderMap,
     request: Request,
 ) -> Response {
-    let (mut status, mut statistics, mut turn) = (StatusCode::OK, None, None);
+    let (mut status, mut statistics, mut answer) = (StatusCode::OK, None, None);
     if let Ok(channel) = channel_in_path(channel) {
         if check_access(&state, &channel, &connection, &headers, &uri).is_ok() {
             let address = state.proxies.client(connection.peer(), &headers);
-            turn = state.turns.take(address).await;
-            if turn.is_none() {
-                state.metrics.refused(Turns::NAME);
-            }
-            let loaded = load(&state, &channel, asked(&uri), turn.is_some()).await;
+            let query = asked(&uri);
+            let loaded = match state.turns.take(address).await {
+                Some(turn) => {
+                    let (loaded, held) = turn.read(load(state.clone(), channel, query, true)).await;
+                    answer = Some(held);
+                    loaded
+                }
+                None => {
+                    state.metrics.refused(Turns::NAME);
+                    load(state.clone(), channel, query, false).await
+                }
+            };
             if loaded.kept.is_none() {
                 status = StatusCode::SERVICE_UNAVAILABLE;
             }
@@ -108,8 +115,8 @@ async fn page(
         _ => {}
     }
     let response = (status, headers, rendered.html).into_response();
-    match turn {
-        Some(turn) => turn.hold(response),
+    match answer {
+        Some(answer) => answer.hold(response),
         None => response,
     }
 }
@@ -138,17 +145,17 @@ fn asked(uri: &Uri) -> Asked {
 }
 
 /// Loads what the page shows. The count does not depend on the database. Without a turn, it is all that is shown.
-async fn load(state: &AppState, channel: &ChannelId, asked: Asked, has_turn: bool) -> Statistics {
+async fn load(state: AppState, channel: ChannelId, asked: Asked, has_turn: bool) -> Statistics {
     let now = state.recorder.now();
     let zone = asked.zone.as_deref().and_then(|name| Zone::parse(name).ok()).unwrap_or(Zone::utc());
     let kept = async {
         if !has_turn {
             return None;
         }
-        let kept = load_kept(state, channel, &asked, &zone, now).await;
+        let kept = load_kept(&state, &channel, &asked, &zone, now).await;
         kept.inspect_err(|error| tracing::warn!(%error, "statistics could not be read")).ok()
     };
-    let (count, kept) = tokio::join!(state.presence.count(channel), kept);
+    let (count, kept) = tokio::join!(state.presence.count(&channel), kept);
     Statistics { count: count.count(), now, zone, asked, kept }
 }
 

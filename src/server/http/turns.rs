@@ -3,10 +3,13 @@
 //! A read of statistics takes many rows of the database, and its answer may have megabytes.
 //!
 //! Promises:
-//! - An address reads one answer at a time, so it leaves the database to others. Its next requests wait for a moment.
+//! - An address reads one answer at a time, so it leaves the database to others. Its next requests wait for a moment. A
+//!   read goes on to its end when the client has gone, as the database does, and keeps its turn until then.
 //! - An address has few answers that it has not taken yet, so what they hold of memory has a bound.
 
 use std::{
+    future::{Future, pending},
+    panic::resume_unwind,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -20,7 +23,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http_body::{Frame, SizeHint};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    task::JoinError,
+    time::{Instant, sleep},
+};
+use tracing::Instrument;
 
 use super::state::AppState;
 use crate::{
@@ -60,13 +67,14 @@ pub struct Turns {
     waiting: Concurrent,
 }
 
-/// The turn of a request.
+/// The turn of a request: it may read, and then answer.
 pub struct Turn {
-    /// Released when the statistics are read.
-    _read: ConcurrentPermit,
-    /// Released when the answer is sent or dropped.
-    answer: ConcurrentPermit,
+    read: ConcurrentPermit,
+    answer: Answer,
 }
+
+/// That an address has an answer which it has not taken yet.
+pub struct Answer(ConcurrentPermit);
 
 impl Turns {
     /// The name of the limit in metrics.
@@ -90,7 +98,7 @@ impl Turns {
         loop {
             let turn = self.answers.permit(address).zip(self.reads.permit(address));
             if let Some((answer, read)) = turn {
-                return Some(Turn { _read: read, answer });
+                return Some(Turn { read, answer: Answer(answer) });
             }
             if Instant::now() >= until {
                 return None;
@@ -107,9 +115,30 @@ impl Default for Turns {
 }
 
 impl Turn {
-    /// Ends the read. Its answer counts until it is sent or dropped.
+    /// Reads with this turn. The read goes on if the caller drops this future, and the turn ends with the read.
+    pub async fn read<T: Send + 'static>(
+        self,
+        read: impl Future<Output = T> + Send + 'static,
+    ) -> (T, Answer) {
+        let turn = self.read;
+        let reading = async move {
+            let done = read.await;
+            drop(turn);
+            done
+        };
+        match tokio::spawn(reading.in_current_span()).await.map_err(JoinError::try_into_panic) {
+            Ok(done) => (done, self.answer),
+            Err(Ok(panic)) => resume_unwind(panic),
+            // Only the end of the server cancels a read.
+            Err(Err(_canceled)) => pending().await,
+        }
+    }
+}
+
+impl Answer {
+    /// The answer counts until it is sent or dropped.
     pub fn hold(self, response: Response) -> Response {
-        response.map(|body| Body::new(HeldBody { body, rest: Bytes::new(), _answer: self.answer }))
+        response.map(|body| Body::new(HeldBody { body, rest: Bytes::new(), _answer: self.0 }))
     }
 }
 
@@ -128,8 +157,8 @@ pub async fn in_turn(
         let detail = "too many reads of statistics from this address";
         return Problem::new(Code::LimitReached).detail(detail).retry_after(RETRY_AFTER).into_response();
     };
-    let response = next.run(request).await;
-    turn.hold(response)
+    let (response, answer) = turn.read(next.run(request)).await;
+    answer.hold(response)
 }
 
 /// A response body that counts among the answers of its address until it is dropped.
@@ -191,7 +220,9 @@ impl HttpBody for HeldBody {
 mod tests {
     use std::net::IpAddr;
 
+    use futures::FutureExt;
     use http_body_util::BodyExt;
+    use tokio::sync::oneshot;
 
     use super::*;
 
@@ -221,7 +252,8 @@ mod tests {
         let mut answers = Vec::new();
         for _ in 0..MAX_ANSWERS {
             let turn = turns.take(address(1)).await.expect("the read before it is over");
-            answers.push(turn.hold(Response::new(Body::from("answer"))));
+            let (body, answer) = turn.read(async { Body::from("answer") }).await;
+            answers.push(answer.hold(Response::new(body)));
         }
         assert!(turns.take(address(1)).await.is_none());
         let sent = axum::body::to_bytes(answers.pop().unwrap().into_body(), 100).await.unwrap();
@@ -229,11 +261,22 @@ mod tests {
         assert!(turns.take(address(1)).await.is_some());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_read_keeps_its_turn_when_the_client_has_gone() {
+        let turns = Turns::new();
+        let (end, ended) = oneshot::channel::<()>();
+        let turn = turns.take(address(1)).await.unwrap();
+        assert!(turn.read(ended).now_or_never().is_none(), "the caller is dropped during the read");
+        assert!(turns.take(address(1)).await.is_none());
+        end.send(()).unwrap();
+        assert!(turns.take(address(1)).await.is_some());
+    }
+
     #[tokio::test]
     async fn a_long_answer_is_handed_over_in_chunks() {
         let text = "0123456789".repeat(CHUNK_BYTES / 4);
         let turn = Turns::new().take(address(1)).await.unwrap();
-        let mut body = turn.hold(Response::new(Body::from(text.clone()))).into_body();
+        let mut body = turn.answer.hold(Response::new(Body::from(text.clone()))).into_body();
         let mut whole = Vec::new();
         while let Some(frame) = body.frame().await {
             let chunk = frame.unwrap().into_data().unwrap();
