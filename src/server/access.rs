@@ -3,9 +3,11 @@
 //! Promises:
 //! - A refusal does not depend on whether the channel exists.
 //! - Comparing secrets takes the same time whatever was sent.
-//! - A link is for one channel, and it ends.
+//! - A link is for one channel, and it ends, also for streams that it has opened.
 
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
+use std::time::Duration;
+
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, get_current_timestamp};
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 
@@ -20,6 +22,16 @@ const MAX_LINK_BYTES: usize = 2_048;
 
 /// How far the clocks of this server and of the signer may differ, in seconds.
 const LEEWAY_SECONDS: u64 = 5;
+
+/// The longest access that a link gives to a stream, in seconds: a year.
+const MAX_SECONDS: f64 = 31_536_000.0;
+
+/// That a request may see the statistics of a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admission {
+    /// How long it may, from now on. `None`: without an end.
+    pub lasts: Option<Duration>,
+}
 
 /// The access to statistics.
 #[derive(Debug, Default)]
@@ -42,6 +54,7 @@ struct Links {
 #[derive(Deserialize)]
 struct Claims {
     channel: String,
+    exp: f64,
 }
 
 impl StatisticsAccess {
@@ -71,19 +84,29 @@ impl StatisticsAccess {
         self.token.is_some() && self.token == bearer.map(hash)
     }
 
-    /// Whether the statistics of a channel may be seen with a bearer token, or with the token of a link.
+    /// Admits a request to the statistics of a channel by a bearer token, or by the token of a link.
     #[must_use]
-    pub fn may_see(&self, channel: &ChannelId, bearer: Option<&str>, link: Option<&str>) -> bool {
-        self.has_public_statistics
-            || self.is_operator(bearer)
-            || [link, bearer].into_iter().flatten().any(|token| self.is_link_to(channel, token))
+    pub fn admit(&self, channel: &ChannelId, bearer: Option<&str>, link: Option<&str>) -> Option<Admission> {
+        if self.has_public_statistics || self.is_operator(bearer) {
+            return Some(Admission { lasts: None });
+        }
+        [link, bearer].into_iter().flatten().find_map(|token| self.admit_link(channel, token))
     }
 
-    fn is_link_to(&self, channel: &ChannelId, token: &str) -> bool {
-        let Some(links) = self.links.as_ref().filter(|_| token.len() <= MAX_LINK_BYTES) else { return false };
-        let claims = decode::<Claims>(token, &links.key, &links.validation);
-        claims.is_ok_and(|data| ChannelId::parse(&data.claims.channel).as_ref() == Ok(channel))
+    fn admit_link(&self, channel: &ChannelId, token: &str) -> Option<Admission> {
+        let links = self.links.as_ref().filter(|_| token.len() <= MAX_LINK_BYTES)?;
+        let claims = decode::<Claims>(token, &links.key, &links.validation).ok()?.claims;
+        (ChannelId::parse(&claims.channel).as_ref() == Ok(channel)).then(|| {
+            // The clock has whole seconds. When these are over, the link opens nothing any more.
+            let left = claims.exp - seconds(get_current_timestamp()) + seconds(LEEWAY_SECONDS + 1);
+            Admission { lasts: Some(Duration::from_secs_f64(left.clamp(0.0, MAX_SECONDS))) }
+        })
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a time of day has less than 53 bits")]
+const fn seconds(seconds: u64) -> f64 {
+    seconds as f64
 }
 
 fn hash(text: &str) -> Vec<u8> {
@@ -112,10 +135,10 @@ mod tests {
 
     #[test]
     fn public_statistics_are_for_everyone_and_private_ones_for_nobody_without_a_token() {
-        assert!(StatisticsAccess::new(true, None, None).may_see(&ana(), None, None));
+        assert!(StatisticsAccess::new(true, None, None).admit(&ana(), None, None).is_some());
         let closed = StatisticsAccess::new(false, None, None);
         for token in [None, Some(""), Some("x"), Some(TOKEN)] {
-            assert!(!closed.may_see(&ana(), token, token), "{token:?}");
+            assert!(closed.admit(&ana(), token, token).is_none(), "{token:?}");
             assert!(!closed.is_operator(token));
         }
     }
@@ -123,12 +146,12 @@ mod tests {
     #[test]
     fn the_operator_sees_all_channels() {
         let access = StatisticsAccess::new(false, Some(TOKEN), Some(SECRET));
-        assert!(access.is_operator(Some(TOKEN)) && access.may_see(&ana(), Some(TOKEN), None));
+        assert!(access.is_operator(Some(TOKEN)) && access.admit(&ana(), Some(TOKEN), None).is_some());
         for other in [None, Some(""), Some("an operator's toke"), Some("an operator's token ")] {
-            assert!(!access.is_operator(other) && !access.may_see(&ana(), other, None), "{other:?}");
+            assert!(!access.is_operator(other) && access.admit(&ana(), other, None).is_none(), "{other:?}");
         }
         assert!(
-            !access.may_see(&ana(), None, Some(TOKEN)),
+            access.admit(&ana(), None, Some(TOKEN)).is_none(),
             "addresses end up in logs, so the token is not for them"
         );
         assert!(
@@ -140,11 +163,11 @@ mod tests {
     #[test]
     fn a_link_opens_its_channel_until_it_ends() {
         let access = StatisticsAccess::new(false, None, Some(SECRET));
-        let sees = |token: &str| access.may_see(&ana(), None, Some(token));
+        let sees = |token: &str| access.admit(&ana(), None, Some(token)).is_some();
         let valid = json!({"channel": "Ana", "exp": IN_3000});
         assert!(sees(&link(&valid, SECRET, Algorithm::HS256)));
         assert!(
-            access.may_see(&ana(), Some(&link(&valid, SECRET, Algorithm::HS256)), None),
+            access.admit(&ana(), Some(&link(&valid, SECRET, Algorithm::HS256)), None).is_some(),
             "also as a bearer"
         );
         for claims in [
@@ -161,5 +184,24 @@ mod tests {
         for token in ["", "a.b.c", unsigned, &"x".repeat(100_000)] {
             assert!(!sees(token), "{token:.40}");
         }
+    }
+
+    #[test]
+    fn access_by_a_link_lasts_until_the_link_ends() {
+        let access = StatisticsAccess::new(false, Some(TOKEN), Some(SECRET));
+        let lasts = |exp: &Value| {
+            let token = link(&json!({"channel": "ana", "exp": exp}), SECRET, Algorithm::HS256);
+            access.admit(&ana(), None, Some(&token)).unwrap().lasts.unwrap()
+        };
+        let before = get_current_timestamp();
+        let exp = before + 100;
+        let lasting = [lasts(&json!(exp)), lasts(&json!(seconds(exp)))];
+        let passed = get_current_timestamp() - before;
+        for lasts in lasting {
+            assert!((106 - passed..=106).contains(&lasts.as_secs()), "{lasts:?}");
+        }
+        assert_eq!(lasts(&json!(IN_3000)), Duration::from_secs(31_536_000));
+        assert_eq!(lasts(&json!(u64::MAX)), Duration::from_secs(31_536_000));
+        assert_eq!(access.admit(&ana(), Some(TOKEN), None), Some(Admission { lasts: None }));
     }
 }

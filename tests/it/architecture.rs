@@ -84,6 +84,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "server::database",
             "server::fanout",
             "server::history",
+            "server::limits",
             "server::metrics",
             "server::presence",
             "server::signals",

@@ -5,7 +5,7 @@ use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::{RedisServer, TestApp, viewer};
+use crate::support::{RedisServer, TestApp, builder, viewer};
 
 /// A node with the default limits. The test client is a trusted proxy, so that it can send from many addresses.
 async fn node(more: &[&str]) -> TestApp {
@@ -300,4 +300,30 @@ async fn robots_are_not_counted() {
     ] {
         assert!(metrics.lines().any(|line| line == expected_line), "{expected_line} in\n{metrics}");
     }
+}
+
+#[tokio::test]
+async fn an_address_that_takes_no_answers_gets_no_more_statistics_and_others_do() {
+    let app = node(&["--stats=public"]).await;
+    // The window of these clients takes a small part of an answer.
+    let client = builder().http2_prior_knowledge().http2_initial_stream_window_size(1_000).build().unwrap();
+    let history = async |from: &str| {
+        let url = format!("{}/api/channel/ana/history?step=60", app.base);
+        client.get(url).header("X-Forwarded-For", from).send().await.unwrap()
+    };
+    let mut untaken = Vec::new();
+    for _ in 0..4 {
+        let response = history("192.0.2.1").await;
+        assert_eq!(response.status(), StatusCode::OK);
+        untaken.push(response);
+    }
+    let refused = history("192.0.2.1").await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(refused.headers()["retry-after"].to_str().unwrap().parse::<u32>().unwrap() >= 1);
+    let page = app.client.get(format!("{}/ana/stats", app.base)).header("X-Forwarded-For", "192.0.2.1");
+    assert_eq!(page.send().await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(history("192.0.2.2").await.status(), StatusCode::OK, "other addresses are not affected");
+    let whole = untaken.pop().unwrap().json::<Value>().await.unwrap();
+    assert!(whole["points"].as_array().unwrap().len() > 1_400);
+    assert_eq!(history("192.0.2.1").await.status(), StatusCode::OK);
 }

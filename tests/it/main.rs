@@ -38,6 +38,8 @@ mod faults;
 mod files;
 // Following a channel over HTTP.
 mod follow;
+// The figures of present broadcasts on streams.
+mod figures;
 // Property tests of all parsers of untrusted input.
 mod fuzz;
 // Invalid input: each case gets its error and changes no count.

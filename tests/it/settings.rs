@@ -82,6 +82,24 @@ fn all_invalid_settings_are_reported_at_once_with_the_expected_format() {
 }
 
 #[test]
+fn one_secret_for_links_and_for_tickets_is_refused() {
+    let secret = format!("{SECRET}, and more so that it is long enough");
+    let (same, other) = (STANDARD.encode(&secret), STANDARD.encode(format!("{secret}.")));
+    let keys = format!("hs256:{other},hs256:{same}");
+    for mode in ["off", "accept", "require"] {
+        let settings = [("API_SECRET", &*secret), ("VIEWER_TICKET_KEYS", &*keys), ("VIEWER_TICKETS", mode)];
+        let errors = errors_of(&settings, &[]);
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].starts_with("API_SECRET is the same as a key of VIEWER_TICKET_KEYS"), "{errors:?}");
+        assert!(!errors[0].contains(&same), "{errors:?}");
+    }
+    // Another key is no problem: the only error is the other setting's.
+    let keys = format!("hs256:{other}");
+    let settings = [("API_SECRET", &*secret), ("VIEWER_TICKET_KEYS", &*keys), ("LIMIT_STREAMS", "x")];
+    assert_eq!(errors_of(&settings, &[]).len(), 1);
+}
+
+#[test]
 fn invalid_list_entries_and_flags_are_named() {
     let errors = errors_of(&[("TRUSTED_PROXIES", "10.0.0.0/8,here,there")], &["--timeout=soon"]);
     assert_eq!(errors.len(), 3, "{errors:?}");

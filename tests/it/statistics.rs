@@ -105,6 +105,28 @@ async fn new_viewers_are_told_apart_by_where_they_watch() {
     assert_eq!(json!(embeds), json!({"news.example": 2, "other": 1, "partner.example": 2}));
 }
 
+#[tokio::test]
+async fn a_point_of_the_history_names_eight_hosts() {
+    let app = TestApp::with(&["--stats=public"]).await;
+    for n in 0..12_u32 {
+        for _ in 0..=n / 6 {
+            let body =
+                json!({"channelId": "ana", "viewerId": viewer(), "embeddedIn": format!("{n:02}.example")});
+            let joined = app.client.post(format!("{}/api/viewer/join", app.base)).json(&body).send();
+            assert_eq!(joined.await.unwrap().status(), StatusCode::OK);
+        }
+    }
+    broadcast(&app, "ana", |one| one["uniques"] == 18).await;
+    let history = json_of(&app, "/api/channel/ana/history?step=86400").await;
+    let (mut total, mut most) = (0, 0);
+    for point in history["points"].as_array().unwrap() {
+        let embeds = point["newViewers"]["embeds"].as_object().unwrap();
+        total += embeds.values().map(|new| new.as_u64().unwrap()).sum::<u64>();
+        most = most.max(embeds.keys().filter(|host| *host != "other").count());
+    }
+    assert_eq!((total, most), (18, 8), "{history}");
+}
+
 /// The data of the next event of a kind.
 async fn next(events: &mut Sse, kind: &str) -> Value {
     loop {

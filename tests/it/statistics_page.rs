@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::support::{PATIENCE, TestApp, past::Past, viewer};
 
-const SECRET: &str = "a secret of 32 bytes or even more";
+pub const SECRET: &str = "a secret of 32 bytes or even more";
 const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
@@ -27,8 +27,12 @@ fn this_minute() -> u64 {
 
 /// The token of a link, made as a backend makes it.
 fn link(channel: &str, valid_for: i64) -> String {
-    let seconds = i64::try_from(this_minute() / 1_000).unwrap();
-    let claims = json!({"channel": channel, "exp": seconds + valid_for});
+    link_until(channel, i64::try_from(this_minute() / 1_000).unwrap() + valid_for)
+}
+
+/// The token of a link that ends at an instant, in seconds since the epoch.
+pub fn link_until(channel: &str, exp: i64) -> String {
+    let claims = json!({"channel": channel, "exp": exp});
     let parts = [r#"{"alg":"HS256","typ":"JWT"}"#.to_owned(), claims.to_string()];
     let message = parts.map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
     let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());

@@ -175,7 +175,7 @@ fn assemble(flags: Flags, embedded: Option<Embedded>) -> (Config, Vec<String>) {
     };
     let upstash = (flags.upstash_redis_rest_url, flags.upstash_redis_rest_token);
     let store = store(flags.redis_url, upstash, &mut problems);
-    let access = access(flags.stats, flags.api_token, flags.api_secret, &mut problems);
+    let access = access(flags.stats, flags.api_token, flags.api_secret, &flags.ticket_keys, &mut problems);
     let database = database(flags.database_url, &flags.data_dir, &mut problems);
     let tickets = tickets(flags.tickets, &flags.ticket_keys, flags.ticket_id_secret, &mut problems);
     let (webhooks, wrong) = WebhookSettings::new(
@@ -290,10 +290,19 @@ fn access(
     stats: StatisticsMode,
     token: Option<Secret>,
     secret: Option<Secret>,
+    ticket_keys: &[tickets::Key],
     problems: &mut Vec<String>,
 ) -> AccessConfig {
     if secret.as_ref().is_some_and(|secret| secret.len() < MIN_SECRET_BYTES) {
         problems.push(format!("API_SECRET is too short; it must have {MIN_SECRET_BYTES} bytes or more"));
+    }
+    // A ticket has the claims of a link. Also while tickets are off, backends may still sign them.
+    if secret.as_ref().is_some_and(|secret| ticket_keys.iter().any(|key| key.is(secret.as_bytes()))) {
+        problems.push(
+            "API_SECRET is the same as a key of VIEWER_TICKET_KEYS, so the ticket of every viewer would open the \
+             statistics of the channel; use two secrets"
+                .to_owned(),
+        );
     }
     AccessConfig { has_public_statistics: stats == StatisticsMode::Public, token, secret }
 }

@@ -16,6 +16,9 @@ pub const MAX_HOSTS: usize = 32;
 /// [`OTHER`].
 pub const MAX_TALLY_HOSTS: usize = 64;
 
+/// The hosts that a point of a history names.
+pub const MAX_POINT_HOSTS: usize = 8;
+
 /// The name under which the arrivals of further hosts are counted.
 pub const OTHER: &str = "other";
 
@@ -90,10 +93,11 @@ impl Arrivals {
         }
     }
 
-    /// Moves the hosts with the fewest arrivals under [`OTHER`] until at most [`MAX_TALLY_HOSTS`] others are left.
-    pub(super) fn limit_hosts(&mut self) {
+    /// Moves the hosts with the fewest arrivals under [`OTHER`] until at most `most` others are left. The total stays the
+    /// same.
+    pub fn limit_hosts(&mut self, most: usize) {
         let named = self.embeds.len() - usize::from(self.embeds.contains_key(OTHER));
-        if named <= MAX_TALLY_HOSTS {
+        if named <= most {
             return;
         }
         let mut hosts: Vec<_> = std::mem::take(&mut self.embeds).into_iter().collect();
@@ -103,7 +107,7 @@ impl Arrivals {
         });
         for (index, (host, count)) in hosts.into_iter().enumerate() {
             // The first may be `OTHER`, so one more than the limit is kept then.
-            let is_kept = self.embeds.len() < MAX_TALLY_HOSTS + usize::from(self.embeds.contains_key(OTHER));
+            let is_kept = self.embeds.len() < most + usize::from(self.embeds.contains_key(OTHER));
             let host = if is_kept || index == 0 { host } else { OTHER.into() };
             let sum = self.embeds.entry(host).or_default();
             *sum = sum.saturating_add(count);
@@ -224,7 +228,7 @@ mod tests {
                 limited.embeds.insert(OTHER.into(), 5);
             }
             let total = limited.total();
-            limited.limit_hosts();
+            limited.limit_hosts(MAX_TALLY_HOSTS);
             assert_eq!(limited.embeds.len(), MAX_TALLY_HOSTS + 1);
             assert_eq!(limited.total(), total);
             assert_eq!(limited.embeds["199.example"], 200);

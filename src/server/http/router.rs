@@ -15,7 +15,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
     anomalies, badge, counts, follows, health, hooks, oembed, openapi, pages, preflight, request_id, signals,
-    state::AppState, statistics, stream, viewers,
+    state::AppState, statistics, stream, turns::in_turn, viewers,
 };
 use crate::{
     api::{Code, Problem},
@@ -44,7 +44,7 @@ pub fn router(site: &Site, state: AppState) -> io::Result<Router> {
         .merge(openapi::routes().layer(any_origin.clone()))
         .merge(health::ping().layer(any_origin.clone()))
         .merge(stream::routes().layer(any_origin))
-        .merge(statistics::routes())
+        .merge(statistics::routes().route_layer(from_fn_with_state(state.clone(), in_turn)))
         .merge(anomalies::routes())
         .merge(viewers::routes())
         .merge(follows::routes())

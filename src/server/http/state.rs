@@ -5,7 +5,7 @@ use std::{ops::Deref, sync::Arc};
 use axum::extract::FromRef;
 use leptos::config::LeptosOptions;
 
-use super::{access::Access, caching::CountCaching, cors::Origins};
+use super::{access::Access, caching::CountCaching, cors::Origins, turns::Turns};
 use crate::{
     domain::{LiveMode, StreamTemplate},
     server::{
@@ -44,6 +44,8 @@ pub struct Parts {
     pub anomalies: Anomalies,
     /// Who may see statistics.
     pub statistics: StatisticsAccess,
+    /// The turns of addresses at the statistics.
+    pub turns: Turns,
     /// The service that keeps followers.
     pub follows: Follows,
     /// What makes a channel live.

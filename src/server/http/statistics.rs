@@ -19,8 +19,10 @@ use crate::{
     api::{Code, Problem},
     domain::{ChannelId, Timestamp},
     server::{
+        access::Admission,
         history::{
             Arrivals, CutError, Cuts, Figures, Joins, Point, Span, Zone,
+            arrivals::MAX_POINT_HOSTS,
             instant::{InvalidInstant, parse_instant},
         },
         listen::ConnectionInfo,
@@ -55,7 +57,7 @@ pub(super) fn check_access(
     connection: &ConnectionInfo,
     headers: &HeaderMap,
     uri: &Uri,
-) -> Result<(), Problem> {
+) -> Result<Admission, Problem> {
     #[derive(Deserialize)]
     struct Link {
         token: Option<String>,
@@ -63,11 +65,8 @@ pub(super) fn check_access(
     let address = state.proxies.client(connection.peer(), headers);
     let link = Query::<Link>::try_from_uri(uri).ok().and_then(|Query(link)| link.token);
     let bearer = bearer(headers).and_then(|token| str::from_utf8(token).ok());
-    if state.statistics.may_see(channel, bearer, link.as_deref()) {
-        Ok(())
-    } else {
-        Err(state.access.refused(address))
-    }
+    let admitted = state.statistics.admit(channel, bearer, link.as_deref());
+    admitted.ok_or_else(|| state.access.refused(address))
 }
 
 #[derive(Deserialize)]
@@ -160,7 +159,9 @@ struct HistoryPoint {
 }
 
 impl HistoryPoint {
-    fn new(point: Point, now: Timestamp) -> Self {
+    fn new(mut point: Point, now: Timestamp) -> Self {
+        // Strangers can invent hosts with long names, and an answer has many points.
+        point.tally.arrivals.limit_hosts(MAX_POINT_HOSTS);
         let observed = point.observed(now);
         let counts = point.counts();
         Self {

@@ -16,7 +16,7 @@ use leptos::{nonce::Nonce, prelude::provide_context};
 use serde::Deserialize;
 use std::time::Duration;
 
-use super::{counts::channel_in_path, pages, state::AppState, statistics::check_access};
+use super::{counts::channel_in_path, pages, state::AppState, statistics::check_access, turns::Turns};
 use crate::{
     app::stats::{Asked, Kept, Range, Shown, Statistics},
     domain::{ChannelId, Timestamp},
@@ -64,10 +64,22 @@ async fn page(
     headers: HeaderMap,
     request: Request,
 ) -> Response {
-    let (mut status, mut statistics) = (StatusCode::OK, None);
+    let (mut status, mut statistics, mut answer) = (StatusCode::OK, None, None);
     if let Ok(channel) = channel_in_path(channel) {
         if check_access(&state, &channel, &connection, &headers, &uri).is_ok() {
-            let loaded = load(&state, &channel, asked(&uri)).await;
+            let address = state.proxies.client(connection.peer(), &headers);
+            let query = asked(&uri);
+            let loaded = match state.turns.take(address).await {
+                Some(turn) => {
+                    let (loaded, held) = turn.read(load(state.clone(), channel, query, true)).await;
+                    answer = Some(held);
+                    loaded
+                }
+                None => {
+                    state.metrics.refused(Turns::NAME);
+                    load(state.clone(), channel, query, false).await
+                }
+            };
             if loaded.kept.is_none() {
                 status = StatusCode::SERVICE_UNAVAILABLE;
             }
@@ -102,7 +114,11 @@ async fn page(
         }
         _ => {}
     }
-    (status, headers, rendered.html).into_response()
+    let response = (status, headers, rendered.html).into_response();
+    match answer {
+        Some(answer) => answer.hold(response),
+        None => response,
+    }
 }
 
 /// The query of the page.
@@ -128,13 +144,18 @@ fn asked(uri: &Uri) -> Asked {
     }
 }
 
-/// Loads what the page shows. The count does not depend on the database.
-async fn load(state: &AppState, channel: &ChannelId, asked: Asked) -> Statistics {
+/// Loads what the page shows. The count does not depend on the database. Without a turn, it is all that is shown.
+async fn load(state: AppState, channel: ChannelId, asked: Asked, has_turn: bool) -> Statistics {
     let now = state.recorder.now();
     let zone = asked.zone.as_deref().and_then(|name| Zone::parse(name).ok()).unwrap_or(Zone::utc());
-    let (count, kept) =
-        tokio::join!(state.presence.count(channel), load_kept(state, channel, &asked, &zone, now));
-    let kept = kept.inspect_err(|error| tracing::warn!(%error, "statistics could not be read")).ok();
+    let kept = async {
+        if !has_turn {
+            return None;
+        }
+        let kept = load_kept(&state, &channel, &asked, &zone, now).await;
+        kept.inspect_err(|error| tracing::warn!(%error, "statistics could not be read")).ok()
+    };
+    let (count, kept) = tokio::join!(state.presence.count(&channel), kept);
     Statistics { count: count.count(), now, zone, asked, kept }
 }
 

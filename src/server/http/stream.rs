@@ -19,6 +19,7 @@ use futures::{
     stream::{BoxStream, unfold},
 };
 use http_body::{Body, Frame};
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{
@@ -30,10 +31,10 @@ use crate::{
     api::{Code, Problem},
     domain::ChannelId,
     server::{
+        access::Admission,
         fanout::{Subscription, frame},
         limits::{StreamPermit, streams::StreamLimit},
-        listen::ConnectionInfo,
-        recording::FiguresWatch,
+        listen::{ConnectionInfo, LongBody},
     },
 };
 
@@ -62,14 +63,21 @@ async fn one(
 ) -> Result<Response, Problem> {
     let channel = channel_in_path(channel)?;
     // The figures of the present broadcast are for those who may see the statistics.
-    let figures = if asks_for_statistics(&uri) {
-        check_access(&state, &channel, &connection, &headers, &uri)?;
-        let full = |_| Problem::new(Code::Overloaded).retry_after(REFUSED_RETRY);
-        Some(state.figures.watch(&channel).map_err(full)?)
-    } else {
-        None
+    let admission = asks_for_statistics(&uri)
+        .then(|| check_access(&state, &channel, &connection, &headers, &uri))
+        .transpose()?;
+    let counts = open(&state, &connection, &headers, std::slice::from_ref(&channel))?;
+    let Some(Admission { lasts }) = admission else {
+        return Ok(respond(&connection, Box::pin(counts)));
     };
-    stream(&state, &connection, &headers, &[channel], figures)
+    let address = state.proxies.client(connection.peer(), &headers);
+    let figures = state.figures.watch(&channel, address);
+    let figures = unfold(figures, async |mut figures| Some((figures.next().await, figures)));
+    let figures = match lasts {
+        None => figures.boxed(),
+        Some(lasts) => figures.take_until(sleep(lasts)).boxed(),
+    };
+    Ok(respond(&connection, Box::pin(StatisticsStream { counts, figures: Some(figures) })))
 }
 
 /// Whether the query has `stats=1`.
@@ -83,16 +91,17 @@ async fn many(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    stream(&state, &connection, &headers, &channels_in_query(&uri, MAX_CHANNELS)?, None)
+    let counts = open(&state, &connection, &headers, &channels_in_query(&uri, MAX_CHANNELS)?)?;
+    Ok(respond(&connection, Box::pin(counts)))
 }
 
-fn stream(
+/// Opens a stream of counts, if the limits allow one more.
+fn open(
     state: &AppState,
     connection: &ConnectionInfo,
     headers: &HeaderMap,
     channels: &[ChannelId],
-    figures: Option<FiguresWatch>,
-) -> Result<Response, Problem> {
+) -> Result<EventStream, Problem> {
     let address = state.proxies.client(connection.peer(), headers);
     let permit = state.streams.permit(address, channels.len()).map_err(|limit| {
         state.metrics.refused(limit.name());
@@ -104,26 +113,23 @@ fn stream(
         };
         problem.retry_after(REFUSED_RETRY)
     })?;
+    let retry = MIN_RETRY + Uuid::new_v4().as_fields().0 % RETRY_JITTER;
+    Ok(EventStream {
+        retry: Some(frame::retry(retry)),
+        subscription: state.presence.watch(channels),
+        _permit: permit,
+    })
+}
+
+/// The response with a stream as its body.
+fn respond(connection: &ConnectionInfo, body: LongBody) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         // Proxies must neither cache nor compress the stream, and nginx must not buffer it.
         (header::CACHE_CONTROL, "no-store, no-transform"),
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    let retry = MIN_RETRY + Uuid::new_v4().as_fields().0 % RETRY_JITTER;
-    let body = EventStream {
-        retry: Some(frame::retry(retry)),
-        subscription: state.presence.watch(channels),
-        _permit: permit,
-    };
-    Ok(match figures {
-        None => (headers, connection.long_body(Box::pin(body))).into_response(),
-        Some(figures) => {
-            let figures = unfold(figures, async |mut figures| Some((figures.next().await?, figures))).boxed();
-            let body = StatisticsStream { counts: body, figures };
-            (headers, connection.long_body(Box::pin(body))).into_response()
-        }
-    })
+    (headers, connection.long_body(body)).into_response()
 }
 
 /// The response body: a `retry` field, then the frames of a subscription.
@@ -136,7 +142,8 @@ struct EventStream {
 /// The response body with the figures of the present broadcast between the counts.
 struct StatisticsStream {
     counts: EventStream,
-    figures: BoxStream<'static, Bytes>,
+    /// `None` when the access has ended: the counts are for everyone.
+    figures: Option<BoxStream<'static, Bytes>>,
 }
 
 impl Body for StatisticsStream {
@@ -150,10 +157,15 @@ impl Body for StatisticsStream {
         if let Poll::Ready(frame) = Pin::new(&mut self.counts).poll_frame(cx) {
             return Poll::Ready(frame);
         }
-        match self.figures.poll_next_unpin(cx) {
+        // The counts end the stream.
+        let Some(figures) = &mut self.figures else { return Poll::Pending };
+        match figures.poll_next_unpin(cx) {
             Poll::Ready(Some(frame)) => Poll::Ready(Some(Ok(Frame::data(frame)))),
-            // The counts end the stream.
-            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+            Poll::Ready(None) => {
+                self.figures = None;
+                Poll::Pending
+            }
+            Poll::Pending => Poll::Pending,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Limits apply to an IPv6 address twice: to its /64, and [`SITE_FACTOR`] times the limit to its /48.
 
 pub mod address;
+mod concurrent;
 pub mod connections;
 mod crowds;
 pub mod rate;
@@ -20,12 +21,13 @@ pub const SITE_FACTOR: u32 = 8;
 const SHARDS: usize = 256;
 
 /// The names of all limits: values of the label `limit` in metrics.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 11] = [
     "connections-per-address",
     "follows",
     "joins",
     "new-channels",
     "sessions-per-channel",
+    "statistics",
     "streams",
     "streams-per-address",
     TicketChecks::NAME,
@@ -35,6 +37,7 @@ pub const NAMES: [&str; 10] = [
 
 pub use self::{
     address::{Address, Proxies},
+    concurrent::{Concurrent, ConcurrentPermit},
     connections::{ConnectionPermit, Connections},
     rate::Rate,
     sessions::{PerAddress, SessionLimiter},

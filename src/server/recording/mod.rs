@@ -36,7 +36,7 @@ use uuid::Uuid;
 
 use self::record::{Air, Record};
 pub use self::{
-    feed::{FiguresFeed, FiguresWatch, TooMany},
+    feed::{FiguresFeed, FiguresWatch},
     ownership::{Ownership, Shareholder},
     progress::Progress,
 };
@@ -166,6 +166,12 @@ impl Recorder {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.records.is_empty()
+    }
+
+    /// Whether a channel has a record on this node.
+    #[must_use]
+    pub fn has_record(&self, channel: &ChannelId) -> bool {
+        self.0.records.contains_key(channel)
     }
 
     /// Lets the live signals decide what is on air. Further calls have no effect.

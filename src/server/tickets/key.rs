@@ -31,6 +31,14 @@ pub struct Key {
     pub(super) bytes: Vec<u8>,
 }
 
+impl Key {
+    /// Whether the key has the same bytes as a secret for something else.
+    #[must_use]
+    pub fn is(&self, secret: &[u8]) -> bool {
+        self.bytes == secret
+    }
+}
+
 /// The algorithm of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {

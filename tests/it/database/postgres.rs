@@ -175,7 +175,8 @@ async fn locked_tables_delay_no_beat_and_no_page_for_long() {
 #[tokio::test]
 async fn long_reads_that_are_stuck_leave_connections_for_others() {
     let database = TestDatabase::postgres().await;
-    let flags = [&*format!("--database-url={}", database.url), "--stats=public"];
+    let flags =
+        [&*format!("--database-url={}", database.url), "--stats=public", "--trusted-proxies=127.0.0.1"];
     let app = TestApp::with(&flags).await;
     must_follow(&app, "ana", viewer()).await;
     let mut blocker = PgConnection::connect(&database.url).await.unwrap();
@@ -186,7 +187,9 @@ async fn long_reads_that_are_stuck_leave_connections_for_others() {
         let url = format!("{}/api/channel/ana/broadcasts", app.base);
         let patience =
             if number.is_multiple_of(2) { Duration::from_millis(100 + number * 10) } else { PATIENCE };
-        app.client.get(url).timeout(patience).send().await
+        // An address reads one answer at a time.
+        let from = format!("192.0.2.{number}");
+        app.client.get(url).header("X-Forwarded-For", from).timeout(patience).send().await
     };
     let asked = join_all((0..60).map(ask));
     let others = async {

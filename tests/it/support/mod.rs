@@ -221,7 +221,7 @@ impl TestApp {
     pub async fn sse(&self, path: &str) -> Sse {
         let response = self.get(&format!("/api/viewer/{path}")).await;
         assert_eq!(response.status(), StatusCode::OK);
-        Sse(Box::pin(response.bytes_stream().eventsource().map(|event| event.expect("a well-formed event"))))
+        Sse::of(response)
     }
 }
 
@@ -229,6 +229,11 @@ impl TestApp {
 pub struct Sse(Pin<Box<dyn Stream<Item = Event> + Send>>);
 
 impl Sse {
+    /// The events of a response.
+    pub fn of(response: Response) -> Self {
+        Self(Box::pin(response.bytes_stream().eventsource().map(|event| event.expect("a well-formed event"))))
+    }
+
     /// The next event; `None` at the end of the stream.
     pub async fn next(&mut self) -> Option<Event> {
         timeout(PATIENCE, self.0.next()).await.expect("an event or the end of the stream")

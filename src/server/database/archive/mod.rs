@@ -130,6 +130,22 @@ impl Archive {
         Self { database, announces: false, batches: Arc::new(batches) }
     }
 
+    /// The newest broadcast of a channel that started before `before`. This does not wait for the long reads of visitors, so
+    /// it is for a caller that reads one at a time.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn newest(
+        &self,
+        channel: &ChannelId,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<Kept>, StoreError> {
+        let (archive, channel) = (self.clone(), channel.clone());
+        let read = Box::pin(async move { archive.read_broadcasts(&channel, before, 1, now).await });
+        self.database.read(read).await.map(|mut kept| kept.pop())
+    }
+
     /// The id of the database, once it is known.
     #[must_use]
     pub fn id(&self) -> Option<Uuid> {

@@ -100,7 +100,7 @@ impl Archive {
         self.database.read_long(Box::pin(read)).await
     }
 
-    async fn read_broadcasts(
+    pub(super) async fn read_broadcasts(
         &self,
         channel: &ChannelId,
         before: Timestamp,

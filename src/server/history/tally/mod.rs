@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::{
     Arrivals, DecodeError, Minute, NodeArrivals, Peak,
+    arrivals::MAX_TALLY_HOSTS,
     bytes::{Reader, put},
 };
 use crate::domain::Timestamp;
@@ -70,14 +71,14 @@ impl Tally {
         self.lowest = lower(self.lowest, other.lowest);
         self.peak = Peak::highest(self.peak, other.peak);
         self.arrivals.add(&other.arrivals);
-        self.arrivals.limit_hosts();
+        self.arrivals.limit_hosts(MAX_TALLY_HOSTS);
     }
 
     /// Adds the arrivals of a minute. Of very many hosts, those with the fewest arrivals come under
     /// [`OTHER`](super::arrivals::OTHER).
     pub fn add_arrivals(&mut self, arrivals: &NodeArrivals) {
         self.arrivals.add(&arrivals.sum());
-        self.arrivals.limit_hosts();
+        self.arrivals.limit_hosts(MAX_TALLY_HOSTS);
     }
 
     /// The share `part ÷ whole` of a span of which no details are kept: the same average, peak and lowest count, and

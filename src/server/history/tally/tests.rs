@@ -86,7 +86,7 @@ fn breakdowns_add_up_to_their_total_also_with_very_many_hosts() {
         sum.add(&Tally::of_minute(START, &minute));
     }
     assert_eq!(sum.arrivals.total(), 20 * 4 * 51);
-    assert!(sum.arrivals.embeds.len() <= crate::server::history::arrivals::MAX_TALLY_HOSTS + 1);
+    assert!(sum.arrivals.embeds.len() <= MAX_TALLY_HOSTS + 1);
     assert!(sum.encode().len() < 2000);
 }
 

@@ -1,0 +1,304 @@
+//! Turns at the statistics: how much of them an address reads at the same time.
+//!
+//! A read of statistics takes many rows of the database, and its answer may have megabytes.
+//!
+//! Promises:
+//! - An address reads one answer at a time, so it leaves the database to others. Its next requests wait for a moment. A
+//!   read goes on to its end when the client has gone, as the database does, and keeps its turn until then.
+//! - An address has few answers that it has not taken yet, so what they hold of memory has a bound.
+
+use std::{
+    future::{Future, pending},
+    panic::resume_unwind,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::{
+    Extension,
+    body::{Body, Bytes, HttpBody},
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http_body::{Frame, SizeHint};
+use tokio::{
+    task::JoinError,
+    time::{Instant, sleep},
+};
+use tracing::Instrument;
+
+use super::state::AppState;
+use crate::{
+    api::{Code, Problem},
+    server::{
+        limits::{Address, Concurrent, ConcurrentPermit},
+        listen::ConnectionInfo,
+    },
+};
+
+/// The reads of an address at the same time.
+const MAX_READS: u32 = 1;
+
+/// The answers that an address has not taken yet.
+const MAX_ANSWERS: u32 = 4;
+
+/// The requests of an address that wait for their turn. More are refused at once.
+const MAX_WAITING: u32 = 32;
+
+/// How long a request waits for its turn.
+const WAIT_LIMIT: Duration = Duration::from_secs(5);
+
+/// The pause between two attempts of a request that waits.
+const WAIT_STEP: Duration = Duration::from_millis(20);
+
+/// The most of an answer that is handed over at once, in bytes.
+const CHUNK_BYTES: usize = 16 * 1024;
+
+/// `Retry-After` of a request that got no turn, in seconds.
+const RETRY_AFTER: u32 = 5;
+
+/// The turns of all addresses. Cloning is cheap.
+#[derive(Clone)]
+pub struct Turns {
+    reads: Concurrent,
+    answers: Concurrent,
+    waiting: Concurrent,
+}
+
+/// The turn of a request: it may read, and then answer.
+pub struct Turn {
+    read: ConcurrentPermit,
+    answer: Answer,
+}
+
+/// That an address has an answer which it has not taken yet.
+pub struct Answer(ConcurrentPermit);
+
+impl Turns {
+    /// The name of the limit in metrics.
+    pub const NAME: &str = "statistics";
+
+    /// Turns that nobody has.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            reads: Concurrent::new(MAX_READS),
+            answers: Concurrent::new(MAX_ANSWERS),
+            waiting: Concurrent::new(MAX_WAITING),
+        }
+    }
+
+    /// Waits for the turn of a request. `None` if there is none within five seconds, or too many requests of the address
+    /// wait already.
+    pub async fn take(&self, address: Address) -> Option<Turn> {
+        let _waiting = self.waiting.permit(address)?;
+        let until = Instant::now() + WAIT_LIMIT;
+        loop {
+            let turn = self.answers.permit(address).zip(self.reads.permit(address));
+            if let Some((answer, read)) = turn {
+                return Some(Turn { read, answer: Answer(answer) });
+            }
+            if Instant::now() >= until {
+                return None;
+            }
+            sleep(WAIT_STEP).await;
+        }
+    }
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Turn {
+    /// Reads with this turn. The read goes on if the caller drops this future, and the turn ends with the read.
+    pub async fn read<T: Send + 'static>(
+        self,
+        read: impl Future<Output = T> + Send + 'static,
+    ) -> (T, Answer) {
+        let turn = self.read;
+        let reading = async move {
+            let done = read.await;
+            drop(turn);
+            done
+        };
+        match tokio::spawn(reading.in_current_span()).await.map_err(JoinError::try_into_panic) {
+            Ok(done) => (done, self.answer),
+            Err(Ok(panic)) => resume_unwind(panic),
+            // Only the end of the server cancels a read.
+            Err(Err(_canceled)) => pending().await,
+        }
+    }
+}
+
+impl Answer {
+    /// The answer counts until it is sent or dropped.
+    pub fn hold(self, response: Response) -> Response {
+        response.map(|body| Body::new(HeldBody { body, rest: Bytes::new(), _answer: self.0 }))
+    }
+}
+
+/// The middleware of the calls that read statistics: each waits for its turn.
+///
+/// Without one: `limit-reached`.
+pub async fn in_turn(
+    State(state): State<AppState>,
+    Extension(connection): Extension<ConnectionInfo>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let address = state.proxies.client(connection.peer(), request.headers());
+    let Some(turn) = state.turns.take(address).await else {
+        state.metrics.refused(Turns::NAME);
+        let detail = "too many reads of statistics from this address";
+        return Problem::new(Code::LimitReached).detail(detail).retry_after(RETRY_AFTER).into_response();
+    };
+    let (response, answer) = turn.read(next.run(request)).await;
+    answer.hold(response)
+}
+
+/// A response body that counts among the answers of its address until it is dropped.
+///
+/// hyper takes a frame over HTTP/2 before the client has taken the one before it, and drops the body after the last one. So
+/// long frames are handed over in chunks, and each chunk is a copy, because a part of a frame would keep the whole.
+struct HeldBody {
+    body: Body,
+    /// What is left of a long frame.
+    rest: Bytes,
+    _answer: ConcurrentPermit,
+}
+
+impl HttpBody for HeldBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if self.rest.is_empty() {
+            let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
+                other => return Poll::Ready(other),
+            };
+            match frame.into_data() {
+                Ok(data) if data.len() > CHUNK_BYTES => self.rest = data,
+                Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Err(other) => return Poll::Ready(Some(Ok(other))),
+            }
+        }
+        let length = self.rest.len().min(CHUNK_BYTES);
+        let chunk = Bytes::copy_from_slice(&self.rest.split_to(length));
+        if self.rest.is_empty() {
+            self.rest = Bytes::new();
+        }
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
+    }
+
+    /// Never true: hyper would drop the body before it has sent what it has taken from it.
+    fn is_end_stream(&self) -> bool {
+        false
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let rest = self.rest.len() as u64;
+        let of_body = self.body.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(of_body.lower() + rest);
+        if let Some(upper) = of_body.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use futures::FutureExt;
+    use http_body_util::BodyExt;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    fn address(last: u8) -> Address {
+        IpAddr::from([192, 0, 2, last]).into()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_reads_one_answer_at_a_time() {
+        let turns = Turns::new();
+        let first = turns.take(address(1)).await.unwrap();
+        assert!(turns.take(address(1)).await.is_none(), "the first read is not over");
+        assert!(turns.take(address(2)).await.is_some(), "other addresses are not affected");
+        let ((), second) = tokio::join!(
+            async {
+                sleep(WAIT_LIMIT / 2).await;
+                drop(first);
+            },
+            turns.take(address(1))
+        );
+        assert!(second.is_some(), "it has waited for the end of the first");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_count_until_they_are_sent_or_dropped() {
+        let turns = Turns::new();
+        let mut answers = Vec::new();
+        for _ in 0..MAX_ANSWERS {
+            let turn = turns.take(address(1)).await.expect("the read before it is over");
+            let (body, answer) = turn.read(async { Body::from("answer") }).await;
+            answers.push(answer.hold(Response::new(body)));
+        }
+        assert!(turns.take(address(1)).await.is_none());
+        let sent = axum::body::to_bytes(answers.pop().unwrap().into_body(), 100).await.unwrap();
+        assert_eq!(sent, "answer");
+        assert!(turns.take(address(1)).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_keeps_its_turn_when_the_client_has_gone() {
+        let turns = Turns::new();
+        let (end, ended) = oneshot::channel::<()>();
+        let turn = turns.take(address(1)).await.unwrap();
+        assert!(turn.read(ended).now_or_never().is_none(), "the caller is dropped during the read");
+        assert!(turns.take(address(1)).await.is_none());
+        end.send(()).unwrap();
+        assert!(turns.take(address(1)).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_long_answer_is_handed_over_in_chunks() {
+        let text = "0123456789".repeat(CHUNK_BYTES / 4);
+        let turn = Turns::new().take(address(1)).await.unwrap();
+        let mut body = turn.answer.hold(Response::new(Body::from(text.clone()))).into_body();
+        let mut whole = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let chunk = frame.unwrap().into_data().unwrap();
+            assert!(chunk.len() <= CHUNK_BYTES);
+            whole.extend_from_slice(&chunk);
+            assert_eq!(body.size_hint().exact(), Some((text.len() - whole.len()) as u64));
+        }
+        assert_eq!(whole, text.as_bytes());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn few_requests_of_an_address_wait() {
+        let turns = Turns::new();
+        let _first = turns.take(address(1)).await.unwrap();
+        let began = Instant::now();
+        let waits = futures::future::join_all((0..=MAX_WAITING).map(|_| async {
+            assert!(turns.take(address(1)).await.is_none());
+            began.elapsed()
+        }));
+        let waits = waits.await;
+        let at_once = waits.iter().filter(|wait| wait.is_zero()).count();
+        assert_eq!(at_once, 1, "one more than may wait: {waits:?}");
+        assert!(turns.waiting.permit(address(1)).is_some(), "nobody waits any more");
+    }
+}
