@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use futures::future::join_all;
 use reqwest::{StatusCode, header};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -253,4 +254,16 @@ async fn with_live_signals_a_broadcast_goes_from_the_signal_to_its_end() {
         json!([]),
         "eva was never on air"
     );
+}
+
+#[tokio::test]
+async fn the_programs_of_the_operator_read_for_many_channels_at_once() {
+    let token = "the-token-of-the-operator";
+    let app = TestApp::with(&[&format!("--api-token={token}")]).await;
+    let read = async |number: u32| {
+        let address = format!("{}/api/channel/ana-{number}/history", app.base);
+        app.client.get(address).bearer_auth(token).send().await.unwrap().status()
+    };
+    let statuses = join_all((0..60).map(read)).await;
+    assert!(statuses.iter().all(|status| *status == StatusCode::OK), "{statuses:?}");
 }
