@@ -133,12 +133,19 @@ impl Archive {
         .bind(limit(most))
         .fetch_all(self.database.pool())
         .await?;
+        let mut completed = 0;
         for row in &rows {
             let name: String = row.try_get("channel")?;
             let Ok(channel) = ChannelId::parse(&name) else { continue };
             let broadcast =
                 Broadcast { started_at: time(row, "started_at")?, last_on_air: time(row, "last_on_air")? };
-            let figures = self.broadcast_figures(&channel, broadcast, now).await?;
+            let figures = match self.broadcast_figures(&channel, broadcast, now).await {
+                Err(error @ sqlx::Error::Decode(_)) => {
+                    tracing::error!(%error, %channel, "what is kept of a broadcast is damaged; it is not completed");
+                    continue;
+                }
+                figures => figures?,
+            };
             sqlx::query(
                 "UPDATE broadcasts SET figures = $1 \
                  WHERE channel = $2 AND started_at = $3 AND last_on_air = $4 AND figures IS NULL",
@@ -149,7 +156,8 @@ impl Archive {
             .bind(millis(broadcast.last_on_air))
             .execute(self.database.pool())
             .await?;
+            completed += 1;
         }
-        Ok(rows.len() == most)
+        Ok(completed > 0 && rows.len() == most)
     }
 }
