@@ -123,7 +123,8 @@ async fn nodes_with_different_key_formats_show_no_wrong_count() {
     assert_correct(&on_present, 3);
     assert_correct(&on_later, 5);
 
-    // The old node stops, and its viewers send their heartbeats to the new one.
+    // The viewers of the old node send their heartbeats to the new one, and the old one stops.
+    beat(&later, &viewers).await;
     present.stop().await;
     let complete = async {
         while later.get("/api/viewer/count/ana").await.json::<Value>().await.unwrap()["stale"] != false {
