@@ -687,3 +687,20 @@ async fn the_cost_of_a_range_depends_on_what_is_stored() {
     assert_eq!((figures.peak, figures.watch_seconds), (expected.peak, expected.watch_seconds));
     assert!((watched as f64 / 1_000.0 - expected.watch_seconds).abs() < 0.01, "{watched} {expected:?}");
 }
+
+#[tokio::test]
+async fn the_time_after_a_broadcast_is_known_in_rows_of_15_minutes_too() {
+    let (databases, _folder) = both_databases().await;
+    for database in databases {
+        let (node, _) = with_a_viewer(&database, 67_000).await;
+        for minutes in 2..=60 {
+            node.advance_to(at(minutes * 60_000)).await.unwrap();
+        }
+        let archive = Archive::new(database);
+        let quarters = points(&archive, 0, 3 * 24 * HOUR, 900).await;
+        let observed: Vec<u64> = quarters[..3].iter().map(|point| point.tally.observed_ms).collect();
+        // Nothing was observed before the first sample.
+        assert!(observed[0] >= 898_000 && observed[1..] == [900_000; 2], "{observed:?}");
+        assert_eq!(quarters[0].counts().map(|(lowest, _, highest)| (lowest, highest)), Some((0, 1)));
+    }
+}

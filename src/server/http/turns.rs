@@ -6,6 +6,7 @@
 //! - An address reads one answer at a time, so it leaves the database to others. Its next requests wait for a moment. A
 //!   read goes on to its end when the client has gone, as the database does, and keeps its turn until then.
 //! - An address has few answers that it has not taken yet, so what they hold of memory has a bound.
+//! - Calls with the operator's token have no such limits.
 
 use std::{
     future::{Future, pending},

@@ -21,6 +21,8 @@ pub struct Progress {
     /// For each part, the sample up to which the database has all changes; 0: none. A broadcast that goes on is lengthened
     /// later, but well within the time after which it is over.
     settled: Vec<AtomicU64>,
+    /// The start of the oldest minute that waits for the database; `u64::MAX`: none.
+    waiting: AtomicU64,
     was_written: Notify,
 }
 
@@ -35,6 +37,7 @@ impl Default for Progress {
             has_begun: Notify::new(),
             sampled: parts(),
             settled: parts(),
+            waiting: AtomicU64::new(u64::MAX),
             was_written: Notify::new(),
         }
     }
@@ -47,6 +50,16 @@ impl Progress {
     pub fn settled(&self, part: u16) -> Option<Timestamp> {
         let settled = self.settled.get(usize::from(part))?.load(Ordering::Relaxed);
         (settled > 0).then(|| Timestamp::from_millis(settled))
+    }
+
+    /// Before this instant, no minute of this node waits for the database.
+    pub(super) fn written_before(&self) -> Timestamp {
+        Timestamp::from_millis(self.waiting.load(Ordering::Relaxed))
+    }
+
+    /// Records the start of the oldest minute that waits for the database.
+    pub(super) fn wait_from(&self, oldest: Option<Timestamp>) {
+        self.waiting.store(oldest.map_or(u64::MAX, Timestamp::as_millis), Ordering::Relaxed);
     }
 
     /// Waits for the next write of spans on air. Only one task may wait.

@@ -20,8 +20,8 @@ const ROUND: Duration = Duration::from_secs(20);
 /// How long after its end a window of minutes is merged, so that all nodes have written their last row of it.
 const SETTLE: Duration = Duration::from_secs(130);
 
-/// The length of a window, in milliseconds.
-const WINDOW_MS: u64 = 300_000;
+/// The length of a window, in milliseconds. A row of 15 minutes is made of all minutes in it, those of its part included.
+const WINDOW_MS: u64 = 900_000;
 
 /// Runs forever.
 pub async fn run(recorder: Recorder, archive: Archive, retention: Retention) {
@@ -53,7 +53,8 @@ pub async fn round(recorder: &Recorder, archive: &Archive, now: Timestamp) -> Re
     // First, since it follows from rows that are merged below, and of broadcasts that are not complete. If it fails, both
     // must wait.
     while archive.lengthen_abandoned(now).await? {}
-    let settled = (now - SETTLE).as_millis();
+    // The row of a part says that its channels are empty, so no channel is merged before it.
+    let settled = (now - SETTLE).min(recorder.progress().written_before()).as_millis();
     let before = Timestamp::from_millis(settled / WINDOW_MS * WINDOW_MS);
     let parts = recorder.ownership().parts();
     let mut result = Ok(());
@@ -134,6 +135,32 @@ mod tests {
         ] {
             let found: i64 = sqlx::query_scalar(query).fetch_one(database.pool()).await.unwrap();
             assert_eq!(found, expected, "{query}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_the_database_is_not_merged_before_its_part() {
+        let folder = TempDir::new().unwrap();
+        let file = DatabaseConfig::Sqlite(folder.path().join("aforo.db"));
+        let database = Database::open(&file).await.unwrap();
+        let archive = Archive::new(database.clone());
+        let at = |millis| Timestamp::from_millis(START + millis);
+        let mut minute = Minute::default();
+        minute.watch(at(0), 1_000, 3);
+        let (channel, part) = ("ana".to_owned(), ChannelId::parse("ana").unwrap().part());
+        let data = minute.encode();
+        let row = Row { kind: RowKind::Minute, channel, part, start: at(0), node: 7, data, held: None };
+        archive.store(&[row]).await.unwrap();
+        let recorder = Recorder::new(7, Duration::ZERO, Arc::new(ManualClock::new(at(7_200_000))));
+        recorder.ownership().set(&[part], Instant::now() + Duration::from_secs(600));
+        for (waiting, expected) in [(Some(at(60_000)), 1), (None, 0)] {
+            recorder.progress().wait_from(waiting);
+            round(&recorder, &archive, recorder.now()).await.unwrap();
+            let left: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM fresh_minutes")
+                .fetch_one(database.pool())
+                .await
+                .unwrap();
+            assert_eq!(left, expected, "{waiting:?}");
         }
     }
 }

@@ -167,6 +167,8 @@ impl Writer {
             waiting.taken = None;
             self.metrics.history_lost(lost);
         }
+        let mut minutes = waiting.rows.keys().filter(|(_, kind, ..)| *kind == RowKind::Minute);
+        self.recorder.progress().wait_from(minutes.next().map(|(start, ..)| *start));
         true
     }
 
@@ -175,7 +177,9 @@ impl Writer {
     async fn write_waiting(&self, waiting: &mut Waiting) -> Result<(), StoreError> {
         self.write_rows(waiting, false).await?;
         self.write_on_air(waiting).await?;
-        self.write_rows(waiting, true).await
+        self.write_rows(waiting, true).await?;
+        self.recorder.progress().wait_from(None);
+        Ok(())
     }
 
     /// Writes the rows of channels or those of parts.

@@ -1,7 +1,9 @@
 //! Compaction: merges the minutes of all nodes into rows of 5 and 15 minutes.
 //!
 //! A row is computed anew from all that is known, so it does not matter how often a minute is merged, nor in which order
-//! minutes arrive. A minute that arrives late changes its rows, and the figures of its broadcast are computed again.
+//! the minutes of channels arrive. A minute that arrives late changes its rows, and the figures of its broadcast are
+//! computed again. Only the minutes of a part must be there when those of its channels are merged: they say that a channel
+//! without a minute was empty.
 
 use std::collections::{BTreeMap, BTreeSet};
 
