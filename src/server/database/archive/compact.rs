@@ -50,16 +50,16 @@ impl Archive {
         let key = part_key(part);
         let all = (Timestamp::default(), before);
         let mut found = read(&mut transaction, part, "channel <> $2", all, most).await?;
-        let of_channels = !found.keys.is_empty();
+        let of_channels = !found.rows.is_empty();
         let is_more = of_channels || {
             found = read(&mut transaction, part, "channel = $2", all, most).await?;
-            found.keys.len() >= most
+            found.rows.len() >= most
         };
         let mut minutes = std::mem::take(&mut found.minutes);
         if of_channels {
             // With what is known of the part in the same rows of 15 minutes.
             let rows: BTreeSet<Timestamp> =
-                found.keys.iter().map(|(_, start, _)| floor(*start, COARSE_MS)).collect();
+                found.rows.iter().map(|row| floor(row.start, COARSE_MS)).collect();
             if let (Some(first), Some(last)) = (rows.first(), rows.last()) {
                 let end = before.min(Timestamp::from_millis(last.as_millis() + COARSE_MS));
                 let of_part = read(&mut transaction, part, "channel = $2", (*first, end), usize::MAX).await?;
@@ -69,8 +69,8 @@ impl Archive {
         }
         let (channels, idle) = fresh::merge(minutes, Some(&key));
         self.merge_minutes(&mut transaction, &key, channels, idle).await?;
-        let rows = found.keys.len();
-        self.delete(&mut transaction, part, &found.keys).await?;
+        let rows = found.rows.len();
+        self.delete(&mut transaction, part, &found.rows).await?;
         transaction.commit().await?;
         Ok(Merged { rows, is_more })
     }
@@ -232,25 +232,28 @@ impl Archive {
         Ok(())
     }
 
-    /// Deletes minutes that are merged. (SQLite would search the whole table for a list of keys.)
+    /// Deletes minutes that are merged. One that its node has replaced meanwhile stays, and is merged again. (SQLite would
+    /// search the whole table for a list of keys.)
     async fn delete(
         &self,
         transaction: &mut Transaction<'_, Any>,
         part: u16,
-        keys: &[Key],
+        merged: &[Row],
     ) -> Result<(), sqlx::Error> {
-        for some in pieces(keys) {
+        for some in pieces(merged) {
             let is_one = |nth: usize| {
-                let place = |column| self.database.place(4 * nth + column);
-                let [part, channel, start, node] = [1, 2, 3, 4].map(place);
-                format!("part = {part} AND channel = {channel} AND start = {start} AND node = {node}")
+                let place = |column| self.database.place(5 * nth + column);
+                let [part, channel, start, node, data] = [1, 2, 3, 4, 5].map(place);
+                format!(
+                    "part = {part} AND channel = {channel} AND start = {start} AND node = {node} AND data = {data}"
+                )
             };
             let any: Vec<String> = (0..some.len()).map(is_one).collect();
             let statement = format!("DELETE FROM fresh_minutes WHERE {}", any.join(" OR "));
             let mut query = sqlx::query(AssertSqlSafe(statement));
-            for (channel, start, node) in some {
-                query = query.bind(i16::try_from(part).unwrap_or_default());
-                query = query.bind(channel.clone()).bind(millis(*start)).bind(*node);
+            for row in some {
+                query = query.bind(i16::try_from(part).unwrap_or_default()).bind(row.channel.clone());
+                query = query.bind(millis(row.start)).bind(row.node).bind(row.data.clone());
             }
             query.execute(&mut **transaction).await?;
         }
@@ -290,14 +293,19 @@ struct Merged {
     is_more: bool,
 }
 
-/// The channel, start and node of a minute.
-type Key = (String, Timestamp, i64);
+/// A row with a minute of one node, as it was merged.
+struct Row {
+    channel: String,
+    start: Timestamp,
+    node: i64,
+    data: Vec<u8>,
+}
 
 /// Minutes that are not merged yet.
 #[derive(Default)]
 struct Found {
     /// All of them.
-    keys: Vec<Key>,
+    rows: Vec<Row>,
     /// Those that are not damaged.
     minutes: Vec<Fresh>,
 }
@@ -332,7 +340,70 @@ async fn read(
             }
             Err(error) => return Err(error),
         }
-        found.keys.push((channel, time(row, "start")?, row.try_get("node")?));
+        let (start, node, data) = (time(row, "start")?, row.try_get("node")?, row.try_get("data")?);
+        found.rows.push(Row { channel, start, node, data });
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{
+        domain::ChannelId,
+        server::{
+            config::DatabaseConfig,
+            database::{Database, Row, RowKind},
+            history::{Cuts, Minute, Zone},
+        },
+    };
+
+    const START: u64 = 1_790_000_100_000;
+
+    #[tokio::test]
+    async fn a_minute_that_its_node_replaces_during_the_merge_is_merged_again() {
+        let folder = TempDir::new().unwrap();
+        let file = DatabaseConfig::Sqlite(folder.path().join("aforo.db"));
+        let database = Database::open(&file).await.unwrap();
+        let archive = Archive::new(database.clone());
+        let (ana, start) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(START));
+        let data = |seconds: u64| {
+            let mut minute = Minute::default();
+            for second in 0..seconds {
+                minute.watch(Timestamp::from_millis(START + 1_000 * second), 1_000, 3);
+            }
+            minute.encode()
+        };
+        let row = Row {
+            kind: RowKind::Minute,
+            channel: ana.to_string(),
+            part: ana.part(),
+            start,
+            node: 7,
+            data: data(1),
+            held: None,
+        };
+        archive.store(&[row]).await.unwrap();
+        let hex: String = data(9).iter().map(|byte| format!("{byte:02x}")).collect();
+        let replace = format!(
+            "CREATE TRIGGER replaces AFTER INSERT ON history \
+             BEGIN UPDATE fresh_minutes SET data = x'{hex}'; END"
+        );
+        sqlx::query(AssertSqlSafe(replace)).execute(database.pool()).await.unwrap();
+        let later = Timestamp::from_millis(START + 7_200_000);
+        archive.compact(ana.part(), later).await.unwrap();
+        sqlx::query("DROP TRIGGER replaces").execute(database.pool()).await.unwrap();
+        while archive.compact(ana.part(), later).await.unwrap() {}
+
+        let left: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM fresh_minutes")
+            .fetch_one(database.pool())
+            .await
+            .unwrap();
+        assert_eq!(left, 0);
+        let cuts = Cuts::new(start, later, Some(900), &Zone::utc()).unwrap();
+        let points = archive.points(&ana, &cuts).await.unwrap();
+        assert_eq!(points.iter().map(|point| point.tally.observed_ms).sum::<u64>(), 9_000);
+    }
 }
