@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::{Archive, COARSE_MS, floor, limit, millis, pieces, time};
+use super::{Archive, COARSE_MS, floor, limit, millis, part_key, pieces, time};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
@@ -79,8 +79,13 @@ impl Archive {
                 .bind(limit(most))
                 .fetch_all(self.database.pool())
                 .await?;
-        let channels: Vec<String> =
+        let mut channels: Vec<String> =
             channels.iter().map(|row| row.try_get("channel")).collect::<Result<_, _>>()?;
+        let last = channels.last().cloned();
+        if after.is_empty() {
+            // The parts first: without a row of its own, a channel is taken to have had no viewers where its part has one.
+            channels.extend((0..ChannelId::PARTS).map(part_key));
+        }
         let mut statements = vec![
             (
                 "UPDATE history SET minutes = NULL WHERE step = 300 AND minutes IS NOT NULL AND start",
@@ -111,7 +116,7 @@ impl Archive {
             }
         }
         transaction.commit().await?;
-        Ok(channels.into_iter().next_back())
+        Ok(last)
     }
 
     /// Keeps the figures of broadcasts that have ended. Returns whether there may be more.
