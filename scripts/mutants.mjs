@@ -14,7 +14,8 @@
 //
 // The faults are applied to a copy of the tree. The copy shares cargo's target folder, so that dependencies are not
 // compiled again, and has its own version number, so that cargo can tell it from the tree. The unchanged tree must pass
-// first. A fault is caught if the invariant or test in its header fails; a test that runs for five minutes has failed.
+// first. A fault is caught if the invariant or test in its header fails; a test that runs for five minutes, or one minute if
+// it is a unit test, has failed.
 // A patch that does not apply or does not compile is an error.
 //
 // SEEDS is the number of simulations for each fault (default 100).
@@ -28,7 +29,7 @@ const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const MUTANTS = join(ROOT, "tests/mutants");
 const TREE = join(ROOT, "target/mutants");
 const SEEDS = process.env.SEEDS || "100";
-const TEST_LIMIT_MS = 300_000;
+const TEST_LIMIT_MS = { lib: 60_000, it: 300_000 };
 const env = { ...process.env, CARGO_TARGET_DIR: resolve(ROOT, process.env.CARGO_TARGET_DIR || "target") };
 
 /** Reads a patch and its header. */
@@ -112,7 +113,7 @@ async function build(target) {
 async function judge({ test, trouble }, seeds) {
   if (test) {
     const [target, name] = test.split(" ");
-    const { status, lines } = await run(await build(target), ["--exact", name], {}, { timeout: TEST_LIMIT_MS });
+    const { status, lines } = await run(await build(target), ["--exact", name], {}, { timeout: TEST_LIMIT_MS[target] });
     if (!lines.some((line) => line.startsWith("running 1 test"))) throw new Error(`test ${name} not found`);
     return status === 0 ? null : { broken: test, where: "" };
   }
