@@ -58,7 +58,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const SPARE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long connections may take to finish at shutdown.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(7);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
 /// The applications for connections within and over the limits.
 pub struct Apps {
@@ -108,7 +108,7 @@ impl Listener {
         self.capacity
     }
 
-    /// Serves until `shutdown` is canceled. Returns when all connections have ended, or 7 s later.
+    /// Serves until `shutdown` is canceled. Returns when all connections have ended, or 5 s later.
     pub async fn serve(self, apps: Apps, shutdown: CancellationToken) {
         let connections = TaskTracker::new();
         let serve = |app| {
