@@ -250,7 +250,8 @@ const CLAIM_LIMIT: Duration = Duration::from_millis(300);
 /// How long a shutdown tries to give its parts of the channels back.
 const RESIGN_LIMIT: Duration = Duration::from_millis(500);
 
-/// How long a shutdown takes from the end of its delay. Connections have 7 s of it to finish.
+/// How long a shutdown takes from the end of its delay. Connections have 5 s of it to finish, and the store 2.5 s after
+/// that, so the history has 1.5 s even then.
 const SHUTDOWN_LIMIT: Duration = Duration::from_millis(9_800);
 
 /// What is left of that after the history is written: to close the database and to give the parts of the channels back.
@@ -306,7 +307,8 @@ impl Server {
         if let Some(id) = archive.id() {
             recorder.set_key(id);
         }
-        let figures = FiguresFeed::new(archive.clone(), recorder.clone());
+        let per_address = config.limit_figures_per_address;
+        let figures = FiguresFeed::new(archive.clone(), recorder.clone(), per_address);
         let access =
             Access::new(config.access.token.as_ref(), config.live_hook_secret.as_ref(), metrics.clone());
         let settings = SignalSettings {
@@ -344,7 +346,7 @@ impl Server {
             recorder: recorder.clone(),
             anomalies: anomalies.clone(),
             statistics: statistics_access(&config.access),
-            turns: Turns::new(),
+            turns: Turns::new(config.limit_reads_per_address),
             live: config.live,
             signals: signals.clone(),
             access,

@@ -255,6 +255,8 @@ impl Report {
             (config.limit_follows_per_minute, "follows a minute"),
             (config.limit_connections_per_address, "open connections"),
             (config.limit_streams_per_address, "open streams"),
+            (config.limit_reads_per_address, "reads of statistics at once"),
+            (config.limit_figures_per_address, "channels with figures on streams"),
         ] {
             self.line("", &limit(number, of));
         }

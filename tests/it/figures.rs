@@ -40,7 +40,7 @@ async fn feed() -> Feed {
     let config = DatabaseConfig::Sqlite(folder.path().join("aforo.db"));
     let archive = Archive::new(Database::open(&config).await.unwrap());
     let recorder = Recorder::new(7, Duration::ZERO, Arc::new(SystemClock::start()));
-    let feed = FiguresFeed::new(archive, recorder.clone());
+    let feed = FiguresFeed::new(archive, recorder.clone(), PLACES_OF_ADDRESS.into());
     tokio::spawn(feed.clone().run());
     Feed { feed, recorder, _folder: folder }
 }

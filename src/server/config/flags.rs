@@ -176,6 +176,16 @@ pub struct Flags {
     #[arg(default_value_t = 200, value_parser = whole_number)]
     pub(super) limit_streams_per_address: u32,
 
+    /// Reads of statistics of one address at the same time; a further one waits for up to 5 s
+    #[arg(long, env = "LIMIT_READS_PER_ADDRESS", help_heading = LIMITS, value_name = "N")]
+    #[arg(default_value_t = 1, value_parser = whole_number)]
+    pub(super) limit_reads_per_address: u32,
+
+    /// Channels whose statistics move on the streams of one address
+    #[arg(long, env = "LIMIT_FIGURES_PER_ADDRESS", help_heading = LIMITS, value_name = "N")]
+    #[arg(default_value_t = 8, value_parser = whole_number)]
+    pub(super) limit_figures_per_address: u32,
+
     /// Open streams of this node
     #[arg(long, env = "LIMIT_STREAMS", help_heading = LIMITS, value_name = "N")]
     #[arg(default_value_t = 100_000, value_parser = whole_number)]

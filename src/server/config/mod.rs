@@ -65,6 +65,10 @@ pub struct Config {
     pub limit_connections_per_address: u32,
     /// Open streams of one address. 0: no limit.
     pub limit_streams_per_address: u32,
+    /// Reads of statistics of one address at the same time. 0: no limit.
+    pub limit_reads_per_address: u32,
+    /// Channels whose figures the streams of one address show. 0: no limit.
+    pub limit_figures_per_address: u32,
     /// Open streams of this node. 0: no limit.
     pub limit_streams: u32,
     /// The largest request body in bytes, if there is a limit.

@@ -217,6 +217,8 @@ fn assemble(flags: Flags, embedded: Option<Embedded>) -> (Config, Vec<String>) {
         limit_follows_per_minute: flags.limit_follows_per_minute,
         limit_connections_per_address: flags.limit_connections_per_address,
         limit_streams_per_address: flags.limit_streams_per_address,
+        limit_reads_per_address: flags.limit_reads_per_address,
+        limit_figures_per_address: flags.limit_figures_per_address,
         limit_streams: flags.limit_streams,
         body_limit: usize::try_from(flags.limit_body_bytes).ok().filter(|bytes| *bytes > 0),
         trusted_proxies: flags.trusted_proxies,

@@ -3,8 +3,8 @@
 //! A read of statistics takes many rows of the database, and its answer may have megabytes.
 //!
 //! Promises:
-//! - An address reads one answer at a time, so it leaves the database to others. Its next requests wait for a moment. A
-//!   read goes on to its end when the client has gone, as the database does, and keeps its turn until then.
+//! - An address has few reads at the same time, so it leaves the database to others. Its next requests wait for a moment.
+//!   A read goes on to its end when the client has gone, as the database does, and keeps its turn until then.
 //! - An address has few answers that it has not taken yet, so what they hold of memory has a bound.
 //! - Calls with the operator's token have no such limits.
 
@@ -39,11 +39,8 @@ use crate::{
     },
 };
 
-/// The reads of an address at the same time.
-const MAX_READS: u32 = 1;
-
-/// The answers that an address has not taken yet.
-const MAX_ANSWERS: u32 = 4;
+/// The answers that an address has not taken yet, for each read that it may have at the same time.
+const ANSWERS_PER_READ: u32 = 4;
 
 /// The requests of an address that wait for their turn. More are refused at once.
 const MAX_WAITING: u32 = 32;
@@ -81,12 +78,12 @@ impl Turns {
     /// The name of the limit in metrics.
     pub const NAME: &str = "statistics";
 
-    /// Turns that nobody has.
+    /// Allows each address a number of reads at the same time. 0: no limit.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(reads: u32) -> Self {
         Self {
-            reads: Concurrent::new(MAX_READS),
-            answers: Concurrent::new(MAX_ANSWERS),
+            reads: Concurrent::new(reads),
+            answers: Concurrent::new(reads.saturating_mul(ANSWERS_PER_READ)),
             waiting: Concurrent::new(MAX_WAITING),
         }
     }
@@ -106,12 +103,6 @@ impl Turns {
             }
             sleep(WAIT_STEP).await;
         }
-    }
-}
-
-impl Default for Turns {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -237,7 +228,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_address_reads_one_answer_at_a_time() {
-        let turns = Turns::new();
+        let turns = Turns::new(1);
         let first = turns.take(address(1)).await.unwrap();
         assert!(turns.take(address(1)).await.is_none(), "the first read is not over");
         assert!(turns.take(address(2)).await.is_some(), "other addresses are not affected");
@@ -253,9 +244,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn answers_count_until_they_are_sent_or_dropped() {
-        let turns = Turns::new();
+        let turns = Turns::new(1);
         let mut answers = Vec::new();
-        for _ in 0..MAX_ANSWERS {
+        for _ in 0..ANSWERS_PER_READ {
             let turn = turns.take(address(1)).await.expect("the read before it is over");
             let (body, answer) = turn.read(async { Body::from("answer") }).await;
             answers.push(answer.hold(Response::new(body)));
@@ -268,7 +259,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_read_keeps_its_turn_when_the_client_has_gone() {
-        let turns = Turns::new();
+        let turns = Turns::new(1);
         let (end, ended) = oneshot::channel::<()>();
         let turn = turns.take(address(1)).await.unwrap();
         assert!(turn.read(ended).now_or_never().is_none(), "the caller is dropped during the read");
@@ -280,7 +271,7 @@ mod tests {
     #[tokio::test]
     async fn a_long_answer_is_handed_over_in_chunks() {
         let text = "0123456789".repeat(CHUNK_BYTES / 4);
-        let turn = Turns::new().take(address(1)).await.unwrap();
+        let turn = Turns::new(1).take(address(1)).await.unwrap();
         let mut body = turn.answer.hold(Response::new(Body::from(text.clone()))).into_body();
         let mut whole = Vec::new();
         while let Some(frame) = body.frame().await {
@@ -294,7 +285,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn few_requests_of_an_address_wait() {
-        let turns = Turns::new();
+        let turns = Turns::new(1);
         let _first = turns.take(address(1)).await.unwrap();
         let began = Instant::now();
         let waits = futures::future::join_all((0..=MAX_WAITING).map(|_| async {

@@ -32,9 +32,6 @@ const INTERVAL: Duration = Duration::from_secs(4);
 /// The most channels whose figures are computed for streams. Each costs some reads of the database.
 const MAX_CHANNELS: usize = 200;
 
-/// The most of these channels that the streams of one address have brought in.
-const MAX_CHANNELS_OF_ADDRESS: u32 = 8;
-
 /// The figures of the channels that streams show. Cloning is cheap.
 #[derive(Clone)]
 pub struct FiguresFeed(Arc<Inner>);
@@ -76,14 +73,14 @@ pub struct FiguresWatch {
 }
 
 impl FiguresFeed {
-    /// A feed without subscriptions.
+    /// A feed without subscriptions. The streams of one address bring in `per_address` channels at most; 0: no limit.
     #[must_use]
-    pub fn new(archive: Archive, recorder: Recorder) -> Self {
+    pub fn new(archive: Archive, recorder: Recorder, per_address: u32) -> Self {
         Self(Arc::new(Inner {
             archive,
             recorder,
             channels: Mutex::default(),
-            by_address: Concurrent::new(MAX_CHANNELS_OF_ADDRESS),
+            by_address: Concurrent::new(per_address),
             added: Notify::new(),
             freed: Notify::new(),
             turn: Turn::default(),
