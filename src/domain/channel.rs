@@ -1,6 +1,6 @@
 //! Channel names. Input is parsed once, so every [`ChannelId`] is valid.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Borrow, fmt, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -60,6 +60,13 @@ impl fmt::Display for ChannelId {
 impl fmt::Debug for ChannelId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// Maps with channels as keys can be searched by a name.
+impl Borrow<str> for ChannelId {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

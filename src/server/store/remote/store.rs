@@ -216,8 +216,17 @@ impl<R: Runner> RemoteStore<R> {
         }
     }
 
-    async fn listed_call(&self, buckets: &[Vec<u8>]) -> Result<Vec<Vec<String>>, StoreError> {
-        parse(self.runner.run(&self.listed_channels, buckets, &[]).await?)
+    async fn listed_call(&self, buckets: &[Vec<u8>]) -> Result<Vec<ChannelId>, StoreError> {
+        let buckets = parse::<Vec<String>>(self.runner.run(&self.listed_channels, buckets, &[]).await?)?;
+        let names = buckets.iter().flat_map(|names| names.split_ascii_whitespace());
+        Ok(names.filter_map(|name| self.channel(name)).collect())
+    }
+
+    /// The channel with a name from the store. It shares its text with the key in the cache, and so with those in other
+    /// maps of this node: keys with the same text are equal without a comparison.
+    fn channel(&self, name: &str) -> Option<ChannelId> {
+        let cached = self.cache.get(name).map(|cached| cached.key().clone());
+        cached.or_else(|| ChannelId::parse(name).ok())
     }
 
     /// Enters written channels that have viewers into the list of live channels, unless their entry is recent. A
@@ -294,9 +303,7 @@ impl<R: Runner> Store for RemoteStore<R> {
         if !responses.is_empty() && responses.iter().all(Result::is_err) {
             return Err(responses.into_iter().find_map(Result::err).unwrap_or_else(StoreError::unexpected));
         }
-        let names = responses.into_iter().flatten().flatten().flatten();
-        let channels = names.filter_map(|name| ChannelId::parse(&name).ok()).collect();
-        Ok(Names { channels, is_whole })
+        Ok(Names { channels: responses.into_iter().flatten().flatten().collect(), is_whole })
     }
 
     async fn share(&self, claim: &Claim) -> Result<Share, StoreError> {
