@@ -1,6 +1,7 @@
 /**
  * Configuration of the suite. It starts the release server on a free port, or tests the deployment at BASE_URL. Tests
- * that don't need JavaScript (all but `*.hydrate.spec.ts`) run with and without it.
+ * that don't need JavaScript (all but `*.hydrate.spec.ts`) run with and without it, except those with the tag `@js`: their
+ * pages have JavaScript in both cases.
  */
 
 import { existsSync } from "node:fs";
@@ -67,6 +68,7 @@ export default defineConfig<object, { engine: Engine }>({
       name: "chromium-nojs",
       use: { ...chromium, javaScriptEnabled: false },
       testIgnore: "**/*.hydrate.spec.ts",
+      grepInvert: /@js/,
     },
     ...(deployment ? [] : real),
   ],

@@ -6,10 +6,11 @@
 import { expect, test } from "../fixtures/index.ts";
 import { ChannelPage } from "../pages/channel-page.ts";
 
-const LOADS = 20;
+// What depends on the language is the text of the badge, so the other languages need fewer loads.
+const LOADS = { "es-ES": 20, "en-US": 6, "pt-BR": 6 };
 
-for (const locale of ["es-ES", "en-US", "pt-BR"]) {
-  test(`the page for ${locale} hydrates without faults while viewers join and leave (${LOADS} loads)`, async ({
+for (const [locale, loads] of Object.entries(LOADS)) {
+  test(`the page for ${locale} hydrates without faults while viewers join and leave (${loads} loads)`, async ({
     newVisitor,
     channelId,
     audience,
@@ -25,7 +26,7 @@ for (const locale of ["es-ES", "en-US", "pt-BR"]) {
         await audience.join(channelId);
       }
     })();
-    for (let load = 0; load < LOADS; load += 1) {
+    for (let load = 0; load < loads; load += 1) {
       await channelPage.join(channelId);
       expect(await channelPage.badge.state()).toBe("live");
       expect(await channelPage.badge.count()).toBeGreaterThan(0);

@@ -102,16 +102,20 @@ for (const [state, words] of [
   ["stale", "Este número puede estar desactualizado: no llegan datos nuevos."],
   ["unknown", "El número de espectadores no está disponible en este momento."],
 ] as const) {
-  test(`the page explains a ${state} badge, except in small frames`, async ({ newVisitor, channelId }) => {
-    const page = await newVisitor({ javaScriptEnabled: true });
-    await removeScripts(page, state);
-    for (const path of [`/${channelId}`, embedPath(channelId, true)]) {
-      await page.goto(path);
-      await expect(page.getByText(words)).toBeVisible();
-    }
-    await page.setViewportSize({ width: 160, height: 90 });
-    await expect(page.getByText(words)).toBeHidden();
-  });
+  test(
+    `the page explains a ${state} badge, except in small frames`,
+    { tag: "@js" },
+    async ({ newVisitor, channelId }) => {
+      const page = await newVisitor({ javaScriptEnabled: true });
+      await removeScripts(page, state);
+      for (const path of [`/${channelId}`, embedPath(channelId, true)]) {
+        await page.goto(path);
+        await expect(page.getByText(words)).toBeVisible();
+      }
+      await page.setViewportSize({ width: 160, height: 90 });
+      await expect(page.getByText(words)).toBeHidden();
+    },
+  );
 }
 
 test("the page shows no explanation for a live badge", async ({ page, channelId }) => {
@@ -119,50 +123,52 @@ test("the page shows no explanation for a live badge", async ({ page, channelId 
   for (const note of await page.locator(".note").all()) await expect(note).toBeHidden();
 });
 
-test("stale and unknown badges differ from live ones by more than color", async ({
-  newVisitor,
-  channelId,
-}) => {
-  const page = await newVisitor({ javaScriptEnabled: true });
-  const styles = [];
-  for (const state of ["live", "stale", "unknown"]) {
-    await removeScripts(page, state);
-    const channelPage = new ChannelPage(page);
-    await channelPage.goto(channelId);
-    const outline = await channelPage.badge.root.evaluate((badge) => getComputedStyle(badge).outlineStyle);
-    styles.push(
-      [outline, await channelPage.badge.dot.evaluate((dot) => getComputedStyle(dot).visibility)].join(),
-    );
-    await page.unrouteAll();
-  }
-  expect(styles).toEqual(["none,visible", "dashed,visible", "none,hidden"]);
-});
+test(
+  "stale and unknown badges differ from live ones by more than color",
+  { tag: "@js" },
+  async ({ newVisitor, channelId }) => {
+    const page = await newVisitor({ javaScriptEnabled: true });
+    const styles = [];
+    for (const state of ["live", "stale", "unknown"]) {
+      await removeScripts(page, state);
+      const channelPage = new ChannelPage(page);
+      await channelPage.goto(channelId);
+      const outline = await channelPage.badge.root.evaluate((badge) => getComputedStyle(badge).outlineStyle);
+      styles.push(
+        [outline, await channelPage.badge.dot.evaluate((dot) => getComputedStyle(dot).visibility)].join(),
+      );
+      await page.unrouteAll();
+    }
+    expect(styles).toEqual(["none,visible", "dashed,visible", "none,hidden"]);
+  },
+);
 
-test("in forced colors a badge has a dot and an outline, which is strongest for live counts", async ({
-  newVisitor,
-  channelId,
-}) => {
-  const page = await newVisitor({ javaScriptEnabled: true, forcedColors: "active" });
-  const outlines: Record<string, number> = {};
-  for (const state of ["live", "stale", "unknown"]) {
-    await removeScripts(page, state);
-    const channelPage = new ChannelPage(page);
-    await channelPage.goto(channelId);
-    outlines[state] = await channelPage.badge.root.evaluate((badge) => {
-      const style = getComputedStyle(badge);
-      return style.outlineStyle === "solid" ? parseFloat(style.outlineWidth) : 0.5;
-    });
-    const [dotColor, pageColor] = await channelPage.badge.dot.evaluate((dot) => [
-      getComputedStyle(dot).backgroundColor,
-      getComputedStyle(document.body).backgroundColor,
-    ]);
-    if (state === "live") expect(dotColor).not.toBe(pageColor);
-    expect((await channelPage.badge.root.boundingBox())!.height).toBe(36);
-    expect(await violations(page)).toEqual([]);
-    await page.unrouteAll();
-  }
-  expect(outlines).toEqual({ live: 2, stale: 0.5, unknown: 0.5 });
-});
+test(
+  "in forced colors a badge has a dot and an outline, which is strongest for live counts",
+  { tag: "@js" },
+  async ({ newVisitor, channelId }) => {
+    const page = await newVisitor({ javaScriptEnabled: true, forcedColors: "active" });
+    const outlines: Record<string, number> = {};
+    for (const state of ["live", "stale", "unknown"]) {
+      await removeScripts(page, state);
+      const channelPage = new ChannelPage(page);
+      await channelPage.goto(channelId);
+      outlines[state] = await channelPage.badge.root.evaluate((badge) => {
+        const style = getComputedStyle(badge);
+        return style.outlineStyle === "solid" ? parseFloat(style.outlineWidth) : 0.5;
+      });
+      const [dotColor, pageColor] = await channelPage.badge.dot.evaluate((dot) => [
+        getComputedStyle(dot).backgroundColor,
+        getComputedStyle(document.body).backgroundColor,
+      ]);
+      if (state === "live") expect(dotColor).not.toBe(pageColor);
+      expect((await channelPage.badge.root.boundingBox())!.height).toBe(36);
+      expect(await violations(page)).toEqual([]);
+      await page.unrouteAll();
+    }
+    expect(outlines).toEqual({ live: 2, stale: 0.5, unknown: 0.5 });
+  },
+);
 
 for (const [width, height] of [
   [160, 90],
@@ -199,13 +205,15 @@ test("the legend of the badges opens with and without JavaScript", async ({ page
 });
 
 for (const colorScheme of ["light", "dark"] as const) {
-  test(`an invalid name and the open legend are accessible in the ${colorScheme} theme`, async ({
-    newVisitor,
-  }) => {
-    // A row of the live list that fades in would lack contrast for a moment.
-    const page = await newVisitor({ colorScheme, reducedMotion: "reduce", javaScriptEnabled: true });
-    await page.goto("/?channel=a%20b");
-    await page.locator(".legend summary").click();
-    expect(await violations(page)).toEqual([]);
-  });
+  test(
+    `an invalid name and the open legend are accessible in the ${colorScheme} theme`,
+    { tag: "@js" },
+    async ({ newVisitor }) => {
+      // A row of the live list that fades in would lack contrast for a moment.
+      const page = await newVisitor({ colorScheme, reducedMotion: "reduce", javaScriptEnabled: true });
+      await page.goto("/?channel=a%20b");
+      await page.locator(".legend summary").click();
+      expect(await violations(page)).toEqual([]);
+    },
+  );
 }

@@ -114,19 +114,19 @@ for (const { name, path, status } of PAGES) {
 
 for (const state of ["stale", "unknown"]) {
   for (const colorScheme of ["light", "dark"] as const) {
-    test(`a ${state} badge is accessible in the ${colorScheme} theme`, async ({
-      newVisitor,
-      channelId,
-      audience,
-    }) => {
-      await audience.join(channelId, 50);
-      const page = await newVisitor({ colorScheme, javaScriptEnabled: true });
-      await removeScripts(page, state);
-      for (const path of ["/", `/${channelId}`, embedPath(channelId, true)]) {
-        await page.goto(path);
-        await expect(page.locator(".viewer-counter").first()).toHaveAttribute("data-state", state);
-        expect(await violations(page), path).toEqual([]);
-      }
-    });
+    test(
+      `a ${state} badge is accessible in the ${colorScheme} theme`,
+      { tag: "@js" },
+      async ({ newVisitor, channelId, audience }) => {
+        await audience.join(channelId, 50);
+        const page = await newVisitor({ colorScheme, javaScriptEnabled: true });
+        await removeScripts(page, state);
+        for (const path of ["/", `/${channelId}`, embedPath(channelId, true)]) {
+          await page.goto(path);
+          await expect(page.locator(".viewer-counter").first()).toHaveAttribute("data-state", state);
+          expect(await violations(page), path).toEqual([]);
+        }
+      },
+    );
   }
 }

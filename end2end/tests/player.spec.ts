@@ -226,22 +226,21 @@ for (const [state, status] of [
   ["broken", 503],
 ] as const) {
   for (const colorScheme of ["light", "dark"] as const) {
-    test(`a player in the state ${state} is accessible in the ${colorScheme} theme`, async ({
-      newVisitor,
-      channelId,
-      newServer,
-      faults,
-    }) => {
-      faults.expect(new RegExp(String(status)));
-      const page = await newVisitor({ colorScheme, javaScriptEnabled: true });
-      await disableNativeHls(page);
-      const server = await newServer({ STREAM_URL_TEMPLATE: TEMPLATE });
-      await page.route("https://stream.test/**", (route) => route.fulfill({ status }));
-      for (const path of [`/${channelId}`, embedPath(channelId, true)]) {
-        await page.goto(server.url + path);
-        await new Player(page).expectState(state);
-        expect(await violations(page)).toEqual([]);
-      }
-    });
+    test(
+      `a player in the state ${state} is accessible in the ${colorScheme} theme`,
+      { tag: "@js" },
+      async ({ newVisitor, channelId, newServer, faults }) => {
+        faults.expect(new RegExp(String(status)));
+        const page = await newVisitor({ colorScheme, javaScriptEnabled: true });
+        await disableNativeHls(page);
+        const server = await newServer({ STREAM_URL_TEMPLATE: TEMPLATE });
+        await page.route("https://stream.test/**", (route) => route.fulfill({ status }));
+        for (const path of [`/${channelId}`, embedPath(channelId, true)]) {
+          await page.goto(server.url + path);
+          await new Player(page).expectState(state);
+          expect(await violations(page)).toEqual([]);
+        }
+      },
+    );
   }
 }

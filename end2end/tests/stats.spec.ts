@@ -156,46 +156,49 @@ for (const colorScheme of ["light", "dark"] as const) {
 }
 
 for (const state of ["stale", "unknown"]) {
-  test(`figures beside a ${state} number look different`, async ({ url, crowd, channelId, newVisitor }) => {
-    await crowd.join(channelId);
-    const page = await newVisitor({ javaScriptEnabled: true });
-    const stats = new StatsPage(page);
-    const line = () =>
-      page.locator(".figures--main").evaluate((list) => getComputedStyle(list).borderTopStyle);
-    await removeScripts(page);
-    await stats.gotoWithChart(`${url}/${channelId}/stats`);
-    expect(await line()).toBe("solid");
-    await page.unrouteAll();
-    await removeScripts(page, state);
-    await page.reload();
-    expect(await line()).toBe("dashed");
-    expect(await violations(page)).toEqual([]);
-  });
+  test(
+    `figures beside a ${state} number look different`,
+    { tag: "@js" },
+    async ({ url, crowd, channelId, newVisitor }) => {
+      await crowd.join(channelId);
+      const page = await newVisitor({ javaScriptEnabled: true });
+      const stats = new StatsPage(page);
+      const line = () =>
+        page.locator(".figures--main").evaluate((list) => getComputedStyle(list).borderTopStyle);
+      await removeScripts(page);
+      await stats.gotoWithChart(`${url}/${channelId}/stats`);
+      expect(await line()).toBe("solid");
+      await page.unrouteAll();
+      await removeScripts(page, state);
+      await page.reload();
+      expect(await line()).toBe("dashed");
+      expect(await violations(page)).toEqual([]);
+    },
+  );
 }
 
-test("in forced colors the line, the peak and the texts are visible", async ({
-  url,
-  crowd,
-  channelId,
-  newVisitor,
-}) => {
-  await crowd.join(channelId);
-  const page = await newVisitor({ javaScriptEnabled: true, forcedColors: "active" });
-  await new StatsPage(page).gotoWithChart(`${url}/${channelId}/stats`);
-  const background = await page.locator("body").evaluate((body) => getComputedStyle(body).backgroundColor);
-  const colors = await page.evaluate(() => {
-    const color = (selector: string, name: "stroke" | "fill") =>
-      getComputedStyle(document.querySelector(selector)!)[name];
-    return [
-      color(".chart__line", "stroke"),
-      color(".chart__base", "stroke"),
-      color(".chart__peak", "fill"),
-      color(".chart__text", "fill"),
-    ];
-  });
-  for (const color of colors) expect(color).not.toBe(background);
-  expect(await violations(page)).toEqual([]);
-});
+test(
+  "in forced colors the line, the peak and the texts are visible",
+  { tag: "@js" },
+  async ({ url, crowd, channelId, newVisitor }) => {
+    await crowd.join(channelId);
+    const page = await newVisitor({ javaScriptEnabled: true, forcedColors: "active" });
+    await new StatsPage(page).gotoWithChart(`${url}/${channelId}/stats`);
+    const background = await page.locator("body").evaluate((body) => getComputedStyle(body).backgroundColor);
+    const colors = await page.evaluate(() => {
+      const color = (selector: string, name: "stroke" | "fill") =>
+        getComputedStyle(document.querySelector(selector)!)[name];
+      return [
+        color(".chart__line", "stroke"),
+        color(".chart__base", "stroke"),
+        color(".chart__peak", "fill"),
+        color(".chart__text", "fill"),
+      ];
+    });
+    for (const color of colors) expect(color).not.toBe(background);
+    expect(await violations(page)).toEqual([]);
+  },
+);
 
 test("without a link the page is private, and says what is needed", async ({
   page,
