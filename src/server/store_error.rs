@@ -25,4 +25,9 @@ impl StoreError {
     pub(crate) fn unexpected() -> Self {
         Self::Refused("unexpected response".to_owned())
     }
+
+    /// The error for a call that arrived so late that the store did not apply it.
+    pub(crate) fn late() -> Self {
+        Self::Unreachable("the call arrived late".to_owned())
+    }
 }

@@ -213,7 +213,9 @@ impl Excuses {
     pub fn latest(&self, node: usize, at: Millis, answered: Millis) -> Millis {
         let met = self.faults.iter().filter(|w| w.fault.affects(node) && w.from <= answered && at <= w.to);
         let until = |window: &Window| match window.fault {
-            Fault::Paused | Fault::Stopped { .. } => window.to.max(answered) + CALL_LIMIT + LATE,
+            Fault::Stopped { .. } => window.to.max(answered) + CALL_LIMIT + LATE,
+            // What the store executes after a pause is dated to when it was sent.
+            Fault::Paused => answered + CALL_LIMIT,
             Fault::Late { .. } | Fault::Lossy { .. } | Fault::Slow { .. } | Fault::Starved => {
                 answered + CALL_LIMIT + LATE
             }

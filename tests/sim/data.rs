@@ -21,8 +21,8 @@ use crate::{oracle::plan::Millis, shares::Shares, store::millis};
 /// The rules of the default `Policy`.
 const RULES: LeaseRules = LeaseRules { longest_lease: millis(150_000), leave_memory: LEAVE_MEMORY };
 
-/// A call whose transit took longer than the first bound and less than the second is dated to when it was sent. A
-/// longer transit time means that a clock was set.
+/// A call whose transit took longer than the first bound is dated to when it was sent. One that took as long as the second
+/// is not applied.
 const LATE: (Millis, Millis) = (250, 10_000);
 
 /// The data of the store.
@@ -111,16 +111,20 @@ impl Data {
         self.channels.values().map(|kept| kept.viewers.len()).sum()
     }
 
-    pub fn write(&mut self, batch: &Batch, sent: Option<Timestamp>, now: Timestamp, mark: Mark) -> Written {
-        let took = |sent: Timestamp| now.as_millis().saturating_sub(sent.as_millis());
-        let sent = sent.filter(|sent| LATE.0 < took(*sent) && took(*sent) < LATE.1);
+    /// `None` if the batch arrived too late.
+    pub fn write(&mut self, batch: &Batch, sent: Timestamp, now: Timestamp, mark: Mark) -> Option<Written> {
+        let took = now.as_millis().saturating_sub(sent.as_millis());
+        if took >= LATE.1 {
+            return None;
+        }
+        let sent = (took > LATE.0).then_some(sent);
         self.channels.retain(|channel, kept| *channel != batch.channel || kept.expires > now);
         let kept = self.channels.entry(batch.channel.clone()).or_insert_with(|| Kept::new(now));
         let active = batch.ops.iter().map(|op| kept.apply(Done { op: *op, now, sent, mark })).collect();
         if kept.mark.is_none() && kept.viewers.is_empty() {
             self.channels.remove(&batch.channel);
         }
-        Written { active, reading: self.read(&batch.channel, now) }
+        Some(Written { active, reading: self.read(&batch.channel, now) })
     }
 
     pub fn read(&mut self, channel: &ChannelId, now: Timestamp) -> Reading {
@@ -222,7 +226,12 @@ impl Kept {
         roster.expire(now, usize::MAX, &RULES);
         let before = format!("{roster:?}");
         let counted = roster.count();
-        let act = sent.map_or(op.act, |sent| when_sent(op.act, sent));
+        let act = match (op.act, sent) {
+            (Act::Renew { lease }, Some(sent)) if roster.clone().apply(&op, now, &RULES) => {
+                Act::Late(Session::beating(sent, lease, false))
+            }
+            (act, sent) => sent.map_or(act, |sent| when_sent(act, sent)),
+        };
         let is_live = roster.apply(&Op { act, ..op }, now, &RULES);
         roster.expire(now, usize::MAX, &RULES);
         let has_changed = format!("{roster:?}") != before;

@@ -25,7 +25,7 @@ use super::{
 pub const MAX_SESSIONS: usize = 16;
 
 /// The sessions of one channel and their leases.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Roster {
     viewers: BTreeMap<ViewerId, Viewer>,
     /// When to check each viewer next, one entry per viewer. A beat that only extends a lease does not move the entry:
@@ -35,7 +35,7 @@ pub struct Roster {
     counted: u32,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Viewer {
     /// Usually a single session, so one is stored inline.
     sessions: SmallVec<[(SessionId, Session); 1]>,

@@ -170,7 +170,6 @@ impl RedisServer {
     }
 
     /// The process id, if the server is running.
-    #[allow(dead_code, reason = "tests/stress uses it")]
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Child::id)
     }
@@ -192,6 +191,23 @@ impl RedisServer {
             process.kill().unwrap();
             process.wait().unwrap();
         }
+    }
+
+    /// Suspends the server. Connections stay open and get no answer.
+    #[allow(dead_code, reason = "tests/it uses it")]
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// Resumes a suspended server. It executes what it was sent meanwhile.
+    #[allow(dead_code, reason = "tests/it uses it")]
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.pid().expect("a running server").to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
     }
 
     /// Sends a command and waits for the response.

@@ -98,10 +98,31 @@ impl<R: Runner> RemoteStore<R> {
         }
     }
 
+    /// Writes batches. If the call arrives too late because a clock was set, it is sent again: the first answer has
+    /// shown the server's time.
     async fn write_call(&self, batches: &[Batch]) -> Result<Vec<Result<Written, StoreError>>, StoreError> {
+        if self.skew.millis().is_none() {
+            // Without the server's time, a late call could not be told.
+            self.counts_call(&[]).await?;
+        }
+        let (sent, before) = (self.now(), self.skew.millis());
+        match self.try_write(batches, sent).await? {
+            Some(written) => Ok(written),
+            None if self.skew.millis() != before => {
+                self.try_write(batches, self.now()).await?.ok_or_else(StoreError::late)
+            }
+            None => Err(StoreError::late()),
+        }
+    }
+
+    /// Writes batches in a call that is sent at `sent`. `None` if the call arrived so late that nothing was applied.
+    async fn try_write(
+        &self,
+        batches: &[Batch],
+        sent: Timestamp,
+    ) -> Result<Option<Vec<Result<Written, StoreError>>>, StoreError> {
         let (first, keys) = self.keys_of(batches.iter().map(|batch| &batch.channel));
         let new_mark = Uuid::new_v4().as_u64_pair().0;
-        let sent = self.now();
         let sent_by_store_clock = self.skew.to_store(sent).unwrap_or_default();
         let [longest_lease, leave_memory] = self.rule_args();
         let mut args = vec![first, longest_lease, leave_memory];
@@ -110,6 +131,9 @@ impl<R: Runner> RemoteStore<R> {
         args.extend(batches.iter().map(|batch| encode(&batch.ops)));
         let response = self.runner.run(&self.write, &keys, &args).await?;
         let (as_of, epoch, results) = self.parse_header(sent, response)?;
+        if results.is_empty() {
+            return Ok(None);
+        }
         let written = |(batch, result): (&Batch, &Value)| {
             let mut words = channel_result(result)?.splitn(4, ' ');
             let (count, mark) = (parse_count(words.next())?, parse_mark(words.next()));
@@ -118,7 +142,7 @@ impl<R: Runner> RemoteStore<R> {
             self.cache_channel(&batch.channel, count, mark, restored);
             Ok(Written { active, reading: Reading { count, as_of, mark, restored, epoch } })
         };
-        Ok(batches.iter().zip(&results).map(written).collect())
+        Ok(Some(batches.iter().zip(&results).map(written).collect()))
     }
 
     async fn counts_call(
@@ -216,10 +240,12 @@ impl<R: Runner> RemoteStore<R> {
         }
     }
 
-    async fn listed_call(&self, buckets: &[Vec<u8>]) -> Result<Vec<ChannelId>, StoreError> {
-        let buckets = parse::<Vec<String>>(self.runner.run(&self.listed_channels, buckets, &[]).await?)?;
-        let names = buckets.iter().flat_map(|names| names.split_ascii_whitespace());
-        Ok(names.filter_map(|name| self.channel(name)).collect())
+    async fn listed_call(&self, buckets: &[Vec<u8>]) -> Result<Names, StoreError> {
+        let response = self.runner.run(&self.listed_channels, buckets, &[]).await?;
+        let buckets = parse::<Vec<Option<String>>>(response)?;
+        let names = buckets.iter().flatten().flat_map(|names| names.split_ascii_whitespace());
+        let channels = names.filter_map(|name| self.channel(name)).collect();
+        Ok(Names { channels, is_whole: buckets.iter().all(Option::is_some) })
     }
 
     /// The channel with a name from the store. It shares its text with the key in the cache, and so with those in other
@@ -299,11 +325,12 @@ impl<R: Runner> Store for RemoteStore<R> {
         let buckets: Vec<_> = parts.iter().map(|part| self.keys.bucket_of_part(*part)).collect();
         let calls = self.calls(&buckets, |_| 1, MAX_READ);
         let responses = join_all(calls.iter().map(|buckets| self.listed_call(buckets))).await;
-        let is_whole = responses.iter().all(Result::is_ok);
+        let is_whole = responses.iter().all(|names| names.as_ref().is_ok_and(|names| names.is_whole));
         if !responses.is_empty() && responses.iter().all(Result::is_err) {
             return Err(responses.into_iter().find_map(Result::err).unwrap_or_else(StoreError::unexpected));
         }
-        Ok(Names { channels: responses.into_iter().flatten().flatten().collect(), is_whole })
+        let channels = responses.into_iter().flatten().flat_map(|names| names.channels).collect();
+        Ok(Names { channels, is_whole })
     }
 
     async fn share(&self, claim: &Claim) -> Result<Share, StoreError> {

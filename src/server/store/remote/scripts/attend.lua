@@ -25,6 +25,10 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local function text(number)
   return string.format('%d', number)
 end
+if type(redis.pcall('HLEN', key)) == 'table' then
+  -- The key has another type. The roll call is lost.
+  redis.call('UNLINK', key)
+end
 local span, sure = tonumber(ARGV[2]), ARGV[3] == 'now' and text(now) or ARGV[3]
 
 local epoch, server, lost, asked = unpack(redis.call('HMGET', key, 'epoch', 'server', 'lost', 'asked'))

@@ -15,7 +15,9 @@ local clock = call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local after_now = '(' .. now
 
-local answer = { now, first == 2 and call('HGET', KEYS[1], 'epoch') or '' }
+local epoch = first == 2 and pcall('HGET', KEYS[1], 'epoch') or ''
+-- A damaged roll call is lost; the nodes replace it (see attend.lua).
+local answer = { now, type(epoch) == 'string' and epoch or '' }
 for i = first, #KEYS, 2 do
   local viewers_key, sessions_key = KEYS[i], KEYS[i + 1]
   local count = pcall('ZCOUNT', viewers_key, after_now, '+inf')

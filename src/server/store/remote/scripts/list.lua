@@ -4,6 +4,10 @@
 -- ARGV  1  how long the entries are valid (ms); 2… the channels
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+if type(redis.pcall('ZCARD', KEYS[1])) == 'table' then
+  -- The key has another type. The bucket is lost.
+  redis.call('UNLINK', KEYS[1])
+end
 -- Removes a bounded number of expired entries, so that no call takes long.
 local over = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 200 + #ARGV)
 if #over > 0 then

@@ -13,6 +13,10 @@
 local key, node, lease, parts, database = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+if type(redis.pcall('HLEN', key)) == 'table' then
+  -- The key has another type. The parts are shared anew.
+  redis.call('UNLINK', key)
+end
 local fields, is_live, live, owner, in_use = redis.call('HGETALL', key), {}, 0, {}, ''
 for i = 1, #fields, 2 do
   local name, value = fields[i], fields[i + 1]

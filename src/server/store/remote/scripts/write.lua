@@ -21,7 +21,7 @@
 --       'W'ithdraw: repeat the leave of a known session. These three add the session's time (6, ms) and delta (2, ms)
 -- Returns: the time (ms), the roll call's epoch, then a string for each channel: the count, the mark, the time of the
 --   last restore (ms), and for each operation '1' or '0' (is its session counted afterwards?), separated by blanks; or
---   '!' and a reason if the channel can't be written
+--   '!' and a reason if the channel can't be written. Nothing for the channels if the call is TOO_LATE
 --
 -- Redis refuses a script for lack of memory only at its first write, so no call is applied in part.
 
@@ -33,8 +33,9 @@ local MOST = 16
 -- Redis frees an expired key in one step that blocks the server. The keys of a channel with more than LARGE viewers
 -- therefore expire SPARE (ms) later, so that sweeps can empty them in small steps first.
 local LARGE, SPARE = 1000, 600000
--- A call that took longer than LATE (ms) to arrive is applied as of the time it was sent. A delay of TOO_LATE (ms) or
--- more is taken for a clock that was set, not for a late call.
+-- A call that took longer than LATE (ms) to arrive is applied as of the time it was sent. One that took TOO_LATE (ms) or
+-- more is not applied: if the server was stopped meanwhile, its operations are out of date, and their node replays them;
+-- if a clock was set, the node learns that from the answer.
 local LATE, TOO_LATE = 250, 10000
 local call, sub, byte, char = redis.call, string.sub, string.byte, string.char
 local max, min, floor = math.max, math.min, math.floor
@@ -60,7 +61,7 @@ local now = clock[1] * 1000 + floor(clock[2] / 1000)
 local after_now = '(' .. now
 local first, longest_lease, memory = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local new_mark, sent = ARGV[4], tonumber(ARGV[5])
-local is_late = sent > 0 and now - sent > LATE and now - sent < TOO_LATE
+local is_late = sent > 0 and now - sent > LATE
 local base = is_late and sent or now
 
 -- The current session: the time of its last beat or of its leave, its lease, and its delta (see Session in Rust). `left`
@@ -330,7 +331,12 @@ end
 
 -- A server that evicts keys can remove one of a channel's two keys. Such a channel, or one with damaged data, is deleted
 -- and gets a new mark. The new mark shows every node the loss, and the nodes replay their journals.
-local answer = { now, first == 2 and call('HGET', KEYS[1], 'epoch') or '' }
+local epoch = first == 2 and redis.pcall('HGET', KEYS[1], 'epoch') or ''
+-- A damaged roll call is lost; the nodes replace it (see attend.lua).
+local answer = { now, type(epoch) == 'string' and epoch or '' }
+if is_late and now - sent >= TOO_LATE then
+  return answer
+end
 for channel = 1, (#KEYS - first + 1) / 2 do
   local viewers_key, sessions_key = KEYS[first + 2 * channel - 2], KEYS[first + 2 * channel - 1]
   local ops = ARGV[channel + 5]
