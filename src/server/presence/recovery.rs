@@ -73,6 +73,8 @@ struct State {
     /// Whether this node has found a loss or replayed operations, so that the other nodes have to check their journals
     /// too.
     has_found_loss: bool,
+    /// When this node last attended.
+    attended: Option<Instant>,
     /// The other nodes, and when each last attended.
     peers: HashMap<u64, Instant>,
     /// The index of the next channel to check while no loss is known.
@@ -233,8 +235,12 @@ impl Recovery {
         expected_for: Duration,
     ) -> Result<Option<RollCall>, StoreError> {
         let last = self.roll.last();
-        state.peers.retain(|_, seen| seen.elapsed() < REMEMBER_NODES);
+        // Nodes are not forgotten while the store is away.
+        let attended = state.attended.unwrap_or_else(Instant::now);
+        state.peers.retain(|_, seen| attended.saturating_duration_since(*seen) < REMEMBER_NODES);
         state.has_found_loss |= self.journal.take_found_loss();
+        // The store may have been away for the others too, and they may have operations to replay.
+        state.has_found_loss |= self.roll.is_missed() && !state.peers.is_empty();
         let attendance = Attendance {
             node: self.node,
             expected_for,
@@ -245,9 +251,17 @@ impl Recovery {
             peers: state.peers.keys().copied().collect(),
         };
         let sent = self.clock.now();
-        let Some(roll) = self.store.attend(&attendance).await? else { return Ok(None) };
+        let roll = match self.store.attend(&attendance).await {
+            Ok(Some(roll)) => roll,
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                self.roll.miss();
+                return Err(error);
+            }
+        };
         self.journal.learn_time(sent, self.clock.now(), roll.now);
         state.has_found_loss = false;
+        state.attended = Some(Instant::now());
         let others = roll.nodes.iter().filter(|node| **node != self.node);
         state.peers.extend(others.map(|node| (*node, Instant::now())));
         if attendance.sure_since.is_none() {

@@ -71,8 +71,7 @@ impl Remote {
 
     /// Whether the store is known to have all viewers of this node and of the others.
     pub(super) fn is_complete(&self) -> bool {
-        let is_complete = |roll: RollCall| roll.is_complete(Timestamp::default());
-        self.journal.is_written() && self.roll.last().is_none_or(is_complete)
+        self.journal.is_written() && self.roll.is_complete()
     }
 
     /// Waits until all accepted operations are written, but no longer than [`DRAIN_LIMIT`]. Then takes the node off the

@@ -1,7 +1,10 @@
 //! The last roll call as this node knows it. It shows whether a count is complete or other nodes still have operations
 //! to replay.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
@@ -20,6 +23,10 @@ pub(super) struct LastRollCall {
     last: Mutex<Option<(RollCall, Instant)>>,
     /// When a reading was last judged by this roll call.
     last_used: Mutex<Option<Instant>>,
+    /// Whether this node has missed roll calls since the last one: the store was away for it, and maybe for others.
+    is_missed: AtomicBool,
+    /// When this node asked the others for what they could not write meanwhile, by the store's clock.
+    doubted: Mutex<Timestamp>,
     /// Notifies waiting tasks of every roll call.
     updated: watch::Sender<()>,
 }
@@ -36,8 +43,22 @@ pub(super) enum Completeness {
 }
 
 impl LastRollCall {
-    /// Stores a new roll call and notifies the subscribers.
+    /// Records that this node could not attend a roll call.
+    pub(super) fn miss(&self) {
+        self.is_missed.store(true, Relaxed);
+    }
+
+    /// Whether this node has missed roll calls since the last one.
+    pub(super) fn is_missed(&self) -> bool {
+        self.is_missed.load(Relaxed)
+    }
+
+    /// Stores a new roll call and notifies the subscribers. If this node has missed some and there are others, counts are
+    /// incomplete until all of them have checked their journals.
     pub(super) fn set(&self, roll_call: RollCall) {
+        if self.is_missed.swap(false, Relaxed) && roll_call.nodes.len() > 1 {
+            *self.doubted.lock() = roll_call.asked;
+        }
         *self.last.lock() = Some((roll_call, Instant::now()));
         self.updated.send_replace(());
     }
@@ -76,7 +97,10 @@ impl LastRollCall {
             Some((last, _)) if reading.epoch.is_some() && reading.epoch != last.epoch => {
                 Completeness::Unverified
             }
-            Some((last, _)) if last.is_complete(reading.restored) => Completeness::Complete,
+            Some(_) if self.is_missed() => Completeness::Unverified,
+            Some((last, _)) if last.is_complete(reading.restored.max(*self.doubted.lock())) => {
+                Completeness::Complete
+            }
             // The node has not attended for a while, so the others may have replayed since.
             Some((_, at)) if at.elapsed() >= CURRENT_FOR => Completeness::Unverified,
             Some(_) => Completeness::Incomplete,
@@ -86,6 +110,12 @@ impl LastRollCall {
     /// Whether nodes were asked to check their journals at or after `at`. True if no roll call is known.
     pub(super) fn was_asked_since(&self, at: Timestamp) -> bool {
         self.last.lock().as_ref().is_none_or(|(last, _)| last.asked >= at)
+    }
+
+    /// Whether all nodes have written what they accepted, as far as this node knows.
+    pub(super) fn is_complete(&self) -> bool {
+        let doubted = *self.doubted.lock();
+        !self.is_missed() && self.last.lock().as_ref().is_none_or(|(last, _)| last.is_complete(doubted))
     }
 
     /// The time since which all nodes know that their journals are in the store. `None` without a roll call.
