@@ -4,7 +4,7 @@
 use std::{fs, os::unix::fs::symlink, sync::Arc, time::Duration};
 
 use aforo::{
-    domain::{Policy, Timestamp},
+    domain::{ChannelId, Policy, Timestamp},
     server::{clock::ManualClock, redis::RedisRunner, store::remote::RemoteStore},
 };
 use futures::future::join_all;
@@ -12,7 +12,10 @@ use redis::{Client, Value};
 use reqwest::StatusCode;
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::{net::TcpListener, time::sleep};
+use tokio::{
+    net::TcpListener,
+    time::{sleep, timeout},
+};
 use uuid::Uuid;
 
 use crate::support::{PATIENCE, Program, RedisServer, Sampler, TestApp, viewer};
@@ -91,7 +94,7 @@ async fn every_node_notices_an_emptied_redis_although_no_connection_broke() {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, restored).await.expect("the data is restored");
+        timeout(PATIENCE, restored).await.expect("the data is restored");
     }
 }
 
@@ -338,7 +341,7 @@ async fn after_a_loss_the_last_operation_wins_in_any_order_of_replay() {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, restored).await.expect("the data is restored");
+        timeout(PATIENCE, restored).await.expect("the data is restored");
         // Exactly the viewers whose last operation was a join count. (The others are not checked with heartbeats: on a
         // busy machine, their leaves may have been forgotten after ten seconds, and the heartbeats would count.)
         for viewer in &there {
@@ -373,6 +376,42 @@ async fn damaged_keys_affect_only_their_channel_and_are_repaired() {
         assert_eq!(both[1], json!({"count": 2, "stale": false, "active": true}), "{damage}");
         app.sse("sse/ana").await.until_fresh(2).await;
     }
+}
+
+#[tokio::test]
+async fn damaged_keys_that_channels_share_are_replaced() {
+    let redis = RedisServer::start().await;
+    let app = TestApp::with_redis(&redis).await;
+    let ana = ChannelId::parse("ana").unwrap();
+    let names = (0..).map(|nth| ChannelId::parse(&format!("c{nth}")).unwrap());
+    let mut others = names.filter(|other| other.part() == ana.part());
+    let viewer = viewer();
+    app.join("ana", viewer).await;
+    let bucket = format!("aforo:{{live {}}}", ana.part());
+    for (key, kind) in [("aforo:{nodes}", "hash"), ("aforo:{shares}", "hash"), (&*bucket, "zset")] {
+        redis.request::<()>(&["SET", key, "text"]);
+        let beat = app.heartbeat("ana", viewer).await;
+        assert_eq!((&beat["count"], &beat["active"]), (&json!(1), &json!(true)), "{key}: {beat}");
+        // This enters a channel into the bucket.
+        app.join(others.next().unwrap().as_str(), viewer).await;
+        app.sse("sse/ana").await.until_fresh(1).await;
+        let replaced = async {
+            while redis.request::<String>(&["TYPE", key]) != kind {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(PATIENCE, replaced).await.unwrap_or_else(|_| panic!("{key} is replaced"));
+    }
+    let listed = async {
+        loop {
+            let live: serde_json::Value = app.get("/api/viewer/live").await.json().await.unwrap();
+            if live["channels"].as_array().is_some_and(|channels| !channels.is_empty()) {
+                return;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(PATIENCE, listed).await.expect("the live list has the channel again");
 }
 
 #[tokio::test]
@@ -514,7 +553,7 @@ async fn a_channel_that_lost_a_key_is_restored() {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, restored).await.expect("the data is restored");
+        timeout(PATIENCE, restored).await.expect("the data is restored");
         for sampler in &samplers {
             sampler.until_fresh("ana", 10).await;
             let samples = sampler.samples();
@@ -556,7 +595,7 @@ async fn evicted_channels_are_restored_without_waiting_for_beats() {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, restored).await.expect("the data is restored");
+    timeout(PATIENCE, restored).await.expect("the data is restored");
     for channel in &channels {
         sampler.until_fresh(channel, 10).await;
     }

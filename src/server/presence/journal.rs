@@ -33,6 +33,9 @@ pub(super) const STALE_FOR: Duration = Duration::from_secs(60);
 /// that have sessions of the channel notice a loss within this time.
 const MARK_VALID_FOR: Duration = Duration::from_secs(10);
 
+/// How long after the answer of a call the answer of an earlier call may arrive. Calls take less than this.
+const OVERTAKEN_FOR: Duration = Duration::from_secs(5);
+
 /// The number of sessions that are swept while the channel is locked.
 const SWEEP_STEP: usize = 500;
 
@@ -64,6 +67,17 @@ struct ChannelEntry {
     lost: Option<(Timestamp, Instant)>,
     /// Whether the channel is replayed only because the store may have lost it.
     is_suspect: bool,
+}
+
+/// What a reading shows of the mark of its channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MarkChange {
+    /// The mark is the same, or the first that is known.
+    None,
+    /// The mark has changed.
+    Changed,
+    /// The mark differs, but the reading is not newer than the known mark. It is not known which of them came first.
+    Outdated,
 }
 
 /// A part of the replay of one channel.
@@ -202,7 +216,13 @@ impl Journal {
             return (entry.stale(now), Loss::Unverified);
         }
         let is_recently_read = entry.mark_read.is_some_and(|(at, _)| now < at + MARK_VALID_FOR);
-        let is_lost = entry.update_mark(reading, now)
+        let change = entry.update_mark(reading, now);
+        if change == MarkChange::Outdated {
+            let is_certain = completeness == Completeness::Complete && entry.lost.is_none();
+            let newer = entry.good.filter(|(good, _)| is_certain && good.as_of >= reading.as_of);
+            return (newer.map_or_else(|| entry.stale(now), |(good, _)| good), Loss::None);
+        }
+        let is_lost = change == MarkChange::Changed
             && !entry.has_ended(began, now, self.rules.longest_lease)
             && (!entry.ledger.is_empty() || is_recently_read);
         if is_lost {
@@ -219,7 +239,7 @@ impl Journal {
         }
         entry.lost = None;
         let count = Count::from(*reading);
-        if entry.good.is_none_or(|(good, _)| good.as_of <= count.as_of) {
+        if entry.good.is_none_or(|(good, at)| good.as_of <= count.as_of || now >= at + OVERTAKEN_FOR) {
             entry.good = Some((count, now));
         }
         (count, Loss::None)
@@ -352,7 +372,7 @@ impl Journal {
             entry.ledger.written(&piece.sessions);
             entry.is_suspect &= entry.ledger.is_unwritten();
             // A write of repeated leaves alone creates no channel, so it may return no mark.
-            if reading.mark.is_some() && entry.update_mark(reading, Instant::now()) {
+            if reading.mark.is_some() && entry.update_mark(reading, Instant::now()) == MarkChange::Changed {
                 self.record_loss(&mut entry, reading.as_of);
             }
         }
@@ -410,17 +430,18 @@ fn incomplete(reading: &Reading) -> Count {
 }
 
 impl ChannelEntry {
-    /// Updates the mark from a reading and returns whether it has changed. Readings can arrive out of order: a reading
-    /// older than the known mark is ignored.
-    fn update_mark(&mut self, reading: &Reading, now: Instant) -> bool {
-        let is_changed = self.mark != reading.mark;
-        let is_old = |(_, as_of)| reading.as_of < as_of || is_changed && reading.as_of == as_of;
+    /// Updates the mark from a reading. Readings can arrive out of order: one that is older than the known mark changes
+    /// nothing, unless it is so much later that the store's clock must have been set back.
+    fn update_mark(&mut self, reading: &Reading, now: Instant) -> MarkChange {
+        let is_changed = self.mark.is_some() && self.mark != reading.mark;
+        let is_old = |(at, as_of): (Instant, Timestamp)| {
+            now < at + OVERTAKEN_FOR && (reading.as_of < as_of || is_changed && reading.as_of == as_of)
+        };
         if self.mark.is_some() && self.mark_read.is_some_and(is_old) {
-            return false;
+            return if is_changed { MarkChange::Outdated } else { MarkChange::None };
         }
-        let was_known = self.mark.is_some();
         (self.mark, self.mark_read) = (reading.mark, Some((now, reading.as_of)));
-        was_known && is_changed
+        if is_changed { MarkChange::Changed } else { MarkChange::None }
     }
 
     /// Whether all known viewers are gone. The channel may then have expired, which is no loss.
@@ -510,6 +531,32 @@ mod tests {
         }
         let after = Reading { mark: None, ..Reading::certain(0, Timestamp::from_millis(1_003)) };
         assert_eq!(journal.observe(&channel, &Ok(after), now).1, Loss::Detected);
+    }
+
+    #[test]
+    fn a_reading_of_another_mark_is_not_taken_for_a_count_unless_it_is_newer() {
+        let policy = Policy::default();
+        let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::default());
+        let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
+        journal.accept(&channel, &join(1), now, now);
+        let whole = Reading { count: 30, ..reading(7, 1_002) };
+        assert_eq!(journal.observe(&channel, &Ok(whole), now), (Count::from(whole), Loss::None));
+        // The channel is lost and gets its first new viewer within a millisecond.
+        assert_eq!(journal.observe(&channel, &Ok(reading(8, 1_002)), now), (Count::from(whole), Loss::None));
+        let (count, loss) = journal.observe(&channel, &Ok(reading(8, 1_003)), now);
+        assert_eq!((count.value, count.stale, loss), (Some(30), true, Loss::Detected));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loss_is_noticed_although_the_clock_of_the_store_was_set_back() {
+        let policy = Policy::default();
+        let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::default());
+        let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
+        journal.accept(&channel, &join(1), now, now);
+        assert_eq!(journal.observe(&channel, &Ok(reading(7, 900_000)), now).1, Loss::None);
+        tokio::time::advance(OVERTAKEN_FOR).await;
+        let (count, loss) = journal.observe(&channel, &Ok(reading(8, 1_000)), now);
+        assert_eq!((count.stale, loss), (true, Loss::Detected));
     }
 
     #[test]
