@@ -10,6 +10,7 @@ use std::{
 
 use axum::Router;
 use tokio::{
+    runtime::Runtime,
     signal::unix::{SignalKind, signal},
     time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at},
 };
@@ -153,7 +154,19 @@ impl BootError {
 /// When the server cannot start, or the subcommand fails.
 pub fn main(embedded: Option<Embedded>) -> Result<(), BootError> {
     let draft = config::draft(std::env::args_os(), embedded)?;
+    with_runtime(|runtime| run(runtime, draft))?
+}
+
+/// Runs `work` with a runtime. Does not wait for look-ups of names that are still under way at the end: they can take
+/// longer than a shutdown may.
+fn with_runtime<T>(work: impl FnOnce(&Runtime) -> T) -> io::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = work(&runtime);
+    runtime.shutdown_background();
+    Ok(result)
+}
+
+fn run(runtime: &Runtime, draft: Draft) -> Result<(), BootError> {
     if matches!(draft.config.task, Task::Check) {
         return runtime.block_on(check(&draft));
     }
@@ -162,10 +175,7 @@ pub fn main(embedded: Option<Embedded>) -> Result<(), BootError> {
     }
     // It shows another node, so the settings of this one may be wrong.
     if let Task::Top(task) = &draft.config.task {
-        let shown = top::run(&runtime, &draft.config, task).map_err(BootError::Top);
-        // A look-up of a name that is still under way must not hold up the end.
-        runtime.shutdown_background();
-        return shown;
+        return top::run(runtime, &draft.config, task).map_err(BootError::Top);
     }
     let config = draft.complete()?;
     if matches!(config.task, Task::Health) {
@@ -572,5 +582,26 @@ async fn reload_on_sighup(tls: Option<Tls>) {
             Some(Ok(())) => tracing::info!("certificate reloaded"),
             Some(Err(error)) => tracing::error!(%error, "certificate not reloaded; keeping the old one"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread};
+
+    use super::*;
+
+    #[test]
+    fn a_look_up_that_hangs_does_not_hold_up_the_end() {
+        let (release, released) = mpsc::channel::<()>();
+        let (ended, end) = mpsc::channel();
+        thread::spawn(move || {
+            // As tokio looks up names.
+            let work = |runtime: &Runtime| drop(runtime.spawn_blocking(move || released.recv()));
+            with_runtime(work).unwrap();
+            ended.send(()).unwrap();
+        });
+        end.recv_timeout(Duration::from_secs(30)).expect("the end");
+        drop(release);
     }
 }
