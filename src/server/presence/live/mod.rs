@@ -131,7 +131,8 @@ impl LiveList {
         }
     }
 
-    /// The first `limit` live channels, most viewers first, ties by name. `now`: the time of unknown counts.
+    /// The first `limit` live channels, most viewers first, ties by name. `now`: the time of counts without a time of
+    /// the store, which are unknown, or 0 while no channel has viewers.
     ///
     /// # Errors
     /// When the store can't list its channels and no recent list exists; with live signals, when they are not known yet.
@@ -143,6 +144,12 @@ impl LiveList {
             let is_on_air = self.0.signals.is_some();
             self.0.state.read().first(limit, self.0.interval, Instant::now(), is_on_air)
         };
+        let listed = listed.map(|mut updates| {
+            for update in updates.iter_mut().filter(|update| update.as_of == Timestamp::default()) {
+                update.as_of = now;
+            }
+            updates
+        });
         let Some(signals) = &self.0.signals else { return listed };
         let on_air = signals.on_air(limit).ok_or_else(not_known)?;
         let unknown = |channel| CountUpdate::new(channel, Count::unknown(now)).on_air(Some(true));

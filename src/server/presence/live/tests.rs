@@ -96,7 +96,12 @@ async fn any_number_of_requests_cost_one_listing_per_interval() {
             assert_eq!(answer.unwrap(), fresh("c,a,b"));
         }
         listed(&list).await.unwrap();
-        assert_eq!(list.first(2, Timestamp::default()).await.unwrap().len(), 2);
+        let first = list.first(2, at(7)).await.unwrap();
+        assert_eq!(
+            first.iter().map(|update| update.as_of).collect::<Vec<_>>(),
+            [at(7); 2],
+            "no time is known"
+        );
         assert_eq!(store.listings(), 1);
         advance(INTERVAL).await;
     }
