@@ -491,7 +491,12 @@ impl Server {
             overloaded: overloaded(metrics.clone()),
             limit_reached: limit_reached(metrics.clone()),
             on_panic: Arc::new(panic_response(metrics.clone())),
+            on_untaken: {
+                let metrics = metrics.clone();
+                Arc::new(move || metrics.refused("untaken-answers"))
+            },
             connections: self.connections,
+            proxies: self.state.proxies.clone(),
         };
         let (until, ()) = tokio::join!(stop, self.listener.serve(apps, stop_listening.clone()));
         // The history has what the other steps leave of the 10 s.

@@ -154,6 +154,23 @@ async fn a_page_with_a_nonce_is_always_sent_in_full() {
 }
 
 #[tokio::test]
+async fn a_page_that_no_encoding_suits_is_sent_without_compression() {
+    let app = TestApp::start().await;
+    for accepted in ["*;q=0", "identity;q=0", "identity;q=0, *;q=0", "gzip;q=0, identity;q=0", "br", ""] {
+        for (path, status) in [("/", 200), ("/ana", 200), ("/no/such/page", 404), ("/robots.txt", 200)] {
+            let response = get(&app, path, &[("accept-encoding", accepted)]).await;
+            assert_eq!(response.status().as_u16(), status, "{path} {accepted:?}");
+            assert_eq!(header(&response, "content-encoding"), "", "{path} {accepted:?}");
+        }
+    }
+    for accepted in ["gzip;q=0.5, identity;q=0", "*", "gzip;q=0.001", "identity;q=0, *"] {
+        let page = get(&app, "/ana", &[("accept-encoding", accepted)]).await;
+        assert_eq!(page.status(), StatusCode::OK);
+        assert_eq!(header(&page, "content-encoding"), "gzip", "{accepted:?}");
+    }
+}
+
+#[tokio::test]
 async fn head_requests_return_the_headers_of_the_page() {
     let app = TestApp::start().await;
     for (path, status) in [("/", 200), ("/ana", 200), ("/embed/ana", 200), ("/no/such/page", 404)] {

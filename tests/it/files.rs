@@ -237,6 +237,11 @@ async fn files_vary_by_accept_encoding() {
                 let response = ask(&app, Method::GET, path, &[("accept-encoding", encodings)]).await;
                 assert_eq!(response.status(), StatusCode::OK);
                 assert_eq!(header(&response, "vary"), "accept-encoding", "{path} {encodings}");
+                let tag = header(&response, "etag");
+                let known = [("accept-encoding", encodings), ("if-none-match", tag)];
+                let known = ask(&app, Method::GET, path, &known).await;
+                assert_eq!(known.status(), StatusCode::NOT_MODIFIED, "{path} {encodings} {tag}");
+                assert_eq!(header(&known, "vary"), "accept-encoding", "{path} {encodings}");
             }
         }
     }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     caching::CountCaching,
     cors,
+    json::ExactJson,
     server_fn::{check_media_type, media_type, parse_json, read_body, run},
     state::AppState,
 };
@@ -102,7 +103,7 @@ async fn counts(
     let counts = presence.count_all(&channels).await;
     metrics.counts_read(counts.len());
     let cache_control = caching.counts(are_current(&counts));
-    Ok(([(header::CACHE_CONTROL, cache_control)], Json(CountsResponse { counts })).into_response())
+    Ok(([(header::CACHE_CONTROL, cache_control)], ExactJson(CountsResponse { counts })).into_response())
 }
 
 /// Whether no count is stale or unknown.
@@ -131,7 +132,7 @@ async fn counts_of_list(
     let counts = presence.count_all(&channels).await;
     metrics.counts_read(counts.len());
     // Caches do not keep answers to POST.
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(CountsResponse { counts })).into_response())
+    Ok(([(header::CACHE_CONTROL, "no-store")], ExactJson(CountsResponse { counts })).into_response())
 }
 
 async fn live(
@@ -143,7 +144,7 @@ async fn live(
     Ok(match run(presence, arguments).await {
         Ok(live) => {
             let cache_control = caching.counts(are_current(&live.channels));
-            ([(header::CACHE_CONTROL, cache_control)], Json(live)).into_response()
+            ([(header::CACHE_CONTROL, cache_control)], ExactJson(live)).into_response()
         }
         Err(problem) => caching.problem(problem),
     })

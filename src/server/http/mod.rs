@@ -5,7 +5,7 @@
 //! - Calls: [`viewers`], [`counts`], [`follows`], [`signals`], [`hooks`], [`statistics`], [`anomalies`], [`stream`],
 //!   [`badge`], [`oembed`], [`health`], [`openapi`]. [`server_fn`] reads the arguments of server functions and runs them;
 //!   [`turns`] lets each address read statistics one by one. [`problem`] turns errors into responses; [`caching`] decides
-//!   what caches may keep.
+//!   what caches may keep. [`json`] writes long answers.
 //! - Pages and files: [`pages`], [`statistics_page`], [`html`], [`static_files`].
 //! - [`router`] assembles the application; [`state`] holds the state of its handlers.
 
@@ -21,6 +21,7 @@ pub mod follows;
 pub mod health;
 pub mod hooks;
 pub mod html;
+pub mod json;
 pub mod oembed;
 pub mod openapi;
 pub mod pages;

@@ -2,10 +2,12 @@
 //!
 //! A page contains the present count, a nonce and texts in the visitor's language, so only the visitor's browser may
 //! cache it. Pages are compressed: they contain no secret that compression could reveal (the BREACH attack), and the
-//! nonce is valid for one response.
+//! nonce is valid for one response. They are compressed as a whole, because a compressor takes far more memory than a
+//! page, and would wait for a slow client.
 
 use std::{
     collections::HashMap,
+    convert::Infallible,
     hash::{DefaultHasher, Hash, Hasher},
     io,
     net::SocketAddr,
@@ -13,15 +15,15 @@ use std::{
 
 use axum::{
     Extension, Router,
-    body::to_bytes,
+    body::{Body, to_bytes},
     extract::{Query, Request, State},
-    handler::Handler,
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
 use leptos::{config::LeptosOptions, nonce::Nonce, prelude::provide_context};
 use leptos_axum::generate_route_list;
+use tower::{Layer, Service, service_fn};
 use tower_http::{
     CompressionLevel,
     compression::{CompressionLayer, predicate::SizeAbove},
@@ -43,6 +45,10 @@ const MIN_COMPRESSED_BYTES: u64 = 1_024;
 /// Browsers may cache a page and must revalidate it before each use. (`no-store` would keep it out of the back/forward
 /// cache of some browsers.)
 const PRIVATE_REVALIDATED: HeaderValue = HeaderValue::from_static("private, no-cache");
+
+/// No compression, as the last choice. A client that refuses it gets it all the same if it accepts nothing else
+/// (RFC 9110, section 12.5.3), like everywhere else.
+const UNCOMPRESSED: HeaderValue = HeaderValue::from_static("identity;q=0.001");
 
 /// The media type of pages.
 pub(super) const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
@@ -71,21 +77,47 @@ pub fn routes(site: &Site) -> io::Result<Router<AppState>> {
     let mut router = static_files::routes(site)?;
     // The routes of the Leptos router. Generating them also initializes Leptos's executor.
     for listing in generate_route_list(App).iter().filter(|listing| listing.path() != statistics_page::PATH) {
-        router = router.route(listing.path(), get(page.layer(compression())));
+        router = router.route(listing.path(), get(page));
     }
     Ok(router.merge(statistics_page::routes()))
 }
 
-/// Compresses responses of more than 1 KB. Pages are so repetitive that the fastest level is good enough.
-pub fn compression() -> CompressionLayer<SizeAbove> {
-    CompressionLayer::new()
+/// Compresses a response of more than 1 KB, if a request with these headers accepts it. Pages are so repetitive that the
+/// fastest level is good enough.
+pub(super) async fn compressed(headers: &HeaderMap, response: Response) -> Response {
+    let mut request = Request::new(Body::empty());
+    // The first one decides where the list says several things of an encoding.
+    for accepted in std::iter::once(&UNCOMPRESSED).chain(headers.get_all(header::ACCEPT_ENCODING)) {
+        request.headers_mut().append(header::ACCEPT_ENCODING, accepted.clone());
+    }
+    let mut response = Some(response);
+    let respond = service_fn(move |_request: Request| {
+        let response = response.take().unwrap_or_default();
+        async { Ok::<_, Infallible>(response) }
+    });
+    let layer = CompressionLayer::new()
         .quality(CompressionLevel::Fastest)
-        .compress_when(SizeAbove::new(MIN_COMPRESSED_BYTES))
+        .compress_when(SizeAbove::new(MIN_COMPRESSED_BYTES));
+    let Ok(response) = layer.layer(respond).call(request).await;
+    let (head, body) = response.into_parts();
+    match to_bytes(Body::new(body), usize::MAX).await {
+        Ok(whole) => Response::from_parts(head, Body::from(whole)),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 /// Renders the page at the request's path. The whole page is rendered before it is sent, because it must be complete
 /// without JavaScript. An unknown path gets the not-found page with status 404.
 pub async fn page(
+    state: State<AppState>,
+    connection: Extension<ConnectionInfo>,
+    request: Request,
+) -> Response {
+    let headers = request.headers().clone();
+    compressed(&headers, uncompressed(state, connection, request).await).await
+}
+
+async fn uncompressed(
     State(state): State<AppState>,
     Extension(connection): Extension<ConnectionInfo>,
     request: Request,

@@ -5,7 +5,6 @@ use std::{io, panic::AssertUnwindSafe};
 use axum::{
     Extension, Router,
     extract::{Request, State},
-    handler::Handler,
     http::{HeaderValue, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
@@ -53,7 +52,7 @@ pub fn router(site: &Site, state: AppState) -> io::Result<Router> {
         .merge(health::routes())
         .merge(pages::routes(site)?)
         .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed))
-        .fallback(not_found.layer(pages::compression()))
+        .fallback(not_found)
         // A single layer: each layer clones the service that it wraps on every request.
         .layer(from_fn_with_state(state.metrics.clone(), respond))
         .with_state(state))

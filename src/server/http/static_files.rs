@@ -34,6 +34,12 @@ use crate::server::site::{BUILD_FILE, PACKAGE, Site};
 /// A file that every build contains.
 const SCRIPT: &str = "aforo.js";
 
+/// How much of a file is read at once, in bytes. Each answer keeps this much in memory.
+const PART_BYTES: usize = 8 * 1024;
+
+/// The request header that the choice among the encodings of a file depends on.
+const VARY: HeaderValue = HeaderValue::from_static("accept-encoding");
+
 /// `Cache-Control` of files that never change.
 const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 /// `Cache-Control` of files that must be revalidated before each use.
@@ -136,6 +142,7 @@ fn root_files<S: Clone + Send + Sync + 'static>(
 fn serve<B: Backend>(folder: &Path, backend: B) -> ServeDir<DefaultServeDirFallback, B> {
     ServeDir::with_backend(folder, backend)
         .append_index_html_on_directories(false)
+        .with_buf_chunk_size(PART_BYTES)
         .ignore_multi_range_requests(true)
         .precompressed_br()
         .precompressed_gzip()
@@ -152,11 +159,15 @@ pub fn root_names(site: &Site) -> io::Result<Vec<String>> {
 }
 
 /// Adds `Cache-Control`, and lets scripts of every origin read the response: other sites load the widget, a sandboxed
-/// frame has an opaque origin, and module scripts are fetched with CORS.
+/// frame has an opaque origin, and module scripts are fetched with CORS. A 304 has the same `Vary` as the file
+/// (RFC 9110, section 15.4.5).
 fn finish(mut response: Response, cache_control: HeaderValue) -> Response {
     let is_found = response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED;
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, if is_found { cache_control } else { NO_STORE });
     headers.insert(ANY_ORIGIN.0, ANY_ORIGIN.1);
+    if is_found {
+        headers.insert(header::VARY, VARY);
+    }
     response
 }

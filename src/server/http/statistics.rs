@@ -14,7 +14,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{access::bearer, counts::channel_in_path, state::AppState};
+use super::{access::bearer, counts::channel_in_path, json::ExactJson, state::AppState};
 use crate::{
     api::{Code, Problem},
     domain::{ChannelId, Timestamp},
@@ -101,7 +101,7 @@ async fn broadcasts(
         before.as_deref().map(parse_instant).transpose()?.unwrap_or(now + std::time::Duration::from_secs(1));
     let kept = state.archive.broadcasts(&channel, before, limit, now).await?;
     let broadcasts = kept.into_iter().map(|kept| kept.figures).collect();
-    Ok(uncached(Json(Broadcasts { channel_id: channel, broadcasts })))
+    Ok(uncached(ExactJson(Broadcasts { channel_id: channel, broadcasts })))
 }
 
 #[derive(Deserialize)]
@@ -190,7 +190,7 @@ async fn history(
     let points = state.archive.points(&channel, &cuts).await?;
     let points = points.into_iter().map(|point| HistoryPoint::new(point, now)).collect();
     let tz = zone.name().to_owned();
-    Ok(uncached(Json(History { channel_id: channel, from, to, step: cuts.step, tz, points })))
+    Ok(uncached(ExactJson(History { channel_id: channel, from, to, step: cuts.step, tz, points })))
 }
 
 /// The same as CSV (RFC 4180), with instants in the asked time zone.

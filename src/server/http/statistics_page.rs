@@ -7,7 +7,6 @@
 use axum::{
     Extension, Router,
     extract::{Path, Query, Request, State, rejection::PathRejection},
-    handler::Handler,
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::get,
@@ -53,7 +52,7 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 
 /// The route of the page.
 pub fn routes() -> Router<AppState> {
-    Router::new().route(PATH, get(page.layer(pages::compression())))
+    Router::new().route(PATH, get(page))
 }
 
 async fn page(
@@ -98,23 +97,23 @@ async fn page(
     };
     // An invalid name has its own page, with status 404.
     let status = if rendered.status == StatusCode::OK { status } else { rendered.status };
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, pages::HTML);
-    headers.insert(header::VARY, pages::VARY);
-    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert("x-robots-tag", HeaderValue::from_static("noindex"));
+    let mut answered = HeaderMap::new();
+    answered.insert(header::CONTENT_TYPE, pages::HTML);
+    answered.insert(header::VARY, pages::VARY);
+    answered.insert(header::CONTENT_SECURITY_POLICY, POLICY);
+    answered.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    answered.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    answered.insert("x-robots-tag", HeaderValue::from_static("noindex"));
     match status {
         StatusCode::UNAUTHORIZED => {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            answered.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         StatusCode::SERVICE_UNAVAILABLE => {
-            headers.insert(header::RETRY_AFTER, RETRY_AFTER.into());
+            answered.insert(header::RETRY_AFTER, RETRY_AFTER.into());
         }
         _ => {}
     }
-    let response = (status, headers, rendered.html).into_response();
+    let response = pages::compressed(&headers, (status, answered, rendered.html).into_response()).await;
     match answer {
         Some(answer) => answer.hold(response),
         None => response,

@@ -11,19 +11,17 @@
 use std::{
     future::{Future, pending},
     panic::resume_unwind,
-    pin::Pin,
-    task::{Context, Poll, ready},
+    sync::Arc,
     time::Duration,
 };
 
 use axum::{
     Extension,
-    body::{Body, Bytes, HttpBody},
+    body::Body,
     extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http_body::{Frame, SizeHint};
 use tokio::{
     task::JoinError,
     time::{Instant, sleep},
@@ -35,7 +33,7 @@ use crate::{
     api::{Code, Problem},
     server::{
         limits::{Address, Concurrent, ConcurrentPermit},
-        listen::ConnectionInfo,
+        listen::{ConnectionInfo, HeldBody},
     },
 };
 
@@ -50,9 +48,6 @@ const WAIT_LIMIT: Duration = Duration::from_secs(5);
 
 /// The pause between two attempts of a request that waits.
 const WAIT_STEP: Duration = Duration::from_millis(20);
-
-/// The most of an answer that is handed over at once, in bytes.
-const CHUNK_BYTES: usize = 16 * 1024;
 
 /// `Retry-After` of a request that got no turn, in seconds.
 const RETRY_AFTER: u32 = 5;
@@ -128,9 +123,9 @@ impl Turn {
 }
 
 impl Answer {
-    /// The answer counts until it is sent or dropped.
+    /// The answer counts until the client has taken it, or it is dropped.
     pub fn hold(self, response: Response) -> Response {
-        response.map(|body| Body::new(HeldBody { body, rest: Bytes::new(), _answer: self.0 }))
+        response.map(|body| Body::new(HeldBody::new(body, Arc::new(self.0))))
     }
 }
 
@@ -157,67 +152,11 @@ pub async fn in_turn(
     answer.hold(response)
 }
 
-/// A response body that counts among the answers of its address until it is dropped.
-///
-/// hyper takes a frame over HTTP/2 before the client has taken the one before it, and drops the body after the last one. So
-/// long frames are handed over in chunks, and each chunk is a copy, because a part of a frame would keep the whole.
-struct HeldBody {
-    body: Body,
-    /// What is left of a long frame.
-    rest: Bytes,
-    _answer: ConcurrentPermit,
-}
-
-impl HttpBody for HeldBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if self.rest.is_empty() {
-            let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                Some(Ok(frame)) => frame,
-                other => return Poll::Ready(other),
-            };
-            match frame.into_data() {
-                Ok(data) if data.len() > CHUNK_BYTES => self.rest = data,
-                Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                Err(other) => return Poll::Ready(Some(Ok(other))),
-            }
-        }
-        let length = self.rest.len().min(CHUNK_BYTES);
-        let chunk = Bytes::copy_from_slice(&self.rest.split_to(length));
-        if self.rest.is_empty() {
-            self.rest = Bytes::new();
-        }
-        Poll::Ready(Some(Ok(Frame::data(chunk))))
-    }
-
-    /// Never true: hyper would drop the body before it has sent what it has taken from it.
-    fn is_end_stream(&self) -> bool {
-        false
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let rest = self.rest.len() as u64;
-        let of_body = self.body.size_hint();
-        let mut hint = SizeHint::new();
-        hint.set_lower(of_body.lower() + rest);
-        if let Some(upper) = of_body.upper() {
-            hint.set_upper(upper + rest);
-        }
-        hint
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
 
     use futures::FutureExt;
-    use http_body_util::BodyExt;
     use tokio::sync::oneshot;
 
     use super::*;
@@ -254,6 +193,8 @@ mod tests {
         assert!(turns.take(address(1)).await.is_none());
         let sent = axum::body::to_bytes(answers.pop().unwrap().into_body(), 100).await.unwrap();
         assert_eq!(sent, "answer");
+        assert!(turns.take(address(1)).await.is_none(), "it is not sent yet");
+        drop(sent);
         assert!(turns.take(address(1)).await.is_some());
     }
 
@@ -266,21 +207,6 @@ mod tests {
         assert!(turns.take(address(1)).await.is_none());
         end.send(()).unwrap();
         assert!(turns.take(address(1)).await.is_some());
-    }
-
-    #[tokio::test]
-    async fn a_long_answer_is_handed_over_in_chunks() {
-        let text = "0123456789".repeat(CHUNK_BYTES / 4);
-        let turn = Turns::new(1).take(address(1)).await.unwrap();
-        let mut body = turn.answer.hold(Response::new(Body::from(text.clone()))).into_body();
-        let mut whole = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let chunk = frame.unwrap().into_data().unwrap();
-            assert!(chunk.len() <= CHUNK_BYTES);
-            whole.extend_from_slice(&chunk);
-            assert_eq!(body.size_hint().exact(), Some((text.len() - whole.len()) as u64));
-        }
-        assert_eq!(whole, text.as_bytes());
     }
 
     #[tokio::test(start_paused = true)]

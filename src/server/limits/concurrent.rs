@@ -1,4 +1,4 @@
-//! The limit of what each address has at the same time, such as requests of one kind.
+//! The limit of what each address has at the same time, such as requests of one kind, or bytes.
 
 use std::sync::Arc;
 
@@ -18,19 +18,27 @@ impl Concurrent {
     /// A permit for one more, or `None` if the address has reached the limit.
     #[must_use]
     pub fn permit(&self, address: Address) -> Option<ConcurrentPermit> {
-        self.0.take(address, 1).then(|| ConcurrentPermit { taken: Arc::clone(&self.0), address })
+        self.permit_of(address, 1)
+    }
+
+    /// A permit for a number more, or `None` if the address has reached the limit. The last number may exceed it.
+    #[must_use]
+    pub fn permit_of(&self, address: Address, number: u32) -> Option<ConcurrentPermit> {
+        let permit = || ConcurrentPermit { taken: Arc::clone(&self.0), address, number };
+        self.0.take(address, number).then(permit)
     }
 }
 
-/// The permit of an address for one. Dropping it releases it.
+/// The permit of an address. Dropping it releases it.
 pub struct ConcurrentPermit {
     taken: Arc<Weights>,
     address: Address,
+    number: u32,
 }
 
 impl Drop for ConcurrentPermit {
     fn drop(&mut self) {
-        self.taken.release(self.address, 1);
+        self.taken.release(self.address, self.number);
     }
 }
 
@@ -53,5 +61,18 @@ mod tests {
         assert!(third.is_some());
         drop((second, third));
         assert!(concurrent.0.is_empty(), "addresses without any are removed");
+    }
+
+    #[test]
+    fn a_permit_may_be_for_several() {
+        let concurrent = Concurrent::new(10);
+        let address = Address::from(IpAddr::from([192, 0, 2, 1]));
+        let nine = concurrent.permit_of(address, 9).unwrap();
+        let more = concurrent.permit_of(address, 5).expect("the last number may exceed the limit");
+        assert!(concurrent.permit(address).is_none());
+        drop(nine);
+        assert!(concurrent.permit(address).is_some());
+        drop(more);
+        assert!(concurrent.0.is_empty());
     }
 }

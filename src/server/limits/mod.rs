@@ -21,7 +21,7 @@ pub const SITE_FACTOR: u32 = 8;
 const SHARDS: usize = 256;
 
 /// The names of all limits: values of the label `limit` in metrics.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 12] = [
     "connections-per-address",
     "follows",
     "joins",
@@ -33,6 +33,7 @@ pub const NAMES: [&str; 11] = [
     TicketChecks::NAME,
     "tries",
     "unauthorized",
+    "untaken-answers",
 ];
 
 pub use self::{

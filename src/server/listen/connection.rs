@@ -1,13 +1,18 @@
 //! Serves one connection: detects the protocol, handles the requests, and hands streams over to [`DetachedStream`].
+//!
+//! Over HTTP/2 a connection has many requests at the same time. [`Untaken`] bounds what they hold.
 
 use std::{
     convert::Infallible,
     future::poll_fn,
     net::SocketAddr,
     panic::AssertUnwindSafe,
-    pin::{Pin, pin},
-    sync::Arc,
-    task::{Context, Poll},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::Poll,
     time::Duration,
 };
 
@@ -18,7 +23,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use http_body::{Frame, SizeHint};
+use h2::Reason;
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
@@ -29,7 +34,7 @@ use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
-    time::{Instant, Interval, interval_at, timeout},
+    time::{Instant, Interval, MissedTickBehavior, interval_at, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -38,10 +43,14 @@ use tower::Service;
 use super::{
     connection_info::{ConnectionInfo, InFlight},
     detach::{DetachedStream, LongBody},
+    held::CHUNK_BYTES,
     preface,
     refusal::{self, UnreadableRequest},
+    tracked::TrackedBody,
+    untaken::{CHECK_INTERVAL, REQUEST_BYTES, Untaken},
     watched::Watched,
 };
+use crate::server::limits::{Concurrent, Proxies};
 
 /// How long a request head may take from its first byte to its last, and how long a TLS handshake may take.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,17 +59,19 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Caddy: 120 s), so that no proxy sends a request on a connection that is being closed.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(150);
 
-/// How often a connection is checked for these two timeouts.
-const CHECK_INTERVAL: Duration = Duration::from_secs(5);
-
 /// The largest request head, in bytes. Heads of browsers have about 1 KB.
 pub const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// How often HTTP/2 connections are pinged, and how long the response to a ping may take.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 
-/// The most concurrent requests of an HTTP/2 connection.
-const MAX_CONCURRENT_REQUESTS: u32 = 250;
+/// The most concurrent requests of an HTTP/2 connection. Fewer would slow clients down (RFC 9113, section 6.5.2).
+const MAX_CONCURRENT_REQUESTS: u32 = 100;
+
+/// How much of its request bodies a client may send over HTTP/2 before they are read, in bytes: of one request, and of all
+/// requests of a connection.
+const BODY_WINDOW: u32 = 64 * 1024;
+const BODIES_WINDOW: u32 = 128 * 1024;
 
 /// What all connections of an application share.
 pub struct Serve {
@@ -70,6 +81,14 @@ pub struct Serve {
     pub on_panic: Arc<dyn Fn() -> Response<Body> + Send + Sync>,
     /// TLS, if this server terminates it.
     pub tls: Option<TlsAcceptor>,
+    /// Whether a connection ends after its first response. Over HTTP/1 the application does this, by `Connection: close`.
+    pub is_refusal: bool,
+    /// Limits what each address has asked for and not taken yet, in bytes.
+    pub untaken: Concurrent,
+    /// The proxies that are exempt from this.
+    pub proxies: Proxies,
+    /// Called when this limit refuses a request.
+    pub on_untaken: Arc<dyn Fn() + Send + Sync>,
     /// Canceled at shutdown.
     pub shutdown: CancellationToken,
 }
@@ -159,7 +178,7 @@ where
             }) => break stream,
             () = serve.shutdown.cancelled(), if !is_shutting_down => {
                 is_shutting_down = true;
-                Pin::new(&mut connection).graceful_shutdown();
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
             }
             _ = check.tick() => if info.is_overdue() { break None },
         }
@@ -184,11 +203,27 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let info = ConnectionInfo::new(peer, false);
+    let is_proxy = serve.proxies.include(peer.ip());
+    let untaken = Untaken::new((!is_proxy).then(|| (serve.untaken.clone(), peer.ip().into())));
+    let has_request = AtomicBool::new(false);
     let service = service_fn(|request: Request<Incoming>| {
-        let response = respond(serve, &info, request);
+        has_request.store(true, Relaxed);
+        let hold = untaken.hold(REQUEST_BYTES);
+        let response = hold.map(|hold| (hold, respond(serve, &info, request)));
+        let (untaken, on_untaken) = (Arc::clone(&untaken), Arc::clone(&serve.on_untaken));
         async move {
-            let (response, in_flight) = response.await;
-            Ok::<_, Infallible>(response.map(|body| TrackedBody { body, _in_flight: in_flight }))
+            let response = match response {
+                Some((hold, response)) => {
+                    let (response, in_flight) = response.await;
+                    TrackedBody::of(response, in_flight, hold, &untaken)
+                }
+                None => None,
+            };
+            // hyper resets the stream, so that nothing is held for it.
+            response.ok_or_else(|| {
+                on_untaken();
+                h2::Error::from(Reason::ENHANCE_YOUR_CALM)
+            })
         }
     });
     let io = Watched::new(TokioIo::new(socket), start, info.clone());
@@ -197,6 +232,9 @@ where
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_CONCURRENT_REQUESTS)
             .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX))
+            .max_send_buf_size(CHUNK_BYTES)
+            .initial_stream_window_size(BODY_WINDOW)
+            .initial_connection_window_size(BODIES_WINDOW)
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_INTERVAL)
             .serve_connection(io, service)
@@ -204,13 +242,21 @@ where
     let mut check = check_interval();
     let mut is_shutting_down = false;
     loop {
+        let is_refused = poll_fn(|cx| match connection.as_mut().poll(cx) {
+            Poll::Ready(_ended) => Poll::Ready(false),
+            Poll::Pending if serve.is_refusal && !is_shutting_down && has_request.load(Relaxed) => {
+                Poll::Ready(true)
+            }
+            Poll::Pending => Poll::Pending,
+        });
         tokio::select! {
-            _ended = &mut connection => return,
+            is_refused = is_refused => if !is_refused { return },
             () = serve.shutdown.cancelled(), if !is_shutting_down => {}
-            _ = check.tick() => match info.is_overdue() {
-                false => continue,
-                true if is_shutting_down => return, // the client has ignored GOAWAY
-                true => {}
+            _ = check.tick() => match (untaken.is_stalled(), info.is_overdue()) {
+                (true, _) => return,
+                (false, false) => continue,
+                (false, true) if is_shutting_down => return, // the client has ignored GOAWAY
+                (false, true) => {}
             },
         }
         is_shutting_down = true;
@@ -220,7 +266,10 @@ where
 
 /// The interval at which a connection is checked for its timeouts.
 fn check_interval() -> Interval {
-    interval_at(Instant::now() + CHECK_INTERVAL, CHECK_INTERVAL)
+    let mut interval = interval_at(Instant::now() + CHECK_INTERVAL, CHECK_INTERVAL);
+    // Checks that were missed while the machine was asleep must not follow at once: clients have had no time to read.
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }
 
 /// Runs the application for a request. The request is in flight while the returned guard is held. A panic ends this
@@ -243,31 +292,5 @@ where
             Err(_panic) => on_panic(),
         };
         (response, in_flight)
-    }
-}
-
-/// A response body that keeps its request in flight until it is dropped.
-struct TrackedBody {
-    body: Body,
-    _in_flight: InFlight,
-}
-
-impl HttpBody for TrackedBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

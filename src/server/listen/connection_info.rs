@@ -146,8 +146,8 @@ impl ConnectionInfo {
     }
 }
 
-/// The guard of a request in flight. It is dropped when the application has responded (HTTP/1), or when the response
-/// body has ended (HTTP/2).
+/// The guard of a request in flight. It is dropped when the application has responded (HTTP/1), or when the client has
+/// taken the response (HTTP/2).
 pub(super) struct InFlight(ConnectionInfo);
 
 impl Drop for InFlight {

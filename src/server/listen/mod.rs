@@ -4,19 +4,26 @@
 //! - A slow client cannot hold a connection: a request head must arrive within [`connection::HEAD_TIMEOUT`], an idle
 //!   connection is closed after [`connection::IDLE_TIMEOUT`], and the kernel closes the connection of a peer that has
 //!   vanished or stopped reading ([`socket`]).
+//! - A client that asks over HTTP/2 and does not take the answers is dropped, and what the answers of an address hold has
+//!   a bound ([`untaken`]).
 //! - The listener keeps accepting after errors. When connections run out, up to 32 more at a time get a 503; when file
-//!   descriptors run out, one at a time. `/healthz` still works on them. Further connections are closed at once.
-//! - Connections over the limit of their address get a 429, up to 32 at a time. Further ones are closed at once.
+//!   descriptors run out, one at a time. `/healthz` still works on them.
+//! - Connections over the limit of their address get a 429, up to 32 at a time.
+//! - A refused connection ends after its first response, or after [`REFUSAL_TIMEOUT`]. An address has at most three of them
+//!   at a time, so it cannot keep the others from a response. Further connections are closed at once.
 //! - An open stream costs a socket and a few hundred bytes: it is detached from hyper ([`detach`]).
 //! - At shutdown, connections finish the requests in flight and accept no more.
 
 pub mod connection;
 pub mod connection_info;
 pub mod detach;
+mod held;
 mod preface;
 pub mod refusal;
 pub mod socket;
 pub mod tls;
+mod tracked;
+pub mod untaken;
 mod watched;
 
 use std::{
@@ -40,16 +47,24 @@ pub use self::{
     connection::Serve,
     connection_info::ConnectionInfo,
     detach::LongBody,
+    held::HeldBody,
     refusal::UnreadableRequest,
     tls::{Tls, TlsError},
 };
-use super::limits::Connections;
+use super::limits::{Concurrent, Connections, Proxies};
 
 /// File descriptors reserved for everything except connections: the store, files, logs.
 const RESERVED_FILES: usize = 64;
 
 /// Connections over each limit that are accepted to get an error response. Further connections are closed at once.
 const MAX_REFUSALS: usize = 32;
+
+/// The most of them of one address. A browser opens several connections at once. An IPv6 /48, which may have eight times as
+/// much, cannot take all.
+const MAX_REFUSALS_PER_ADDRESS: u32 = 3;
+
+/// How long a refused connection may take.
+pub const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -70,8 +85,12 @@ pub struct Apps {
     pub limit_reached: Router,
     /// The response to a request whose panic the application did not catch.
     pub on_panic: Arc<dyn Fn() -> Response + Send + Sync>,
+    /// Called when a request is refused because its address has not taken its answers.
+    pub on_untaken: Arc<dyn Fn() + Send + Sync>,
     /// The limit of connections per address.
     pub connections: Connections,
+    /// The trusted proxies. They are exempt from limits per address, because each carries many clients.
+    pub proxies: Proxies,
 }
 
 /// A bound listening socket.
@@ -111,17 +130,23 @@ impl Listener {
     /// Serves until `shutdown` is canceled. Returns when all connections have ended, or 5 s later.
     pub async fn serve(self, apps: Apps, shutdown: CancellationToken) {
         let connections = TaskTracker::new();
-        let serve = |app| {
+        let untaken = Concurrent::new(untaken::ADDRESS_BYTES);
+        let serve = |app, is_refusal| {
             Arc::new(Serve {
                 app,
                 on_panic: Arc::clone(&apps.on_panic),
                 tls: self.tls.clone(),
+                is_refusal,
+                untaken: untaken.clone(),
+                proxies: apps.proxies.clone(),
+                on_untaken: Arc::clone(&apps.on_untaken),
                 shutdown: shutdown.clone(),
             })
         };
-        let (app, overloaded) = (serve(apps.app), serve(apps.overloaded));
-        let limit_reached = serve(apps.limit_reached);
+        let (app, overloaded) = (serve(apps.app, false), serve(apps.overloaded, true));
+        let limit_reached = serve(apps.limit_reached, true);
         let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
+        let refusals_by_address = Connections::new(MAX_REFUSALS_PER_ADDRESS, apps.proxies.clone());
         let mut spare = Spare::new();
         loop {
             let accepted = tokio::select! {
@@ -131,16 +156,18 @@ impl Listener {
             match accepted {
                 Ok((socket, peer)) => {
                     let open = connections.len();
-                    if open < self.capacity {
-                        if let Some(permit) = apps.connections.permit(peer) {
-                            let connection = connection::run(socket, peer, Arc::clone(&app));
-                            connections.spawn(holding(permit, connection));
-                        } else if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
-                            let connection = connection::run(socket, peer, Arc::clone(&limit_reached));
-                            connections.spawn(holding(permit, connection));
-                        }
-                    } else if open < self.capacity + MAX_REFUSALS {
-                        connections.spawn(connection::run(socket, peer, Arc::clone(&overloaded)));
+                    let has_room = open < self.capacity;
+                    if has_room && let Some(permit) = apps.connections.permit(peer) {
+                        let connection = connection::run(socket, peer, Arc::clone(&app));
+                        connections.spawn(holding(permit, connection));
+                        continue;
+                    }
+                    let Some(permit) = refusals_by_address.permit(peer) else { continue };
+                    let refuse = |app| timeout(REFUSAL_TIMEOUT, connection::run(socket, peer, app));
+                    if !has_room && open < self.capacity + MAX_REFUSALS {
+                        connections.spawn(holding(permit, refuse(Arc::clone(&overloaded))));
+                    } else if has_room && let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
+                        connections.spawn(holding((permit, place), refuse(Arc::clone(&limit_reached))));
                     }
                 }
                 Err(error) if is_connection_error(&error) => {}
@@ -165,7 +192,7 @@ impl Listener {
 }
 
 /// Runs a connection, and releases its permit when it ends.
-async fn holding(permit: impl Send, connection: impl Future<Output = ()>) {
+async fn holding<T>(permit: impl Send, connection: impl Future<Output = T>) {
     connection.await;
     drop(permit);
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body::Frame;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
     sync::mpsc,
     task::JoinHandle,
     time::{advance, pause, resume},
@@ -30,7 +31,9 @@ fn serve(capacity: usize, app: Router) -> (SocketAddr, CancellationToken, JoinHa
         limit_reached: overloaded.clone(),
         overloaded,
         on_panic: Arc::new(|| Response::new(Body::empty())),
+        on_untaken: Arc::new(|| ()),
         connections: Connections::new(0, Proxies::default()),
+        proxies: Proxies::default(),
     };
     let serving = tokio::spawn(Listener { tcp, tls: None, capacity }.serve(apps, shutdown.clone()));
     (addr, shutdown, serving)
@@ -132,6 +135,14 @@ async fn a_stream_has_no_timeout_and_an_idle_connection_has() {
     timeout(PATIENCE, serving).await.expect("the listener stops").unwrap();
 }
 
+/// An HTTP/2 frame with an initial window size (RFC 9113, section 6.5).
+fn window(bytes: u8) -> [u8; 15] {
+    [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, bytes]
+}
+
+/// An HTTP/2 frame with the head of a request of stream 1: GET, http, /, and a.test.
+const GET: &[u8] = b"\0\0\x0b\x01\x05\0\0\0\x01\x82\x86\x84\x41\x06a.test";
+
 /// Opens an HTTP/2 connection, responds to pings, and returns how long the connection stays open.
 async fn time_open(addr: SocketAddr, request: &[u8], patience: Duration) -> Option<Duration> {
     let mut connection = TcpStream::connect(addr).await.unwrap();
@@ -163,11 +174,139 @@ async fn an_http2_connection_is_closed_when_idle_and_not_while_a_request_is_in_f
     let long = connection::IDLE_TIMEOUT * 4;
     let idle = time_open(addr, &[], long).await.expect("the connection is closed");
     assert!(idle >= connection::IDLE_TIMEOUT, "{idle:?}");
-    // HEADERS of stream 1: GET, http, /, and a.test.
-    let block = [&[0x82, 0x86, 0x84, 0x41, 6], &b"a.test"[..]].concat();
-    let get = [&[0, 0, 11, 1, 5, 0, 0, 0, 1], &block[..]].concat();
-    assert_eq!(time_open(addr, &get, long).await, None, "a request is in flight");
+    assert_eq!(time_open(addr, GET, long).await, None, "a request is in flight");
     resume();
     shutdown.cancel();
+    timeout(PATIENCE, serving).await.expect("the listener stops").unwrap();
+}
+
+#[tokio::test]
+async fn an_http2_client_that_does_not_take_its_answer_is_dropped() {
+    let short = Router::new().route("/", get(async || "here"));
+    let long = Router::new().route("/", get(async || "here".repeat(100_000)));
+    for (app, room) in [(short.clone(), 0), (short, 1), (long.clone(), 0), (long, 255)] {
+        let (addr, shutdown, serving) = serve(10, app);
+        pause();
+        let request = [&window(room), GET].concat();
+        let open = time_open(addr, &request, connection::IDLE_TIMEOUT).await;
+        let open = open.expect("the connection is closed before it is idle");
+        assert!(open >= untaken::STALL_LIMIT, "{room} bytes of room: {open:?}");
+        resume();
+        shutdown.cancel();
+        timeout(PATIENCE, serving).await.expect("the listener stops").unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_event_stream_without_room_does_not_close_its_http2_connection() {
+    let (frames, body) = mpsc::unbounded_channel();
+    frames.send(Bytes::from_static(b"first")).unwrap();
+    let body = Arc::new(parking_lot::Mutex::new(Some(body)));
+    let stream = async move |Extension(connection): Extension<ConnectionInfo>| {
+        let body = body.lock().take().unwrap();
+        ([("content-type", "text/event-stream")], connection.long_body(Box::pin(TestBody(body))))
+    };
+    let (addr, shutdown, serving) = serve(10, Router::new().route("/", get(stream)));
+    pause();
+    let request = [&window(0), GET].concat();
+    assert_eq!(time_open(addr, &request, connection::IDLE_TIMEOUT * 4).await, None);
+    resume();
+    drop(frames);
+    shutdown.cancel();
+    timeout(PATIENCE, serving).await.expect("the listener stops").unwrap();
+}
+
+/// An HTTP/2 connection whose answers get this much room.
+async fn connect_http2(addr: SocketAddr, from: [u8; 4], room: u32) -> h2::client::SendRequest<Bytes> {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    let socket = socket.connect(addr).await.unwrap();
+    let mut client = h2::client::Builder::new();
+    let (requests, connection) = client.initial_window_size(room).handshake(socket).await.unwrap();
+    tokio::spawn(connection);
+    requests
+}
+
+/// Sends a request, and returns the response without its body being taken, or why the stream was reset.
+async fn ask_http2(
+    requests: &mut h2::client::SendRequest<Bytes>,
+    path: &str,
+) -> Result<axum::http::Response<h2::RecvStream>, h2::Error> {
+    let request = axum::http::Request::get(format!("http://a.test{path}")).body(()).unwrap();
+    let (response, _) = requests.send_request(request, true)?;
+    timeout(PATIENCE, response).await.expect("a response or a reset")
+}
+
+#[tokio::test]
+async fn what_the_answers_of_an_address_hold_is_limited() {
+    const LONG: usize = 8 * 1024 * 1024;
+    let fitting = untaken::ADDRESS_BYTES as usize / LONG;
+    let long = Router::new().route("/long", get(async || Bytes::from_static(&[0; LONG])));
+    let (addr, shutdown, serving) = serve(10, long.route("/", get(async || "here")));
+    let here = [127, 0, 0, 1];
+    let mut one = connect_http2(addr, here, 0).await;
+    let mut responses = Vec::new();
+    let refusal = loop {
+        match ask_http2(&mut one, "/long").await {
+            Ok(response) => responses.push(response),
+            Err(refusal) => break refusal,
+        }
+    };
+    assert_eq!(refusal.reason(), Some(h2::Reason::ENHANCE_YOUR_CALM));
+    assert!((fitting..=fitting + 1).contains(&responses.len()), "{} answers", responses.len());
+    let mut two = connect_http2(addr, here, 65_535).await;
+    assert!(ask_http2(&mut two, "/long").await.is_err(), "another connection of the address");
+    assert!(ask_http2(&mut two, "/").await.is_ok(), "a short answer");
+    let mut other = connect_http2(addr, [127, 0, 0, 9], 0).await;
+    assert!(ask_http2(&mut other, "/long").await.is_ok(), "another address");
+    drop((one, responses));
+    let freed = async {
+        while ask_http2(&mut two, "/long").await.is_err() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, freed).await.expect("the address holds nothing any more");
+    shutdown.cancel();
+    drop((two, other));
+    timeout(PATIENCE, serving).await.expect("the listener stops").unwrap();
+}
+
+#[tokio::test]
+async fn one_address_cannot_take_all_refusals() {
+    let (addr, shutdown, serving) = serve(1, Router::new().route("/", get(async || "here")));
+    let mut open = TcpStream::connect(addr).await.unwrap();
+    request(&mut open, "/", "here").await;
+    let mut refused = Vec::new();
+    for _ in 0..MAX_REFUSALS {
+        // Those that are closed at once fail in the handshake or later.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 9], 0).into()).unwrap();
+        let socket = socket.connect(addr).await.unwrap();
+        refused.push(socket);
+    }
+    // They send nothing, and the responses of others do not wait for their end.
+    request(&mut TcpStream::connect(addr).await.unwrap(), "/", "503").await;
+    for mut socket in refused {
+        let mut rest = Vec::new();
+        let _reset = timeout(PATIENCE, socket.read_to_end(&mut rest)).await.expect("it is closed");
+    }
+    shutdown.cancel();
+    drop(open);
+    timeout(PATIENCE, serving).await.expect("the listener stops").unwrap();
+}
+
+#[tokio::test]
+async fn a_refused_http2_connection_ends_after_its_first_response() {
+    let (addr, shutdown, serving) = serve(1, Router::new().route("/", get(async || "here")));
+    let mut open = TcpStream::connect(addr).await.unwrap();
+    request(&mut open, "/", "here").await;
+    let socket = TcpStream::connect(addr).await.unwrap();
+    let (mut requests, connection) = h2::client::handshake(socket).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let response = ask_http2(&mut requests, "/").await.unwrap();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    timeout(PATIENCE, connection).await.expect("the connection ends").unwrap().unwrap();
+    shutdown.cancel();
+    drop(open);
     timeout(PATIENCE, serving).await.expect("the listener stops").unwrap();
 }
