@@ -2,6 +2,7 @@
 
 use std::{io::ErrorKind, time::Duration};
 
+use bytes::Bytes;
 use futures::future::join_all;
 use reqwest::{StatusCode, Version};
 use serde_json::{Value, json};
@@ -201,6 +202,22 @@ async fn the_number_of_connections_per_address_is_limited_including_streams() {
 }
 
 #[tokio::test]
+async fn a_connection_over_the_limit_of_its_address_ends_after_one_response_over_http2() {
+    let app = TestApp::with(&["--limit-connections-per-address=1"]).await;
+    let mut first = connect(&app.base).await;
+    ask(&mut first, "/healthz").await;
+    let (mut requests, connection) = h2::client::handshake(connect(&app.base).await).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = axum::http::Request::get("http://a.test/healthz").body(()).unwrap();
+    let (response, _) = requests.send_request(request, true).unwrap();
+    let response = timeout(PATIENCE, response).await.expect("a response").unwrap();
+    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(response.headers().contains_key("retry-after"));
+    timeout(PATIENCE, connection).await.expect("the connection ends").unwrap().unwrap();
+    assert!(ask(&mut first, "/healthz").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
 async fn connections_far_over_the_limit_are_closed() {
     let app = TestApp::with(&["--limit-connections-per-address=1"]).await;
     let mut first = connect(&app.base).await;
@@ -393,4 +410,29 @@ async fn a_client_that_stops_reading_is_dropped_and_delays_no_other_client() {
     };
     // The kernel gives the connection up after 30 s. The timeout is longer, for a busy machine.
     timeout(4 * PATIENCE, dropped).await.expect("the connection is dropped");
+}
+
+#[tokio::test]
+async fn an_http2_client_that_takes_no_answers_is_dropped_and_delays_no_other_client() {
+    let app = TestApp::start().await;
+    let mut stream = app.sse("sse/ana").await;
+    let names: Vec<String> = (0..1_000).map(|number| format!("c{number}")).collect();
+    let url = format!("{}/api/viewer/counts?channels={}", app.base, names.join(","));
+    let mut client = h2::client::Builder::new();
+    client.initial_window_size(0);
+    let (requests, connection) = client.handshake::<_, Bytes>(connect(&app.base).await).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut requests = requests.ready().await.unwrap();
+    let mut answers = Vec::new();
+    for _ in 0..20 {
+        let request = axum::http::Request::get(&url).body(()).unwrap();
+        let (response, _) = requests.send_request(request, true).unwrap();
+        answers.push(timeout(PATIENCE, response).await.expect("the head of the answer").unwrap());
+    }
+    app.join("ana", viewer()).await;
+    stream.until(1).await;
+    // The server closes the connection after 30 s. The timeout is longer, for a busy machine.
+    let _closed = timeout(4 * PATIENCE, connection).await.expect("the connection is closed");
+    app.join("ana", viewer()).await;
+    stream.until(2).await;
 }

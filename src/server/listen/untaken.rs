@@ -8,7 +8,7 @@
 //!   address, and beyond the limit requests of the connection are refused. Small answers of a client that reads take no
 //!   lock.
 //! - An answer that waits for [`STALL_LIMIT`] is noticed, so that its connection can be closed.
-//! - Event streams count neither here nor there: they hold one frame, and have limits of their own.
+//! - Event streams count for none of this: they hold one frame, and have limits of their own.
 //! - Trusted proxies are exempt, because each of their connections carries many clients.
 
 use std::{
@@ -22,11 +22,12 @@ use std::{
 
 use crate::server::limits::{Address, Concurrent, ConcurrentPermit};
 
-/// What a connection may hold before anything counts for its address, in bytes. A browser that loads a page holds less.
+/// What a connection may hold before anything counts for its address, in bytes. A client with a few calls at a time holds
+/// less.
 pub const FREE_BYTES: usize = 64 * 1024;
 
-/// What the connections of an address may hold beyond that together, in bytes. A classroom that loads pages and files at
-/// once over slow lines holds less.
+/// What the connections of an address may hold beyond that together, in bytes. A thousand browsers that load a page at once
+/// hold less.
 pub const ADDRESS_BYTES: u32 = 64 * 1024 * 1024;
 
 /// What a request takes beside the body of its answer, in bytes.
