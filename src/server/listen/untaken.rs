@@ -37,10 +37,10 @@ pub const REQUEST_BYTES: usize = 4 * 1024;
 pub const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long a part of an answer may wait to be taken, at least. It is noticed at most [`CHECK_INTERVAL`] later.
-pub const STALL_LIMIT: Duration = CHECK_INTERVAL.saturating_mul(CHECKS as u32);
+pub const STALL_LIMIT: Duration = CHECK_INTERVAL.saturating_mul(CHECKS);
 
 /// The checks in [`STALL_LIMIT`].
-const CHECKS: usize = 6;
+const CHECKS: u32 = 6;
 
 /// What one connection holds.
 pub struct Untaken {
@@ -51,7 +51,7 @@ pub struct Untaken {
     /// The checks that have been made.
     checks: AtomicUsize,
     /// The parts that wait, by the check that was the last one when they were handed over. The places are used in turn.
-    waiting: [AtomicU32; CHECKS + 2],
+    waiting: [AtomicU32; CHECKS as usize + 2],
 }
 
 impl Untaken {
