@@ -198,6 +198,62 @@ async fn the_number_of_new_channels_per_address_is_limited() {
     }
 }
 
+#[tokio::test]
+async fn joins_of_channels_with_viewers_use_up_no_new_channels() {
+    let redis = RedisServer::start().await;
+    for store in [None, Some(format!("--redis-url={}", redis.url()))] {
+        let mut flags = vec!["--limit-new-channels-per-minute=5"];
+        flags.extend(store.as_deref());
+        let app = node(&flags).await;
+        for number in 0..20 {
+            let (channel, from) = (format!("live{number}"), format!("198.51.100.{number}"));
+            assert_eq!(beat(&app, &from, "join", &channel, viewer()).await.status(), StatusCode::OK);
+            assert_eq!(beat(&app, "192.0.2.1", "join", &channel, viewer()).await.status(), StatusCode::OK);
+        }
+        let mut statuses = Vec::new();
+        for number in 0..6 {
+            statuses.push(beat(&app, "192.0.2.1", "join", &format!("new{number}"), viewer()).await.status());
+        }
+        assert_eq!(statuses[..5], [StatusCode::OK; 5], "{store:?}");
+        assert_eq!(statuses[5], StatusCode::TOO_MANY_REQUESTS, "{store:?}");
+    }
+}
+
+#[tokio::test]
+async fn viewers_who_join_a_new_channel_together_do_not_evade_the_limit() {
+    let redis = RedisServer::start().await;
+    let app = node(&["--limit-new-channels-per-minute=5", "--redis-url", &redis.url()]).await;
+    let began = std::time::Instant::now();
+    let mut opened = 0;
+    for number in 0..40 {
+        let channel = format!("c{number}");
+        let from = ["192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.2", "192.0.2.1"];
+        let joins = from.map(|from| beat(&app, from, "join", &channel, viewer()));
+        opened +=
+            usize::from(join_all(joins).await.iter().any(|response| response.status() == StatusCode::OK));
+    }
+    let most = 2 * (5 + usize::try_from(began.elapsed().as_secs()).unwrap() / 12 + 1);
+    assert!(opened <= most, "{opened} channels of {most} at most");
+}
+
+#[tokio::test]
+async fn refused_joins_use_up_no_new_channels() {
+    let app = node(&["--limit-joins-burst=20", "--limit-joins-per-second=1"]).await;
+    for _ in 0..20 {
+        beat(&app, "192.0.2.1", "join", "ana", viewer()).await;
+    }
+    let mut refused = 0;
+    for number in 0..60 {
+        let response = beat(&app, "192.0.2.1", "join", &format!("c{number}"), viewer()).await;
+        if response.status() == StatusCode::TOO_MANY_REQUESTS {
+            refused += 1;
+            let problem = response.json::<Value>().await.unwrap();
+            assert_eq!(problem["detail"], "too many new sessions from this address");
+        }
+    }
+    assert!(refused > 0);
+}
+
 async fn follow(app: &TestApp, from: &str, channel: &str) -> Response {
     app.client
         .post(format!("{}/api/channel/follow", app.base))

@@ -11,7 +11,7 @@ use crate::{
     domain::SessionKey,
     server::{
         history::Place,
-        limits::{Address, SessionLimiter, TicketChecks, sessions::LimitExceeded},
+        limits::{Address, Admission, SessionLimiter, TicketChecks, sessions::LimitExceeded},
         metrics::Metrics,
         presence::{BeatOutcome, Presence},
         recording::Recorder,
@@ -66,8 +66,8 @@ impl Caller {
         let arrived = Instant::now();
         let Entry { who, has_ticket } = self.entry(who, ticket)?;
         let beat = match self.admit(&who, hidden, arrived, Metrics::join).await? {
-            Some(outcome) => outcome,
-            None => self.presence.join(&who, hidden, arrived).await?,
+            Step::Done(outcome) => outcome,
+            Step::Write(admission) => written(admission, self.presence.join(&who, hidden, arrived).await?),
         };
         if has_ticket && beat.active {
             self.metrics.ticket_join();
@@ -105,8 +105,10 @@ impl Caller {
             Right::Renew(who) => return self.renew(&who, hidden, arrived).await,
         };
         match self.admit(&who, hidden, arrived, Metrics::heartbeat).await? {
-            Some(outcome) => Ok(outcome),
-            None => Ok(self.presence.heartbeat(&who, hidden, arrived).await?),
+            Step::Done(outcome) => Ok(outcome),
+            Step::Write(admission) => {
+                Ok(written(admission, self.presence.heartbeat(&who, hidden, arrived).await?))
+            }
         }
     }
 
@@ -164,17 +166,16 @@ impl Caller {
         Ok(BeatOutcome { count: self.presence.count_of(&who.channel).await, active: false })
     }
 
-    /// Applies the limits to a beat. Returns `None` if the beat is admitted and must still be counted. Returns its outcome
-    /// if the beat is complete: a robot's beat, or the renewal of a counted session over a limit.
+    /// Applies the limits to a beat.
     async fn admit(
         &self,
         who: &SessionKey,
         hidden: bool,
         arrived: Instant,
         count_accepted: fn(&Metrics),
-    ) -> Result<Option<BeatOutcome>, Problem> {
+    ) -> Result<Step, Problem> {
         if self.is_robot {
-            return self.robot(who).await.map(Some);
+            return self.robot(who).await.map(Step::Done);
         }
         let lease = self.presence.lease(hidden);
         let mut admitted = self.sessions.admit(self.address, who, lease, true);
@@ -186,20 +187,37 @@ impl Caller {
         {
             admitted = self.sessions.admit(self.address, who, lease, false);
         }
-        let Err(limit) = admitted else {
-            count_accepted(&self.metrics);
-            return Ok(None);
+        let limit = match admitted {
+            Ok(admission) => {
+                count_accepted(&self.metrics);
+                return Ok(Step::Write(admission));
+            }
+            Err(limit) => limit,
         };
         // A session that the store counts is never refused: this node may have started a moment ago and not know it.
         match self.presence.renew(who, hidden, arrived).await? {
             Some(outcome) => {
                 self.sessions.note(self.address, who, lease);
                 count_accepted(&self.metrics);
-                Ok(Some(outcome))
+                Ok(Step::Done(outcome))
             }
             None => Err(self.refused(limit)),
         }
     }
+}
+
+/// What is left to do for a beat.
+enum Step {
+    /// Nothing: it is a robot's beat, or the renewal of a counted session over a limit.
+    Done(BeatOutcome),
+    /// It is admitted and must be written.
+    Write(Admission),
+}
+
+/// Tells the limits what the write of an admitted beat has returned.
+fn written(admission: Admission, outcome: BeatOutcome) -> BeatOutcome {
+    admission.written(outcome.count.value.filter(|_| !outcome.count.stale));
+    outcome
 }
 
 /// A host name, or nothing for other text.

@@ -73,9 +73,13 @@ impl Crowds {
         crowd.until.len() < self.capacity
     }
 
-    /// Whether the address has an entry for the channel.
-    pub(super) fn has_any(&self, key: &(Address, ChannelId)) -> bool {
-        self.by_address.contains_key(key)
+    /// Whether the address has a session in the channel whose lease has not ended.
+    pub(super) fn has_any(&self, key: &(Address, ChannelId), now: Instant) -> bool {
+        let Some(mut crowd) = self.by_address.get_mut(key) else { return false };
+        if crowd.until.values().next().is_none_or(|until| *until <= now) {
+            crowd.prune(now);
+        }
+        !crowd.until.is_empty()
     }
 
     /// Adds a session, or extends its lease.

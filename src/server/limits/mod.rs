@@ -10,6 +10,7 @@ pub mod rate;
 pub mod sessions;
 pub mod streams;
 mod ticket_checks;
+mod under_way;
 mod weights;
 
 /// The limit of a /48 as a multiple of the limit of a /64. It leaves room for sites with several networks, and stops a
@@ -41,7 +42,7 @@ pub use self::{
     concurrent::{Concurrent, ConcurrentPermit},
     connections::{ConnectionPermit, Connections},
     rate::Rate,
-    sessions::{PerAddress, SessionLimiter},
+    sessions::{Admission, PerAddress, SessionLimiter},
     streams::{StreamPermit, Streams},
     ticket_checks::TicketChecks,
 };

@@ -1,11 +1,17 @@
 //! Rate limits per address: a burst, and a rate at which the burst refills.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{convert::Infallible, num::NonZeroU32, sync::Arc, time::Duration};
 
 use dashmap::DashMap;
 use governor::{
-    Quota, RateLimiter, clock::Clock, middleware::NoOpMiddleware, nanos::Nanos,
-    state::keyed::DefaultKeyedStateStore,
+    Quota, RateLimiter,
+    clock::Clock,
+    middleware::NoOpMiddleware,
+    nanos::Nanos,
+    state::{
+        StateStore,
+        keyed::{DefaultKeyedStateStore, ShrinkableKeyedStateStore},
+    },
 };
 use tokio::time::Instant;
 
@@ -71,7 +77,20 @@ impl Rate {
     pub fn take_many(&self, address: Address, n: u32) -> Result<(), Duration> {
         let (Some(limiters), Some(n)) = (&self.0, NonZeroU32::new(n)) else { return Ok(()) };
         limiters.by_address.take(address, n)?;
-        address.site().map_or(Ok(()), |site| limiters.by_site.take(site, n))
+        let taken = address.site().map_or(Ok(()), |site| limiters.by_site.take(site, n));
+        if taken.is_err() {
+            limiters.by_address.give_back(address, n);
+        }
+        taken
+    }
+
+    /// Gives back one permit that [`Rate::take`] gave to the address and that was not used.
+    pub fn give_back(&self, address: Address) {
+        let Some(limiters) = &self.0 else { return };
+        limiters.by_address.give_back(address, NonZeroU32::MIN);
+        if let Some(site) = address.site() {
+            limiters.by_site.give_back(site, NonZeroU32::MIN);
+        }
     }
 
     /// Removes addresses whose burst has refilled.
@@ -85,20 +104,27 @@ impl Rate {
     /// The number of addresses in memory.
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.0.as_ref().map_or(0, |limiters| limiters.by_address.state.len())
+        self.0.as_ref().map_or(0, |limiters| limiters.by_address.full_at.0.len())
     }
 }
 
 /// The rate limiter of networks of one size.
 struct Limiter {
-    state: RateLimiter<Address, DefaultKeyedStateStore<Address>, Elapsed, NoOpMiddleware<Nanos>>,
+    state: RateLimiter<Address, FullAt, Elapsed, NoOpMiddleware<Nanos>>,
+    /// The state of `state`.
+    full_at: FullAt,
     burst: NonZeroU32,
+    /// The time in which one permit refills.
+    refill: Nanos,
 }
 
 impl Limiter {
     fn new(quota: Quota, burst: NonZeroU32) -> Self {
         let store = DashMap::with_hasher_and_shard_amount(Default::default(), SHARDS);
-        Self { state: RateLimiter::new(quota.allow_burst(burst), store, Elapsed(Instant::now())), burst }
+        let full_at = FullAt(Arc::new(store));
+        let refill = quota.replenish_interval().into();
+        let state = RateLimiter::new(quota.allow_burst(burst), full_at.clone(), Elapsed(Instant::now()));
+        Self { state, full_at, burst, refill }
     }
 
     fn take(&self, address: Address, n: NonZeroU32) -> Result<(), Duration> {
@@ -108,9 +134,50 @@ impl Limiter {
         taken.map_or(Ok(()), |taken| taken.map_err(wait))
     }
 
+    /// Gives back what [`Limiter::take`] has taken.
+    fn give_back(&self, address: Address, n: NonZeroU32) {
+        let time = self.refill * n.min(self.burst).get().into();
+        let earlier =
+            |at: Option<Nanos>| Ok::<_, Infallible>(((), at.unwrap_or_default().saturating_sub(time)));
+        let Ok(()) = self.full_at.measure_and_replace(&address, earlier);
+    }
+
     fn sweep(&self) {
         self.state.retain_recent();
         self.state.shrink_to_fit();
+    }
+}
+
+/// When the burst of each address is full again.
+#[derive(Clone)]
+struct FullAt(Arc<DefaultKeyedStateStore<Address>>);
+
+impl StateStore for FullAt {
+    type Key = Address;
+
+    fn measure_and_replace<T, F, E>(&self, address: &Address, f: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        self.0.measure_and_replace(address, f)
+    }
+}
+
+impl ShrinkableKeyedStateStore<Address> for FullAt {
+    fn retain_recent(&self, drop_below: Nanos) {
+        self.0.retain_recent(drop_below);
+    }
+
+    fn shrink_to_fit(&self) {
+        ShrinkableKeyedStateStore::shrink_to_fit(&*self.0);
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
@@ -129,6 +196,8 @@ impl Clock for Elapsed {
 #[cfg(test)]
 mod tests {
     use std::{net::IpAddr, thread::sleep};
+
+    use tokio::time::advance;
 
     use super::*;
 
@@ -157,6 +226,30 @@ mod tests {
         let network = |number: u16| Address::from(IpAddr::from([0x2001, 0xdb8, 1, number, 0, 0, 0, 1]));
         let taken = (0..1_000).filter(|number| rate.take(network(*number)).is_ok()).count();
         assert!((80..200).contains(&taken), "{taken}: eight times the rate for all networks together");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_permit_that_is_given_back_can_be_taken_again_and_no_more() {
+        let rate = Rate::per_minute(6);
+        let taken = || (0..100).filter(|_| rate.take(address(1)).is_ok()).count();
+        assert_eq!(taken(), 6);
+        rate.give_back(address(1));
+        assert_eq!(taken(), 1);
+        // What has refilled in the meantime is not there twice.
+        advance(Duration::from_secs(600)).await;
+        rate.give_back(address(1));
+        assert_eq!(taken(), 6);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_network_that_its_site_refuses_spends_nothing() {
+        let rate = Rate::per_minute(1);
+        let network = |number: u16| Address::from(IpAddr::from([0x2001, 0xdb8, 1, number, 0, 0, 0, 1]));
+        let taken = (0..100).filter(|number| rate.take(network(*number)).is_ok()).count();
+        assert_eq!(taken, 8);
+        assert!(rate.take(network(99)).is_err());
+        rate.give_back(network(0));
+        assert_eq!(rate.take(network(99)), Ok(()));
     }
 
     #[test]

@@ -2,6 +2,9 @@
 //!
 //! Clients choose their ids, so an address can pose as any number of viewers up to these limits. Beats of admitted
 //! sessions are not limited, so viewers behind a shared address stay counted once they are admitted.
+//!
+//! Whether a channel has viewers is known for certain only when a beat is written. So the first beat of an address in a
+//! channel takes a permit for a new channel, and [`Admission::written`] gives it back if the channel had viewers before.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,6 +13,7 @@ use tokio::time::Instant;
 use super::{
     Address, Rate, SITE_FACTOR,
     crowds::{Crowds, Session},
+    under_way::{Beat, UnderWay},
 };
 use crate::domain::{ChannelId, SessionKey};
 
@@ -68,6 +72,8 @@ struct Inner {
     channels: Rate,
     leaves: Rate,
     lookups: Rate,
+    /// The beats that may add a viewer.
+    under_way: UnderWay,
     /// The admitted sessions by IPv4 address or IPv6 /64.
     by_address: Crowds,
     /// The admitted sessions by IPv6 /48.
@@ -88,13 +94,14 @@ impl SessionLimiter {
             channels: Rate::per_minute(limits.new_channels_per_minute),
             leaves: Rate::per_second(limits.joins_burst, limits.joins_per_second),
             lookups: Rate::per_second(LOOKUPS_BURST, LOOKUPS_PER_SECOND),
+            under_way: UnderWay::default(),
             by_address: Crowds::new(limits.sessions_per_channel),
             by_site: Crowds::new(limits.sessions_per_channel.saturating_mul(SITE_FACTOR)),
         }))
     }
 
     /// Admits a beat, and remembers its session until the lease ends. `is_new_channel` says that the channel may have
-    /// no viewers. Refused sessions are not remembered.
+    /// no viewers. Refused sessions are not remembered and spend nothing. The admission is kept until the beat is written.
     ///
     /// # Errors
     /// The limit that the beat exceeds.
@@ -104,14 +111,19 @@ impl SessionLimiter {
         who: &SessionKey,
         lease: Duration,
         is_new_channel: bool,
-    ) -> Result<(), LimitExceeded> {
+    ) -> Result<Admission, LimitExceeded> {
         let inner = &self.0;
         if !inner.is_active() {
-            return Ok(());
+            return Ok(Admission::default());
         }
         let (now, session, key) = (Instant::now(), inner.session(who), (address, who.channel.clone()));
         if inner.renew(&key, session, now, lease) {
-            return Ok(());
+            // If sessions are not kept one by one, this beat may be that of a new viewer.
+            return Ok(if inner.tracks_sessions {
+                Admission::default()
+            } else {
+                self.admission(&key, false)
+            });
         }
         if !inner.by_address.has_room(&key, now) {
             return Err(LimitExceeded::Sessions);
@@ -120,15 +132,28 @@ impl SessionLimiter {
         if site.as_ref().is_some_and(|site| !inner.by_site.has_room(site, now)) {
             return Err(LimitExceeded::Sessions);
         }
-        if is_new_channel && !inner.by_address.has_any(&key) {
-            inner.channels.take(address).map_err(LimitExceeded::Channels)?;
-        }
         inner.joins.take(address).map_err(LimitExceeded::Joins)?;
+        let takes_permit = is_new_channel && !inner.by_address.has_any(&key, now);
+        if takes_permit && let Err(wait) = inner.channels.take(address) {
+            inner.joins.give_back(address);
+            return Err(LimitExceeded::Channels(wait));
+        }
+        // It is under way before other beats of the address are exempt because of it.
+        let admission = self.admission(&key, takes_permit);
         inner.by_address.insert(&key, session, now, lease);
         if let Some(site) = site {
             inner.by_site.insert(&site, session, now, lease);
         }
-        Ok(())
+        Ok(admission)
+    }
+
+    /// The admission of a beat that may add a viewer to a channel.
+    fn admission(&self, (address, channel): &(Address, ChannelId), has_permit: bool) -> Admission {
+        if !self.0.channels.is_limit() {
+            return Admission::default();
+        }
+        let beat = self.0.under_way.begin(channel);
+        Admission(Some(Admitted { limiter: self.clone(), address: *address, beat, has_permit }))
     }
 
     /// Extends the lease of a session that was admitted here. Returns whether it was. If sessions are not limited, every
@@ -196,6 +221,31 @@ impl SessionLimiter {
     }
 }
 
+/// An admitted beat that is not written yet.
+#[derive(Default)]
+#[must_use]
+pub struct Admission(Option<Admitted>);
+
+struct Admitted {
+    limiter: SessionLimiter,
+    address: Address,
+    beat: Beat,
+    /// Whether it has taken a permit for a new channel.
+    has_permit: bool,
+}
+
+impl Admission {
+    /// The beat is written, and `viewers` is the fresh count that its write has returned, if there is one. If other
+    /// viewers than those of beats under way are in it, the channel had viewers before the beat, so the permit for a new
+    /// channel is given back.
+    pub fn written(self, viewers: Option<u32>) {
+        let Some(Admitted { limiter, address, beat, has_permit }) = self.0 else { return };
+        if has_permit && viewers.is_some_and(|viewers| u64::from(viewers) > beat.most_added()) {
+            limiter.0.channels.give_back(address);
+        }
+    }
+}
+
 impl Inner {
     fn is_active(&self) -> bool {
         self.tracks_sessions || self.channels.is_limit()
@@ -246,20 +296,28 @@ mod tests {
         SessionKey::parse(channel, &Uuid::from_u128(viewer + 1).to_string(), None).unwrap()
     }
 
+    /// Admits a beat that is written at once and returns no count.
+    fn admit(
+        limiter: &SessionLimiter,
+        from: u8,
+        who: &SessionKey,
+        lease: Duration,
+        is_new: bool,
+    ) -> Result<(), LimitExceeded> {
+        limiter.admit(address(from), who, lease, is_new).map(|admission| admission.written(None))
+    }
+
     #[test]
     fn admitted_sessions_are_not_limited_and_new_ones_are_limited_to_the_burst() {
         let limiter = SessionLimiter::new(PerAddress { sessions_per_channel: 0, ..LIMITS });
         for round in 0..100 {
             for viewer in 0..5 {
-                assert_eq!(limiter.admit(address(1), &who("ana", viewer), LEASE, round == 0), Ok(()));
+                assert_eq!(admit(&limiter, 1, &who("ana", viewer), LEASE, round == 0), Ok(()));
             }
         }
-        assert!(matches!(
-            limiter.admit(address(1), &who("ana", 6), LEASE, false),
-            Err(LimitExceeded::Joins(_))
-        ));
+        assert!(matches!(admit(&limiter, 1, &who("ana", 6), LEASE, false), Err(LimitExceeded::Joins(_))));
         assert_eq!(
-            limiter.admit(address(2), &who("ana", 6), LEASE, false),
+            admit(&limiter, 2, &who("ana", 6), LEASE, false),
             Ok(()),
             "other addresses are not affected"
         );
@@ -269,15 +327,15 @@ mod tests {
     fn sessions_of_an_address_in_a_channel_are_limited_until_some_leave() {
         let limiter = SessionLimiter::new(PerAddress { joins_burst: 0, ..LIMITS });
         for viewer in 0..3 {
-            limiter.admit(address(1), &who("ana", viewer), LEASE, false).unwrap();
+            admit(&limiter, 1, &who("ana", viewer), LEASE, false).unwrap();
         }
-        assert_eq!(limiter.admit(address(1), &who("ana", 3), LEASE, false), Err(LimitExceeded::Sessions));
+        assert_eq!(admit(&limiter, 1, &who("ana", 3), LEASE, false), Err(LimitExceeded::Sessions));
         assert!(limiter.leave(address(1), &who("ana", 0)));
-        assert_eq!(limiter.admit(address(1), &who("ana", 3), LEASE, false), Ok(()));
+        assert_eq!(admit(&limiter, 1, &who("ana", 3), LEASE, false), Ok(()));
         // A session whose lease has ended makes room too.
-        assert_eq!(limiter.admit(address(1), &who("bob", 0), Duration::ZERO, false), Ok(()));
+        assert_eq!(admit(&limiter, 1, &who("bob", 0), Duration::ZERO, false), Ok(()));
         for viewer in 1..4 {
-            assert_eq!(limiter.admit(address(1), &who("bob", viewer), LEASE, false), Ok(()));
+            assert_eq!(admit(&limiter, 1, &who("bob", viewer), LEASE, false), Ok(()));
         }
     }
 
@@ -285,26 +343,87 @@ mod tests {
     fn new_channels_are_limited_and_channels_with_viewers_are_not() {
         let limiter = SessionLimiter::new(PerAddress { joins_burst: 0, ..LIMITS });
         for channel in ["a", "b"] {
-            assert_eq!(limiter.admit(address(1), &who(channel, 0), LEASE, true), Ok(()));
+            assert_eq!(admit(&limiter, 1, &who(channel, 0), LEASE, true), Ok(()));
+        }
+        assert!(matches!(admit(&limiter, 1, &who("c", 0), LEASE, true), Err(LimitExceeded::Channels(_))));
+        assert_eq!(admit(&limiter, 1, &who("d", 0), LEASE, false), Ok(()));
+        assert_eq!(admit(&limiter, 1, &who("a", 1), LEASE, true), Ok(()), "the channel is no longer new");
+    }
+
+    #[test]
+    fn a_channel_that_had_viewers_before_the_beat_costs_no_permit() {
+        let limiter = SessionLimiter::new(PerAddress { joins_burst: 0, ..LIMITS });
+        let join = |from: u8, channel: String, viewers| {
+            let who = who(&channel, from.into());
+            limiter.admit(address(from), &who, LEASE, true).map(|admission| admission.written(viewers))
+        };
+        for number in 0..100 {
+            assert_eq!(join(1, format!("live{number}"), Some(2)), Ok(()));
+        }
+        for (number, viewers) in [(0, Some(1)), (1, None)] {
+            assert_eq!(join(1, format!("new{number}"), viewers), Ok(()));
+        }
+        assert!(matches!(join(1, "new2".to_owned(), Some(1)), Err(LimitExceeded::Channels(_))));
+        assert_eq!(join(1, "new0".to_owned(), Some(1)), Ok(()), "the address has a session in it");
+    }
+
+    #[test]
+    fn beats_that_are_written_together_do_not_make_each_others_channel_old() {
+        for tracked in [0, 3] {
+            let limits = PerAddress { joins_burst: 0, sessions_per_channel: tracked, ..LIMITS };
+            let limiter = SessionLimiter::new(limits);
+            let mut opened = 0;
+            for number in 0..10 {
+                let channel = format!("c{number}");
+                let join =
+                    |from: u8, viewer| limiter.admit(address(from), &who(&channel, viewer), LEASE, true);
+                // Two viewers of one address and one of another, in one write.
+                let joins: Vec<_> =
+                    [(1, 1), (1, 2), (2, 3)].into_iter().filter_map(|(a, v)| join(a, v).ok()).collect();
+                opened += usize::from(!joins.is_empty());
+                let count = u32::try_from(joins.len()).ok();
+                joins.into_iter().for_each(|admission| admission.written(count));
+            }
+            assert!(opened <= 4, "two for each address: {opened}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_beat_spends_nothing() {
+        let limiter = SessionLimiter::new(LIMITS);
+        for viewer in 0..5 {
+            admit(&limiter, 1, &who(&format!("live{viewer}"), viewer), LEASE, false).unwrap();
+        }
+        for number in 0..10 {
+            let refused = admit(&limiter, 1, &who(&format!("new{number}"), 0), LEASE, true);
+            assert!(matches!(refused, Err(LimitExceeded::Joins(_))), "{refused:?}");
+        }
+        assert_eq!(limiter.0.channels.take(address(1)), Ok(()));
+        assert_eq!(limiter.0.channels.take(address(1)), Ok(()));
+        // The other way round.
+        for number in 0..10 {
+            let _refused = admit(&limiter, 2, &who(&format!("new{number}"), 0), LEASE, true);
+        }
+        assert_eq!((0..3).filter(|_| limiter.0.joins.take(address(2)).is_ok()).count(), 3);
+    }
+
+    #[test]
+    fn an_address_whose_sessions_have_ended_opens_the_channel_again() {
+        let limiter = SessionLimiter::new(PerAddress { joins_burst: 0, ..LIMITS });
+        for _ in 0..2 {
+            assert_eq!(admit(&limiter, 1, &who("ana", 1), Duration::ZERO, true), Ok(()));
         }
         assert!(matches!(
-            limiter.admit(address(1), &who("c", 0), LEASE, true),
+            admit(&limiter, 1, &who("ana", 1), Duration::ZERO, true),
             Err(LimitExceeded::Channels(_))
         ));
-        assert_eq!(limiter.admit(address(1), &who("d", 0), LEASE, false), Ok(()));
-        assert_eq!(
-            limiter.admit(address(1), &who("a", 1), LEASE, true),
-            Ok(()),
-            "the channel is no longer new"
-        );
     }
 
     #[test]
     fn refused_and_ended_sessions_take_no_memory() {
         let limiter = SessionLimiter::new(LIMITS);
         for number in 0..10_000 {
-            let _refused =
-                limiter.admit(address(1), &who(&format!("c{number}"), number), Duration::ZERO, true);
+            let _refused = admit(&limiter, 1, &who(&format!("c{number}"), number), Duration::ZERO, true);
         }
         assert_eq!(limiter.0.by_address.len(), 2);
         limiter.sweep();
@@ -319,11 +438,11 @@ mod tests {
         };
         let limiter = SessionLimiter::new(PerAddress { sessions_per_channel: 0, ..LIMITS });
         let admitted =
-            (0..100).filter(|nth| limiter.admit(address(1), &session(*nth, 7), LEASE, false).is_ok()).count();
+            (0..100).filter(|nth| admit(&limiter, 1, &session(*nth, 7), LEASE, false).is_ok()).count();
         assert!((5..10).contains(&admitted), "{admitted}");
         let limiter = SessionLimiter::new(PerAddress { joins_burst: 0, ..LIMITS });
         let admitted =
-            (0..100).filter(|nth| limiter.admit(address(1), &session(*nth, 7), LEASE, false).is_ok()).count();
+            (0..100).filter(|nth| admit(&limiter, 1, &session(*nth, 7), LEASE, false).is_ok()).count();
         assert_eq!(admitted, 3);
     }
 
@@ -331,7 +450,7 @@ mod tests {
     fn only_admitted_sessions_are_renewed() {
         let limiter = SessionLimiter::new(LIMITS);
         assert!(!limiter.renew(address(1), &who("ana", 1), LEASE));
-        limiter.admit(address(1), &who("ana", 1), LEASE, false).unwrap();
+        admit(&limiter, 1, &who("ana", 1), LEASE, false).unwrap();
         assert!(limiter.renew(address(1), &who("ana", 1), LEASE));
         for (from, other) in [(1, who("ana", 2)), (1, who("bob", 1)), (2, who("ana", 1))] {
             assert!(!limiter.renew(address(from), &other, LEASE), "{other:?}");
@@ -346,7 +465,7 @@ mod tests {
     fn leaves_of_admitted_sessions_are_not_limited_and_others_are() {
         let limiter = SessionLimiter::new(PerAddress { sessions_per_channel: 0, ..LIMITS });
         for viewer in 0..5 {
-            limiter.admit(address(1), &who("ana", viewer), LEASE, false).unwrap();
+            admit(&limiter, 1, &who("ana", viewer), LEASE, false).unwrap();
         }
         let admitted = (100..200).filter(|viewer| limiter.leave(address(1), &who("ana", *viewer))).count();
         assert!((5..10).contains(&admitted), "{admitted}");
@@ -381,13 +500,13 @@ mod tests {
         };
         let limiter = SessionLimiter::new(none);
         for viewer in 0..1_000 {
-            limiter.admit(address(1), &who("ana", viewer), LEASE, true).unwrap();
+            admit(&limiter, 1, &who("ana", viewer), LEASE, true).unwrap();
             assert!(limiter.leave(address(1), &who("bob", viewer)));
         }
         assert_eq!(limiter.0.by_address.len(), 0);
         let limiter = SessionLimiter::new(PerAddress { new_channels_per_minute: 2, ..none });
         for viewer in 0..1_000 {
-            limiter.admit(address(1), &who("ana", viewer), LEASE, true).unwrap();
+            admit(&limiter, 1, &who("ana", viewer), LEASE, true).unwrap();
         }
         assert_eq!(limiter.0.by_address.sessions(), 1);
     }
