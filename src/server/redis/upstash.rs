@@ -1,28 +1,45 @@
 //! Upstash: Redis over HTTPS (<https://upstash.com/docs/redis/features/restapi>). A command is a JSON array in a POST
 //! request; the response is `{"result": …}` or `{"error": …}`. Upstash charges for each command, so one call takes many
 //! channels.
+//!
+//! Promises:
+//! - A call takes [`CALL_LIMIT`] at most, all its attempts included, and reads [`MAX_BODY_BYTES`] of a response at most.
+//! - While the service wants to be left alone (429, or `Retry-After`), nothing is sent. A call that can't wait that long
+//!   fails at once.
+//! - Redirects are not followed, so nobody else gets the token.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use redis::Value;
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, Response, StatusCode, Url, header, redirect::Policy};
 use serde::Deserialize;
 use serde_json::{Number, Value as Json, json};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use uuid::Uuid;
 
 use super::{Runner, prepare_tls, script::Script};
 use crate::server::store_error::StoreError;
 
-/// How long one request may take.
-const REQUEST_LIMIT: Duration = Duration::from_secs(2);
+/// How long one call may take.
+const CALL_LIMIT: Duration = Duration::from_secs(2);
 
-/// The most attempts to send a command while the service is busy or failing.
+/// The most attempts to send a command while the service is failing.
 const MAX_ATTEMPTS: u32 = 3;
 
 /// The pause before the second attempt, without jitter. Later pauses are longer.
 const RETRY_PAUSE: Duration = Duration::from_millis(150);
+
+/// How long a service that is too busy is left alone if it does not say how long. As long as it stays busy, each pause is
+/// twice as long as the one before.
+const BUSY_PAUSE: Duration = Duration::from_millis(250);
+
+/// The longest time for which a service is left alone. Then one call finds out whether it is back.
+const MAX_BUSY_PAUSE: Duration = Duration::from_secs(60);
+
+/// The most bytes of a response. A list of 10,000 channels has less than 1 MB.
+const MAX_BODY_BYTES: usize = 8 << 20;
 
 /// Decodes arguments that are not UTF-8. JSON can't contain them, so they are sent as hexadecimal digits.
 const DECODE_HEX: &str = "for i, text in ipairs(ARGV) do
@@ -37,6 +54,14 @@ pub struct UpstashRunner {
     client: Client,
     url: Url,
     token: String,
+    rest: Mutex<Rest>,
+}
+
+/// The time in which the service wants to be left alone.
+#[derive(Default)]
+struct Rest {
+    from: Option<Instant>,
+    length: Duration,
 }
 
 /// The address of an Upstash database is invalid, or would send the token unencrypted.
@@ -56,6 +81,8 @@ enum CommandError {
     NoScript,
     /// A retry may succeed.
     Transient(String),
+    /// The service wants to be left alone, and perhaps says for how long.
+    Busy(String, Option<Duration>),
     /// A retry would fail too.
     Permanent(String),
 }
@@ -68,8 +95,8 @@ impl UpstashRunner {
     pub fn open(url: &str, token: &str) -> Result<Self, InvalidUrl> {
         let url = address(url)?;
         prepare_tls();
-        let client = Client::builder().timeout(REQUEST_LIMIT).build().map_err(|_| InvalidUrl)?;
-        Ok(Self { client, url, token: token.to_owned() })
+        let client = Client::builder().redirect(Policy::none()).build().map_err(|_| InvalidUrl)?;
+        Ok(Self { client, url, token: token.to_owned(), rest: Mutex::default() })
     }
 
     /// Checks an address for [`UpstashRunner::open`].
@@ -80,37 +107,115 @@ impl UpstashRunner {
         address(url).map(drop)
     }
 
-    /// Sends a command, with retries while the service is busy or failing. All commands are idempotent.
-    async fn send(&self, command: &Json) -> Result<Value, CommandError> {
+    /// Sends a command, with retries until `deadline` while the service is busy or failing. All commands are idempotent.
+    async fn send(&self, command: &Json, deadline: Instant) -> Result<Value, CommandError> {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            match self.send_once(command).await {
-                Err(CommandError::Transient(_)) if attempts < MAX_ATTEMPTS => {
+            let result = self.attempt(command, deadline).await;
+            let pause = match &result {
+                Err(CommandError::Busy(..)) => Duration::ZERO,
+                Err(CommandError::Transient(_)) => {
                     let jitter = 0.5 + f64::from(Uuid::new_v4().as_bytes()[0]) / 255.0;
-                    sleep(RETRY_PAUSE.mul_f64(f64::from(attempts) * jitter)).await;
+                    RETRY_PAUSE.mul_f64(f64::from(attempts) * jitter)
                 }
-                result => return result,
+                _ => return result,
+            };
+            if attempts == MAX_ATTEMPTS || Instant::now() + pause >= deadline {
+                return result;
+            }
+            sleep(pause).await;
+        }
+    }
+
+    /// Sends a command once, as soon as the service may be asked. If that is after `deadline`, nothing is sent.
+    async fn attempt(&self, command: &Json, deadline: Instant) -> Result<Value, CommandError> {
+        while let Some(until) = self.rests_until() {
+            if until >= deadline {
+                return Err(CommandError::Busy("too many requests".to_owned(), None));
+            }
+            sleep_until(until).await;
+        }
+        let sent = Instant::now();
+        let result =
+            timeout_at(deadline, self.send_once(command)).await.unwrap_or_else(|_| Err(out_of_time()));
+        let mut rest = self.rest.lock();
+        // Only a request that was sent after the last rest tells something new.
+        if rest.from.is_none_or(|from| sent >= from) {
+            match &result {
+                Err(CommandError::Busy(_, asked)) => {
+                    let length = asked.unwrap_or(rest.length * 2).clamp(BUSY_PAUSE, MAX_BUSY_PAUSE);
+                    *rest = Rest { from: Some(Instant::now()), length };
+                }
+                Err(CommandError::Transient(_)) => {}
+                _ => *rest = Rest::default(),
             }
         }
+        result
+    }
+
+    /// The end of the time in which the service wants to be left alone, if it is not over.
+    fn rests_until(&self) -> Option<Instant> {
+        let rest = self.rest.lock();
+        rest.from.map(|from| from + rest.length).filter(|until| *until > Instant::now())
     }
 
     async fn send_once(&self, command: &Json) -> Result<Value, CommandError> {
         let request = self.client.post(self.url.clone()).bearer_auth(&self.token).json(command);
-        // The message must not contain the address, which is secret.
-        let transient = |error: reqwest::Error| CommandError::Transient(error.without_url().to_string());
         let response = request.send().await.map_err(transient)?;
         let status = response.status();
         if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
-            return Err(CommandError::Transient(format!("status {status}")));
+            let message = format!("status {status}");
+            let asked = retry_after(&response);
+            let is_busy = asked.is_some() || status == StatusCode::TOO_MANY_REQUESTS;
+            let busy = |message| CommandError::Busy(message, asked);
+            return Err(if is_busy { busy(message) } else { CommandError::Transient(message) });
         }
-        let body: Body = response.json().await.map_err(transient)?;
-        match body {
-            Body { error: Some(error), .. } if error.contains("NOSCRIPT") => Err(CommandError::NoScript),
-            Body { error: Some(error), .. } => Err(CommandError::Permanent(error)),
-            Body { result, .. } => Ok(to_value(result.unwrap_or(Json::Null))),
+        if status.is_redirection() {
+            return Err(CommandError::Permanent(format!("status {status}; redirects are not followed")));
+        }
+        let body = read(response).await?;
+        match serde_json::from_slice(&body) {
+            Ok(Body { error: Some(error), .. }) if error.contains("NOSCRIPT") => Err(CommandError::NoScript),
+            Ok(Body { error: Some(error), .. }) => Err(CommandError::Permanent(error)),
+            Ok(Body { result, .. }) => Ok(to_value(result.unwrap_or(Json::Null))),
+            Err(_) => Err(CommandError::Permanent(format!("status {status}, not an answer of Upstash"))),
         }
     }
+}
+
+/// The error of a call that took too long.
+fn out_of_time() -> CommandError {
+    CommandError::Transient("no answer in time".to_owned())
+}
+
+/// The error of a request. Its message must not contain the address, which is secret.
+fn transient(error: reqwest::Error) -> CommandError {
+    CommandError::Transient(error.without_url().to_string())
+}
+
+/// How long the service wants to be left alone: a number of seconds, or a date.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let until = |date: SystemTime| date.duration_since(SystemTime::now()).unwrap_or_default();
+    let seconds = value.parse().ok().map(Duration::from_secs);
+    seconds.or_else(|| httpdate::parse_http_date(value).ok().map(until))
+}
+
+/// Reads a body within its bound.
+async fn read(mut response: Response) -> Result<Vec<u8>, CommandError> {
+    let too_large = || CommandError::Permanent(format!("an answer of more than {MAX_BODY_BYTES} bytes"));
+    if response.content_length().is_some_and(|length| length > MAX_BODY_BYTES as u64) {
+        return Err(too_large());
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(transient)? {
+        if body.len() + chunk.len() > MAX_BODY_BYTES {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 #[async_trait]
@@ -125,9 +230,10 @@ impl Runner for UpstashRunner {
             words.extend(keys.iter().chain(args).map(|bytes| Json::String(to_text(bytes))));
             Json::Array(words)
         };
+        let deadline = Instant::now() + CALL_LIMIT;
         let by_hash = command("EVALSHA", script.hash());
-        let result = match self.send(&by_hash).await {
-            Err(CommandError::NoScript) => self.send(&command("EVAL", script.source())).await,
+        let result = match self.send(&by_hash, deadline).await {
+            Err(CommandError::NoScript) => self.send(&command("EVAL", script.source()), deadline).await,
             result => result,
         };
         Ok(result?)
@@ -147,7 +253,7 @@ impl Runner for UpstashRunner {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.send_once(&json!(["PING"])).await.map(drop).map_err(StoreError::from)
+        self.attempt(&json!(["PING"]), Instant::now() + CALL_LIMIT).await.map(drop).map_err(StoreError::from)
     }
 }
 
@@ -155,7 +261,7 @@ impl From<CommandError> for StoreError {
     fn from(error: CommandError) -> Self {
         match error {
             CommandError::NoScript => Self::unexpected(),
-            CommandError::Transient(message) => Self::Unreachable(message),
+            CommandError::Transient(message) | CommandError::Busy(message, _) => Self::Unreachable(message),
             CommandError::Permanent(message) => Self::Refused(message),
         }
     }
