@@ -194,7 +194,7 @@ async fn the_body_limit_is_configurable() {
     };
     for (setting, fits, is_too_large) in [
         ("--limit-body-bytes=4096", 4_096, Some(4_097)),
-        ("--limit-body-bytes=200", 200, Some(201)),
+        ("--limit-body-bytes=512", 512, Some(513)),
         ("--limit-body-bytes=100000", 100_000, Some(100_001)),
         ("--limit-body-bytes=0", 3_000_000, None),
     ] {

@@ -57,7 +57,7 @@ fn all_invalid_settings_are_reported_at_once_with_the_expected_format() {
         ("API_TOKEN", "hunter2", "16 or more ASCII characters"),
         ("LIVE_HOOK_SECRET", "hunter2&hunter2&hunter2", "16 or more letters, digits"),
         ("LIMIT_STREAMS", "-1", "a whole number from 0"),
-        ("LIMIT_BODY_BYTES", "4k", "a whole number from 0"),
+        ("LIMIT_BODY_BYTES", "1", "0 or a whole number from 512"),
         ("TRUSTED_PROXIES", "10.0.0.0/8,10.0.0.0/99", "a network such as 10.0.0.0/8"),
         ("VIEWER_ALLOWED_ORIGINS", "partner", "https://partner.example"),
         ("VIEWER_TICKETS", "maybe", "off, accept, require"),
@@ -136,6 +136,32 @@ fn an_invalid_database_url_is_reported_without_its_password() {
         let is_reported = errors[0].starts_with("DATABASE_URL") && errors[0].contains(expected);
         assert!(errors.len() == 1 && is_reported, "{url}: {errors:?}");
     }
+}
+
+/// Settings that have the right form, but with which the server could not do what they say.
+#[test]
+fn settings_that_could_not_work_are_refused() {
+    let padded = format!("{SECRET}, and more so that it is long enough\n");
+    for (name, value, expected) in [
+        ("REDIS_URL", "redis://127.0.0.1/-1", "the number of the database is negative"),
+        ("REDIS_URL", "unix:///run/redis.sock?db=-1", "the number of the database is negative"),
+        (
+            "REDIS_URL",
+            "redis://127.0.0.1:1/-1,redis://127.0.0.1:2/-1",
+            "the number of the database is negative",
+        ),
+        ("EMBED_FRAME_ANCESTORS", "'none' https://partner.example", "'none' must stand alone"),
+        ("VIEWER_ALLOWED_ORIGINS", "https://*.partner.example", "wildcards within a host are not supported"),
+        ("LIMIT_BODY_BYTES", "511", "a whole number from 512"),
+        ("API_SECRET", &padded, "ends with white space"),
+    ] {
+        let errors = errors_of(&[(name, value)], &[]);
+        let is_reported = errors[0].starts_with(name) && errors[0].contains(expected);
+        assert!(errors.len() == 1 && is_reported, "{value}: {errors:?}");
+    }
+    let url = ("UPSTASH_REDIS_REST_URL", "https://example.upstash.io");
+    let errors = errors_of(&[url, ("UPSTASH_REDIS_REST_TOKEN", "hunter2 hunter2")], &[]);
+    assert!(errors.iter().any(|error| error.starts_with("UPSTASH_REDIS_REST_TOKEN")), "{errors:?}");
 }
 
 #[test]

@@ -1,10 +1,27 @@
 //! Operation with Upstash: protocol, errors and number of commands.
 
-use std::{process::Command, time::Duration};
+use std::{
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
-use futures::future::join_all;
+use aforo::server::redis::{Runner, UpstashRunner};
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use futures::{future::join_all, stream};
 use serde_json::json;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    net::TcpListener,
+    time::{sleep, timeout},
+};
 
 use crate::support::{PATIENCE, TestApp, Upstash, upstash::TOKEN, viewer};
 
@@ -33,6 +50,104 @@ async fn busy_and_failed_requests_are_retried() {
     assert_eq!(app.count("ana").await, 3);
 }
 
+/// A server that answers each request by `answer`, which is told the number of earlier ones. Returns its address, and
+/// the number of requests so far.
+async fn server<R>(answer: impl Fn(usize) -> R + Clone + Send + Sync + 'static) -> (String, Arc<AtomicUsize>)
+where
+    R: Future<Output = Response> + Send + 'static,
+{
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&requests);
+    let router = Router::new().fallback(move || answer(counted.fetch_add(1, SeqCst)));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    (url, requests)
+}
+
+/// A runner for a server that answers by `answer`, and the number of requests so far.
+async fn service<R>(
+    answer: impl Fn(usize) -> R + Clone + Send + Sync + 'static,
+) -> (UpstashRunner, Arc<AtomicUsize>)
+where
+    R: Future<Output = Response> + Send + 'static,
+{
+    let (url, requests) = server(answer).await;
+    (UpstashRunner::open(&url, TOKEN).unwrap(), requests)
+}
+
+async fn succeeds(runner: &UpstashRunner) -> bool {
+    runner.run(&runner.script("return 1"), &[], &[]).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_service_that_hangs_is_asked_once_a_call() {
+    let (runner, requests) = service(|_| std::future::pending()).await;
+    assert!(!succeeds(&runner).await);
+    assert_eq!(requests.load(SeqCst), 1, "the time of one attempt is that of the call");
+}
+
+#[tokio::test]
+async fn a_service_that_is_busy_is_left_alone_for_as_long_as_it_says() {
+    let busy = |seconds: &'static str| {
+        (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, seconds)]).into_response()
+    };
+    let (runner, requests) = service(move |_| async move { busy("30") }).await;
+    for _ in 0..10 {
+        assert!(!succeeds(&runner).await);
+        assert!(runner.ping().await.is_err());
+    }
+    assert_eq!(requests.load(SeqCst), 1);
+    let once = move |nth| async move { if nth == 0 { busy("1") } else { r#"{"result":1}"#.into_response() } };
+    let (runner, requests) = service(once).await;
+    assert!(succeeds(&runner).await, "a second is short enough to wait for");
+    assert_eq!(requests.load(SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_service_that_is_busy_gets_fewer_requests_than_one_that_is_not() {
+    let (runner, requests) = service(|_| async { StatusCode::TOO_MANY_REQUESTS.into_response() }).await;
+    for _ in 0..20 {
+        assert!(!succeeds(&runner).await);
+    }
+    assert!(requests.load(SeqCst) < 20, "{requests:?}");
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_not_read_and_a_large_one_is() {
+    let chunks = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&chunks);
+    let endless = move |_| {
+        let counted = Arc::clone(&counted);
+        let chunk = move || {
+            counted.fetch_add(1, SeqCst);
+            Ok::<_, std::io::Error>(Bytes::from_static(&[b'1'; 64 << 10]))
+        };
+        std::future::ready(Body::from_stream(stream::repeat_with(chunk)).into_response())
+    };
+    let (runner, _) = service(endless).await;
+    assert!(!succeeds(&runner).await);
+    // With what is on its way in buffers.
+    assert!(chunks.load(SeqCst) < 64 * 16, "{chunks:?} of 64 KiB");
+    let names: Vec<_> = (0..20_000).map(|number| format!("{number:0>64}")).collect();
+    let large = json!({ "result": names }).to_string();
+    let (runner, _) = service(move |_| std::future::ready(large.clone().into_response())).await;
+    assert!(succeeds(&runner).await);
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let (target, requests) = server(|_| async { r#"{"result":1}"#.into_response() }).await;
+    for status in [StatusCode::FOUND, StatusCode::TEMPORARY_REDIRECT, StatusCode::PERMANENT_REDIRECT] {
+        let target = target.clone();
+        let redirect =
+            move |_| std::future::ready((status, [(header::LOCATION, target.clone())]).into_response());
+        let (runner, asked) = service(redirect).await;
+        assert!(!succeeds(&runner).await);
+        assert_eq!((asked.load(SeqCst), requests.load(SeqCst)), (1, 0), "{status}");
+    }
+}
+
 #[tokio::test]
 async fn an_outage_loses_no_beat() {
     let upstash = Upstash::start().await;
@@ -46,6 +161,15 @@ async fn an_outage_loses_no_beat() {
     app.join("ana", viewer()).await;
     upstash.fail(0, 503);
     stream.until_fresh(2).await;
+}
+
+#[tokio::test]
+async fn a_line_break_after_the_token_is_dropped() {
+    let upstash = Upstash::start().await;
+    let token = format!("{TOKEN}\n");
+    let flags = ["--upstash-redis-rest-url", &upstash.url, "--upstash-redis-rest-token", &token];
+    let app = TestApp::with(&flags).await;
+    assert_eq!(app.join("ana", viewer()).await["count"], 1);
 }
 
 #[tokio::test]

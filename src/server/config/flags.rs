@@ -8,8 +8,9 @@ use reqwest::Url;
 use super::{
     Origin,
     values::{
-        FrameAncestors, LogFormat, Secret, StatisticsMode, TicketMode, api_token, collector_url,
-        count_max_age, hook_secret, key_prefix, listen_addr, log_filter, milestone, node_url, whole_number,
+        FrameAncestors, LogFormat, Secret, StatisticsMode, TicketMode, api_secret, api_token, body_limit,
+        collector_url, count_max_age, hook_secret, key_prefix, listen_addr, log_filter, milestone, node_url,
+        upstash_token, whole_number,
     },
 };
 use crate::{
@@ -109,7 +110,7 @@ pub struct Flags {
 
     /// Token of that database
     #[arg(long, env = "UPSTASH_REDIS_REST_TOKEN", help_heading = "Store", value_name = "TOKEN")]
-    #[arg(hide_env_values = true)]
+    #[arg(hide_env_values = true, value_parser = upstash_token)]
     pub(super) upstash_redis_rest_token: Option<Secret>,
 
     /// Prefix of all keys in Redis
@@ -138,7 +139,7 @@ pub struct Flags {
 
     /// Secret by which the site's backend signs links to the statistics of a channel (HS256), 32 bytes or more
     #[arg(long, env = "API_SECRET", help_heading = "Statistics", value_name = "SECRET")]
-    #[arg(hide_env_values = true)]
+    #[arg(hide_env_values = true, value_parser = api_secret)]
     pub(super) api_secret: Option<Secret>,
 
     /// New sessions of one address, at once
@@ -191,9 +192,9 @@ pub struct Flags {
     #[arg(default_value_t = 100_000, value_parser = whole_number)]
     pub(super) limit_streams: u32,
 
-    /// Largest request body, in bytes; Aforo's own pages send less than 300 without a ticket
+    /// Largest request body, in bytes, at least 512; Aforo's own pages send less than 300 without a ticket
     #[arg(long, env = "LIMIT_BODY_BYTES", help_heading = LIMITS, value_name = "N")]
-    #[arg(default_value_t = 4_096, value_parser = whole_number)]
+    #[arg(default_value_t = 4_096, value_parser = body_limit)]
     pub(super) limit_body_bytes: u32,
 
     /// Networks of trusted proxies, separated by commas, whose X-Forwarded-For is believed

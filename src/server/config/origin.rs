@@ -21,11 +21,56 @@ impl FromStr for Origin {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.trim().trim_end_matches('/').to_ascii_lowercase();
-        let is_site = |uri: &Uri| uri.scheme().is_some() && uri.host().is_some() && uri.path() == "/";
-        if text == "*" || text == "null" || text.parse::<Uri>().is_ok_and(|uri| is_site(&uri)) {
-            Ok(Self(text))
-        } else {
-            Err("not an origin such as https://partner.example".to_owned())
+        let is_site = |uri: &Uri| {
+            let has_user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+            uri.scheme().is_some() && uri.host().is_some() && uri.path() == "/" && !has_user
+        };
+        if text == "*" || text == "null" {
+            return Ok(Self(text));
+        }
+        if text.contains('*') {
+            return Err(
+                "not one origin; wildcards within a host are not supported, so list each origin, or * for all"
+                    .to_owned(),
+            );
+        }
+        if !text.parse::<Uri>().is_ok_and(|uri| is_site(&uri)) {
+            return Err("not an origin such as https://partner.example".to_owned());
+        }
+        // Browsers leave out the port that the scheme implies.
+        let port = if text.starts_with("https:") { ":443" } else { ":80" };
+        Ok(Self(text.strip_suffix(port).unwrap_or(&text).to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(setting: &str, header: &str) -> bool {
+        setting.parse::<Origin>().unwrap().matches(header.as_bytes())
+    }
+
+    #[test]
+    fn origins_are_compared_as_browsers_write_them() {
+        for setting in ["https://partner.example", "https://Partner.Example/", "https://partner.example:443"]
+        {
+            assert!(matches(setting, "https://partner.example"), "{setting}");
+        }
+        assert!(matches("http://partner.example:80", "http://partner.example"));
+        assert!(matches("https://partner.example:8443", "https://partner.example:8443"));
+        assert!(!matches("https://partner.example:80", "https://partner.example"));
+        assert!(matches("*", "https://any.example") && matches("null", "null"));
+    }
+
+    #[test]
+    fn what_no_browser_sends_is_refused() {
+        for text in ["partner", "https://", "https://partner.example/page", "https://me@partner.example", ""]
+        {
+            assert!(text.parse::<Origin>().is_err(), "{text:?}");
+        }
+        for text in ["https://*.partner.example", "https://partner.example:*", "**"] {
+            assert!(text.parse::<Origin>().unwrap_err().contains("wildcards within a host"), "{text:?}");
         }
     }
 }

@@ -50,13 +50,14 @@ impl ValueEnum for LiveMode {
     }
 }
 
-/// A setting that may contain a password. It is never printed.
+/// A setting that may contain a password. It is never printed. White space around it is dropped: secrets are often read
+/// from files, which end with a line break.
 #[derive(Clone)]
 pub struct Secret(String);
 
 impl From<String> for Secret {
     fn from(text: String) -> Self {
-        Self(text)
+        Self(text.trim().to_owned())
     }
 }
 
@@ -93,6 +94,7 @@ const MIN_SECRET_LEN: usize = 16;
 
 /// A token travels in a header.
 pub(super) fn api_token(text: &str) -> Result<Secret, &'static str> {
+    let text = text.trim();
     if text.len() >= MIN_SECRET_LEN && text.bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(text.to_owned().into())
     } else {
@@ -104,11 +106,39 @@ pub(super) fn api_token(text: &str) -> Result<Secret, &'static str> {
 /// escaping.
 pub(super) fn hook_secret(text: &str) -> Result<Secret, &'static str> {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+    let text = text.trim();
     if text.len() >= MIN_SECRET_LEN && text.chars().all(is_allowed) {
         Ok(text.to_owned().into())
     } else {
         Err("not 16 or more letters, digits, -, ., _ and ~, such as from openssl rand -hex 16")
     }
+}
+
+/// A backend signs with every byte of this secret, so none is dropped.
+pub(super) fn api_secret(text: &str) -> Result<Secret, &'static str> {
+    if text.trim() == text {
+        Ok(text.to_owned().into())
+    } else {
+        Err("begins or ends with white space, such as the line break at the end of a file")
+    }
+}
+
+/// A token travels in a header.
+pub(super) fn upstash_token(text: &str) -> Result<Secret, &'static str> {
+    let text = text.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(text.to_owned().into())
+    } else {
+        Err("not ASCII characters without spaces")
+    }
+}
+
+/// The least limit of bodies, in bytes. The pages of Aforo send less than 300 without a ticket.
+const MIN_BODY_LIMIT: u32 = 512;
+
+pub(super) fn body_limit(text: &str) -> Result<u32, &'static str> {
+    let bytes = text.parse().ok().filter(|bytes| *bytes == 0 || *bytes >= MIN_BODY_LIMIT);
+    bytes.ok_or("not 0 or a whole number from 512 to 4294967295")
 }
 
 /// The largest value of `COUNT_MAX_AGE`, in seconds. An older count is unknown everywhere else.
@@ -164,6 +194,9 @@ impl FrameAncestors {
                 "not a list of sources separated by spaces, such as 'self' https://partner.example".into()
             );
         }
+        if sources.len() > 1 && sources.iter().any(|source| source.eq_ignore_ascii_case("'none'")) {
+            return Err("'none' must stand alone".into());
+        }
         Ok(Self(sources.join(" ")))
     }
 
@@ -188,6 +221,42 @@ mod tests {
         }
         for text in ["0123456789abcde&", "0123456789abcde+", "0123456789abcde%", "0123456789abcde="] {
             assert!(hook_secret(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn white_space_around_secrets_is_dropped_unless_a_backend_signs_with_it() {
+        let hex = "0123456789abcdef0123456789abcdef";
+        for text in [hex.to_owned(), format!("{hex}\n"), format!(" {hex}\r\n")] {
+            for secret in
+                [api_token(&text), hook_secret(&text), upstash_token(&text), Ok(text.clone().into())]
+            {
+                assert_eq!(&*secret.unwrap(), hex, "{text:?}");
+            }
+            assert_eq!(api_secret(&text).is_ok(), text == hex, "{text:?}");
+        }
+        for text in ["", "\n", "a b", "a\nb", "añ"] {
+            assert!(upstash_token(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_limit_of_bodies_has_room_for_those_of_the_pages() {
+        for (text, bytes) in [("0", 0), ("512", 512), ("4096", 4_096), ("4294967295", u32::MAX)] {
+            assert_eq!(body_limit(text), Ok(bytes));
+        }
+        for text in ["", "1", "511", "-1", "4k", "4294967296"] {
+            assert!(body_limit(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn no_ancestor_stands_alone() {
+        for text in ["'none'", "'self' https://partner.example", "*"] {
+            assert!(FrameAncestors::parse(text).is_ok(), "{text}");
+        }
+        for text in ["'none' https://partner.example", "'self' 'NONE'"] {
+            assert_eq!(FrameAncestors::parse(text).unwrap_err(), "'none' must stand alone");
         }
     }
 

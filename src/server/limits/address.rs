@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::http::HeaderMap;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 /// The header in which each proxy appends the address that it received the request from.
 const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -88,7 +88,8 @@ fn parse_hop(bytes: &[u8]) -> Option<IpAddr> {
     ip.or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok()).map(|ip: IpAddr| ip.to_canonical())
 }
 
-/// A network in the settings: `10.0.0.0/8`, `fd00::/8`, or a single address.
+/// A network in the settings: `10.0.0.0/8`, `fd00::/8`, or a single address. IPv4 networks that are written as IPv6
+/// (`::ffff:10.0.0.0/104`) are the IPv4 networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network(IpNet);
 
@@ -98,8 +99,23 @@ impl FromStr for Network {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.trim();
         let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        network.map(Self).map_err(|_| "not a network such as 10.0.0.0/8 or an address".to_owned())
+        network
+            .map(|network| Self(canonical(network)))
+            .map_err(|_| "not a network such as 10.0.0.0/8 or an address".to_owned())
     }
+}
+
+/// The prefix of the IPv6 addresses that stand for IPv4 addresses.
+const MAPPED_PREFIX: u8 = 96;
+
+/// The network as addresses are compared: IPv4 addresses as such.
+fn canonical(network: IpNet) -> IpNet {
+    let as_v4 = || {
+        let IpNet::V6(v6) = network else { return None };
+        let prefix = v6.prefix_len().checked_sub(MAPPED_PREFIX)?;
+        Ipv4Net::new(v6.addr().to_ipv4_mapped()?, prefix).ok()
+    };
+    as_v4().map_or(network, IpNet::V4)
 }
 
 #[cfg(test)]
@@ -151,6 +167,18 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.append(FORWARDED_FOR, HeaderValue::from_bytes(value).unwrap());
             assert_eq!(trusted.client("10.1.2.3:4711".parse().unwrap(), &headers).0, ip("203.0.113.9"));
+        }
+    }
+
+    #[test]
+    fn networks_of_mapped_addresses_are_those_of_ipv4() {
+        for (text, inside, outside) in [
+            ("::ffff:10.0.0.0/104", "10.9.9.9", "11.0.0.1"),
+            ("::ffff:10.1.2.3", "10.1.2.3", "10.1.2.4"),
+            ("::ffff:0:0/96", "203.0.113.9", "2001:db8::1"),
+        ] {
+            let trusted: Proxies = std::iter::once(text.parse().unwrap()).collect();
+            assert!(trusted.include(ip(inside)) && !trusted.include(ip(outside)), "{text}");
         }
     }
 

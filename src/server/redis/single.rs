@@ -100,6 +100,9 @@ pub(super) fn address(url: &str) -> RedisResult<ConnectionInfo> {
         // Otherwise every attempt to connect would fail.
         return Err((ErrorKind::InvalidClientConfig, "certificate checks can't be disabled").into());
     }
+    if info.redis_settings().db() < 0 {
+        return Err((ErrorKind::InvalidClientConfig, "the number of the database is negative").into());
+    }
     Ok(info)
 }
 
