@@ -98,6 +98,18 @@ async fn a_service_that_is_busy_is_left_alone_for_as_long_as_it_says() {
         assert!(runner.ping().await.is_err());
     }
     assert_eq!(requests.load(SeqCst), 1);
+    let until = |_| async {
+        let dates = [
+            (header::DATE, "Wed, 21 Oct 2015 07:28:00 GMT"),
+            (header::RETRY_AFTER, "Wed, 21 Oct 2015 07:28:30 GMT"),
+        ];
+        (StatusCode::SERVICE_UNAVAILABLE, dates).into_response()
+    };
+    let (runner, requests) = service(until).await;
+    for _ in 0..3 {
+        assert!(!succeeds(&runner).await);
+    }
+    assert_eq!(requests.load(SeqCst), 1);
     let once = move |nth| async move { if nth == 0 { busy("1") } else { r#"{"result":1}"#.into_response() } };
     let (runner, requests) = service(once).await;
     assert!(succeeds(&runner).await, "a second is short enough to wait for");

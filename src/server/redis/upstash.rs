@@ -8,7 +8,7 @@
 //!   fails at once.
 //! - Redirects are not followed, so nobody else gets the token.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -194,12 +194,12 @@ fn transient(error: reqwest::Error) -> CommandError {
     CommandError::Transient(error.without_url().to_string())
 }
 
-/// How long the service wants to be left alone: a number of seconds, or a date.
+/// How long the service wants to be left alone: a number of seconds, or until a date by its own clock.
 fn retry_after(response: &Response) -> Option<Duration> {
-    let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    let until = |date: SystemTime| date.duration_since(SystemTime::now()).unwrap_or_default();
-    let seconds = value.parse().ok().map(Duration::from_secs);
-    seconds.or_else(|| httpdate::parse_http_date(value).ok().map(until))
+    let text = |name| Some(response.headers().get(name)?.to_str().ok()?.trim());
+    let date = |name| httpdate::parse_http_date(text(name)?).ok();
+    let until_date = || date(header::RETRY_AFTER)?.duration_since(date(header::DATE)?).ok();
+    text(header::RETRY_AFTER)?.parse().ok().map(Duration::from_secs).or_else(until_date)
 }
 
 /// Reads a body within its bound.
