@@ -76,7 +76,8 @@ impl Node {
         let clock = || WrongClock { start: plan.clock, since: Instant::now() };
         let link: Arc<dyn Store> = Arc::new(link);
         let presence = Presence::new(Arc::clone(&link), Arc::clone(&hub), policy, Arc::new(clock()));
-        let random = index as u64 + 1;
+        // Different for each run of a node.
+        let random = store.now() * 8 + index as u64 + 1;
         let recorder = Recorder::new(random, Duration::ZERO, Arc::new(clock()));
         presence.observe_with(Arc::new(recorder.clone()));
         let shareholder = Shareholder { store: Arc::clone(&link), node: random, database: None };
