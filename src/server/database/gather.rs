@@ -2,7 +2,7 @@
 //! runs at once; under load, runs become fewer and larger.
 //!
 //! Promises:
-//! - **Bounded waiting**: a call has its answer within its limit, and at most [`MAX_CALLS`] wait. More are refused.
+//! - **Bounded waiting**: a call has its answer within its limit, and at most [`MAX_WAITING`] wait. More are refused.
 //! - **Progress**: a run takes fewer calls after one that took long, so that it ends in time ([`Batch`]).
 //! - **Order**: calls run in the order in which they arrived.
 //! - **Cancellation**: a call whose caller has gone still runs if it must ([`Canceled::Runs`]). A call whose limit has
@@ -18,8 +18,12 @@ use tokio::{
 use super::Batch;
 use crate::server::store_error::StoreError;
 
-/// The most calls that wait, and the most calls in a run.
-pub(super) const MAX_CALLS: usize = 1_024;
+/// The most calls that wait. Each takes some hundred bytes, much less than the connection of its caller. What takes too
+/// long is bounded by the limit of each call: this is only the bound of the memory.
+const MAX_WAITING: usize = 65_536;
+
+/// The most calls in a run.
+const MAX_CALLS: usize = 1_024;
 
 /// What becomes of a call whose caller has gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +58,7 @@ struct Call<Q, A> {
 impl<Q, A> Gatherer<Q, A> {
     /// An empty queue, whose calls are answered within `limit`.
     pub(super) fn new(canceled: Canceled, limit: Duration) -> Self {
-        let (queue, waiting) = mpsc::channel(MAX_CALLS);
+        let (queue, waiting) = mpsc::channel(MAX_WAITING);
         Self { queue, waiting: Mutex::new(waiting), canceled, limit, batch: Batch::new(MAX_CALLS) }
     }
 
@@ -201,10 +205,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_crowd_at_once_is_answered_in_several_runs() {
+        const CROWD: u32 = 10_000;
+        let gatherer = Gatherer::<u32, u32>::new(Canceled::Runs, LIMIT);
+        let largest = Mutex::new(0);
+        let run = gatherer.run(async |questions: Vec<u32>| {
+            sleep(Duration::from_millis(20)).await;
+            let mut largest = largest.lock();
+            *largest = questions.len().max(*largest);
+            Ok(questions)
+        });
+        let calls = (0..CROWD).map(|number| gatherer.call(number));
+        tokio::select! {
+            biased;
+            answers = join_all(calls) => assert!((0..CROWD).eq(answers.into_iter().map(Result::unwrap))),
+            () = run => unreachable!("it runs forever"),
+        }
+        assert_eq!(*largest.lock(), MAX_CALLS);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn more_calls_than_fit_are_refused_at_once() {
         let gatherer = Gatherer::<u32, u32>::new(Canceled::Runs, LIMIT);
         let began = Instant::now();
-        let calls = (0..=MAX_CALLS).map(|_| gatherer.call(0));
+        let calls = (0..=MAX_WAITING).map(|_| gatherer.call(0));
         let mut calls = calls.map(Box::pin).collect::<Vec<_>>();
         let last = calls.pop().unwrap();
         tokio::select! {
