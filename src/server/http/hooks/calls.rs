@@ -8,6 +8,7 @@ use ring::digest::{SHA256, digest};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
+use super::object::Object;
 use crate::{
     api::{Code, Problem},
     domain::{
@@ -138,8 +139,8 @@ pub(super) fn ome(body: &[u8]) -> Result<Call, Problem> {
     #[derive(Deserialize)]
     struct OmeCall {
         #[serde(default)]
-        client: OmeClient,
-        request: OmeRequest,
+        client: Object<OmeClient>,
+        request: Object<OmeRequest>,
     }
     #[derive(Deserialize, Default)]
     struct OmeClient {
@@ -149,36 +150,26 @@ pub(super) fn ome(body: &[u8]) -> Result<Call, Problem> {
         port: Value,
     }
     #[derive(Deserialize)]
-    #[serde(rename_all = "lowercase")]
-    enum Direction {
-        Incoming,
-        Outgoing,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "lowercase")]
-    enum Status {
-        Opening,
-        Closing,
-    }
-    #[derive(Deserialize)]
     struct OmeRequest {
-        direction: Direction,
-        status: Status,
+        direction: String,
+        status: String,
         url: String,
     }
-    let OmeCall { client, request } = json(body)?;
-    let (is_on_air, answer) = match request.status {
-        Status::Opening => (true, r#"{"allowed":true}"#),
-        Status::Closing => (false, "{}"),
+    let OmeCall { client: Object(client), request: Object(request) } = json(body)?;
+    let (is_on_air, answer) = match &*request.status {
+        "opening" => (true, r#"{"allowed":true}"#),
+        "closing" => (false, "{}"),
+        _ => return Err(malformed("status is not opening or closing")),
     };
-    match request.direction {
-        Direction::Outgoing => Ok(Call::ignored(answer)),
-        Direction::Incoming => {
+    match &*request.direction {
+        "outgoing" => Ok(Call::ignored(answer)),
+        "incoming" => {
             let stream = stream_of(&request.url).ok_or_else(|| malformed("url has no stream"))?;
             let (address, port) = (client.address.to_string(), client.port.to_string());
             let publisher = if client.port.is_null() { None } else { publisher(&["ome", &address, &port]) };
             Call::about(stream, is_on_air, publisher, answer)
         }
+        _ => Err(malformed("direction is not incoming or outgoing")),
     }
 }
 
@@ -200,7 +191,8 @@ fn publisher(parts: &[&str]) -> Option<Publisher> {
 }
 
 fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|error| malformed(&error.to_string()))
+    let Object(call) = serde_json::from_slice(body).map_err(|error| malformed(&error.to_string()))?;
+    Ok(call)
 }
 
 fn malformed(detail: &str) -> Problem {
@@ -409,6 +401,37 @@ mod tests {
         }
         for body in [&b""[..], b"{}", b"null", br#"{"request":{}}"#] {
             assert_eq!(code(ome(body)), Code::Malformed, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn only_objects_are_calls_and_no_answer_has_the_name_of_a_type() {
+        let name_of_a_type = |text: &str| {
+            ["struct", "enum", "tuple", "variant", "Ome", "Srs", "Object"].iter().any(|one| text.contains(one))
+        };
+        for value in ["null", "[]", "1", "true", "\"x\"", "[\"on_publish\",\"ana\",1,2]", "{}"] {
+            for body in [
+                value.to_owned(),
+                format!(r#"{{"request":{value}}}"#),
+                format!(r#"{{"client":{value},"request":{value}}}"#),
+                format!(r#"{{"request":{{"direction":{value},"status":"opening","url":"rtmp://h/app/ana"}}}}"#),
+                format!(r#"{{"request":{{"direction":"incoming","status":{value},"url":"rtmp://h/app/ana"}}}}"#),
+                format!(r#"{{"request":{{"direction":"incoming","status":"opening","url":{value}}}}}"#),
+                format!(r#"{{"action":{value},"stream":"ana"}}"#),
+                r#"[{},{"direction":"incoming","status":"opening","url":"rtmp://h/app/ana"}]"#.to_owned(),
+                r#"{"request":["incoming","opening","rtmp://h/app/ana"]}"#.to_owned(),
+                r#"{"client":["127.0.0.1",1],"request":{"direction":"incoming","status":"opening","url":"rtmp://h/a/b"}}"#
+                    .to_owned(),
+                r#"{"request":{"direction":{"incoming":null},"status":"opening","url":"rtmp://h/app/ana"}}"#
+                    .to_owned(),
+            ] {
+                for read in [ome as fn(&[u8]) -> Result<Call, Problem>, srs] {
+                    let problem = read(body.as_bytes()).expect_err(&body);
+                    assert_eq!(problem.code, Code::Malformed, "{body}");
+                    let answer = serde_json::to_string(&problem).unwrap();
+                    assert!(!name_of_a_type(&answer), "{body}: {answer}");
+                }
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! signature. Video servers refuse a publisher whose hook fails, so a stream with an invalid name is not published.
 
 mod calls;
+mod object;
 
 use axum::{
     Extension, Router,
