@@ -5,6 +5,8 @@
 //!   connection does not end the broadcast. Video servers report a second publisher of a name before they refuse it, and
 //!   report its end right after; and they may report the end of an old connection after the start of a new one.
 //! - A report without a publisher is an order: on air, or off air, whoever publishes.
+//! - Reports are separate calls, so one can arrive after the end of its publisher. That a publisher which has just ended
+//!   still publishes changes nothing, and neither does its start if it comes right after the end.
 
 use super::Timestamp;
 
@@ -47,6 +49,13 @@ impl Live {
 /// refusal, and the first publisher goes on. After this time the second publisher has replaced the first.
 pub const REFUSED_WITHIN: u32 = 30_000;
 
+/// How long after the end of a publisher a report that it still publishes is a late one, in milliseconds.
+pub const LATE_WITHIN: u32 = 30_000;
+
+/// How long after the end of a publisher its start is a late or repeated one, in milliseconds. Later, the publisher has
+/// started again.
+pub const REPLAYED_WITHIN: u32 = 3_000;
+
 /// Identifies one connection of an encoder to a video server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publisher(String);
@@ -79,11 +88,25 @@ pub enum Report {
         /// Who publishes, if known.
         publisher: Option<Publisher>,
     },
+    /// This publisher, which was reported on air, still publishes.
+    StillOnAir {
+        /// Who publishes, if known.
+        publisher: Option<Publisher>,
+    },
     /// The channel is off air, or this publisher has ended.
     OffAir {
         /// Who published, if known.
         publisher: Option<Publisher>,
     },
+}
+
+/// A publisher that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Who published.
+    pub publisher: Publisher,
+    /// When its end was reported.
+    pub at: Timestamp,
 }
 
 /// The live signal of a channel that was reported on air at least once.
@@ -101,6 +124,8 @@ pub struct Signal {
     pub publisher_since: Timestamp,
     /// The publisher before, as long as the present one may still be refused.
     pub earlier: Option<Publisher>,
+    /// The last publisher whose end was reported.
+    pub ended: Option<Ended>,
 }
 
 impl Signal {
@@ -114,18 +139,31 @@ impl Signal {
             publisher: None,
             publisher_since: now,
             earlier: None,
+            ended: None,
         }
     }
 
     /// Applies a report that arrives at `now`.
     pub fn apply(&mut self, report: Report, now: Timestamp) {
         match report {
+            Report::OnAir { publisher, .. } if self.has_ended(publisher.as_ref(), REPLAYED_WITHIN, now) => {}
+            Report::StillOnAir { publisher } if self.has_ended(publisher.as_ref(), LATE_WITHIN, now) => {}
             Report::OnAir { started_at, publisher } => self.go_on_air(started_at, publisher, now),
-            Report::OffAir { publisher } => self.end(publisher.as_ref(), now),
+            Report::StillOnAir { publisher } => self.go_on_air(None, publisher, now),
+            Report::OffAir { publisher } => self.end(publisher, now),
         }
     }
 
+    /// Whether the end of this publisher was reported within this time, in milliseconds.
+    fn has_ended(&self, publisher: Option<&Publisher>, within: u32, now: Timestamp) -> bool {
+        self.ended
+            .as_ref()
+            .is_some_and(|ended| Some(&ended.publisher) == publisher && now < ended.at.plus_millis(within))
+    }
+
     fn go_on_air(&mut self, started_at: Option<Timestamp>, publisher: Option<Publisher>, now: Timestamp) {
+        // A publisher that has started again has not ended.
+        self.ended.take_if(|ended| Some(&ended.publisher) == publisher.as_ref());
         if self.is_on_air {
             self.heard_at = now;
             if publisher.is_some() && publisher != self.publisher {
@@ -133,8 +171,8 @@ impl Signal {
             }
             return;
         }
-        *self =
-            Self { is_on_air: true, since: started_at.unwrap_or(now).min(now), publisher, ..Self::off(now) };
+        let since = started_at.unwrap_or(now).min(now);
+        *self = Self { is_on_air: true, since, publisher, ended: self.ended.take(), ..Self::off(now) };
     }
 
     fn change_publisher(&mut self, publisher: Option<Publisher>, now: Timestamp) {
@@ -148,22 +186,30 @@ impl Signal {
         self.publisher_since = now;
     }
 
-    fn end(&mut self, publisher: Option<&Publisher>, now: Timestamp) {
+    fn end(&mut self, publisher: Option<Publisher>, now: Timestamp) {
         if !self.is_on_air {
             return;
         }
-        if publisher.is_none() || self.publisher.is_none() {
-            *self = Self::off(now);
-        } else if publisher == self.publisher.as_ref() {
-            match self.earlier.take() {
+        let is_over = match (&publisher, &self.publisher) {
+            (None, _) | (_, None) => true,
+            (one, present) if one == present => match self.earlier.take() {
                 Some(earlier) if self.may_be_refused(now) => {
                     self.publisher = Some(earlier);
                     self.publisher_since = now;
+                    false
                 }
-                _ => *self = Self::off(now),
+                _ => true,
+            },
+            (one, _) => {
+                self.earlier.take_if(|earlier| Some(&*earlier) == one.as_ref());
+                false
             }
-        } else if publisher == self.earlier.as_ref() {
-            self.earlier = None;
+        };
+        if is_over {
+            *self = Self { ended: self.ended.take(), ..Self::off(now) };
+        }
+        if let Some(publisher) = publisher {
+            self.ended = Some(Ended { publisher, at: now });
         }
     }
 
@@ -182,6 +228,10 @@ mod tests {
 
     fn on(publisher: &str) -> Report {
         Report::OnAir { started_at: None, publisher: Publisher::new(publisher) }
+    }
+
+    fn still(publisher: &str) -> Report {
+        Report::StillOnAir { publisher: Publisher::new(publisher) }
     }
 
     fn off(publisher: &str) -> Report {
@@ -254,6 +304,38 @@ mod tests {
         let reports = [(0, on("a")), (100, on("b")), (110, on("a")), (140, off("b"))];
         assert_eq!(after(&reports), Some(at(0)));
         assert_eq!(after(&[&reports[..], &[(150, off("a"))]].concat()), None);
+    }
+
+    #[test]
+    fn a_late_or_repeated_report_of_a_publisher_that_has_ended_changes_nothing() {
+        let ended = [(0, on("a")), (90, off("a"))];
+        let then = |reports: &[(u64, Report)]| after(&[&ended[..], reports].concat());
+        assert_eq!(then(&[(91, still("a"))]), None);
+        assert_eq!(then(&[(91, on("a"))]), None);
+        assert_eq!(then(&[(91, off("a")), (92, on("a")), (119, still("a"))]), None);
+        // It is there after all, or its id was given to another one.
+        assert_eq!(then(&[(93, on("a")), (94, still("a"))]), Some(at(93)));
+        assert_eq!(then(&[(120, still("a"))]), Some(at(120)));
+        // A reconnect and an order count at once, and a late report does not give the channel back to the old one.
+        assert_eq!(then(&[(90, on("b"))]), Some(at(90)));
+        assert_eq!(then(&[(90, still("b"))]), Some(at(90)));
+        assert_eq!(then(&[(90, on(""))]), Some(at(90)));
+        assert_eq!(then(&[(91, on("b")), (92, still("a")), (93, on("a")), (99, off("b"))]), None);
+    }
+
+    #[test]
+    fn a_late_report_of_a_replaced_or_refused_publisher_does_not_keep_a_channel_on_air() {
+        let replaced = [(0, on("a")), (100, on("b")), (101, off("a")), (102, still("a")), (103, off("b"))];
+        assert_eq!(after(&replaced), None);
+        let refused = [(0, on("a")), (100, on("b")), (101, off("b")), (102, still("b")), (103, off("a"))];
+        assert_eq!(after(&refused), None);
+    }
+
+    #[test]
+    fn a_report_that_a_publisher_still_publishes_puts_a_channel_on_air_whose_start_was_lost() {
+        assert_eq!(after(&[(5, still("a")), (9, still("a"))]), Some(at(5)));
+        assert_eq!(after(&[(5, still("a")), (9, off("a"))]), None);
+        assert_eq!(after(&[(5, on("a")), (9, off("")), (10, still("a"))]), Some(at(10)));
     }
 
     #[test]

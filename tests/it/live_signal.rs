@@ -88,6 +88,14 @@ async fn check_contract(nodes: [&dyn SignalStore; 2], name: &str) {
     assert_eq!(here.report(&ana, off("b")).await.unwrap().since, Some(since), "the second one was refused");
     let ended = there.report(&ana, off("a")).await.unwrap();
     assert_eq!(ended.since, None);
+    let still = Report::StillOnAir { publisher: Publisher::new("a") };
+    for late in [still, on("a")] {
+        assert_eq!(
+            here.report(&ana, late).await.unwrap(),
+            ended,
+            "a late report of a publisher that has ended"
+        );
+    }
     let seen = here.changes(Some(seen.newest)).await.unwrap().changes;
     assert_eq!(seen.iter().filter(|change| change.channel == ana).collect::<Vec<_>>(), [&ended]);
     assert!(seen.windows(2).all(|pair| pair[0].number < pair[1].number), "in order: {seen:?}");
@@ -422,6 +430,8 @@ async fn the_hooks_of_each_video_server_put_channels_on_air() {
     assert_eq!(hook(&app, "nginx-rtmp", second.replace("call=publish", "call=publish_done")).await, ok("{}"));
     assert!(is_live("nina").await, "the first encoder goes on");
     assert_eq!(hook(&app, "nginx-rtmp", nginx("publish_done&name=nina")).await, ok("{}"));
+    // An update that the end has overtaken.
+    assert_eq!(hook(&app, "nginx-rtmp", nginx("update_publish&name=nina")).await, ok("{}"));
     assert!(!is_live("nina").await);
 
     let srs = |action: &str| {

@@ -14,6 +14,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (3, "signals", include_str!("migrations/0003_signals.sql")),
     (4, "webhooks", include_str!("migrations/0004_webhooks.sql")),
     (5, "held", include_str!("migrations/0005_held.sql")),
+    (6, "ended publishers", include_str!("migrations/0006_ended_publishers.sql")),
 ];
 
 /// The migrations for a kind of database.

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     domain::{
         ChannelId, Timestamp,
-        signal::{Publisher, Report, Signal},
+        signal::{Ended, Publisher, Report, Signal},
     },
     server::{
         signals::{Change, Changes, SignalStore},
@@ -203,7 +203,7 @@ async fn read_all(
         let places: Vec<String> = (1..=some.len()).map(|nth| database.place(nth)).collect();
         let statement = format!(
             "SELECT channel, change_number, on_air, since, heard_at, publisher, publisher_since, \
-             earlier_publisher FROM signals WHERE channel IN ({})",
+             earlier_publisher, ended_publisher, ended_at FROM signals WHERE channel IN ({})",
             places.join(", ")
         );
         let query = sqlx::query(AssertSqlSafe(statement));
@@ -221,7 +221,7 @@ async fn put_all(
     transaction: &mut Transaction<'_, Any>,
     signals: Numbered,
 ) -> Result<(), sqlx::Error> {
-    const WIDTH: usize = 8;
+    const WIDTH: usize = 10;
     let text = |publisher: &Option<Publisher>| {
         publisher.as_ref().map_or_else(String::new, |id| id.as_str().to_owned())
     };
@@ -234,10 +234,11 @@ async fn put_all(
         let rows: Vec<String> = (0..some.len()).map(row).collect();
         let statement = format!(
             "INSERT INTO signals (channel, change_number, on_air, since, heard_at, publisher, publisher_since, \
-             earlier_publisher) VALUES {} ON CONFLICT (channel) DO UPDATE SET \
+             earlier_publisher, ended_publisher, ended_at) VALUES {} ON CONFLICT (channel) DO UPDATE SET \
              change_number = excluded.change_number, on_air = excluded.on_air, since = excluded.since, \
              heard_at = excluded.heard_at, publisher = excluded.publisher, \
-             publisher_since = excluded.publisher_since, earlier_publisher = excluded.earlier_publisher",
+             publisher_since = excluded.publisher_since, earlier_publisher = excluded.earlier_publisher, \
+             ended_publisher = excluded.ended_publisher, ended_at = excluded.ended_at",
             rows.join(", ")
         );
         let mut query = sqlx::query(AssertSqlSafe(statement));
@@ -250,7 +251,14 @@ async fn put_all(
                 .bind(to_i64(signal.heard_at.as_millis()))
                 .bind(text(&signal.publisher))
                 .bind(to_i64(signal.publisher_since.as_millis()))
-                .bind(text(&signal.earlier));
+                .bind(text(&signal.earlier))
+                .bind(
+                    signal
+                        .ended
+                        .as_ref()
+                        .map_or_else(String::new, |ended| ended.publisher.as_str().to_owned()),
+                )
+                .bind(signal.ended.as_ref().map_or(0, |ended| to_i64(ended.at.as_millis())));
         }
         query.execute(&mut **transaction).await?;
     }
@@ -259,6 +267,7 @@ async fn put_all(
 
 fn signal(row: &AnyRow) -> Result<Signal, sqlx::Error> {
     let publisher = |column| row.try_get::<&str, _>(column).map(Publisher::new);
+    let ended_at = timestamp(row.try_get("ended_at")?);
     Ok(Signal {
         is_on_air: row.try_get::<i64, _>("on_air")? == 1,
         since: timestamp(row.try_get("since")?),
@@ -266,6 +275,7 @@ fn signal(row: &AnyRow) -> Result<Signal, sqlx::Error> {
         publisher: publisher("publisher")?,
         publisher_since: timestamp(row.try_get("publisher_since")?),
         earlier: publisher("earlier_publisher")?,
+        ended: publisher("ended_publisher")?.map(|publisher| Ended { publisher, at: ended_at }),
     })
 }
 

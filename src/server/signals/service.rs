@@ -125,7 +125,7 @@ impl Signals {
     /// # Errors
     /// When the database is away. The report may have been stored.
     pub async fn report(&self, channel: &ChannelId, report: Report) -> Result<Option<Timestamp>, StoreError> {
-        let is_on_air = matches!(report, Report::OnAir { .. });
+        let is_on_air = !matches!(report, Report::OffAir { .. });
         tracing::debug!(%channel, is_on_air, "[CHANNEL] live signal");
         let change = self.0.store.report(channel, report).await?;
         let since = change.since;

@@ -39,6 +39,11 @@ impl Call {
         } else {
             Report::OffAir { publisher }
         };
+        Self::reporting(name, report, answer)
+    }
+
+    /// A call that reports this of the stream with this name.
+    fn reporting(name: &str, report: Report, answer: &'static str) -> Result<Self, Problem> {
         Ok(Self { report: Some((ChannelId::parse(name)?, report)), answer })
     }
 
@@ -79,18 +84,23 @@ impl Fields {
 pub(super) fn nginx_rtmp(body: &[u8]) -> Result<Call, Problem> {
     const ANSWER: &str = "{}";
     let form = Fields::parse(body);
-    let is_on_air = match form.required("call")? {
-        "publish" | "update_publish" => true,
-        "publish_done" => false,
+    let call = form.required("call")?;
+    match call {
+        "publish" | "update_publish" | "publish_done" => {}
         "connect" | "disconnect" | "play" | "play_done" | "done" | "record_done" | "update"
         | "update_play" => {
             return Ok(Call::ignored(ANSWER));
         }
         _ => return Err(malformed("the field call is not a call of nginx-rtmp")),
-    };
+    }
     let (client, address) = (form.one("clientid")?, form.one("addr")?.unwrap_or_default());
     let publisher = client.and_then(|client| publisher(&["nginx-rtmp", address, client]));
-    Call::about(form.required("name")?, is_on_air, publisher, ANSWER)
+    let report = match call {
+        "publish" => Report::OnAir { started_at: None, publisher },
+        "update_publish" => Report::StillOnAir { publisher },
+        _ => Report::OffAir { publisher },
+    };
+    Call::reporting(form.required("name")?, report, ANSWER)
 }
 
 /// A call of SRS: JSON with `action` and `stream`.
@@ -211,6 +221,7 @@ mod tests {
                 assert_eq!(started_at, None);
                 (channel.to_string(), true, publisher)
             }
+            Report::StillOnAir { publisher } => (format!("{channel}, still"), true, publisher),
             Report::OffAir { publisher } => (channel.to_string(), false, publisher),
         }
     }
@@ -230,7 +241,7 @@ mod tests {
         assert_eq!((&*channel, is_on_air), ("ana", true));
         assert!(publisher.is_some());
         let update = call("&call=update_publish&time=30&timestamp=29966&name=ana");
-        assert_eq!(reported(update), ("ana".to_owned(), true, publisher.clone()));
+        assert_eq!(reported(update), ("ana, still".to_owned(), true, publisher.clone()));
         assert_eq!(
             reported(call("&call=publish_done&name=ana")),
             ("ana".to_owned(), false, publisher.clone())
@@ -407,7 +418,9 @@ mod tests {
     #[test]
     fn only_objects_are_calls_and_no_answer_has_the_name_of_a_type() {
         let name_of_a_type = |text: &str| {
-            ["struct", "enum", "tuple", "variant", "Ome", "Srs", "Object"].iter().any(|one| text.contains(one))
+            ["struct", "enum", "tuple", "variant", "Ome", "Srs", "Object"]
+                .iter()
+                .any(|one| text.contains(one))
         };
         for value in ["null", "[]", "1", "true", "\"x\"", "[\"on_publish\",\"ana\",1,2]", "{}"] {
             for body in [
