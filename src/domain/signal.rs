@@ -49,6 +49,9 @@ impl Live {
 /// refusal, and the first publisher goes on. After this time the second publisher has replaced the first.
 pub const REFUSED_WITHIN: u32 = 30_000;
 
+/// How long ago a broadcast may have begun that was not reported then, in milliseconds.
+pub const STARTED_WITHIN: u32 = 24 * 3_600_000;
+
 /// How long after the end of a publisher a report that it still publishes is a late one, in milliseconds.
 pub const LATE_WITHIN: u32 = 30_000;
 
@@ -83,7 +86,8 @@ impl Publisher {
 pub enum Report {
     /// The channel is on air.
     OnAir {
-        /// When the broadcast began, if that is not now. It counts only if the channel was off air.
+        /// When the broadcast began, if that is not now. It counts only if the channel was off air, and not if it is
+        /// before the channel went off air or [`STARTED_WITHIN`]: then the broadcast begins now.
         started_at: Option<Timestamp>,
         /// Who publishes, if known.
         publisher: Option<Publisher>,
@@ -129,6 +133,12 @@ pub struct Signal {
 }
 
 impl Signal {
+    /// The signal of a channel of which no other is known.
+    #[must_use]
+    pub const fn unknown() -> Self {
+        Self::off(Timestamp::from_millis(0))
+    }
+
     /// The signal of a channel that is off air since `now`.
     #[must_use]
     pub const fn off(now: Timestamp) -> Self {
@@ -171,7 +181,9 @@ impl Signal {
             }
             return;
         }
-        let since = started_at.unwrap_or(now).min(now);
+        let is_credible =
+            |start: &Timestamp| *start >= self.since && start.plus_millis(STARTED_WITHIN) >= now;
+        let since = started_at.filter(is_credible).unwrap_or(now).min(now);
         *self = Self { is_on_air: true, since, publisher, ended: self.ended.take(), ..Self::off(now) };
     }
 
@@ -240,7 +252,7 @@ mod tests {
 
     /// Applies reports, each with its time in seconds. Returns since when the channel is on air, in the end.
     fn after(reports: &[(u64, Report)]) -> Option<Timestamp> {
-        let mut signal = Signal::off(at(0));
+        let mut signal = Signal::unknown();
         for (seconds, report) in reports {
             signal.apply(report.clone(), at(*seconds));
         }
@@ -266,6 +278,20 @@ mod tests {
         assert_eq!(after(&[(50, given(20))]), Some(at(20)));
         assert_eq!(after(&[(50, given(51))]), Some(at(50)));
         assert_eq!(after(&[(50, given(20)), (60, given(30))]), Some(at(20)));
+    }
+
+    #[test]
+    fn a_given_start_is_not_before_the_last_end_and_not_more_than_a_day_ago() {
+        let given = |seconds| Report::OnAir { started_at: Some(at(seconds)), publisher: None };
+        let ended = [(50, given(20)), (100, off(""))];
+        let then = |seconds, start| after(&[&ended[..], &[(seconds, given(start))]].concat());
+        assert_eq!(then(500, 20), Some(at(500)));
+        assert_eq!(then(500, 99), Some(at(500)));
+        assert_eq!(then(500, 100), Some(at(100)));
+        assert_eq!(then(500, 400), Some(at(400)));
+        assert_eq!(then(200_000, 400), Some(at(200_000)));
+        assert_eq!(after(&[(86_400, given(0))]), Some(at(0)));
+        assert_eq!(after(&[(86_401, given(0))]), Some(at(86_401)));
     }
 
     #[test]

@@ -77,7 +77,7 @@ async fn check_contract(nodes: [&dyn SignalStore; 2], name: &str) {
     assert_eq!(seen.changes, std::slice::from_ref(&first));
     assert_eq!(there.changes(Some(seen.newest)).await.unwrap().changes, []);
 
-    let early = Timestamp::from_millis(1_700_000_000_000);
+    let early = Timestamp::from_millis(since.as_millis() - 3_600_000);
     let given = Report::OnAir { started_at: Some(early), publisher: None };
     assert_eq!(here.report(&ana, given.clone()).await.unwrap().since, Some(since), "the first start holds");
     assert_eq!(here.report(&bob, given).await.unwrap().since, Some(early));
@@ -317,9 +317,16 @@ async fn the_operator_puts_a_channel_on_air_and_off_air() {
     for _ in 0..2 {
         assert_eq!(signal(&app, "ana", &json!({"live": false})).await, ended);
     }
-    for start in [json!(1_700_000_000_123_u64), json!("2023-11-14T22:13:20.123Z")] {
-        let answer = signal(&app, "ana", &json!({"live": true, "startedAt": start, "other": 1})).await;
-        assert_eq!(answer["startedAt"], 1_700_000_000_123_u64);
+    let hour_ago = since - 3_600_000;
+    let text = jiff::Timestamp::from_millisecond(i64::try_from(hour_ago).unwrap()).unwrap().to_string();
+    for (name, start) in [("bob", json!(hour_ago)), ("eva", json!(text))] {
+        let answer = signal(&app, name, &json!({"live": true, "startedAt": start, "other": 1})).await;
+        assert_eq!(answer["startedAt"], hour_ago);
+    }
+    // A start before the last end, or days ago, is not the start of this broadcast.
+    for start in [hour_ago, 946_684_800_000] {
+        let answer = signal(&app, "ana", &json!({"live": true, "startedAt": start})).await;
+        assert!(answer["startedAt"].as_u64() >= Some(since), "{answer}");
         set_live(&app, "ana", false).await;
     }
 }

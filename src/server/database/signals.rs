@@ -158,7 +158,7 @@ async fn write_all(database: &Database, reports: &[(ChannelId, Report)]) -> Resu
     let mut changes = Vec::with_capacity(reports.len());
     for (number, (channel, report)) in (newest - count + 1..).zip(reports) {
         let stored = known.get(channel.as_str()).cloned();
-        let (known_number, before) = stored.unwrap_or_else(|| (number, Signal::off(now)));
+        let (known_number, before) = stored.unwrap_or_else(|| (number, Signal::unknown()));
         let mut after = before.clone();
         after.apply(report.clone(), now);
         // A repeated report is no change for other nodes.

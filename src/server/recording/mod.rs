@@ -93,10 +93,21 @@ pub struct Taken {
     pub joins: Vec<history::TakenMinute>,
     /// The encoded sketch of viewers with the start of its span.
     pub viewers: Option<(Timestamp, Vec<u8>)>,
-    /// The span on air, and whether it goes on.
-    pub on_air: Option<(Span, bool)>,
+    /// The span on air.
+    pub on_air: Option<TakenSpan>,
     /// The number of minutes that were lost, because nobody took them for an hour.
     pub lost: u64,
+}
+
+/// A span on air.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TakenSpan {
+    /// The span.
+    pub span: Span,
+    /// When it was first observed.
+    pub observed_from: Timestamp,
+    /// Whether it goes on.
+    pub goes_on: bool,
 }
 
 /// Each part has a bit in [`Inner::gaps`] and [`Inner::sampled`].
@@ -441,7 +452,7 @@ mod tests {
                 recorder.sampled_part(ana.part(), Some(at).filter(|_| second != 40));
             }
             let taken = recorder.take(second == 60).into_iter().find_map(|taken| taken.on_air);
-            written.extend(taken.map(|(span, goes_on)| (second, span.millis() / 1_000, goes_on)));
+            written.extend(taken.map(|on_air| (second, on_air.span.millis() / 1_000, on_air.goes_on)));
         }
         let on = [0, 30, 40, 41, 53, 60].map(|second| (second, second, true));
         assert_eq!(written, [&on[..], &[(72, 72, false)]].concat());
@@ -471,7 +482,7 @@ mod tests {
                 recorder.sampled_part(ana.part(), Some(at));
             }
             let taken = recorder.take(false).into_iter().find_map(|taken| taken.on_air);
-            written.extend(taken.map(|(span, goes_on)| (second, span.millis() / 1_000, goes_on)));
+            written.extend(taken.map(|on_air| (second, on_air.span.millis() / 1_000, on_air.goes_on)));
         }
         assert_eq!(written, [(0, 0, true), (20, 9, false)]);
     }

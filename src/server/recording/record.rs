@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use super::Taken;
+use super::{Taken, TakenSpan};
 use crate::{
     domain::{ChannelId, Timestamp, ViewerId},
     server::history::{HashKey, Place, Sketch, Span, Track, broadcast::GRACE, joins},
@@ -59,6 +59,8 @@ pub(super) enum Air {
 #[derive(Debug, Clone, Copy)]
 struct OnAir {
     span: Span,
+    /// When it was first observed.
+    observed_from: Timestamp,
     is_on: bool,
     /// Whether more has changed than that the span goes on.
     is_news: bool,
@@ -113,7 +115,7 @@ impl Record {
             _ => {
                 let Air::On { since } = air else { return false };
                 let span = Span::new(since.unwrap_or(at), at);
-                self.air = Some(OnAir { span, is_on, is_news: true, taken: at });
+                self.air = Some(OnAir { span, observed_from: at, is_on, is_news: true, taken: at });
                 // Who waited for the signal is a viewer of the broadcast from the next beat on.
                 self.viewers.take_if(|viewers| since.is_some_and(|since| viewers.start < since));
                 return true;
@@ -200,14 +202,14 @@ impl Record {
         })
     }
 
-    /// Takes the span on air and whether it goes on, if its row must be written; with `everything`, if it is longer.
-    fn take_on_air(&mut self, everything: bool) -> Option<(Span, bool)> {
+    /// Takes the span on air, if its row must be written; with `everything`, if it is longer.
+    fn take_on_air(&mut self, everything: bool) -> Option<TakenSpan> {
         let air = self.air.as_mut()?;
         let pause = if everything { Duration::from_millis(1) } else { LENGTHEN_EVERY };
         let is_due = air.is_news || air.span.to >= air.taken + pause;
         is_due.then(|| {
             (air.is_news, air.taken) = (false, air.span.to);
-            (air.span, air.is_on)
+            TakenSpan { span: air.span, observed_from: air.observed_from, goes_on: air.is_on }
         })
     }
 

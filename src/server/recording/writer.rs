@@ -15,12 +15,12 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 
-use super::{Recorder, Taken};
+use super::{Recorder, Taken, TakenSpan};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
         database::{Archive, Batch, OnAir, Row, RowKind, joins_key},
-        history::{Held, Span},
+        history::Held,
         metrics::Metrics,
         store_error::StoreError,
     },
@@ -41,7 +41,7 @@ const GATHER: Duration = Duration::from_millis(250);
 pub const MAX_WAITING_BYTES: usize = 64 << 20;
 
 /// The memory of a span on air that waits, with the name of its channel.
-const SPAN_BYTES: usize = 160;
+const SPAN_BYTES: usize = 176;
 
 /// The most rows, or spans on air, of one transaction.
 const BATCH: usize = 512;
@@ -70,8 +70,8 @@ struct Waiting {
     bytes: usize,
     /// When all changes were last taken. `None`: never, or something was lost since.
     taken: Option<Instant>,
-    /// The ends of spans on air, and whether they go on, by their starts.
-    on_air: BTreeMap<(Timestamp, ChannelId), (Timestamp, bool)>,
+    /// The spans on air, by their starts.
+    on_air: BTreeMap<(Timestamp, ChannelId), TakenSpan>,
 }
 
 impl Writer {
@@ -213,10 +213,11 @@ impl Writer {
         while !waiting.on_air.is_empty() {
             let batch = waiting.on_air.iter().take(self.spans.size());
             let spans: Vec<OnAir> = batch
-                .map(|((from, channel), (to, goes_on))| OnAir {
+                .map(|((_, channel), taken)| OnAir {
                     channel: channel.clone(),
-                    span: Span::new(*from, *to),
-                    seen_by: goes_on.then(|| self.recorder.node()),
+                    span: taken.span,
+                    observed_from: taken.observed_from,
+                    seen_by: taken.goes_on.then(|| self.recorder.node()),
                 })
                 .collect();
             self.spans.run(spans.len(), self.archive.note_on_air(&spans)).await?;
@@ -244,8 +245,8 @@ impl Waiting {
         if let Some((start, sketch)) = viewers {
             self.queue((start, RowKind::Viewers, is_part, part, channel.clone()), sketch, None);
         }
-        if let (Some((span, goes_on)), Ok(channel)) = (on_air, ChannelId::parse(&channel)) {
-            self.on_air.insert((span.from, channel), (span.to, goes_on));
+        if let (Some(on_air), Ok(channel)) = (on_air, ChannelId::parse(&channel)) {
+            self.on_air.insert((on_air.span.from, channel), on_air);
         }
         lost
     }
@@ -306,6 +307,7 @@ mod tests {
             clock::ManualClock,
             config::{self, Config, DatabaseConfig},
             database::Database,
+            history::Span,
             presence::Observer,
         },
     };
@@ -318,18 +320,23 @@ mod tests {
     fn spans_on_air_count_within_the_limit_and_go_after_the_rows() {
         let mut waiting = Waiting::default();
         let at = |nth: usize| Timestamp::from_millis(u64::try_from(nth).unwrap());
+        let span = |nth: usize| TakenSpan {
+            span: Span::new(at(nth), at(nth)),
+            observed_from: at(nth),
+            goes_on: true,
+        };
         let most = MAX_WAITING_BYTES / SPAN_BYTES;
         waiting.queue((at(1), RowKind::Minute, false, 3, "ana".to_owned()), vec![0; 1_000], None);
         for nth in 0..most - 100 {
-            waiting.on_air.insert((at(nth), channel(nth)), (at(nth), true));
+            waiting.on_air.insert((at(nth), channel(nth)), span(nth));
         }
         assert_eq!((waiting.shed(), waiting.rows.len()), (0, 1));
         for nth in most - 100..most {
-            waiting.on_air.insert((at(nth), channel(nth)), (at(nth), true));
+            waiting.on_air.insert((at(nth), channel(nth)), span(nth));
         }
         assert_eq!((waiting.shed(), waiting.rows.len(), waiting.on_air.len()), (1, 0, most));
         for nth in most..most + 5 {
-            waiting.on_air.insert((at(nth), channel(nth)), (at(nth), true));
+            waiting.on_air.insert((at(nth), channel(nth)), span(nth));
         }
         assert_eq!((waiting.shed(), waiting.on_air.len()), (5, most));
         let oldest = waiting.on_air.first_key_value().map(|((from, _), _)| *from);

@@ -18,7 +18,12 @@ use crate::support::viewer;
 async fn a_broadcast_that_goes_on_lasts_as_long_as_its_node_observes_the_part() {
     let (databases, _folder) = both_databases().await;
     for archive in databases.map(Archive::new) {
-        let goes_on = OnAir { channel: ana(), span: Span::new(at(137), at(4_137)), seen_by: Some(1) };
+        let goes_on = OnAir {
+            channel: ana(),
+            span: Span::new(at(137), at(4_137)),
+            observed_from: at(137),
+            seen_by: Some(1),
+        };
         let present = async |now: u64| {
             let now = at(now);
             archive.broadcasts(&ana(), now, 1, now).await.unwrap().remove(0).figures
@@ -48,8 +53,10 @@ async fn a_broadcast_that_goes_on_lasts_as_long_as_its_node_observes_the_part() 
         assert_eq!((killed.watch_seconds, killed.observed), (1_400.0, 1.0));
         assert_eq!(killed.ended_at, None);
         // The next owner sees it go on, and end.
-        let resumed =
-            |to: u64, seen_by| OnAir { channel: ana(), span: Span::new(at(204_000), at(to)), seen_by };
+        let resumed = |to: u64, seen_by| {
+            let span = Span::new(at(204_000), at(to));
+            OnAir { channel: ana(), span, observed_from: span.from, seen_by }
+        };
         archive.note_on_air(&[resumed(205_000, Some(2))]).await.unwrap();
         assert!(present(210_000).await.observed < 1.0);
         archive.note_on_air(&[resumed(206_000, None)]).await.unwrap();
@@ -57,6 +64,26 @@ async fn a_broadcast_that_goes_on_lasts_as_long_as_its_node_observes_the_part() 
         let ended = present(600_000).await;
         assert_eq!(ended.ended_at, Some(at(206_000)), "{ended:?}");
         assert_eq!(ended.watch_seconds, 1_400.0);
+    }
+}
+
+#[tokio::test]
+async fn a_signal_that_lasts_goes_on_as_one_broadcast_after_an_outage_of_all_nodes() {
+    let (databases, _folder) = both_databases().await;
+    for archive in databases.map(Archive::new) {
+        let seen = |observed_from: u64, to: u64| {
+            let span = Span::new(at(0), at(to));
+            OnAir { channel: ana(), span, observed_from: at(observed_from), seen_by: None }
+        };
+        archive.note_on_air(&[seen(1_000, 600_000)]).await.unwrap();
+        // The same signal, observed again after twenty minutes.
+        for to in [1_800_000, 1_830_000] {
+            archive.note_on_air(&[seen(1_800_000, to)]).await.unwrap();
+        }
+        let kept = archive.broadcasts(&ana(), at(HOUR), 9, at(HOUR)).await.unwrap();
+        let bounds: Vec<_> =
+            kept.iter().map(|kept| (kept.broadcast.started_at, kept.broadcast.last_on_air)).collect();
+        assert_eq!(bounds, [(at(0), at(1_830_000))]);
     }
 }
 
@@ -122,7 +149,10 @@ async fn broadcasts_that_their_node_does_not_end_last_as_long_as_it_has_observed
     for archive in databases.map(Archive::new) {
         let note = async |channel: &ChannelId, from: u64, to: u64, seen_by: Option<u64>| {
             let span = Span::new(at(from), at(to));
-            archive.note_on_air(&[OnAir { channel: channel.clone(), span, seen_by }]).await.unwrap();
+            archive
+                .note_on_air(&[OnAir { channel: channel.clone(), span, observed_from: span.from, seen_by }])
+                .await
+                .unwrap();
         };
         let broadcasts = async |channel: &ChannelId| -> Vec<(u64, u64)> {
             let kept = archive.broadcasts(channel, at(HOUR), 9, at(HOUR)).await.unwrap();

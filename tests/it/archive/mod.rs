@@ -39,7 +39,7 @@ fn of_part(number: u32) -> String {
 
 /// A span on air that is over.
 fn ended(channel: ChannelId, span: Span) -> OnAir {
-    OnAir { channel, span, seen_by: None }
+    OnAir { channel, span, observed_from: span.from, seen_by: None }
 }
 
 async fn archive() -> (Archive, TempDir) {

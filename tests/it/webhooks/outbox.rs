@@ -24,7 +24,12 @@ fn channel(name: &str) -> ChannelId {
 }
 
 fn span(name: &str, from: u64, to: u64) -> OnAir {
-    OnAir { channel: channel(name), span: Span::new(at(from), at(to)), seen_by: None }
+    OnAir {
+        channel: channel(name),
+        span: Span::new(at(from), at(to)),
+        observed_from: at(from),
+        seen_by: None,
+    }
 }
 
 fn events(names: &[&str]) -> Vec<NewEvent> {
@@ -105,6 +110,20 @@ async fn check_contract(here: Database, there: Database) {
     let open = outbox.open(&ALL, false).await.unwrap();
     assert_eq!(outbox.announce(&[ended(&open[0], "a3")], &receivers, at(400)).await.unwrap(), 1);
     assert_eq!(outbox.open(&ALL, false).await.unwrap().len(), 1, "its end was announced");
+
+    // A channel is on air again, and its signal says that this began before the end that was announced.
+    let late = |from: u64, to: u64| OnAir { observed_from: at(600), ..span("ana", from, to) };
+    for (from, to) in [(35, 610), (35, 640), (0, 670)] {
+        archive.note_on_air(&[late(from, to)]).await.unwrap();
+    }
+    let open = outbox.open(&ALL, true).await.unwrap();
+    let began = Timestamp::from_millis(at(340).as_millis() + 1);
+    assert_eq!((open.len(), open[0].first_start), (1, began), "the next broadcast is announced");
+    assert_eq!(open[0].broadcast, Some(Broadcast { started_at: began, last_on_air: at(670) }));
+    let kept = archive.broadcasts(&channel("ana"), at(5_000), 9, at(5_000)).await.unwrap();
+    assert_eq!(kept[1].figures.ended_at, Some(at(40)), "the end that was announced holds");
+    assert_eq!(kept.len(), 2);
+    outbox.forget(&open[0]).await.unwrap();
 
     // Broadcasts that turn out to be one are read as one.
     archive.note_on_air(&[span("bob", 10, 20), span("bob", 600, 610)]).await.unwrap();

@@ -112,6 +112,8 @@ pub struct OnAir {
     pub channel: ChannelId,
     /// The span.
     pub span: Span,
+    /// From when on it was observed. Of the time before, only its start was reported.
+    pub observed_from: Timestamp,
     /// The node that sees that the span goes on, and will say when it ends. Until then it lasts for as long as the node
     /// observes the channel's part.
     pub seen_by: Option<u64>,

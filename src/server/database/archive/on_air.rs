@@ -2,8 +2,14 @@
 //!
 //! Most spans lengthen the last broadcast of their channel, every half a minute and for every channel on air. One
 //! statement does that for many channels. It touches only broadcasts for which [`broadcast::merge`] would do the same.
+//!
+//! A live signal can say that it began at any time before it was first observed. So a broadcast that was over by then stays
+//! as it is: its end may have been announced. What is observed later is a new broadcast after it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use sqlx::{Any, AssertSqlSafe, Row as _, Transaction};
 
@@ -19,7 +25,23 @@ use crate::{
     },
 };
 
+/// How far the clocks of the store and of the database may differ.
+const CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
+
 impl OnAir {
+    /// The span without the time up to the end of broadcasts that were over before it was observed.
+    fn own_span(&self, near: &[Broadcast]) -> Span {
+        let Span { from, to } = self.span;
+        let is_over = |broadcast: &&Broadcast| broadcast.ended_at(self.observed_from).is_some();
+        // Where the signal began in the broadcast and lasts, only the observation has ended.
+        let lasts = |broadcast: &Broadcast| {
+            broadcast.started_at <= from && from + CLOCK_DIFFERENCE <= broadcast.last_on_air
+        };
+        let over = near.iter().filter(is_over).filter(|broadcast| !lasts(broadcast));
+        let after = over.map(|broadcast| broadcast.last_on_air + GRACE + Duration::from_millis(1));
+        Span { from: after.fold(from, Timestamp::max), to }
+    }
+
     /// The column `seen_by`.
     fn seen_by(&self) -> i64 {
         self.seen_by.unwrap_or_default().cast_signed()
@@ -112,22 +134,24 @@ impl Archive {
         transaction: &mut Transaction<'_, Any>,
         spans: &[&OnAir],
     ) -> Result<Vec<String>, sqlx::Error> {
-        // The channel, the start and the end of a span, and who sees it.
+        // The channel, the start and the end of a span, who sees it, and from when on it was observed.
         let statement = format!(
             "UPDATE broadcasts SET last_on_air = span.column3, seen_by = span.column4, figures = NULL \
              FROM {} AS span \
              WHERE broadcasts.channel = span.column1 AND broadcasts.started_at = (SELECT MAX(near.started_at) \
              FROM broadcasts AS near WHERE near.channel = span.column1 AND near.started_at <= span.column3 + {}) \
              AND broadcasts.started_at <= span.column2 AND broadcasts.last_on_air >= span.column2 \
-             AND broadcasts.last_on_air < span.column3 RETURNING channel",
-            self.table(spans.len(), 3),
+             AND broadcasts.last_on_air < span.column3 AND broadcasts.last_on_air >= span.column5 - {} \
+             RETURNING channel",
+            self.table(spans.len(), 4),
+            GRACE.as_millis(),
             GRACE.as_millis()
         );
         let mut query = sqlx::query(AssertSqlSafe(statement));
         for on_air in spans {
             let Span { from, to } = on_air.span;
             query = query.bind(on_air.channel.as_str().to_owned()).bind(millis(from)).bind(millis(to));
-            query = query.bind(on_air.seen_by());
+            query = query.bind(on_air.seen_by()).bind(millis(on_air.observed_from));
         }
         let rows = query.fetch_all(&mut **transaction).await?;
         rows.iter().map(|row| row.try_get("channel")).collect()
@@ -239,8 +263,8 @@ struct Present<'s> {
 impl<'s> Changes<'s> {
     /// Adds what a span changes in the broadcasts around it.
     fn add(&mut self, on_air: &'s OnAir, near: &[Known]) {
-        let (channel, span) = (&on_air.channel, on_air.span);
         let known: Vec<Broadcast> = near.iter().map(|known| known.broadcast).collect();
+        let (channel, span) = (&on_air.channel, on_air.own_span(&known));
         let merged = broadcast::merge(&known, span);
         let Broadcast { started_at, last_on_air } = merged.broadcast;
         // Who has seen the last instant on air says whether it goes on.

@@ -120,7 +120,8 @@ async fn abandoned(connection: &mut AnyConnection, before: Timestamp) -> Result<
         let end = seen.lengthened(&channel, node, Broadcast { started_at, last_on_air }).last_on_air;
         if end > last_on_air && !seen.has_observed_since(before, &channel, node) {
             let span = Span::new(last_on_air, end);
-            spans.push(OnAir { channel, span, seen_by: Some(node.cast_unsigned()) });
+            let seen_by = Some(node.cast_unsigned());
+            spans.push(OnAir { channel, span, observed_from: last_on_air, seen_by });
         }
     }
     Ok(spans)
