@@ -346,7 +346,7 @@ mod tests {
         assert_eq!(then(&[(90, on("b"))]), Some(at(90)));
         assert_eq!(then(&[(90, still("b"))]), Some(at(90)));
         assert_eq!(then(&[(90, on(""))]), Some(at(90)));
-        assert_eq!(then(&[(91, on("b")), (92, still("a")), (93, on("a")), (99, off("b"))]), None);
+        assert_eq!(then(&[(91, on("b")), (92, still("a")), (92, on("a")), (99, off("b"))]), None);
     }
 
     #[test]
