@@ -65,6 +65,8 @@ pub struct Open {
     pub announced: Announced,
     /// The broadcast as it is known now. `None`: it is no longer kept.
     pub broadcast: Option<Broadcast>,
+    /// Whether a node sees that it goes on. It has lasted for as long as that node has observed its part.
+    pub goes_on: bool,
 }
 
 /// An event to add.
@@ -125,7 +127,8 @@ impl Outbox {
         let work = async {
             let statement = format!(
                 "SELECT a.channel, a.first_start, a.live, a.peak, a.peak_announced_at, a.milestone, \
-                 COALESCE(b.started_at, -1) AS started_at, COALESCE(b.last_on_air, -1) AS last_on_air \
+                 COALESCE(b.started_at, -1) AS started_at, COALESCE(b.last_on_air, -1) AS last_on_air, \
+                 COALESCE(b.seen_by, 0) AS seen_by \
                  FROM announcements a LEFT JOIN broadcasts b ON b.channel = a.channel AND b.started_at = \
                  (SELECT MAX(c.started_at) FROM broadcasts c WHERE c.channel = a.channel \
                  AND c.started_at <= a.first_start) \
@@ -505,7 +508,8 @@ fn open(row: &AnyRow) -> Result<Option<Open>, sqlx::Error> {
         }
         _ => None,
     };
-    Ok(Some(Open { channel, first_start, announced, broadcast }))
+    let goes_on = broadcast.is_some() && row.try_get::<i64, _>("seen_by")? != 0;
+    Ok(Some(Open { channel, first_start, announced, broadcast, goes_on }))
 }
 
 fn delivery(row: &AnyRow) -> Result<Option<Delivery>, sqlx::Error> {

@@ -91,8 +91,8 @@ pub struct Taken {
     pub minutes: Vec<history::TakenMinute>,
     /// The changed minutes of [joins](super::history::joins).
     pub joins: Vec<history::TakenMinute>,
-    /// The encoded sketch of viewers with the start of its span.
-    pub viewers: Option<(Timestamp, Vec<u8>)>,
+    /// The encoded sketches of viewers with the starts of their spans.
+    pub viewers: Vec<(Timestamp, Vec<u8>)>,
     /// The span on air.
     pub on_air: Option<TakenSpan>,
     /// The number of minutes that were lost, because nobody took them for an hour.
@@ -199,6 +199,11 @@ impl Recorder {
         }
     }
 
+    /// Whether the live signal of a channel says that it is off air.
+    fn is_off_air(&self, channel: &ChannelId) -> bool {
+        self.0.signals.get().is_some_and(|signals| signals.state(channel) == Live::No)
+    }
+
     /// Sets the key of the hashes of viewers: the id of the database. Further calls have no effect.
     pub fn set_key(&self, database: Uuid) {
         let _already_set = self.0.key.set(HashKey::new(*database.as_bytes()));
@@ -252,7 +257,7 @@ impl Recorder {
             part,
             minutes: track.lock().take_dirty(now),
             joins: Vec::new(),
-            viewers: None,
+            viewers: Vec::new(),
             on_air: None,
             lost: 0,
         };
@@ -389,7 +394,7 @@ impl Observer for Recorder {
             None => return,
         };
         if let Some(viewer) = viewer {
-            record.see(viewer, self.0.key.get(), count.as_of);
+            record.see(viewer, self.0.key.get(), count.as_of, self.is_off_air(channel));
         }
         if let Some(count_now) = fresh {
             self.observe(&mut record, channel, count_now, count.as_of, is_owned);

@@ -17,6 +17,9 @@ const MAX_EARLY: usize = 4_096;
 /// The most viewers of a channel that are remembered as seen. Beyond, every join counts as a new viewer.
 const MAX_SEEN: usize = 1_000_000;
 
+/// The most changes of a signal between two takes after each of which viewers are counted anew.
+const MAX_EARLIER: usize = 8;
+
 /// How often the end of a span that goes on is written. In between, readers take its end from the row of the part.
 const LENGTHEN_EVERY: Duration = Duration::from_secs(30);
 
@@ -33,6 +36,8 @@ pub(super) struct Record {
     air: Option<OnAir>,
     /// The distinct viewers of the present hour.
     viewers: Option<Viewers>,
+    /// The encoded sketches that ended since the last take with the signal or the lack of one, and their starts.
+    earlier_viewers: Vec<(Timestamp, Vec<u8>)>,
     /// The viewers whose joins were counted.
     seen: HashSet<u64>,
     /// The last observation of a viewer.
@@ -72,6 +77,8 @@ struct OnAir {
 #[derive(Debug)]
 struct Viewers {
     start: Timestamp,
+    /// Whether the live signal says that the channel is off air: who comes then is no viewer of the broadcast before.
+    is_off_air: bool,
     sketch: Sketch,
     /// Viewers from before the key of the hashes was known.
     early: Vec<ViewerId>,
@@ -134,16 +141,26 @@ impl Record {
     }
 
     /// Records a viewer among the distinct ones of its hour.
-    pub(super) fn see(&mut self, viewer: ViewerId, key: Option<&HashKey>, at: Timestamp) {
+    pub(super) fn see(&mut self, viewer: ViewerId, key: Option<&HashKey>, at: Timestamp, is_off_air: bool) {
         let is_lull = at > self.active + GRACE;
         self.active = self.active.max(at);
         let hour = |at: Timestamp| at.as_millis() / VIEWERS_SPAN_MS;
         let is_current =
             self.viewers.as_ref().is_some_and(|viewers| !is_lull && hour(at) <= hour(viewers.start));
-        if !is_current {
+        let other_air = self.viewers.as_mut().filter(|viewers| viewers.is_off_air != is_off_air);
+        let mut start = at;
+        if let Some(viewers) = other_air {
+            // Another row than this one.
+            start = start.max(viewers.start.plus_millis(1));
+            if viewers.is_dirty && self.earlier_viewers.len() < MAX_EARLIER {
+                self.earlier_viewers.push((viewers.start, viewers.sketch.encode()));
+            }
+            self.viewers = None;
+        }
+        if !is_current || self.viewers.is_none() {
             // The writer takes the sketch every few seconds, so little is lost of the one that is replaced.
             let (sketch, early) = (Sketch::default(), Vec::new());
-            self.viewers = Some(Viewers { start: at, sketch, early, is_dirty: true });
+            self.viewers = Some(Viewers { start, is_off_air, sketch, early, is_dirty: true });
         }
         let Some(viewers) = &mut self.viewers else { return };
         match key {
@@ -184,14 +201,15 @@ impl Record {
     /// and spans are left out if the rows in the database already say the same.
     pub(super) fn take(&mut self, channel: &ChannelId, now: Timestamp, everything: bool) -> Option<Taken> {
         let minutes = if everything { self.track.take_dirty(now) } else { self.track.take_news(now) };
-        let viewers = self.viewers.as_mut().and_then(|viewers| {
+        let mut viewers = std::mem::take(&mut self.earlier_viewers);
+        viewers.extend(self.viewers.as_mut().and_then(|viewers| {
             std::mem::take(&mut viewers.is_dirty).then(|| (viewers.start, viewers.sketch.encode()))
-        });
+        }));
         let (joins, lost_joins) =
             self.joins.as_mut().map(|joins| (joins.take_dirty(now), joins.take_lost())).unwrap_or_default();
         let (on_air, lost) = (self.take_on_air(everything), self.track.take_lost() + lost_joins);
         let has_minutes = !minutes.is_empty() || !joins.is_empty();
-        (has_minutes || viewers.is_some() || on_air.is_some() || lost > 0).then(|| Taken {
+        (has_minutes || !viewers.is_empty() || on_air.is_some() || lost > 0).then(|| Taken {
             channel: channel.as_str().to_owned(),
             part: channel.part(),
             minutes,
@@ -237,7 +255,7 @@ mod tests {
         let viewer = ViewerId::new(Uuid::from_u128(5)).unwrap();
         let mut record = Record::default();
         let at = Timestamp::from_millis;
-        record.see(viewer, Some(&key), at(watched));
+        record.see(viewer, Some(&key), at(watched), false);
         record.observe(1, at(since + 1), Air::On { since: Some(at(since)) }, Some(Duration::from_secs(5)));
         record.viewers.map_or(0, |viewers| viewers.sketch.count())
     }
@@ -246,5 +264,25 @@ mod tests {
     fn the_first_viewer_of_an_announced_broadcast_counts_and_who_waited_for_it_does_not_yet() {
         assert_eq!(viewers(20_000, 10_000), 1);
         assert_eq!(viewers(5_000, 10_000), 0);
+    }
+
+    #[test]
+    fn who_comes_after_the_end_of_the_signal_is_in_another_row_than_the_viewers_of_the_broadcast() {
+        let (key, at) = (HashKey::new([7; 16]), Timestamp::from_millis);
+        let ana = ChannelId::parse("ana").unwrap();
+        let mut record = Record::default();
+        // On air, then off air, at the same instant on air again, and a lull without a change.
+        for (nth, millis, is_off_air) in
+            [(1, 1_000, false), (2, 9_000, true), (3, 9_500, true), (4, 9_500, false), (1, 99_000, false)]
+        {
+            let viewer = ViewerId::new(Uuid::from_u128(nth)).unwrap();
+            record.see(viewer, Some(&key), at(millis), is_off_air);
+        }
+        let rows = |record: &mut Record| -> Vec<(Timestamp, u64)> {
+            let taken = record.take(&ana, at(99_000), false).map(|taken| taken.viewers).unwrap_or_default();
+            taken.iter().map(|(start, row)| (*start, Sketch::decode(row).unwrap().count())).collect()
+        };
+        assert_eq!(rows(&mut record), [(at(1_000), 1), (at(9_000), 2), (at(9_500), 2)]);
+        assert_eq!(rows(&mut record), []);
     }
 }

@@ -242,7 +242,7 @@ impl Waiting {
             let key = (taken.start, RowKind::Minute, false, part, joins_key(&channel));
             self.queue(key, taken.minute.encode(), None);
         }
-        if let Some((start, sketch)) = viewers {
+        for (start, sketch) in viewers {
             self.queue((start, RowKind::Viewers, is_part, part, channel.clone()), sketch, None);
         }
         if let (Some(on_air), Ok(channel)) = (on_air, ChannelId::parse(&channel)) {

@@ -51,6 +51,9 @@ const RECENT: Duration = Duration::from_secs(180);
 /// How long before the start a peak may have been recorded: the owner notices the start with its next sample.
 const EARLY: Duration = Duration::from_secs(5);
 
+/// How long after the last sample that is in the database its counts may be.
+const SAMPLE: Duration = Duration::from_secs(1);
+
 /// Announces what happens to the channels of this node.
 pub(super) struct Announcer {
     pub(super) outbox: Outbox,
@@ -184,17 +187,14 @@ impl Announcer {
                 break;
             }
         }
-        let mut by_channel = HashMap::<&ChannelId, Vec<(Broadcast, Timestamp)>>::new();
+        let mut by_channel = HashMap::<&ChannelId, Vec<&Open>>::new();
         for open in open {
-            if let Some(broadcast) = open.broadcast {
-                by_channel.entry(&open.channel).or_default().push((broadcast, open.first_start));
-            }
+            by_channel.entry(&open.channel).or_default().push(open);
         }
         for (channel, peak) in recent {
-            for (broadcast, first_start) in by_channel.get(&channel).into_iter().flatten() {
-                let is_within =
-                    broadcast.started_at <= peak.at + EARLY && peak.at <= broadcast.last_on_air + GRACE;
-                if let Some(known) = peaks.get_mut(&(channel.clone(), *first_start)).filter(|_| is_within) {
+            for open in by_channel.get(&channel).into_iter().flatten().filter(|open| has(open, peak, settled))
+            {
+                if let Some(known) = peaks.get_mut(&key(open)) {
                     known.peak = Peak::highest(known.peak, Some(peak));
                 }
             }
@@ -251,6 +251,16 @@ impl Announcer {
     }
 }
 
+/// Whether a peak is one of this broadcast. `settled`: up to which instant the database knew who was on air, before the
+/// broadcast and the peak were read.
+fn has(open: &Open, peak: Peak, settled: Timestamp) -> bool {
+    open.broadcast.is_some_and(|Broadcast { started_at, last_on_air }| {
+        // Who comes after the end is no viewer of the broadcast. A peak that is too new is read again.
+        let end = if open.goes_on { last_on_air.max(settled + SAMPLE) } else { last_on_air };
+        started_at <= peak.at + EARLY && peak.at <= end
+    })
+}
+
 fn key(open: &Open) -> (ChannelId, Timestamp) {
     (open.channel.clone(), open.first_start)
 }
@@ -284,7 +294,25 @@ mod tests {
             first_start: at(first_start),
             announced: Announced::default(),
             broadcast: broadcast.map(|(from, to)| Broadcast { started_at: at(from), last_on_air: at(to) }),
+            goes_on: false,
         }
+    }
+
+    #[test]
+    fn a_peak_after_the_end_is_not_one_of_the_broadcast() {
+        let ended = open("ana", 100_000, Some((100_000, 125_000)));
+        let goes_on = Open { goes_on: true, ..ended.clone() };
+        let of = |open: &Open, peak: u64, settled: u64| {
+            let peak = Peak { count: 9, at: Timestamp::from_millis(peak) };
+            has(open, peak, Timestamp::from_millis(settled))
+        };
+        assert_eq!(
+            [94_000, 96_000, 125_000, 126_000, 133_000].map(|peak| of(&ended, peak, 140_000)),
+            [false, true, true, false, false]
+        );
+        // The end of a broadcast that goes on is written twice a minute.
+        assert_eq!([126_000, 140_500, 142_000].map(|peak| of(&goes_on, peak, 140_000)), [true, true, false]);
+        assert!(of(&goes_on, 125_000, 90_000), "another node has brought it there");
     }
 
     #[test]

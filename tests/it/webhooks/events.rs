@@ -178,7 +178,8 @@ async fn a_live_signal_begins_and_ends_a_broadcast() {
     // Signals have the time of the database. The server's clock is ahead of it.
     let clock = Arc::new(ManualClock::new(time_of_day() + SECONDS(600)));
     let receiver = Receiver::start().await;
-    let app = server(&clock, &[&receiver], &["--live=signal", &format!("--api-token={TOKEN}")]).await;
+    let more = ["--live=signal", &format!("--api-token={TOKEN}"), "--webhook-milestones=2"];
+    let app = server(&clock, &[&receiver], &more).await;
     let signal = async |is_live: bool| {
         let url = format!("{}/api/channel/ana/live", app.base);
         let put = app.client.put(url).bearer_auth(TOKEN).json(&json!({"live": is_live}));
@@ -193,6 +194,11 @@ async fn a_live_signal_begins_and_ends_a_broadcast() {
     app.join("ana", viewer()).await;
     receiver.until(|all| all.iter().any(|one| one.kind() == "channel.peak")).await;
     signal(false).await;
+    // Who comes after the end is no viewer of the broadcast.
+    clock.advance(SECONDS(8));
+    for _ in 0..3 {
+        app.join("ana", viewer()).await;
+    }
     super::until("the broadcast is over", async || {
         // Again if the node has sampled the signal after the last step.
         clock.advance(SECONDS(301));
@@ -202,4 +208,7 @@ async fn a_live_signal_begins_and_ends_a_broadcast() {
     .await;
     assert_eq!(receiver.kinds(), ["channel.live", "channel.peak", "channel.offline", "broadcast.ended"]);
     assert!(receiver.received().iter().all(|one| one.channel() == "ana"), "eva is not on air");
+    let ended = receiver.received().pop().unwrap();
+    let figures = &ended.json()["data"];
+    assert_eq!((&figures["peak"], &figures["uniques"]), (&json!(1), &json!(1)), "{figures}");
 }
