@@ -63,7 +63,7 @@ impl Ownership {
     }
 
     /// Sets the parts until `until`.
-    pub(super) fn set(&self, parts: &[u16], until: Instant) {
+    pub(in crate::server) fn set(&self, parts: &[u16], until: Instant) {
         let bits =
             parts.iter().filter(|part| **part < ChannelId::PARTS).fold(0, |bits, part| bits | 1 << part);
         self.parts.store(bits, Ordering::Relaxed);
@@ -71,10 +71,10 @@ impl Ownership {
     }
 }
 
-/// Milliseconds since the first call.
+/// Milliseconds since a second before the first call.
 fn millis(at: Instant) -> u64 {
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    let start = *START.get_or_init(|| at - Duration::from_secs(1));
+    let start = *START.get_or_init(|| Instant::now() - Duration::from_secs(1));
     u64::try_from(at.saturating_duration_since(start).as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use futures::{StreamExt, TryStreamExt, stream};
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
@@ -21,7 +22,7 @@ use crate::{
     server::{
         clock::Clock,
         database::{Announcement, Archive, Batch, Open, Outbox},
-        history::{Broadcast, Peak, broadcast::GRACE},
+        history::{Broadcast, Figures, Peak, broadcast::GRACE},
         recording::Recorder,
         store_error::StoreError,
     },
@@ -30,13 +31,20 @@ use crate::{
 /// The longest wait for the recorder's next write.
 const WAIT_LIMIT: Duration = Duration::from_secs(5);
 
-/// The shortest pause between two rounds over all broadcasts. A round takes at most a tenth of the time.
+/// The shortest pause between two rounds over all broadcasts. While no ends are left, a round takes at most a fifth of the
+/// time.
 const ROUND_PAUSE: Duration = Duration::from_secs(3);
+
+/// How long a round announces ends. Then milestones and peaks come first again.
+const ENDS_LIMIT: Duration = Duration::from_secs(1);
+
+/// The ends whose figures are read at once: a part of the connections to the database.
+const ENDS_AT_ONCE: usize = 3;
 
 /// The pause between two searches for broadcasts that began before there were webhooks.
 const SEARCH_PAUSE: Duration = Duration::from_secs(60);
 
-/// The broadcasts whose figures one round reads.
+/// The broadcasts that are new to this node, or have ended, whose figures are read before anything is announced.
 const MAX_FIGURES: usize = 50;
 
 /// How long a round reads the figures of broadcasts that are new to this node.
@@ -85,8 +93,11 @@ impl Announcer {
     pub(super) async fn run(&self) {
         let mut peaks = Peaks::new();
         let (mut next_round, mut next_search) = (Instant::now(), Instant::now());
+        let mut are_ends_left = false;
         loop {
-            let _nothing_new = timeout(WAIT_LIMIT, self.recorder.progress().written()).await;
+            let until_round = next_round.saturating_duration_since(Instant::now());
+            let limit = if are_ends_left { until_round.min(WAIT_LIMIT) } else { WAIT_LIMIT };
+            let _nothing_new = timeout(limit, self.recorder.progress().written()).await;
             let parts = self.recorder.ownership().parts();
             let announced = async {
                 if Instant::now() >= next_search && self.search(&parts).await? {
@@ -96,13 +107,18 @@ impl Announcer {
                 if Instant::now() >= next_round {
                     let began = Instant::now();
                     let result = self.round(&parts, &mut peaks).await;
-                    next_round = Instant::now() + ROUND_PAUSE.max(began.elapsed() * 10);
+                    let took = began.elapsed();
+                    are_ends_left = matches!(result, Ok(true));
+                    // Ends that are left follow soon, but others can use the database as long as they did.
+                    let pause = if are_ends_left { took } else { ROUND_PAUSE.max(took * 4) };
+                    next_round = Instant::now() + pause;
                     result?;
                 }
                 Ok::<_, StoreError>(())
             };
             if let Err(error) = announced.await {
                 tracing::debug!(%error, "events not announced; retrying later");
+                are_ends_left = false;
             }
         }
     }
@@ -122,14 +138,15 @@ impl Announcer {
         for open in without_merged(self.outbox.open(parts, true).await?).0 {
             if let Some(broadcast) = open.broadcast {
                 let known = Known { broadcast, peak: None, settled: None };
-                announcements.extend(self.announcement(open, &known).await);
+                announcements.extend(self.announcement(open, &known, None));
             }
         }
         self.announce(&announcements).await
     }
 
-    /// Announces all that follows from the open broadcasts.
-    async fn round(&self, parts: &[u16], peaks: &mut Peaks) -> Result<(), StoreError> {
+    /// Announces all that follows from the open broadcasts: milestones and peaks, and then ends for a moment. Returns
+    /// whether ends are left.
+    async fn round(&self, parts: &[u16], peaks: &mut Peaks) -> Result<bool, StoreError> {
         // Before anything is read: what is read then is as new as this at least.
         let progress = self.recorder.progress();
         let settled: HashMap<u16, Timestamp> =
@@ -138,42 +155,89 @@ impl Announcer {
         for open in obsolete {
             self.outbox.forget(&open).await?;
         }
-        self.learn_peaks(parts, &open, peaks).await?;
-        let mut announcements = Vec::new();
-        let mut ends = 0;
+        self.learn_peaks(parts, &open, peaks, &settled).await?;
+        let (mut announcements, mut ended) = (Vec::new(), Vec::new());
         for open in open {
             let Some(broadcast) = open.broadcast else { continue };
-            let KnownPeak { peak, is_whole } = peaks.get(&key(&open)).copied().unwrap_or_default();
-            // Milestones could be missed if the end were announced before the whole peak is known.
-            let settled = settled.get(&open.channel.part()).copied().filter(|_| is_whole);
-            let known = Known { broadcast, peak, settled };
-            if known.settled.and_then(|settled| broadcast.ended_at(settled)).is_some() {
-                ends += 1;
-                if ends > MAX_FIGURES {
-                    continue;
-                }
+            let settled = settled.get(&open.channel.part()).copied();
+            if let Some(settled) = settled.filter(|settled| broadcast.ended_at(*settled).is_some()) {
+                ended.push((open, broadcast, settled));
+                continue;
             }
-            announcements.extend(self.announcement(open, &known).await);
+            let KnownPeak { peak, is_whole } = peaks.get(&key(&open)).copied().unwrap_or_default();
+            let known = Known { broadcast, peak, settled: settled.filter(|_| is_whole) };
+            announcements.extend(self.announcement(open, &known, None));
         }
-        self.announce(&announcements).await
+        self.announce(&announcements).await?;
+        self.announce_ends(ended).await
+    }
+
+    /// Announces ends for a moment, the earliest first. Each comes with the time up to which its part is known. Returns
+    /// whether ends are left.
+    async fn announce_ends(&self, mut ended: Vec<(Open, Broadcast, Timestamp)>) -> Result<bool, StoreError> {
+        ended.sort_by_key(|(_, broadcast, _)| broadcast.last_on_air);
+        let (began, mut ended) = (Instant::now(), ended.into_iter().peekable());
+        while ended.peek().is_some() && began.elapsed() < ENDS_LIMIT {
+            let some = stream::iter(ended.by_ref().take(MAX_FIGURES));
+            let ends = some.map(|(open, broadcast, settled)| self.end(open, broadcast, settled));
+            let announcements: Vec<Option<Announcement>> = ends.buffered(ENDS_AT_ONCE).try_collect().await?;
+            let announcements: Vec<Announcement> = announcements.into_iter().flatten().collect();
+            self.announce(&announcements).await?;
+        }
+        Ok(ended.peek().is_some())
+    }
+
+    /// The announcement of the end of a broadcast. Its peak is that of its figures, so no milestone is missed.
+    async fn end(
+        &self,
+        open: Open,
+        broadcast: Broadcast,
+        settled: Timestamp,
+    ) -> Result<Option<Announcement>, StoreError> {
+        match self.archive.figures_of(&open.channel, broadcast, settled).await {
+            Ok(figures) => {
+                let peak = peak_of(&figures);
+                let known = Known { broadcast, peak, settled: Some(settled) };
+                Ok(self.announcement(open, &known, Some(&figures)))
+            }
+            Err(error @ StoreError::Refused(_)) => {
+                tracing::debug!(%error, channel = %open.channel, "the end of a broadcast is not announced yet");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Brings the peaks of open broadcasts up to date.
-    async fn learn_peaks(&self, parts: &[u16], open: &[Open], peaks: &mut Peaks) -> Result<(), StoreError> {
+    async fn learn_peaks(
+        &self,
+        parts: &[u16],
+        open: &[Open],
+        peaks: &mut Peaks,
+        settled_of: &HashMap<u16, Timestamp>,
+    ) -> Result<(), StoreError> {
         let keys: HashSet<_> = open.iter().map(key).collect();
         peaks.retain(|key, _| keys.contains(key));
-        let Some(settled) = self.settled(parts) else { return Ok(()) };
+        let Some(settled) = settled_of.values().min().copied() else { return Ok(()) };
         // The minutes first: what is merged between the two reads is in the figures then.
         let recent = self.archive.recent_peaks(parts, settled - RECENT).await?;
         for open in open {
             peaks.entry(key(open)).or_default();
         }
         let began = Instant::now();
-        let is_new = |open: &&Open| peaks.get(&key(open)).is_some_and(|known| !known.is_whole);
+        // Those that are over have their peak with their figures.
+        let is_over = |open: &Open| {
+            let settled = settled_of.get(&open.channel.part());
+            open.broadcast
+                .zip(settled)
+                .is_some_and(|(broadcast, settled)| broadcast.ended_at(*settled).is_some())
+        };
+        let is_new =
+            |open: &&Open| !is_over(open) && peaks.get(&key(open)).is_some_and(|known| !known.is_whole);
         let new: Vec<_> = open.iter().filter(is_new).take(MAX_FIGURES).cloned().collect();
         for (open, broadcast) in new.iter().filter_map(|open| Some((open, open.broadcast?))) {
             let peak = match self.archive.figures_of(&open.channel, broadcast, settled).await {
-                Ok(figures) => figures.peak.zip(figures.peak_at).map(|(count, at)| Peak { count, at }),
+                Ok(figures) => peak_of(&figures),
                 Err(error @ StoreError::Refused(_)) => {
                     tracing::debug!(%error, channel = %open.channel, "the peak of a broadcast can't be read");
                     None
@@ -192,6 +256,7 @@ impl Announcer {
             by_channel.entry(&open.channel).or_default().push(open);
         }
         for (channel, peak) in recent {
+            let settled = settled_of.get(&channel.part()).copied().unwrap_or_default();
             for open in by_channel.get(&channel).into_iter().flatten().filter(|open| has(open, peak, settled))
             {
                 if let Some(known) = peaks.get_mut(&key(open)) {
@@ -202,33 +267,19 @@ impl Announcer {
         Ok(())
     }
 
-    /// The announcement that follows from what is known of a broadcast, if there is one.
-    async fn announcement(&self, open: Open, known: &Known) -> Option<Announcement> {
+    /// The announcement that follows from what is known of a broadcast, if there is one. An end has its figures.
+    fn announcement(&self, open: Open, known: &Known, figures: Option<&Figures>) -> Option<Announcement> {
         let (happenings, announced) = follow(&open.announced, known, &self.milestones);
         if happenings.is_empty() {
             return None;
         }
-        let figures = match (announced.ended_at, known.settled) {
-            (Some(_), Some(settled)) => {
-                match self.archive.figures_of(&open.channel, known.broadcast, settled).await {
-                    Ok(figures) => Some(figures),
-                    Err(error) => {
-                        tracing::debug!(%error, channel = %open.channel, "the end of a broadcast is not announced yet");
-                        return None;
-                    }
-                }
-            }
-            _ => None,
-        };
         let subject = Subject {
             channel: &open.channel,
             first_start: open.first_start,
             started_at: known.broadcast.started_at,
         };
-        let events = happenings
-            .iter()
-            .map(|happening: &Happening| event(&subject, happening, figures.as_ref()))
-            .collect();
+        let events =
+            happenings.iter().map(|happening: &Happening| event(&subject, happening, figures)).collect();
         Some(Announcement { open, announced, events })
     }
 
@@ -261,6 +312,10 @@ fn has(open: &Open, peak: Peak, settled: Timestamp) -> bool {
     })
 }
 
+fn peak_of(figures: &Figures) -> Option<Peak> {
+    figures.peak.zip(figures.peak_at).map(|(count, at)| Peak { count, at })
+}
+
 fn key(open: &Open) -> (ChannelId, Timestamp) {
     (open.channel.clone(), open.first_start)
 }
@@ -284,8 +339,72 @@ fn without_merged(all: Vec<Open>) -> (Vec<Open>, Vec<Open>) {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+    use uuid::Uuid;
+
     use super::*;
-    use crate::server::database::Announced;
+    use crate::{
+        domain::{Policy, SessionId, SessionKey, ViewerId},
+        server::{
+            clock::ManualClock,
+            config::DatabaseConfig,
+            database::{Announced, Database},
+            history::Place,
+            recording::simulated::SimulatedNode,
+        },
+    };
+
+    /// A viewer of a channel.
+    fn who(channel: &str) -> SessionKey {
+        let (viewer, session) = (ViewerId::new(Uuid::new_v4()), SessionId::new(Uuid::new_v4()));
+        let channel = ChannelId::parse(channel).unwrap();
+        SessionKey { channel, viewer: viewer.unwrap(), session: session.unwrap() }
+    }
+
+    #[tokio::test]
+    async fn many_broadcasts_that_end_together_are_announced_one_after_another_without_a_pause() {
+        const ENDING: usize = 3 * MAX_FIGURES;
+        let folder = TempDir::new().unwrap();
+        let file = DatabaseConfig::Sqlite(folder.path().join("aforo.db"));
+        let database = Database::open(&file).await.unwrap();
+        let start = Timestamp::from_millis(1_790_000_040_000);
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let node = SimulatedNode::new(&database, Policy::default(), start, Duration::from_secs(4));
+        let announcer = Announcer {
+            outbox: Outbox::new(database.clone()),
+            archive: Archive::new(database).announcing(),
+            recorder: node.recorder().clone(),
+            clock: Arc::new(ManualClock::new(at(430))),
+            milestones: vec![1],
+            receivers: vec!["one".to_owned()],
+            added: watch::Sender::new(()),
+            batch: Batch::new(BATCH),
+        };
+        let parts: Vec<u16> = (0..ChannelId::PARTS).collect();
+        for nth in 0..ENDING {
+            node.join(&who(&format!("c{nth}")), Place::Site).await.unwrap();
+        }
+        node.advance_to(at(10)).await.unwrap();
+        assert!(announcer.search(&parts).await.unwrap());
+        // Their leases end after a minute.
+        node.advance_to(at(420)).await.unwrap();
+        node.join(&who("ana"), Place::Site).await.unwrap();
+        node.advance_to(at(430)).await.unwrap();
+        assert!(announcer.search(&parts).await.unwrap());
+
+        let mut peaks = Peaks::new();
+        let mut rounds = 1;
+        while announcer.round(&parts, &mut peaks).await.unwrap() {
+            rounds += 1;
+            assert!(rounds <= ENDING / MAX_FIGURES, "each round announces some");
+        }
+        let open = announcer.outbox.open(&parts, false).await.unwrap();
+        assert_eq!(open.iter().map(|open| open.channel.as_str()).collect::<Vec<_>>(), ["ana"]);
+        assert_eq!(open[0].announced.milestone, 1);
+        // Of each: on air, the milestone, the peak, off air, the end.
+        let waiting = announcer.outbox.backlog(&parts, "one").await.unwrap();
+        assert_eq!(waiting.events, u64::try_from(5 * ENDING + 2).unwrap());
+    }
 
     fn open(channel: &str, first_start: u64, broadcast: Option<(u64, u64)>) -> Open {
         let at = Timestamp::from_millis;
