@@ -15,6 +15,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (4, "webhooks", include_str!("migrations/0004_webhooks.sql")),
     (5, "held", include_str!("migrations/0005_held.sql")),
     (6, "ended publishers", include_str!("migrations/0006_ended_publishers.sql")),
+    (7, "outbox by age", include_str!("migrations/0007_outbox_by_age.sql")),
 ];
 
 /// The migrations for a kind of database.

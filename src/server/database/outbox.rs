@@ -7,7 +7,7 @@
 //! - An event is not due while an older one of its channel waits for the same receiver and has failed less than
 //!   [`HOLDING_ATTEMPTS`] times. The wait is in the row, so looking for what is due costs the same however much waits.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use sqlx::{
     Any, AssertSqlSafe, Row as _, Transaction,
@@ -15,7 +15,7 @@ use sqlx::{
     query::Query,
 };
 
-use super::{Database, archive::numbers};
+use super::{Batch, Database, archive::numbers};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{history::Broadcast, store_error::StoreError},
@@ -27,8 +27,8 @@ pub const HOLDING_ATTEMPTS: u32 = 3;
 /// When an event is due that waits for an older one.
 const HELD: i64 = i64::MAX;
 
-/// The most events that are dropped at once because there are too many.
-const MAX_DROPPED: u32 = 1_000;
+/// The most events that one transaction drops.
+const MAX_DROPPED: usize = 1_000;
 
 /// The number of the lock of the first part of the channels, which writers of its events hold.
 const FIRST_LOCK: i64 = 64;
@@ -37,6 +37,8 @@ const FIRST_LOCK: i64 = 64;
 #[derive(Clone)]
 pub struct Outbox {
     database: Database,
+    /// The sizes of the transactions that drop events.
+    drops: Arc<Batch>,
 }
 
 /// What was announced of a broadcast.
@@ -114,8 +116,8 @@ pub struct Backlog {
 impl Outbox {
     /// The outbox in a database.
     #[must_use]
-    pub const fn new(database: Database) -> Self {
-        Self { database }
+    pub fn new(database: Database) -> Self {
+        Self { database, drops: Arc::new(Batch::new(MAX_DROPPED)) }
     }
 
     /// The broadcasts of some parts whose end was not announced yet. With `only_new`, those of which nothing was
@@ -302,8 +304,8 @@ impl Outbox {
         transaction.commit().await
     }
 
-    /// Removes the events for a receiver that were added before `before`, and the oldest ones beyond `most`. Returns
-    /// their number.
+    /// Removes some of the events for a receiver that were added before `before`, and of the oldest ones beyond `most`.
+    /// Returns their number; 0: there are no more.
     ///
     /// # Errors
     /// When the database fails.
@@ -315,8 +317,8 @@ impl Outbox {
         most: u64,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        let work = self.drop_oldest_of(parts, receiver, before, most, now);
-        self.database.write(Box::pin(work)).await
+        let work = self.database.write(Box::pin(self.drop_oldest_of(parts, receiver, before, most, now)));
+        self.drops.run(self.drops.size(), work).await
     }
 
     async fn drop_oldest_of(
@@ -332,45 +334,35 @@ impl Outbox {
         for part in &parts {
             self.database.lock(&mut transaction, FIRST_LOCK + i64::from(*part)).await?;
         }
-        let parts = numbers(&parts.into_iter().collect::<Vec<_>>());
-        let mut dropped = 0;
-        for (which, number) in [
-            ("created_at < $2".to_owned(), millis(before)),
-            (
-                format!(
-                    "event IN (SELECT event FROM deliveries WHERE receiver = $1 AND part IN ({parts}) \
-                     ORDER BY created_at DESC, number DESC LIMIT {MAX_DROPPED} OFFSET $2)"
-                ),
-                i64::try_from(most).unwrap_or(i64::MAX),
-            ),
-        ] {
-            let statement =
-                format!("DELETE FROM deliveries WHERE receiver = $1 AND part IN ({parts}) AND {which}");
-            let query = sqlx::query(AssertSqlSafe(statement)).bind(receiver.to_owned()).bind(number);
-            dropped += query.execute(&mut *transaction).await?.rows_affected();
+        let step = self.drops.size();
+        let mut dropped = delete_old(&mut transaction, &numbers_of(&parts), receiver, before, step).await?;
+        let row = sqlx::query(AssertSqlSafe(format!(
+            "SELECT COUNT(*) AS events FROM deliveries WHERE receiver = $1 AND part IN ({})",
+            numbers_of(&parts)
+        )));
+        let events: i64 =
+            row.bind(receiver.to_owned()).fetch_one(&mut *transaction).await?.try_get("events")?;
+        let excess = u64::try_from(events).unwrap_or_default().saturating_sub(most);
+        let step = usize::try_from(excess).unwrap_or(usize::MAX).min(step.saturating_sub(dropped.len()));
+        if step > 0 {
+            dropped.extend(delete_oldest(&mut transaction, &parts, receiver, step).await?);
         }
-        if dropped > 0 {
-            // The events that the dropped ones held up.
-            let statement = format!(
-                "SELECT channel FROM deliveries WHERE receiver = $1 AND part IN ({parts}) GROUP BY channel \
-                 HAVING MIN(due_at) = {HELD}"
-            );
-            let query = sqlx::query(AssertSqlSafe(statement)).bind(receiver.to_owned());
-            for row in query.fetch_all(&mut *transaction).await? {
-                if let Ok(channel) = ChannelId::parse(row.try_get("channel")?) {
-                    release(&mut transaction, &channel, receiver, now).await?;
-                }
+        let number = dropped.len();
+        // The events that the dropped ones held up.
+        for name in dropped.into_iter().collect::<BTreeSet<_>>() {
+            if let Ok(channel) = ChannelId::parse(&name) {
+                release(&mut transaction, &channel, receiver, now).await?;
             }
         }
         transaction.commit().await?;
-        Ok(dropped)
+        Ok(u64::try_from(number).unwrap_or(u64::MAX))
     }
 
     /// Removes what nobody asks for any more: events for receivers that are not configured, and what was announced of
     /// broadcasts that ended before `ended_before`.
     ///
     /// # Errors
-    /// When the database fails.
+    /// When the database fails. Then a part of it may have been removed.
     pub async fn clean(
         &self,
         parts: &[u16],
@@ -378,19 +370,39 @@ impl Outbox {
         ended_before: Timestamp,
     ) -> Result<(), StoreError> {
         let parts = numbers(parts);
-        let work = async {
-            for (statement, before) in [
-                ("DELETE FROM deliveries WHERE created_at < $1", added_before),
-                ("DELETE FROM announcements WHERE ended_at > 0 AND ended_at < $1", ended_before),
-            ] {
-                sqlx::query(AssertSqlSafe(format!("{statement} AND part IN ({parts})")))
-                    .bind(millis(before))
-                    .execute(self.database.pool())
-                    .await?;
+        let statement =
+            format!("DELETE FROM announcements WHERE ended_at > 0 AND ended_at < $1 AND part IN ({parts})");
+        let delete = sqlx::query(AssertSqlSafe(statement)).bind(millis(ended_before));
+        self.database.write(Box::pin(delete.execute(self.database.pool()))).await?;
+        let mut receiver = String::new();
+        while let Some(next) = self.database.read(Box::pin(self.receiver_after(&receiver))).await? {
+            receiver = next;
+            loop {
+                let step = self.drops.size();
+                let delete = async {
+                    let mut transaction = self.database.begin().await?;
+                    let deleted = delete_old(&mut transaction, &parts, &receiver, added_before, step).await?;
+                    transaction.commit().await?;
+                    Ok(deleted.len())
+                };
+                let deleted = self.drops.run(step, self.database.write(Box::pin(delete))).await?;
+                if deleted < step {
+                    break;
+                }
             }
-            Ok(())
-        };
-        self.database.write(Box::pin(work)).await
+        }
+        Ok(())
+    }
+
+    /// The next receiver with events, in the order of their hashes.
+    async fn receiver_after(&self, receiver: &str) -> Result<Option<String>, sqlx::Error> {
+        let row =
+            sqlx::query("SELECT COALESCE(MIN(receiver), '') AS receiver FROM deliveries WHERE receiver > $1")
+                .bind(receiver.to_owned())
+                .fetch_one(self.database.pool())
+                .await?;
+        let next: String = row.try_get("receiver")?;
+        Ok((!next.is_empty()).then_some(next))
     }
 
     /// How many events of some parts wait for a receiver.
@@ -411,6 +423,54 @@ impl Outbox {
         };
         self.database.read(Box::pin(work)).await
     }
+}
+
+/// Parts as the list of an `IN`.
+fn numbers_of(parts: &BTreeSet<u16>) -> String {
+    numbers(&parts.iter().copied().collect::<Vec<_>>())
+}
+
+/// Deletes at most `most` events that were added before an instant. Returns their channels.
+async fn delete_old(
+    transaction: &mut Transaction<'_, Any>,
+    parts: &str,
+    receiver: &str,
+    before: Timestamp,
+    most: usize,
+) -> Result<Vec<String>, sqlx::Error> {
+    let old = format!(
+        "SELECT event FROM deliveries WHERE receiver = $1 AND part IN ({parts}) AND created_at < $2 LIMIT {most}"
+    );
+    let statement =
+        format!("DELETE FROM deliveries WHERE receiver = $1 AND event IN ({old}) RETURNING channel");
+    let query = sqlx::query(AssertSqlSafe(statement)).bind(receiver.to_owned()).bind(millis(before));
+    let rows = query.fetch_all(&mut **transaction).await?;
+    rows.iter().map(|row| row.try_get("channel")).collect()
+}
+
+/// Deletes the `number` oldest events of some parts. Returns their channels.
+async fn delete_oldest(
+    transaction: &mut Transaction<'_, Any>,
+    parts: &BTreeSet<u16>,
+    receiver: &str,
+    number: usize,
+) -> Result<Vec<String>, sqlx::Error> {
+    // The oldest of all parts are among the oldest of each, which an index has in order.
+    let of_part = |part: &u16| {
+        format!(
+            "SELECT * FROM (SELECT event, created_at, number FROM deliveries WHERE receiver = $1 AND part = {part} \
+             ORDER BY created_at, number LIMIT {number}) AS part{part}"
+        )
+    };
+    let of_parts: Vec<String> = parts.iter().map(of_part).collect();
+    let statement = format!(
+        "DELETE FROM deliveries WHERE receiver = $1 AND event IN (SELECT event FROM ({}) AS oldest \
+         ORDER BY created_at, number LIMIT {number}) RETURNING channel",
+        of_parts.join(" UNION ALL ")
+    );
+    let rows =
+        sqlx::query(AssertSqlSafe(statement)).bind(receiver.to_owned()).fetch_all(&mut **transaction).await?;
+    rows.iter().map(|row| row.try_get("channel")).collect()
 }
 
 /// Changes what was announced of a broadcast. Returns whether that was still what it was when it was read.
