@@ -50,7 +50,7 @@ pub use self::{
     followers::DatabaseFollowers,
     inspect::{Inspection, Tables, inspect},
     open::OpenError,
-    outbox::{Announced, Announcement, Backlog, Delivery, HOLDING_ATTEMPTS, NewEvent, Open, Outbox},
+    outbox::{Announced, Announcement, Backlog, Delivery, HOLDING_ATTEMPTS, NewEvent, Open, Outbox, Outcome},
     signals::DatabaseSignals,
 };
 use self::{

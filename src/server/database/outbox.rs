@@ -9,13 +9,13 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use sqlx::{
-    Any, AssertSqlSafe, Row as _, Transaction,
-    any::{AnyArguments, AnyRow},
-    query::Query,
-};
+use sqlx::{Any, AssertSqlSafe, Row as _, Transaction, any::AnyRow};
 
-use super::{Batch, Database, archive::numbers};
+use super::{
+    Batch, CALL_LIMIT, Database,
+    archive::numbers,
+    gather::{Canceled, Gatherer},
+};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{history::Broadcast, store_error::StoreError},
@@ -39,6 +39,7 @@ pub struct Outbox {
     database: Database,
     /// The sizes of the transactions that drop events.
     drops: Arc<Batch>,
+    outcomes: Arc<Gatherer<Outcome, ()>>,
 }
 
 /// What was announced of a broadcast.
@@ -104,6 +105,22 @@ pub struct Delivery {
     pub attempts: u32,
 }
 
+/// The outcome of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The channel of the event.
+    pub channel: ChannelId,
+    /// The event.
+    pub event: String,
+    /// The receiver.
+    pub receiver: String,
+    /// How many attempts have failed, and when the next one is due. `None`: the receiver has taken the event, or it is
+    /// given up.
+    pub again: Option<(u32, Timestamp)>,
+    /// When it came.
+    pub now: Timestamp,
+}
+
 /// How many events wait, and since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Backlog {
@@ -117,7 +134,8 @@ impl Outbox {
     /// The outbox in a database.
     #[must_use]
     pub fn new(database: Database) -> Self {
-        Self { database, drops: Arc::new(Batch::new(MAX_DROPPED)) }
+        let outcomes = Arc::new(Gatherer::new(Canceled::Runs, CALL_LIMIT));
+        Self { database, drops: Arc::new(Batch::new(MAX_DROPPED)), outcomes }
     }
 
     /// The broadcasts of some parts whose end was not announced yet. With `only_new`, those of which nothing was
@@ -250,57 +268,47 @@ impl Outbox {
         self.database.read(Box::pin(work)).await
     }
 
-    /// Removes an event that a receiver has taken, or that is given up. The next one of the channel is due then.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn remove(
-        &self,
-        channel: &ChannelId,
-        event: &str,
-        receiver: &str,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let delete = sqlx::query("DELETE FROM deliveries WHERE event = $1 AND receiver = $2")
-            .bind(event.to_owned())
-            .bind(receiver.to_owned());
-        self.database.write(Box::pin(self.settle(delete, channel, receiver, now))).await
+    /// Writes the outcomes of deliveries that [`Outbox::settle`] gets, forever. Those that arrive together are one
+    /// transaction.
+    pub async fn run(&self) {
+        let write = |outcomes: Vec<Outcome>| async move {
+            self.database.write(Box::pin(self.settle_all(&outcomes))).await?;
+            Ok(vec![(); outcomes.len()])
+        };
+        self.outcomes.run(write).await;
     }
 
-    /// Records that an event has failed so many times, and when it is due again.
+    /// Writes the outcome of a delivery, while [`Outbox::run`] runs. The next event of the channel is due then, unless
+    /// another one holds it.
     ///
     /// # Errors
-    /// When the database fails.
-    pub async fn postpone(
-        &self,
-        channel: &ChannelId,
-        event: &str,
-        receiver: &str,
-        (attempts, due_at): (u32, Timestamp),
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let update = sqlx::query(
-            "UPDATE deliveries SET attempts = $1, due_at = $2 WHERE event = $3 AND receiver = $4 AND attempts < $1",
-        )
-        .bind(i64::from(attempts))
-        .bind(millis(due_at))
-        .bind(event.to_owned())
-        .bind(receiver.to_owned());
-        self.database.write(Box::pin(self.settle(update, channel, receiver, now))).await
+    /// When the database fails. The outcome may have been written.
+    pub async fn settle(&self, outcome: Outcome) -> Result<(), StoreError> {
+        self.outcomes.call(outcome).await
     }
 
-    /// Runs a statement about an event, and releases the next one of the channel.
-    async fn settle(
-        &self,
-        statement: Query<'static, Any, AnyArguments>,
-        channel: &ChannelId,
-        receiver: &str,
-        now: Timestamp,
-    ) -> Result<(), sqlx::Error> {
+    async fn settle_all(&self, outcomes: &[Outcome]) -> Result<(), sqlx::Error> {
         let mut transaction = self.database.begin().await?;
-        self.database.lock(&mut transaction, FIRST_LOCK + i64::from(channel.part())).await?;
-        statement.execute(&mut *transaction).await?;
-        release(&mut transaction, channel, receiver, now).await?;
+        // All nodes lock the parts in the same order.
+        let parts: BTreeSet<u16> = outcomes.iter().map(|outcome| outcome.channel.part()).collect();
+        for part in parts {
+            self.database.lock(&mut transaction, FIRST_LOCK + i64::from(part)).await?;
+        }
+        for Outcome { channel, event, receiver, again, now } in outcomes {
+            let statement = match again {
+                None => "DELETE FROM deliveries WHERE event = $1 AND receiver = $2",
+                Some(_) => {
+                    "UPDATE deliveries SET attempts = $3, due_at = $4 \
+                     WHERE event = $1 AND receiver = $2 AND attempts < $3"
+                }
+            };
+            let mut statement = sqlx::query(statement).bind(event.clone()).bind(receiver.clone());
+            if let Some((attempts, due_at)) = again {
+                statement = statement.bind(i64::from(*attempts)).bind(millis(*due_at));
+            }
+            statement.execute(&mut *transaction).await?;
+            release(&mut transaction, channel, receiver, *now).await?;
+        }
         transaction.commit().await
     }
 

@@ -32,7 +32,7 @@ use crate::{
     domain::{ChannelId, Timestamp},
     server::{
         clock::{Clock, time_of_day},
-        database::{Delivery, Outbox},
+        database::{Delivery, Outbox, Outcome as Settled},
         metrics::Metrics,
         recording::Recorder,
     },
@@ -58,7 +58,7 @@ pub(super) struct Courier {
     pub(super) recorder: Recorder,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
-    /// Permits to use the database, so that connections are left for others.
+    /// Permits to look into the outbox, so that connections are left for others.
     pub(super) permits: Arc<Semaphore>,
     /// Whether the receiver has said that it is gone.
     pub(super) is_gone: AtomicBool,
@@ -75,18 +75,21 @@ impl Courier {
         let mut in_flight = JoinSet::new();
         let mut busy = HashMap::<Id, ChannelId>::new();
         let mut poll_pause = POLL_PAUSE;
+        // What the last look has found and is not on its way yet.
+        let (mut ready, mut looked_at) = (Vec::new(), Instant::now());
         loop {
-            let began = Instant::now();
-            if self.is_open() && in_flight.len() < MAX_IN_FLIGHT {
-                let channels: Vec<ChannelId> = busy.values().cloned().collect();
-                for delivery in self.due(&channels).await {
-                    if in_flight.len() < MAX_IN_FLIGHT && !busy.values().any(|one| *one == delivery.channel) {
-                        let (own, channel) = (Arc::clone(&self), delivery.channel.clone());
-                        let task = in_flight.spawn(async move { own.deliver(delivery).await });
-                        busy.insert(task.id(), channel);
-                    }
+            if looked_at.elapsed() > POLL_PAUSE {
+                ready.clear();
+            }
+            if self.is_open() {
+                self.start(&mut ready, &mut in_flight, &mut busy);
+                if in_flight.len() < MAX_IN_FLIGHT {
+                    looked_at = Instant::now();
+                    let channels: Vec<ChannelId> = busy.values().cloned().collect();
+                    ready = self.due(&channels).await;
+                    poll_pause = POLL_PAUSE.max(looked_at.elapsed() * 10);
+                    self.start(&mut ready, &mut in_flight, &mut busy);
                 }
-                poll_pause = POLL_PAUSE.max(began.elapsed() * 10);
             }
             tokio::select! {
                 Some(done) = in_flight.join_next_with_id() => {
@@ -97,6 +100,26 @@ impl Courier {
                 () = sleep(poll_pause) => {}
             }
         }
+    }
+
+    /// Starts as many of these deliveries as may be on their way.
+    fn start(
+        self: &Arc<Self>,
+        ready: &mut Vec<Delivery>,
+        in_flight: &mut JoinSet<()>,
+        busy: &mut HashMap<Id, ChannelId>,
+    ) {
+        let mut rest = Vec::new();
+        for delivery in ready.drain(..) {
+            if in_flight.len() >= MAX_IN_FLIGHT || busy.values().any(|one| *one == delivery.channel) {
+                rest.push(delivery);
+            } else if self.recorder.ownership().owns(&delivery.channel) {
+                let (own, channel) = (Arc::clone(self), delivery.channel.clone());
+                let task = in_flight.spawn(async move { own.deliver(delivery).await });
+                busy.insert(task.id(), channel);
+            }
+        }
+        *ready = rest;
     }
 
     /// Whether the receiver takes deliveries, as far as it has said.
@@ -177,14 +200,14 @@ impl Courier {
     async fn settle(&self, event: &str, channel: &ChannelId, again: Option<(u32, Timestamp)>) {
         let receiver = self.target.id();
         loop {
-            let permit = self.permits.acquire().await;
-            let now = self.clock.now();
-            let result = match again {
-                None => self.outbox.remove(channel, event, receiver, now).await,
-                Some(again) => self.outbox.postpone(channel, event, receiver, again, now).await,
+            let settled = Settled {
+                channel: channel.clone(),
+                event: event.to_owned(),
+                receiver: receiver.to_owned(),
+                again,
+                now: self.clock.now(),
             };
-            drop(permit);
-            let Err(error) = result else { return };
+            let Err(error) = self.outbox.settle(settled).await else { return };
             tracing::debug!(%error, "the outcome of a webhook is not written yet");
             if !self.recorder.ownership().owns(channel) {
                 return;

@@ -50,7 +50,7 @@ use super::{
     supervisor::Supervisor,
 };
 
-/// The calls to the database that the deliveries of a node make at once, whatever the number of receivers.
+/// The looks into the outbox that the couriers of a node make at once, whatever the number of receivers.
 const DATABASE_PERMITS: usize = 2;
 
 /// The webhooks of a node.
@@ -148,6 +148,11 @@ impl Webhooks {
                 let couriers = webhooks.couriers.iter();
                 join_all(couriers.map(|courier| Arc::clone(courier).run(added.subscribe()))).await;
             }
+        });
+        let own = Arc::clone(&webhooks);
+        background.spawn("outcomes", move || {
+            let webhooks = Arc::clone(&own);
+            async move { webhooks.upkeep.outbox.run().await }
         });
         background.spawn("outbox", move || {
             let webhooks = Arc::clone(&webhooks);

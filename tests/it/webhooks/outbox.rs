@@ -4,7 +4,9 @@ use aforo::{
     domain::{ChannelId, Timestamp},
     server::{
         config,
-        database::{Announced, Announcement, Archive, Backlog, Database, NewEvent, OnAir, Open, Outbox},
+        database::{
+            Announced, Announcement, Archive, Backlog, Database, NewEvent, OnAir, Open, Outbox, Outcome,
+        },
         history::{Broadcast, Span},
     },
 };
@@ -51,6 +53,18 @@ async fn check_contract(here: Database, there: Database) {
         due.into_iter().map(|delivery| delivery.event).collect()
     };
 
+    let settle = async |outbox: &Outbox, event: &str, receiver: &str, again, now| {
+        let (event, receiver) = (event.to_owned(), receiver.to_owned());
+        outbox
+            .settle(Outcome { channel: channel("ana"), event, receiver, again, now: at(now) })
+            .await
+            .unwrap();
+    };
+    for one in [&outbox, &other] {
+        let one = one.clone();
+        tokio::spawn(async move { one.run().await });
+    }
+
     // A broadcast is registered when it begins, once, and keeps its identity when it turns out to have begun earlier.
     archive.note_on_air(&[span("ana", 10, 20), span("eva.tv", 10, 20)]).await.unwrap();
     archive.note_on_air(&[span("ana", 15, 30), span("ana", 5, 12)]).await.unwrap();
@@ -77,7 +91,7 @@ async fn check_contract(here: Database, there: Database) {
     // Events of a channel come one at a time, in order, to each receiver by itself.
     assert_eq!(due("one", 29).await, Vec::<String>::new());
     assert_eq!(due("one", 31).await, ["a1", "e1"]);
-    outbox.remove(&channel("ana"), "a1", "one", at(31)).await.unwrap();
+    settle(&outbox, "a1", "one", None, 31).await;
     assert_eq!(due("one", 31).await, ["e1", "a2"]);
     assert_eq!(due("two", 31).await, ["a1", "e1"]);
     assert_eq!(outbox.due(&[channel("ana").part()], "two", &[], at(31), 100).await.unwrap().len(), 1);
@@ -88,12 +102,12 @@ async fn check_contract(here: Database, there: Database) {
 
     // A failed event holds up the later ones of its channel, until it has failed three times.
     for attempts in 1..=3_u32 {
-        outbox.postpone(&channel("ana"), "a1", "two", (attempts, at(100)), at(31)).await.unwrap();
+        settle(&outbox, "a1", "two", Some((attempts, at(100))), 31).await;
         let expected: &[&str] = if attempts < 3 { &["e1"] } else { &["e1", "a2"] };
         assert_eq!(due("two", 31).await, expected, "after {attempts} attempts");
     }
     assert_eq!(due("two", 100).await, ["e1", "a2", "a1"], "what is due longest comes first");
-    other.postpone(&channel("ana"), "a1", "two", (2, at(50)), at(50)).await.unwrap();
+    settle(&other, "a1", "two", Some((2, at(50))), 50).await;
     assert_eq!(due("two", 50).await, ["e1", "a2"], "an outcome that arrives late changes nothing");
     let delivery = outbox.due(&ALL, "two", &[], at(100), 10).await.unwrap().pop().unwrap();
     assert_eq!((delivery.attempts, &*delivery.body), (3, "{\"a1\":1}"));
