@@ -81,6 +81,12 @@ impl Cause {
     }
 }
 
+/// Whether SQLite has waited in vain for another writer.
+pub(super) fn is_busy(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(refusal) = error else { return false };
+    refusal.code().unwrap_or_default().parse::<i32>().unwrap_or_default() & 0xff == 5
+}
+
 /// The text of an error, without the prefix of the library.
 pub(super) fn text(error: &sqlx::Error) -> String {
     match error {

@@ -105,6 +105,8 @@ struct Inner {
     can_write: AtomicBool,
     /// Whether a write has failed since writes were last checked.
     has_failed_write: AtomicBool,
+    /// Whether the last check of writes found that another process keeps the file of SQLite busy.
+    was_busy: AtomicBool,
     /// When a write failed, unless another one has succeeded since.
     failed_write: Mutex<Option<Instant>>,
     /// Whether a call met damaged data.
@@ -361,11 +363,24 @@ impl Database {
         if result.is_ok() && self.0.has_failed_write.swap(false, SeqCst) {
             // Idle connections may be to a server that takes no writes, although the server that has taken over does.
             *self.0.renewal.lock() = Some(Instant::now());
-            result = checked(self.touch().boxed()).await;
-            self.0.can_write.store(result.is_ok(), SeqCst);
+            let written = timeout(CHECK_LIMIT, self.touch()).await;
+            // Another process that writes much is no reason to refuse all calls. Each has its own limit.
+            let is_busy = self.0.kind == Kind::Sqlite
+                && written.as_ref().map_or(true, |written| written.as_ref().is_err_and(cause::is_busy));
+            let was_busy = self.0.was_busy.swap(is_busy, SeqCst);
+            result = match written {
+                Ok(Err(error)) => Err(cause::text(&error)),
+                Err(_elapsed) => Err("no response in time".to_owned()),
+                Ok(Ok(())) => Ok(()),
+            };
             if result.is_err() {
                 self.0.has_failed_write.store(true, SeqCst);
             }
+            if is_busy && !was_busy {
+                self.0.check.notify_one();
+                return;
+            }
+            self.0.can_write.store(result.is_ok(), SeqCst);
         }
         match result {
             Ok(()) => self.0.reporter.back(),
@@ -411,5 +426,30 @@ impl Database {
             }
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::server::config::DatabaseConfig;
+
+    #[tokio::test]
+    async fn a_file_that_another_writer_keeps_busy_takes_writes_unless_it_stays_busy() {
+        let folder = TempDir::new().unwrap();
+        let file = DatabaseConfig::Sqlite(folder.path().join("aforo.db"));
+        let database = Database::open(&file).await.unwrap();
+        let takes_writes = async || {
+            database.0.has_failed_write.store(true, SeqCst);
+            database.check().await;
+            database.0.can_write.load(SeqCst)
+        };
+        let writer = database.begin().await.unwrap();
+        assert!(takes_writes().await, "it is busy for the first time");
+        assert!(!takes_writes().await, "it is still busy");
+        writer.rollback().await.unwrap();
+        assert!(takes_writes().await);
     }
 }

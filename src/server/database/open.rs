@@ -172,6 +172,7 @@ impl Database {
             id: OnceLock::new(),
             can_read: AtomicBool::new(false),
             can_write: AtomicBool::new(false),
+            was_busy: AtomicBool::default(),
             has_failed_write: AtomicBool::new(false),
             failed_write: Mutex::new(None),
             is_damaged: AtomicBool::new(false),
