@@ -116,7 +116,10 @@ mod tests {
         archive.store(&rows).await.unwrap();
         let (broken, other) = (&rows[0].channel, ChannelId::parse(&rows[1].channel).unwrap());
         let span = Span::new(at(0), at(60_000));
-        archive.note_on_air(&[OnAir { channel: other, span, observed_from: span.from, seen_by: None }]).await.unwrap();
+        archive
+            .note_on_air(&[OnAir { channel: other, span, observed_from: span.from, seen_by: None }])
+            .await
+            .unwrap();
         let refuse = format!(
             "CREATE TRIGGER broken BEFORE INSERT ON history WHEN NEW.channel = '{broken}' \
              BEGIN SELECT RAISE(ABORT, 'no'); END"

@@ -95,7 +95,12 @@ impl Past {
         };
         self.archive.store(&[row]).await.unwrap();
         self.archive
-            .note_on_air(&[OnAir { channel: id, span: Span::new(from, to), observed_from: from, seen_by: None }])
+            .note_on_air(&[OnAir {
+                channel: id,
+                span: Span::new(from, to),
+                observed_from: from,
+                seen_by: None,
+            }])
             .await
             .unwrap();
     }
