@@ -99,6 +99,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         &[
             "domain",
             "server::clock",
+            "server::config",
             "server::database",
             "server::history",
             "server::metrics",

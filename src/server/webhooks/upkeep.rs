@@ -119,7 +119,6 @@ impl Upkeep {
 
 #[cfg(test)]
 mod tests {
-    use sqlx::AssertSqlSafe;
     use tempfile::TempDir;
 
     use super::*;
@@ -146,7 +145,7 @@ mod tests {
                 clock.now().as_millis() - 100_000,
                 i64::MAX
             );
-            sqlx::query(AssertSqlSafe(fill)).execute(database.pool()).await.unwrap();
+            sqlx::query(sqlx::AssertSqlSafe(fill)).execute(database.pool()).await.unwrap();
         }
         let refuse = "CREATE TRIGGER refuse BEFORE DELETE ON deliveries WHEN OLD.receiver = 'bad' \
                       BEGIN SELECT RAISE(ABORT, 'no'); END";
