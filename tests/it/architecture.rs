@@ -99,7 +99,6 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         &[
             "domain",
             "server::clock",
-            "server::config",
             "server::database",
             "server::history",
             "server::metrics",

@@ -63,7 +63,7 @@ impl Ownership {
     }
 
     /// Sets the parts until `until`.
-    pub(in crate::server) fn set(&self, parts: &[u16], until: Instant) {
+    pub(crate) fn set(&self, parts: &[u16], until: Instant) {
         let bits =
             parts.iter().filter(|part| **part < ChannelId::PARTS).fold(0, |bits, part| bits | 1 << part);
         self.parts.store(bits, Ordering::Relaxed);
