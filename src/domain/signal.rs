@@ -57,7 +57,7 @@ pub const LATE_WITHIN: u32 = 30_000;
 
 /// How long after the end of a publisher its start is a late or repeated one, in milliseconds. Later, the publisher has
 /// started again.
-pub const REPLAYED_WITHIN: u32 = 3_000;
+pub const REPLAYED_WITHIN: u32 = 1_500;
 
 /// Identifies one connection of an encoder to a video server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,6 +200,8 @@ impl Signal {
 
     fn end(&mut self, publisher: Option<Publisher>, now: Timestamp) {
         if !self.is_on_air {
+            // The end may have overtaken the start.
+            self.ended = publisher.map(|publisher| Ended { publisher, at: now }).or(self.ended.take());
             return;
         }
         let is_over = match (&publisher, &self.publisher) {
@@ -339,6 +341,7 @@ mod tests {
         assert_eq!(then(&[(91, still("a"))]), None);
         assert_eq!(then(&[(91, on("a"))]), None);
         assert_eq!(then(&[(91, off("a")), (92, on("a")), (119, still("a"))]), None);
+        assert_eq!(after(&[(5, off("a")), (6, on("a"))]), None, "the end has overtaken the start");
         // It is there after all, or its id was given to another one.
         assert_eq!(then(&[(93, on("a")), (94, still("a"))]), Some(at(93)));
         assert_eq!(then(&[(120, still("a"))]), Some(at(120)));
@@ -346,7 +349,7 @@ mod tests {
         assert_eq!(then(&[(90, on("b"))]), Some(at(90)));
         assert_eq!(then(&[(90, still("b"))]), Some(at(90)));
         assert_eq!(then(&[(90, on(""))]), Some(at(90)));
-        assert_eq!(then(&[(91, on("b")), (92, still("a")), (92, on("a")), (99, off("b"))]), None);
+        assert_eq!(then(&[(91, on("b")), (91, on("a")), (92, still("a")), (99, off("b"))]), None);
     }
 
     #[test]
