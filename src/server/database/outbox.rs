@@ -366,7 +366,7 @@ impl Outbox {
         Ok(u64::try_from(number).unwrap_or(u64::MAX))
     }
 
-    /// Removes what nobody asks for any more: events for receivers that are not configured, and what was announced of
+    /// Removes what nobody asks for any more: events for receivers that are not `configured`, and what was announced of
     /// broadcasts that ended before `ended_before`.
     ///
     /// # Errors
@@ -374,6 +374,7 @@ impl Outbox {
     pub async fn clean(
         &self,
         parts: &[u16],
+        configured: &[String],
         added_before: Timestamp,
         ended_before: Timestamp,
     ) -> Result<(), StoreError> {
@@ -385,6 +386,10 @@ impl Outbox {
         let mut receiver = String::new();
         while let Some(next) = self.database.read(Box::pin(self.receiver_after(&receiver))).await? {
             receiver = next;
+            if configured.contains(&receiver) {
+                // Its old events are dropped one by one, so that later ones of their channels are sent.
+                continue;
+            }
             loop {
                 let step = self.drops.size();
                 let delete = async {

@@ -81,7 +81,8 @@ impl Upkeep {
             }
         }
         if !parts.is_empty()
-            && let Err(error) = self.outbox.clean(&parts, now - EXPIRY, now - REMEMBERED).await
+            && let Err(error) =
+                self.outbox.clean(&parts, &self.receivers, now - EXPIRY, now - REMEMBERED).await
         {
             tracing::debug!(%error, "the outbox was not cleaned; retrying later");
         }

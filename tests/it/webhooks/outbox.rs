@@ -173,7 +173,13 @@ async fn check_contract(here: Database, there: Database) {
     assert_eq!(outbox.drop_oldest(&ALL, "two", at(35), 5, at(1_000)).await.unwrap(), 16);
     assert_eq!(due("two", 2_000).await, ["n15"], "the newest are left");
     assert_eq!(outbox.backlog(&ALL, "one").await.unwrap().events, 23, "other receivers keep theirs");
-    outbox.clean(&ALL, at(1_001), at(1_001)).await.unwrap();
+    outbox.clean(&ALL, &["one".to_owned()], at(1_001), at(1_001)).await.unwrap();
+    assert_eq!(
+        outbox.backlog(&ALL, "one").await.unwrap().events,
+        23,
+        "a configured receiver keeps its events"
+    );
+    outbox.clean(&ALL, &[], at(1_001), at(1_001)).await.unwrap();
     assert_eq!(outbox.backlog(&ALL, "one").await.unwrap(), Backlog::default());
     assert_eq!(outbox.open(&ALL, false).await.unwrap().len(), 3, "open broadcasts stay");
 }
