@@ -119,7 +119,8 @@ impl Recovery {
             let retry_after = match self.round(was_triggered).await {
                 Ok(is_complete) => {
                     pause = PAUSES.0;
-                    (!is_complete).then_some(REPAIR_PAUSE)
+                    // Where commands are billed, a repair may take longer.
+                    (!is_complete).then_some(REPAIR_PAUSE.max(self.interval / 10))
                 }
                 Err(error) => {
                     tracing::debug!(%error, "store not recovered yet; retrying");
@@ -240,7 +241,8 @@ impl Recovery {
         state.peers.retain(|_, seen| attended.saturating_duration_since(*seen) < REMEMBER_NODES);
         state.has_found_loss |= self.journal.take_found_loss();
         // The store may have been away for the others too, and they may have operations to replay.
-        state.has_found_loss |= self.roll.is_missed() && !state.peers.is_empty();
+        let may_have_peers = state.attended.is_none() || !state.peers.is_empty();
+        state.has_found_loss |= self.roll.is_missed() && may_have_peers;
         let attendance = Attendance {
             node: self.node,
             expected_for,

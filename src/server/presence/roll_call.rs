@@ -25,7 +25,7 @@ pub(super) struct LastRollCall {
     last_used: Mutex<Option<Instant>>,
     /// Whether this node has missed roll calls since the last one: the store was away for it, and maybe for others.
     is_missed: AtomicBool,
-    /// When this node asked the others for what they could not write meanwhile, by the store's clock.
+    /// When the nodes were asked to check their journals because this node had missed roll calls, by the store's clock.
     doubted: Mutex<Timestamp>,
     /// Notifies waiting tasks of every roll call.
     updated: watch::Sender<()>,
@@ -56,10 +56,15 @@ impl LastRollCall {
     /// Stores a new roll call and notifies the subscribers. If this node has missed some and there are others, counts are
     /// incomplete until all of them have checked their journals.
     pub(super) fn set(&self, roll_call: RollCall) {
+        let mut last = self.last.lock();
+        let mut doubted = self.doubted.lock();
         if self.is_missed.swap(false, Relaxed) && roll_call.nodes.len() > 1 {
-            *self.doubted.lock() = roll_call.asked;
+            *doubted = roll_call.asked;
         }
-        *self.last.lock() = Some((roll_call, Instant::now()));
+        // The store's clock may have been set back.
+        *doubted = (*doubted).min(roll_call.now);
+        *last = Some((roll_call, Instant::now()));
+        drop((doubted, last));
         self.updated.send_replace(());
     }
 
@@ -114,8 +119,9 @@ impl LastRollCall {
 
     /// Whether all nodes have written what they accepted, as far as this node knows.
     pub(super) fn is_complete(&self) -> bool {
-        let doubted = *self.doubted.lock();
-        !self.is_missed() && self.last.lock().as_ref().is_none_or(|(last, _)| last.is_complete(doubted))
+        let last = self.last.lock();
+        let is_complete = |last: &RollCall| last.is_complete(*self.doubted.lock());
+        !self.is_missed() && last.as_ref().is_none_or(|(last, _)| is_complete(last))
     }
 
     /// The time since which all nodes know that their journals are in the store. `None` without a roll call.
