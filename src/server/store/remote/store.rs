@@ -103,7 +103,8 @@ impl<R: Runner> RemoteStore<R> {
     async fn write_call(&self, batches: &[Batch]) -> Result<Vec<Result<Written, StoreError>>, StoreError> {
         if self.skew.millis().is_none() {
             // Without the server's time, a late call could not be told.
-            self.counts_call(&[]).await?;
+            let any = batches.first().map(|batch| batch.channel.clone());
+            self.counts_call(any.as_slice()).await?;
         }
         let (sent, before) = (self.now(), self.skew.millis());
         match self.try_write(batches, sent).await? {

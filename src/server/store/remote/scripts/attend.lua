@@ -25,7 +25,8 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local function text(number)
   return string.format('%d', number)
 end
-if type(redis.pcall('HLEN', key)) == 'table' then
+local probe = redis.pcall('HLEN', key)
+if type(probe) == 'table' and string.find(probe.err, 'WRONGTYPE', 1, true) then
   -- The key has another type. The roll call is lost.
   redis.call('UNLINK', key)
 end

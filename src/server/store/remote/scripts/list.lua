@@ -4,7 +4,8 @@
 -- ARGV  1  how long the entries are valid (ms); 2… the channels
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-if type(redis.pcall('ZCARD', KEYS[1])) == 'table' then
+local probe = redis.pcall('ZCARD', KEYS[1])
+if type(probe) == 'table' and string.find(probe.err, 'WRONGTYPE', 1, true) then
   -- The key has another type. The bucket is lost.
   redis.call('UNLINK', KEYS[1])
 end

@@ -8,7 +8,7 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local answer = {}
 for i, bucket in ipairs(KEYS) do
   local channels = redis.pcall('ZRANGEBYSCORE', bucket, '(' .. now, '+inf')
-  if channels.err then
+  if channels.err and string.find(channels.err, 'WRONGTYPE', 1, true) then
     redis.call('UNLINK', bucket)
   end
   answer[i] = not channels.err and table.concat(channels, ' ')

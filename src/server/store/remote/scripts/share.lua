@@ -13,7 +13,8 @@
 local key, node, lease, parts, database = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-if type(redis.pcall('HLEN', key)) == 'table' then
+local probe = redis.pcall('HLEN', key)
+if type(probe) == 'table' and string.find(probe.err, 'WRONGTYPE', 1, true) then
   -- The key has another type. The parts are shared anew.
   redis.call('UNLINK', key)
 end
