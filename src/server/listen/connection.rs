@@ -252,7 +252,8 @@ where
         tokio::select! {
             is_refused = is_refused => if !is_refused { return },
             () = serve.shutdown.cancelled(), if !is_shutting_down => {}
-            _ = check.tick() => match (untaken.is_stalled(), info.is_overdue()) {
+            // On a slow link the parts of many answers wait for long, although all of them are read.
+            _ = check.tick() => match (untaken.is_stalled() && !info.is_blocked(), info.is_overdue()) {
                 (true, _) => return,
                 (false, false) => continue,
                 (false, true) if is_shutting_down => return, // the client has ignored GOAWAY

@@ -65,10 +65,15 @@ impl ConnectionInfo {
         self.0.peer
     }
 
+    /// Whether the socket takes no more bytes at present. If it takes none for long, the kernel closes the connection.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.0.is_blocked.load(Relaxed)
+    }
+
     /// The response body for a stream that may stay open for hours. Over HTTP/1 it is detached from hyper if the socket
     /// is not blocked; otherwise hyper sends it.
     pub fn long_body(&self, body: LongBody) -> Body {
-        if self.0.is_http1 && !self.0.is_blocked.load(Relaxed) {
+        if self.0.is_http1 && !self.is_blocked() {
             *self.0.detached.lock() = Some(body);
             Body::new(DetachedBody)
         } else {
