@@ -35,7 +35,10 @@ const RETRY_PAUSE: Duration = Duration::from_millis(150);
 /// twice as long as the one before.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
 
-/// The longest time for which a service is left alone. Then one call finds out whether it is back.
+/// The longest time for which a service with errors is left alone. Proxies in front of it often name much longer ones.
+const MAX_ERROR_PAUSE: Duration = Duration::from_secs(5);
+
+/// The longest time for which a service that is too busy is left alone. Then calls find out whether it is back.
 const MAX_BUSY_PAUSE: Duration = Duration::from_secs(60);
 
 /// The most bytes of a response. A list of 10,000 channels has less than 1 MB.
@@ -166,8 +169,10 @@ impl UpstashRunner {
         let status = response.status();
         if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
             let message = format!("status {status}");
-            let asked = retry_after(&response);
-            let is_busy = asked.is_some() || status == StatusCode::TOO_MANY_REQUESTS;
+            let is_too_many = status == StatusCode::TOO_MANY_REQUESTS;
+            let asked = retry_after(&response)
+                .map(|asked| if is_too_many { asked } else { asked.min(MAX_ERROR_PAUSE) });
+            let is_busy = asked.is_some() || is_too_many;
             let busy = |message| CommandError::Busy(message, asked);
             return Err(if is_busy { busy(message) } else { CommandError::Transient(message) });
         }
