@@ -242,10 +242,11 @@ impl Archive {
     ) -> Result<(), sqlx::Error> {
         for some in pieces(merged) {
             let is_one = |nth: usize| {
-                let place = |column| self.database.place(5 * nth + column);
-                let [part, channel, start, node, data] = [1, 2, 3, 4, 5].map(place);
+                let place = |column| self.database.place(7 * nth + column);
+                let [part, channel, start, node, data, held, held_at] = [1, 2, 3, 4, 5, 6, 7].map(place);
                 format!(
-                    "part = {part} AND channel = {channel} AND start = {start} AND node = {node} AND data = {data}"
+                    "part = {part} AND channel = {channel} AND start = {start} AND node = {node} \
+                     AND data = {data} AND held = {held} AND held_at = {held_at}"
                 )
             };
             let any: Vec<String> = (0..some.len()).map(is_one).collect();
@@ -253,7 +254,8 @@ impl Archive {
             let mut query = sqlx::query(AssertSqlSafe(statement));
             for row in some {
                 query = query.bind(i16::try_from(part).unwrap_or_default()).bind(row.channel.clone());
-                query = query.bind(millis(row.start)).bind(row.node).bind(row.data.clone());
+                query = query.bind(millis(row.start)).bind(row.node);
+                query = query.bind(row.data.clone()).bind(row.held).bind(row.held_at);
             }
             query.execute(&mut **transaction).await?;
         }
@@ -299,6 +301,8 @@ struct Row {
     start: Timestamp,
     node: i64,
     data: Vec<u8>,
+    held: i64,
+    held_at: i64,
 }
 
 /// Minutes that are not merged yet.
@@ -340,8 +344,14 @@ async fn read(
             }
             Err(error) => return Err(error),
         }
-        let (start, node, data) = (time(row, "start")?, row.try_get("node")?, row.try_get("data")?);
-        found.rows.push(Row { channel, start, node, data });
+        found.rows.push(Row {
+            channel,
+            start: time(row, "start")?,
+            node: row.try_get("node")?,
+            data: row.try_get("data")?,
+            held: row.try_get("held")?,
+            held_at: row.try_get("held_at")?,
+        });
     }
     Ok(found)
 }
