@@ -13,8 +13,8 @@ use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-/// The most of a body that is handed over at once, in bytes. A client takes a long body in many steps, and each of them
-/// shows that it still reads.
+/// The most of a body that is handed over at once, in bytes. Whether a client still reads is seen only when it has taken
+/// all of a chunk.
 pub(super) const CHUNK_BYTES: usize = 16 * 1024;
 
 /// What a body holds.
