@@ -27,6 +27,7 @@
 
 local FORMAT = 2
 local BODY, VIEWER, SESSION, MARK = 20, 14, 8, 16
+local LENGTH = string.char(BODY)
 local LEFT, UNKNOWN, FAR = 2 ^ 47, 2 ^ 46, 65535
 -- The most sessions of a viewer, and the most leaves that are remembered for it.
 local MOST = 16
@@ -37,116 +38,121 @@ local LARGE, SPARE = 1000, 600000
 -- more is not applied: if the server was stopped meanwhile, its operations are out of date, and their node replays them;
 -- if a clock was set, the node learns that from the answer.
 local LATE, TOO_LATE = 250, 10000
-local call, sub, byte, char = redis.call, string.sub, string.byte, string.char
-local max, min, floor = math.max, math.min, math.floor
+local call, sub, byte, char, floor = redis.call, string.sub, string.byte, string.char, math.floor
+
+local clock = call('TIME')
+local now = clock[1] * 1000 + floor(clock[2] / 1000)
+local longest_lease, memory = tonumber(ARGV[2]), tonumber(ARGV[3])
+local new_mark, sent = ARGV[4], tonumber(ARGV[5])
+local after_now = string.format('(%d', now)
+local is_late = sent > 0 and now - sent > LATE
+local base = is_late and sent or now
+
+-- Every call creates these functions anew, and each outer variable that a function uses costs time. So they use few.
+-- The state of a session is passed to them: the time of its last beat or of its leave, its lease, its delta (see Session
+-- in Rust), and `left`: 0, UNKNOWN or LEFT. `time` is nil if the session is unknown.
 
 local function read4(text, at)
   local a, b, c, d = byte(text, at, at + 3)
   return ((a * 256 + b) * 256 + c) * 256 + d
 end
 local function read6(text, at)
-  local a, b = byte(text, at, at + 1)
-  return (a * 256 + b) * 4294967296 + read4(text, at + 2)
-end
-local function write4(low)
-  return char(floor(low / 16777216), floor(low / 65536) % 256, floor(low / 256) % 256, low % 256)
+  local a, b, c, d, e, f = byte(text, at, at + 5)
+  return ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f
 end
 local function write6(number)
-  local high = floor(number / 4294967296)
-  return char(floor(high / 256), high % 256) .. write4(number % 4294967296)
+  local high, low = floor(number / 4294967296), number % 4294967296
+  return char(floor(high / 256), high % 256, floor(low / 16777216), floor(low / 65536) % 256, floor(low / 256) % 256, low % 256)
 end
 
-local clock = call('TIME')
-local now = clock[1] * 1000 + floor(clock[2] / 1000)
-local after_now = '(' .. now
-local first, longest_lease, memory = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local new_mark, sent = ARGV[4], tonumber(ARGV[5])
-local is_late = sent > 0 and now - sent > LATE
-local base = is_late and sent or now
+-- Most sessions of a call get this time, and most channels this spare time.
+local packed_base, usual_spare = write6(base), floor(longest_lease / 8)
 
--- The current session: the time of its last beat or of its leave, its lease, and its delta (see Session in Rust). `left`
--- is 0, UNKNOWN or LEFT. `time` is nil if the session is unknown.
-local time, lease, delta, left
-
-local function beat(at, span, is_join)
+local function beat(time, lease, delta, left, at, span, is_join)
   if not time then
-    time, lease, delta, left = at, span, is_join and 0 or FAR, 0
+    return at, span, is_join and 0 or FAR, 0
   elseif left == 0 then
     if at >= time then
-      delta = is_join and 0 or min(delta + at - time, FAR)
-      time, lease = at, span
-    elseif is_join then
-      delta = min(delta, time - at)
+      delta = is_join and 0 or delta + at - time
+      return at, span, delta < FAR and delta or FAR, 0
+    elseif is_join and time - at < delta then
+      delta = time - at
     end
   elseif is_join then
     if at >= time then
       local beaten = time + delta
       if beaten > at then
-        time, delta = beaten, beaten - at
-      else
-        time, lease, delta = at, span, 0
+        return beaten, lease, beaten - at, 0
       end
-      left = 0
+      return at, span, 0, 0
     end
   elseif at >= time + memory then
-    time, lease, delta, left = at, span, FAR, 0
+    return at, span, FAR, 0
   elseif at > time + delta then
     lease, delta = span, at - time
   end
+  return time, lease, delta, left
 end
 
-local function leave(at, kind)
+local function leave(time, lease, delta, left, at, kind)
   if not time then
-    time, lease, delta, left = at, 0, 0, kind
+    return at, 0, 0, kind
   elseif left > 0 then
     if at > time then
-      time, delta = at, max(time + delta - at, 0)
+      return at, lease, math.max(time + delta - at, 0), left
     end
   elseif not (delta < FAR and time - delta > at) and time < at + memory then
-    time, delta, left = at, min(max(time - at, 0), FAR), LEFT
+    return at, lease, math.min(math.max(time - at, 0), FAR), LEFT
   end
+  return time, lease, delta, left
 end
 
--- Merges another node's state of the session into the current session.
-local function merge(at, span, distance, kind)
+-- Merges another node's state of the session.
+local function merge(time, lease, delta, left, at, span, distance, kind)
   if kind == 0 then
     if distance < FAR then
-      beat(at - distance, span, true)
+      time, lease, delta, left = beat(time, lease, delta, left, at - distance, span, true)
     end
-    beat(at, span, false)
-  else
-    leave(at, kind)
-    if left == UNKNOWN then
-      left = kind
-    end
-    if distance > 0 then
-      beat(at + distance, span, false)
-    end
+    return beat(time, lease, delta, left, at, span, false)
   end
-end
-
-local function kind_of(packed)
-  if packed >= LEFT then
-    return packed - LEFT, LEFT
-  elseif packed >= UNKNOWN then
-    return packed - UNKNOWN, UNKNOWN
+  time, lease, delta, left = leave(time, lease, delta, left, at, kind)
+  if left == UNKNOWN then
+    left = kind
   end
-  return packed, 0
+  if distance > 0 then
+    return beat(time, lease, delta, left, at + distance, span, false)
+  end
+  return time, lease, delta, left
 end
 
 -- The time at which a session can be forgotten.
-local function end_of(at, span, kind)
-  if kind == 0 then
+local function end_of(at, span, left)
+  if left == 0 then
     return at + span
   end
-  return at + (kind == LEFT and max(longest_lease, memory) or memory)
+  return at + (left == LEFT and longest_lease > memory and longest_lease or memory)
 end
 
--- Makes a session the current one. Returns the viewer's other sessions that have not expired, and when the longest lease
--- and the longest leave memory among them expire. If the session is new and MOST others are of its kind, the oldest of
--- them is dropped.
-local function load_session(sessions, session, own_kind)
-  time = nil
+-- Reads the session at this place. It is unknown if it has expired.
+local function read(sessions, at)
+  local a, b, c, d, e, f, g, h, i, j, k, l = byte(sessions, at + 9, at + 20)
+  local time, left = ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f, 0
+  if time >= LEFT then
+    time, left = time - LEFT, LEFT
+  elseif time >= UNKNOWN then
+    time, left = time - UNKNOWN, UNKNOWN
+  end
+  local lease = ((g * 256 + h) * 256 + i) * 256 + j
+  if end_of(time, lease, left) > now then
+    return time, lease, k * 256 + l, left
+  end
+end
+
+-- Finds a session among those of a viewer. Returns the other sessions that have not expired, when the longest lease and
+-- the longest leave memory among them expire, and the session. If the session is new and MOST others are of its kind, the
+-- oldest of them is dropped.
+local function find(sessions, session, is_leave)
+  local time, lease, delta, left
   local others, longest, remembered, number = {}, 0, 0, { 0, 0 }
   local at, length = 1, #sessions
   while at <= length do
@@ -154,23 +160,17 @@ local function load_session(sessions, session, own_kind)
     if next_at - at <= BODY or next_at > length + 1 then
       error('damaged')
     end
-    local t, kind = kind_of(read6(sessions, at + 9))
-    local span = read4(sessions, at + 15)
-    if sub(sessions, at + 1, at + SESSION) == session then
-      if end_of(t, span, kind) > now then
-        time, lease, left = t, span, kind
-        delta = byte(sessions, at + 19) * 256 + byte(sessions, at + 20)
-      end
-    else
-      local over = end_of(t, span, kind)
-      if over > now then
-        local which = kind == 0 and 1 or 2
-        number[which] = number[which] + 1
-        others[#others + 1] = { sub(sessions, at, next_at - 1), t, which, over }
-      end
+    local t, span, distance, kind = read(sessions, at)
+    if t and string.sub(sessions, at + 1, at + SESSION) == session then
+      time, lease, delta, left = t, span, distance, kind
+    elseif t then
+      local which = kind == 0 and 1 or 2
+      number[which] = number[which] + 1
+      others[#others + 1] = { string.sub(sessions, at, next_at - 1), t, which, end_of(t, span, kind) }
     end
     at = next_at
   end
+  local own_kind = is_leave and 2 or 1
   if not time and number[own_kind] >= MOST then
     local oldest
     for i, other in ipairs(others) do
@@ -184,23 +184,12 @@ local function load_session(sessions, session, own_kind)
   for _, other in ipairs(others) do
     text = text .. other[1]
     if other[3] == 1 then
-      longest = max(longest, other[4])
+      longest = math.max(longest, other[4])
     else
-      remembered = max(remembered, other[4])
+      remembered = math.max(remembered, other[4])
     end
   end
-  return text, longest, remembered
-end
-
--- The same for a viewer that has only this session, which is the common case.
-local function load_only_session(sessions, session)
-  local t, kind = kind_of(read6(sessions, 10))
-  local span = read4(sessions, 16)
-  time = nil
-  if end_of(t, span, kind) > now then
-    time, lease, left = t, span, kind
-    delta = byte(sessions, 20) * 256 + byte(sessions, 21)
-  end
+  return text, longest, remembered, time, lease, delta, left
 end
 
 -- Applies a channel's operations. Returns nil if the channel's viewers turn out to be lost. `was_lost`: they were lost,
@@ -214,7 +203,10 @@ local function write(viewers_key, sessions_key, ops, was_lost)
     elseif byte(meta) < FORMAT or #meta < 13 + MARK then
       error('damaged')
     end
-    mark, expires, restored = sub(meta, 2, 1 + MARK), read6(meta, 2 + MARK), read6(meta, 8 + MARK)
+    local a, b, c, d, e, f, g, h, i, j, k, l = byte(meta, 2 + MARK, 13 + MARK)
+    mark = sub(meta, 2, 1 + MARK)
+    expires = ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f
+    restored = ((((g * 256 + h) * 256 + i) * 256 + j) * 256 + k) * 256 + l
   end
   local flags, furthest, has_restored = '', 0, was_lost
   local at, length = 1, #ops
@@ -222,35 +214,40 @@ local function write(viewers_key, sessions_key, ops, was_lost)
     local act = sub(ops, at, at)
     local viewer = sub(ops, at + 1, at + VIEWER)
     local session = sub(ops, at + VIEWER + 1, at + VIEWER + SESSION)
-    local span = read4(ops, at + VIEWER + SESSION + 1)
+    local packed_span = sub(ops, at + VIEWER + SESSION + 1, at + VIEWER + SESSION + 4)
+    local span = read4(packed_span, 1)
     local known = call('HGET', sessions_key, viewer)
+    local time, lease, delta, left
     local others, longest, remembered = '', 0, 0
-    if not known then
-      time = nil
-    elseif #known == BODY + 1 and sub(known, 2, 1 + SESSION) == session then
-      load_only_session(known, session)
-    else
+    if known and #known == BODY + 1 and sub(known, 2, 1 + SESSION) == session then
+      -- The common case.
+      time, lease, delta, left = read(known, 1)
+    elseif known then
       local is_leave = act == 'L' or act == 'K' or act == 'W' or (act == 'R' or act == 'M') and read6(ops, at + VIEWER + SESSION + 5) >= UNKNOWN
-      others, longest, remembered = load_session(known, session, is_leave and 2 or 1)
+      others, longest, remembered, time, lease, delta, left = find(known, session, is_leave)
     end
     local was_time, was_lease, was_delta, was_left = time, lease, delta, left
 
     -- A current operation is later than every known event, even if the clock was set back.
     local instant = base
-    if time and not is_late and (left == 0 or act == 'J') then
-      instant = max(base, time)
+    if time and time > base and not is_late and (left == 0 or act == 'J') then
+      instant = time
     end
     if act == 'J' then
-      beat(instant, span, true)
+      time, lease, delta, left = beat(time, lease, delta, left, instant, span, true)
     elseif act == 'H' or act == 'N' and time and left == 0 and time + lease > now then
-      beat(instant, span, false)
+      time, lease, delta, left = beat(time, lease, delta, left, instant, span, false)
     elseif act == 'L' or act == 'K' and time then
-      leave(instant, UNKNOWN)
+      time, lease, delta, left = leave(time, lease, delta, left, instant, UNKNOWN)
     elseif act == 'R' or act == 'M' or act == 'W' then
-      local t, kind = kind_of(read6(ops, at + VIEWER + SESSION + 5))
+      local t, kind = read6(ops, at + VIEWER + SESSION + 5), 0
+      if t >= UNKNOWN then
+        kind = t >= LEFT and LEFT or UNKNOWN
+      end
+      t = t - kind
       local distance = byte(ops, at + VIEWER + SESSION + 11) * 256 + byte(ops, at + VIEWER + SESSION + 12)
       if time or act ~= 'W' then
-        merge(min(t, now), span, distance, kind)
+        time, lease, delta, left = merge(time, lease, delta, left, t < now and t or now, span, distance, kind)
       end
       at = at + 8
     end
@@ -261,19 +258,23 @@ local function write(viewers_key, sessions_key, ops, was_lost)
     if time and (time ~= was_time or lease ~= was_lease or delta ~= was_delta or left ~= was_left) then
       local over = end_of(time, lease, left)
       if over > now then
-        furthest = max(furthest, over)
-        -- A session that is counted already was not lost.
-        local was_live = was_time and was_left == 0 and was_time + was_lease > now or false
-        has_restored = has_restored or act == 'R' and is_live ~= was_live
-        -- A late beat may be older than a leave that the store has forgotten. A node that remembers the leave repeats
-        -- it at the next roll call.
-        if act == 'M' and is_live and not was_live then
-          has_restored = has_restored or (delta == FAR and time or time - delta) < now - memory
+        if over > furthest then
+          furthest = over
         end
-        if is_live then
-          longest = max(longest, over)
-        else
-          remembered = max(remembered, over)
+        if act == 'R' or act == 'M' then
+          -- A session that is counted already was not lost. A late beat may be older than a leave that the store has
+          -- forgotten. A node that remembers the leave repeats it at the next roll call.
+          local was_live = was_time and was_left == 0 and was_time + was_lease > now or false
+          if act == 'R' then
+            has_restored = has_restored or is_live ~= was_live
+          elseif is_live and not was_live then
+            has_restored = has_restored or (delta == FAR and time or time - delta) < now - memory
+          end
+        end
+        if is_live and over > longest then
+          longest = over
+        elseif not is_live and over > remembered then
+          remembered = over
         end
         local opens = false
         if not known and call('EXISTS', viewers_key) == 0 then
@@ -282,9 +283,10 @@ local function write(viewers_key, sessions_key, ops, was_lost)
           end
           opens = true
         end
-        local entry = char(BODY) .. session .. write6(time + left) .. write4(lease)
-          .. char(floor(delta / 256), delta % 256)
-        call('HSET', sessions_key, viewer, others .. entry)
+        local packed_time = time == base and left == 0 and packed_base or write6(time + left)
+        local packed_lease = lease == span and packed_span or sub(write6(lease), 3)
+        local packed_delta = char(floor(delta / 256), delta % 256)
+        call('HSET', sessions_key, viewer, others .. LENGTH .. session .. packed_time .. packed_lease .. packed_delta)
         local score = longest > 0 and longest or -remembered
         if call('ZADD', viewers_key, string.format('%d', score), viewer) == 1 and known then
           return nil
@@ -303,7 +305,7 @@ local function write(viewers_key, sessions_key, ops, was_lost)
     end
   end
   local count = call('ZCOUNT', viewers_key, after_now, '+inf')
-  local spare = count > LARGE and SPARE or floor(longest_lease / 8)
+  local spare = count > LARGE and SPARE or usual_spare
   -- Nodes have to read the count 0 before the keys expire. Otherwise they take the expiry for a loss.
   local is_too_soon = furthest + spare / 2 > expires
   if mark ~= '' and (is_too_soon or not meta or has_restored) then
@@ -318,7 +320,7 @@ local function write(viewers_key, sessions_key, ops, was_lost)
     call('PEXPIREAT', sessions_key, string.format('%d', expires))
     call('PEXPIREAT', viewers_key, string.format('%d', expires))
   end
-  return count .. ' ' .. mark .. ' ' .. string.format('%d', restored) .. ' ' .. flags
+  return count .. ' ' .. mark .. ' ' .. (restored > 0 and string.format('%d', restored) or '0') .. ' ' .. flags
 end
 
 -- Whether an error is about the data of a channel. Any other error is about the server and aborts the call.
@@ -331,6 +333,7 @@ end
 
 -- A server that evicts keys can remove one of a channel's two keys. Such a channel, or one with damaged data, is deleted
 -- and gets a new mark. The new mark shows every node the loss, and the nodes replay their journals.
+local first = tonumber(ARGV[1])
 local epoch = first == 2 and redis.pcall('HGET', KEYS[1], 'epoch') or ''
 -- A damaged roll call is lost; the nodes replace it (see attend.lua).
 local answer = { now, type(epoch) == 'string' and epoch or '' }
