@@ -23,7 +23,9 @@ impl FromStr for Origin {
         let text = text.trim().trim_end_matches('/').to_ascii_lowercase();
         let is_site = |uri: &Uri| {
             let has_user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
-            uri.scheme().is_some() && uri.host().is_some() && uri.path() == "/" && !has_user
+            // A `Uri` has no fragment, so it would be ignored.
+            let has_page = uri.path() != "/" || text.contains(['?', '#']);
+            uri.scheme().is_some() && uri.host().is_some() && !has_page && !has_user
         };
         if text == "*" || text == "null" {
             return Ok(Self(text));
@@ -38,7 +40,11 @@ impl FromStr for Origin {
             return Err("not an origin such as https://partner.example".to_owned());
         }
         // Browsers leave out the port that the scheme implies.
-        let port = if text.starts_with("https:") { ":443" } else { ":80" };
+        let port = match text.split_once(':') {
+            Some(("https", _)) => ":443",
+            Some(("http", _)) => ":80",
+            _ => "",
+        };
         Ok(Self(text.strip_suffix(port).unwrap_or(&text).to_owned()))
     }
 }
@@ -60,12 +66,17 @@ mod tests {
         assert!(matches("http://partner.example:80", "http://partner.example"));
         assert!(matches("https://partner.example:8443", "https://partner.example:8443"));
         assert!(!matches("https://partner.example:80", "https://partner.example"));
+        assert!(matches("capacitor://localhost:80", "capacitor://localhost:80"));
         assert!(matches("*", "https://any.example") && matches("null", "null"));
     }
 
     #[test]
     fn what_no_browser_sends_is_refused() {
-        for text in ["partner", "https://", "https://partner.example/page", "https://me@partner.example", ""]
+        for text in ["partner", "https://", "https://me@partner.example", ""] {
+            assert!(text.parse::<Origin>().is_err(), "{text:?}");
+        }
+        for text in
+            ["https://partner.example/page", "https://partner.example?page", "https://partner.example/#page"]
         {
             assert!(text.parse::<Origin>().is_err(), "{text:?}");
         }
