@@ -126,6 +126,21 @@ async fn a_service_that_is_busy_gets_fewer_requests_than_one_that_is_not() {
 }
 
 #[tokio::test]
+async fn after_a_pause_one_call_finds_out_whether_the_service_is_back() {
+    let busy = |_| async { (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "1")]).into_response() };
+    let (runner, requests) = service(busy).await;
+    assert!(!succeeds(&runner).await);
+    let before = requests.load(SeqCst);
+    assert_eq!(join_all((0..20).map(|_| succeeds(&runner))).await, [false; 20]);
+    // One for each second of the pauses that the calls wait for.
+    assert!(requests.load(SeqCst) - before <= 3, "{requests:?}");
+    let once =
+        move |nth| async move { if nth == 0 { busy(nth).await } else { r#"{"result":1}"#.into_response() } };
+    let (runner, _) = service(once).await;
+    assert_eq!(join_all((0..20).map(|_| succeeds(&runner))).await, [true; 20], "all wait for it");
+}
+
+#[tokio::test]
 async fn an_endless_answer_is_not_read_and_a_large_one_is() {
     let chunks = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&chunks);

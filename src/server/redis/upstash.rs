@@ -5,7 +5,7 @@
 //! Promises:
 //! - A call takes [`CALL_LIMIT`] at most, all its attempts included, and reads [`MAX_BODY_BYTES`] of a response at most.
 //! - While the service wants to be left alone (429, or `Retry-After`), nothing is sent. A call that can't wait that long
-//!   fails at once.
+//!   fails at once. Afterwards one call finds out whether the service is back, and the others wait for its result.
 //! - Redirects are not followed, so nobody else gets the token.
 
 use std::time::Duration;
@@ -16,7 +16,10 @@ use redis::Value;
 use reqwest::{Client, Response, StatusCode, Url, header, redirect::Policy};
 use serde::Deserialize;
 use serde_json::{Number, Value as Json, json};
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::{
+    sync::{Mutex as Gate, MutexGuard as GateGuard},
+    time::{Instant, sleep, sleep_until, timeout_at},
+};
 use uuid::Uuid;
 
 use super::{Runner, prepare_tls, script::Script};
@@ -57,13 +60,15 @@ pub struct UpstashRunner {
     client: Client,
     url: Url,
     token: String,
-    rest: Mutex<Rest>,
+    pause: Mutex<Option<Pause>>,
+    /// Held by the call that finds out whether the service is back after a pause.
+    probe: Gate<()>,
 }
 
-/// The time in which the service wants to be left alone.
-#[derive(Default)]
-struct Rest {
-    from: Option<Instant>,
+/// The time in which the service wants to be left alone. It is known until a request succeeds.
+#[derive(Clone, Copy)]
+struct Pause {
+    from: Instant,
     length: Duration,
 }
 
@@ -99,7 +104,7 @@ impl UpstashRunner {
         let url = address(url)?;
         prepare_tls();
         let client = Client::builder().redirect(Policy::none()).build().map_err(|_| InvalidUrl)?;
-        Ok(Self { client, url, token: token.to_owned(), rest: Mutex::default() })
+        Ok(Self { client, url, token: token.to_owned(), pause: Mutex::default(), probe: Gate::default() })
     }
 
     /// Checks an address for [`UpstashRunner::open`].
@@ -133,34 +138,45 @@ impl UpstashRunner {
 
     /// Sends a command once, as soon as the service may be asked. If that is after `deadline`, nothing is sent.
     async fn attempt(&self, command: &Json, deadline: Instant) -> Result<Value, CommandError> {
-        while let Some(until) = self.rests_until() {
-            if until >= deadline {
-                return Err(CommandError::Busy("too many requests".to_owned(), None));
-            }
-            sleep_until(until).await;
-        }
+        let _probe = self.may_send(deadline).await?;
         let sent = Instant::now();
         let result =
             timeout_at(deadline, self.send_once(command)).await.unwrap_or_else(|_| Err(out_of_time()));
-        let mut rest = self.rest.lock();
-        // Only a request that was sent after the last rest tells something new.
-        if rest.from.is_none_or(|from| sent >= from) {
+        let mut pause = self.pause.lock();
+        // Only a request that was sent after the last pause tells something new.
+        if pause.is_none_or(|pause| sent >= pause.from) {
             match &result {
                 Err(CommandError::Busy(_, asked)) => {
-                    let length = asked.unwrap_or(rest.length * 2).clamp(BUSY_PAUSE, MAX_BUSY_PAUSE);
-                    *rest = Rest { from: Some(Instant::now()), length };
+                    let longer = pause.map_or(BUSY_PAUSE, |pause| pause.length * 2);
+                    let length = asked.unwrap_or(longer).clamp(BUSY_PAUSE, MAX_BUSY_PAUSE);
+                    *pause = Some(Pause { from: Instant::now(), length });
                 }
                 Err(CommandError::Transient(_)) => {}
-                _ => *rest = Rest::default(),
+                _ => *pause = None,
             }
         }
         result
     }
 
-    /// The end of the time in which the service wants to be left alone, if it is not over.
-    fn rests_until(&self) -> Option<Instant> {
-        let rest = self.rest.lock();
-        rest.from.map(|from| from + rest.length).filter(|until| *until > Instant::now())
+    /// Waits until the service may be asked. After a pause, that is one call at a time until one has succeeded: the
+    /// caller holds what this returns until it knows the result.
+    async fn may_send(&self, deadline: Instant) -> Result<Option<GateGuard<'_, ()>>, CommandError> {
+        let busy = || CommandError::Busy("too many requests".to_owned(), None);
+        let mut probe = None;
+        loop {
+            let Some(Pause { from, length }) = *self.pause.lock() else { return Ok(None) };
+            if from + length >= deadline {
+                return Err(busy());
+            } else if from + length > Instant::now() {
+                probe = None;
+                sleep_until(from + length).await;
+            } else if probe.is_some() {
+                return Ok(probe);
+            } else {
+                // Another call may find out meanwhile.
+                probe = Some(timeout_at(deadline, self.probe.lock()).await.map_err(|_| busy())?);
+            }
+        }
     }
 
     async fn send_once(&self, command: &Json) -> Result<Value, CommandError> {
