@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 
 import {
+  ACCOUNT,
   Stream,
   calls,
   counting,
@@ -31,15 +32,19 @@ interface Props {
   enabled?: boolean;
   baseUrl?: string;
   initialCount?: number | null;
+  ticket?: string | undefined;
 }
 
 const shown: string[] = [];
+/** The states of the tracker that were rendered. */
+const tracked: string[] = [];
 
 /** A component with both hooks. */
 function Viewers(props: Props) {
   const { isCounted, state, error } = useViewerTracker(props);
   const { viewerCount, isConnected, state: countState } = useViewerCount(props);
   shown.push(`${viewerCount} ${countState}`);
+  tracked.push(state);
   return createElement(
     "p",
     null,
@@ -209,4 +214,44 @@ test("a base URL names another server", async () => {
   await render(viewers({ channelId: "ana", baseUrl: "https://live.test/" }));
   assert.equal(calls[0]!.url, "https://live.test/api/viewer/join");
   assert.match(Stream.open[0]!.url, /^https:\/\/live\.test\/api\/viewer\/sse\?channels=ana$/);
+});
+
+test("a ticket is sent with the join, and a newer one keeps the viewer and the session", async () => {
+  await render(viewers({ channelId: "ana", ticket: "one" }));
+  tracked.length = 0;
+  await render(viewers({ channelId: "ana", ticket: "two" }));
+  assert.deepEqual([...new Set(tracked)], ["counted"]);
+  await settle(30_000);
+  assert.deepEqual(sent(), ["join ana", "heartbeat ana"], "there was no leave, and no other join");
+  // A server that does not know the session any more wants the ticket: it gets the newer one.
+  setAnswer((call) => (call.body.ticket ? counting(call) : refusing(403, "ticket-required")(call)));
+  await settle(30_000);
+  assert.deepEqual(
+    calls.map(({ call, body }) => `${call} ${body.ticket}`),
+    ["join one", "heartbeat undefined", "heartbeat undefined", "heartbeat two"],
+  );
+  assert.equal(new Set(calls.map(({ body }) => body.sessionId)).size, 1);
+  assert.deepEqual([...new Set(calls.slice(1).map(({ body }) => body.viewerId))], [ACCOUNT]);
+  // One that is taken away changes nothing.
+  await render(viewers({ channelId: "ana" }));
+  assert.equal(calls.length, 4);
+});
+
+test("the first ticket of a page that is counted makes it another viewer", async () => {
+  await render(viewers({ channelId: "ana" }));
+  await render(viewers({ channelId: "ana", ticket: "one" }));
+  assert.deepEqual(
+    calls.map(({ call, body }) => `${call} ${body.ticket}`),
+    ["join undefined", "leave undefined", "join one"],
+  );
+});
+
+test("another channel is joined with the present ticket", async () => {
+  await render(viewers({ channelId: "ana", ticket: "one" }));
+  await render(viewers({ channelId: "eva", ticket: "two" }));
+  const joins = calls.filter(({ call }) => call === "join");
+  assert.deepEqual(
+    joins.map(({ body }) => `${body.channelId} ${body.ticket}`),
+    ["ana one", "eva two"],
+  );
 });

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 
 import {
+  ACCOUNT,
   calls,
   counting,
   dispatch,
@@ -119,6 +120,43 @@ test("two channels, and two servers, are sessions of their own", async () => {
   assert.equal(new Set(calls.map(({ body }) => body.sessionId)).size, 3);
   assert.equal(new Set(calls.map(({ body }) => body.viewerId)).size, 1);
   for (const { tracker } of trackers) tracker.stop();
+  await pass(1);
+});
+
+test("a newer ticket keeps the session, whoever gives it", async () => {
+  const { tracker } = follow("ana", { ticket: "one" });
+  await pass(1);
+  tracker.renewTicket("two");
+  const second = follow("ana", { ticket: "three" });
+  await pass(1);
+  assert.deepEqual(sent(), ["join ana"]);
+  // The server has forgotten the session.
+  setAnswer((call) => (call.body.ticket ? counting(call) : refusing(403, "ticket-required")(call)));
+  await pass(31_000);
+  assert.deepEqual(
+    calls.map(({ call, body }) => `${call} ${body.ticket}`),
+    ["join one", "heartbeat undefined", "heartbeat three"],
+  );
+  assert.equal(new Set(calls.map(({ body }) => body.sessionId)).size, 1);
+  assert.ok(calls.slice(1).every(({ body }) => body.viewerId === ACCOUNT));
+  tracker.stop();
+  tracker.renewTicket("four");
+  second.tracker.stop();
+  await pass(1);
+  assert.equal(calls.at(-1)!.call, "leave");
+});
+
+test("a second tracker brings the first ticket", async () => {
+  const first = follow("ana");
+  await pass(1);
+  const second = follow("ana", { ticket: "one" });
+  await pass(1);
+  assert.deepEqual(
+    calls.map(({ call, body }) => `${call} ${body.ticket}`),
+    ["join undefined", "leave undefined", "join one"],
+  );
+  first.tracker.stop();
+  second.tracker.stop();
   await pass(1);
 });
 

@@ -2,11 +2,18 @@
 
 /** React hooks. They do nothing while a server renders. */
 
-import { useMemo, useSyncExternalStore, type DetailedHTMLProps, type HTMLAttributes } from "react";
+import {
+  useEffect,
+  useMemo,
+  useRef,
+  useSyncExternalStore,
+  type DetailedHTMLProps,
+  type HTMLAttributes,
+} from "react";
 
 import type { ServerOptions, TrackerOptions } from "./server.ts";
 import { watchCount } from "./shared.ts";
-import { trackViewer, type TrackerState } from "./track.ts";
+import { trackViewer, type TrackerState, type ViewerTracker } from "./track.ts";
 import type { CountState } from "./watch.ts";
 
 declare module "react" {
@@ -36,6 +43,15 @@ export interface ViewerOptions extends ServerOptions {
   channelId: string | null | undefined;
   /** Whether the hook does anything; by default `true`. */
   enabled?: boolean | undefined;
+}
+
+/** What `useViewerTracker` takes. */
+export interface ViewerTrackerOptions extends ViewerOptions {
+  /**
+   * The ticket that says who the viewer is, signed by the site's backend. A newer one is used from then on, in the same
+   * session.
+   */
+  ticket?: TrackerOptions["ticket"];
 }
 
 /** What `useViewerCount` takes. */
@@ -100,7 +116,14 @@ export function useViewerTracker({
   enabled = true,
   baseUrl,
   ticket,
-}: ViewerOptions & Pick<TrackerOptions, "ticket">): ViewerTracking {
+}: ViewerTrackerOptions): ViewerTracking {
+  const tracker = useRef<ViewerTracker>(undefined);
+  const latest = useRef(ticket);
+  // Before the subscription below, which begins with the latest ticket.
+  useEffect(() => {
+    latest.current = ticket;
+    if (ticket) tracker.current?.renewTicket(ticket);
+  }, [ticket]);
   const store = useMemo(() => {
     const status = (state: ViewerTracking["state"], error: string | null = null): ViewerTracking => ({
       isCounted: state === "counted",
@@ -109,14 +132,17 @@ export function useViewerTracker({
     });
     if (!enabled || !channelId) return makeStore(status("idle"), idle);
     return makeStore(status("connecting"), (set) => {
-      const tracker = trackViewer(channelId, { baseUrl, ticket });
-      const end = tracker.on("state", ({ state, error }) => set(status(state, error)));
+      const own = trackViewer(channelId, { baseUrl, ticket: latest.current });
+      const end = own.on("state", ({ state, error }) => set(status(state, error)));
+      tracker.current = own;
       return () => {
         end();
-        tracker.stop();
+        own.stop();
+        tracker.current = undefined;
       };
     });
-  }, [channelId, enabled, baseUrl, ticket]);
+    // Not of ticket: a newer one is no other session.
+  }, [channelId, enabled, baseUrl]);
   return useStore(store);
 }
 

@@ -13,6 +13,8 @@ interface Session {
   api: string;
   channel: string;
   listeners: Set<TrackOptions>;
+  /** The ticket that was given last. */
+  ticket: string | null;
   /** While the session lasts. */
   tracking?: Tracking | undefined;
   isCounted: boolean;
@@ -40,14 +42,14 @@ const report = ({ failure, isCounted }: Session, { failed, counted }: TrackOptio
   failure === undefined ? counted?.(isCounted) : failed?.(failure);
 
 const begin = (session: Session) => {
-  const { api, channel, listeners } = session;
+  const { api, channel, ticket, listeners } = session;
   const reportAll = () => {
     for (const listener of listeners) report(session, listener);
   };
   session.tracking = page.track({
     api,
     channel,
-    ticket: [...listeners].find(({ ticket }) => ticket)?.ticket ?? null,
+    ticket,
     learn(count) {
       sources.get(api)?.learn(count);
       for (const { learn } of listeners) learn?.(count);
@@ -80,11 +82,23 @@ const settle = (session: Session) => {
 
 /** Tracks the page like `track` of tracker.ts, in the session of this channel. */
 export const track = (options: TrackOptions): Tracking => {
-  const { api, channel } = options;
+  const { api, channel, ticket } = options;
   const id = idOf(api, channel);
-  const session = sessions.get(id) ?? { id, api, channel, listeners: new Set(), isCounted: false };
+  const session = sessions.get(id) ?? {
+    id,
+    api,
+    channel,
+    listeners: new Set(),
+    ticket: null,
+    isCounted: false,
+  };
   sessions.set(id, session);
   session.listeners.add(options);
+  const renew = (newer: string) => {
+    session.ticket = newer;
+    session.tracking?.renew(newer);
+  };
+  if (ticket && ticket !== session.ticket) renew(ticket);
   queueMicrotask(() => {
     if (session.tracking && session.listeners.has(options)) report(session, options);
     settle(session);
@@ -92,7 +106,7 @@ export const track = (options: TrackOptions): Tracking => {
   return {
     wake: () => session.tracking?.wake(),
     leave: () => session.tracking?.leave(),
-    renew: (ticket) => session.tracking?.renew(ticket),
+    renew,
     end() {
       session.listeners.delete(options);
       queueMicrotask(() => settle(session));

@@ -4,6 +4,7 @@ import { isChannel } from "../rules/channel.ts";
 import { readNews } from "../rules/relay.ts";
 import { apiOf, isPage, type TrackerOptions } from "./server.ts";
 import { track } from "./sessions.ts";
+import type { Tracking } from "../tracker.ts";
 
 /**
  * What a tracker is doing:
@@ -50,6 +51,8 @@ export interface ViewerTracker {
     type: Type,
     listener: (event: TrackerEvents[Type]) => void,
   ): () => void;
+  /** Takes a newer ticket, or the first one. With a newer one the session goes on. */
+  renewTicket(ticket: string): void;
   /** Sends the leave, if this is the last tracker of the channel on the page. */
   stop(): void;
 }
@@ -79,12 +82,12 @@ export const trackViewer = (channelId: string, { baseUrl, ticket }: TrackerOptio
     emit("state", status);
   };
 
-  let end = () => {};
+  let tracking: Tracking | undefined;
   const channel = `${channelId ?? ""}`.toLowerCase();
   if (!isPage()) {
     // A server is no viewer.
   } else if (isChannel(channel)) {
-    ({ end } = track({
+    tracking = track({
       api: apiOf(baseUrl),
       channel,
       ticket: ticket ?? null,
@@ -94,7 +97,7 @@ export const trackViewer = (channelId: string, { baseUrl, ticket }: TrackerOptio
         const news = readNews(text);
         if (news) emit("count", { channelId, count: news.count, isStale: news.stale });
       },
-    }));
+    });
   } else {
     queueMicrotask(() => status.state === "stopped" || become("invalid", "invalid-channel"));
   }
@@ -107,8 +110,11 @@ export const trackViewer = (channelId: string, { baseUrl, ticket }: TrackerOptio
       listeners[type].add(listener);
       return () => listeners[type].delete(listener);
     },
+    renewTicket(ticket) {
+      if (ticket && status.state !== "stopped") tracking?.renew(ticket);
+    },
     stop() {
-      end();
+      tracking?.end();
       become("stopped");
     },
   };
