@@ -1,5 +1,5 @@
-// Checks a program to deploy: it is static, and in an empty folder, without any setting but its port, it serves its pages
-// and files. Prints how long it takes from a start to the first page: the median of 20 starts, each with a new database.
+// Checks a program to deploy: it is static and stripped, and in an empty folder, without any setting but its port, it serves
+// its pages and files, within 100 ms of its start. Prints this time: the median of 20 starts, each with a new database.
 //
 //   node scripts/check-dist.mjs <program>
 import { execFileSync, spawn } from "node:child_process";
@@ -11,6 +11,8 @@ import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 const STARTS = 20;
+/** The longest median of the times from a start to the first page, in ms. */
+const START_BUDGET = 100;
 /** The longest time from a start to the first page, in ms. Far more than it takes. */
 const PATIENCE = 30_000;
 
@@ -21,9 +23,21 @@ const fail = (problem) => {
 
 /** The types of the program headers of a 64-bit ELF file. */
 function programHeaders(elf) {
-  if (elf.toString("latin1", 0, 4) !== "\x7fELF" || elf[4] !== 2) fail("not a 64-bit ELF program");
   const [start, size, count] = [Number(elf.readBigUInt64LE(32)), elf.readUInt16LE(54), elf.readUInt16LE(56)];
   return Array.from({ length: count }, (_, nth) => elf.readUInt32LE(start + nth * size));
+}
+
+/** The names of the sections of a 64-bit ELF file. */
+function sections(elf) {
+  const start = Number(elf.readBigUInt64LE(40));
+  const [size, count, namesAt] = [58, 60, 62].map((at) => elf.readUInt16LE(at));
+  // Of a header: where its name is in the section of names, and where the section is in the file.
+  const headers = Array.from({ length: count }, (_, nth) => elf.subarray(start + nth * size, start + (nth + 1) * size));
+  const names = Number(headers[namesAt].readBigUInt64LE(24));
+  return headers.map((header) => {
+    const at = names + header.readUInt32LE(0);
+    return elf.toString("latin1", at, elf.indexOf(0, at));
+  });
 }
 
 async function freePort() {
@@ -35,14 +49,15 @@ async function freePort() {
   return port;
 }
 
-/** Starts the program in an empty folder, and ends it after `use`, which gets the URL, the environment and the folder. */
+/** Starts the program in an empty folder, and ends it after `use`, which gets all that is known of it. */
 async function withServer(use) {
   const folder = mkdtempSync(join(tmpdir(), "aforo-dist-"));
   const env = { LEPTOS_SITE_ADDR: `127.0.0.1:${await freePort()}`, RUST_LOG: "warn" };
+  const began = performance.now();
   const server = spawn(program, { cwd: folder, env, stdio: ["ignore", "ignore", "inherit"] });
   const ended = once(server, "exit");
   try {
-    return await use({ url: `http://${env.LEPTOS_SITE_ADDR}`, env, folder, server });
+    return await use({ url: `http://${env.LEPTOS_SITE_ADDR}`, env, folder, server, began });
   } finally {
     server.kill("SIGKILL");
     await ended;
@@ -50,9 +65,8 @@ async function withServer(use) {
   }
 }
 
-/** Waits for the first page. Returns the time that it took, in ms. */
-async function firstPage({ url, server }) {
-  const began = performance.now();
+/** Waits for the first page. Returns the time from the start of the program to it, in ms. */
+async function firstPage({ url, server, began }) {
   for (;;) {
     const page = await fetch(`${url}/ana`).catch(() => undefined);
     const took = performance.now() - began;
@@ -63,7 +77,13 @@ async function firstPage({ url, server }) {
 }
 
 const INTERPRETER = 3;
-if (programHeaders(readFileSync(program)).includes(INTERPRETER)) fail("it needs a dynamic linker");
+const elf = readFileSync(program);
+if (elf.toString("latin1", 0, 4) !== "\x7fELF" || elf[4] !== 2) fail("not a 64-bit ELF program");
+if (programHeaders(elf).includes(INTERPRETER)) fail("it needs a dynamic linker");
+const named = sections(elf);
+if (!named.includes(".text")) fail("it has no section of code");
+const unwanted = named.filter((name) => name === ".symtab" || name.startsWith(".debug_"));
+if (unwanted.length > 0) fail(`it is not stripped: ${unwanted.join(", ")}`);
 
 await withServer(async (running) => {
   await firstPage(running);
@@ -73,9 +93,9 @@ await withServer(async (running) => {
     return response;
   };
   const page = await (await get("/ana")).text();
-  const named = [...page.matchAll(/"(\/[^"]+\.(?:js|css|wasm))"/g)].map(([, path]) => path);
-  if (!named.some((path) => path.endsWith("/aforo.js"))) fail("the page names no script");
-  for (const path of new Set([...named, "/widget.js", "/favicon.svg"])) {
+  const loaded = [...page.matchAll(/"(\/[^"]+\.(?:js|css|wasm))"/g)].map(([, path]) => path);
+  if (!loaded.some((path) => path.endsWith("/aforo.js"))) fail("the page names no script");
+  for (const path of new Set([...loaded, "/widget.js", "/favicon.svg"])) {
     const response = await get(path, { "accept-encoding": "br" });
     if (response.headers.get("content-encoding") !== "br") fail(`${path} is not compressed`);
   }
@@ -90,3 +110,4 @@ times.sort((one, other) => one - other);
 const median = (times[STARTS / 2 - 1] + times[STARTS / 2]) / 2;
 console.log(execFileSync(program, ["--version"], { env: {} }).toString().trim());
 console.log(`the first page after a start: ${median.toFixed(0)} ms (median of ${STARTS})`);
+if (median > START_BUDGET) fail(`${median.toFixed(0)} ms from a start to the first page; ${START_BUDGET} ms are allowed`);

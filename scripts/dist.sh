@@ -22,6 +22,7 @@ say "listing its components"
 cargo cyclonedx --quiet --format json --spec-version 1.5 --override-filename aforo.cdx \
   --features embed-site,hydrate --target "$STATIC_TARGET"
 node scripts/sbom.mjs aforo.cdx.json "$dist/aforo.cdx.json"
+node tests/cyclonedx/validate.mjs "$dist/aforo.cdx.json"
 rm aforo.cdx.json
 
 (cd "$dist" && sha256sum aforo aforo.cdx.json > SHA256SUMS && sha256sum --check --quiet SHA256SUMS)

@@ -164,6 +164,7 @@ dist)
   bash scripts/setup.sh build
   static_target
   cargo_cyclonedx
+  npm_packages tests/cyclonedx
   ;;
 *) die "usage: setup.sh [build|test|bench|demo|lint|dist]" ;;
 esac
