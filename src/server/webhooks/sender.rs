@@ -141,3 +141,27 @@ fn reason(error: &reqwest::Error) -> String {
     }
     if std::ptr::addr_eq(cause, error) { "the request failed".to_owned() } else { cause.to_string() }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{net::TcpListener, time::Instant};
+
+    use super::{super::resolver::SystemLookup, *};
+
+    /// The time stands still while something happens, and jumps to the next timer when nothing does.
+    #[tokio::test(start_paused = true)]
+    async fn a_receiver_that_never_answers_is_given_up_after_the_limit() {
+        // The system accepts connections for it.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let key = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse().unwrap();
+        let (settings, problems) = WebhookSettings::new(vec![url.parse().unwrap()], vec![key], vec![], true);
+        assert!(problems.is_empty(), "{problems:?}");
+        let sender = Sender::new(&settings, Arc::new(SystemLookup)).unwrap();
+        let began = Instant::now();
+        let outcome = sender.send(&settings.targets[0], "evt_1", "{}", 1_790_000_000).await;
+        assert_eq!(outcome, failed("no answer in time".to_owned(), None));
+        let took = began.elapsed();
+        assert!(took >= LIMIT && took < LIMIT + Duration::from_secs(1), "{took:?}");
+    }
+}

@@ -6,9 +6,10 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use aforo::server::webhooks::sender::LIMIT;
 use axum::response::IntoResponse;
 use reqwest::StatusCode;
 use tokio::{
@@ -136,6 +137,24 @@ async fn a_slow_receiver_holds_up_no_other() {
     })
     .await;
     assert_eq!(good.received().iter().filter(|one| one.kind() == "channel.live").count(), 30);
+}
+
+#[tokio::test]
+async fn a_receiver_that_never_answers_is_given_up_and_gets_the_event_again() {
+    let (clock, receiver) = (clock(), Receiver::start().await);
+    receiver.answer(|_| Box::pin(std::future::pending()));
+    let app = server(&clock, &[&receiver], &[]).await;
+    app.join("ana", viewer()).await;
+    receiver.until_len(1).await;
+    let began = Instant::now();
+    failures(&app, 1.0).await;
+    // The request was there before, but not more than a few seconds.
+    assert!(began.elapsed() > LIMIT - SECONDS(5), "{:?}", began.elapsed());
+    receiver.answer(|_| Receiver::takes());
+    clock.advance(SECONDS(6));
+    let received = receiver.until_len(2).await;
+    assert_eq!(received[0].id(), received[1].id());
+    verify(&received, &[SECRET]).await;
 }
 
 #[tokio::test]

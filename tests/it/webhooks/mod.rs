@@ -4,6 +4,8 @@
 mod deliveries;
 // The events of a broadcast.
 mod events;
+// Several nodes that are up: each channel has one that delivers.
+mod owners;
 // The contract of the outbox.
 mod outbox;
 // Nodes that are killed, and databases that are away.

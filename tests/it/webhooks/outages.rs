@@ -18,7 +18,7 @@ use super::{SECRET, flags};
 use crate::support::{Postgres, Program, Received, Receiver, RedisServer, TestApp, receiver::verify, viewer};
 
 /// Starts a node over a Redis server and a database that it shares.
-async fn node(redis: &RedisServer, database: &str, receiver: &Receiver) -> Program {
+pub(super) async fn node(redis: &RedisServer, database: &str, receiver: &Receiver) -> Program {
     Program::start(&[
         ("REDIS_URL", &redis.url()),
         ("DATABASE_URL", database),
@@ -40,17 +40,17 @@ fn ids(received: &[Received]) -> BTreeMap<(String, String), BTreeSet<String>> {
 }
 
 /// 16 channels of all parts, so that each node owns some.
-fn channels() -> Vec<String> {
+pub(super) fn channels() -> Vec<String> {
     (b'a'..=b'p').map(|letter| format!("c{}", char::from(letter))).collect()
 }
 
-fn has_all(received: &[Received], kind: &str) -> bool {
+pub(super) fn has_all(received: &[Received], kind: &str) -> bool {
     let of_kind = received.iter().filter(|one| one.kind() == kind);
     of_kind.map(Received::channel).collect::<BTreeSet<_>>() == channels().into_iter().collect()
 }
 
 /// The address of a SQLite file in a folder.
-fn sqlite(folder: &TempDir) -> String {
+pub(super) fn sqlite(folder: &TempDir) -> String {
     format!("sqlite:{}/aforo.db", folder.path().display())
 }
 
