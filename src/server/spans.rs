@@ -112,16 +112,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_an_exporter_there_are_no_spans() {
-        let filter = tracing_subscriber::EnvFilter::new("trace,aforo::trace=off");
-        let log = tracing_subscriber::fmt().with_env_filter(filter).finish();
-        tracing::subscriber::with_default(log, || {
-            assert!(request(&Method::GET, Some("/"), "id", &HeaderMap::new()).is_disabled());
-            assert!(store("write").is_disabled());
-        });
-    }
-
-    #[test]
     fn a_valid_traceparent_is_taken_over_and_others_start_a_trace() {
         use opentelemetry::trace::TracerProvider;
         let provider = SdkTracerProvider::builder().build();

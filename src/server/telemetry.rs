@@ -9,10 +9,7 @@ use crate::server::{config::LogFormat, spans, traces::Traces};
 /// Starts logging to standard error, panics included, and the export of traces, if there is one. A second call has no
 /// effect.
 pub fn init(format: LogFormat, filter: &str, traces: Option<&Traces>) {
-    // Spans of traces are no part of the log. Without an export this disables them where they are made.
-    let directive = format!("{}=off", spans::TARGET).parse();
-    let filter = EnvFilter::new(filter);
-    let filter = if let Ok(directive) = directive { filter.add_directive(directive) } else { filter };
+    let filter = log_filter(filter);
     // A failed write must not cause a panic. Starting fails if there is already a subscriber, as in tests.
     let is_started = if let Some(traces) = traces {
         let log = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
@@ -33,6 +30,14 @@ pub fn init(format: LogFormat, filter: &str, traces: Option<&Traces>) {
     }
 }
 
+/// What the log takes: all that `filter` says, without the spans of traces. Where there is no export, this disables them
+/// where they are made.
+fn log_filter(filter: &str) -> EnvFilter {
+    let directive = format!("{}=off", spans::TARGET).parse();
+    let filter = EnvFilter::new(filter);
+    if let Ok(directive) = directive { filter.add_directive(directive) } else { filter }
+}
+
 /// Logs a panic in the configured format.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -44,6 +49,9 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 mod tests {
     use std::{io, sync::Arc};
 
+    use axum::http::{HeaderMap, Method};
+    use opentelemetry::trace::TracerProvider;
+    use opentelemetry_sdk::trace::SdkTracerProvider;
     use parking_lot::Mutex;
     use serde_json::Value;
     use tracing::subscriber::with_default;
@@ -61,6 +69,30 @@ mod tests {
 
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
+        }
+    }
+
+    /// Whether the spans of a request and of a call of the store are made.
+    fn makes_spans() -> [bool; 2] {
+        let request = spans::request(&Method::GET, Some("/"), "id", &HeaderMap::new());
+        // The span of the log, which a request has in any case.
+        let _entered = tracing::error_span!("request").entered();
+        [!request.is_disabled(), !spans::store("write").is_disabled()]
+    }
+
+    #[test]
+    fn the_spans_of_traces_are_made_only_for_an_export() {
+        for filter in ["info", "trace", "aforo=trace", "aforo::trace=trace"] {
+            let log = fmt().with_env_filter(log_filter(filter)).with_writer(io::sink).finish();
+            assert_eq!(with_default(log, makes_spans), [false, false], "{filter}");
+            let log = fmt::layer().with_writer(io::sink).with_filter(log_filter(filter));
+            let tracer = SdkTracerProvider::builder().build().tracer("test");
+            let export = tracing_opentelemetry::layer().with_tracer(tracer);
+            assert_eq!(
+                with_default(registry().with(log).with(export), makes_spans),
+                [true, true],
+                "{filter}"
+            );
         }
     }
 

@@ -266,12 +266,21 @@ async fn a_collector_that_hangs_holds_up_neither_requests_nor_the_end() {
     hanging.abort();
 }
 
+/// `server::telemetry` has the test that no spans are made.
 #[tokio::test]
-async fn without_the_setting_there_are_no_spans() {
-    let server = Program::start(&[("RUST_LOG", "trace")]).await;
-    server.join("ana", viewer()).await;
-    server.wait_for_log("[VIEWER] join").await;
-    assert!(!server.log().contains("otel."), "{}", server.log());
+async fn without_the_setting_there_is_no_export() {
+    let exports = |server: &Program| server.threads().iter().any(|name| name.starts_with("OpenTelemetry"));
+    let collector = Collector::start().await;
+    // What says how to export does not turn it on.
+    let settings = [("OTEL_SERVICE_NAME", "counter"), ("OTEL_BSP_SCHEDULE_DELAY", "50")];
+    let without = Program::start(&settings).await;
+    let with = server(&collector.url, &settings).await;
+    for server in [&without, &with] {
+        server.join("ana", viewer()).await;
+    }
+    collector.span("POST /api/viewer/join").await;
+    assert!(exports(&with), "{:?}", with.threads());
+    assert!(!exports(&without), "{:?}", without.threads());
 }
 
 fn hex(bytes: &[u8]) -> String {

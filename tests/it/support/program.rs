@@ -125,6 +125,14 @@ impl Program {
         (0..).find(|number| !open.contains(number)).unwrap()
     }
 
+    /// The names of the threads of the process, 15 characters of each.
+    pub fn threads(&self) -> Vec<String> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.process.child.id())).unwrap();
+        // A thread may end meanwhile.
+        let names = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok());
+        names.map(|name| name.trim_end().to_owned()).collect()
+    }
+
     /// Limits the file descriptors of the process to numbers below `limit`.
     pub fn limit_descriptors(&self, limit: u32) {
         let (pid, limit) = (format!("--pid={}", self.process.child.id()), format!("--nofile={limit}:"));
