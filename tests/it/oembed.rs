@@ -139,6 +139,45 @@ async fn only_channel_pages_link_to_their_embed() {
     }
 }
 
+/// The entry for the list of providers, with the address of this server.
+fn registered(app: &TestApp) -> Value {
+    let text = include_str!("../../docs/embedding.md");
+    let blocks = text.split("```json\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let entry = blocks.map(|block| block.replace("https://your.site", &app.base));
+    entry
+        .map(|block| serde_json::from_str::<Value>(&block).unwrap())
+        .find(|it| it["endpoints"].is_array())
+        .unwrap()
+}
+
+#[tokio::test]
+async fn the_entry_for_the_list_of_providers_is_true() {
+    let app = TestApp::start().await;
+    let entry = registered(&app);
+    let keys = |of: &Value| of.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&entry), ["endpoints", "provider_name", "provider_url"]);
+    for endpoint in entry["endpoints"].as_array().unwrap() {
+        assert_eq!(keys(endpoint), ["discovery", "formats", "schemes", "url"]);
+        let call = endpoint["url"].as_str().unwrap();
+        let words = |name: &str| endpoint[name].as_array().unwrap().iter().map(|it| it.as_str().unwrap());
+        let examples: Vec<_> = words("schemes").map(|scheme| scheme.replace('*', "ana")).collect();
+        assert!(!examples.is_empty() && words("formats").count() > 0, "{endpoint}");
+        for (example, format) in examples.iter().flat_map(|one| words("formats").map(move |it| (one, it))) {
+            let request = app.client.get(call).query(&[("url", &**example), ("format", format)]);
+            let response = request.send().await.unwrap();
+            assert_eq!(response.status(), StatusCode::OK, "{example} as {format}");
+            let answer: Value = response.json().await.unwrap();
+            assert_valid(&answer);
+            for name in ["provider_name", "provider_url"] {
+                assert_eq!(answer[name], entry[name]);
+            }
+            let link = discovered(&app.client, example, &[]).await;
+            assert_eq!(link.is_some(), endpoint["discovery"], "{link:?}");
+            assert!(link.is_none_or(|link| link.starts_with(&format!("{call}?"))));
+        }
+    }
+}
+
 #[tokio::test]
 async fn urls_have_the_origin_that_a_trusted_proxy_tells() {
     let app = TestApp::with(&["--trusted-proxies=127.0.0.1"]).await;
