@@ -102,6 +102,69 @@ fn the_schemas_would_find_a_fault() {
     assert_eq!(faults(&service).len(), 1);
 }
 
+/// What kustomize would refuse in a kustomization with the fields that this folder uses. Others are unknown here.
+fn faults_of_kustomization(kustomization: &Value) -> Vec<String> {
+    let text = json!({"type": "string", "minLength": 1});
+    let schema = json!({
+        "type": "object",
+        "properties": {
+            "apiVersion": {"const": "kustomize.config.k8s.io/v1beta1"},
+            "kind": {"const": "Kustomization"},
+            "resources": {"type": "array", "items": text, "minItems": 1, "uniqueItems": true},
+            "labels": {"type": "array", "items": {
+                "type": "object",
+                "properties": {
+                    "pairs": {"type": "object", "additionalProperties": text},
+                    "includeSelectors": {"type": "boolean"},
+                    "includeTemplates": {"type": "boolean"},
+                },
+                "required": ["pairs"],
+                "additionalProperties": false,
+            }},
+            "images": {"type": "array", "items": {
+                "type": "object",
+                "properties": {"name": text, "newName": text, "newTag": text, "digest": text},
+                "required": ["name"],
+                "additionalProperties": false,
+            }},
+        },
+        "required": ["apiVersion", "kind", "resources"],
+        "additionalProperties": false,
+    });
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let faults = validator.iter_errors(kustomization);
+    let mut faults: Vec<_> = faults.map(|error| format!("{}: {error}", error.instance_path())).collect();
+    for file in kustomization["resources"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        if !Path::new(FOLDER).join(file).is_file() {
+            faults.push(format!("/resources: there is no {file}"));
+        }
+    }
+    faults
+}
+
+#[test]
+fn the_kustomization_is_valid() {
+    let kustomization = read("kustomization.yaml");
+    assert_eq!(faults_of_kustomization(&kustomization), Vec::<String>::new());
+    for (pointer, wrong) in [
+        ("/resource", json!(["service.yaml"])),
+        ("/resources/0", json!("config.yaml")),
+        ("/kind", json!("Kustomisation")),
+        ("/labels/0/pair", json!({})),
+        ("/images/0/tag", json!("0.1.0")),
+        // Without quotes, 0.1 would be a number.
+        ("/images/0/newTag", json!(0.1)),
+    ] {
+        let mut changed = kustomization.clone();
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        match changed.pointer_mut(parent).unwrap() {
+            Value::Array(items) => items[name.parse::<usize>().unwrap()] = wrong,
+            object => object[name] = wrong,
+        }
+        assert_eq!(faults_of_kustomization(&changed).len(), 1, "{pointer}");
+    }
+}
+
 #[test]
 fn names_and_labels_match() {
     let deployment = resource("Deployment");
