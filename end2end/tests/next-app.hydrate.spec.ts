@@ -3,12 +3,15 @@
  * where React mounts every component twice.
  */
 
+import { createServer } from "node:http";
+
 import type { Page } from "@playwright/test";
 
 import { Calls } from "../fixtures/calls.ts";
 import { fakeVisibility, setHidden } from "../fixtures/conditions.ts";
 import { UNREACHABLE } from "../fixtures/faults.ts";
 import { NextApp, edit, expect, test } from "../fixtures/next-app.ts";
+import { listen, pass } from "../fixtures/proxy.ts";
 import { Viewers } from "../pages/viewers.ts";
 
 test.skip(Boolean(process.env.BASE_URL), "starts servers of its own");
@@ -107,6 +110,33 @@ test("who follows a link to another channel moves there, without loading a page"
   expect(new Set(calls.joins.map(({ sessionId }) => sessionId)).size).toBe(3);
   expect(new Set(calls.joins.map(({ viewerId }) => viewerId)).size).toBe(1);
   expect(loads).toBe(1);
+});
+
+test("where a proxy passes the calls on, a page of the old app works with another import and no other change", async ({
+  page,
+  nextApp,
+  channelId,
+  audience,
+}) => {
+  const front = await listen(
+    createServer((request, response) => {
+      const isCall = request.url?.startsWith("/api/viewer/");
+      pass(request, response, isCall ? nextApp.counter.url : nextApp.url);
+    }),
+  );
+  const elsewhere: string[] = [];
+  page.on("request", (request) => request.url().startsWith(front.url) || elsewhere.push(request.url()));
+  await page.goto(`${front.url}/unchanged/${channelId}`);
+  const { root, number } = new Viewers(page);
+  await expect(number).toHaveText("1");
+  await expect(root).toHaveAttribute("data-connected", "true");
+  await audience.expectCount(channelId, 1);
+  await audience.join(channelId);
+  await expect(number).toHaveText("2");
+  expect(elsewhere).toEqual([]);
+  await page.close();
+  await audience.expectCount(channelId, 1);
+  await front.close();
 });
 
 test("a name that can't be a channel is an error, and sends nothing", async ({ page, nextApp }) => {

@@ -372,7 +372,22 @@ fn the_migration_of_a_next_app_ends_with_the_example() {
     let before: String = files["components/viewers.tsx"].hunks[0].before.join("\n");
     let old = relative_imports("components/viewers.tsx", &before);
     assert!(old.len() == 2 && old.iter().all(|module| deleted.contains(module)), "{old:?}");
-    // Every page and component of the example that uses the package is in the diff. The parts are for tests.
+    // The same component with another import, and no other line changed.
+    let read = |path: &str| fs::read_to_string(example.join(path)).unwrap();
+    let rest_of = |text: &str| -> Vec<String> {
+        text.lines().filter(|line| !line.starts_with("import ")).map(str::to_owned).collect()
+    };
+    let unchanged = read("components/unchanged-viewers.tsx");
+    assert_eq!(rest_of(&unchanged), rest_of(&before));
+    let imports: Vec<_> = unchanged.lines().filter(|line| line.starts_with("import ")).collect();
+    assert!(imports.len() == 1 && MIGRATING.contains(&format!("```tsx\n{}\n```", imports[0])), "{imports:?}");
+    // The page around it is the old one, which the diff shows in parts.
+    let page = rest_of(&read("app/unchanged/[channel]/page.tsx")).join("\n");
+    for hunk in &files["app/watch/[channel]/page.tsx"].hunks {
+        let part = rest_of(&hunk.before.join("\n")).join("\n");
+        assert!(page.contains(&part), "{page}");
+    }
+    // Every page and component of the example that uses the package is in the diff. The others are for tests.
     let mut looked_at = 0;
     for folder in ["app/watch/[channel]", "components"] {
         for entry in fs::read_dir(example.join(folder)).unwrap() {
@@ -381,11 +396,12 @@ fn the_migration_of_a_next_app_ends_with_the_example() {
             let name = path.strip_prefix(example).unwrap().to_str().unwrap();
             looked_at += 1;
             assert!(relative_imports(name, &text).iter().all(|module| !deleted.contains(module)), "{name}");
-            let is_needed = text.contains("from \"aforo") && name != "components/parts.tsx";
+            let is_shown = !["components/parts.tsx", "components/unchanged-viewers.tsx"].contains(&name);
+            let is_needed = text.contains("from \"aforo") && is_shown;
             assert!(!is_needed || files.contains_key(name), "{name} is not in docs/migrating.md");
         }
     }
-    assert_eq!(looked_at, 3);
+    assert_eq!(looked_at, 4);
 }
 
 #[test]
