@@ -34,6 +34,8 @@ pub const GOALS: &[Goal] = &[
     goal("rates", "Redis: count", "per CPU-s", ShareOf(0.9, "bare axum: count")),
     goal("rates", "Redis: heartbeat", "Redis calls per call", AtMost(0.125)),
     goal("rates", "cluster of 3: heartbeat", "per CPU-s", ShareOf(0.4, "bare axum: heartbeat")),
+    goal("tickets", "join with HS256", "µs more", AtMost(60.0)),
+    goal("tickets", "join with Ed25519", "µs more", AtMost(60.0)),
     goal("latency", "Redis: heartbeat at half of the peak", "p99 ms", AtMost(1.5)),
     goal("streams", "memory: 10,000", "KB each", AtMost(1.1)),
     goal("streams", "memory: 10,000", "cores while quiet", AtMost(0.01)),

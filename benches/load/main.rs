@@ -63,6 +63,8 @@ struct Options {
 enum Command {
     /// Calls per second and per second of CPU time: closed loop
     Rates(scenarios::rates::Rates),
+    /// What a ticket adds to a join: closed loop
+    Tickets(scenarios::tickets::Tickets),
     /// Latency of heartbeats at a steady rate: open loop
     Latency(scenarios::latency::Latency),
     /// Memory and CPU time of open streams

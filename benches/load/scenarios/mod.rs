@@ -11,6 +11,7 @@ pub mod rates;
 pub mod redis_alone;
 pub mod soak;
 pub mod streams;
+pub mod tickets;
 pub mod wipe;
 
 use clap::Parser;
@@ -27,6 +28,7 @@ use crate::{
 pub fn run(command: &Command, starter: &Starter, report: &mut Report) -> Result<()> {
     match command {
         Command::Rates(rates) => rates.run(starter, report),
+        Command::Tickets(tickets) => tickets.run(starter, report),
         Command::Latency(latency) => latency.run(starter, report),
         Command::Streams(streams) => streams.run(starter, report),
         Command::Fanout(fanout) => fanout.run(starter, report),
@@ -47,6 +49,7 @@ pub fn run(command: &Command, starter: &Starter, report: &mut Report) -> Result<
 const ALL: &[&str] = &[
     "redis",
     "rates --seconds 2",
+    "tickets --seconds 2",
     "latency --seconds 3",
     "streams",
     "fanout --changes 12",
