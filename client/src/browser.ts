@@ -258,16 +258,14 @@ export const counts = (url: string, millis: number, callback: Callback): Stop =>
   ask(url, "cors", millis, async (response) => (await response.json()).counts.map(written).join(), callback);
 
 /**
- * Opens an event stream. Kinds: 0 broken; 1 an event, text: its data, empty for a tick. Only streams of the statistics page
- * have events of the type `figures`.
+ * Opens an event stream. Kinds: 0 broken; 1 a tick; 2 a message; 3 figures, which only streams of the statistics page have.
+ * Text: the data of the event.
  */
 export const openEvents = /* @__PURE__ */ guarded((url: string, callback: Callback) => {
   const source = new EventSource(url);
-  const onEvent = ({ data }: MessageEvent) => callback(1, 0, data);
-  source.onmessage = onEvent;
-  source.addEventListener("figures", onEvent);
-  source.addEventListener("tick", () => callback(1, 0, ""));
-  source.onerror = () => callback(0, 0, "");
+  ["error", "tick", "message", "figures"].forEach((type, kind) =>
+    source.addEventListener(type, ({ data }: MessageEventInit<string>) => callback(kind, 0, data ?? "")),
+  );
   // When a navigation starts and the page stays after all (a download), Firefox and WebKit end its streams without an
   // event.
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -288,14 +286,13 @@ export const openEvents = /* @__PURE__ */ guarded((url: string, callback: Callba
 /** Opens a stream of counts. Kinds: 0 broken; 1 a tick; 2 a count, text: formatted for the relay. Skips invalid JSON. */
 export const openStream = (url: string, callback: Callback): Stop =>
   openEvents(url, (kind, _, data) => {
-    if (!data) return callback(kind, 0, "");
-    let text;
+    let text = "";
     try {
-      text = written(JSON.parse(data));
+      if (kind > 1) text = written(JSON.parse(data));
     } catch {
       return;
     }
-    callback(2, 0, text);
+    callback(Math.min(kind, 2), 0, text);
   });
 
 /** Receives messages of other tabs. Tabs can share a stream in secure contexts, but not in sandboxed frames. */

@@ -73,7 +73,18 @@ export const makeElement = (
     }
 
     connectedCallback() {
-      this.#end ??= this.#watch();
+      if (this.#end) return;
+      const channel = (this.getAttribute("channel") ?? "").toLowerCase();
+      const initial = this.getAttribute("count");
+      this.#state = State.Live;
+      if (initial) this.#update({ count: +initial, stale: false }, State.Live);
+      if (isChannel(channel)) {
+        this.#end = watch({ channel, update: this.#update }, this);
+      } else {
+        console.warn(this, "has no valid channel");
+        this.#update(undefined, State.Unknown);
+        this.#end = () => {};
+      }
     }
 
     disconnectedCallback() {
@@ -84,7 +95,7 @@ export const makeElement = (
     attributeChangedCallback(_name: string, old: string | null, value: string | null) {
       if (!this.#end || value === old) return;
       this.#stop();
-      this.#end = this.#watch();
+      this.connectedCallback();
     }
 
     #stop() {
@@ -92,32 +103,12 @@ export const makeElement = (
       this.#end = this.#news = undefined;
     }
 
-    #watch() {
-      const channel = (this.getAttribute("channel") ?? "").toLowerCase();
-      const isValid = isChannel(channel);
-      const initial = this.getAttribute("count");
-      if (initial) this.#news = { count: +initial, stale: false };
-      this.#state = isValid ? State.Live : State.Unknown;
-      this.#show();
-      if (isValid) return watch({ channel, update: this.#update }, this);
-      console.warn("<viewer-counter> has no valid channel:", this);
-      return () => {};
-    }
-
     #update = (news: Known | undefined, state: State) => {
-      // Only a count makes the state better. A source that has begun anew has none yet.
-      if (news === this.#news && state === this.#state) return;
-      if (!news && state <= this.#state) return;
-      this.#news = news ?? this.#news;
+      // Only a count makes the state better: a source that has begun anew has none yet. Before the first count, the badge
+      // stays hidden instead of showing a wrong number.
+      if (news ? news === this.#news && state === this.#state : state <= this.#state) return;
+      news = this.#news = news ?? this.#news;
       this.#state = state;
-      this.#show();
-    };
-
-    #show() {
-      const news = this.#news;
-      const state = this.#state;
-      // Before the first count, stay hidden instead of showing a wrong number.
-      if (!news && state === State.Live) return;
       const language = (this.getAttribute("locale") || this.closest<HTMLElement>("[lang]")?.lang)?.slice(
         0,
         2,
@@ -136,10 +127,10 @@ export const makeElement = (
       }
       const badge = this.#badge;
       badge.dataset.state = shown;
-      badge.dataset.live = `${news?.live ?? ""}`;
+      badge.dataset.live = `${news?.live}`;
       // The ariaLabel property is newer than the oldest supported browsers.
       badge.setAttribute("aria-label", label);
       badge.lastChild!.textContent = number;
-    }
+    };
   };
 };

@@ -14,13 +14,14 @@
 import type { Stop } from "./browser.ts";
 import type { Counts, Watcher } from "./counts.ts";
 import { MAX_CHANNELS } from "./rules/channel.ts";
+import { readCount } from "./rules/count.ts";
 import type { Known } from "./rules/relay.ts";
 import { LATER_SPREAD, PAUSE, STALE_AFTER, State, UNKNOWN_AFTER } from "./rules/watchdog.ts";
 
 interface Reading extends Watcher {
   news?: Known;
   /** Ends watching at the source that has taken over. */
-  end?: Stop;
+  end?: Stop | undefined;
 }
 
 /**
@@ -37,7 +38,7 @@ export const makeFirstStream = (
   let releaseLock: Stop | undefined;
   let opening: ReturnType<typeof setTimeout> | undefined;
   let checking: ReturnType<typeof setInterval> | undefined;
-  /** When the stream last delivered something, and whether the counts may be old since then. */
+  /** When the stream last delivered a count or a tick, and whether the counts may be old since then. */
   let heardAt = 0;
   let isDoubtful = false;
   let watchShared: Counts["watch"] | undefined;
@@ -52,11 +53,7 @@ export const makeFirstStream = (
     if (state === State.Unknown) share();
   };
 
-  const onEvent = ({ data }: MessageEvent) => {
-    try {
-      const told = JSON.parse(data);
-      for (const reading of readings) if (reading.channel === told.channelId) reading.news = told;
-    } catch {}
+  const heard = () => {
     heardAt = Date.now();
     isDoubtful = false;
     show();
@@ -74,8 +71,13 @@ export const makeFirstStream = (
     const channels = [...readings].map(({ channel }) => channel);
     if (channels.length > MAX_CHANNELS) return share();
     stream = new EventSource(api + "sse?channels=" + channels);
-    stream.onmessage = onEvent;
-    stream.addEventListener("tick", onEvent);
+    stream.onmessage = ({ data }) => {
+      const told = readCount(data, channels);
+      if (!told) return;
+      for (const reading of readings) if (reading.channel === told.channelId) reading.news = told;
+      heard();
+    };
+    stream.addEventListener("tick", heard);
     stream.onerror = onBreak;
   };
 

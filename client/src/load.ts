@@ -1,17 +1,13 @@
-/** Loads modules. */
+/** Loads scripts. */
 
 import { LATER_SPREAD, PAUSE } from "./rules/watchdog.ts";
 
 /**
- * Loads a module, and retries until that succeeds, at the pace at which streams are reopened. Browsers may cache a failed
- * import by its URL, so each retry adds another query.
+ * Loads a script, and retries until that succeeds, at the pace at which streams are reopened. Browsers may cache a failed
+ * import by its URL, so each retry has one more question mark, which changes the URL but not what it names.
  */
-export const load = async <Module>(path: string): Promise<Module> => {
-  for (let nth = 0; ; nth += 1) {
-    try {
-      return (await import(nth ? `${path}?${nth}` : path)) as Module;
-    } catch {
-      await new Promise((passed) => setTimeout(passed, PAUSE + LATER_SPREAD * Math.random()));
-    }
-  }
-};
+export const load = <Module>(path: string): Promise<Module> =>
+  import(path).catch(async () => {
+    await new Promise((passed) => setTimeout(passed, PAUSE + LATER_SPREAD * Math.random()));
+    return load(path + "?");
+  });

@@ -5,6 +5,7 @@
  */
 
 import { counts, now, onPageEvent, openEvents, probe, random, type Stop } from "./browser.ts";
+import { readCount } from "./rules/count.ts";
 import { readNews, type News } from "./rules/relay.ts";
 import { ANSWER_TIMEOUT, State, Verdict, makeWatchdog } from "./rules/watchdog.ts";
 
@@ -20,11 +21,16 @@ const enum Kind {
   Offline,
 }
 
+/** The kinds of events of a stream. */
+const TICK = 1;
+const MESSAGE = 2;
+const FIGURES = 3;
+
 export interface More {
   /** The query of the stream, with its question mark. */
   query: string;
-  /** Receives what the stream says beside counts. */
-  figures(figures: unknown): void;
+  /** Receives the data of events with figures, and returns whether they are figures. */
+  figures(data: string): boolean;
 }
 
 /**
@@ -55,27 +61,22 @@ export const watchAlone = (
     if (told?.channel === channel) news = told;
   };
 
-  /** Takes the data of an event: a count, or what else the stream says. */
-  const hear = (data: string) => {
-    try {
-      const said = JSON.parse(data);
-      if (said?.count === undefined) more?.figures(said);
-      else if (said.channelId === channel) {
-        const { count, stale, live } = said;
-        news = { channel, count, stale: !!stale, live: live ?? null };
-      }
-    } catch {}
+  /** Takes an event of the stream, and returns whether it proves that the stream works. */
+  const hear = (kind: number, data: string) => {
+    if (kind === FIGURES) return !!more?.figures(data);
+    const told = kind === MESSAGE ? readCount(data, [channel]) : undefined;
+    if (told) news = { channel, count: told.count, stale: !!told.stale, live: told.live ?? null };
+    return told || kind === TICK;
   };
 
   const open = () => {
     closeStream();
     closeStream = openEvents(api + "sse/" + channel + (more?.query ?? ""), (kind, _, data) => {
-      if (kind) {
-        if (data) hear(data);
-        watchdog.heard(now());
-      } else {
+      if (!kind) {
         closeStream();
         watchdog.broke(now(), random());
+      } else if (hear(kind, data)) {
+        watchdog.heard(now());
       }
       settle();
     });

@@ -13,7 +13,7 @@
 import { now, onPageEvent, random } from "./browser.ts";
 import { attachCursor } from "./chart-cursor.ts";
 import { watchAlone } from "./own-stream.ts";
-import { makeWriter, type Figures } from "./rules/figures.ts";
+import { makeWriter, readFigures, type Figures } from "./rules/figures.ts";
 import type { News } from "./rules/relay.ts";
 import { State } from "./rules/watchdog.ts";
 
@@ -222,9 +222,12 @@ watchAlone(
   showCount,
   {
     query: "?" + query,
-    figures(said) {
-      figures = said as Figures | null;
+    figures(data) {
+      const told = readFigures(data);
+      if (told === undefined) return false;
+      figures = told;
       showFigures();
+      return true;
     },
   },
 );

@@ -18,13 +18,12 @@ customElements.define(
   makeElement((watcher, element) => {
     const script = ["track", "poll"].find((name) => element.hasAttribute(name));
     if (!script) return watchFirst(watcher);
-    const end = load<Source>(`./${script}.js`).then(({ watch }) => watch(watcher, element));
     // An initial count does not stay for ever if the script does not load.
     const aging = setTimeout(watcher.update, STALE_AFTER, undefined, State.Unknown);
-    void end.then(() => clearTimeout(aging));
-    return async () => {
+    const end = load<Source>(`./${script}.js`).then(({ watch }) => {
       clearTimeout(aging);
-      (await end)();
-    };
+      return watch(watcher, element);
+    });
+    return async () => (await end)();
   }),
 );

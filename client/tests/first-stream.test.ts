@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 
-import { Stream, dispatch, holdClock, pass, releaseClock, reset, setHidden } from "./support/page.ts";
+import { JUNK, Stream, dispatch, holdClock, pass, releaseClock, reset, setHidden } from "./support/page.ts";
 import type { Watcher } from "../src/counts.ts";
 import { makeFirstStream } from "../src/first-stream.ts";
 
@@ -180,13 +180,40 @@ test("silence is stale, then unknown, and then the other source takes over", asy
   assert.equal(shared.size, 1);
 });
 
-test("what is no count changes nothing", async () => {
-  const ana = await open("ana");
+test("what is no count changes nothing, and does not prove that the stream works", async () => {
+  const { seen } = await open("ana");
   Stream.open[0]!.send("ana", 3);
-  for (const data of ["", "{", "null", "5", "[]", '"ana"', '{"channelId":"eva","count":9}']) {
-    Stream.open[0]!.onmessage?.({ data });
+  for (let second = 0; second < 59; second += 1) {
+    await pass(1_000);
+    for (const data of JUNK) Stream.open[0]!.deliver(data);
+    assert.equal(seen.at(-1), second < 29 ? "live 3" : "stale 3", `after ${second + 1} s`);
   }
-  assert.deepEqual(ana.seen, ["live 3"]);
+  await pass(1_000);
+  assert.deepEqual(seen, ["live 3", "stale 3", "unknown 3"]);
+});
+
+test("junk from a stream that broke does not make its count live", async () => {
+  const { seen } = await open("ana");
+  Stream.open[0]!.send("ana", 3);
+  Stream.open[0]!.break();
+  await pass(9_000);
+  for (const data of JUNK) Stream.open[0]!.deliver(data);
+  await pass(1_000);
+  assert.deepEqual(seen, ["live 3", "stale 3"]);
+  Stream.open[0]!.tick();
+  assert.equal(seen.at(-1), "live 3");
+});
+
+test("a channel that no element shows any more keeps the stream alive", async () => {
+  const { end } = watch("eva");
+  const { seen } = await open("ana");
+  Stream.open[0]!.send("ana", 3);
+  end();
+  for (let second = 0; second < 60; second += 1) {
+    await pass(1_000);
+    Stream.open[0]!.send("eva", second);
+  }
+  assert.deepEqual([seen.at(-1), seen.includes("stale 3")], ["live 3", false]);
 });
 
 test("ticks keep a quiet count live", async () => {

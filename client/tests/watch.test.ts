@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 
 import {
+  JUNK,
   Stream,
   dispatch,
   holdClock,
@@ -202,6 +203,20 @@ test("a hidden page has no stream, and the count is stale until the next one", a
   assert.equal(seen.at(-1), "stale 3");
   Stream.open[0]!.send("ana", 4);
   assert.equal(seen.at(-1), "live 4 connected");
+});
+
+test("junk changes nothing, throws nothing, and does not prove that the stream works", async () => {
+  const { seen } = watch("ana");
+  await pass(1);
+  Stream.open[0]!.send("ana", 3);
+  for (let second = 0; second < 59; second += 1) {
+    await pass(1_000);
+    for (const data of JUNK) for (const stream of Stream.open) stream.deliver(data);
+  }
+  assert.deepEqual(seen, ["connecting null", "live 3 connected", "stale 3"]);
+  await pass(1_000);
+  assert.equal(seen.at(-1), "unknown null");
+  assert.deepEqual(reported, []);
 });
 
 test("after the last stop nothing is left", async () => {

@@ -165,11 +165,9 @@ export const probe = (url, millis, callback) => ask(url, "no-cors", millis, () =
 export const counts = (url, millis, callback) => ask(url, "cors", millis, async (response) => (await response.json()).counts.map(written).join(), callback);
 export const openEvents = /* @__PURE__ */ guarded((url, callback) => {
   const source = new EventSource(url);
-  const onEvent = ({ data }) => callback(1, 0, data);
-  source.onmessage = onEvent;
-  source.addEventListener("figures", onEvent);
-  source.addEventListener("tick", () => callback(1, 0, ""));
-  source.onerror = () => callback(0, 0, "");
+  ["error", "tick", "message", "figures"].forEach(
+    (type, kind) => source.addEventListener(type, ({ data }) => callback(kind, 0, data ?? ""))
+  );
   let timer;
   const leaving = () => {
     timer = setTimeout(() => {
@@ -185,14 +183,13 @@ export const openEvents = /* @__PURE__ */ guarded((url, callback) => {
   };
 });
 export const openStream = (url, callback) => openEvents(url, (kind, _, data) => {
-  if (!data) return callback(kind, 0, "");
-  let text;
+  let text = "";
   try {
-    text = written(JSON.parse(data));
+    if (kind > 1) text = written(JSON.parse(data));
   } catch {
     return;
   }
-  callback(2, 0, text);
+  callback(Math.min(kind, 2), 0, text);
 });
 export const openTabs = (name, callback) => {
   try {

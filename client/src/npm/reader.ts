@@ -4,12 +4,11 @@
  * The page has no stream while it is hidden, so hidden tabs take no connections.
  */
 
-import { now, openEvents, random, type Stop } from "../browser.ts";
+import { now, random } from "../browser.ts";
+import { MAX_CHANNELS } from "../rules/channel.ts";
+import { readCount } from "../rules/count.ts";
 import { ANSWER_TIMEOUT, State, Verdict, makeWatchdog } from "../rules/watchdog.ts";
 import type { Count, Watch } from "./watch.ts";
-
-/** The server's limit of channels per stream. For more channels, several streams are opened. */
-const MAX_CHANNELS = 50;
 
 /** Makes the only reader of this page for the server with this API. */
 export const makeReader = (api: string): Watch => {
@@ -19,36 +18,45 @@ export const makeReader = (api: string): Watch => {
   const known = new Map<string, Count>();
   /** The channels of the open streams. */
   let open: string[] = [];
-  let streams: Stop[] = [];
+  const streams: EventSource[] = [];
   let timer: ReturnType<typeof setTimeout> | undefined;
   /** Whether the page is visible and watches channels. */
   let isActive = false;
 
   const close = () => {
-    for (const end of streams) end();
-    streams = [];
+    for (const stream of streams.splice(0)) stream.close();
   };
 
-  const connect = (opened = watchdog.opened) => {
+  const heard = () => {
+    watchdog.heard(now());
+    show();
+  };
+  const broken = () => {
+    watchdog.broke(now(), random());
     close();
-    opened(now());
+    show();
+  };
+
+  const connect = () => {
+    close();
+    watchdog.opened(now());
     for (let i = 0; i < open.length; i += MAX_CHANNELS) {
-      const url = api + "sse?channels=" + open.slice(i, i + MAX_CHANNELS);
-      streams.push(
-        openEvents(url, (kind, _, data) => {
-          if (kind) {
-            watchdog.heard(now());
-            if (data) {
-              const answer = JSON.parse(data);
-              known.set(answer.channelId, answer);
-            }
-          } else {
-            watchdog.broke(now(), random());
-            close();
-          }
-          show();
-        }),
-      );
+      const channels = open.slice(i, i + MAX_CHANNELS);
+      try {
+        const stream = new EventSource(api + "sse?channels=" + channels);
+        streams.push(stream);
+        stream.onmessage = ({ data }) => {
+          const told = readCount(data, channels);
+          if (!told) return;
+          known.set(told.channelId, told);
+          heard();
+        };
+        stream.addEventListener("tick", heard);
+        stream.onerror = broken;
+      } catch {
+        // The URL is invalid, or a page has broken the API.
+        setTimeout(broken);
+      }
     }
   };
 
@@ -62,17 +70,15 @@ export const makeReader = (api: string): Watch => {
   const check = () => {
     const verdict = watchdog.check(now(), false);
     if (verdict === Verdict.Reopen) {
-      connect(watchdog.reopened);
+      connect();
+      watchdog.reopened(now());
     } else if (verdict) {
-      fetch(api + "ping", { signal: AbortSignal.timeout(ANSWER_TIMEOUT) })
-        .then(
-          ({ status }) => status < 500,
-          () => false,
-        )
-        .then((isAnswered) => {
-          watchdog.answered(now(), isAnswered);
-          show();
-        });
+      // An error has no status.
+      const settled = ({ status = 500 }) => {
+        watchdog.answered(now(), status < 500);
+        show();
+      };
+      fetch(api + "ping", { signal: AbortSignal.timeout(ANSWER_TIMEOUT) }).then(settled, settled);
     }
     show();
   };
@@ -91,12 +97,16 @@ export const makeReader = (api: string): Watch => {
       open = channels;
       connect();
     }
-    for (const channel of known.keys()) if (![...open, ...channels].includes(channel)) known.delete(channel);
+    for (const channel of known.keys())
+      if (!(isWanted ? open : channels).includes(channel)) known.delete(channel);
     show();
   };
 
   // A page that goes away or comes back also changes its visibility.
   for (const type of ["visibilitychange", "online", "offline"]) addEventListener(type, sync);
+
+  // When a navigation starts and the page stays after all (a download), Firefox and WebKit end streams without an event.
+  if (navigator.vendor !== "Google Inc.") addEventListener("beforeunload", () => setTimeout(broken, 2e3));
 
   return (...watcher) => {
     watchers.add(watcher);

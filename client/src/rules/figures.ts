@@ -21,6 +21,23 @@ export interface Figures {
   joins?: { withTicket: number; withoutTicket: number };
 }
 
+/** The last instant that a `Date` can hold, in milliseconds. */
+const LAST_INSTANT = 8.64e15;
+
+/** The figures in the data of an event; `null` before the first broadcast. `undefined` if the data is anything else. */
+export const readFigures = (data: string): Figures | null | undefined => {
+  try {
+    const told = JSON.parse(data);
+    if (told === null) return told;
+    const { startedAt, endedAt, peak, peakAt, average, watchSeconds, uniques, observed, joins } = told;
+    const needed = [startedAt, watchSeconds, uniques, observed];
+    if (joins != null) needed.push(joins.withTicket, joins.withoutTicket);
+    const optional = [endedAt, peak, peakAt, average].filter((value) => value !== null);
+    const isFigure = (value: unknown) => typeof value === "number" && value >= 0 && value <= LAST_INSTANT;
+    if (needed.every(isFigure) && optional.every(isFigure)) return told;
+  } catch {}
+};
+
 /** `months`: the short names of the months, separated by spaces. */
 export const makeWriter = (locale: string, months: string, timeZone: string) => {
   const comma = locale === "en" ? "." : ",";

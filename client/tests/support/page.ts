@@ -99,6 +99,24 @@ globalThis.fetch = (async (url: string, options: { method?: string; body?: strin
   return new Response(null, { status: 204 });
 }) as typeof fetch;
 
+/** What is no count of the channel `ana`, although a proxy or a faulty server may send it. */
+export const JUNK = [
+  "",
+  "{",
+  "<h1>Bad gateway</h1>",
+  "null",
+  "5",
+  "[]",
+  '"ana"',
+  "{}",
+  '{"channelId":"ana"}',
+  '{"channelId":["ana"],"count":9}',
+  '{"channelId":"eva","count":9}',
+  ...['"many"', '"9"', "-1", "1.5", "1e999", "true", "{}", "[9]"].map(
+    (count) => `{"channelId":"ana","count":${count},"stale":false,"asOf":1}`,
+  ),
+];
+
 /** A stream that the page opened. */
 export class Stream extends EventTarget {
   static all: Stream[] = [];
@@ -119,14 +137,22 @@ export class Stream extends EventTarget {
 
   /** Delivers a count. */
   send(channelId: string, count: number | null, stale = false): void {
-    this.onmessage?.({ data: JSON.stringify({ channelId, count, stale, asOf: 1 }) });
+    this.deliver(JSON.stringify({ channelId, count, stale, asOf: 1 }));
+  }
+
+  /** Delivers an event with any data. */
+  deliver(data: string, type = "message"): void {
+    const event = new MessageEvent(type, { data });
+    this.dispatchEvent(event);
+    if (type === "message") this.onmessage?.(event);
   }
 
   tick(): void {
-    this.dispatchEvent(new MessageEvent("tick", { data: "{}" }));
+    this.deliver("{}", "tick");
   }
 
   break(): void {
+    this.dispatchEvent(new Event("error"));
     this.onerror?.();
   }
 
