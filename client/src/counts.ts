@@ -41,8 +41,11 @@ export interface Watcher {
 export interface Counts {
   /** The base URL of the API, with a trailing slash. */
   api: string;
-  /** Watches a channel until the returned function is called. */
-  watch(watcher: Watcher): Stop;
+  /**
+   * Watches a channel until the returned function is called. `since`: when the count that another source has shown was last
+   * current, if it has become old; else 0.
+   */
+  watch(watcher: Watcher, since?: number): Stop;
   /** Passes on counts from a response to another request, such as a beat. */
   learn(text: string): void;
   /** Heeds what has changed of the watchers. */
@@ -51,7 +54,7 @@ export interface Counts {
 
 /** Where an element's counts come from. */
 export interface Source extends Pick<Counts, "api" | "learn"> {
-  watch(watcher: Watcher, element: HTMLElement): Stop;
+  watch(watcher: Watcher): Stop;
 }
 
 /** Makes the only source of counts of this page from the server with this API. */
@@ -103,6 +106,8 @@ export const makeCounts = (api: string): Counts => {
   let tabs: BroadcastChannel | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let isActivity = false;
+  /** When the counts that were taken over were last current, until the relay knows it. */
+  let oldSince = 0;
 
   const closeStreams = () => {
     for (const close of streams) close();
@@ -131,7 +136,9 @@ export const makeCounts = (api: string): Counts => {
       shares: !!tabs,
       hidden: document.hidden,
       needed: all.some(({ needed }) => !!needed),
+      since: oldSince,
     });
+    oldSince = 0;
   };
 
   onPageEvent((kind) => {
@@ -158,7 +165,8 @@ export const makeCounts = (api: string): Counts => {
 
   return {
     api,
-    watch(watcher) {
+    watch(watcher, since = 0) {
+      oldSince ||= since;
       watchers.add(watcher);
       refresh();
       return () => {

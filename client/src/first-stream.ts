@@ -4,7 +4,8 @@
  * is loaded then, takes over:
  *
  * - Another tab reads counts too. All tabs share one stream.
- * - Nothing arrived for a minute. The other source requests the counts if no stream gets through.
+ * - The stream broke twice without an event between, or nothing arrived for 30 s. The other source requests the counts if
+ *   no stream gets through.
  * - There are more channels than one stream carries.
  *
  * A page with this stream holds the lock of the tab that leads (rules/relay.ts), so that other tabs know of it. At the first
@@ -38,24 +39,25 @@ export const makeFirstStream = (
   let releaseLock: Stop | undefined;
   let opening: ReturnType<typeof setTimeout> | undefined;
   let checking: ReturnType<typeof setInterval> | undefined;
-  /** When the stream last delivered a count or a tick, and whether the counts may be old since then. */
+  /** When the stream last delivered a count or a tick, and how current the counts are since then. */
   let heardAt = 0;
-  let isDoubtful = false;
+  let state = State.Live;
   let watchShared: Counts["watch"] | undefined;
   let takeover: Promise<void> | undefined;
 
   const show = () => {
     // If the clock was set back, as good as never.
     const age = Math.abs(Date.now() - heardAt);
-    const state =
-      age >= UNKNOWN_AFTER ? State.Unknown : isDoubtful || age >= STALE_AFTER ? State.Stale : State.Live;
+    if (age >= STALE_AFTER) {
+      state = age >= UNKNOWN_AFTER ? State.Unknown : State.Stale;
+      share();
+    }
     for (const { news, update } of readings) update(news, state);
-    if (state === State.Unknown) share();
   };
 
   const heard = () => {
     heardAt = Date.now();
-    isDoubtful = false;
+    state = State.Live;
     show();
   };
 
@@ -65,26 +67,9 @@ export const makeFirstStream = (
     clearInterval(checking);
   };
 
-  const open = () => {
-    close();
-    checking = setInterval(show, 1e3);
-    const channels = [...readings].map(({ channel }) => channel);
-    if (channels.length > MAX_CHANNELS) return share();
-    stream = new EventSource(api + "sse?channels=" + channels);
-    stream.onmessage = ({ data }) => {
-      const told = readCount(data, channels);
-      if (!told) return;
-      for (const reading of readings) if (reading.channel === told.channelId) reading.news = told;
-      heard();
-    };
-    stream.addEventListener("tick", heard);
-    stream.onerror = onBreak;
-  };
-
-  /** Holds the lock until the returned function is called. */
-  const takeLock = (): Stop => {
-    let release!: Stop;
-    const released = new Promise<void>((resolve) => (release = resolve));
+  /** Holds the lock until `releaseLock` is called. */
+  const takeLock = () => {
+    const released = new Promise<void>((resolve) => (releaseLock = resolve));
     // Web Locks are missing over plain HTTP. There each tab has its own stream.
     navigator.locks
       ?.request(name, { ifAvailable: true }, (lock) => {
@@ -94,7 +79,6 @@ export const makeFirstStream = (
         return released.then(() => tabs.close());
       })
       .catch(share);
-    return release;
   };
 
   const leave = () => {
@@ -108,21 +92,32 @@ export const makeFirstStream = (
     takeover ??= loadShared().then(({ watch }) => {
       leave();
       watchShared = watch;
-      for (const reading of readings) reading.end = watch(reading);
+      for (const reading of readings) reading.end = watch(reading, state && heardAt);
     });
   };
 
   const sync = () => {
     if (watchShared) return;
+    close();
     if (!releaseLock) heardAt = Date.now();
-    if (readings.size && !document.hidden) {
-      releaseLock ??= takeLock();
-      open();
-    } else {
+    if (!readings.size || document.hidden) {
       leave();
-      isDoubtful = true;
-      show();
+      state ||= State.Stale;
+      return show();
     }
+    if (!releaseLock) takeLock();
+    checking = setInterval(show, 1e3);
+    const channels = [...readings].map(({ channel }) => channel);
+    if (channels.length > MAX_CHANNELS) return share();
+    stream = new EventSource(api + "sse?channels=" + channels);
+    stream.onmessage = ({ data }) => {
+      const told = readCount(data, channels);
+      if (!told) return;
+      for (const reading of readings) if (reading.channel === told.channelId) reading.news = told;
+      heard();
+    };
+    stream.addEventListener("tick", heard);
+    stream.onerror = onBreak;
   };
   /** Opens and closes the stream as is needed then. */
   const syncIn = (millis: number) => {
@@ -131,7 +126,8 @@ export const makeFirstStream = (
   };
   const onBreak = () => {
     stream?.close();
-    isDoubtful = true;
+    if (state) share();
+    else state = State.Stale;
     syncIn(PAUSE + LATER_SPREAD * Math.random());
   };
   addEventListener("visibilitychange", sync);
@@ -142,7 +138,7 @@ export const makeFirstStream = (
 
   /** Watches a channel until the returned function is called. */
   return (watcher: Watcher): Stop => {
-    if (!readings.size) isDoubtful = false;
+    if (!readings.size) state = State.Live;
     const reading: Reading = { ...watcher };
     reading.end = watchShared?.(reading);
     readings.add(reading);

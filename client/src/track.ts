@@ -11,7 +11,13 @@ import { track } from "./tracker.ts";
 
 /** Watches a channel for an element, until the returned function is called. */
 export const watch = async (watcher: Watcher, element: HTMLElement): Promise<Stop> => {
-  const source = await load<Source>(element.hasAttribute("poll") ? "./poll.js" : "./stream.js");
+  let source: Source;
+  if (element.hasAttribute("poll")) {
+    const { api, watch, learn } = await load<typeof import("./poll.ts")>("./poll.js");
+    source = { api, watch: (watcher) => watch(watcher, element), learn };
+  } else {
+    source = await load<Source>("./stream.js");
+  }
   // The element may have changed while the source was loaded.
   const isTracked = element.isConnected && element.hasAttribute("track");
   return isTracked ? watchTracked(watcher, element, source, track) : () => {};

@@ -39,20 +39,17 @@ export const watchTracked = (
   });
   renewing.observe(element, { attributeFilter: ["ticket"] });
 
-  const endWatching = watch(
-    {
-      channel,
-      needed: true,
-      update(known, current, isActivity) {
-        news = known;
-        state = current;
-        show();
-        if (isActivity) tracking.wake();
-      },
-      leave: () => tracking.leave(),
+  const endWatching = watch({
+    channel,
+    needed: true,
+    update(known, current, isActivity) {
+      news = known;
+      state = current;
+      show();
+      if (isActivity) tracking.wake();
     },
-    element,
-  );
+    leave: () => tracking.leave(),
+  });
 
   return () => {
     endWatching();

@@ -3,12 +3,17 @@
  * number, a page needs no other script. What else elements need is loaded when it is first needed.
  */
 
-import type { Counts, Source } from "./counts.ts";
+import type { Stop } from "./browser.ts";
+import type { Counts, Watcher } from "./counts.ts";
 import { makeElement } from "./element.ts";
 import { makeFirstStream } from "./first-stream.ts";
 import { load } from "./load.ts";
 import { STALE_AFTER, State } from "./rules/watchdog.ts";
 import { streamName } from "./stream-name.ts";
+
+interface ElementSource {
+  watch(watcher: Watcher, element: HTMLElement): Stop | Promise<Stop>;
+}
 
 const api = new URL("api/viewer/", import.meta.url).href;
 const watchFirst = makeFirstStream(api, streamName(api), () => load<Counts>("./stream.js"));
@@ -20,7 +25,7 @@ customElements.define(
     if (!script) return watchFirst(watcher);
     // An initial count does not stay for ever if the script does not load.
     const aging = setTimeout(watcher.update, STALE_AFTER, undefined, State.Unknown);
-    const end = load<Source>(`./${script}.js`).then(({ watch }) => {
+    const end = load<ElementSource>(`./${script}.js`).then(({ watch }) => {
       clearTimeout(aging);
       return watch(watcher, element);
     });

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 
 import { JUNK, Stream, dispatch, holdClock, pass, releaseClock, reset, setHidden } from "./support/page.ts";
-import type { Watcher } from "../src/counts.ts";
+import { makeCounts, type Watcher } from "../src/counts.ts";
 import { makeFirstStream } from "../src/first-stream.ts";
 
 type Granted = (lock: object | null) => unknown;
@@ -165,19 +165,69 @@ test("a server that is down is asked for ever, with pauses, and the other source
   assert.equal(seen.at(-1), "live 5");
 });
 
-test("silence is stale, then unknown, and then the other source takes over", async () => {
+test("silence is stale and then unknown, and the other source takes over", async () => {
   const { seen } = await open("ana");
   Stream.open[0]!.send("ana", 3);
   await pass(29_000);
   assert.deepEqual(seen, ["live 3"]);
+  assert.equal(loads, 0);
   await pass(1_000);
   assert.deepEqual(seen, ["live 3", "stale 3"]);
-  assert.equal(loads, 0);
+  assert.equal(loads, 1);
   await pass(30_000);
   assert.deepEqual(seen, ["live 3", "stale 3", "unknown 3"]);
   await takeOver();
   assert.equal(Stream.open.length, 0);
   assert.equal(shared.size, 1);
+});
+
+/** What is shown of the channel `ana` by this stream and then by the shared source, whose requests of counts are answered. */
+const openWithShared = async (count: number | undefined) => {
+  const { fetch } = globalThis;
+  const asked: number[] = [];
+  const begunAt = Date.now();
+  globalThis.fetch = (async (url: string) => {
+    if (!url.includes("/counts?")) return new Response(null, { status: 204 });
+    asked.push(Date.now() - begunAt);
+    if (count === undefined) return new Response(null, { status: 503 });
+    return new Response(JSON.stringify({ counts: [{ channelId: "ana", count, stale: false, asOf: 1 }] }));
+  }) as typeof globalThis.fetch;
+  ends.push(() => (globalThis.fetch = fetch));
+  delete navigator.locks;
+  makeWatch = makeFirstStream("/api/viewer/", "name", async () =>
+    makeCounts("https://site.test/api/viewer/"),
+  );
+  return { ...(await open("ana")), asked };
+};
+
+test("where every stream is refused, counts are requested long before the number is unknown", async () => {
+  const { seen, asked } = await openWithShared(7);
+  for (let second = 0; second < 180; second += 1) {
+    for (const stream of Stream.open) stream.break();
+    await pass(1_000);
+  }
+  assert.ok(asked[0]! <= 25_000, `asked after ${asked[0]} ms`);
+  assert.ok(asked.length > 10 && asked.length < 30, `asked ${asked.length} times`);
+  assert.equal(seen.at(-1), "live 7");
+  assert.ok(!seen.some((text) => text.startsWith("unknown")), seen.join(", "));
+});
+
+test("where no stream delivers anything, counts are requested before the number is unknown", async () => {
+  const { seen, asked } = await openWithShared(7);
+  await pass(59_000);
+  assert.ok(asked[0]! < 50_000, `asked after ${asked[0]} ms`);
+  assert.equal(seen.at(-1), "live 7");
+});
+
+test("where nothing is answered, the number is unknown after a minute, whichever source shows it", async () => {
+  const { seen } = await openWithShared(undefined);
+  Stream.open[0]!.send("ana", 3);
+  for (let second = 0; second < 60; second += 1) {
+    for (const stream of Stream.open) stream.break();
+    assert.notEqual(seen.at(-1), "unknown 3", `after ${second} s`);
+    await pass(1_000);
+  }
+  assert.match(seen.at(-1)!, /^unknown/);
 });
 
 test("what is no count changes nothing, and does not prove that the stream works", async () => {

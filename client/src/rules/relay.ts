@@ -49,6 +49,8 @@ export interface Watching {
   hidden: boolean;
   /** Whether the tab needs the stream while it is hidden. */
   needed: boolean;
+  /** When the shown counts were last current, if they are old and of another source; else 0 or missing. */
+  since?: number;
 }
 
 /** A received count. */
@@ -167,7 +169,7 @@ export const makeRelay = (me: string, host: Host) => {
     if (watched().some((channel) => !open.includes(channel))) openStream(now);
   };
 
-  const watch = (now: number, random: number) => {
+  const watch = (now: number, random: number, since?: number) => {
     if (!mine.length) {
       leave();
       role = Role.Out;
@@ -175,7 +177,7 @@ export const makeRelay = (me: string, host: Host) => {
       return;
     }
     const joins = !isActive();
-    if (joins) watchdog.begun(now, wasAway);
+    if (joins) watchdog.begun(now, wasAway || !!since, since);
     if (canRest()) return rest();
     if (!shares) role = Role.Leading;
     if (role === Role.Leading) return openIfIncomplete(now);
@@ -296,7 +298,7 @@ export const makeRelay = (me: string, host: Host) => {
       shares = watching.shares;
       isHidden = watching.hidden;
       isNeeded = watching.needed;
-      return watch(now, random);
+      return watch(now, random, watching.since);
     }
     if (event === Event.Seen) {
       isHidden = argument as boolean;

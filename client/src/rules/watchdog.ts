@@ -49,8 +49,9 @@ export const makeWatchdog = () => {
   let staleAt = Infinity;
   let needsNews = false;
 
-  const begun = (now: number, wasAway: boolean) => {
-    heardAt = knownAt = now;
+  const begun = (now: number, wasAway: boolean, since?: number) => {
+    heardAt = now;
+    knownAt = since || now;
     askAt = now + ASK_AFTER;
     reopenAt = failures = 0;
     staleAt = Infinity;
