@@ -38,14 +38,14 @@ const CSS =
   // `data-live` is false for a current count of a channel that is off air.
   "[data-state=stale],[data-live=false]{background:var(--aforo-badge-stale,#57534e)}" +
   "[data-state=stale]{outline:1px dashed}" +
-  "[data-state=unknown]{background:var(--aforo-badge-unknown,#e7e5e4);color:var(--aforo-badge-unknown-text,#444)}" +
+  "[data-state=unknown]{background:var(--aforo-badge-unknown,#e7e5e4);color:var(--aforo-badge-unknown-text,#444);outline-style:dotted}" +
   "[data-state=unknown]>i,[data-state='']{visibility:hidden}" +
   "[data-state=stale]>i,[data-live=false]>i{padding:1.5px;border-width:1.5px;animation:none}" +
   "@keyframes p{50%{opacity:.35}}@media(prefers-reduced-motion){i{animation:none}}";
 
 const HTML =
   '<span class=viewer-counter data-state role=img translate=no><i></i><svg viewBox="0 0 24 24">' +
-  '<path d="M2 12q10-14 20 0-10 14-20 0m7 0a3 3 0 1 0 6 0 3 3 0 1 0-6 0"/></svg><span>&nbsp;</span></span>';
+  '<path d="M2 12q10-14 20 0-10 14-20 0"/><circle cx=12 cy=12 r=3 /></svg><span>&nbsp;</span></span>';
 
 /** Makes the class of the element. `watch` watches for an element until the returned function is called. */
 export const makeElement = (

@@ -186,13 +186,77 @@ test("the number aligns with the baseline of the surrounding text", async ({
   expect(Math.abs(baselines[0]! - baselines[1]!)).toBeLessThan(0.5);
 });
 
-test("in forced colors the badge has an outline", async ({ page, channelId, openWidget }) => {
+/** The states that the style sheet tells apart. */
+const STATES = ["live", "stale", "unknown"] as const;
+
+test("in forced colors live, stale and unknown are told apart, and live stands out most", async ({
+  page,
+  channelId,
+  openWidget,
+}) => {
   await page.emulateMedia({ forcedColors: "active" });
   await openWidget(viewerCounter(channelId));
   const badge = page.locator(".viewer-counter");
   await expect(badge).toHaveText("0");
-  await expect(badge).toHaveCSS("outline-style", "solid");
-  await expect(badge).toHaveCSS("outline-width", "2px");
+  const [live, stale, unknown] = await badge.evaluate(
+    (badge, states) =>
+      states.map((state) => {
+        (badge as HTMLElement).dataset.state = state;
+        const { outlineStyle, outlineWidth } = getComputedStyle(badge);
+        const { visibility, borderTopWidth } = getComputedStyle(badge.querySelector("i")!);
+        return {
+          style: outlineStyle,
+          width: parseFloat(outlineWidth),
+          dot: `${visibility} ${borderTopWidth}`,
+        };
+      }),
+    STATES,
+  );
+  expect(live).toMatchObject({ style: "solid", width: 2 });
+  expect(new Set([live!.style, stale!.style, unknown!.style]).size).toBe(3);
+  expect(new Set([live!.dot, stale!.dot, unknown!.dot]).size).toBe(3);
+  expect(stale!.width).toBeLessThan(live!.width);
+  expect(unknown!.width).toBeLessThanOrEqual(live!.width);
+});
+
+test("an element is accessible in every state", async ({ page, channelId, openWidget }) => {
+  await openWidget(viewerCounter(channelId));
+  const badge = page.locator(".viewer-counter");
+  await expect(badge).toHaveText("0");
+  for (const state of STATES) {
+    await badge.evaluate((badge, state) => ((badge as HTMLElement).dataset.state = state), state);
+    expect(await violations(page, "main"), state).toEqual([]);
+  }
+});
+
+test("without a stream, an element requests the counts before its number is unknown", async ({
+  page,
+  channelId,
+  audience,
+  openWidget,
+  faults,
+}) => {
+  faults.expect(/429/);
+  await audience.join(channelId, 2);
+  await page.clock.install();
+  await page.route("**/api/viewer/sse?**", (route) => route.fulfill({ status: 429 }));
+  let asked = 0;
+  page.on("request", (request) => {
+    if (request.url().includes("/api/viewer/counts?")) asked += 1;
+  });
+  await openWidget(viewerCounter(channelId, `count="1"`));
+  const badge = page.locator(".viewer-counter");
+  await expect(badge).toHaveText("1");
+  // Requests take real time, between the steps of the fake clock.
+  let seconds = 0;
+  for (; seconds < 40 && !asked; seconds += 1) {
+    await page.clock.runFor(1_000);
+    await page.waitForTimeout(100);
+    expect(await badge.textContent()).not.toBe("—");
+  }
+  expect(asked).toBeGreaterThan(0);
+  await expect(badge).toHaveText("2");
+  await expect(badge).toHaveAttribute("data-state", "live");
 });
 
 test.describe("with track", () => {
