@@ -29,8 +29,6 @@ class FollowButton extends HTMLElement {
     addEventListener("storage", this.#changedElsewhere);
     const followers = this.getAttribute("followers");
     this.#show({ following: this.#stored === "1", followers: followers ? Number(followers) : null });
-    // A click before this script ran submitted the form, which redirects to #following. Shared links may have it too.
-    if (location.hash === "#following") history.replaceState(null, "", location.pathname + location.search);
     void this.#refresh();
   }
 

@@ -84,6 +84,19 @@ impl<'a> Browser<'a> {
         response.headers()["location"].to_str().unwrap().to_owned()
     }
 
+    /// Whether the image on pages without scripts is a filled heart.
+    async fn sees_a_filled_heart(&self, channel: &str) -> bool {
+        let mut request = self.client.get(format!("{}{FOLLOW}/{channel}/heart.svg", self.app.base));
+        if let Some(cookie) = &self.cookie {
+            request = request.header(header::COOKIE, cookie);
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["content-type"], "image/svg+xml; charset=utf-8");
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        response.text().await.unwrap().contains("<path")
+    }
+
     async fn followers(&self) -> u64 {
         let answer: Value = self.app.get("/api/channel/followers?channelId=ana").await.json().await.unwrap();
         answer["followers"].as_u64().unwrap()
@@ -91,11 +104,24 @@ impl<'a> Browser<'a> {
 }
 
 #[tokio::test]
+async fn without_scripts_the_heart_is_what_the_server_knows() {
+    let app = TestApp::start().await;
+    let (mut one, other) = (Browser::new(&app), Browser::new(&app));
+    assert!(!one.sees_a_filled_heart("ana").await);
+    one.press().await;
+    assert!(one.sees_a_filled_heart("ana").await);
+    assert!(!one.sees_a_filled_heart("bob").await);
+    assert!(!other.sees_a_filled_heart("ana").await);
+    one.press().await;
+    assert!(!one.sees_a_filled_heart("ana").await);
+}
+
+#[tokio::test]
 async fn a_form_toggles_following_and_redirects_to_the_channel() {
     let app = TestApp::start().await;
     let (mut one, mut two) = (Browser::new(&app), Browser::new(&app));
-    assert_eq!(one.press().await, "/ana#following");
-    assert_eq!(two.press().await, "/ana#following");
+    assert_eq!(one.press().await, "/ana");
+    assert_eq!(two.press().await, "/ana");
     assert_eq!(one.followers().await, 2);
     assert_eq!(one.press().await, "/ana");
     assert_eq!(one.followers().await, 1);
@@ -116,7 +142,7 @@ async fn the_cookie_is_limited_to_this_endpoint_and_hidden_from_scripts() {
         assert!(cookie.contains(part), "{part} in {cookie}");
     }
     assert!(!cookie.contains("Secure"), "browsers drop it over plain HTTP: {cookie}");
-    assert_eq!(response.headers()["location"], "/ana#following", "the redirect contains no id");
+    assert_eq!(response.headers()["location"], "/ana", "the redirect contains no id");
     let response = post(&app.base.replace("http://", "https://")).await;
     assert!(response.headers()["set-cookie"].to_str().unwrap().ends_with("; Secure"));
 }

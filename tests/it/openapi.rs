@@ -286,7 +286,7 @@ async fn posts(app: &TestApp) {
 }
 
 /// The GET requests: each path with its template in the document.
-const READS: [(&str, &str); 25] = [
+const READS: [(&str, &str); 27] = [
     ("/api/viewer/count/ana", "/api/viewer/count/{channelId}"),
     ("/api/viewer/count/nobody", "/api/viewer/count/{channelId}"),
     ("/api/viewer/count/a%20b", "/api/viewer/count/{channelId}"),
@@ -299,6 +299,8 @@ const READS: [(&str, &str); 25] = [
     ("/api/viewer/live?limit=0", "/api/viewer/live"),
     ("/api/channel/follow/ana", "/api/channel/follow/{channelId}"),
     ("/api/channel/follow/a%20b", "/api/channel/follow/{channelId}"),
+    ("/api/channel/follow/ana/heart.svg", "/api/channel/follow/{channelId}/heart.svg"),
+    ("/api/channel/follow/a%20b/heart.svg", "/api/channel/follow/{channelId}/heart.svg"),
     ("/api/channel/followers?channelId=ana", "/api/channel/followers"),
     ("/api/channel/followers", "/api/channel/followers"),
     ("/badge/ana.svg", "/badge/{file}"),

@@ -3,6 +3,7 @@
 //! - `POST /api/channel/follow` takes JSON from scripts, and a form from the button of pages without scripts.
 //! - `GET /api/channel/follow/{channelId}` tells a script whether its browser follows. The viewer id is in a header,
 //!   because URLs end up in logs.
+//! - `GET /api/channel/follow/{channelId}/heart.svg` shows the same on pages without scripts: a filled heart, or nothing.
 //!
 //! A script names the follower with `viewerId`. A form cannot, since the server's pages contain no viewer id; the
 //! cookie `aforo_follower` names it instead. Scripts cannot read the cookie, and browsers send it to these paths only.
@@ -44,6 +45,7 @@ pub fn routes() -> Router<AppState> {
     Router::new()
         .route(follows::FOLLOW_PATH, post(follow).options(cors::preflight))
         .route("/api/channel/follow/{channelId}", get(is_following))
+        .route("/api/channel/follow/{channelId}/heart.svg", get(heart))
 }
 
 /// Tells whether this browser follows a channel with the id in the header or the id in the cookie.
@@ -59,6 +61,29 @@ async fn is_following(
     let Followed { following, followers } = state.follows.of(&channel, ids).await?;
     let response = Json(follows::Followed { channel_id: channel, following, followers });
     Ok(([(header::CACHE_CONTROL, "no-store")], response).into_response())
+}
+
+/// The heart of the button (`components/follow_button.rs`), filled. The style sheet of the pages cannot color it.
+const FILLED_HEART: &str = r##"<svg xmlns="http://www.w3.org/2000/svg" width="24" height="24" viewBox="0 0 24 24" fill="#dc2626" stroke="#dc2626" stroke-width="2" stroke-linejoin="round"><path d="M12 20.5S3 15 3 8.8A4.8 4.8 0 0 1 12 6.5 4.8 4.8 0 0 1 21 8.8c0 6.2-9 11.7-9 11.7Z"/></svg>"##;
+
+/// An image that shows nothing.
+const NO_HEART: &str = r#"<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>"#;
+
+/// The image that covers the hollow heart of the button on pages without scripts. The id in the cookie tells whether
+/// this browser follows.
+async fn heart(
+    State(state): State<AppState>,
+    channel: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let channel = channel_in_path(channel)?;
+    let image = match viewer_of_cookie(&headers) {
+        Some(viewer) if state.follows.of(&channel, [viewer].into_iter()).await?.following => FILLED_HEART,
+        _ => NO_HEART,
+    };
+    let headers =
+        [(header::CONTENT_TYPE, "image/svg+xml; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, image).into_response())
 }
 
 /// The JSON that a script sends. `follow` is the wanted state; without it, the call toggles.
@@ -119,10 +144,9 @@ async fn try_follow(
     })?;
     let followed = state.follows.follow(&channel, viewer, wanted, earlier).await?;
     let mut response = if is_form {
-        // Redirect to the channel's page, never to a URL from the request. The page is the same for every visitor; its
-        // styles use the fragment to show that the channel is followed.
-        let fragment = if followed.following { "#following" } else { "" };
-        Redirect::to(&format!("/{channel}{fragment}")).into_response()
+        // Redirect to the channel's page, never to a URL from the request. The page is the same for every visitor, and
+        // its URL says nothing of who follows, since people share it. The image in its button shows that.
+        Redirect::to(&format!("/{channel}")).into_response()
     } else {
         let Followed { following, followers } = followed;
         Json(follows::Followed { channel_id: channel, following, followers }).into_response()
