@@ -4,7 +4,7 @@
 //   node client/build.mjs <site>    also bundles the page scripts into the folder <site>
 import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname, join, relative } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { targets } from "../scripts/baseline.mjs";
 
@@ -19,7 +19,7 @@ export function platform() {
 }
 
 function build(outdir, options, ...names) {
-  buildSync({
+  return buildSync({
     ...options,
     entryPoints: names.map(source),
     outdir,
@@ -54,7 +54,9 @@ if (relative(process.argv[1] ?? "", fileURLToPath(import.meta.url)) === "") {
       "poll",
       "stats",
     );
-    // hls.js, which only some pages need, becomes a chunk with a hash in its name.
-    build(site, { splitting: true, chunkNames: "[name]-[hash]" }, "player", "share");
+    // hls.js, which only some pages need, has a hash in its name, which the player must know.
+    const hls = build(site, { entryNames: "[name]-[hash]", metafile: true }, "player/hls");
+    const path = `./${basename(Object.keys(hls.metafile.outputs)[0])}`;
+    build(site, { define: { HLS_SCRIPT: JSON.stringify(path) } }, "player", "share");
   }
 }

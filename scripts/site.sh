@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the browser code into target/site: WebAssembly, its JavaScript and styles in pkg/<hash>, public files and page
-# scripts beside it, each file also compressed. Keeps the previous builds in pkg. Does nothing if no input has changed.
+# scripts beside it, each file also compressed. Keeps the files of previous builds. Does nothing if no input has changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/env.sh
@@ -46,10 +46,7 @@ node client/build.mjs "$work/site"
 cp client/node_modules/hls.js/LICENSE "$work/site/hls.js.LICENSE.txt"
 node scripts/precompress.mjs "$work/site"
 
-# Each build is a folder in pkg. Files directly in pkg belong to cargo-leptos.
-for folder in $(ls -dt "$site"/pkg/*/ 2>/dev/null | grep -v "/$build/$" | head -n $older); do
-  if [ -f "$folder/aforo.js" ]; then mv "$folder" "$work/site/pkg/"; fi
-done
+node scripts/keep-builds.mjs "$site" "$work/site" $older
 rm -rf "$site"
 mv "$work/site" "$site"
 stamp > "$site/.stamp"

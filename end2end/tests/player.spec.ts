@@ -78,6 +78,59 @@ for (const [place, origin] of [
   });
 }
 
+test("hls.js that fails to load is loaded again", async ({
+  page,
+  channelId,
+  newServer,
+  javaScriptEnabled,
+  faults,
+}) => {
+  test.skip(!javaScriptEnabled, "hls.js is a script");
+  faults.expect(/ERR_FAILED/);
+  const server = await newServer({ STREAM_URL_TEMPLATE: `/hls/{channel}/index.m3u8` });
+  await serveStream(page, `${server.url}/hls/${channelId}`);
+  await disableNativeHls(page);
+  // Browsers may keep the failure of an import for its URL.
+  let failed = 0;
+  await page.route(/\/hls-\w+\.js$/, (route) => {
+    failed += 1;
+    return route.abort();
+  });
+  await page.goto(`${server.url}/${channelId}`);
+  await new Player(page).expectPicture(160);
+  expect(failed).toBeGreaterThan(0);
+});
+
+for (const colorScheme of ["light", "dark"] as const) {
+  test(
+    `a player that loads, plays or cannot play is accessible in the ${colorScheme} theme`,
+    { tag: "@js" },
+    async ({ newVisitor, channelId, newServer, faults }) => {
+      // The request that is held while the player loads.
+      faults.expect(/ERR_/);
+      const server = await newServer({ STREAM_URL_TEMPLATE: TEMPLATE });
+      const page = await newVisitor({ colorScheme, javaScriptEnabled: true });
+      await disableNativeHls(page);
+      const player = new Player(page);
+      await page.route("https://stream.test/**", () => undefined);
+      await page.goto(`${server.url}/${channelId}`);
+      await player.expectState("loading");
+      expect(await violations(page), "loading").toEqual([]);
+      await page.unrouteAll({ behavior: "ignoreErrors" });
+      await serveStream(page, `https://stream.test/${channelId}`);
+      await page.reload();
+      await player.expectPicture(160);
+      expect(await violations(page), "playing").toEqual([]);
+      await page.addInitScript(() => {
+        for (const name of ["MediaSource", "ManagedMediaSource"]) Reflect.deleteProperty(window, name);
+      });
+      await page.reload();
+      await player.expectState("unplayable");
+      expect(await violations(page), "unplayable").toEqual([]);
+    },
+  );
+}
+
 test("a page without a stream loads no player", async ({ page, channelId }) => {
   const requested: string[] = [];
   page.on("request", (request) => requested.push(new URL(request.url()).pathname));

@@ -2,6 +2,11 @@
  * The two ways to play HLS in a `<video>`: natively, or with hls.js, which is loaded on first use.
  */
 
+import { load } from "../load.ts";
+
+/** The path of hls.js (player/hls.ts), which client/build.mjs defines. */
+declare const HLS_SCRIPT: string;
+
 /** Playback in a video until `stop` is called. */
 export interface Engine {
   stop(): void;
@@ -27,11 +32,14 @@ export const native: Start = (video, url, failed) => {
   };
 };
 
+type Hls = typeof import("./hls.ts");
+let loading: Promise<Hls> | undefined;
+
 export const hls: Start = (video, url, failed) => {
   let isStopped = false;
   let stopHls: (() => void) | undefined;
   void (async () => {
-    const { default: Hls } = await import("./hls.ts");
+    const { default: Hls } = await (loading ??= load<Hls>(HLS_SCRIPT));
     if (isStopped) return;
     // A worker would need an exception in the Content-Security-Policy. Repacking a few segments a minute doesn't need
     // one.
