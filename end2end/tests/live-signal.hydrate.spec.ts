@@ -3,6 +3,7 @@
  * real broadcast that ffmpeg publishes through nginx, whose hooks report it; and with the call of the operator's programs.
  */
 
+import { violations } from "../fixtures/accessibility.ts";
 import { Broadcast, STREAM_URL_TEMPLATE } from "../fixtures/broadcast.ts";
 import { Calls } from "../fixtures/calls.ts";
 import { serveStream } from "../fixtures/hls.ts";
@@ -80,6 +81,23 @@ test("pages and frames play a real broadcast as soon as its video server reports
     await broadcast.close();
   }
 });
+
+for (const colorScheme of ["light", "dark"] as const) {
+  test(`a page of a channel off air is accessible in the ${colorScheme} theme`, async ({
+    newVisitor,
+    channelId,
+    newServer,
+  }) => {
+    const server = await newServer({ STREAM_URL_TEMPLATE, ...SIGNAL });
+    const page = await newVisitor({ colorScheme });
+    await page.goto(`${server.url}/${channelId}`);
+    await new Player(page).expectState("off-air");
+    const { badge } = new ChannelPage(page);
+    await badge.expectCount(1);
+    await expect(badge.root).toHaveCSS("background-color", "rgb(87, 83, 78)");
+    expect(await violations(page)).toEqual([]);
+  });
+}
 
 test("a frame listens to the stream only while it plays nothing", async ({ page, channelId, newServer }) => {
   const server = await newServer({ STREAM_URL_TEMPLATE, ...SIGNAL });

@@ -9,7 +9,7 @@ import { Calls } from "../fixtures/calls.ts";
 import { setHeartbeatInterval } from "../fixtures/conditions.ts";
 import { newGate } from "../fixtures/gate.ts";
 import { expect, test } from "../fixtures/index.ts";
-import { viewerCounter } from "../fixtures/widget.ts";
+import { viewerCounter, widgetBody } from "../fixtures/widget.ts";
 
 test("all elements of a page show live counts over one stream, without counting the page", async ({
   page,
@@ -370,6 +370,39 @@ test.describe("with track", () => {
     await page.locator("viewer-counter").evaluate((element) => element.remove());
     await page.waitForTimeout(3_500);
     expect(await audience.count(channelId)).toBe(0);
+  });
+
+  test("an element of another origin that is removed during the preflight of its join leaves no viewer behind", async ({
+    page,
+    channelId,
+    newServer,
+    newHost,
+  }) => {
+    // Without routes: with one, Playwright answers preflights itself.
+    const server = await newServer({ VIEWER_ALLOWED_ORIGINS: "*" });
+    const host = await newHost(widgetBody(server.url, viewerCounter(channelId) + viewerCounter(channelId)));
+    await page.goto(host.sameSite);
+    const elements = page.locator("viewer-counter");
+    await expect(page.locator(".viewer-counter")).toHaveText(["0", "0"]);
+    // The element loads these scripts first, which the suspended server could not answer.
+    await page.evaluate(async (url) => {
+      for (const script of ["track", "stream"]) await import(`${url}/${script}.js`);
+    }, server.url);
+    const count = async () => {
+      const response = await fetch(`${server.url}/api/viewer/count/${channelId}`);
+      return ((await response.json()) as { count: number }).count;
+    };
+    server.suspend();
+    await elements.first().evaluate((element) => element.setAttribute("track", ""));
+    await page.waitForTimeout(500);
+    await elements.first().evaluate((element) => element.remove());
+    await page.waitForTimeout(200);
+    server.resume();
+    await page.waitForTimeout(2_000);
+    expect(await count()).toBe(0);
+    // The other element shows that the server counts pages of this origin.
+    await elements.first().evaluate((element) => element.setAttribute("track", ""));
+    await expect.poll(count).toBe(1);
   });
 
   test("an element tracks while it has the attribute, and moving it changes nothing", async ({

@@ -5,7 +5,7 @@ use std::fs;
 use crate::support::TestApp;
 
 /// The maximum sizes of scripts in bytes, compressed with Brotli.
-const BUDGETS: [(&str, usize); 10] = [
+const BUDGETS: [(&str, usize); 12] = [
     // All that a page loads to show a live number. `widget.hydrate.spec.ts` measures it in a browser.
     ("widget.js", 2_048),
     ("stream.js", 3_300),
@@ -14,12 +14,18 @@ const BUDGETS: [(&str, usize); 10] = [
     ("fallback.js", 700),
     ("follow-button.js", 1_100),
     ("live-channels.js", 700),
+    ("share.js", 500),
+    // hls.js, which only streams need, is a file of its own.
+    ("player.js", 2_100),
     // All that the statistics page loads.
     ("stats.js", 4_600),
     ("poll.js", 1_500),
     // With the script in the page (`overlay.spec.ts`) at most 3,000.
     ("overlay.js", 2_500),
 ];
+
+/// The maximum size of the style sheet of all pages in bytes, compressed with Brotli.
+const STYLES_BUDGET: usize = 4_400;
 
 #[test]
 fn scripts_are_within_their_budgets_and_import_only_each_other() {
@@ -38,6 +44,9 @@ fn scripts_are_within_their_budgets_and_import_only_each_other() {
     for name in ["widget.js", "overlay.js"] {
         assert!(!fs::read_to_string(format!("target/site/{name}")).unwrap().contains("wasm"), "{name}");
     }
+    let build = fs::read_to_string("target/site/build.txt").unwrap();
+    let styles = fs::read(format!("target/site/pkg/{}/aforo.css.br", build.trim())).unwrap().len();
+    assert!(styles <= STYLES_BUDGET, "the styles have {styles} bytes, at most {STYLES_BUDGET} are allowed");
 }
 
 #[tokio::test]
