@@ -12,10 +12,14 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const { buildSync, transformSync } = createRequire(join(root, "scripts/package.json"))("esbuild");
 const source = (name) => join(root, "client/src", `${name}.ts`);
 
+const HEAD = `\
+// Generated from client/src/browser.ts by client/build.mjs. The source has the comments. It stays beside gloo and web-sys
+// because the page scripts without WebAssembly run the same code, and because each operation is one call that never throws.`;
+
 /** The content of src/platform/browser.js: client/src/browser.ts as JavaScript. */
 export function platform() {
   const { code } = transformSync(readFileSync(source("browser"), "utf8"), { loader: "ts", target: targets });
-  return `// Generated from client/src/browser.ts by client/build.mjs. The source has the comments.\n${code}`;
+  return `${HEAD}\n${code}`;
 }
 
 function build(outdir, options, ...names) {

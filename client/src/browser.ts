@@ -3,7 +3,9 @@
  * browser refuses an API (such as storage in a sandboxed frame), or a page or an extension has broken it, the rest
  * still works.
  *
- * client/build.mjs generates src/platform/browser.js, which the islands use, from this file.
+ * client/build.mjs generates src/platform/browser.js, which the islands use, from this file. It stays beside gloo and
+ * web-sys because the page scripts without WebAssembly run the same code, and because each operation is one call that
+ * never throws.
  *
  * A function that starts a long-running operation takes a callback and returns a function that stops the operation.
  * A stopped operation does not call back. Requests, streams and locks report a failure as kind 0.

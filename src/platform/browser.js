@@ -1,4 +1,5 @@
-// Generated from client/src/browser.ts by client/build.mjs. The source has the comments.
+// Generated from client/src/browser.ts by client/build.mjs. The source has the comments. It stays beside gloo and web-sys
+// because the page scripts without WebAssembly run the same code, and because each operation is one call that never throws.
 const VIEWER = "aforo.viewer";
 export const stop = (end) => end();
 export const now = () => Date.now();
