@@ -196,7 +196,7 @@ async fn with_a_gap(past: &Past) -> u64 {
     let start = this_minute() - 50 * MINUTE;
     let count = |nth| (!(20..35).contains(&nth)).then_some(if nth == 40 { 1_234 } else { 1_000 });
     past.minutes("ana", start, 50, count, |nth| (2, (nth % 2 == 0).then_some("news.example"))).await;
-    past.broadcast("ana", start, start + 50 * MINUTE - 1, 2_000).await;
+    past.broadcast("ana", start, start + 50 * MINUTE, 2_000).await;
     let earlier = start - 2 * DAY;
     past.minutes("ana", earlier, 30, |_| Some(5), |_| (0, None)).await;
     past.broadcast("ana", earlier, earlier + 30 * MINUTE - 1, 7).await;
@@ -428,4 +428,45 @@ async fn channel_pages_link_to_public_statistics_only() {
         let html = html(&app, "/ana").await;
         assert_eq!(html.contains(r#"<a href="/ana/stats">Estadísticas del canal</a>"#), is_linked);
     }
+}
+
+#[tokio::test]
+async fn the_page_and_the_api_show_the_figures_of_a_present_broadcast_from_its_first_viewer_on() {
+    const VIEWERS: usize = 20;
+    let app = TestApp::with(&["--stats=public"]).await;
+    // The server has known for a while that there is nobody when all come, late in a second.
+    sleep(Duration::from_millis(2_500)).await;
+    let into_second = SystemClock::start().now().as_millis() % 1_000;
+    sleep(Duration::from_millis((1_850 - into_second) % 1_000)).await;
+    let began = Instant::now();
+    futures::future::join_all((0..VIEWERS).map(|_| app.join("ana", viewer()))).await;
+    let spread = began.elapsed().as_secs_f64();
+    let present = async || {
+        let body: Value = app.get("/api/channel/ana/broadcasts").await.json().await.unwrap();
+        body["broadcasts"][0].clone()
+    };
+    let number = |figures: &Value, name: &str| figures[name].as_f64().unwrap_or_default();
+    let before = loop {
+        let figures = present().await;
+        if number(&figures, "watchSeconds") > 0.0 {
+            break figures;
+        }
+        assert!(began.elapsed() < PATIENCE, "{figures}");
+        sleep(Duration::from_millis(100)).await;
+    };
+    let shown = main_figures(&get(&app, "/ana/stats", "en").await.text().await.unwrap());
+    let after = present().await;
+    for figures in [&before, &after] {
+        let (average, watched) = (number(figures, "average"), number(figures, "watchSeconds"));
+        let length = watched / average / number(figures, "observed");
+        // Not all came at the same instant, and times are in milliseconds.
+        let least = VIEWERS as f64 * (1.0 - (spread + 0.002) / length);
+        assert!((least..=VIEWERS as f64).contains(&average), "{figures}: {length} s, all within {spread} s");
+        assert_eq!((&figures["peak"], &figures["uniques"]), (&json!(VIEWERS), &json!(VIEWERS)));
+    }
+    let average: f64 = shown[2].parse().unwrap();
+    // With one decimal place.
+    let (least, most) = (number(&before, "average") - 0.051, number(&after, "average") + 0.051);
+    assert!((least..=most).contains(&average), "{shown:?} between {before} and {after}");
+    assert_eq!((&*shown[0], &*shown[3]), ("20", "20"), "{shown:?}");
 }

@@ -33,28 +33,23 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// The figures of a range from its tally and its viewers. `range` ends now if the end is not known.
-    ///
-    /// A tally is cut at whole seconds, so it may hold up to two seconds more than the range. Nothing was watched in
-    /// them, since a broadcast starts with its first viewer and ends with its last one. While it goes on, the time beyond
-    /// the range is left out at the average count.
+    /// The figures of a range from its tally and its viewers. `range` ends now if the end is not known. The peak of a
+    /// second in which the range starts or ends has the instant of that start or end, if it is not in the range.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "reported figures need no more than 53 bits")]
     pub fn new(range: Span, ended_at: Option<Timestamp>, tally: &Tally, viewers: &Sketch) -> Self {
         let observed_ms = tally.observed_ms.min(range.millis());
         let is_observed = observed_ms > 0;
-        // A present broadcast is known to go on up to the last sample, and may be observed for some moments more.
-        let share = if ended_at.is_none() && observed_ms > 0 {
-            observed_ms as f64 / tally.observed_ms as f64
-        } else {
-            1.0
+        let watched_ms = tally.watched_ms as f64;
+        let in_range = |at: Timestamp| {
+            let at = at.max(range.from);
+            ended_at.map_or(at, |end| at.min(end))
         };
-        let watched_ms = tally.watched_ms as f64 * share;
         Self {
             started_at: range.from,
             ended_at,
             peak: tally.peak.map(|peak| peak.count),
-            peak_at: tally.peak.map(|peak| peak.at),
+            peak_at: tally.peak.map(|peak| in_range(peak.at)),
             average: is_observed.then(|| watched_ms / observed_ms as f64),
             watch_seconds: if is_observed { watched_ms / 1000.0 } else { 0.0 },
             uniques: viewers.count(),
@@ -69,16 +64,20 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::server::history::Peak;
 
     #[test]
-    fn the_average_of_a_broadcast_that_goes_on_is_not_above_its_peak() {
-        let range = Span::new(Timestamp::from_millis(137), Timestamp::from_millis(4_137));
-        let tally = Tally { observed_ms: 5_000, watched_ms: 35_000, ..Tally::default() };
-        let figures = Figures::new(range, None, &tally, &Sketch::default());
-        assert_eq!((figures.average, figures.watch_seconds, figures.observed), (Some(7.0), 28.0, 1.0));
-        // One that has ended was not watched in the time beyond.
-        let ended = Figures::new(range, Some(range.to), &tally, &Sketch::default());
-        assert_eq!((ended.average, ended.watch_seconds), (Some(8.75), 35.0));
+    fn the_peak_is_not_before_the_start_or_after_the_end() {
+        let at = Timestamp::from_millis;
+        let range = Span::new(at(1_901), at(9_545));
+        let peak_at = |seen: u64, ended_at: Option<Timestamp>| {
+            let tally = Tally { peak: Some(Peak { count: 20, at: at(seen) }), ..Tally::default() };
+            Figures::new(range, ended_at, &tally, &Sketch::default()).peak_at
+        };
+        assert_eq!(peak_at(1_000, None), Some(at(1_901)));
+        assert_eq!(peak_at(5_000, None), Some(at(5_000)));
+        assert_eq!(peak_at(9_700, None), Some(at(9_700)), "it goes on");
+        assert_eq!(peak_at(9_700, Some(range.to)), Some(at(9_545)));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The tallies of a cut range, filled from rows in any order.
 
-use super::{Cuts, Joins, Minute, Tally, minute::MINUTE_MS};
+use std::borrow::Cow;
+
+use super::{Cuts, Joins, Minute, Span, Tally, minute::MINUTE_MS};
 use crate::domain::Timestamp;
 
 /// One step of a range.
@@ -46,9 +48,16 @@ impl Points {
     }
 
     /// Adds a minute that starts at `start`, merged from all nodes. Each second goes to the step that holds its
-    /// start; the second in which the range starts belongs to the range. Arrivals go to the first step of the range
-    /// that the minute touches.
+    /// start. Of the seconds in which the range starts and ends, the part [within](Minute::within) the range counts.
+    /// Arrivals go to the first step of the range that the minute touches.
     pub fn add_minute(&mut self, start: Timestamp, minute: &Minute) {
+        let Some(range) =
+            self.0.first().zip(self.0.last()).map(|(first, last)| Span::new(first.at, last.until))
+        else {
+            return;
+        };
+        let is_cut = [range.from, range.to].into_iter().any(|bound| Minute::start_of(bound) == start);
+        let minute = if is_cut { Cow::Owned(minute.within(start, range)) } else { Cow::Borrowed(minute) };
         let mut arrivals = Some(minute.arrivals());
         let start_ms = start.as_millis();
         for point in self.touched(start, MINUTE_MS) {
@@ -60,7 +69,7 @@ impl Points {
             };
             let (is_first, point) = point;
             let seconds = bound(point.at, is_first)..bound(point.until, false);
-            point.tally.add(&Tally::of_seconds(start, minute, seconds));
+            point.tally.add(&Tally::of_seconds(start, &minute, seconds));
             if let Some(arrivals) = arrivals.take() {
                 point.tally.add_arrivals(arrivals);
             }

@@ -6,7 +6,7 @@ use aforo::{
     domain::{ChannelId, Policy, SessionId, SessionKey, Timestamp, ViewerId},
     server::{
         database::{Archive, Database, Kept, OnAir, part_key},
-        history::{Place, Span, Track},
+        history::{Figures, Place, Span, Track},
         recording::simulated::SimulatedNode,
     },
 };
@@ -98,6 +98,72 @@ async fn with_a_viewer(database: &Database, until: u64) -> (SimulatedNode, Sessi
     node.heartbeat(&who).await.unwrap();
     node.advance_to(at(until)).await.unwrap();
     (node, who)
+}
+
+#[tokio::test]
+async fn the_time_before_the_first_viewer_is_no_part_of_a_present_broadcast() {
+    let (databases, _folder) = both_databases().await;
+    for database in databases {
+        // The node has observed for seconds that there is nobody when all come, late in a second, and stay.
+        let node = SimulatedNode::new(&database, Policy::default(), at(0), Duration::from_secs(4));
+        node.advance_to(at(3_850)).await.unwrap();
+        for _ in 0..20 {
+            let session = SessionId::new(uuid::Uuid::new_v4()).unwrap();
+            let who = SessionKey { channel: ana(), viewer: ViewerId::new(viewer()).unwrap(), session };
+            node.join(&who, Place::Site).await.unwrap();
+        }
+        let archive = Archive::new(database);
+        for now in [5_000, 8_300, 9_000, 21_000] {
+            node.advance_to(at(now)).await.unwrap();
+            let kept = archive.broadcasts(&ana(), at(now), 9, at(now)).await.unwrap().remove(0);
+            let (figures, span) = (kept.figures, kept.broadcast);
+            assert_eq!((span.started_at, figures.peak_at), (at(3_850), Some(at(3_850))), "{figures:?}");
+            let seconds = (span.last_on_air.as_millis() - span.started_at.as_millis()) as f64 / 1_000.0;
+            assert!(at(now) - Duration::from_secs(4) < span.last_on_air, "{span:?} at {now}");
+            assert_eq!(
+                (figures.average, figures.peak, figures.observed),
+                (Some(20.0), Some(20), 1.0),
+                "{now}"
+            );
+            assert!((figures.watch_seconds - 20.0 * seconds).abs() < 1e-6, "{seconds} s: {figures:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_those_who_wait_before_a_signal_and_stay_after_it_only_the_time_of_the_signal_counts() {
+    let (databases, _folder) = both_databases().await;
+    for archive in databases.map(Archive::new) {
+        let (mut track, mut part) = (Track::default(), Track::default());
+        for second in 0..20_u64 {
+            track.observe(20, at(second * 1_000 + 120), true, GAP);
+            part.observe(0, at(second * 1_000 + 120), true, GAP);
+        }
+        archive.store(&rows(&mut track, "ana", 1, at(20_000))).await.unwrap();
+        archive.store(&rows(&mut part, &part_key(ana().part()), 1, at(20_000))).await.unwrap();
+        let signal = Span::new(at(3_901), at(12_545));
+        archive.note_on_air(&[ended(ana(), signal)]).await.unwrap();
+        let figures =
+            async |now: u64| archive.broadcasts(&ana(), at(now), 1, at(now)).await.unwrap().remove(0).figures;
+        let check = |figures: &Figures| {
+            assert_eq!((figures.average, figures.peak, figures.observed), (Some(20.0), Some(20), 1.0));
+            assert!((figures.watch_seconds - 20.0 * 8.644).abs() < 1e-6, "{figures:?}");
+            assert_eq!(figures.peak_at, Some(signal.from), "they had come before");
+        };
+        let present = figures(15_000).await;
+        assert_eq!(present.ended_at, None);
+        check(&present);
+        let over = figures(HOUR).await;
+        assert_eq!(over.ended_at, Some(signal.to));
+        check(&over);
+        // Within one second.
+        let short = archive.figures(&ana(), Span::new(at(5_200), at(5_450)), None).await.unwrap();
+        assert_eq!((short.average, short.watch_seconds, short.observed), (Some(20.0), 5.0, 1.0));
+        // The merged rows say the same.
+        while archive.compact(ana().part(), at(HOUR)).await.unwrap() {}
+        while archive.complete(at(HOUR)).await.unwrap() {}
+        check(&figures(HOUR).await);
+    }
 }
 
 #[tokio::test]

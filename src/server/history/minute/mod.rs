@@ -9,7 +9,7 @@ mod second;
 pub use codec::VERSION;
 pub use second::Second;
 
-use super::{DecodeError, NodeArrivals, Place};
+use super::{DecodeError, NodeArrivals, Place, Span};
 use crate::domain::Timestamp;
 
 /// The length of a minute in milliseconds. Minutes start at multiples of it.
@@ -129,6 +129,24 @@ impl Minute {
             second.add_idle(part);
         }
         minute.peak = minute.peak.or(part.peak.map(|peak| Peak { count: 0, ..peak }));
+        minute
+    }
+
+    /// This minute, which starts at `start`, without the observed time of the seconds in which a range starts and ends that
+    /// lies outside of the range.
+    ///
+    /// A broadcast starts and ends within a second. What was watched in such a second counts for the range, up to its
+    /// highest count at all times: before the first viewer and after the last one nothing was watched, and a count that
+    /// holds is watched as long as the range lasts.
+    #[must_use]
+    pub fn within(&self, start: Timestamp, range: Span) -> Self {
+        let mut minute = self.clone();
+        for bound in [range.from, range.to].into_iter().filter(|bound| Self::start_of(*bound) == start) {
+            let index = Self::second_of(bound);
+            let second = bound.as_millis() / 1000 * 1000;
+            let (from, to) = (range.from.as_millis().max(second), range.to.as_millis().min(second + 1000));
+            minute.seconds[index].limit(u16::try_from(to.saturating_sub(from)).unwrap_or(1000));
+        }
         minute
     }
 

@@ -65,6 +65,14 @@ impl Second {
         self.watched_ms += u64::from(millis) * u64::from(count);
     }
 
+    /// Leaves out what was observed beyond `millis` milliseconds. The count is taken to have been lowest in what is left
+    /// out.
+    pub(super) fn limit(&mut self, millis: u16) {
+        self.observed_ms = self.observed_ms.min(millis);
+        let most = u64::from(self.observed_ms) * u64::from(self.highest().unwrap_or_default());
+        self.watched_ms = self.watched_ms.min(most);
+    }
+
     /// Takes the more complete observation, and the outer counts of both.
     pub(super) fn merge(&mut self, other: &Self) {
         (self.observed_ms, self.watched_ms) =
