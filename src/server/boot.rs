@@ -310,17 +310,6 @@ impl Server {
         if recorder.ownership().is_refused() {
             return Err(BootError::OtherDatabase);
         }
-        let archive = Archive::new(database.clone());
-        // The writer registers broadcasts for announcement, if there is someone to announce them to.
-        let has_webhooks = !config.webhooks.targets.is_empty();
-        let archive = if has_webhooks { archive.announcing() } else { archive };
-        if let Some(id) = archive.id() {
-            recorder.set_key(id);
-        }
-        let per_address = config.limit_figures_per_address;
-        let figures = FiguresFeed::new(archive.clone(), recorder.clone(), per_address);
-        let access =
-            Access::new(config.access.token.as_ref(), config.live_hook_secret.as_ref(), metrics.clone());
         let settings = SignalSettings {
             mode: config.live,
             interval: policy.update_interval,
@@ -328,6 +317,18 @@ impl Server {
         };
         let reported = Arc::new(DatabaseSignals::new(database.clone()));
         let signals = Signals::new(reported.clone(), settings, metrics.clone());
+        let archive = Archive::new(database.clone());
+        // The writer registers broadcasts for announcement, if there is someone to announce them to.
+        let has_webhooks = !config.webhooks.targets.is_empty();
+        let archive = if has_webhooks { archive.announcing() } else { archive };
+        let archive = if signals.are_followed() { archive.with_signals() } else { archive };
+        if let Some(id) = archive.id() {
+            recorder.set_key(id);
+        }
+        let per_address = config.limit_figures_per_address;
+        let figures = FiguresFeed::new(archive.clone(), recorder.clone(), per_address);
+        let access =
+            Access::new(config.access.token.as_ref(), config.live_hook_secret.as_ref(), metrics.clone());
         if signals.are_followed() && !access.api_token.is_set() && !access.hook_secret.is_set() {
             tracing::warn!(
                 "LIVE is signal, but neither API_TOKEN nor LIVE_HOOK_SECRET is set: this node takes no signals"

@@ -769,6 +769,53 @@ async fn the_end_of_a_signal_ends_a_broadcast_that_nobody_watches() {
 }
 
 #[tokio::test]
+async fn a_broadcast_lasts_as_long_as_its_signal_and_has_those_who_waited_for_it() {
+    const VIEWERS: usize = 20;
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("aforo.db");
+    let app = app_with(&["--stats=public", &format!("--database-url=sqlite:{}", file.display())]).await;
+    install_default_drivers();
+    let pool = AnyPool::connect(&format!("sqlite://{}", file.display())).await.unwrap();
+    let ids: Vec<_> = (0..VIEWERS).map(|_| viewer()).collect();
+    for id in &ids {
+        app.join("ana", *id).await;
+    }
+    // One more, who goes before the signal.
+    let gone = viewer();
+    app.join("ana", gone).await;
+    app.leave("ana", gone).await;
+    // The highest count is known by the second.
+    sleep(Duration::from_millis(1_100)).await;
+    let present = async || {
+        let body: Value = app.get("/api/channel/ana/broadcasts").await.json().await.unwrap();
+        body["broadcasts"][0].clone()
+    };
+    set_live(&app, "ana", true).await;
+    // Nobody beats any more.
+    eventually("the broadcast is there", async || present().await["watchSeconds"].as_f64() > Some(0.0)).await;
+    let figures = present().await;
+    assert_eq!((&figures["uniques"], &figures["peak"]), (&json!(VIEWERS), &json!(VIEWERS)), "{figures}");
+    set_live(&app, "ana", false).await;
+    let end = async || {
+        let ended = "SELECT last_on_air FROM broadcasts WHERE channel = 'ana' AND seen_by = 0";
+        sqlx::query_scalar::<_, i64>(ended).fetch_optional(&pool).await.unwrap()
+    };
+    eventually("the broadcast has ended", async || end().await.is_some()).await;
+    let off_since = "SELECT since FROM signals WHERE channel = 'ana' AND on_air = 0";
+    let signal: i64 = sqlx::query_scalar(off_since).fetch_one(&pool).await.unwrap();
+    assert_eq!(end().await, Some(signal), "the end of the signal, to the millisecond");
+    eventually("the row of the last second is written", async || {
+        let figures = present().await;
+        let from = figures["startedAt"].as_i64().unwrap();
+        let expected = (VIEWERS as i64 * (signal - from)) as f64 / 1_000.0;
+        let average = figures["average"].as_f64().unwrap();
+        assert!(average <= VIEWERS as f64, "{figures}");
+        (figures["watchSeconds"].as_f64().unwrap() - expected).abs() < 1e-6
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn before_the_first_contact_with_the_database_nothing_is_known() {
     let url = format!("--database-url=postgres://nobody@127.0.0.1:{}/none", free_port());
     let app = app_with(&[&url, "--stream-url-template=/hls/{channel}/index.m3u8"]).await;

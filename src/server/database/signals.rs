@@ -164,8 +164,7 @@ async fn write_all(database: &Database, reports: &[(ChannelId, Report)]) -> Resu
         // A repeated report is no change for other nodes.
         let is_news = (before.is_on_air, before.since) != (after.is_on_air, after.since);
         let number = if is_news { number } else { known_number };
-        let since = after.is_on_air.then_some(after.since);
-        changes.push(Change { channel: channel.clone(), number: to_u64(number), since });
+        changes.push(state(channel.clone(), number, after.is_on_air, after.since));
         if after != before {
             known.insert(channel.as_str().to_owned(), (number, after));
             changed.insert(channel.as_str());
@@ -283,9 +282,15 @@ fn signal(row: &AnyRow) -> Result<Signal, sqlx::Error> {
 fn change(row: &AnyRow) -> Result<Option<Change>, sqlx::Error> {
     let is_on_air = row.try_get::<i64, _>("on_air")? == 1;
     let since = timestamp(row.try_get("since")?);
-    let number = to_u64(row.try_get("change_number")?);
+    let number = row.try_get("change_number")?;
     let channel = ChannelId::parse(row.try_get("channel")?).ok();
-    Ok(channel.map(|channel| Change { channel, number, since: is_on_air.then_some(since) }))
+    Ok(channel.map(|channel| state(channel, number, is_on_air, since)))
+}
+
+/// The state of a channel that has been on air or off air since `since`; 0 is unknown.
+fn state(channel: ChannelId, number: i64, is_on_air: bool, since: Timestamp) -> Change {
+    let ended_at = (!is_on_air && since > Timestamp::default()).then_some(since);
+    Change { channel, number: to_u64(number), since: is_on_air.then_some(since), ended_at }
 }
 
 /// The time of the database, as an expression: milliseconds since the epoch.

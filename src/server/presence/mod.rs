@@ -121,10 +121,10 @@ impl Presence {
         }));
         if let Some(signals) = &presence.0.signals {
             let inner = Arc::downgrade(&presence.0);
-            signals.on_change(move |channel, live| {
+            signals.on_change(move |change| {
                 if let Some(inner) = inner.upgrade() {
-                    inner.live.set_on_air(channel, live.is_on_air() == Some(true));
-                    inner.hub.notify_live(channel);
+                    inner.live.set_on_air(&change.channel, change.since.is_some());
+                    inner.hub.notify_live(&change.channel);
                 }
             });
         }

@@ -19,6 +19,7 @@ mod record;
 pub mod sampler;
 pub mod simulated;
 pub mod upkeep;
+mod waiting;
 pub mod writer;
 
 use std::{
@@ -45,9 +46,9 @@ use super::{
     database::part_key,
     history::{self, HashKey, Place, Span, Track},
     presence::Observer,
-    signals::Signals,
+    signals::{Change, Signals},
 };
-use crate::domain::{ChannelId, Count, Live, Timestamp, ViewerId};
+use crate::domain::{Act, ChannelId, Count, Live, SessionKey, Timestamp, ViewerId};
 
 /// The recorder of a node. Cloning is cheap.
 #[derive(Clone)]
@@ -187,7 +188,40 @@ impl Recorder {
 
     /// Lets the live signals decide what is on air. Further calls have no effect.
     pub fn follow_signals(&self, signals: Signals) {
-        let _already_set = self.0.signals.set(signals);
+        if self.0.signals.set(signals.clone()).is_err() {
+            return;
+        }
+        // The signals don't keep a recorder that is no longer needed.
+        let inner = Arc::downgrade(&self.0);
+        signals.on_change(move |change| {
+            if let Some(inner) = inner.upgrade() {
+                Self(inner).signal_changed(change);
+            }
+        });
+    }
+
+    /// Records a change of a live signal, when this node learns of it.
+    fn signal_changed(&self, change: &Change) {
+        let channel = &change.channel;
+        match (change.since, change.ended_at) {
+            (Some(since), _) => {
+                let Some(waiting) = self.0.records.get_mut(channel).map(|mut record| record.take_waiting())
+                else {
+                    return;
+                };
+                // Counted without the lock of the record, as there may be many.
+                let viewers = waiting.viewers(self.0.key.get(), self.now());
+                if let Some(mut record) = self.0.records.get_mut(channel) {
+                    record.begin_signal(since, viewers);
+                }
+            }
+            (None, Some(ended_at)) => {
+                if let Some(mut record) = self.0.records.get_mut(channel) {
+                    record.end_signal(ended_at, self.max_gap());
+                }
+            }
+            (None, None) => {}
+        }
     }
 
     /// Whether a channel with this count is on air, and since when if that is known.
@@ -394,10 +428,27 @@ impl Observer for Recorder {
             None => return,
         };
         if let Some(viewer) = viewer {
-            record.see(viewer, self.0.key.get(), count.as_of, self.is_off_air(channel));
+            let signal = self.0.signals.get().map(|signals| signals.state(channel));
+            record.see(viewer, self.0.key.get(), count.as_of, signal);
         }
         if let Some(count_now) = fresh {
             self.observe(&mut record, channel, count_now, count.as_of, is_owned);
+        }
+    }
+
+    fn acted(&self, who: &SessionKey, act: Act, is_counted: bool, _arrived: Instant) {
+        // Only those who wait for a signal are remembered.
+        if !self.is_off_air(&who.channel) {
+            return;
+        }
+        let Some(mut record) = self.0.records.get_mut(&who.channel) else { return };
+        match act {
+            Act::Join { lease } | Act::Heartbeat { lease } | Act::Renew { lease } if is_counted => {
+                let now = self.now();
+                record.wait(who.viewer, who.session, now, now + lease);
+            }
+            Act::Leave | Act::LeaveKnown => record.stop_waiting(who.viewer, who.session),
+            _ => {}
         }
     }
 

@@ -2,9 +2,12 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use super::{Taken, TakenSpan};
+use super::{
+    Taken, TakenSpan,
+    waiting::{Waited, Waiting},
+};
 use crate::{
-    domain::{ChannelId, Timestamp, ViewerId},
+    domain::{ChannelId, Live, SessionId, Timestamp, ViewerId},
     server::history::{HashKey, Place, Sketch, Span, Track, broadcast::GRACE, joins},
 };
 
@@ -38,6 +41,8 @@ pub(super) struct Record {
     viewers: Option<Viewers>,
     /// The encoded sketches that ended since the last take with the signal or the lack of one, and their starts.
     earlier_viewers: Vec<(Timestamp, Vec<u8>)>,
+    /// Who is there while the live signal says that the channel is off air.
+    waiting: Waiting,
     /// The viewers whose joins were counted.
     seen: HashSet<u64>,
     /// The last observation of a viewer.
@@ -123,7 +128,7 @@ impl Record {
                 let Air::On { since } = air else { return false };
                 let span = Span::new(since.unwrap_or(at), at);
                 self.air = Some(OnAir { span, observed_from: at, is_on, is_news: true, taken: at });
-                // Who waited for the signal is a viewer of the broadcast from the next beat on.
+                // Who came before the signal and is still there is counted anew.
                 self.viewers.take_if(|viewers| since.is_some_and(|since| viewers.start < since));
                 return true;
             }
@@ -140,27 +145,82 @@ impl Record {
         }
     }
 
-    /// Records a viewer among the distinct ones of its hour.
-    pub(super) fn see(&mut self, viewer: ViewerId, key: Option<&HashKey>, at: Timestamp, is_off_air: bool) {
-        let is_lull = at > self.active + GRACE;
-        self.active = self.active.max(at);
-        let hour = |at: Timestamp| at.as_millis() / VIEWERS_SPAN_MS;
-        let is_current =
-            self.viewers.as_ref().is_some_and(|viewers| !is_lull && hour(at) <= hour(viewers.start));
-        let other_air = self.viewers.as_mut().filter(|viewers| viewers.is_off_air != is_off_air);
-        let mut start = at;
-        if let Some(viewers) = other_air {
+    /// Records when the live signal ended. The owner may have observed that it goes on for a moment longer, if another node
+    /// was told of the end.
+    pub(super) fn end_signal(&mut self, ended_at: Timestamp, max_gap: Duration) {
+        let Some(air) = &mut self.air else { return };
+        if ended_at + max_gap >= air.span.to && ended_at <= air.span.to + GRACE {
+            // What may be written does not become shorter.
+            air.span.to = ended_at.max(air.taken);
+            air.is_on = false;
+            air.is_news = true;
+        }
+    }
+
+    /// Records that a session is counted until `until`, while the channel is off air.
+    pub(super) fn wait(&mut self, viewer: ViewerId, session: SessionId, now: Timestamp, until: Timestamp) {
+        self.waiting.renew(viewer, session, now, until);
+    }
+
+    /// Records that a session has left, while the channel is off air.
+    pub(super) fn stop_waiting(&mut self, viewer: ViewerId, session: SessionId) {
+        self.waiting.remove(viewer, session);
+    }
+
+    /// Takes who is there while the channel is off air, for [`Record::begin_signal`].
+    pub(super) fn take_waiting(&mut self) -> Waiting {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Records that the live signal began, and that these viewers had waited for it.
+    pub(super) fn begin_signal(&mut self, since: Timestamp, waited: Waited) {
+        if waited.sketch.is_empty() && waited.early.is_empty() {
+            return;
+        }
+        if self.viewers.as_ref().is_none_or(|viewers| viewers.is_off_air || viewers.start < since) {
+            self.begin_viewers(since, false);
+        }
+        if let Some(viewers) = &mut self.viewers {
+            viewers.sketch.merge(&waited.sketch);
+            let space = MAX_EARLY.saturating_sub(viewers.early.len());
+            viewers.early.extend(waited.early.into_iter().take(space));
+            viewers.is_dirty = true;
+        }
+    }
+
+    /// Begins another row of distinct viewers.
+    fn begin_viewers(&mut self, start: Timestamp, is_off_air: bool) {
+        let mut start = start;
+        if let Some(viewers) = self.viewers.take() {
             // Another row than this one.
             start = start.max(viewers.start.plus_millis(1));
             if viewers.is_dirty && self.earlier_viewers.len() < MAX_EARLIER {
                 self.earlier_viewers.push((viewers.start, viewers.sketch.encode()));
             }
-            self.viewers = None;
         }
-        if !is_current || self.viewers.is_none() {
-            // The writer takes the sketch every few seconds, so little is lost of the one that is replaced.
-            let (sketch, early) = (Sketch::default(), Vec::new());
-            self.viewers = Some(Viewers { start, is_off_air, sketch, early, is_dirty: true });
+        let (sketch, early) = (Sketch::default(), Vec::new());
+        self.viewers = Some(Viewers { start, is_off_air, sketch, early, is_dirty: true });
+    }
+
+    /// Records a viewer among the distinct ones of its hour. `signal`: the live signal, if signals decide what is on air.
+    pub(super) fn see(
+        &mut self,
+        viewer: ViewerId,
+        key: Option<&HashKey>,
+        at: Timestamp,
+        signal: Option<Live>,
+    ) {
+        let is_off_air = signal == Some(Live::No);
+        let is_lull = at > self.active + GRACE;
+        self.active = self.active.max(at);
+        let hour = |at: Timestamp| at.as_millis() / VIEWERS_SPAN_MS;
+        let is_current = self.viewers.as_ref().is_some_and(|viewers| {
+            !is_lull && hour(at) <= hour(viewers.start) && viewers.is_off_air == is_off_air
+        });
+        if !is_current {
+            // A viewer of a broadcast is recorded after its start, also if the clocks of the store and the database differ.
+            let start = if let Some(Live::Yes { since }) = signal { at.max(since) } else { at };
+            self.begin_viewers(start, is_off_air);
         }
         let Some(viewers) = &mut self.viewers else { return };
         match key {
@@ -255,7 +315,7 @@ mod tests {
         let viewer = ViewerId::new(Uuid::from_u128(5)).unwrap();
         let mut record = Record::default();
         let at = Timestamp::from_millis;
-        record.see(viewer, Some(&key), at(watched), false);
+        record.see(viewer, Some(&key), at(watched), None);
         record.observe(1, at(since + 1), Air::On { since: Some(at(since)) }, Some(Duration::from_secs(5)));
         record.viewers.map_or(0, |viewers| viewers.sketch.count())
     }
@@ -264,6 +324,74 @@ mod tests {
     fn the_first_viewer_of_an_announced_broadcast_counts_and_who_waited_for_it_does_not_yet() {
         assert_eq!(viewers(20_000, 10_000), 1);
         assert_eq!(viewers(5_000, 10_000), 0);
+    }
+
+    /// A record of a channel that is on air since 1 s and was sampled every second up to 5 s.
+    fn on_air_for_five_seconds() -> Record {
+        let mut record = Record::default();
+        let air = Air::On { since: Some(Timestamp::from_millis(1_000)) };
+        for second in 1..=5 {
+            record.observe(
+                3,
+                Timestamp::from_millis(second * 1_000 + 100),
+                air,
+                Some(Duration::from_secs(5)),
+            );
+        }
+        record
+    }
+
+    #[test]
+    fn a_broadcast_ends_with_its_signal_and_not_with_a_sample() {
+        let at = Timestamp::from_millis;
+        let (ana, gap) = (ChannelId::parse("ana").unwrap(), Duration::from_secs(5));
+        // This node is told of the end at once, or some moments later.
+        for ended_at in [5_640, 4_360] {
+            let mut record = on_air_for_five_seconds();
+            record.end_signal(at(ended_at), gap);
+            record.observe(3, at(6_100), Air::Off, Some(gap));
+            let taken = record.take(&ana, at(7_000), false).unwrap().on_air.unwrap();
+            assert_eq!((taken.span, taken.goes_on), (Span::new(at(1_000), at(ended_at)), false));
+        }
+        // What is written may be longer already.
+        let mut record = on_air_for_five_seconds();
+        assert!(record.take(&ana, at(5_200), false).unwrap().on_air.unwrap().goes_on);
+        record.end_signal(at(4_360), gap);
+        let taken = record.take(&ana, at(7_000), false).unwrap().on_air.unwrap();
+        assert_eq!((taken.span.to, taken.goes_on), (at(5_100), false));
+        // Another node has observed the channel since, or clocks differ.
+        for ended_at in [99, 400_000] {
+            let mut record = on_air_for_five_seconds();
+            record.end_signal(at(ended_at), gap);
+            assert!(record.take(&ana, at(7_000), false).unwrap().on_air.unwrap().goes_on);
+        }
+    }
+
+    #[test]
+    fn who_waits_for_the_signal_is_a_viewer_of_the_broadcast_and_who_has_left_is_not() {
+        let (key, at) = (HashKey::new([7; 16]), Timestamp::from_millis);
+        let ana = ChannelId::parse("ana").unwrap();
+        let session = SessionId::new(Uuid::from_u128(9)).unwrap();
+        let ids: Vec<_> = (1..=4).map(|nth| ViewerId::new(Uuid::from_u128(nth)).unwrap()).collect();
+        let mut record = Record::default();
+        for viewer in &ids {
+            record.see(*viewer, Some(&key), at(1_000), Some(Live::No));
+            record.wait(*viewer, session, at(1_000), at(61_000));
+        }
+        record.stop_waiting(ids[3], session);
+        let waited = record.take_waiting().viewers(Some(&key), at(30_000));
+        record.begin_signal(at(30_000), waited);
+        // A beat of one of them, and somebody new.
+        for viewer in [ids[0], ViewerId::new(Uuid::from_u128(5)).unwrap()] {
+            record.see(viewer, Some(&key), at(31_000), Some(Live::Yes { since: at(30_000) }));
+        }
+        let rows = record.take(&ana, at(32_000), false).unwrap().viewers;
+        let rows = rows.iter().map(|(start, row)| (*start, Sketch::decode(row).unwrap().count()));
+        assert_eq!(rows.collect::<Vec<_>>(), [(at(1_000), 4), (at(30_000), 4)]);
+        // Nobody waits any more.
+        let waited = record.take_waiting().viewers(Some(&key), at(40_000));
+        record.begin_signal(at(40_000), waited);
+        assert!(record.take(&ana, at(41_000), false).is_none_or(|taken| taken.viewers.is_empty()));
     }
 
     #[test]
@@ -276,7 +404,9 @@ mod tests {
             [(1, 1_000, false), (2, 9_000, true), (3, 9_500, true), (4, 9_500, false), (1, 99_000, false)]
         {
             let viewer = ViewerId::new(Uuid::from_u128(nth)).unwrap();
-            record.see(viewer, Some(&key), at(millis), is_off_air);
+            let since = at(millis.min(9_400));
+            let signal = if is_off_air { Live::No } else { Live::Yes { since } };
+            record.see(viewer, Some(&key), at(millis), Some(signal));
         }
         let rows = |record: &mut Record| -> Vec<(Timestamp, u64)> {
             let taken = record.take(&ana, at(99_000), false).map(|taken| taken.viewers).unwrap_or_default();

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 
 pub use self::service::{SignalSettings, Signals};
 use super::store_error::StoreError;
-use crate::domain::{ChannelId, Timestamp, signal::Report};
+use crate::domain::{ChannelId, Live, Timestamp, signal::Report};
 
 /// A store of live signals, with the promises of [this module](self).
 #[async_trait]
@@ -45,6 +45,16 @@ pub struct Change {
     pub number: u64,
     /// When the broadcast began; `None` if the channel is off air.
     pub since: Option<Timestamp>,
+    /// When the channel went off air, if it is off air and that is known.
+    pub ended_at: Option<Timestamp>,
+}
+
+impl Change {
+    /// Whether the channel is on air afterwards.
+    #[must_use]
+    pub fn live(&self) -> Live {
+        self.since.map_or(Live::No, |since| Live::Yes { since })
+    }
 }
 
 /// Changes of live signals.

@@ -36,7 +36,7 @@ pub struct SignalSettings {
 #[derive(Clone)]
 pub struct Signals(Arc<Inner>);
 
-type Listener = Box<dyn Fn(&ChannelId, Live) + Send + Sync>;
+type Listener = Box<dyn Fn(&Change) + Send + Sync>;
 
 struct Inner {
     store: Arc<dyn SignalStore>,
@@ -115,7 +115,7 @@ impl Signals {
     /// within an update interval. After the first contact with the database this includes every channel on air.
     ///
     /// Changes come in order, one at a time. The callback must return quickly and must not report or register.
-    pub fn on_change(&self, listener: impl Fn(&ChannelId, Live) + Send + Sync + 'static) {
+    pub fn on_change(&self, listener: impl Fn(&Change) + Send + Sync + 'static) {
         self.0.listeners.lock().push(Box::new(listener));
     }
 
@@ -211,6 +211,7 @@ impl Signals {
                 channel: channel.clone(),
                 number: newest,
                 since: None,
+                ended_at: None,
             };
             changes.extend(gone.map(end));
         }
@@ -222,18 +223,19 @@ impl Signals {
         let listeners = self.0.listeners.lock();
         let mut state = self.0.state.write();
         let mut news = Vec::new();
-        for Change { channel, number, since } in changes {
-            let known = state.channels.get(&channel);
+        for change in changes {
+            let Change { number, since, .. } = change;
+            let known = state.channels.get(&change.channel);
             if known.is_some_and(|known| known.number > number) {
                 continue;
             }
             let before = known.and_then(|known| known.since);
-            if before != since {
-                news.push((channel.clone(), since.map_or(Live::No, |since| Live::Yes { since })));
-            }
             state.on_air += usize::from(since.is_some());
             state.on_air -= usize::from(before.is_some());
-            state.channels.insert(channel, Entry { number, since });
+            state.channels.insert(change.channel.clone(), Entry { number, since });
+            if before != since {
+                news.push(change);
+            }
         }
         if let Some(newest) = newest {
             state.newest = Some(newest);
@@ -243,8 +245,8 @@ impl Signals {
         }
         self.0.metrics.on_air(state.on_air);
         drop(state);
-        for (channel, live) in news {
-            listeners.iter().for_each(|listener| listener(&channel, live));
+        for change in news {
+            listeners.iter().for_each(|listener| listener(&change));
         }
     }
 }
@@ -275,7 +277,7 @@ mod tests {
             let mut number = self.number.lock();
             *number += 1;
             let since = since.map(Timestamp::from_millis);
-            let change = Change { channel: channel(name), number: *number, since };
+            let change = Change { channel: channel(name), number: *number, since, ended_at: None };
             self.signals.lock().insert(channel(name), change.clone());
             change
         }
@@ -331,7 +333,7 @@ mod tests {
         let signals = Signals::new(Arc::clone(&store) as Arc<dyn SignalStore>, settings, Metrics::new());
         let told = Told::default();
         let record = Arc::clone(&told);
-        signals.on_change(move |channel, live| record.lock().push((channel.to_string(), live)));
+        signals.on_change(move |change| record.lock().push((change.channel.to_string(), change.live())));
         (signals, store, told)
     }
 

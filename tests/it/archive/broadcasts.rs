@@ -87,6 +87,37 @@ async fn a_signal_that_lasts_goes_on_as_one_broadcast_after_an_outage_of_all_nod
     }
 }
 
+#[tokio::test]
+async fn a_node_that_learns_late_of_the_end_of_a_signal_ends_the_broadcast_where_the_signal_ended() {
+    let (databases, _folder) = both_databases().await;
+    for database in databases {
+        let archive = Archive::new(database.clone());
+        // The node has observed the part up to 580 s, and written the broadcast up to 550 s.
+        let mut part = Track::default();
+        for second in 540..=580 {
+            part.observe(0, at(second * 1_000), true, GAP);
+        }
+        archive.store(&rows(&mut part, &part_key(ana().part()), 1, at(580_000))).await.unwrap();
+        let note = async |from: u64, to: u64, seen_by: Option<u64>| {
+            let span = Span::new(at(from), at(to));
+            archive
+                .note_on_air(&[OnAir { channel: ana(), span, observed_from: at(100_000), seen_by }])
+                .await
+                .unwrap();
+        };
+        for (start, end) in [(100_000, 579_250), (95_000, 550_000)] {
+            note(100_000, 550_000, Some(1)).await;
+            // The signal of the second one began before the broadcast that is written.
+            note(start, end, None).await;
+            let kept = archive.broadcasts(&ana(), at(HOUR), 9, at(HOUR)).await.unwrap();
+            let ends: Vec<_> =
+                kept.iter().map(|kept| (kept.figures.started_at, kept.figures.ended_at)).collect();
+            assert_eq!(ends, [(at(start), Some(at(end)))]);
+            sqlx::query("DELETE FROM broadcasts").execute(database.pool()).await.unwrap();
+        }
+    }
+}
+
 /// A node whose one viewer of `ana` has watched from the first second to the last write before `until`.
 async fn with_a_viewer(database: &Database, until: u64) -> (SimulatedNode, SessionKey) {
     let node = SimulatedNode::new(database, Policy::default(), at(0), Duration::from_secs(4));

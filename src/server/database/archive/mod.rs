@@ -34,6 +34,10 @@ use crate::{
 pub(super) use self::announce::numbers;
 pub use self::{read::Kept, retain::Retention};
 
+/// How long before a broadcast its first viewer may have been recorded, if a channel is on air while it has viewers: the
+/// owner notices the start with its next sample.
+const EARLY_MS: u32 = 5_000;
+
 /// The length of a row with minutes, in milliseconds.
 const WINDOW_MS: u64 = 300_000;
 
@@ -62,6 +66,8 @@ pub struct Archive {
     database: Database,
     /// Whether broadcasts are registered for announcement when they begin.
     announces: bool,
+    /// How long before a broadcast its first viewer may have been recorded, in milliseconds.
+    early_ms: u32,
     batches: Arc<Batches>,
 }
 
@@ -129,7 +135,14 @@ impl Archive {
             ended: Batch::new(retain::BROADCASTS),
             channels: Batch::new(retain::CHANNELS),
         };
-        Self { database, announces: false, batches: Arc::new(batches) }
+        Self { database, announces: false, early_ms: EARLY_MS, batches: Arc::new(batches) }
+    }
+
+    /// Has broadcasts begin with live signals. Who was there before, and had left, is no viewer of a broadcast.
+    #[must_use]
+    pub fn with_signals(mut self) -> Self {
+        self.early_ms = 0;
+        self
     }
 
     /// The newest broadcast of a channel that started before `before`. This does not wait for the long reads of visitors, so

@@ -183,7 +183,12 @@ impl Archive {
             let written =
                 Broadcast { started_at: time(&row, "started_at")?, last_on_air: time(&row, "last_on_air")? };
             let seen_by = row.try_get("seen_by")?;
-            let broadcast = seen.lengthened(&on_air.channel, seen_by, written);
+            // A span that is over says itself up to when the broadcast went on that it ends.
+            let is_its_end = on_air.seen_by.is_none()
+                && written.continues_with(on_air.span)
+                && written.last_on_air <= on_air.span.to;
+            let broadcast =
+                if is_its_end { written } else { seen.lengthened(&on_air.channel, seen_by, written) };
             let known = Known { broadcast, seen_by, is_written: broadcast == written };
             near.entry(name).or_default().push(known);
         }

@@ -25,9 +25,6 @@ use crate::{
 /// A range from this length on is read from the rows of 15 minutes.
 const LONG_RANGE_MS: u64 = 3 * 24 * 3_600_000;
 
-/// How long before a broadcast its first viewer may have been recorded: the owner notices the start with its next sample.
-const EARLY_MS: u32 = 5_000;
-
 /// Rows that are read together.
 struct Source {
     part: u16,
@@ -80,7 +77,7 @@ impl Archive {
         ended_at: Option<Timestamp>,
     ) -> Result<Figures, StoreError> {
         let (archive, channel) = (self.clone(), channel.clone());
-        let read = async move { archive.read_figures(&channel, range, ended_at, 0).await };
+        let read = async move { archive.read_figures(&channel, range, ended_at, None).await };
         self.database.read_long(Box::pin(read)).await
     }
 
@@ -142,15 +139,17 @@ impl Archive {
         now: Timestamp,
     ) -> Result<Figures, sqlx::Error> {
         let range = Span::new(broadcast.started_at, broadcast.last_on_air);
-        self.read_figures(channel, range, broadcast.ended_at(now), EARLY_MS).await
+        self.read_figures(channel, range, broadcast.ended_at(now), Some(self.early_ms)).await
     }
 
+    /// Computes the figures of a range: of a broadcast with `early_ms`, the time before it in which its first viewers may
+    /// have been recorded.
     async fn read_figures(
         &self,
         channel: &ChannelId,
         range: Span,
         ended_at: Option<Timestamp>,
-        early_ms: u32,
+        early_ms: Option<u32>,
     ) -> Result<Figures, sqlx::Error> {
         let mut tally = Tally::default();
         if range.from < range.to {
@@ -160,7 +159,9 @@ impl Archive {
             }
         }
         let viewers = self.viewers(channel, range, early_ms).await?;
-        let joins = self.joins(channel, Span::new(range.from.minus_millis(early_ms), range.to)).await?;
+        let joins = self
+            .joins(channel, Span::new(range.from.minus_millis(early_ms.unwrap_or_default()), range.to))
+            .await?;
         Ok(Figures { joins, ..Figures::new(range, ended_at, &tally, &viewers) })
     }
 
@@ -174,10 +175,17 @@ impl Archive {
         Ok(points.first().and_then(|point| Joins::of(&point.tally.arrivals)))
     }
 
-    /// The distinct viewers of a range. Those of a long range are known by the hour.
-    async fn viewers(&self, channel: &ChannelId, range: Span, early_ms: u32) -> Result<Sketch, sqlx::Error> {
-        let from =
-            if early_ms > 0 { range.from.minus_millis(early_ms) } else { floor(range.from, 3_600_000) };
+    /// The distinct viewers of a range. Those of a range that is no broadcast are known by the hour.
+    async fn viewers(
+        &self,
+        channel: &ChannelId,
+        range: Span,
+        early_ms: Option<u32>,
+    ) -> Result<Sketch, sqlx::Error> {
+        let from = match early_ms {
+            Some(early_ms) => range.from.minus_millis(early_ms),
+            None => floor(range.from, 3_600_000),
+        };
         let rows = sqlx::query("SELECT data FROM viewers WHERE channel = $1 AND start >= $2 AND start <= $3")
             .bind(channel.as_str().to_owned())
             .bind(millis(from))

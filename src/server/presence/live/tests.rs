@@ -235,7 +235,7 @@ impl SignalStore for SignalsInMemory {
     async fn report(&self, channel: &ChannelId, report: Report) -> Result<Change, StoreError> {
         let number = u64::from(self.1.fetch_add(1, SeqCst)) + 1;
         let since = matches!(report, Report::OnAir { .. }).then_some(Timestamp::default());
-        let change = Change { channel: channel.clone(), number, since };
+        let change = Change { channel: channel.clone(), number, since, ended_at: None };
         self.0.lock().get_or_insert_default().insert(channel.clone(), change.clone());
         Ok(change)
     }
@@ -261,7 +261,7 @@ fn on_air_list(channels: &[(&'static str, u32)]) -> (Arc<TestSource>, LiveList, 
     let signals = Signals::new(Arc::new(SignalsInMemory::default()), settings, Metrics::new());
     let (store, list) = TestSource::with_signals(channels, Some(signals.clone()));
     let followed = list.clone();
-    signals.on_change(move |channel, live| followed.set_on_air(channel, live.is_on_air() == Some(true)));
+    signals.on_change(move |change| followed.set_on_air(&change.channel, change.since.is_some()));
     (store, list, signals)
 }
 
