@@ -32,7 +32,7 @@ pub enum Code {
     TicketInvalid,
     /// 403: the ticket has expired.
     TicketExpired,
-    /// 404: the endpoint does not exist.
+    /// 404: the endpoint does not exist, or what it is asked for.
     NotFound,
     /// 405: the endpoint takes other methods, which `Allow` names.
     MethodNotAllowed,
@@ -111,7 +111,7 @@ impl Code {
             Self::TicketRequired => "Ticket required",
             Self::TicketInvalid => "Invalid ticket",
             Self::TicketExpired => "Ticket expired",
-            Self::NotFound => "Unknown endpoint",
+            Self::NotFound => "Not found",
             Self::MethodNotAllowed => "Method not allowed",
             Self::RequestTimeout => "Request body timed out",
             Self::BodyTooLarge => "Request body too large",

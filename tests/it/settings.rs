@@ -154,6 +154,7 @@ fn settings_that_could_not_work_are_refused() {
         ("VIEWER_ALLOWED_ORIGINS", "https://*.partner.example", "wildcards within a host are not supported"),
         ("LIMIT_BODY_BYTES", "511", "a whole number from 512"),
         ("API_SECRET", &padded, "ends with white space"),
+        ("API_SECRET", "a secret that is 31 bytes long!", "must have 32 bytes or more"),
     ] {
         let errors = errors_of(&[(name, value)], &[]);
         let is_reported = errors[0].starts_with(name) && errors[0].contains(expected);

@@ -37,6 +37,14 @@ async fn a_broadcast_has_its_peak_viewers_and_watch_time() {
         json_of(&app, "/api/channel/ana/broadcasts").await,
         json!({"channelId": "ana", "broadcasts": []})
     );
+    let none = app.get("/api/channel/ana/summary?range=broadcast").await;
+    assert_eq!(none.status(), StatusCode::NOT_FOUND);
+    let problem: Value = none.json().await.unwrap();
+    assert_eq!(
+        (&problem["code"], &problem["title"]),
+        (&json!("not-found"), &json!("Not found")),
+        "{problem}"
+    );
     let viewers = [viewer(), viewer(), viewer()];
     for viewer in viewers {
         app.join("ana", viewer).await;

@@ -139,39 +139,44 @@ async fn readings(archive: &Archive) -> (Vec<Vec<Point>>, Figures) {
 #[tokio::test]
 async fn rows_merge_to_the_same_result_in_any_order_and_however_often() {
     let in_order = half_an_hour();
-    let (archive_in_order, _one) = archive().await;
-    for rows in &in_order {
-        archive_in_order.store(rows).await.unwrap();
-    }
-    let expected = readings(&archive_in_order).await;
-
-    let figures = &expected.1;
-    assert_eq!(figures.peak, Some(22));
-    assert_eq!(figures.peak_at, Some(at(22 * 7_000 + 137)), "the first time, to the millisecond");
-    let observed_seconds = figures.observed * 1_799.137;
-    assert!((figures.average.unwrap() * observed_seconds - figures.watch_seconds).abs() < 1.0, "{figures:?}");
-    // The first node was killed 3 seconds after its last write, and the second took over 5 seconds after its last sample.
-    assert!((observed_seconds - (1_799.0 - 3.0 - 5.0)).abs() < 0.01, "{figures:?}");
-
-    // Merged while rows are written, by two nodes.
-    let (merged, _other) = archive().await;
-    for (nth, rows) in in_order.iter().enumerate() {
-        merged.store(rows).await.unwrap();
-        if nth % 50 == 0 {
-            let before = at(u64::try_from(nth).unwrap() * 1_300);
-            while merged.compact(ana().part(), before).await.unwrap() {}
+    let (databases, _one) = both_databases().await;
+    let (others, _other) = both_databases().await;
+    for (archive_in_order, merged) in databases.map(Archive::new).into_iter().zip(others.map(Archive::new)) {
+        for rows in &in_order {
+            archive_in_order.store(rows).await.unwrap();
         }
+        let expected = readings(&archive_in_order).await;
+
+        let figures = &expected.1;
+        assert_eq!(figures.peak, Some(22));
+        assert_eq!(figures.peak_at, Some(at(22 * 7_000 + 137)), "the first time, to the millisecond");
+        let observed_seconds = figures.observed * 1_799.137;
+        assert!(
+            (figures.average.unwrap() * observed_seconds - figures.watch_seconds).abs() < 1.0,
+            "{figures:?}"
+        );
+        // The first node was killed 3 seconds after its last write, and the second took over 5 seconds after its last sample.
+        assert!((observed_seconds - (1_799.0 - 3.0 - 5.0)).abs() < 0.01, "{figures:?}");
+
+        // Merged while rows are written, by two nodes.
+        for (nth, rows) in in_order.iter().enumerate() {
+            merged.store(rows).await.unwrap();
+            if nth % 50 == 0 {
+                let before = at(u64::try_from(nth).unwrap() * 1_300);
+                while merged.compact(ana().part(), before).await.unwrap() {}
+            }
+        }
+        assert_eq!(readings(&merged).await, expected);
+        while merged.compact(ana().part(), at(HOUR)).await.unwrap() {}
+        assert_eq!(readings(&merged).await, expected);
+        // Written again, as after a lost answer, and merged again.
+        for rows in in_order.iter().rev().take(60).rev() {
+            merged.store(rows).await.unwrap();
+        }
+        assert_eq!(readings(&merged).await, expected);
+        while merged.compact(ana().part(), at(HOUR)).await.unwrap() {}
+        assert_eq!(readings(&merged).await, expected);
     }
-    assert_eq!(readings(&merged).await, expected);
-    while merged.compact(ana().part(), at(HOUR)).await.unwrap() {}
-    assert_eq!(readings(&merged).await, expected);
-    // Written again, as after a lost answer, and merged again.
-    for rows in in_order.iter().rev().take(60).rev() {
-        merged.store(rows).await.unwrap();
-    }
-    assert_eq!(readings(&merged).await, expected);
-    while merged.compact(ana().part(), at(HOUR)).await.unwrap() {}
-    assert_eq!(readings(&merged).await, expected);
 }
 
 /// A quarter of an hour of some channels on one node that is killed at its end, as a server writes it every four seconds:
@@ -205,94 +210,101 @@ async fn a_count_that_holds_is_written_once_a_minute_and_read_as_if_it_were_writ
     let names: Vec<String> =
         ["ana", "..d"].into_iter().map(str::to_owned).chain((0..250).map(of_part)).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let (every_time, _one) = archive().await;
-    let (once, _other) = archive().await;
+    let (databases, _one) = both_databases().await;
+    let (others, _other) = both_databases().await;
     let (whole, news) = (quiet_channels(&names, true), quiet_channels(&names, false));
     let of_channels = |all: &[Vec<Row>]| all.iter().flatten().filter(|row| row.channel == "ana").count();
     assert!(of_channels(&news) <= 16 + 2 * 6 && of_channels(&whole) > 220, "{}", of_channels(&news));
-    let compare = async |to: u64| {
-        for name in ["ana", "..d", names[9]] {
-            let channel = ChannelId::parse(name).unwrap();
-            for step in [60, 300] {
-                let cuts = Cuts::new(at(0), at(to), Some(step), &Zone::utc()).unwrap();
-                let expected = every_time.points(&channel, &cuts).await.unwrap();
-                assert_eq!(once.points(&channel, &cuts).await.unwrap(), expected, "{name} until {to}");
+    for (every_time, once) in databases.map(Archive::new).into_iter().zip(others.map(Archive::new)) {
+        let compare = async |to: u64| {
+            for name in ["ana", "..d", names[9]] {
+                let channel = ChannelId::parse(name).unwrap();
+                for step in [60, 300] {
+                    let cuts = Cuts::new(at(0), at(to), Some(step), &Zone::utc()).unwrap();
+                    let expected = every_time.points(&channel, &cuts).await.unwrap();
+                    assert_eq!(once.points(&channel, &cuts).await.unwrap(), expected, "{name} until {to}");
+                }
+            }
+        };
+        for (nth, (whole, news)) in (1..).zip(whole.iter().zip(&news)) {
+            every_time.store(whole).await.unwrap();
+            once.store(news).await.unwrap();
+            if nth % 25 == 0 {
+                compare(nth * 4_000).await;
+            }
+            if nth == 200 {
+                for archive in [&every_time, &once] {
+                    while archive.compact(ana().part(), at(600_000)).await.unwrap() {}
+                }
             }
         }
-    };
-    for (nth, (whole, news)) in (1..).zip(whole.iter().zip(&news)) {
-        every_time.store(whole).await.unwrap();
-        once.store(news).await.unwrap();
-        if nth % 25 == 0 {
-            compare(nth * 4_000).await;
-        }
-        if nth == 200 {
+        for before in [900_000, HOUR] {
             for archive in [&every_time, &once] {
-                while archive.compact(ana().part(), at(600_000)).await.unwrap() {}
+                while archive.compact(ana().part(), at(before)).await.unwrap() {}
             }
+            compare(900_000).await;
         }
-    }
-    for before in [900_000, HOUR] {
-        for archive in [&every_time, &once] {
-            while archive.compact(ana().part(), at(before)).await.unwrap() {}
-        }
-        compare(900_000).await;
     }
 }
 
 #[tokio::test]
 async fn viewers_of_a_range_are_merged_and_not_added() {
-    let (archive, _folder) = archive().await;
-    let key = HashKey::new([7; 16]);
-    let people: Vec<ViewerId> = (0..90).map(|_| ViewerId::new(viewer()).unwrap()).collect();
-    let row = |node: u64, start: u64, people: &[ViewerId]| {
-        let mut sketch = Sketch::default();
-        for one in people {
-            sketch.insert(*one, &key);
-        }
-        Row {
-            kind: RowKind::Viewers,
-            channel: "ana".to_owned(),
-            part: ana().part(),
-            start: at(start),
-            node,
-            data: sketch.encode(),
-            held: None,
-        }
-    };
-    let rows = [row(1, 1_000, &people[..40]), row(2, 3_000, &people[20..60]), row(1, HOUR, &people[30..90])];
-    archive.store(&rows).await.unwrap();
-    let uniques = async |from: u64, to: u64| {
-        archive.figures(&ana(), Span::new(at(from), at(to)), None).await.unwrap().uniques
-    };
-    assert_eq!(uniques(0, 2 * HOUR).await, 90);
-    assert_eq!(uniques(2 * HOUR, 3 * HOUR).await, 0);
-    archive.note_on_air(&[ended(ana(), Span::new(at(2_500), at(600_000)))]).await.unwrap();
-    let now = at(HOUR);
-    let kept = archive.broadcasts(&ana(), now, 1, now).await.unwrap().remove(0);
-    assert_eq!(
-        kept.figures.uniques, 60,
-        "those of its own span, seen a moment before the owner saw its start"
-    );
+    let (databases, _folder) = both_databases().await;
+    for archive in databases.map(Archive::new) {
+        let key = HashKey::new([7; 16]);
+        let people: Vec<ViewerId> = (0..90).map(|_| ViewerId::new(viewer()).unwrap()).collect();
+        let row = |node: u64, start: u64, people: &[ViewerId]| {
+            let mut sketch = Sketch::default();
+            for one in people {
+                sketch.insert(*one, &key);
+            }
+            Row {
+                kind: RowKind::Viewers,
+                channel: "ana".to_owned(),
+                part: ana().part(),
+                start: at(start),
+                node,
+                data: sketch.encode(),
+                held: None,
+            }
+        };
+        let rows =
+            [row(1, 1_000, &people[..40]), row(2, 3_000, &people[20..60]), row(1, HOUR, &people[30..90])];
+        archive.store(&rows).await.unwrap();
+        let uniques = async |from: u64, to: u64| {
+            archive.figures(&ana(), Span::new(at(from), at(to)), None).await.unwrap().uniques
+        };
+        assert_eq!(uniques(0, 2 * HOUR).await, 90);
+        assert_eq!(uniques(2 * HOUR, 3 * HOUR).await, 0);
+        archive.note_on_air(&[ended(ana(), Span::new(at(2_500), at(600_000)))]).await.unwrap();
+        let now = at(HOUR);
+        let kept = archive.broadcasts(&ana(), now, 1, now).await.unwrap().remove(0);
+        assert_eq!(
+            kept.figures.uniques, 60,
+            "those of its own span, seen a moment before the owner saw its start"
+        );
+    }
 }
 
 #[tokio::test]
 async fn the_cost_of_a_range_depends_on_what_is_stored() {
     const CENTURIES: u64 = 221_000_000_000_000;
-    let (archive, _folder) = archive().await;
-    for rows in half_an_hour() {
-        archive.store(&rows).await.unwrap();
+    let (databases, _folder) = both_databases().await;
+    for archive in databases.map(Archive::new) {
+        for rows in half_an_hour() {
+            archive.store(&rows).await.unwrap();
+        }
+        while archive.compact(ana().part(), at(1_200_000)).await.unwrap() {}
+        let began = Instant::now();
+        let everything = Span::new(Timestamp::from_millis(0), Timestamp::from_millis(CENTURIES));
+        let cuts = Cuts::new(everything.from, everything.to, None, &Zone::utc()).unwrap();
+        let points = archive.points(&ana(), &cuts).await.unwrap();
+        let figures = archive.figures(&ana(), everything, None).await.unwrap();
+        // A step for each quarter of an hour from 1970 on would take minutes.
+        assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+        let expected = archive.figures(&ana(), Span::new(at(0), at(HOUR)), None).await.unwrap();
+        let watched: u64 = points.iter().map(|point| point.tally.watched_ms).sum();
+        assert_eq!((figures.peak, figures.watch_seconds), (expected.peak, expected.watch_seconds));
+        assert!((watched as f64 / 1_000.0 - expected.watch_seconds).abs() < 0.01, "{watched} {expected:?}");
     }
-    while archive.compact(ana().part(), at(1_200_000)).await.unwrap() {}
-    let began = Instant::now();
-    let everything = Span::new(Timestamp::from_millis(0), Timestamp::from_millis(CENTURIES));
-    let cuts = Cuts::new(everything.from, everything.to, None, &Zone::utc()).unwrap();
-    let points = archive.points(&ana(), &cuts).await.unwrap();
-    let figures = archive.figures(&ana(), everything, None).await.unwrap();
-    // A step for each quarter of an hour from 1970 on would take minutes.
-    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
-    let expected = archive.figures(&ana(), Span::new(at(0), at(HOUR)), None).await.unwrap();
-    let watched: u64 = points.iter().map(|point| point.tally.watched_ms).sum();
-    assert_eq!((figures.peak, figures.watch_seconds), (expected.peak, expected.watch_seconds));
-    assert!((watched as f64 / 1_000.0 - expected.watch_seconds).abs() < 0.01, "{watched} {expected:?}");
 }

@@ -3,94 +3,98 @@
 use aforo::{
     domain::{ChannelId, Timestamp},
     server::{
-        database::{Retention, joins_key},
+        database::{Archive, Retention, joins_key},
         history::{Cuts, Joins, Span, Track, Zone, joins},
     },
 };
 
-use super::{GAP, HOUR, ana, archive, at, ended, half_an_hour, points, rows};
+use super::{GAP, HOUR, ana, at, both_databases, ended, half_an_hour, points, rows};
 
 const DAY: u64 = 24 * HOUR;
 
 #[tokio::test]
 async fn old_details_go_and_the_rest_stays() {
-    let (archive, _folder) = archive().await;
-    for rows in half_an_hour() {
-        archive.store(&rows).await.unwrap();
-    }
-    let mut track = Track::default();
-    track.arrive(1, joins::place_of(true), at(900_000));
-    archive.store(&rows(&mut track, &joins_key("ana"), 1, at(900_000))).await.unwrap();
-    archive.note_on_air(&[ended(ana(), Span::new(at(7_137), at(1_799_137)))]).await.unwrap();
-    while archive.compact(ana().part(), at(HOUR)).await.unwrap() {}
-    archive.complete(at(HOUR)).await.unwrap();
-    let before = points(&archive, 0, 1_800_000, 900).await;
-    assert_eq!(before[1].joins, Some(Joins { with_ticket: 1, without_ticket: 0 }));
-    let clean = async |days: Option<u32>, now: Timestamp| {
-        let mut after = String::new();
-        while let Some(last) = archive.clean(&after, Retention::days(days), now).await.unwrap() {
-            after = last;
+    let (databases, _folder) = both_databases().await;
+    for archive in databases.map(Archive::new) {
+        for rows in half_an_hour() {
+            archive.store(&rows).await.unwrap();
         }
-    };
-    clean(None, at(3 * DAY)).await;
-    assert_eq!(points(&archive, 0, 1_800_000, 900).await, before, "rows of 15 minutes need no minutes");
-    let minutes = points(&archive, 0, 1_800_000, 60).await;
-    assert!(
-        minutes.iter().all(|point| point.tally.observed_ms > 0),
-        "a row of 5 minutes is shared by its minutes"
-    );
-    clean(None, at(100 * DAY)).await;
-    let week = points(&archive, 0, 7 * DAY, 900).await;
-    assert_eq!(
-        week.iter().map(|point| point.tally.watched_ms).sum::<u64>(),
-        before.iter().map(|point| point.tally.watched_ms).sum::<u64>()
-    );
-    // Also in a range for which rows of 5 minutes would be read.
-    assert_eq!(points(&archive, 0, 1_800_000, 900).await, before);
-    let minutes = points(&archive, 900_000, 1_800_000, 60).await;
-    let watched = minutes.iter().map(|point| point.tally.watched_ms).sum::<u64>();
-    // A share is rounded to the millisecond.
-    assert!(watched.abs_diff(before[1].tally.watched_ms) <= 15, "{watched} {:?}", before[1]);
-    let now = at(100 * DAY);
-    assert_eq!(
-        archive.broadcasts(&ana(), now, 5, now).await.unwrap()[0].figures.peak,
-        Some(22),
-        "kept for good"
-    );
-    clean(Some(30), now).await;
-    assert_eq!(archive.broadcasts(&ana(), now, 5, now).await.unwrap(), []);
-    let week = points(&archive, 0, 7 * DAY, 900).await;
-    assert!(week.iter().all(|point| point.tally.observed_ms == 0));
+        let mut track = Track::default();
+        track.arrive(1, joins::place_of(true), at(900_000));
+        archive.store(&rows(&mut track, &joins_key("ana"), 1, at(900_000))).await.unwrap();
+        archive.note_on_air(&[ended(ana(), Span::new(at(7_137), at(1_799_137)))]).await.unwrap();
+        while archive.compact(ana().part(), at(HOUR)).await.unwrap() {}
+        archive.complete(at(HOUR)).await.unwrap();
+        let before = points(&archive, 0, 1_800_000, 900).await;
+        assert_eq!(before[1].joins, Some(Joins { with_ticket: 1, without_ticket: 0 }));
+        let clean = async |days: Option<u32>, now: Timestamp| {
+            let mut after = String::new();
+            while let Some(last) = archive.clean(&after, Retention::days(days), now).await.unwrap() {
+                after = last;
+            }
+        };
+        clean(None, at(3 * DAY)).await;
+        assert_eq!(points(&archive, 0, 1_800_000, 900).await, before, "rows of 15 minutes need no minutes");
+        let minutes = points(&archive, 0, 1_800_000, 60).await;
+        assert!(
+            minutes.iter().all(|point| point.tally.observed_ms > 0),
+            "a row of 5 minutes is shared by its minutes"
+        );
+        clean(None, at(100 * DAY)).await;
+        let week = points(&archive, 0, 7 * DAY, 900).await;
+        assert_eq!(
+            week.iter().map(|point| point.tally.watched_ms).sum::<u64>(),
+            before.iter().map(|point| point.tally.watched_ms).sum::<u64>()
+        );
+        // Also in a range for which rows of 5 minutes would be read.
+        assert_eq!(points(&archive, 0, 1_800_000, 900).await, before);
+        let minutes = points(&archive, 900_000, 1_800_000, 60).await;
+        let watched = minutes.iter().map(|point| point.tally.watched_ms).sum::<u64>();
+        // A share is rounded to the millisecond.
+        assert!(watched.abs_diff(before[1].tally.watched_ms) <= 15, "{watched} {:?}", before[1]);
+        let now = at(100 * DAY);
+        assert_eq!(
+            archive.broadcasts(&ana(), now, 5, now).await.unwrap()[0].figures.peak,
+            Some(22),
+            "kept for good"
+        );
+        clean(Some(30), now).await;
+        assert_eq!(archive.broadcasts(&ana(), now, 5, now).await.unwrap(), []);
+        let week = points(&archive, 0, 7 * DAY, 900).await;
+        assert!(week.iter().all(|point| point.tally.observed_ms == 0));
+    }
 }
 
 #[tokio::test]
 async fn no_channel_is_shown_empty_while_old_rows_are_removed() {
-    let (archive, _folder) = archive().await;
-    // More channels than one call cleans, and all of them come before the parts in the order of names.
-    let names: Vec<String> = (10..80).map(|nth| format!("-{nth}")).collect();
-    let mut channels = names.iter().map(|name| ChannelId::parse(name).unwrap());
-    let first = channels.find(|channel| channel.part() == ana().part()).unwrap();
-    for mut of_node in half_an_hour() {
-        for row in of_node.iter_mut().filter(|row| row.channel == "ana") {
-            row.channel = first.to_string();
+    let (databases, _folder) = both_databases().await;
+    for archive in databases.map(Archive::new) {
+        // More channels than one call cleans, and all of them come before the parts in the order of names.
+        let names: Vec<String> = (10..80).map(|nth| format!("-{nth}")).collect();
+        let mut channels = names.iter().map(|name| ChannelId::parse(name).unwrap());
+        let first = channels.find(|channel| channel.part() == ana().part()).unwrap();
+        for mut of_node in half_an_hour() {
+            for row in of_node.iter_mut().filter(|row| row.channel == "ana") {
+                row.channel = first.to_string();
+            }
+            archive.store(&of_node).await.unwrap();
         }
-        archive.store(&of_node).await.unwrap();
+        for name in names.iter().filter(|name| **name != *first.as_str()) {
+            let mut track = Track::default();
+            track.observe(1, at(0), true, GAP);
+            archive.store(&rows(&mut track, name, 1, at(1_000))).await.unwrap();
+        }
+        while archive.compact(ana().part(), at(HOUR)).await.unwrap() {}
+        let quarters = async || {
+            let cuts = Cuts::new(at(0), at(1_800_000), Some(900), &Zone::utc()).unwrap();
+            archive.points(&first, &cuts).await.unwrap()
+        };
+        let before = quarters().await;
+        let mut after = String::new();
+        while let Some(last) = archive.clean(&after, Retention::days(None), at(100 * DAY)).await.unwrap() {
+            assert_eq!(quarters().await, before, "after {last}");
+            after = last;
+        }
+        assert!(*after > **names.last().unwrap(), "parts and channels were cleaned: {after}");
     }
-    for name in names.iter().filter(|name| **name != *first.as_str()) {
-        let mut track = Track::default();
-        track.observe(1, at(0), true, GAP);
-        archive.store(&rows(&mut track, name, 1, at(1_000))).await.unwrap();
-    }
-    while archive.compact(ana().part(), at(HOUR)).await.unwrap() {}
-    let quarters = async || {
-        let cuts = Cuts::new(at(0), at(1_800_000), Some(900), &Zone::utc()).unwrap();
-        archive.points(&first, &cuts).await.unwrap()
-    };
-    let before = quarters().await;
-    let mut after = String::new();
-    while let Some(last) = archive.clean(&after, Retention::days(None), at(100 * DAY)).await.unwrap() {
-        assert_eq!(quarters().await, before, "after {last}");
-        after = last;
-    }
-    assert!(*after > **names.last().unwrap(), "parts and channels were cleaned: {after}");
 }
