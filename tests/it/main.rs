@@ -76,6 +76,8 @@ mod overlay;
 mod pages;
 // Malformed HTTP requests, as raw bytes.
 mod raw;
+// Recording by real nodes: its cost and the age of the figures.
+mod recording;
 // Connections to Redis: TLS, users, unix sockets, databases and errors.
 mod redis_connections;
 // Request ids and the request log.

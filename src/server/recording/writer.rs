@@ -366,6 +366,43 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn rows_that_wait_and_rows_that_are_lost_are_in_the_metrics() {
+        let folder = TempDir::new().unwrap();
+        let file = DatabaseConfig::Sqlite(folder.path().join("aforo.db"));
+        let database = Database::open(&file).await.unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_790_000_040_000)));
+        let recorder = Recorder::new(7, Duration::ZERO, clock);
+        let metrics = Metrics::new();
+        let writer = Writer::new(recorder.clone(), Archive::new(database.clone()), metrics.clone());
+        let metric = |name: &str| -> u64 {
+            let text = metrics.text(0, 0, 0, true);
+            let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            value.unwrap_or_else(|| panic!("{name} is not in {text}")).parse().unwrap()
+        };
+        let metrics_now = || (metric("aforo_history_rows_waiting"), metric("aforo_history_rows_lost_total"));
+        let refuse =
+            "CREATE TRIGGER no_minutes BEFORE INSERT ON fresh_minutes BEGIN SELECT RAISE(ABORT, 'no'); END";
+        sqlx::query(refuse).execute(database.pool()).await.unwrap();
+        assert_eq!(metrics_now(), (0, 0));
+        for nth in 0..3 {
+            let sample = recorder.next_sample(&[channel(nth).part()]);
+            recorder.sampled(&channel(nth), Count::fresh(3, recorder.now()), sample);
+        }
+        assert!(writer.write().await.is_err());
+        assert_eq!(metrics_now(), (3, 0));
+        // More than the memory for what waits: the oldest minute is lost.
+        let key = (recorder.now() + Duration::from_secs(60), RowKind::Minute, false, 3, "ana".to_owned());
+        let spans = 3 * SPAN_BYTES;
+        writer.waiting.lock().await.queue(key, vec![0; MAX_WAITING_BYTES - spans], None);
+        assert!(writer.write().await.is_err());
+        assert_eq!(metrics_now(), (1, 3));
+        *writer.waiting.lock().await = Waiting::default();
+        sqlx::query("DROP TRIGGER no_minutes").execute(database.pool()).await.unwrap();
+        writer.write().await.unwrap();
+        assert_eq!(metrics_now(), (0, 3));
+    }
+
+    #[tokio::test]
     async fn the_last_write_begins_with_the_broadcasts() {
         let folder = TempDir::new().unwrap();
         let file = DatabaseConfig::Sqlite(folder.path().join("aforo.db"));
