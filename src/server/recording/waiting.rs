@@ -14,15 +14,20 @@ use crate::{
 /// The most sessions of a channel that are remembered.
 const MAX_WAITING: usize = 100_000;
 
-/// The number of sessions from which on those without a lease are looked for.
+/// The fewest renewals between two sweeps, which remove the sessions without a lease.
 const SWEEP_FROM: usize = 256;
+
+/// How long after a sweep a full memory is swept again, in milliseconds.
+const FULL_SWEEP_MS: u32 = 1_000;
 
 /// The sessions that wait for the signal of a channel.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     leases: HashMap<(ViewerId, SessionId), Timestamp>,
-    /// The number of sessions that had a lease at the last sweep.
-    swept: usize,
+    /// The number of sessions that had a lease at the last sweep, and its time.
+    swept: (usize, Timestamp),
+    /// The number of renewals since then.
+    renewals: usize,
 }
 
 /// The distinct viewers among them.
@@ -37,9 +42,14 @@ pub(super) struct Waited {
 impl Waiting {
     /// Records that a session is counted until `until`.
     pub(super) fn renew(&mut self, viewer: ViewerId, session: SessionId, now: Timestamp, until: Timestamp) {
-        if self.leases.len() >= (2 * self.swept).clamp(SWEEP_FROM, MAX_WAITING) {
+        self.renewals += 1;
+        let (number, at) = self.swept;
+        let is_full = self.leases.len() >= MAX_WAITING;
+        // A sweep looks at all sessions, so a renewal must not cause one each time.
+        if self.renewals >= number.max(SWEEP_FROM) || is_full && now >= at.plus_millis(FULL_SWEEP_MS) {
             self.leases.retain(|_, until| *until > now);
-            self.swept = self.leases.len();
+            self.swept = (self.leases.len(), now);
+            self.renewals = 0;
         }
         let has_space = self.leases.len() < MAX_WAITING;
         let known = self.leases.get_mut(&(viewer, session));
@@ -118,6 +128,7 @@ mod tests {
             renew(&mut waiting, nth + 1, 2, 6_000_000);
         }
         assert_eq!(waiting.leases.len(), MAX_WAITING);
+        assert!(waiting.renewals >= 500, "a full memory is not swept by each renewal");
         renew(&mut waiting, MAX_WAITING as u128 + 400, 2, 6_060_000);
         assert_eq!(waiting.leases.len(), 1, "there is space again");
     }
