@@ -15,6 +15,9 @@ pub const LATE: Millis = 2_000;
 /// After this long without a fault, counts must be complete and live again.
 pub const RECOVERY: Millis = 10_000;
 
+/// How long after a fault a node may accept operations before it has written those that it accepted during the fault.
+pub const REPLAY: Millis = 2_000;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The calls of a node take `delay` longer in each direction.

@@ -2,7 +2,7 @@
 //! it.
 
 use super::{
-    faults::{CALL_LIMIT, Fault, LATE, RECOVERY},
+    faults::{CALL_LIMIT, Fault, LATE, RECOVERY, REPLAY},
     judge::LEAVE_MEMORY,
     lags::Lags,
     plan::{ActionKind, Call, Millis, Plan},
@@ -193,14 +193,16 @@ impl Excuses {
         })
     }
 
-    /// The latest time at which all nodes see an operation that the node accepted at `at` and answered at `answered`.
-    pub fn settled(&self, node: usize, at: Millis, answered: Millis) -> Millis {
+    /// The latest time at which all nodes see an operation that the node accepted at `at` and answered at `answered`. It may
+    /// be `pending`: accepted before the store has it, as by a node that still writes what it has accepted during a fault.
+    pub fn settled(&self, node: usize, at: Millis, answered: Millis, is_pending: bool) -> Millis {
         let mut end = answered;
+        let replay = if is_pending { REPLAY } else { 0 };
         let met = |end: Millis, w: &&Window| {
             w.fault.affects(node)
                 && !w.fault.loses_data()
                 && w.from <= end
-                && at <= w.to
+                && at <= w.to + replay
                 && w.to + RECOVERY > end
         };
         while let Some(window) = self.faults.iter().find(|w| met(end, w)) {

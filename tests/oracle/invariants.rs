@@ -211,7 +211,7 @@ fn updates(judge: &Judge<'_>) -> Option<Finding> {
 /// loss. A node that knows the channel notices the loss within one update interval after it can read the store.
 fn may_have_unnoticed_loss(judge: &Judge<'_>, from: Millis, to: Millis) -> bool {
     judge.excuses.faults.iter().any(|w| {
-        let can_look = |node| judge.excuses.settled(node, w.from, w.from);
+        let can_look = |node| judge.excuses.settled(node, w.from, w.from, false);
         matches!(w.fault, Fault::Lost { .. })
             && w.from <= to
             && (0..judge.plan.nodes.len()).any(|node| from <= can_look(node) + judge.plan.rules.interval())

@@ -102,7 +102,12 @@ fn event(called: &Called, before: &[Event], rules: &Rules, excuses: &Excuses) ->
     };
     // A node that shuts down writes its pending operations first, unless it cannot reach the store.
     let mut kills = ends().filter(|w| w.fault == Fault::Killed { node } || excuses.has_other_fault(node, w));
-    let mut settled = excuses.settled(node, at, answered);
+    // The response to a beat says whether the store has it.
+    let is_pending = match answer {
+        Answer::Beat { shown, .. } => shown.stale,
+        _ => true,
+    };
+    let mut settled = excuses.settled(node, at, answered, is_pending);
     // Whether a heartbeat takes effect is uncertain while only some nodes know of a leave of the session. The same is
     // true after the store has lost the leave, until a node replays it.
     let is_forgotten = |leave: &Event| {
