@@ -162,6 +162,7 @@ fn no_endpoint_takes_an_id_in_its_url() {
                     "step",
                     "tz",
                     "range",
+                    "stats",
                     // Opens the statistics of a channel, and names nobody.
                     "token",
                 ];
