@@ -38,9 +38,9 @@ const CSS =
   // `data-live` is false for a current count of a channel that is off air.
   "[data-state=stale],[data-live=false]{background:var(--aforo-badge-stale,#57534e)}" +
   "[data-state=stale]{outline:1px dashed}" +
-  "[data-state=unknown]{background:var(--aforo-badge-unknown,#e7e5e4);color:var(--aforo-badge-unknown-text,#444);outline-style:dotted}" +
-  "[data-state=unknown]>i,[data-state='']{visibility:hidden}" +
-  "[data-state=stale]>i,[data-live=false]>i{padding:1.5px;border-width:1.5px;animation:none}" +
+  "[data-state=unknown]{background:var(--aforo-badge-unknown,#e7e5e4);color:var(--aforo-badge-unknown-text,#444);outline:1px dotted}" +
+  "[data-state=''],[data-state=unknown]>i{visibility:hidden}" +
+  "[data-state=stale]>i,[data-live=false]>i{border-width:1.5px;padding:1.5px;animation:none}" +
   "@keyframes p{50%{opacity:.35}}@media(prefers-reduced-motion){i{animation:none}}";
 
 const HTML =
@@ -81,7 +81,7 @@ export const makeElement = (
       if (isChannel(channel)) {
         this.#end = watch({ channel, update: this.#update }, this);
       } else {
-        console.warn(this, "has no valid channel");
+        console.warn("wrong channel", this);
         this.#update(undefined, State.Unknown);
         this.#end = () => {};
       }
@@ -127,7 +127,7 @@ export const makeElement = (
       }
       const badge = this.#badge;
       badge.dataset.state = shown;
-      badge.dataset.live = `${news?.live}`;
+      badge.dataset.live = `${news?.live ?? ""}`;
       // The ariaLabel property is newer than the oldest supported browsers.
       badge.setAttribute("aria-label", label);
       badge.lastChild!.textContent = number;

@@ -4,8 +4,8 @@
  * is loaded then, takes over:
  *
  * - Another tab reads counts too. All tabs share one stream.
- * - The stream broke twice without an event between, or nothing arrived for 30 s. The other source requests the counts if
- *   no stream gets through.
+ * - The stream broke while the counts were not current: for the second time, or right after the page was hidden. Or nothing
+ *   arrived for 30 s. The other source requests the counts if no stream gets through.
  * - There are more channels than one stream carries.
  *
  * A page with this stream holds the lock of the tab that leads (rules/relay.ts), so that other tabs know of it. At the first
@@ -63,22 +63,9 @@ export const makeFirstStream = (
 
   const close = () => {
     stream?.close();
+    stream = undefined;
     clearTimeout(opening);
     clearInterval(checking);
-  };
-
-  /** Holds the lock until `releaseLock` is called. */
-  const takeLock = () => {
-    const released = new Promise<void>((resolve) => (releaseLock = resolve));
-    // Web Locks are missing over plain HTTP. There each tab has its own stream.
-    navigator.locks
-      ?.request(name, { ifAvailable: true }, (lock) => {
-        if (!lock) return share();
-        const tabs = new BroadcastChannel(name);
-        tabs.onmessage = share;
-        return released.then(() => tabs.close());
-      })
-      .catch(share);
   };
 
   const leave = () => {
@@ -105,7 +92,18 @@ export const makeFirstStream = (
       state ||= State.Stale;
       return show();
     }
-    if (!releaseLock) takeLock();
+    if (!releaseLock) {
+      const released = new Promise<void>((resolve) => (releaseLock = resolve));
+      // Web Locks are missing over plain HTTP. There each tab has its own stream.
+      navigator.locks
+        ?.request(name, { ifAvailable: true }, (lock) => {
+          if (!lock) return share();
+          const tabs = new BroadcastChannel(name);
+          tabs.onmessage = share;
+          return released.then(() => tabs.close());
+        })
+        .catch(share);
+    }
     checking = setInterval(show, 1e3);
     const channels = [...readings].map(({ channel }) => channel);
     if (channels.length > MAX_CHANNELS) return share();
@@ -125,9 +123,12 @@ export const makeFirstStream = (
     opening = setTimeout(sync, millis);
   };
   const onBreak = () => {
-    stream?.close();
+    // A page that is hidden, or has noticed already, has none.
+    if (!stream) return;
+    stream.close();
+    stream = undefined;
     if (state) share();
-    else state = State.Stale;
+    state ||= State.Stale;
     syncIn(PAUSE + LATER_SPREAD * Math.random());
   };
   addEventListener("visibilitychange", sync);

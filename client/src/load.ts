@@ -4,10 +4,10 @@ import { LATER_SPREAD, PAUSE } from "./rules/watchdog.ts";
 
 /**
  * Loads a script, and retries until that succeeds, at the pace at which streams are reopened. Browsers may cache a failed
- * import by its URL, so each retry has one more question mark, which changes the URL but not what it names.
+ * import by its URL, so each retry has another query.
  */
-export const load = <Module>(path: string): Promise<Module> =>
-  import(path).catch(async () => {
+export const load = <Module>(path: string, query = ""): Promise<Module> =>
+  import(path + query).catch(async () => {
     await new Promise((passed) => setTimeout(passed, PAUSE + LATER_SPREAD * Math.random()));
-    return load(path + "?");
+    return load(path, "?" + Date.now());
   });

@@ -29,6 +29,9 @@ customElements.define(
       clearTimeout(aging);
       return watch(watcher, element);
     });
-    return async () => (await end)();
+    return async () => {
+      clearTimeout(aging);
+      (await end)();
+    };
   }),
 );

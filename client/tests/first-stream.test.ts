@@ -325,6 +325,21 @@ test("without a network the count is stale, and the stream is reopened at once w
   assert.deepEqual(seen, ["live 3", "stale 3", "live 3"]);
 });
 
+test("a page that loses its stream and then the network, or is hidden without one, loads nothing", async () => {
+  await open("ana");
+  Stream.open[0]!.send("ana", 3);
+  Stream.open[0]!.break();
+  dispatch("offline");
+  await settle();
+  assert.equal(loads, 0);
+  dispatch("online");
+  Stream.open[0]!.send("ana", 3);
+  setHidden(true);
+  dispatch("offline");
+  await pass(20_000);
+  assert.equal(loads, 0);
+});
+
 test("a page that stays after a navigation has begun opens its stream again", async () => {
   const { seen } = await open("ana");
   Stream.open[0]!.send("ana", 3);

@@ -160,6 +160,21 @@ test("a second tracker brings the first ticket", async () => {
   await pass(1);
 });
 
+test("a tracker that replaces one with a ticket, but has none, is another viewer", async () => {
+  const { tracker } = follow("ana", { ticket: "one" });
+  await pass(1);
+  tracker.stop();
+  const next = follow("ana");
+  await pass(1);
+  assert.deepEqual(
+    calls.map(({ call, body }) => `${call} ${body.ticket}`).sort(),
+    ["join one", "join undefined", "leave undefined"],
+  );
+  assert.deepEqual(new Set(calls.map(({ body }) => body.sessionId)).size, 2);
+  next.tracker.stop();
+  await pass(1);
+});
+
 test("a listener can be removed, and an exception in it ends nothing", async () => {
   const tracker = trackViewer("ana");
   const seen: string[] = [];

@@ -84,14 +84,12 @@ const settle = (session: Session) => {
 export const track = (options: TrackOptions): Tracking => {
   const { api, channel, ticket } = options;
   const id = idOf(api, channel);
-  const session = sessions.get(id) ?? {
-    id,
-    api,
-    channel,
-    listeners: new Set(),
-    ticket: null,
-    isCounted: false,
-  };
+  const known = sessions.get(id);
+  // A person who has signed out is another viewer, also if the tracker is replaced within one turn.
+  const goesOn = known && (known.listeners.size || ticket || !known.ticket);
+  const session: Session = goesOn
+    ? known
+    : { id, api, channel, listeners: new Set(), ticket: null, isCounted: false };
   sessions.set(id, session);
   session.listeners.add(options);
   const renew = (newer: string) => {

@@ -18,7 +18,7 @@ export const readCount = (data: string, channels: string[]): Told | undefined =>
   try {
     const told = JSON.parse(data);
     const { count } = told;
-    if (channels.includes(told.channelId) && (count === null || (Number.isInteger(count) && count >= 0)))
+    if (channels.includes(told.channelId) && (count === null || count >>> 0 === count))
       return told;
   } catch {}
 };
