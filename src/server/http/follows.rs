@@ -81,8 +81,12 @@ async fn heart(
         Some(viewer) if state.follows.of(&channel, [viewer].into_iter()).await?.following => FILLED_HEART,
         _ => NO_HEART,
     };
-    let headers =
-        [(header::CONTENT_TYPE, "image/svg+xml; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
+    let headers = [
+        (header::CONTENT_TYPE, "image/svg+xml; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-store"),
+        // Other sites must not learn from the size of the image whether this browser follows.
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ];
     Ok((headers, image).into_response())
 }
 

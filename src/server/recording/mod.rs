@@ -216,7 +216,9 @@ impl Recorder {
                 }
             }
             (None, Some(ended_at)) => {
-                if let Some(mut record) = self.0.records.get_mut(channel) {
+                // What another node has observed since is not ended here.
+                let record = self.0.records.get_mut(channel);
+                if let Some(mut record) = record.filter(|_| self.0.ownership.owns(channel)) {
                     record.end_signal(ended_at, self.max_gap());
                 }
             }

@@ -129,7 +129,10 @@ impl Record {
                 let span = Span::new(since.unwrap_or(at), at);
                 self.air = Some(OnAir { span, observed_from: at, is_on, is_news: true, taken: at });
                 // Who came before the signal and is still there is counted anew.
-                self.viewers.take_if(|viewers| since.is_some_and(|since| viewers.start < since));
+                let is_earlier = |viewers: &Viewers| since.is_some_and(|since| viewers.start < since);
+                if self.viewers.as_ref().is_some_and(is_earlier) {
+                    self.end_viewers();
+                }
                 return true;
             }
         }
@@ -190,16 +193,20 @@ impl Record {
 
     /// Begins another row of distinct viewers.
     fn begin_viewers(&mut self, start: Timestamp, is_off_air: bool) {
-        let mut start = start;
-        if let Some(viewers) = self.viewers.take() {
-            // Another row than this one.
-            start = start.max(viewers.start.plus_millis(1));
-            if viewers.is_dirty && self.earlier_viewers.len() < MAX_EARLIER {
-                self.earlier_viewers.push((viewers.start, viewers.sketch.encode()));
-            }
-        }
+        let earlier = self.end_viewers();
+        // Another row than the earlier one.
+        let start = earlier.map_or(start, |earlier| start.max(earlier.plus_millis(1)));
         let (sketch, early) = (Sketch::default(), Vec::new());
         self.viewers = Some(Viewers { start, is_off_air, sketch, early, is_dirty: true });
+    }
+
+    /// Ends the row of distinct viewers, and returns its start.
+    fn end_viewers(&mut self) -> Option<Timestamp> {
+        let viewers = self.viewers.take()?;
+        if viewers.is_dirty && self.earlier_viewers.len() < MAX_EARLIER {
+            self.earlier_viewers.push((viewers.start, viewers.sketch.encode()));
+        }
+        Some(viewers.start)
     }
 
     /// Records a viewer among the distinct ones of its hour. `signal`: the live signal, if signals decide what is on air.
@@ -215,7 +222,9 @@ impl Record {
         self.active = self.active.max(at);
         let hour = |at: Timestamp| at.as_millis() / VIEWERS_SPAN_MS;
         let is_current = self.viewers.as_ref().is_some_and(|viewers| {
-            !is_lull && hour(at) <= hour(viewers.start) && viewers.is_off_air == is_off_air
+            let is_earlier = matches!(signal, Some(Live::Yes { since }) if viewers.start < since);
+            let is_same_air = viewers.is_off_air == is_off_air && !is_earlier;
+            !is_lull && hour(at) <= hour(viewers.start) && is_same_air
         });
         if !is_current {
             // A viewer of a broadcast is recorded after its start, also if the clocks of the store and the database differ.
@@ -392,6 +401,21 @@ mod tests {
         let waited = record.take_waiting().viewers(Some(&key), at(40_000));
         record.begin_signal(at(40_000), waited);
         assert!(record.take(&ana, at(41_000), false).is_none_or(|taken| taken.viewers.is_empty()));
+    }
+
+    #[test]
+    fn a_viewer_of_a_broadcast_is_not_in_the_row_of_an_earlier_one() {
+        let (key, at) = (HashKey::new([7; 16]), Timestamp::from_millis);
+        let ana = ChannelId::parse("ana").unwrap();
+        let mut record = Record::default();
+        // This node has no viewers while the channel is off air.
+        for (nth, millis, since) in [(1, 5_000, 1_000), (2, 20_000, 15_000), (1, 21_000, 15_000)] {
+            let viewer = ViewerId::new(Uuid::from_u128(nth)).unwrap();
+            record.see(viewer, Some(&key), at(millis), Some(Live::Yes { since: at(since) }));
+        }
+        let rows = record.take(&ana, at(22_000), false).unwrap().viewers;
+        let rows = rows.iter().map(|(start, row)| (*start, Sketch::decode(row).unwrap().count()));
+        assert_eq!(rows.collect::<Vec<_>>(), [(at(5_000), 1), (at(20_000), 2)]);
     }
 
     #[test]

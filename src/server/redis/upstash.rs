@@ -65,7 +65,7 @@ pub struct UpstashRunner {
     probe: Gate<()>,
 }
 
-/// The time in which the service wants to be left alone. It is known until a request succeeds.
+/// The time in which the service wants to be left alone. It is known until a request has another outcome.
 #[derive(Clone, Copy)]
 struct Pause {
     from: Instant,
@@ -145,21 +145,20 @@ impl UpstashRunner {
         let mut pause = self.pause.lock();
         // Only a request that was sent after the last pause tells something new.
         if pause.is_none_or(|pause| sent >= pause.from) {
-            match &result {
-                Err(CommandError::Busy(_, asked)) => {
-                    let longer = pause.map_or(BUSY_PAUSE, |pause| pause.length * 2);
-                    let length = asked.unwrap_or(longer).clamp(BUSY_PAUSE, MAX_BUSY_PAUSE);
-                    *pause = Some(Pause { from: Instant::now(), length });
-                }
-                Err(CommandError::Transient(_)) => {}
-                _ => *pause = None,
-            }
+            // If the service can't be reached, a call that tries must not hold up the others.
+            *pause = if let Err(CommandError::Busy(_, asked)) = &result {
+                let longer = pause.map_or(BUSY_PAUSE, |pause| pause.length * 2);
+                let length = asked.unwrap_or(longer).clamp(BUSY_PAUSE, MAX_BUSY_PAUSE);
+                Some(Pause { from: Instant::now(), length })
+            } else {
+                None
+            };
         }
         result
     }
 
-    /// Waits until the service may be asked. After a pause, that is one call at a time until one has succeeded: the
-    /// caller holds what this returns until it knows the result.
+    /// Waits until the service may be asked. After a pause, that is one call at a time until one has not been
+    /// told to wait: the caller holds what this returns until it knows the result.
     async fn may_send(&self, deadline: Instant) -> Result<Option<GateGuard<'_, ()>>, CommandError> {
         let busy = || CommandError::Busy("too many requests".to_owned(), None);
         let mut probe = None;
