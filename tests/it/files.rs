@@ -117,6 +117,35 @@ async fn root_files_are_revalidated_and_sent_when_changed() {
 }
 
 #[tokio::test]
+async fn a_script_with_a_hash_of_another_build_is_an_uncached_404_and_no_channel() {
+    let site = || {
+        let site = stub_site("one");
+        fs::write(site.path().join("hls-NEWNEW77.js"), "export {}").unwrap();
+        site
+    };
+    for app in both(site).await {
+        let present = app.get("/hls-NEWNEW77.js").await;
+        assert_eq!((present.status(), header(&present, "content-type")), (StatusCode::OK, "text/javascript"));
+        for method in [Method::GET, Method::HEAD] {
+            for path in ["/hls-OLDOLD77.js", "/hls-OLDOLD77.js?1"] {
+                let missing = ask(&app, method.clone(), path, &[]).await;
+                assert_eq!(missing.status(), StatusCode::NOT_FOUND, "{method} {path}");
+                assert_eq!(header(&missing, "cache-control"), "no-store", "{method} {path}");
+                assert_eq!(header(&missing, "access-control-allow-origin"), "*", "{method} {path}");
+                assert_eq!(missing.text().await.unwrap(), "", "{method} {path}");
+            }
+        }
+        // Every channel keeps its page, whatever its name is like.
+        for channel in ["hls-oldold77.js", "hls-12345678.js", "hls-.js", "hls-old.js", "hls.js", "HLS-OLD.JS"]
+        {
+            let page = app.get(&format!("/{channel}")).await;
+            assert_eq!(page.status(), StatusCode::OK, "{channel}");
+            assert_eq!(header(&page, "content-type"), "text/html; charset=utf-8", "{channel}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn files_inside_the_program_are_revalidated() {
     let app = TestApp::with_embedded_site(stub_site("one")).await;
     for path in ["/widget.js", "/pkg/one/aforo.js"] {

@@ -107,12 +107,16 @@ pub(super) async fn compressed(headers: &HeaderMap, response: Response) -> Respo
 }
 
 /// Renders the page at the request's path. The whole page is rendered before it is sent, because it must be complete
-/// without JavaScript. An unknown path gets the not-found page with status 404.
+/// without JavaScript. An unknown path gets the not-found page with status 404, and a script of another build a 404 without
+/// a page.
 pub async fn page(
     state: State<AppState>,
     connection: Extension<ConnectionInfo>,
     request: Request,
 ) -> Response {
+    if static_files::has_hash(request.uri().path()) {
+        return static_files::not_found();
+    }
     let headers = request.headers().clone();
     compressed(&headers, uncompressed(state, connection, request).await).await
 }

@@ -2,7 +2,8 @@
 //!
 //! - `/pkg/{build}/{file}` serves the file of that build, or 404. It never serves a file of another build. Caches may
 //!   keep the file forever. They must not keep the 404, because another node may have the file.
-//! - A file at the root of the site has the same path in every build. Browsers must revalidate it before each use.
+//! - A file at the root of the site has the same path in every build. Browsers must revalidate it before each use. Only
+//!   hls.js has a hash in its name, and a missing one is a 404 too, instead of the page of a channel.
 //!
 //! `make site` puts each build into its own folder under `pkg`, named by a hash of the content, and writes the name of
 //! the current build to `build.txt`. Older builds stay for pages that are still open. cargo-leptos builds into `pkg`
@@ -21,7 +22,7 @@ use axum::{
     Router,
     http::{HeaderName, HeaderValue, StatusCode, header},
     middleware::map_response,
-    response::Response,
+    response::{IntoResponse, Response},
     routing::get_service,
 };
 use tower_http::services::{
@@ -146,6 +147,21 @@ fn serve<B: Backend>(folder: &Path, backend: B) -> ServeDir<DefaultServeDirFallb
         .ignore_multi_range_requests(true)
         .precompressed_br()
         .precompressed_gzip()
+}
+
+/// Whether this is the path of a root file with a hash in its name: `/hls-` with 8 upper-case letters or digits, and `.js`
+/// (client/build.mjs). Each build has a name of its own, which pages of other builds still ask for. At least one of the 8
+/// is a letter, so no channel has such a path: the names of channels are in lower case.
+pub fn has_hash(path: &str) -> bool {
+    let hash = path.strip_prefix("/hls-").and_then(|rest| rest.strip_suffix(".js")).unwrap_or_default();
+    hash.len() == 8
+        && hash.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+        && hash.bytes().any(|byte| byte.is_ascii_uppercase())
+}
+
+/// The response to a request for a file that does not exist.
+pub fn not_found() -> Response {
+    finish(StatusCode::NOT_FOUND.into_response(), NO_STORE)
 }
 
 /// The names of the public files at the root of the site.
