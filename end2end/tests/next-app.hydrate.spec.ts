@@ -124,19 +124,22 @@ test("where a proxy passes the calls on, a page of the old app works with anothe
       pass(request, response, isCall ? nextApp.counter.url : nextApp.url);
     }),
   );
-  const elsewhere: string[] = [];
-  page.on("request", (request) => request.url().startsWith(front.url) || elsewhere.push(request.url()));
-  await page.goto(`${front.url}/unchanged/${channelId}`);
-  const { root, number } = new Viewers(page);
-  await expect(number).toHaveText("1");
-  await expect(root).toHaveAttribute("data-connected", "true");
-  await audience.expectCount(channelId, 1);
-  await audience.join(channelId);
-  await expect(number).toHaveText("2");
-  expect(elsewhere).toEqual([]);
-  await page.close();
-  await audience.expectCount(channelId, 1);
-  await front.close();
+  try {
+    const elsewhere: string[] = [];
+    page.on("request", (request) => request.url().startsWith(front.url) || elsewhere.push(request.url()));
+    await page.goto(`${front.url}/unchanged/${channelId}`);
+    const { root, number } = new Viewers(page);
+    await expect(number).toHaveText("1");
+    await expect(root).toHaveAttribute("data-connected", "true");
+    await audience.expectCount(channelId, 1);
+    await audience.join(channelId);
+    await expect(number).toHaveText("2");
+    expect(elsewhere).toEqual([]);
+    await page.close();
+    await audience.expectCount(channelId, 1);
+  } finally {
+    await front.close();
+  }
 });
 
 test("a name that can't be a channel is an error, and sends nothing", async ({ page, nextApp }) => {

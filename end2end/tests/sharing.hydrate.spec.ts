@@ -222,9 +222,7 @@ test("a tab that is shown while the leader hangs gets the current count within t
   await setHidden(other.page, true);
   hang(leader.page, 80_000);
   await audience.join(`${channelId}-b`);
-  const shownAt = Date.now();
   await setHidden(other.page, false);
   // The page guarantees ten seconds; the rest is for busy machines. Without the guarantee it would take a minute.
   await expect.poll(() => channelPage.badge.count(), { timeout: 20_000 }).toBe(2);
-  expect(Date.now() - shownAt).toBeLessThan(20_000);
 });

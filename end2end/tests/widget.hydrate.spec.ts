@@ -393,8 +393,18 @@ test.describe("with track", () => {
       return ((await response.json()) as { count: number }).count;
     };
     server.suspend();
-    await elements.first().evaluate((element) => element.setAttribute("track", ""));
-    await page.waitForTimeout(500);
+    // Browsers report a request to Playwright before its preflight or after it, so the page itself says when it joins.
+    await elements.first().evaluate(
+      (element) =>
+        new Promise<void>((resolve) => {
+          const { fetch } = window;
+          window.fetch = (...request) => {
+            if (String(request[0]).endsWith("/api/viewer/join")) resolve();
+            return fetch(...request);
+          };
+          element.setAttribute("track", "");
+        }),
+    );
     await elements.first().evaluate((element) => element.remove());
     await page.waitForTimeout(200);
     server.resume();
