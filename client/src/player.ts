@@ -12,7 +12,8 @@
  *   `no-stream`. The server renders a message for each, and the style sheet shows the message of the current state.
  * - The pauses between attempts grow up to 20 s while the channel is off air, and up to a minute while the stream
  *   fails.
- * - hls.js is loaded only if the browser has no native HLS, or if native playback failed.
+ * - hls.js is loaded only if the browser has no native HLS, or if native playback failed. If it does not load, the attempt
+ *   fails, and the next one loads it again.
  * - With live signals there are no attempts while the channel is off air: the event stream says when it comes on air. The
  *   element listens to the stream while it plays nothing. While the stream is dead, attempts go on as without signals.
  */

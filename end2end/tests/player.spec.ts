@@ -90,7 +90,7 @@ test("hls.js that fails to load is loaded again", async ({
   const server = await newServer({ STREAM_URL_TEMPLATE: `/hls/{channel}/index.m3u8` });
   await serveStream(page, `${server.url}/hls/${channelId}`);
   await disableNativeHls(page);
-  // Browsers may keep the failure of an import for its URL.
+  // Browsers may keep the failure of an import for its URL, so the next attempt has a query.
   let failed = 0;
   await page.route(/\/hls-\w+\.js$/, (route) => {
     failed += 1;
@@ -207,6 +207,35 @@ test.describe("with JavaScript", () => {
       await player.expectPicture(160);
     });
   }
+
+  test("hls.js that does not load shows a message and a button that retries at once", async ({
+    page,
+    channelId,
+    newServer,
+    faults,
+  }) => {
+    faults.expect(/404/);
+    await disableNativeHls(page);
+    const server = await newServer({ STREAM_URL_TEMPLATE: TEMPLATE });
+    await serveStream(page, `https://stream.test/${channelId}`);
+    const player = new Player(page);
+    // As after an update of the server, which has another hls.js than the open page.
+    const missing = new Set<string>();
+    const removed = await page.route(/\/hls-\w+\.js/, (route) => {
+      missing.add(new URL(route.request().url()).search);
+      return route.fulfill({ status: 404 });
+    });
+    await page.goto(`${server.url}/${channelId}`);
+    await player.expectState("broken");
+    await expect(player.message).toContainText("No se pudo cargar la transmisión");
+    // Each attempt has another query.
+    await expect.poll(() => [...missing].slice(0, 3), { timeout: 30_000 }).toEqual(["", "?1", "?2"]);
+    await player.expectState("broken");
+    await removed.dispose();
+    // The player also retries by itself, and then the button is gone.
+    await player.retry.click({ timeout: 2_000 }).catch(() => {});
+    await player.expectPicture(160);
+  });
 
   test("if native playback fails, hls.js plays the stream", async ({
     page,

@@ -2,7 +2,7 @@
  * The two ways to play HLS in a `<video>`: natively, or with hls.js, which is loaded on first use.
  */
 
-import { load } from "../load.ts";
+import { loadOnce } from "../load.ts";
 
 /** The path of hls.js (player/hls.ts), which client/build.mjs defines. */
 declare const HLS_SCRIPT: string;
@@ -34,12 +34,22 @@ export const native: Start = (video, url, failed) => {
 
 type Hls = typeof import("./hls.ts");
 let loading: Promise<Hls> | undefined;
+/** How often hls.js failed to load. */
+let failures = 0;
+
+/** Loads hls.js, if it is not there yet. A failed load fails the attempt to play; the next attempt loads it again. */
+const loadHls = () =>
+  (loading ??= loadOnce<Hls>(HLS_SCRIPT, failures).catch((error) => {
+    failures += 1;
+    loading = undefined;
+    throw error;
+  }));
 
 export const hls: Start = (video, url, failed) => {
   let isStopped = false;
   let stopHls: (() => void) | undefined;
   void (async () => {
-    const { default: Hls } = await (loading ??= load<Hls>(HLS_SCRIPT));
+    const { default: Hls } = await loadHls();
     if (isStopped) return;
     // A worker would need an exception in the Content-Security-Policy. Repacking a few segments a minute doesn't need
     // one.
