@@ -166,10 +166,11 @@ test("a tracker that replaces one with a ticket, but has none, is another viewer
   tracker.stop();
   const next = follow("ana");
   await pass(1);
-  assert.deepEqual(
-    calls.map(({ call, body }) => `${call} ${body.ticket}`).sort(),
-    ["join one", "join undefined", "leave undefined"],
-  );
+  assert.deepEqual(calls.map(({ call, body }) => `${call} ${body.ticket}`).sort(), [
+    "join one",
+    "join undefined",
+    "leave undefined",
+  ]);
   assert.deepEqual(new Set(calls.map(({ body }) => body.sessionId)).size, 2);
   next.tracker.stop();
   await pass(1);

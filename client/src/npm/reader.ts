@@ -106,7 +106,8 @@ export const makeReader = (api: string): Watch => {
   for (const type of ["visibilitychange", "online", "offline"]) addEventListener(type, sync);
 
   // When a navigation starts and the page stays after all (a download), Firefox and WebKit end streams without an event.
-  if (navigator.vendor !== "Google Inc.") addEventListener("beforeunload", () => {
+  if (navigator.vendor !== "Google Inc.")
+    addEventListener("beforeunload", () => {
       const [before] = streams;
       setTimeout(() => before && before === streams[0] && broken(), 2e3);
     });

@@ -18,7 +18,6 @@ export const readCount = (data: string, channels: string[]): Told | undefined =>
   try {
     const told = JSON.parse(data);
     const { count } = told;
-    if (channels.includes(told.channelId) && (count === null || count >>> 0 === count))
-      return told;
+    if (channels.includes(told.channelId) && (count === null || count >>> 0 === count)) return told;
   } catch {}
 };
