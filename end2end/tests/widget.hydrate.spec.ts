@@ -100,7 +100,7 @@ test("a missing or invalid channel shows unknown with a warning, and does not af
   openWidget,
   faults,
 }) => {
-  faults.expect(/no valid channel/);
+  faults.expect(/wrong channel/);
   const warnings: string[] = [];
   page.on("console", (message) => message.type() === "warning" && warnings.push(message.text()));
   await audience.join(channelId, 2);
