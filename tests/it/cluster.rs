@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::support::{RedisCluster, Sample, Sampler, TestApp, viewer};
+use crate::support::{RedisCluster, Sample, Sampler, TestApp, TestRunner, viewer};
 
 /// Channels on all three primaries.
 const CHANNELS: [&str; 6] = ["ana", "bob", "eva", "leo", "mia", "zoe"];
@@ -83,6 +83,39 @@ async fn a_failed_primary_is_replaced_and_other_channels_are_unaffected() {
     for channel in affected {
         assert!(app.count(channel).await >= 10);
     }
+}
+
+/// The roll call is on another primary, so no node misses one.
+#[tokio::test]
+async fn after_an_outage_of_one_primary_no_node_shows_a_count_that_lacks_what_another_has_to_replay() {
+    let cluster = RedisCluster::start(0).await;
+    let runner = TestRunner::to_cluster(&cluster);
+    let (one, two) = (TestApp::with_runner(runner.clone(), &[]).await, node(&cluster).await);
+    let of_roll_call = cluster.primary_of("nodes");
+    let channel = CHANNELS.into_iter().find(|channel| cluster.primary_of(channel) != of_roll_call).unwrap();
+    let primary = &cluster.servers[cluster.primary_of(channel)];
+    let viewers: Vec<_> = (0..60).map(|_| viewer()).collect();
+    join_all(viewers.iter().map(|viewer| one.join(channel, *viewer))).await;
+    let sampler = Sampler::on(&two, &format!("sse/{channel}")).await;
+    sampler.until_fresh(channel, 60).await;
+    let before = sampler.samples().len();
+    primary.pause();
+    // This node's leaves wait in the node, not in its connection.
+    runner.set_cut(true);
+    join_all(viewers[..40].iter().map(|viewer| one.leave(channel, *viewer))).await;
+    let is_stale = || sampler.samples()[before..].iter().any(|sample| sample.stale);
+    while !is_stale() {
+        sleep(Duration::from_millis(20)).await;
+    }
+    // The other node has the primary back earlier.
+    primary.resume();
+    sleep(Duration::from_secs(2)).await;
+    runner.set_cut(false);
+    sampler.until_fresh(channel, 20).await;
+    let is_wrong = |sample: &&Sample| !sample.stale && sample.count != Some(20);
+    let samples = sampler.samples();
+    let first_stale = samples[before..].iter().position(|sample| sample.stale).unwrap();
+    assert_eq!(samples[before + first_stale..].iter().find(is_wrong), None, "{samples:?}");
 }
 
 /// Sends heartbeats for all viewers of a channel through both nodes in turn, with a guest who joins and leaves, until

@@ -63,10 +63,12 @@ struct ChannelEntry {
     mark_read: Option<(Instant, Timestamp)>,
     /// The last good count, and when it was read.
     good: Option<(Count, Instant)>,
-    /// When the loss was found: by the store's clock, and by this node's. `None` once the channel is complete.
+    /// When the channel was found to be incomplete: by the store's clock, and by this node's. `None` once it is complete.
     lost: Option<(Timestamp, Instant)>,
     /// Whether the channel is replayed only because the store may have lost it.
     is_suspect: bool,
+    /// Whether the store did not respond to the last call for this channel.
+    is_missed: bool,
 }
 
 /// What a reading shows of the mark of its channel.
@@ -188,7 +190,7 @@ impl Journal {
             Ok(reading) => reading,
             Err(StoreError::Damaged) => return (self.mark_damaged(channel, now), Loss::Detected),
             Err(error) => {
-                self.note_error(error);
+                self.note_error(channel, error);
                 return (self.last_good(channel, now), Loss::None);
             }
         };
@@ -228,6 +230,14 @@ impl Journal {
         if is_lost {
             self.record_loss(&mut entry, reading.as_of);
         }
+        // A part of a cluster was away, maybe for other nodes too. The roll call does not show it if it is on another part.
+        if std::mem::take(&mut entry.is_missed) && reading.epoch.is_none() && self.roll.has_other_nodes() {
+            entry.lost = Some((reading.as_of, now));
+        }
+        // Each server of a cluster has a clock of its own, so the nodes may have to be asked again.
+        if entry.lost.is_some_and(|(at, _)| !self.roll.was_asked_since(at)) {
+            self.has_found_loss.store(true, Relaxed);
+        }
         let is_written = entry.is_suspect || !entry.ledger.is_lacking();
         let is_repaired = |(at, found): (Timestamp, Instant)| match self.roll.sure_since() {
             Some(sure) => sure >= at,
@@ -245,10 +255,16 @@ impl Journal {
         (count, Loss::None)
     }
 
-    /// Records the error of a failed call.
-    pub(super) fn note_error(&self, error: &StoreError) {
-        if matches!(error, StoreError::Newer) {
-            self.is_locked_out.store(true, Relaxed);
+    /// Records the error of a failed call for a channel.
+    pub(super) fn note_error(&self, channel: &ChannelId, error: &StoreError) {
+        match error {
+            StoreError::Newer => self.is_locked_out.store(true, Relaxed),
+            StoreError::Unreachable(_) => {
+                if let Some(mut entry) = self.channels.get_mut(channel) {
+                    entry.is_missed = true;
+                }
+            }
+            _ => {}
         }
     }
 

@@ -337,7 +337,7 @@ impl Recovery {
                         self.journal.mark_written(piece, &written.reading);
                     }
                     Err(error) => {
-                        self.journal.note_error(&error);
+                        self.journal.note_error(&piece.batch.channel, &error);
                         if current.as_ref() == Some(&piece.batch.channel) {
                             current = channels.next();
                         }

@@ -118,7 +118,7 @@ impl Remote {
             }
             Err(error) => {
                 tracing::debug!(%error, %channel, "write failed; replaying later");
-                self.journal.note_error(&error);
+                self.journal.note_error(channel, &error);
                 let count = self.journal.mark_unwritten(channel, &op);
                 self.recovery.trigger();
                 BeatOutcome { count, active: accepted }

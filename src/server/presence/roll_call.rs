@@ -91,6 +91,11 @@ impl LastRollCall {
         self.last.lock().as_ref().map(|(last, _)| last.clone())
     }
 
+    /// Whether other nodes are expected to attend.
+    pub(super) fn has_other_nodes(&self) -> bool {
+        self.last.lock().as_ref().is_some_and(|(last, _)| last.nodes.len() > 1)
+    }
+
     /// Whether a reading is complete.
     pub(super) fn judge(&self, reading: &Reading) -> Completeness {
         *self.last_used.lock() = Some(Instant::now());

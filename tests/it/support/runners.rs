@@ -1,4 +1,4 @@
-//! A Redis connection that a test can cut, and that can use the key format of a later version.
+//! A connection to Redis or to a cluster that a test can cut, and that can use the key format of a later version.
 
 use std::sync::{
     Arc,
@@ -6,17 +6,17 @@ use std::sync::{
 };
 
 use aforo::server::{
-    redis::{RedisRunner, Runner, Script},
+    redis::{ClusterRunner, RedisRunner, Runner, Script},
     store::StoreError,
 };
 use async_trait::async_trait;
 use redis::Value;
 
-use super::RedisServer;
+use super::{RedisCluster, RedisServer};
 
-/// A connection to a Redis server.
+/// A connection to a Redis server or cluster.
 pub struct TestRunner {
-    inner: RedisRunner,
+    inner: Box<dyn Runner>,
     /// The flag with the database that all nodes with this server share.
     pub database: String,
     is_cut: AtomicBool,
@@ -25,16 +25,21 @@ pub struct TestRunner {
 
 impl TestRunner {
     pub fn to(redis: &RedisServer) -> Arc<Self> {
-        Self::new(redis, false)
+        Self::new(Box::new(RedisRunner::open(&redis.url()).unwrap()), redis, false)
+    }
+
+    pub fn to_cluster(cluster: &RedisCluster) -> Arc<Self> {
+        let urls: Vec<_> = cluster.servers.iter().map(RedisServer::url).collect();
+        let urls: Vec<_> = urls.iter().map(String::as_str).collect();
+        Self::new(Box::new(ClusterRunner::open(&urls).unwrap()), &cluster.servers[0], false)
     }
 
     /// A connection of a later program version with another key format.
     pub fn with_later_format(redis: &RedisServer) -> Arc<Self> {
-        Self::new(redis, true)
+        Self::new(Box::new(RedisRunner::open(&redis.url()).unwrap()), redis, true)
     }
 
-    fn new(redis: &RedisServer, is_later: bool) -> Arc<Self> {
-        let inner = RedisRunner::open(&redis.url()).unwrap();
+    fn new(inner: Box<dyn Runner>, redis: &RedisServer, is_later: bool) -> Arc<Self> {
         let database = format!("--database-url=sqlite:{}", redis.database().display());
         Arc::new(Self { inner, database, is_cut: AtomicBool::new(false), is_later })
     }
@@ -65,7 +70,7 @@ impl Runner for TestRunner {
     }
 
     fn takes_many_channels(&self) -> bool {
-        true
+        self.inner.takes_many_channels()
     }
 
     fn generation(&self) -> u64 {
