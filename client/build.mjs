@@ -1,6 +1,6 @@
 // Bundles the browser code that is not WebAssembly.
 //
-//   node client/build.mjs           writes src/platform/browser.js, which is linked into the islands
+//   node client/build.mjs           writes the scripts that are linked into the islands or a part of pages into src/
 //   node client/build.mjs <site>    also bundles the page scripts into the folder <site>
 import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -17,10 +17,23 @@ const HEAD = `\
 // because the page scripts without WebAssembly run the same code, and because each operation is one call that never throws.`;
 
 /** The content of src/platform/browser.js: client/src/browser.ts as JavaScript. */
-export function platform() {
+function platform() {
   const { code } = transformSync(readFileSync(source("browser"), "utf8"), { loader: "ts", target: targets });
   return `${HEAD}\n${code}`;
 }
+
+/** The content of a script that is a part of a page's HTML. The server does not send the comment. */
+function inline(name) {
+  const [{ text }] = build(".", { write: false }, name).outputFiles;
+  return `/* Generated from client/src/${name}.ts by client/build.mjs. */\n${text}`;
+}
+
+/** The scripts that the crate contains, by their paths. They are kept in the repository, so that cargo alone can build it. */
+export const crateScripts = () => ({
+  "src/platform/browser.js": platform(),
+  "src/pages/start.js": inline("start"),
+  "src/pages/overlay.js": inline("overlay-start"),
+});
 
 function build(outdir, options, ...names) {
   return buildSync({
@@ -40,9 +53,11 @@ function build(outdir, options, ...names) {
 
 if (relative(process.argv[1] ?? "", fileURLToPath(import.meta.url)) === "") {
   const site = process.argv[2];
-  const path = join(root, "src/platform/browser.js");
-  // Keep the modification time of an unchanged file, or cargo rebuilds the crate.
-  if (readFileSync(path, "utf8") !== platform()) writeFileSync(path, platform());
+  for (const [name, script] of Object.entries(crateScripts())) {
+    const path = join(root, name);
+    // Keep the modification time of an unchanged file, or cargo rebuilds the crate.
+    if (readFileSync(path, "utf8") !== script) writeFileSync(path, script);
+  }
   if (site) {
     build(
       site,

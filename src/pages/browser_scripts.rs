@@ -1,6 +1,6 @@
 use leptos::{config::LeptosOptions, nonce::use_nonce, prelude::*};
 
-/// The script that starts the islands. Its header comment is not sent.
+/// The script that starts the islands, from client/src/start.ts. Its header comment is not sent.
 const START: &str = include_str!("start.js");
 
 /// The scripts that hydrate the islands of a page. The browser half is loaded at once and started when the browser is

@@ -1,21 +1,2 @@
-/**
- * Loads `/overlay.js`, and tries again until it succeeds: an overlay is open for days. Until then the number is the one
- * in the HTML, so it turns stale when loading fails or takes 30 s, and unknown after a minute.
- */
-
-const badge = document.querySelector("[data-state]");
-const age = (state) => {
-  badge.dataset.state = state;
-  if (state === "unknown") badge.lastElementChild.textContent = "—";
-};
-const aging = [setTimeout(age, 3e4, "stale"), setTimeout(age, 6e4, "unknown")];
-for (let nth = 0; ; nth += 1) {
-  try {
-    await import("/overlay.js" + (nth ? "?" + nth : ""));
-    aging.forEach(clearTimeout);
-    break;
-  } catch {
-    if (badge.dataset.state === "live") age("stale");
-    await new Promise((done) => setTimeout(done, Math.min(1e3 * 2 ** nth, 1e4) * (0.5 + Math.random() / 2)));
-  }
-}
+/* Generated from client/src/overlay-start.ts by client/build.mjs. */
+var n=async(t,e=1/0)=>{for(let o=0;;o+=1)try{return await t(o?"?"+o:"")}catch(s){if(o===e)throw s;await i(2**Math.min(o,5)*(200+300*Math.random()))}},i=t=>new Promise(e=>setTimeout(e,t));var r=document.querySelector("[data-state]"),a=t=>{r.dataset.state=t,t==="unknown"&&(r.lastElementChild.textContent="—")},m=[setTimeout(a,3e4,"stale"),setTimeout(a,6e4,"unknown")];await n(t=>import("/overlay.js"+t).catch(e=>{throw r.dataset.state==="live"&&a("stale"),e}));for(let t of m)clearTimeout(t);

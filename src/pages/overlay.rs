@@ -15,7 +15,7 @@ use crate::{
 /// The styles. Inline, because the overlay must not be seen without them.
 const STYLES: &str = include_str!("../../style/overlay.css");
 
-/// The script that loads `/overlay.js`. Its header comment is not sent.
+/// The script that loads `/overlay.js`, from client/src/overlay-start.ts. Its header comment is not sent.
 const START: &str = include_str!("overlay.js");
 
 /// The most milestones of an overlay.
