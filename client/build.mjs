@@ -2,14 +2,16 @@
 //
 //   node client/build.mjs           writes the scripts that are linked into the islands or a part of pages into src/
 //   node client/build.mjs <site>    also bundles the page scripts into the folder <site>
-import { readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { targets } from "../scripts/baseline.mjs";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const { buildSync, transformSync } = createRequire(join(root, "scripts/package.json"))("esbuild");
+const require = createRequire(join(root, "scripts/package.json"));
+const { buildSync, transformSync } = require("esbuild");
+const { minify_sync: minify } = require("terser");
 const source = (name) => join(root, "client/src", `${name}.ts`);
 
 const HEAD = `\
@@ -24,7 +26,7 @@ function platform() {
 
 /** The content of a script that is a part of a page's HTML. The server does not send the comment. */
 function inline(name) {
-  const [{ text }] = build(".", { write: false }, name).outputFiles;
+  const [{ text }] = bundle({}, name);
   return `/* Generated from client/src/${name}.ts by client/build.mjs. */\n${text}`;
 }
 
@@ -35,11 +37,10 @@ export const crateScripts = () => ({
   "src/pages/overlay.js": inline("overlay-start"),
 });
 
-function build(outdir, options, ...names) {
+function build(options, ...names) {
   return buildSync({
     ...options,
     entryPoints: names.map(source),
-    outdir,
     bundle: true,
     minify: true,
     charset: "utf8",
@@ -51,6 +52,15 @@ function build(outdir, options, ...names) {
   });
 }
 
+/** Bundles scripts. Returns their paths and texts. terser makes them some percent smaller than esbuild alone. */
+function bundle(options, ...names) {
+  const { outputFiles } = build({ outdir: root, ...options, write: false }, ...names);
+  return outputFiles.map(({ path, text }) => ({
+    path,
+    text: minify(text, { module: true, ecma: 2020, compress: { passes: 2 } }).code + "\n",
+  }));
+}
+
 if (relative(process.argv[1] ?? "", fileURLToPath(import.meta.url)) === "") {
   const site = process.argv[2];
   for (const [name, script] of Object.entries(crateScripts())) {
@@ -59,9 +69,10 @@ if (relative(process.argv[1] ?? "", fileURLToPath(import.meta.url)) === "") {
     if (readFileSync(path, "utf8") !== script) writeFileSync(path, script);
   }
   if (site) {
-    build(
-      site,
-      {},
+    const write = ({ path, text }) => writeFileSync(path, text);
+    mkdirSync(site, { recursive: true });
+    bundle(
+      { outdir: site },
       "fallback",
       "widget",
       "stream",
@@ -72,10 +83,10 @@ if (relative(process.argv[1] ?? "", fileURLToPath(import.meta.url)) === "") {
       "overlay",
       "poll",
       "stats",
-    );
+    ).forEach(write);
     // hls.js, which only some pages need, has a hash in its name, which the player must know.
-    const hls = build(site, { entryNames: "[name]-[hash]", metafile: true }, "player/hls");
+    const hls = build({ outdir: site, entryNames: "[name]-[hash]", metafile: true }, "player/hls");
     const path = `./${basename(Object.keys(hls.metafile.outputs)[0])}`;
-    build(site, { define: { HLS_SCRIPT: JSON.stringify(path) } }, "player", "share");
+    bundle({ outdir: site, define: { HLS_SCRIPT: JSON.stringify(path) } }, "player", "share").forEach(write);
   }
 }
