@@ -17,7 +17,7 @@ import type { Counts, Watcher } from "./counts.ts";
 import { MAX_CHANNELS } from "./rules/channel.ts";
 import { readCount } from "./rules/count.ts";
 import type { Known } from "./rules/relay.ts";
-import { LATER_SPREAD, PAUSE, STALE_AFTER, State, UNKNOWN_AFTER } from "./rules/watchdog.ts";
+import { LATER_SPREAD, PAUSE, State, stateAfter } from "./rules/watchdog.ts";
 
 interface Reading extends Watcher {
   news?: Known;
@@ -47,9 +47,9 @@ export const makeFirstStream = (
 
   const show = () => {
     // If the clock was set back, as good as never.
-    const age = Math.abs(Date.now() - heardAt);
-    if (age >= STALE_AFTER) {
-      state = age >= UNKNOWN_AFTER ? State.Unknown : State.Stale;
+    const aged = stateAfter(Math.abs(Date.now() - heardAt));
+    if (aged) {
+      state = aged;
       share();
     }
     for (const { news, update } of readings) update(news, state);

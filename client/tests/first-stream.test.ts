@@ -6,6 +6,7 @@ import { afterEach, beforeEach, test } from "node:test";
 import { JUNK, Stream, dispatch, holdClock, pass, releaseClock, reset, setHidden } from "./support/page.ts";
 import { makeCounts, type Watcher } from "../src/counts.ts";
 import { makeFirstStream } from "../src/first-stream.ts";
+import { makeWatchdog } from "../src/rules/watchdog.ts";
 
 type Granted = (lock: object | null) => unknown;
 
@@ -264,6 +265,42 @@ test("a channel that no element shows any more keeps the stream alive", async ()
     Stream.open[0]!.send("eva", second);
   }
   assert.deepEqual([seen.at(-1), seen.includes("stale 3")], ["live 3", false]);
+});
+
+test("whatever happens to the stream, the count is as current as the watchdog says, at most a second later", async () => {
+  // The watchdog is held to the one in Rust by recorded sequences (sequences.test.ts).
+  const watchdog = makeWatchdog();
+  let seed = 7;
+  /** Pseudorandom, below `end`. */
+  const below = (end: number) => (seed = (seed * 48_271) % 2_147_483_647) % end;
+  const shownStates = new Set<string>();
+  const { seen } = await open("ana");
+  watchdog.begun(Date.now(), false);
+  let before = "live";
+  for (let step = 0; step < 500; step += 1) {
+    const [stream] = Stream.open;
+    const event = below(8);
+    if (stream && event < 2) {
+      stream.break();
+      watchdog.broke(Date.now(), 0.5);
+    } else if (stream && event === 2) {
+      stream.tick();
+      watchdog.heard(Date.now());
+    } else if (stream && event === 3) {
+      stream.send("ana", below(9));
+      watchdog.heard(Date.now());
+    }
+    const silence = [1, 1, 1, 5, 28, 29, 31, 61][below(8)]!;
+    for (let second = 0; second < silence; second += 1) {
+      await pass(1_000);
+      const state = ["live", "stale", "unknown"][watchdog.state(Date.now())]!;
+      const shown = seen.at(-1)!.split(" ")[0]!;
+      assert.ok([state, before].includes(shown), `step ${step}: ${shown} instead of ${state}`);
+      shownStates.add(shown);
+      before = state;
+    }
+  }
+  assert.equal(shownStates.size, 3);
 });
 
 test("ticks keep a quiet count live", async () => {

@@ -12,7 +12,7 @@
  * `now` and `random`: see rules/watchdog.ts.
  */
 
-import { ANSWER_TIMEOUT, STALE_AFTER, State, UNKNOWN_AFTER } from "./watchdog.ts";
+import { ANSWER_TIMEOUT, STALE_AFTER, State, UNKNOWN_AFTER, stateAfter } from "./watchdog.ts";
 
 /** The interval without a valid attribute, and the shortest and the longest interval. In milliseconds. */
 const DEFAULT = 10e3;
@@ -81,9 +81,8 @@ export const makePoll = (interval: number, now: number) => {
     state(now: number): State {
       // The clock was set back.
       if (now < confirmedAt) confirmedAt = now;
-      const age = now - confirmedAt;
-      if (!failures && age < lasts) return State.Live;
-      return age < ends() ? State.Stale : State.Unknown;
+      const state = stateAfter(now - confirmedAt - (lasts - STALE_AFTER));
+      return state || (failures ? State.Stale : State.Live);
     },
     /** The milliseconds until the next request or the next change of the state is due. `isHidden`: nothing is requested. */
     wait(now: number, isHidden: boolean): number {

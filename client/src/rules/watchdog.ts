@@ -37,6 +37,10 @@ export const enum State {
   Unknown,
 }
 
+/** How current a count is that was last confirmed this long ago. */
+export const stateAfter = (age: number): State =>
+  age < STALE_AFTER ? State.Live : age < UNKNOWN_AFTER ? State.Stale : State.Unknown;
+
 export type Watchdog = ReturnType<typeof makeWatchdog>;
 
 export const makeWatchdog = () => {
@@ -130,8 +134,8 @@ export const makeWatchdog = () => {
       return isHeard(now) ? Verdict.Ask : Verdict.Count;
     },
     state(now: number) {
-      if (!needsNews && now < staleAt && now - Math.max(heardAt, knownAt) < STALE_AFTER) return State.Live;
-      return now - knownAt < UNKNOWN_AFTER ? State.Stale : State.Unknown;
+      const isCurrent = !needsNews && now < staleAt && !stateAfter(now - Math.max(heardAt, knownAt));
+      return isCurrent ? State.Live : stateAfter(now - knownAt) || State.Stale;
     },
     /** The milliseconds until the next check is due. */
     wait(now: number, isHidden: boolean) {
