@@ -9,8 +9,8 @@
  *   ticket    with `track`: the ticket that says who the viewer is; set it again to renew it
  *
  * All elements of a page, and all tabs of a site, share one stream. The badge takes the same custom properties for
- * theming as the channel page. Its `data-state` is live, stale or unknown. An element with a missing or invalid channel
- * name shows "unknown" and logs a warning to the console.
+ * theming as the channel page. Its `data-state` is live, stale or unknown, and a tap on a stale or unknown one says what that
+ * means. An element with a missing or invalid channel name shows "unknown" and logs a warning to the console.
  */
 
 import type { Stop } from "./browser.ts";
@@ -19,15 +19,19 @@ import { isChannel } from "./rules/channel.ts";
 import type { Known } from "./rules/relay.ts";
 import { State } from "./rules/watchdog.ts";
 
-const WORDS: Record<string, [one: string, many: string, old: string]> = {
-  en: ["viewer", "viewers", "from a moment ago"],
-  es: ["espectador", "espectadores", "dato de hace un momento"],
-  pt: ["espectador", "espectadores", "dado de há pouco"],
+/**
+ * The words of src/i18n: the noun, the end of its plural, what marks a stale count, and what replaces an unknown one. A test
+ * (tests/it/widget.rs) compares them.
+ */
+const WORDS: Record<string, string> = {
+  en: "viewer|s| (from a moment ago)|viewer count unavailable",
+  es: "espectador|es| (dato de hace un momento)|número de espectadores no disponible",
+  pt: "espectador|es| (dado de há pouco)|número de espectadores indisponível",
 };
 
 const CSS =
   // Forced colors make the transparent outline visible.
-  ".viewer-counter{display:inline-flex;align-items:center;gap:8px;padding:8px 12px;border-radius:8px;" +
+  "[data-state]{display:inline-flex;align-items:center;gap:8px;padding:8px 12px;border-radius:8px;" +
   "background:var(--aforo-badge,#dc2626);color:var(--aforo-badge-text,#fff);" +
   "font:500 14px/20px var(--aforo-font,system-ui);outline:2px solid transparent;outline-offset:-3px}" +
   "i{border:3px solid;border-radius:50%;animation:p 2s infinite}" +
@@ -62,7 +66,7 @@ export const makeElement = (
     /** Ends watching. */
     #end: Stop | undefined;
     #news: Known | undefined;
-    #state = State.Live;
+    #state!: State;
 
     constructor() {
       super();
@@ -114,23 +118,29 @@ export const makeElement = (
         2,
       );
       const locale = WORDS[language!] ? language! : "es";
-      const [one, many, old] = WORDS[locale]!;
+      const [one, plural, old, unknown] = WORDS[locale]!.split("|") as [string, string, string, string];
+      const count = state < State.Unknown ? news?.count : null;
       let shown = "unknown";
       let number = "—";
-      let label = many + ": —";
-      if (news?.count != null && state < State.Unknown) {
-        const { count, stale } = news;
-        shown = stale || state ? "stale" : "live";
+      let label = unknown;
+      if (count != null) {
+        shown = state || news!.stale ? "stale" : "live";
         number = count.toLocaleString(locale);
-        label = number + " " + (count === 1 || (!count && locale === "pt") ? one : many);
-        if (shown === "stale") label += ` (${old})`;
+        label = number + " " + one + (count === 1 || count + locale === "0pt" ? "" : plural);
+        if (shown === "stale") label += old;
       }
       const badge = this.#badge;
+      const text = badge.lastChild!;
       badge.dataset.state = shown;
       badge.dataset.live = `${news?.live ?? ""}`;
-      // The ariaLabel property is newer than the oldest supported browsers.
-      badge.setAttribute("aria-label", label);
-      badge.lastChild!.textContent = number;
+      badge.title = label;
+      text.textContent = number;
+      // A tap or a key shows the label in place of the number, until the number changes, and hides it again. A live badge has
+      // nothing to explain: it is no stop of the Tab key.
+      badge.tabIndex = shown === "live" ? -1 : 0;
+      badge.onclick = badge.onkeypress = () => {
+        if (shown !== "live") text.textContent = text.textContent === number ? label : number;
+      };
     };
   };
 };

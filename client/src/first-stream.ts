@@ -70,8 +70,7 @@ export const makeFirstStream = (
 
   const leave = () => {
     close();
-    releaseLock?.();
-    releaseLock = undefined;
+    releaseLock = releaseLock?.() as undefined;
   };
 
   const share = () => {

@@ -77,6 +77,63 @@ test("an element is unknown while the server returns errors, and live afterwards
   await expect(badge).toHaveAttribute("data-state", "live");
 });
 
+test.describe("on a touch screen", () => {
+  test.use({ hasTouch: true });
+
+  test("a tap on a stale or unknown number explains it, and the next one hides the explanation", async ({
+    page,
+    channelId,
+    audience,
+    openWidget,
+    faults,
+  }) => {
+    faults.expect(/503|wrong channel/);
+    await audience.join(channelId, 2);
+    const reads = /\/api\/viewer\/(sse|counts)/;
+    await page.route(reads, (route) => route.fulfill({ status: 503 }));
+    await openWidget(viewerCounter(channelId, `count="12"`) + viewerCounter("No name"));
+    const [stale, unknown] = [
+      page.locator(".viewer-counter").first(),
+      page.locator(".viewer-counter").last(),
+    ];
+    await expect(stale).toHaveAttribute("data-state", "stale");
+    await stale.tap();
+    await expect(stale).toHaveText("12 viewers (from a moment ago)");
+    await expect(stale).toHaveAccessibleName("12 viewers (from a moment ago)");
+    await stale.tap();
+    await expect(stale).toHaveText("12");
+    await unknown.tap();
+    await expect(unknown).toHaveText("viewer count unavailable");
+    await expect(unknown).toHaveAccessibleName("viewer count unavailable");
+    expect(await violations(page, "main")).toEqual([]);
+    await stale.tap();
+    await page.unroute(reads);
+    await expect(stale).toHaveAttribute("data-state", "live");
+    await expect(stale).toHaveText("2");
+    await stale.tap();
+    await expect(stale).toHaveText("2");
+  });
+});
+
+test("the Tab key reaches an unknown number, and Enter explains it; a live one is no stop", async ({
+  page,
+  channelId,
+  audience,
+  openWidget,
+  faults,
+}) => {
+  faults.expect(/wrong channel/);
+  await audience.join(channelId, 2);
+  await openWidget(viewerCounter(channelId) + viewerCounter("No name"));
+  const badges = page.locator(".viewer-counter");
+  await expect(badges.first()).toHaveText("2");
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  await expect(badges).toHaveText(["2", "viewer count unavailable"]);
+  await page.keyboard.press("Enter");
+  await expect(badges).toHaveText(["2", "—"]);
+});
+
 test("changing the channel attribute shows the count of the new channel", async ({
   page,
   channelId,

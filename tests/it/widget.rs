@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use aforo::i18n::{Locale, badge_text::badge_text};
+
 use crate::support::TestApp;
 
 /// The maximum sizes of scripts in bytes, compressed with Brotli.
@@ -47,6 +49,18 @@ fn scripts_are_within_their_budgets_and_import_only_each_other() {
     let build = fs::read_to_string("target/site/build.txt").unwrap();
     let styles = fs::read(format!("target/site/pkg/{}/aforo.css.br", build.trim())).unwrap().len();
     assert!(styles <= STYLES_BUDGET, "the styles have {styles} bytes, at most {STYLES_BUDGET} are allowed");
+}
+
+#[test]
+fn the_element_has_the_words_of_the_pages() {
+    let element = fs::read_to_string("client/src/element.ts").unwrap();
+    for locale in Locale::ALL {
+        let one = locale.viewers_noun(1);
+        let plural = locale.viewers_noun(2).strip_prefix(one).unwrap();
+        let text = badge_text(locale);
+        let words = format!(r#"{}: "{one}|{plural}| ({})|{}","#, locale.as_str(), text.stale, text.unknown);
+        assert!(element.contains(&words), "{words}");
+    }
 }
 
 #[tokio::test]
