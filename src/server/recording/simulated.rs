@@ -85,6 +85,11 @@ impl SimulatedNode {
         &self.recorder
     }
 
+    /// The bytes of what waits for the database.
+    pub async fn waiting_bytes(&self) -> usize {
+        self.writer.waiting_bytes().await
+    }
+
     /// A viewer joins.
     ///
     /// # Errors

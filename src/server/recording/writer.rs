@@ -82,6 +82,11 @@ impl Writer {
         Self { recorder, archive, metrics, waiting: Mutex::default(), rows, spans }
     }
 
+    /// The bytes of what waits for the database: [`MAX_WAITING_BYTES`] at most.
+    pub async fn waiting_bytes(&self) -> usize {
+        self.waiting.lock().await.total_bytes()
+    }
+
     /// Writes forever.
     pub async fn run(&self) {
         let mut ticks = interval(WRITE_INTERVAL);
