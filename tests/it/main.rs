@@ -76,7 +76,7 @@ mod overlay;
 mod pages;
 // Malformed HTTP requests, as raw bytes.
 mod raw;
-// Recording by real nodes: its cost and the age of the figures.
+// Recording by real nodes: its cost, the age of the figures, and nodes that end.
 mod recording;
 // Connections to Redis: TLS, users, unix sockets, databases and errors.
 mod redis_connections;

@@ -1,4 +1,7 @@
-//! Recording by real nodes over Redis and PostgreSQL: what it costs a beat, and how old the figures are.
+//! Recording by real nodes over Redis and PostgreSQL: what it costs a beat, how old the figures are, and what becomes of
+//! them when a node ends.
+
+mod ends;
 
 use std::time::Duration;
 
