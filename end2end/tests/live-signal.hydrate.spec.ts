@@ -17,6 +17,13 @@ const SECRET = "hook-secret-0123456789";
 const TOKEN = "operator-token-0123456789";
 const SIGNAL = { LIVE: "signal", API_TOKEN: TOKEN, LIVE_HOOK_SECRET: SECRET };
 
+/** A broadcast as the API has it. */
+interface Kept {
+  startedAt: number;
+  endedAt: number | null;
+  watchSeconds: number;
+}
+
 async function setLive(server: Server, channel: string, live: boolean): Promise<void> {
   const response = await fetch(`${server.url}/api/channel/${channel}/live`, {
     method: "PUT",
@@ -78,6 +85,67 @@ test("pages and frames play a real broadcast as soon as its video server reports
     expect(loads).toBe(2);
   } finally {
     await Promise.all([page, frame, home].map((each) => each.close()));
+    await broadcast.close();
+  }
+});
+
+test("an open page says within three seconds that a broadcast has begun, and a reconnect is the same broadcast", async ({
+  page,
+  channelId,
+  newServer,
+  faults,
+}) => {
+  test.setTimeout(240_000);
+  // The playlist is missing until the first segment is written. Segments may be missing while the broadcast stops.
+  faults.expect(/404|ERR_ABORTED/);
+  const settings = { STREAM_URL_TEMPLATE, TRUSTED_PROXIES: "127.0.0.1/32", STATS: "public", ...SIGNAL };
+  const server = await newServer(settings);
+  const broadcast = await Broadcast.open(server.url, SECRET);
+  const kept = async () => {
+    const response = await fetch(`${server.url}/api/channel/${channelId}/broadcasts`);
+    return ((await response.json()) as { broadcasts: Kept[] }).broadcasts;
+  };
+  try {
+    await page.goto(`${broadcast.url}/${channelId}`);
+    const player = new Player(page);
+    const { badge } = new ChannelPage(page);
+    await player.expectState("off-air");
+    await badge.expectCount(1);
+    // Notes when the page says something else about the channel, by the clock of the server's machine.
+    const changes = await player.root.evaluateHandle((player) => {
+      const changes: { isOnAir: boolean; at: number }[] = [];
+      new MutationObserver(() => {
+        const isOnAir = player.getAttribute("data-state") !== "off-air";
+        if (isOnAir !== (changes.at(-1)?.isOnAir ?? false)) changes.push({ isOnAir, at: Date.now() });
+      }).observe(player, { attributes: true, attributeFilter: ["data-state"] });
+      return changes;
+    });
+
+    broadcast.publish(channelId, 320);
+    await expect(player.root).not.toHaveAttribute("data-state", "off-air", { timeout: 60_000 });
+    await expect(badge.root).toHaveCSS("background-color", "rgb(220, 38, 38)");
+    // The broadcast starts when the call of nginx has been accepted.
+    await expect.poll(async () => (await kept()).length).toBe(1);
+    const { startedAt } = (await kept())[0]!;
+    const [first] = await changes.jsonValue();
+    expect(first?.isOnAir).toBe(true);
+    expect(first!.at - startedAt, "milliseconds until the page says so").toBeLessThan(3_000);
+
+    await broadcast.stop();
+    await player.expectState("off-air");
+    await expect(badge.root).toHaveCSS("background-color", "rgb(87, 83, 78)");
+    const resumed = Date.now();
+    broadcast.publish(channelId, 320);
+    await expect(player.root).not.toHaveAttribute("data-state", "off-air", { timeout: 60_000 });
+    expect((await changes.jsonValue()).map(({ isOnAir }) => isOnAir)).toEqual([true, false, true]);
+    // The page was there all the time, which counts, from the first start until after the second one.
+    await expect(async () => {
+      const all = await kept();
+      expect(all).toMatchObject([{ startedAt, endedAt: null, peak: 1, uniques: 1, observed: 1 }]);
+      expect(all[0]!.watchSeconds * 1_000).toBeGreaterThan(resumed - startedAt + 2_000);
+    }).toPass({ timeout: 60_000 });
+  } finally {
+    await page.close();
     await broadcast.close();
   }
 });
