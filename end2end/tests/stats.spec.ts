@@ -129,6 +129,70 @@ test("on a screen of 320 px nothing is cut off", async ({ page, url, crowd, chan
   }
 });
 
+test("on paper the figures, the chart and the table are whole, and controls are left out", async ({
+  page,
+  url,
+  crowd,
+  channelId,
+}) => {
+  const name = channelId.padEnd(64, "w");
+  await crowd.join(name, 2);
+  const stats = new StatsPage(page);
+  await page.emulateMedia({ colorScheme: "dark" });
+  // A day has a long table.
+  await stats.gotoWithChart(`${url}/${name}/stats?range=24h`, 2);
+  await page.getByText("Ver los datos en una tabla").click();
+  // The width of a page of A4 between margins of 1 cm.
+  const width = 718;
+  await page.setViewportSize({ width, height: 1_047 });
+  await page.emulateMedia({ media: "print", colorScheme: "dark" });
+
+  await stats.badge.expectCount(2);
+  for (const figure of ["peak", "peakAt", "average", "uniques", "watchSeconds", "observed"]) {
+    await expect(stats.figure(figure), figure).toBeVisible();
+  }
+  await expect(stats.plot).toBeVisible();
+  await expect(page.locator(".chart__legend li").first()).toBeVisible();
+  await expect(page.getByRole("columnheader", { name: "Máximo" })).toBeVisible();
+  await expect(page.getByRole("row", { name: "Este sitio" })).toBeVisible();
+  await expect(page.locator(".broadcast__when")).toBeVisible();
+  await expect(page.getByText(/^Las horas son de /)).toBeVisible();
+
+  const controls = page.locator("nav, button, select, label, #csv, .chart__readout, .stats__pages a");
+  expect(await controls.count()).toBeGreaterThan(4);
+  for (const control of await controls.all()) await expect(control).toBeHidden();
+  await expect(page.getByText("Qué significan estas cifras"), "closed, it says nothing").toBeHidden();
+
+  expect(await stats.overflow()).toBeLessThanOrEqual(0);
+  const table = await page.locator(".table__space").evaluate((space) => ({
+    hidden: [space.scrollWidth - space.clientWidth, space.scrollHeight - space.clientHeight],
+    rows: space.querySelectorAll("tbody tr").length,
+  }));
+  expect(table.rows).toBeGreaterThan(48);
+  expect(table.hidden, "all of the table is on paper").toEqual([0, 0]);
+  const cut = await page.evaluate((width) => {
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    const range = document.createRange();
+    const cut: string[] = [];
+    while (walker.nextNode()) {
+      range.selectNodeContents(walker.currentNode);
+      const isCut = [...range.getClientRects()].some(({ left, right }) => left < 0 || right > width);
+      if (isCut) cut.push(walker.currentNode.textContent ?? "");
+    }
+    return cut;
+  }, width);
+  expect(cut, "texts beyond the edge of the paper").toEqual([]);
+
+  // Dark text on paper, whatever the theme of the screen.
+  const color = await page.locator(".stats__name").evaluate((name) => getComputedStyle(name).color);
+  expect(Math.max(...color.match(/\d+/g)!.slice(0, 3).map(Number)), color).toBeLessThan(100);
+
+  await page.emulateMedia({ media: "screen" });
+  await page.getByText("Ver los datos en una tabla").click();
+  await page.emulateMedia({ media: "print" });
+  await expect(page.getByText("Ver los datos en una tabla"), "a closed table is not on paper").toBeHidden();
+});
+
 for (const colorScheme of ["light", "dark"] as const) {
   test(`the page is accessible in the ${colorScheme} theme`, async ({
     url,
