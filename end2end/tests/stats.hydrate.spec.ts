@@ -69,6 +69,70 @@ test("the count and the figures move with one stream, and nothing is polled", as
   expect(await crowd.count(channelId), "the page is no viewer").toBe(5);
 });
 
+test("the figures on the page are those of the script of its viewers", async ({
+  page,
+  newServer,
+  playwright,
+  channelId,
+}) => {
+  const { url } = await newServer({ STATS: "public" });
+  const crowd = new Audience(await playwright.request.newContext({ baseURL: url }));
+  const stats = new StatsPage(page);
+  await page.goto(`${url}/${channelId}/stats?tz=UTC`);
+  await stats.badge.expectCount(0);
+  // Each change took effect at some instant between its request and its answer.
+  let count = 0;
+  let [least, most] = [0, 0];
+  let first: [number, number] | undefined;
+  let last: [number, number] = [0, 0];
+  const change = async (by: 1 | -1) => {
+    const sent = performance.now();
+    await (by > 0 ? crowd.join(channelId) : crowd.leave());
+    const answered = performance.now();
+    // The count before it held from the answer before it to this request at least.
+    if (first) {
+      least += count * (sent - last[1]);
+      most += count * (answered - last[0]);
+    }
+    first ??= [sent, answered];
+    last = [sent, answered];
+    count += by;
+  };
+  const script: [changes: number, pause: number][] = [
+    [2, 1_500],
+    [3, 1_000],
+    [-1, 2_000],
+    [-3, 1_000],
+    [2, 1_500],
+    [-3, 0],
+  ];
+  for (const [changes, pause] of script) {
+    for (let nth = 0; nth < Math.abs(changes); nth += 1) await change(changes > 0 ? 1 : -1);
+    await page.waitForTimeout(pause);
+  }
+  expect(count).toBe(0);
+  const [shortest, longest] = [last[0] - first![1], last[1] - first![0]];
+  const number = async (name: string) => {
+    const text = await stats.figure(name).innerText();
+    return Number(/^[\d,]+/.exec(text)?.[0].replace(",", "."));
+  };
+  await expect(async () => {
+    await stats.badge.expectCount(0);
+    await expect(stats.figure("peak")).toHaveText("5");
+    await expect(stats.figure("uniques")).toHaveText("7");
+    await expect(stats.figure("observed")).toHaveText("100\xa0%");
+    await expect(stats.figure("watchSeconds")).toHaveText(/^\d+\ss$/);
+    // Whole seconds, rounded down.
+    const watched = await number("watchSeconds");
+    expect(watched).toBeGreaterThanOrEqual(Math.floor(least / 1_000));
+    expect(watched).toBeLessThanOrEqual(Math.floor(most / 1_000));
+    // Tenths.
+    const average = await number("average");
+    expect(average).toBeGreaterThanOrEqual(Math.round((least / longest) * 10) / 10);
+    expect(average).toBeLessThanOrEqual(Math.round((most / shortest) * 10) / 10);
+  }).toPass({ timeout: 45_000 });
+});
+
 test("joins with and without a ticket are figures where tickets are in use, and move with the stream", async ({
   page,
   newServer,
