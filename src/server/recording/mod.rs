@@ -8,9 +8,10 @@
 //! - Recording costs a beat no call to the store, and well below a microsecond of this node.
 //! - The peak is taken from every write and every read. No higher count was ever shown.
 //! - What is merely read creates no record. A record goes some minutes after its channel's last viewer.
-//! - While the database is away, rows wait in memory within a bound ([`writer::MAX_WAITING_BYTES`]). Before the first
+//! - While the database is away, rows wait in memory within a bound (`backlog.rs`). Before the first
 //!   contact with it records wait, and those of channels that are over are lost.
 
+mod backlog;
 mod feed;
 mod ownership;
 pub mod past;

@@ -8,22 +8,22 @@
 //! Each row belongs to this run of the node, and a later row of the same key replaces it. So a write that is repeated, or
 //! arrives late, does no harm. While the database is away, rows wait; each key waits once.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use tokio::{
     sync::Mutex,
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 
-use super::{Recorder, Taken, TakenSpan};
-use crate::{
-    domain::{ChannelId, Timestamp},
-    server::{
-        database::{Archive, Batch, OnAir, Row, RowKind, joins_key},
-        history::Held,
-        metrics::Metrics,
-        store_error::StoreError,
-    },
+use super::{
+    Recorder, Taken,
+    backlog::{Backlog, Key},
+};
+use crate::server::{
+    database::{Archive, Batch, OnAir, Row, RowKind},
+    history::Held,
+    metrics::Metrics,
+    store_error::StoreError,
 };
 
 /// The pause between two writes. The figures of the present broadcast are this old at most, plus the time of a write.
@@ -36,13 +36,6 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// How long channels that go on air are gathered before they are written.
 const GATHER: Duration = Duration::from_millis(250);
 
-/// The most bytes of rows and spans that wait for the database: about an hour of a thousand busy channels. Beyond, the
-/// oldest minutes are lost first.
-pub const MAX_WAITING_BYTES: usize = 64 << 20;
-
-/// The memory of a span on air that waits, with the name of its channel.
-const SPAN_BYTES: usize = 176;
-
 /// The most rows, or spans on air, of one transaction.
 const BATCH: usize = 512;
 
@@ -51,27 +44,9 @@ pub struct Writer {
     recorder: Recorder,
     archive: Archive,
     metrics: Metrics,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<Backlog>,
     rows: Batch,
     spans: Batch,
-}
-
-/// The key of a waiting row: the oldest come first.
-type Key = (Timestamp, RowKind, IsPart, u16, String);
-
-/// Whether a row is about a whole part.
-type IsPart = bool;
-
-/// What waits for the database.
-#[derive(Default)]
-struct Waiting {
-    rows: BTreeMap<Key, (Vec<u8>, Option<Held>)>,
-    /// The bytes of the rows. Those of the spans on air are counted by [`Waiting::total_bytes`].
-    bytes: usize,
-    /// When all changes were last taken. `None`: never, or something was lost since.
-    taken: Option<Instant>,
-    /// The spans on air, by their starts.
-    on_air: BTreeMap<(Timestamp, ChannelId), TakenSpan>,
 }
 
 impl Writer {
@@ -157,7 +132,7 @@ impl Writer {
 
     /// Queues what `taken` takes from the recorder, within the limit. Before the first contact with the database nothing
     /// is taken, and the result is false. The records of channels that are over are lost then.
-    fn take(&self, waiting: &mut Waiting, taken: impl FnOnce(&Recorder) -> Vec<Taken>) -> bool {
+    fn take(&self, waiting: &mut Backlog, taken: impl FnOnce(&Recorder) -> Vec<Taken>) -> bool {
         let Some(database) = self.archive.id() else {
             self.metrics.history_lost(self.recorder.drop_over());
             return false;
@@ -179,7 +154,7 @@ impl Writer {
 
     /// Writes the rows of channels, the spans on air, and then the rows of parts: those say that all channels without a row
     /// are empty, and that the broadcasts which have not ended go on.
-    async fn write_waiting(&self, waiting: &mut Waiting) -> Result<(), StoreError> {
+    async fn write_waiting(&self, waiting: &mut Backlog) -> Result<(), StoreError> {
         self.write_rows(waiting, false).await?;
         self.write_on_air(waiting).await?;
         self.write_rows(waiting, true).await?;
@@ -188,7 +163,7 @@ impl Writer {
     }
 
     /// Writes the rows of channels or those of parts.
-    async fn write_rows(&self, waiting: &mut Waiting, of_parts: bool) -> Result<(), StoreError> {
+    async fn write_rows(&self, waiting: &mut Backlog, of_parts: bool) -> Result<(), StoreError> {
         let node = self.recorder.node();
         loop {
             let of_kind = waiting.rows.iter().filter(|((_, _, is_part, ..), _)| *is_part == of_parts);
@@ -214,7 +189,7 @@ impl Writer {
         }
     }
 
-    async fn write_on_air(&self, waiting: &mut Waiting) -> Result<(), StoreError> {
+    async fn write_on_air(&self, waiting: &mut Backlog) -> Result<(), StoreError> {
         while !waiting.on_air.is_empty() {
             let batch = waiting.on_air.iter().take(self.spans.size());
             let spans: Vec<OnAir> = batch
@@ -234,70 +209,6 @@ impl Writer {
     }
 }
 
-impl Waiting {
-    /// Queues what was taken. Returns the number of minutes that had been lost before.
-    fn take_in(&mut self, taken: Taken) -> u64 {
-        let Taken { channel, part, minutes, joins, viewers, on_air, lost } = taken;
-        let is_part = channel.starts_with('/');
-        for taken in minutes {
-            let key = (taken.start, RowKind::Minute, is_part, part, channel.clone());
-            self.queue(key, taken.minute.encode(), taken.held);
-        }
-        for taken in joins {
-            let key = (taken.start, RowKind::Minute, false, part, joins_key(&channel));
-            self.queue(key, taken.minute.encode(), None);
-        }
-        for (start, sketch) in viewers {
-            self.queue((start, RowKind::Viewers, is_part, part, channel.clone()), sketch, None);
-        }
-        if let (Some(on_air), Ok(channel)) = (on_air, ChannelId::parse(&channel)) {
-            self.on_air.insert((on_air.span.from, channel), on_air);
-        }
-        lost
-    }
-
-    /// Queues a row in place of the waiting one with the same key.
-    fn queue(&mut self, key: Key, data: Vec<u8>, held: Option<Held>) {
-        self.bytes += data.len();
-        if let Some((replaced, _)) = self.rows.insert(key, (data, held)) {
-            self.bytes -= replaced.len();
-        }
-    }
-
-    fn remove(&mut self, key: &Key) {
-        if let Some((data, _)) = self.rows.remove(key) {
-            self.bytes -= data.len();
-        }
-    }
-
-    /// The bytes of all that waits.
-    fn total_bytes(&self) -> usize {
-        self.bytes + self.on_air.len() * SPAN_BYTES
-    }
-
-    /// Drops the oldest rows beyond the limit, whole minutes at a time: the row of a part says that its channels are as their
-    /// rows say. Spans on air, which are the broadcasts themselves, only go when there are no rows. Returns the number of
-    /// rows and spans.
-    fn shed(&mut self) -> u64 {
-        let (mut lost, mut dropped) = (0, None);
-        loop {
-            let is_over = self.total_bytes() > MAX_WAITING_BYTES;
-            let Some(oldest) = self.rows.first_entry() else { break };
-            if !is_over && dropped != Some(oldest.key().0) {
-                break;
-            }
-            let ((start, ..), (data, _)) = oldest.remove_entry();
-            self.bytes -= data.len();
-            lost += 1;
-            dropped = Some(start);
-        }
-        while self.total_bytes() > MAX_WAITING_BYTES && self.on_air.pop_first().is_some() {
-            lost += 1;
-        }
-        lost
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -305,47 +216,22 @@ mod tests {
     use tempfile::TempDir;
     use uuid::Uuid;
 
-    use super::*;
+    use super::{
+        super::backlog::{MAX_WAITING_BYTES, SPAN_BYTES},
+        *,
+    };
     use crate::{
-        domain::{Count, ViewerId},
+        domain::{ChannelId, Count, Timestamp, ViewerId},
         server::{
             clock::ManualClock,
             config::{self, Config, DatabaseConfig},
             database::Database,
-            history::Span,
             presence::Observer,
         },
     };
 
     fn channel(nth: usize) -> ChannelId {
         ChannelId::parse(&format!("c{nth}")).unwrap()
-    }
-
-    #[test]
-    fn spans_on_air_count_within_the_limit_and_go_after_the_rows() {
-        let mut waiting = Waiting::default();
-        let at = |nth: usize| Timestamp::from_millis(u64::try_from(nth).unwrap());
-        let span = |nth: usize| TakenSpan {
-            span: Span::new(at(nth), at(nth)),
-            observed_from: at(nth),
-            goes_on: true,
-        };
-        let most = MAX_WAITING_BYTES / SPAN_BYTES;
-        waiting.queue((at(1), RowKind::Minute, false, 3, "ana".to_owned()), vec![0; 1_000], None);
-        for nth in 0..most - 100 {
-            waiting.on_air.insert((at(nth), channel(nth)), span(nth));
-        }
-        assert_eq!((waiting.shed(), waiting.rows.len()), (0, 1));
-        for nth in most - 100..most {
-            waiting.on_air.insert((at(nth), channel(nth)), span(nth));
-        }
-        assert_eq!((waiting.shed(), waiting.rows.len(), waiting.on_air.len()), (1, 0, most));
-        for nth in most..most + 5 {
-            waiting.on_air.insert((at(nth), channel(nth)), span(nth));
-        }
-        assert_eq!((waiting.shed(), waiting.on_air.len()), (5, most));
-        let oldest = waiting.on_air.first_key_value().map(|((from, _), _)| *from);
-        assert_eq!(oldest, Some(at(5)));
     }
 
     #[tokio::test]
@@ -401,7 +287,7 @@ mod tests {
         writer.waiting.lock().await.queue(key, vec![0; MAX_WAITING_BYTES - spans], None);
         assert!(writer.write().await.is_err());
         assert_eq!(metrics_now(), (1, 3));
-        *writer.waiting.lock().await = Waiting::default();
+        *writer.waiting.lock().await = Backlog::default();
         sqlx::query("DROP TRIGGER no_minutes").execute(database.pool()).await.unwrap();
         writer.write().await.unwrap();
         assert_eq!(metrics_now(), (0, 3));

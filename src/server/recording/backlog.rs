@@ -1,0 +1,144 @@
+//! What a node has taken from its recorder and not yet written: rows, and spans on air.
+//!
+//! Promises:
+//! - Each key waits once, with what is newest.
+//! - The memory is bounded ([`MAX_WAITING_BYTES`]). Beyond, the oldest minutes go first, and whole: the row of a part says
+//!   that its channels are as their rows say.
+//! - Spans on air, which are the broadcasts themselves, only go when there are no rows.
+
+use std::collections::BTreeMap;
+
+use tokio::time::Instant;
+
+use super::{Taken, TakenSpan};
+use crate::{
+    domain::{ChannelId, Timestamp},
+    server::{
+        database::{RowKind, joins_key},
+        history::Held,
+    },
+};
+
+/// The most bytes of rows and spans that wait for the database: about an hour of a thousand busy channels. Beyond, the
+/// oldest minutes are lost first.
+pub(super) const MAX_WAITING_BYTES: usize = 64 << 20;
+
+/// The memory of a span on air that waits, with the name of its channel.
+pub(super) const SPAN_BYTES: usize = 176;
+
+/// The key of a waiting row: the oldest come first.
+pub(super) type Key = (Timestamp, RowKind, IsPart, u16, String);
+
+/// Whether a row is about a whole part.
+pub(super) type IsPart = bool;
+
+/// What waits for the database.
+#[derive(Default)]
+pub(super) struct Backlog {
+    pub(super) rows: BTreeMap<Key, (Vec<u8>, Option<Held>)>,
+    /// The bytes of the rows. Those of the spans on air are counted by [`Backlog::total_bytes`].
+    bytes: usize,
+    /// When all changes were last taken. `None`: never, or something was lost since.
+    pub(super) taken: Option<Instant>,
+    /// The spans on air, by their starts.
+    pub(super) on_air: BTreeMap<(Timestamp, ChannelId), TakenSpan>,
+}
+
+impl Backlog {
+    /// Queues what was taken. Returns the number of minutes that had been lost before.
+    pub(super) fn take_in(&mut self, taken: Taken) -> u64 {
+        let Taken { channel, part, minutes, joins, viewers, on_air, lost } = taken;
+        let is_part = channel.starts_with('/');
+        for taken in minutes {
+            let key = (taken.start, RowKind::Minute, is_part, part, channel.clone());
+            self.queue(key, taken.minute.encode(), taken.held);
+        }
+        for taken in joins {
+            let key = (taken.start, RowKind::Minute, false, part, joins_key(&channel));
+            self.queue(key, taken.minute.encode(), None);
+        }
+        for (start, sketch) in viewers {
+            self.queue((start, RowKind::Viewers, is_part, part, channel.clone()), sketch, None);
+        }
+        if let (Some(on_air), Ok(channel)) = (on_air, ChannelId::parse(&channel)) {
+            self.on_air.insert((on_air.span.from, channel), on_air);
+        }
+        lost
+    }
+
+    /// Queues a row in place of the waiting one with the same key.
+    pub(super) fn queue(&mut self, key: Key, data: Vec<u8>, held: Option<Held>) {
+        self.bytes += data.len();
+        if let Some((replaced, _)) = self.rows.insert(key, (data, held)) {
+            self.bytes -= replaced.len();
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: &Key) {
+        if let Some((data, _)) = self.rows.remove(key) {
+            self.bytes -= data.len();
+        }
+    }
+
+    /// The bytes of all that waits.
+    fn total_bytes(&self) -> usize {
+        self.bytes + self.on_air.len() * SPAN_BYTES
+    }
+
+    /// Drops the oldest rows beyond the limit, whole minutes at a time, and then spans on air. Returns the number of both.
+    pub(super) fn shed(&mut self) -> u64 {
+        let (mut lost, mut dropped) = (0, None);
+        loop {
+            let is_over = self.total_bytes() > MAX_WAITING_BYTES;
+            let Some(oldest) = self.rows.first_entry() else { break };
+            if !is_over && dropped != Some(oldest.key().0) {
+                break;
+            }
+            let ((start, ..), (data, _)) = oldest.remove_entry();
+            self.bytes -= data.len();
+            lost += 1;
+            dropped = Some(start);
+        }
+        while self.total_bytes() > MAX_WAITING_BYTES && self.on_air.pop_first().is_some() {
+            lost += 1;
+        }
+        lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::history::Span;
+
+    fn channel(nth: usize) -> ChannelId {
+        ChannelId::parse(&format!("c{nth}")).unwrap()
+    }
+
+    #[test]
+    fn spans_on_air_count_within_the_limit_and_go_after_the_rows() {
+        let mut waiting = Backlog::default();
+        let at = |nth: usize| Timestamp::from_millis(u64::try_from(nth).unwrap());
+        let span = |nth: usize| TakenSpan {
+            span: Span::new(at(nth), at(nth)),
+            observed_from: at(nth),
+            goes_on: true,
+        };
+        let most = MAX_WAITING_BYTES / SPAN_BYTES;
+        waiting.queue((at(1), RowKind::Minute, false, 3, "ana".to_owned()), vec![0; 1_000], None);
+        for nth in 0..most - 100 {
+            waiting.on_air.insert((at(nth), channel(nth)), span(nth));
+        }
+        assert_eq!((waiting.shed(), waiting.rows.len()), (0, 1));
+        for nth in most - 100..most {
+            waiting.on_air.insert((at(nth), channel(nth)), span(nth));
+        }
+        assert_eq!((waiting.shed(), waiting.rows.len(), waiting.on_air.len()), (1, 0, most));
+        for nth in most..most + 5 {
+            waiting.on_air.insert((at(nth), channel(nth)), span(nth));
+        }
+        assert_eq!((waiting.shed(), waiting.on_air.len()), (5, most));
+        let oldest = waiting.on_air.first_key_value().map(|((from, _), _)| *from);
+        assert_eq!(oldest, Some(at(5)));
+    }
+}
