@@ -146,6 +146,29 @@ impl Database {
     /// # Errors
     /// When the database can't be used until an operator acts.
     pub async fn open(config: &DatabaseConfig) -> Result<Self, OpenError> {
+        let database = Self::new(config)?;
+        // In a task of its own, because a migration of large tables must go on while the server already works.
+        let preparing = database.clone();
+        let mut contact = tokio::spawn(async move { preparing.prepare().boxed().await });
+        let outcome = match database.kind() {
+            Kind::Sqlite => Ok((&mut contact).await),
+            Kind::Postgres => timeout(CALL_LIMIT, &mut contact).await,
+        };
+        match outcome {
+            Ok(Ok(Ok(()))) => tracing::info!(kind = ?database.kind(), "database opened"),
+            Ok(Ok(Err(PrepareError::Final(error)))) => return Err(error),
+            Ok(Ok(Err(error))) => database.0.reporter.away(&error.to_string()),
+            Ok(Err(_panicked)) => database.0.reporter.away(&PrepareError::Ended.to_string()),
+            Err(_elapsed) => {
+                database.0.reporter.away("no response in time");
+                *database.0.contact.lock() = Some(contact);
+            }
+        }
+        Ok(database)
+    }
+
+    /// The configured database before the first contact, which [`Database::run`] makes.
+    pub(in crate::server) fn new(config: &DatabaseConfig) -> Result<Self, OpenError> {
         static DRIVERS: Once = Once::new();
         DRIVERS.call_once(install_default_drivers);
         let (kind, url, place, file) = match config {
@@ -163,7 +186,7 @@ impl Database {
             advice: "check DATABASE_URL",
         })?;
         let renewal = Renewal::default();
-        let database = Self(Arc::new(Inner {
+        Ok(Self(Arc::new(Inner {
             pool: pool_options(kind, Arc::clone(&renewal)).connect_lazy_with(options.clone()),
             options,
             kind,
@@ -182,25 +205,7 @@ impl Database {
             renewal,
             reporter: Reporter::default(),
             metrics: OnceLock::new(),
-        }));
-        // In a task of its own, because a migration of large tables must go on while the server already works.
-        let preparing = database.clone();
-        let mut contact = tokio::spawn(async move { preparing.prepare().boxed().await });
-        let outcome = match kind {
-            Kind::Sqlite => Ok((&mut contact).await),
-            Kind::Postgres => timeout(CALL_LIMIT, &mut contact).await,
-        };
-        match outcome {
-            Ok(Ok(Ok(()))) => tracing::info!(?kind, "database opened"),
-            Ok(Ok(Err(PrepareError::Final(error)))) => return Err(error),
-            Ok(Ok(Err(error))) => database.0.reporter.away(&error.to_string()),
-            Ok(Err(_panicked)) => database.0.reporter.away(&PrepareError::Ended.to_string()),
-            Err(_elapsed) => {
-                database.0.reporter.away("no response in time");
-                *database.0.contact.lock() = Some(contact);
-            }
-        }
-        Ok(database)
+        })))
     }
 
     /// Creates and migrates the tables, and reads the id.

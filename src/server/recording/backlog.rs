@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
-use super::{Taken, TakenSpan};
+use super::{RowData, Taken, TakenSpan};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
         database::{RowKind, joins_key},
-        history::Held,
+        history::{HashKey, Held},
     },
 };
 
@@ -35,7 +35,7 @@ pub(super) type IsPart = bool;
 /// What waits for the database.
 #[derive(Default)]
 pub(super) struct Backlog {
-    pub(super) rows: BTreeMap<Key, (Vec<u8>, Option<Held>)>,
+    pub(super) rows: BTreeMap<Key, (RowData, Option<Held>)>,
     /// The bytes of the rows. Those of the spans on air are counted by [`Backlog::total_bytes`].
     bytes: usize,
     /// When all changes were last taken. `None`: never, or something was lost since.
@@ -51,14 +51,14 @@ impl Backlog {
         let is_part = channel.starts_with('/');
         for taken in minutes {
             let key = (taken.start, RowKind::Minute, is_part, part, channel.clone());
-            self.queue(key, taken.minute.encode(), taken.held);
+            self.queue(key, RowData::Encoded(taken.minute.encode()), taken.held);
         }
         for taken in joins {
             let key = (taken.start, RowKind::Minute, false, part, joins_key(&channel));
-            self.queue(key, taken.minute.encode(), None);
+            self.queue(key, RowData::Encoded(taken.minute.encode()), None);
         }
-        for (start, sketch) in viewers {
-            self.queue((start, RowKind::Viewers, is_part, part, channel.clone()), sketch, None);
+        for (start, row) in viewers {
+            self.queue((start, RowKind::Viewers, is_part, part, channel.clone()), row, None);
         }
         if let (Some(on_air), Ok(channel)) = (on_air, ChannelId::parse(&channel)) {
             self.on_air.insert((on_air.span.from, channel), on_air);
@@ -67,21 +67,31 @@ impl Backlog {
     }
 
     /// Queues a row in place of the waiting one with the same key.
-    pub(super) fn queue(&mut self, key: Key, data: Vec<u8>, held: Option<Held>) {
-        self.bytes += data.len();
+    pub(super) fn queue(&mut self, key: Key, data: RowData, held: Option<Held>) {
+        self.bytes += data.bytes();
         if let Some((replaced, _)) = self.rows.insert(key, (data, held)) {
-            self.bytes -= replaced.len();
+            self.bytes -= replaced.bytes();
         }
     }
 
     pub(super) fn remove(&mut self, key: &Key) {
         if let Some((data, _)) = self.rows.remove(key) {
-            self.bytes -= data.len();
+            self.bytes -= data.bytes();
+        }
+    }
+
+    /// Hashes the viewers that have waited for the key.
+    pub(super) fn hash_early(&mut self, key: &HashKey) {
+        for (data, _) in self.rows.values_mut().filter(|(data, _)| matches!(data, RowData::Early(_))) {
+            self.bytes -= data.bytes();
+            let early = std::mem::replace(data, RowData::Encoded(Vec::new()));
+            *data = RowData::Encoded(early.encode(key));
+            self.bytes += data.bytes();
         }
     }
 
     /// The bytes of all that waits.
-    fn total_bytes(&self) -> usize {
+    pub(super) fn total_bytes(&self) -> usize {
         self.bytes + self.on_air.len() * SPAN_BYTES
     }
 
@@ -95,7 +105,7 @@ impl Backlog {
                 break;
             }
             let ((start, ..), (data, _)) = oldest.remove_entry();
-            self.bytes -= data.len();
+            self.bytes -= data.bytes();
             lost += 1;
             dropped = Some(start);
         }
@@ -125,7 +135,11 @@ mod tests {
             goes_on: true,
         };
         let most = MAX_WAITING_BYTES / SPAN_BYTES;
-        waiting.queue((at(1), RowKind::Minute, false, 3, "ana".to_owned()), vec![0; 1_000], None);
+        waiting.queue(
+            (at(1), RowKind::Minute, false, 3, "ana".to_owned()),
+            RowData::Encoded(vec![0; 1_000]),
+            None,
+        );
         for nth in 0..most - 100 {
             waiting.on_air.insert((at(nth), channel(nth)), span(nth));
         }

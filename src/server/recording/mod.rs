@@ -8,10 +8,11 @@
 //! - Recording costs a beat no call to the store, and well below a microsecond of this node.
 //! - The peak is taken from every write and every read. No higher count was ever shown.
 //! - What is merely read creates no record. A record goes some minutes after its channel's last viewer.
-//! - While the database is away, rows wait in memory within a bound (`backlog.rs`). Before the first
-//!   contact with it records wait, and those of channels that are over are lost.
+//! - While the database is away, rows wait in memory within a bound (`backlog.rs`), also before the first contact
+//!   with it: what ended meanwhile is written when it comes.
 
 mod backlog;
+mod distinct;
 mod feed;
 mod ownership;
 pub mod past;
@@ -38,6 +39,7 @@ use uuid::Uuid;
 
 use self::record::{Air, Record};
 pub use self::{
+    distinct::RowData,
     feed::{FiguresFeed, FiguresWatch},
     ownership::{Ownership, Shareholder},
     progress::Progress,
@@ -93,8 +95,8 @@ pub struct Taken {
     pub minutes: Vec<history::TakenMinute>,
     /// The changed minutes of [joins](super::history::joins).
     pub joins: Vec<history::TakenMinute>,
-    /// The encoded sketches of viewers with the starts of their spans.
-    pub viewers: Vec<(Timestamp, Vec<u8>)>,
+    /// The rows of distinct viewers with the starts of their spans.
+    pub viewers: Vec<(Timestamp, RowData)>,
     /// The span on air.
     pub on_air: Option<TakenSpan>,
     /// The number of minutes that were lost, because nobody took them for an hour.
@@ -211,7 +213,7 @@ impl Recorder {
                     return;
                 };
                 // Counted without the lock of the record, as there may be many.
-                let viewers = waiting.viewers(self.0.key.get(), self.now());
+                let viewers = waiting.viewers(self.key(), self.now());
                 if let Some(mut record) = self.0.records.get_mut(channel) {
                     record.begin_signal(since, viewers);
                 }
@@ -244,6 +246,11 @@ impl Recorder {
     /// Sets the key of the hashes of viewers: the id of the database. Further calls have no effect.
     pub fn set_key(&self, database: Uuid) {
         let _already_set = self.0.key.set(HashKey::new(*database.as_bytes()));
+    }
+
+    /// The key of the hashes of viewers. `None` before the first contact with the database.
+    fn key(&self) -> Option<&HashKey> {
+        self.0.key.get()
     }
 
     /// Records that a viewer joined a channel at this node, where the viewer watches, and whether it came with a ticket
@@ -305,7 +312,7 @@ impl Recorder {
         let channels: Vec<ChannelId> = self.0.records.iter().map(|record| record.key().clone()).collect();
         for channel in channels {
             let Some(mut record) = self.0.records.get_mut(&channel) else { continue };
-            taken.extend(record.take(&channel, now, gaps >> channel.part() & 1 == 1));
+            taken.extend(record.take(&channel, self.key(), now, gaps >> channel.part() & 1 == 1));
             let is_over = record.is_over(now);
             drop(record);
             if is_over {
@@ -316,22 +323,11 @@ impl Recorder {
         taken
     }
 
-    /// Frees the records of channels that are empty, without taking their changes. Returns their number.
-    fn drop_over(&self) -> u64 {
-        let now = self.now();
-        let mut dropped = 0;
-        self.0.records.retain(|_, record| {
-            let is_over = record.is_over(now);
-            dropped += u64::from(is_over);
-            !is_over
-        });
-        dropped
-    }
-
     /// Takes what has changed of a channel.
     fn take_of(&self, channel: &ChannelId) -> Option<Taken> {
         let now = self.now();
-        self.0.records.get_mut(channel).and_then(|mut record| record.take(channel, now, false))
+        let mut record = self.0.records.get_mut(channel)?;
+        record.take(channel, self.key(), now, false)
     }
 
     /// Begins a sample of these parts. Returns its number.
@@ -432,7 +428,7 @@ impl Observer for Recorder {
         };
         if let Some(viewer) = viewer {
             let signal = self.0.signals.get().map(|signals| signals.state(channel));
-            record.see(viewer, self.0.key.get(), count.as_of, signal);
+            record.see(viewer, self.key(), count.as_of, signal);
         }
         if let Some(count_now) = fresh {
             self.observe(&mut record, channel, count_now, count.as_of, is_owned);

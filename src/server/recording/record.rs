@@ -4,18 +4,16 @@ use std::{collections::HashSet, time::Duration};
 
 use super::{
     Taken, TakenSpan,
-    waiting::{Waited, Waiting},
+    distinct::{Distinct, RowData},
+    waiting::Waiting,
 };
 use crate::{
     domain::{ChannelId, Live, SessionId, Timestamp, ViewerId},
-    server::history::{HashKey, Place, Sketch, Span, Track, broadcast::GRACE, joins},
+    server::history::{HashKey, Place, Span, Track, broadcast::GRACE, joins},
 };
 
 /// The length of the spans for which distinct viewers are kept.
 const VIEWERS_SPAN_MS: u64 = 3_600_000;
-
-/// The most viewers of a channel that wait for the key of the hashes, while the database was never reached.
-const MAX_EARLY: usize = 4_096;
 
 /// The most viewers of a channel that are remembered as seen. Beyond, every join counts as a new viewer.
 const MAX_SEEN: usize = 1_000_000;
@@ -39,8 +37,8 @@ pub(super) struct Record {
     air: Option<OnAir>,
     /// The distinct viewers of the present hour.
     viewers: Option<Viewers>,
-    /// The encoded sketches that ended since the last take with the signal or the lack of one, and their starts.
-    earlier_viewers: Vec<(Timestamp, Vec<u8>)>,
+    /// Those that ended since the last take with the signal or the lack of one, and their starts.
+    earlier_viewers: Vec<(Timestamp, Distinct)>,
     /// Who is there while the live signal says that the channel is off air.
     waiting: Waiting,
     /// The viewers whose joins were counted.
@@ -84,9 +82,7 @@ struct Viewers {
     start: Timestamp,
     /// Whether the live signal says that the channel is off air: who comes then is no viewer of the broadcast before.
     is_off_air: bool,
-    sketch: Sketch,
-    /// Viewers from before the key of the hashes was known.
-    early: Vec<ViewerId>,
+    distinct: Distinct,
     is_dirty: bool,
 }
 
@@ -176,17 +172,15 @@ impl Record {
     }
 
     /// Records that the live signal began, and that these viewers had waited for it.
-    pub(super) fn begin_signal(&mut self, since: Timestamp, waited: Waited) {
-        if waited.sketch.is_empty() && waited.early.is_empty() {
+    pub(super) fn begin_signal(&mut self, since: Timestamp, waited: Distinct) {
+        if waited.is_empty() {
             return;
         }
         if self.viewers.as_ref().is_none_or(|viewers| viewers.is_off_air || viewers.start < since) {
             self.begin_viewers(since, false);
         }
         if let Some(viewers) = &mut self.viewers {
-            viewers.sketch.merge(&waited.sketch);
-            let space = MAX_EARLY.saturating_sub(viewers.early.len());
-            viewers.early.extend(waited.early.into_iter().take(space));
+            viewers.distinct.merge(waited);
             viewers.is_dirty = true;
         }
     }
@@ -196,15 +190,14 @@ impl Record {
         let earlier = self.end_viewers();
         // Another row than the earlier one.
         let start = earlier.map_or(start, |earlier| start.max(earlier.plus_millis(1)));
-        let (sketch, early) = (Sketch::default(), Vec::new());
-        self.viewers = Some(Viewers { start, is_off_air, sketch, early, is_dirty: true });
+        self.viewers = Some(Viewers { start, is_off_air, distinct: Distinct::default(), is_dirty: true });
     }
 
     /// Ends the row of distinct viewers, and returns its start.
     fn end_viewers(&mut self) -> Option<Timestamp> {
         let viewers = self.viewers.take()?;
         if viewers.is_dirty && self.earlier_viewers.len() < MAX_EARLIER {
-            self.earlier_viewers.push((viewers.start, viewers.sketch.encode()));
+            self.earlier_viewers.push((viewers.start, viewers.distinct));
         }
         Some(viewers.start)
     }
@@ -232,16 +225,7 @@ impl Record {
             self.begin_viewers(start, is_off_air);
         }
         let Some(viewers) = &mut self.viewers else { return };
-        match key {
-            Some(key) => {
-                for early in viewers.early.drain(..) {
-                    viewers.sketch.insert(early, key);
-                }
-                viewers.is_dirty |= viewers.sketch.insert(viewer, key);
-            }
-            None if viewers.early.len() < MAX_EARLY => viewers.early.push(viewer),
-            None => {}
-        }
+        viewers.is_dirty |= viewers.distinct.insert(viewer, key);
     }
 
     /// Counts a new viewer, unless it was counted before.
@@ -267,12 +251,24 @@ impl Record {
     }
 
     /// Takes the changes of this record, which is that of `channel`, if there are any. Without `everything`, minutes
-    /// and spans are left out if the rows in the database already say the same.
-    pub(super) fn take(&mut self, channel: &ChannelId, now: Timestamp, everything: bool) -> Option<Taken> {
+    /// and spans are left out if the rows in the database already say the same. Without the key of the hashes, viewers are
+    /// taken as they are.
+    pub(super) fn take(
+        &mut self,
+        channel: &ChannelId,
+        key: Option<&HashKey>,
+        now: Timestamp,
+        everything: bool,
+    ) -> Option<Taken> {
         let minutes = if everything { self.track.take_dirty(now) } else { self.track.take_news(now) };
-        let mut viewers = std::mem::take(&mut self.earlier_viewers);
+        let earlier = std::mem::take(&mut self.earlier_viewers).into_iter();
+        let mut viewers: Vec<(Timestamp, RowData)> =
+            earlier.map(|(start, mut distinct)| (start, distinct.row(key))).collect();
         viewers.extend(self.viewers.as_mut().and_then(|viewers| {
-            std::mem::take(&mut viewers.is_dirty).then(|| (viewers.start, viewers.sketch.encode()))
+            // What was taken before the key was known may have been lost since.
+            let is_due = viewers.is_dirty || key.is_some() && viewers.distinct.has_early();
+            viewers.is_dirty = false;
+            is_due.then(|| (viewers.start, viewers.distinct.row(key)))
         }));
         let (joins, lost_joins) =
             self.joins.as_mut().map(|joins| (joins.take_dirty(now), joins.take_lost())).unwrap_or_default();
@@ -317,6 +313,14 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::server::history::Sketch;
+
+    /// The starts of the rows of distinct viewers that have changed, with their numbers.
+    fn rows(record: &mut Record, key: &HashKey, now: Timestamp) -> Vec<(Timestamp, u64)> {
+        let taken = record.take(&ChannelId::parse("ana").unwrap(), Some(key), now, false);
+        let rows = taken.map(|taken| taken.viewers).unwrap_or_default().into_iter();
+        rows.map(|(start, row)| (start, Sketch::decode(&row.encode(key)).unwrap().count())).collect()
+    }
 
     /// The number of distinct viewers, if one watches at `watched` and sees that the channel is on air since `since`.
     fn viewers(watched: u64, since: u64) -> u64 {
@@ -326,7 +330,7 @@ mod tests {
         let at = Timestamp::from_millis;
         record.see(viewer, Some(&key), at(watched), None);
         record.observe(1, at(since + 1), Air::On { since: Some(at(since)) }, Some(Duration::from_secs(5)));
-        record.viewers.map_or(0, |viewers| viewers.sketch.count())
+        record.viewers.map_or(0, |viewers| viewers.distinct.count())
     }
 
     #[test]
@@ -359,27 +363,26 @@ mod tests {
             let mut record = on_air_for_five_seconds();
             record.end_signal(at(ended_at), gap);
             record.observe(3, at(6_100), Air::Off, Some(gap));
-            let taken = record.take(&ana, at(7_000), false).unwrap().on_air.unwrap();
+            let taken = record.take(&ana, None, at(7_000), false).unwrap().on_air.unwrap();
             assert_eq!((taken.span, taken.goes_on), (Span::new(at(1_000), at(ended_at)), false));
         }
         // What is written may be longer already.
         let mut record = on_air_for_five_seconds();
-        assert!(record.take(&ana, at(5_200), false).unwrap().on_air.unwrap().goes_on);
+        assert!(record.take(&ana, None, at(5_200), false).unwrap().on_air.unwrap().goes_on);
         record.end_signal(at(4_360), gap);
-        let taken = record.take(&ana, at(7_000), false).unwrap().on_air.unwrap();
+        let taken = record.take(&ana, None, at(7_000), false).unwrap().on_air.unwrap();
         assert_eq!((taken.span.to, taken.goes_on), (at(5_100), false));
         // Another node has observed the channel since, or clocks differ.
         for ended_at in [99, 400_000] {
             let mut record = on_air_for_five_seconds();
             record.end_signal(at(ended_at), gap);
-            assert!(record.take(&ana, at(7_000), false).unwrap().on_air.unwrap().goes_on);
+            assert!(record.take(&ana, None, at(7_000), false).unwrap().on_air.unwrap().goes_on);
         }
     }
 
     #[test]
     fn who_waits_for_the_signal_is_a_viewer_of_the_broadcast_and_who_has_left_is_not() {
         let (key, at) = (HashKey::new([7; 16]), Timestamp::from_millis);
-        let ana = ChannelId::parse("ana").unwrap();
         let session = SessionId::new(Uuid::from_u128(9)).unwrap();
         let ids: Vec<_> = (1..=4).map(|nth| ViewerId::new(Uuid::from_u128(nth)).unwrap()).collect();
         let mut record = Record::default();
@@ -394,34 +397,28 @@ mod tests {
         for viewer in [ids[0], ViewerId::new(Uuid::from_u128(5)).unwrap()] {
             record.see(viewer, Some(&key), at(31_000), Some(Live::Yes { since: at(30_000) }));
         }
-        let rows = record.take(&ana, at(32_000), false).unwrap().viewers;
-        let rows = rows.iter().map(|(start, row)| (*start, Sketch::decode(row).unwrap().count()));
-        assert_eq!(rows.collect::<Vec<_>>(), [(at(1_000), 4), (at(30_000), 4)]);
+        assert_eq!(rows(&mut record, &key, at(32_000)), [(at(1_000), 4), (at(30_000), 4)]);
         // Nobody waits any more.
         let waited = record.take_waiting().viewers(Some(&key), at(40_000));
         record.begin_signal(at(40_000), waited);
-        assert!(record.take(&ana, at(41_000), false).is_none_or(|taken| taken.viewers.is_empty()));
+        assert_eq!(rows(&mut record, &key, at(41_000)), []);
     }
 
     #[test]
     fn a_viewer_of_a_broadcast_is_not_in_the_row_of_an_earlier_one() {
         let (key, at) = (HashKey::new([7; 16]), Timestamp::from_millis);
-        let ana = ChannelId::parse("ana").unwrap();
         let mut record = Record::default();
         // This node has no viewers while the channel is off air.
         for (nth, millis, since) in [(1, 5_000, 1_000), (2, 20_000, 15_000), (1, 21_000, 15_000)] {
             let viewer = ViewerId::new(Uuid::from_u128(nth)).unwrap();
             record.see(viewer, Some(&key), at(millis), Some(Live::Yes { since: at(since) }));
         }
-        let rows = record.take(&ana, at(22_000), false).unwrap().viewers;
-        let rows = rows.iter().map(|(start, row)| (*start, Sketch::decode(row).unwrap().count()));
-        assert_eq!(rows.collect::<Vec<_>>(), [(at(5_000), 1), (at(20_000), 2)]);
+        assert_eq!(rows(&mut record, &key, at(22_000)), [(at(5_000), 1), (at(20_000), 2)]);
     }
 
     #[test]
     fn who_comes_after_the_end_of_the_signal_is_in_another_row_than_the_viewers_of_the_broadcast() {
         let (key, at) = (HashKey::new([7; 16]), Timestamp::from_millis);
-        let ana = ChannelId::parse("ana").unwrap();
         let mut record = Record::default();
         // On air, then off air, at the same instant on air again, and a lull without a change.
         for (nth, millis, is_off_air) in
@@ -432,11 +429,23 @@ mod tests {
             let signal = if is_off_air { Live::No } else { Live::Yes { since } };
             record.see(viewer, Some(&key), at(millis), Some(signal));
         }
-        let rows = |record: &mut Record| -> Vec<(Timestamp, u64)> {
-            let taken = record.take(&ana, at(99_000), false).map(|taken| taken.viewers).unwrap_or_default();
-            taken.iter().map(|(start, row)| (*start, Sketch::decode(row).unwrap().count())).collect()
-        };
-        assert_eq!(rows(&mut record), [(at(1_000), 1), (at(9_000), 2), (at(9_500), 2)]);
-        assert_eq!(rows(&mut record), []);
+        assert_eq!(rows(&mut record, &key, at(99_000)), [(at(1_000), 1), (at(9_000), 2), (at(9_500), 2)]);
+        assert_eq!(rows(&mut record, &key, at(99_000)), []);
+    }
+
+    #[test]
+    fn viewers_from_before_the_first_contact_are_taken_again_with_the_key() {
+        let (key, at) = (HashKey::new([7; 16]), Timestamp::from_millis);
+        let viewer = |nth| ViewerId::new(Uuid::from_u128(nth)).unwrap();
+        let mut record = Record::default();
+        for nth in [1, 2, 1] {
+            record.see(viewer(nth), None, at(1_000), None);
+        }
+        let ana = ChannelId::parse("ana").unwrap();
+        let taken = record.take(&ana, None, at(2_000), false).unwrap().viewers;
+        assert!(matches!(&*taken, [(_, RowData::Early(viewers))] if viewers.len() == 2), "{taken:?}");
+        assert!(record.take(&ana, None, at(3_000), false).is_none_or(|taken| taken.viewers.is_empty()));
+        assert_eq!(rows(&mut record, &key, at(4_000)), [(at(1_000), 2)]);
+        assert_eq!(rows(&mut record, &key, at(5_000)), []);
     }
 }

@@ -6,9 +6,10 @@
 
 use std::collections::HashMap;
 
+use super::distinct::Distinct;
 use crate::{
     domain::{SessionId, Timestamp, ViewerId},
-    server::history::{HashKey, Sketch},
+    server::history::HashKey,
 };
 
 /// The most sessions of a channel that are remembered.
@@ -28,15 +29,6 @@ pub(super) struct Waiting {
     swept: (usize, Timestamp),
     /// The number of renewals since then.
     renewals: usize,
-}
-
-/// The distinct viewers among them.
-#[derive(Debug, Default)]
-pub(super) struct Waited {
-    /// The viewers.
-    pub sketch: Sketch,
-    /// The viewers, if the key of the hashes is not known yet.
-    pub early: Vec<ViewerId>,
 }
 
 impl Waiting {
@@ -66,14 +58,12 @@ impl Waiting {
     }
 
     /// The viewers that have a lease.
-    pub(super) fn viewers(&self, key: Option<&HashKey>, now: Timestamp) -> Waited {
-        let present = self.leases.iter().filter(|(_, until)| **until > now).map(|((viewer, _), _)| *viewer);
-        let mut waited = Waited::default();
-        match key {
-            Some(key) => present.for_each(|viewer| _ = waited.sketch.insert(viewer, key)),
-            None => waited.early.extend(present),
+    pub(super) fn viewers(&self, key: Option<&HashKey>, now: Timestamp) -> Distinct {
+        let mut viewers = Distinct::default();
+        for ((viewer, _), _) in self.leases.iter().filter(|(_, until)| **until > now) {
+            viewers.insert(*viewer, key);
         }
-        waited
+        viewers
     }
 }
 
@@ -103,7 +93,7 @@ mod tests {
         renew(&mut waiting, 1, 2, 0);
         renew(&mut waiting, 2, 3, 10_000);
         renew(&mut waiting, 3, 4, 10_000);
-        let count = |waiting: &Waiting, now: u64| waiting.viewers(Some(&key), at(now)).sketch.count();
+        let count = |waiting: &Waiting, now: u64| waiting.viewers(Some(&key), at(now)).count();
         assert_eq!(count(&waiting, 20_000), 3);
         let (viewer, session) = ids(3, 4);
         waiting.remove(viewer, session);

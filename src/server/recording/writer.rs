@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    Recorder, Taken,
+    Recorder, RowData, Taken,
     backlog::{Backlog, Key},
 };
 use crate::server::{
@@ -103,7 +103,7 @@ impl Writer {
         // Rows that wait may be merged before those of their parts arrive, so they must say everything by themselves.
         let is_late = !waiting.rows.is_empty() || waiting.taken.is_none_or(|at| at.elapsed() > MAX_PAUSE);
         waiting.taken = Some(Instant::now());
-        let is_taken = self.take(&mut waiting, |recorder| recorder.take(everything || is_late));
+        self.take(&mut waiting, |recorder| recorder.take(everything || is_late));
         if everything {
             // There may be no time for all. Broadcasts that are not written are lost, and minutes are only details.
             self.write_on_air(&mut waiting).await?;
@@ -111,7 +111,7 @@ impl Writer {
         let result = self.write_waiting(&mut waiting).await;
         self.metrics.history_waiting(waiting.rows.len());
         if result.is_ok() {
-            self.recorder.progress().write(is_taken.then_some(samples));
+            self.recorder.progress().write(Some(samples));
         }
         result
     }
@@ -123,21 +123,17 @@ impl Writer {
         let channels = self.recorder.progress().take_begun();
         let begun =
             |recorder: &Recorder| channels.iter().filter_map(|channel| recorder.take_of(channel)).collect();
-        if self.take(&mut waiting, begun) {
-            self.write_waiting(&mut waiting).await?;
-            self.recorder.progress().write(None);
-        }
+        self.take(&mut waiting, begun);
+        self.write_waiting(&mut waiting).await?;
+        self.recorder.progress().write(None);
         Ok(())
     }
 
-    /// Queues what `taken` takes from the recorder, within the limit. Before the first contact with the database nothing
-    /// is taken, and the result is false. The records of channels that are over are lost then.
-    fn take(&self, waiting: &mut Backlog, taken: impl FnOnce(&Recorder) -> Vec<Taken>) -> bool {
-        let Some(database) = self.archive.id() else {
-            self.metrics.history_lost(self.recorder.drop_over());
-            return false;
-        };
-        self.recorder.set_key(database);
+    /// Queues what `taken` takes from the recorder, within the limit.
+    fn take(&self, waiting: &mut Backlog, taken: impl FnOnce(&Recorder) -> Vec<Taken>) {
+        if let Some(database) = self.archive.id() {
+            self.recorder.set_key(database);
+        }
         let mut lost = 0;
         for taken in taken(&self.recorder) {
             lost += waiting.take_in(taken);
@@ -149,12 +145,15 @@ impl Writer {
         }
         let mut minutes = waiting.rows.keys().filter(|(_, kind, ..)| *kind == RowKind::Minute);
         self.recorder.progress().wait_from(minutes.next().map(|(start, ..)| *start));
-        true
     }
 
     /// Writes the rows of channels, the spans on air, and then the rows of parts: those say that all channels without a row
     /// are empty, and that the broadcasts which have not ended go on.
     async fn write_waiting(&self, waiting: &mut Backlog) -> Result<(), StoreError> {
+        let Some(key) = self.recorder.key() else {
+            return Err(StoreError::Away("it was never reached".to_owned()));
+        };
+        waiting.hash_early(key);
         self.write_rows(waiting, false).await?;
         self.write_on_air(waiting).await?;
         self.write_rows(waiting, true).await?;
@@ -167,18 +166,13 @@ impl Writer {
         let node = self.recorder.node();
         loop {
             let of_kind = waiting.rows.iter().filter(|((_, _, is_part, ..), _)| *is_part == of_parts);
-            let batch = of_kind.take(self.rows.size());
-            let row =
-                |((start, kind, _, part, channel), (data, held)): (&Key, &(Vec<u8>, Option<Held>))| Row {
-                    kind: *kind,
-                    channel: channel.clone(),
-                    part: *part,
-                    start: *start,
-                    node,
-                    data: data.clone(),
-                    held: *held,
-                };
-            let rows: Vec<Row> = batch.map(row).collect();
+            let row = |((start, kind, _, part, channel), (data, held)): (&Key, &(RowData, Option<Held>))| {
+                let (kind, channel, part, start) = (*kind, channel.clone(), *part, *start);
+                // Viewers whose hashes wait for the key are not written.
+                let RowData::Encoded(data) = data.clone() else { return None };
+                Some(Row { kind, channel, part, start, node, data, held: *held })
+            };
+            let rows: Vec<Row> = of_kind.filter_map(row).take(self.rows.size()).collect();
             if rows.is_empty() {
                 return Ok(());
             }
@@ -214,6 +208,7 @@ mod tests {
     use std::sync::Arc;
 
     use tempfile::TempDir;
+    use tokio::time::timeout;
     use uuid::Uuid;
 
     use super::{
@@ -224,8 +219,8 @@ mod tests {
         domain::{ChannelId, Count, Timestamp, ViewerId},
         server::{
             clock::ManualClock,
-            config::{self, Config, DatabaseConfig},
-            database::Database,
+            config::DatabaseConfig,
+            database::{Database, Kept},
             presence::Observer,
         },
     };
@@ -235,25 +230,50 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_node_without_a_first_contact_to_its_database_frees_what_is_over() {
-        let Config { database, .. } =
-            config::read(["aforo", "--database-url=postgres://u@127.0.0.1:1/x"]).unwrap();
-        let archive = Archive::new(Database::open(&database).await.unwrap());
+    async fn what_ends_before_the_first_contact_is_written_when_the_database_comes() {
+        const CHANNELS: usize = 100;
+        let folder = TempDir::new().unwrap();
+        let file = DatabaseConfig::Sqlite(folder.path().join("aforo.db"));
+        let database = Database::new(&file).unwrap();
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_790_000_040_000)));
         let recorder = Recorder::new(7, Duration::ZERO, clock.clone());
-        let writer = Writer::new(recorder.clone(), archive, Metrics::new());
-        for nth in 0..100 {
-            let viewer = ViewerId::new(Uuid::from_u128(5)).unwrap();
-            recorder.wrote(&channel(nth), Some(viewer), Count::fresh(1, recorder.now()));
-            recorder.progress().begin(&channel(nth));
+        let archive = Archive::new(database.clone());
+        let writer = Writer::new(recorder.clone(), archive.clone(), Metrics::new());
+        let all: Vec<u16> = (0..ChannelId::PARTS).collect();
+        recorder.ownership().set(&all, Instant::now() + Duration::from_secs(600));
+        for count in [3, 3, 2, 0] {
+            for nth in 0..CHANNELS {
+                let sample = recorder.next_sample(&[channel(nth).part()]);
+                for who in 1..=u128::from(count) {
+                    let viewer = ViewerId::new(Uuid::from_u128(who)).unwrap();
+                    recorder.wrote(&channel(nth), Some(viewer), Count::fresh(count, recorder.now()));
+                }
+                recorder.sampled(&channel(nth), Count::fresh(count, recorder.now()), sample);
+            }
+            assert!(writer.write_begun().await.is_err());
+            clock.advance(Duration::from_secs(1));
         }
-        writer.write_begun().await.unwrap();
         assert!(recorder.progress().take_begun().is_empty());
-        writer.write().await.unwrap();
-        assert_eq!(recorder.len(), 100, "their broadcasts go on");
         clock.advance(Duration::from_secs(400));
-        writer.write().await.unwrap();
-        assert!(recorder.is_empty());
+        assert!(writer.write().await.is_err());
+        assert!(recorder.is_empty(), "the records are freed");
+
+        let contact = tokio::spawn(database.clone().run());
+        let written = async {
+            while writer.write().await.is_err() {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), written).await.expect("the database comes");
+        contact.abort();
+        for nth in 0..CHANNELS {
+            let kept = archive.broadcasts(&channel(nth), recorder.now(), 9, recorder.now()).await.unwrap();
+            let [Kept { figures, .. }] = &*kept else { panic!("one broadcast: {kept:?}") };
+            assert_eq!((figures.peak, figures.uniques, figures.observed), (Some(3), 3, 1.0));
+            let end = figures.started_at + Duration::from_secs(3);
+            assert_eq!((figures.watch_seconds, figures.ended_at), (8.0, Some(end)));
+        }
+        assert_eq!(writer.waiting.lock().await.total_bytes(), 0);
     }
 
     #[tokio::test]
@@ -284,7 +304,7 @@ mod tests {
         // More than the memory for what waits: the oldest minute is lost.
         let key = (recorder.now() + Duration::from_secs(60), RowKind::Minute, false, 3, "ana".to_owned());
         let spans = 3 * SPAN_BYTES;
-        writer.waiting.lock().await.queue(key, vec![0; MAX_WAITING_BYTES - spans], None);
+        writer.waiting.lock().await.queue(key, RowData::Encoded(vec![0; MAX_WAITING_BYTES - spans]), None);
         assert!(writer.write().await.is_err());
         assert_eq!(metrics_now(), (1, 3));
         *writer.waiting.lock().await = Backlog::default();
