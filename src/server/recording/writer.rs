@@ -229,6 +229,33 @@ mod tests {
         ChannelId::parse(&format!("c{nth}")).unwrap()
     }
 
+    /// A node in simulated time over a new database.
+    struct Node {
+        database: Database,
+        recorder: Recorder,
+        writer: Writer,
+        _folder: TempDir,
+    }
+
+    impl Node {
+        async fn start() -> Self {
+            let folder = TempDir::new().unwrap();
+            let file = DatabaseConfig::Sqlite(folder.path().join("aforo.db"));
+            let database = Database::open(&file).await.unwrap();
+            let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_790_000_040_000)));
+            let recorder = Recorder::new(7, Duration::ZERO, clock);
+            let writer = Writer::new(recorder.clone(), Archive::new(database.clone()), Metrics::new());
+            Self { database, recorder, writer, _folder: folder }
+        }
+    }
+
+    /// Lets the writes of minutes fail.
+    async fn refuse_minutes(database: &Database) {
+        let refuse =
+            "CREATE TRIGGER no_minutes BEFORE INSERT ON fresh_minutes BEGIN SELECT RAISE(ABORT, 'no'); END";
+        sqlx::query(refuse).execute(database.pool()).await.unwrap();
+    }
+
     #[tokio::test]
     async fn what_ends_before_the_first_contact_is_written_when_the_database_comes() {
         const CHANNELS: usize = 100;
@@ -278,22 +305,15 @@ mod tests {
 
     #[tokio::test]
     async fn rows_that_wait_and_rows_that_are_lost_are_in_the_metrics() {
-        let folder = TempDir::new().unwrap();
-        let file = DatabaseConfig::Sqlite(folder.path().join("aforo.db"));
-        let database = Database::open(&file).await.unwrap();
-        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_790_000_040_000)));
-        let recorder = Recorder::new(7, Duration::ZERO, clock);
-        let metrics = Metrics::new();
-        let writer = Writer::new(recorder.clone(), Archive::new(database.clone()), metrics.clone());
+        let Node { database, recorder, writer, .. } = &Node::start().await;
+        let metrics = &writer.metrics;
         let metric = |name: &str| -> u64 {
             let text = metrics.text(0, 0, 0, true);
             let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
             value.unwrap_or_else(|| panic!("{name} is not in {text}")).parse().unwrap()
         };
         let metrics_now = || (metric("aforo_history_rows_waiting"), metric("aforo_history_rows_lost_total"));
-        let refuse =
-            "CREATE TRIGGER no_minutes BEFORE INSERT ON fresh_minutes BEGIN SELECT RAISE(ABORT, 'no'); END";
-        sqlx::query(refuse).execute(database.pool()).await.unwrap();
+        refuse_minutes(database).await;
         assert_eq!(metrics_now(), (0, 0));
         for nth in 0..3 {
             let sample = recorder.next_sample(&[channel(nth).part()]);
@@ -315,21 +335,16 @@ mod tests {
 
     #[tokio::test]
     async fn the_last_write_begins_with_the_broadcasts() {
-        let folder = TempDir::new().unwrap();
-        let file = DatabaseConfig::Sqlite(folder.path().join("aforo.db"));
-        let database = Database::open(&file).await.unwrap();
-        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_790_000_040_000)));
-        let recorder = Recorder::new(7, Duration::ZERO, clock);
-        let archive = Archive::new(database.clone());
-        let writer = Writer::new(recorder.clone(), archive.clone(), Metrics::new());
+        let Node { database, recorder, writer, .. } = &Node::start().await;
         let (ana, now) = (channel(1), recorder.now());
         let sample = recorder.next_sample(&[ana.part()]);
         recorder.sampled(&ana, Count::fresh(3, now), sample);
         // No minute can be written, as if there were no time for it.
-        let refuse =
-            "CREATE TRIGGER no_minutes BEFORE INSERT ON fresh_minutes BEGIN SELECT RAISE(ABORT, 'no'); END";
-        sqlx::query(refuse).execute(database.pool()).await.unwrap();
+        refuse_minutes(database).await;
         assert!(writer.finish().await.is_err());
-        assert_eq!(archive.broadcasts(&ana, now + Duration::from_secs(1), 9, now).await.unwrap().len(), 1);
+        assert_eq!(
+            writer.archive.broadcasts(&ana, now + Duration::from_secs(1), 9, now).await.unwrap().len(),
+            1
+        );
     }
 }
