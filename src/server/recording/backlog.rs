@@ -61,7 +61,10 @@ impl Backlog {
             self.queue((start, RowKind::Viewers, is_part, part, channel.clone()), row, None);
         }
         if let (Some(on_air), Ok(channel)) = (on_air, ChannelId::parse(&channel)) {
-            self.on_air.insert((on_air.span.from, channel), on_air);
+            // A signal that lasts may have been observed again after a pause. What went before it is told by the first time.
+            let waiting = self.on_air.entry((on_air.span.from, channel)).or_insert(on_air);
+            let observed_from = on_air.observed_from.min(waiting.observed_from);
+            *waiting = TakenSpan { observed_from, ..on_air };
         }
         lost
     }
@@ -154,5 +157,23 @@ mod tests {
         assert_eq!((waiting.shed(), waiting.on_air.len()), (5, most));
         let oldest = waiting.on_air.first_key_value().map(|((from, _), _)| *from);
         assert_eq!(oldest, Some(at(5)));
+    }
+
+    #[test]
+    fn a_span_that_waits_keeps_the_time_from_when_on_it_was_observed() {
+        let (mut waiting, at) = (Backlog::default(), Timestamp::from_millis);
+        // The node loses the channel for some minutes, and finds the same signal again.
+        for (to, observed_from) in [(61_000, 61_000), (90_000, 61_000), (500_000, 500_000)] {
+            let on_air = TakenSpan {
+                span: Span::new(at(60_000), at(to)),
+                observed_from: at(observed_from),
+                goes_on: true,
+            };
+            let (channel, part) = ("ana".to_owned(), 3);
+            let (minutes, joins, viewers) = Default::default();
+            waiting.take_in(Taken { channel, part, minutes, joins, viewers, on_air: Some(on_air), lost: 0 });
+        }
+        let spans: Vec<_> = waiting.on_air.values().map(|one| (one.span.to, one.observed_from)).collect();
+        assert_eq!(spans, [(at(500_000), at(61_000))]);
     }
 }
