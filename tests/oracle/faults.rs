@@ -48,6 +48,8 @@ pub enum Fault {
     Stopped { node: usize },
     /// All connections to the store are closed.
     Disconnected,
+    /// The database is away. No count depends on it.
+    DatabaseAway,
     /// The machine was so busy that calls were late.
     Starved,
 }
@@ -71,6 +73,7 @@ impl Fault {
             | Self::OldCopy { .. }
             | Self::Disconnected
             | Self::Starved => true,
+            Self::DatabaseAway => false,
         }
     }
 
@@ -108,12 +111,13 @@ pub fn of_kind(kind: Trouble, random: &mut Random, rules: &Rules, nodes: usize) 
             Trouble::Killed => (Fault::Killed { node }, lasting(random, 1_000, 20_000)),
             Trouble::Ended => (Fault::Ended { node }, lasting(random, 1_000, 5_000)),
             Trouble::Disconnected => (Fault::Disconnected, 0),
+            Trouble::Database => (Fault::DatabaseAway, lasting(random, 5_000, 60_000)),
             _ => (Fault::Stopped { node }, lasting(random, 500, 15_000)),
         };
-        Action {
-            at: random.between(rules.scaled(10_000), rules.span - lasts),
-            kind: ActionKind::Fault { fault, lasts },
-        }
+        // Nodes may start without their database.
+        let is_first = fault == Fault::DatabaseAway && random.chance(30);
+        let at = if is_first { 0 } else { random.between(rules.scaled(10_000), rules.span - lasts) };
+        Action { at, kind: ActionKind::Fault { fault, lasts } }
     };
     (0..1 + random.below((rules.span / 30_000).clamp(1, 4))).map(|_| one(random)).collect()
 }

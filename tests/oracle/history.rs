@@ -14,8 +14,8 @@ pub struct History {
     pub streams: Vec<Stream>,
     /// Samples of the store's own counts.
     pub counts: Vec<Counted>,
-    /// What nodes have recorded, merged second by second.
-    pub recorded: Vec<Recorded>,
+    /// What nodes have recorded. `None` in worlds without recording.
+    pub recorded: Option<Recorded>,
     /// Responses of nodes to requests for the live channels.
     pub lists: Vec<Listed>,
     /// Samples of how much nodes and the store hold.
@@ -41,9 +41,29 @@ pub struct Counted {
     pub count: u32,
 }
 
+/// What nodes have recorded, merged from all of them.
+#[derive(Default)]
+pub struct Recorded {
+    pub seconds: Vec<RecordedSecond>,
+    pub figures: Vec<RecordedFigures>,
+}
+
+/// The figures of a channel over the whole time, as they are reported.
+#[derive(Debug)]
+pub struct RecordedFigures {
+    pub channel: u64,
+    /// The length of the time, in seconds.
+    pub length: f64,
+    /// The share of it in which the count was known.
+    pub observed: f64,
+    pub average: Option<f64>,
+    pub watch_seconds: f64,
+    pub uniques: u64,
+}
+
 /// What is kept of a second of a channel.
 #[derive(Debug)]
-pub struct Recorded {
+pub struct RecordedSecond {
     /// The start of the second.
     pub at: Millis,
     pub channel: u64,

@@ -1,11 +1,12 @@
 //! The invariants: each is a function that checks a history and returns the first violation.
 
 use super::{
+    archive::{observed, peaks, recorded, uniques, watched},
     bounds::{kept, limits},
     faults::{CALL_LIMIT, Fault},
-    history::{Answer, Counted, Listed, Recorded, Shown, Stream},
+    history::{Answer, Counted, Listed, Shown, Stream},
     judge::{Judge, LEAVE_MEMORY, TOLERANCE},
-    model::{Range, state},
+    model::state,
     plan::{Act, CHANNELS, Millis},
     rules::Rules,
 };
@@ -44,6 +45,9 @@ pub const ALL: &[(&str, Invariant)] = &[
     ("memory is bounded by what the limits admit", kept),
     ("no higher count is shown than is recorded", peaks),
     ("what is recorded was so", recorded),
+    ("a count that is known is recorded as observed", observed),
+    ("average times observed time is the watch time", watched),
+    ("the distinct viewers are those who were counted", uniques),
     ("every call is answered", answered),
     ("no response or event is unexpected", no_oddities),
     ("everything is released at the end", nothing_left),
@@ -215,75 +219,6 @@ fn may_have_unnoticed_loss(judge: &Judge<'_>, from: Millis, to: Millis) -> bool 
         matches!(w.fault, Fault::Lost { .. })
             && w.from <= to
             && (0..judge.plan.nodes.len()).any(|node| from <= can_look(node) + judge.plan.rules.interval())
-    })
-}
-
-/// How long before its end a killed node last wrote what it had recorded, at most.
-const UNWRITTEN: Millis = 5_000;
-
-/// The longest time between two samples in which a count is taken to hold.
-const HOLDS: Millis = 5_000;
-
-/// Compares the recorded peak of each channel with every fresh count that calls and streams have shown.
-fn peaks(judge: &Judge<'_>) -> Option<Finding> {
-    if judge.history.recorded.is_empty() {
-        return None;
-    }
-    let highest = |channel: u64| {
-        let of_channel = judge.history.recorded.iter().filter(|one| one.channel == channel);
-        of_channel.filter_map(|one| Some(one.counts?.1)).max().unwrap_or(0)
-    };
-    let peaks: Vec<u32> = (0..CHANNELS).map(highest).collect();
-    let was_killed = |node: usize, at: Millis| {
-        let is_kill = |fault: Fault| fault == Fault::Killed { node };
-        let kills = judge.excuses.faults.iter().filter(|w| is_kill(w.fault));
-        kills.into_iter().any(|w| at <= w.from && w.from <= at + UNWRITTEN)
-    };
-    let of_calls = judge.honest().filter_map(|called| {
-        let (answered, Answer::Beat { shown, .. }) = called.answer? else { return None };
-        Some((called.call.node, called.call.channel, answered, shown.live()?))
-    });
-    let of_streams = judge.history.streams.iter().flat_map(|stream| {
-        let live = stream.seen.iter().filter_map(|(at, shown)| Some((*at, (*shown)?.live()?)));
-        live.map(|(at, value)| (stream.node, stream.channel, at, value))
-    });
-    of_calls.chain(of_streams).filter(|(_, channel, ..)| *channel < CHANNELS).find_map(
-        |(node, channel, at, value)| {
-            let peak = peaks[usize::try_from(channel).ok()?];
-            if value <= peak || was_killed(node, at) {
-                return None;
-            }
-            finding(at, channel, format!("node {node} shows {value}, but the recorded peak is {peak}"))
-        },
-    )
-}
-
-/// Compares what is recorded of each second with the counts that were possible.
-fn recorded(judge: &Judge<'_>) -> Option<Finding> {
-    judge.history.recorded.iter().find_map(|second| {
-        let Recorded { at, channel, observed, watched, counts } = *second;
-        if observed > 1_000 {
-            return finding(at, channel, format!("{observed} ms of a second are recorded as observed"));
-        }
-        let (from, to) = (at.saturating_sub(HOLDS + TOLERANCE), at + 1_000 + TOLERANCE);
-        if judge.excuses.faults.iter().any(|w| w.fault.loses_data() && w.from <= to) {
-            // An unnoticed loss shows for a moment as a lower count.
-            return None;
-        }
-        let range = judge.between(channel, from, to);
-        let is_possible =
-            u64::from(range.least) * observed <= watched && watched <= u64::from(range.most) * observed;
-        if !is_possible {
-            let Range { least, most } = range;
-            let what =
-                format!("{watched} viewer-ms in {observed} ms are recorded; the count was {least} to {most}");
-            return finding(at, channel, what);
-        }
-        let (lowest, highest) = counts?;
-        let impossible =
-            [lowest, highest].into_iter().find(|one| !(range.least..=range.most).contains(one))?;
-        let what = format!("{impossible} is recorded; the count was {} to {}", range.least, range.most);
-        finding(at, channel, what)
     })
 }
 

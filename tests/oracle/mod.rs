@@ -4,9 +4,11 @@
 //! - `plan` is the list of actions that a seed generates. `browsers`, `attackers` and `faults` generate its parts with
 //!   the numbers of `random`. `rules` holds the intervals and limits of a world.
 //! - `history` records what happened. `lags` records the delays that the machine caused.
-//! - `model` computes the expected counts. `judge`, `invariants` and `bounds` compare the history with the model.
+//! - `model` computes the expected counts. `judge`, `invariants`, `bounds` and `archive` compare the history with the
+//!   model.
 //!   `verdict` reports a violated invariant.
 
+pub mod archive;
 pub mod attackers;
 pub mod bounds;
 pub mod browsers;

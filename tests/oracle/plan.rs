@@ -123,11 +123,12 @@ pub enum Trouble {
     Ended,
     Stopped,
     Disconnected,
+    Database,
 }
 
 impl Trouble {
     /// The kinds of the simulation.
-    pub const SIMULATED: [Self; 11] = [
+    pub const SIMULATED: [Self; 12] = [
         Self::Churn,
         Self::Flood,
         Self::Network,
@@ -139,6 +140,7 @@ impl Trouble {
         Self::OldCopy,
         Self::Killed,
         Self::Stopped,
+        Self::Database,
     ];
 
     /// The kinds of the stress test on one Redis.

@@ -16,7 +16,7 @@ use aforo::{
         limits::{SessionLimiter, TicketChecks},
         metrics::Metrics,
         presence::{BeatOutcome, Presence},
-        recording::{Recorder, Shareholder, sampler},
+        recording::{Recorder, Shareholder, sampler, writer::Writer},
         store::Store,
         tickets::{Key, Tickets},
     },
@@ -29,6 +29,7 @@ use tokio::{
 };
 
 use crate::{
+    archive::{Archive, ArchiveLink},
     oracle::{
         history::{Answer, Shown},
         plan::{Act, Call, NodePlan, channel, id},
@@ -41,7 +42,8 @@ pub struct Node {
     pub presence: Presence,
     pub hub: Arc<Hub>,
     pub sessions: SessionLimiter,
-    pub recorder: Recorder,
+    pub writer: Arc<Writer<ArchiveLink>>,
+    recorder: Recorder,
     tickets: Tickets,
     ticket_checks: TicketChecks,
     metrics: Metrics,
@@ -62,7 +64,13 @@ impl Clock for WrongClock {
 }
 
 impl Node {
-    pub fn start(index: usize, plan: &NodePlan, rules: &Rules, store: &Arc<SharedStore>) -> Self {
+    pub fn start(
+        index: usize,
+        plan: &NodePlan,
+        rules: &Rules,
+        store: &Arc<SharedStore>,
+        archive: &Arc<Archive>,
+    ) -> Self {
         let policy = rules.policy;
         let is_up = Arc::new(AtomicBool::new(true));
         let link = Link {
@@ -93,14 +101,20 @@ impl Node {
         let own = recorder.clone();
         tasks.spawn(async move { shareholder.run(own.ownership()).await });
         tasks.spawn(sampler::run(recorder.clone(), presence.clone()));
+        let metrics = Metrics::new();
+        let destination = ArchiveLink::new(archive, store);
+        let writer = Arc::new(Writer::new(recorder.clone(), destination, metrics.clone()));
+        let own = Arc::clone(&writer);
+        tasks.spawn(async move { own.run().await });
         Self {
             presence,
             hub,
             sessions,
+            writer,
             recorder,
             tickets,
             ticket_checks,
-            metrics: Metrics::new(),
+            metrics,
             is_up,
             _tasks: tasks,
         }

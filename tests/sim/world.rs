@@ -29,9 +29,6 @@ use crate::{
 /// The interval at which the store's own counts are recorded.
 const SAMPLE: Millis = 500;
 
-/// The interval at which nodes write what they have recorded.
-const ARCHIVE_EVERY: Millis = 4_000;
-
 /// The interval at which each node is asked for its live channels. Not a multiple of any other interval.
 const LIST_EVERY: Millis = 2_347;
 
@@ -39,7 +36,7 @@ pub struct World {
     rules: Rules,
     store: Arc<SharedStore>,
     nodes: Vec<Slot>,
-    archive: Mutex<Archive>,
+    archive: Arc<Archive>,
     history: Mutex<History>,
 }
 
@@ -62,8 +59,8 @@ fn run_here(plan: &Plan) -> History {
             world.act(&action.kind);
         }
         world.wait_until(plan.rules.end).await;
-        world.keep_recorded();
-        world.history.lock().recorded = world.archive.lock().recorded();
+        world.write_recorded().await;
+        world.history.lock().recorded = Some(world.archive.recorded(plan.rules.end));
         world.note_leftovers();
         std::mem::take(&mut *world.history.lock())
     })
@@ -73,16 +70,15 @@ impl World {
     fn begin(plan: &Plan) -> Arc<Self> {
         let rules = plan.rules;
         let store = Arc::new(SharedStore::new(plan.seed, windows(plan)));
+        let archive = Arc::new(Archive::default());
         let slot = |(index, plan): (usize, &NodePlan)| {
-            let node = Mutex::new(Some(Arc::new(Node::start(index, plan, &rules, &store))));
+            let node = Mutex::new(Some(Arc::new(Node::start(index, plan, &rules, &store, &archive))));
             Slot { plan: plan.clone(), node }
         };
         let history = History { faults: windows(plan), ..History::default() };
         let nodes = plan.nodes.iter().enumerate().map(slot).collect();
-        let world =
-            Arc::new(Self { rules, store, nodes, archive: Mutex::default(), history: Mutex::new(history) });
+        let world = Arc::new(Self { rules, store, nodes, archive, history: Mutex::new(history) });
         tokio::spawn(Arc::clone(&world).sample());
-        tokio::spawn(Arc::clone(&world).archive());
         for node in 0..plan.nodes.len() {
             tokio::spawn(Arc::clone(&world).list(node));
         }
@@ -115,7 +111,13 @@ impl World {
                     tokio::spawn(async move {
                         sleep(millis(lasts)).await;
                         let slot = &world.nodes[node];
-                        let restarted = Arc::new(Node::start(node, &slot.plan, &world.rules, &world.store));
+                        let restarted = Arc::new(Node::start(
+                            node,
+                            &slot.plan,
+                            &world.rules,
+                            &world.store,
+                            &world.archive,
+                        ));
                         *slot.node.lock() = Some(restarted);
                     });
                 }
@@ -249,18 +251,12 @@ impl World {
         }
     }
 
-    /// Keeps what the nodes have recorded, as their writers do.
-    async fn archive(self: Arc<Self>) {
-        loop {
-            sleep(millis(ARCHIVE_EVERY)).await;
-            self.keep_recorded();
-        }
-    }
-
-    fn keep_recorded(&self) {
+    /// Writes what nodes have recorded and not written yet, as they do before they end.
+    async fn write_recorded(&self) {
         for slot in &self.nodes {
-            if let Some(node) = slot.node.lock().as_ref() {
-                self.archive.lock().keep(&node.recorder);
+            let node = slot.node.lock().clone();
+            if let Some(node) = node {
+                node.writer.finish().await.unwrap();
             }
         }
     }

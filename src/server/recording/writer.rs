@@ -14,6 +14,7 @@ use tokio::{
     sync::Mutex,
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
+use uuid::Uuid;
 
 use super::{
     Recorder, RowData, Taken,
@@ -39,20 +40,46 @@ const GATHER: Duration = Duration::from_millis(250);
 /// The most rows, or spans on air, of one transaction.
 const BATCH: usize = 512;
 
+/// Where a writer writes: the archive. The simulation has another one.
+pub trait Destination: Send + Sync {
+    /// The id of the database, once it is known.
+    fn id(&self) -> Option<Uuid>;
+
+    /// As [`Archive::store`].
+    fn store(&self, rows: &[Row]) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// As [`Archive::note_on_air`].
+    fn note_on_air(&self, spans: &[OnAir]) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+impl Destination for Archive {
+    fn id(&self) -> Option<Uuid> {
+        self.id()
+    }
+
+    fn store(&self, rows: &[Row]) -> impl Future<Output = Result<(), StoreError>> + Send {
+        self.store(rows)
+    }
+
+    fn note_on_air(&self, spans: &[OnAir]) -> impl Future<Output = Result<(), StoreError>> + Send {
+        self.note_on_air(spans)
+    }
+}
+
 /// The writer of a node.
-pub struct Writer {
+pub struct Writer<D = Archive> {
     recorder: Recorder,
-    archive: Archive,
+    archive: D,
     metrics: Metrics,
     waiting: Mutex<Backlog>,
     rows: Batch,
     spans: Batch,
 }
 
-impl Writer {
+impl<D: Destination> Writer<D> {
     /// A writer without waiting rows.
     #[must_use]
-    pub fn new(recorder: Recorder, archive: Archive, metrics: Metrics) -> Self {
+    pub fn new(recorder: Recorder, archive: D, metrics: Metrics) -> Self {
         let (rows, spans) = (Batch::new(BATCH), Batch::new(BATCH));
         Self { recorder, archive, metrics, waiting: Mutex::default(), rows, spans }
     }
@@ -209,7 +236,6 @@ mod tests {
 
     use tempfile::TempDir;
     use tokio::time::timeout;
-    use uuid::Uuid;
 
     use super::{
         super::backlog::{MAX_WAITING_BYTES, SPAN_BYTES},
