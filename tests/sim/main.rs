@@ -1,6 +1,7 @@
-//! A simulation of the whole counting system in simulated time: several nodes (the real service, hub, reader, recovery
-//! and limits) over one simulated store, with honest viewers, attackers and faults, all generated from a seed. The
-//! counts of all streams and responses are compared with a simple model.
+//! A simulation of the whole counting system in simulated time: several nodes (the real service, hub, reader, recovery,
+//! limits, recorder and writer) over one simulated store and one database, with honest viewers, attackers and faults,
+//! all generated from a seed. The counts of all streams and responses, and what is recorded, are compared with a simple
+//! model.
 //!
 //! `cargo test --test sim` runs some seeds, `AFORO_SIM_SEEDS=100000` that many, and `AFORO_SEED=…` one seed again.
 //! `AFORO_SIM_TROUBLE=Cut` restricts the kinds of trouble to one. When a seed fails, the test shrinks its plan and
