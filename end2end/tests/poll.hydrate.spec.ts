@@ -4,6 +4,7 @@
 
 import type { Page, Request } from "@playwright/test";
 
+import { openCache } from "../fixtures/cache.ts";
 import { Calls } from "../fixtures/calls.ts";
 import { advanceClock, fakeVisibility, setHidden } from "../fixtures/conditions.ts";
 import { expect, test } from "../fixtures/index.ts";
@@ -238,4 +239,52 @@ test("with COUNT_MAX_AGE the number still follows the count, although the browse
   await page.request.post(`${server.url}/api/viewer/join`, { data: join });
   await expect(badge).toHaveText("1");
   await expect(badge).toHaveAttribute("data-state", "live");
+});
+
+test("through a real cache pages show the number, and the server answers one request per interval", async ({
+  channelId,
+  newServer,
+  newHost,
+  newVisitor,
+}) => {
+  const MAX_AGE = 2;
+  const server = await newServer({
+    COUNT_MAX_AGE: String(MAX_AGE),
+    VIEWER_COUNT_UPDATE_INTERVAL: "100",
+  });
+  const join = async () => {
+    const body = JSON.stringify({ channelId, viewerId: crypto.randomUUID() });
+    const headers = { "content-type": "application/json" };
+    const { ok } = await fetch(`${server.url}/api/viewer/join`, { method: "POST", headers, body });
+    expect(ok).toBe(true);
+  };
+  const cache = await openCache(server.url);
+  try {
+    await join();
+    const path = `/api/viewer/count/${channelId}`;
+    const host = await newHost(
+      `<main>${viewerCounter(channelId, "poll=1")}</main><script type="module" src="${cache.url}/widget.js"></script>`,
+    );
+    // Each has a cache of its own.
+    const pages = await Promise.all(Array.from({ length: 4 }, () => newVisitor()));
+    const began = performance.now();
+    await Promise.all(pages.map((page) => page.goto(host.sameSite)));
+    const badges = pages.map((page) => page.locator(".viewer-counter"));
+    for (const badge of badges) await expect(badge).toHaveText("1");
+    await join();
+    for (const badge of badges) {
+      await expect(badge).toHaveText("2");
+      await expect(badge).toHaveAttribute("data-state", "live");
+    }
+    await expect.poll(() => cache.asked(path), { timeout: 60_000 }).toBeGreaterThan(20);
+    await expect.poll(() => cache.passedOn(path), { timeout: 60_000 }).toBeGreaterThan(3);
+    const reached = cache.passedOn(path);
+    // A slow machine makes this longer, and so allows more requests.
+    const intervals = Math.ceil((performance.now() - began) / (MAX_AGE * 1_000));
+    expect(reached).toBeLessThanOrEqual(intervals + 1);
+    // They would notice the end of the cache.
+    await Promise.all(pages.map((page) => page.close()));
+  } finally {
+    await cache.close();
+  }
 });
