@@ -35,6 +35,20 @@ test("nothing but the badge is painted", async ({ page, channelId, audience }) =
   expect(box.height).toBeGreaterThan(40);
 });
 
+test("forced colors change nothing: the audience sees the stream, and not this machine", async ({
+  newVisitor,
+  channelId,
+  audience,
+  javaScriptEnabled,
+}) => {
+  await audience.join(channelId);
+  const page = await newVisitor({ forcedColors: "active", javaScriptEnabled });
+  const overlay = new OverlayPage(page);
+  await overlay.goto(channelId);
+  await expect(overlay.badge.root).toHaveCSS("background-color", "rgb(220, 38, 38)");
+  await expect(page.locator("html")).toHaveCSS("background-color", "rgba(0, 0, 0, 0)");
+});
+
 test("an invalid name is explained", async ({ page, faults }) => {
   faults.expect(/404/);
   await page.goto("/overlay/no%20name");
