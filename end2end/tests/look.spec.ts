@@ -196,6 +196,31 @@ for (const [width, height] of [
   });
 }
 
+for (const [width, height] of [
+  [320, 200],
+  [480, 280],
+] as const) {
+  test(
+    `in a frame of ${width}×${height} the explanation of a stale badge does not cover the message`,
+    { tag: "@js" },
+    async ({ newVisitor, channelId }) => {
+      const page = await newVisitor({ javaScriptEnabled: true, viewport: { width, height } });
+      await removeScripts(page, "stale");
+      await page.goto(embedPath(channelId, true));
+      await expect(new EmbedPage(page).badge.root).toBeVisible();
+      const message = await page.locator(".player__poster:visible").evaluate((poster) => {
+        const range = document.createRange();
+        range.selectNodeContents(poster);
+        return range.getBoundingClientRect().top;
+      });
+      for (const note of await page.locator(".note:visible").all()) {
+        const { y, height } = (await note.boundingBox())!;
+        expect(y + height).toBeLessThanOrEqual(message);
+      }
+    },
+  );
+}
+
 test("the legend of the badges opens with and without JavaScript", async ({ page }) => {
   await new HomePage(page).goto();
   const legend = page.locator(".legend");

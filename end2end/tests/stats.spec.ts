@@ -193,6 +193,31 @@ test("on paper the figures, the chart and the table are whole, and controls are 
   await expect(page.getByText("Ver los datos en una tabla"), "a closed table is not on paper").toBeHidden();
 });
 
+test(
+  "a number of seven digits is on one line",
+  { tag: "@js" },
+  async ({ url, crowd, channelId, newVisitor }) => {
+    await crowd.join(channelId);
+    const page = await newVisitor({ javaScriptEnabled: true });
+    await removeScripts(page);
+    await new StatsPage(page).gotoWithChart(`${url}/${channelId}/stats`);
+    for (const width of [320, 390, 700, 900, 1280]) {
+      await page.setViewportSize({ width, height: 800 });
+      const heights = await page.locator(".figures--main .figure__value").evaluateAll((values) =>
+        values.map((value) => {
+          const heightOf = (text: string) => {
+            value.textContent = text;
+            return value.getBoundingClientRect().height;
+          };
+          return [heightOf("≈ 3.456.789"), heightOf("7")];
+        }),
+      );
+      expect(heights.length).toBeGreaterThan(3);
+      for (const [many, one] of heights) expect(many, `${width} px`).toBe(one);
+    }
+  },
+);
+
 for (const colorScheme of ["light", "dark"] as const) {
   test(`the page is accessible in the ${colorScheme} theme`, async ({
     url,
