@@ -4,7 +4,7 @@ export LEPTOS_SITE_ROOT ?= target/site
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
 
-.PHONY: run demo quick build dist site example test test-rust test-client test-browser mutants bench soak stress capacity watch lint format
+.PHONY: run demo quick build dist site example test test-rust test-client test-browser pictures lighthouse mutants bench soak stress capacity watch lint format
 
 run: quick
 	target/release/aforo
@@ -57,6 +57,17 @@ test-client:
 test-browser: quick example
 	@bash scripts/setup.sh test
 	cd end2end && npm run baseline && npm test
+
+# Takes pictures of the pages in their states, themes, sizes and languages, and in three browsers, to look at:
+# target/pictures/index.html. DOCS=1 takes only those in docs/.
+pictures: quick
+	@bash scripts/setup.sh pictures
+	cd end2end && DOCS=$(DOCS) npx playwright test --config pictures
+
+# Fails if Lighthouse gives a page of the release build less than 100 as a phone or as a desktop.
+lighthouse: build
+	@bash scripts/setup.sh lighthouse
+	@node scripts/lighthouse/main.mjs
 
 # Applies known faults to the code, one at a time, and fails if the tests miss one. ONLY=name runs a single fault.
 mutants: site

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs missing tools and packages: `setup.sh build` for the build, `setup.sh test` for the build and the tests,
-# `setup.sh bench` for the load kit, `setup.sh demo` for the demo, `setup.sh lint` for cargo-deny, `setup.sh dist` for the
-# static program. Skips completed steps. Package registries are the only network access that it needs.
+# `setup.sh bench` for the load kit, `setup.sh demo` for the demo, `setup.sh pictures` and `setup.sh lighthouse` for what
+# looks at the pages, `setup.sh lint` for cargo-deny, `setup.sh dist` for the static program. Skips completed steps. Package
+# registries are the only network access that it needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/env.sh
@@ -157,6 +158,15 @@ bench)
 demo)
   video_server
   ;;
+pictures)
+  bash scripts/setup.sh test
+  command -v sqlite3 >/dev/null || apt_install sqlite3
+  command -v pngquant >/dev/null || apt_install pngquant
+  ;;
+lighthouse)
+  command -v chromium >/dev/null || apt_install chromium
+  npm_packages scripts/lighthouse
+  ;;
 lint)
   cargo_deny
   ;;
@@ -166,5 +176,5 @@ dist)
   cargo_cyclonedx
   npm_packages tests/cyclonedx
   ;;
-*) die "usage: setup.sh [build|test|bench|demo|lint|dist]" ;;
+*) die "usage: setup.sh [build|test|bench|demo|pictures|lighthouse|lint|dist]" ;;
 esac

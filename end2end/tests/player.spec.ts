@@ -6,18 +6,13 @@
 import type { Page } from "@playwright/test";
 
 import { violations } from "../fixtures/accessibility.ts";
+import { disableNativeHls, removeMediaSource } from "../fixtures/conditions.ts";
 import { serveStream } from "../fixtures/hls.ts";
 import { expect, test } from "../fixtures/index.ts";
 import { embedPath } from "../pages/embed-page.ts";
 import { Player } from "../pages/player.ts";
 
 const TEMPLATE = "https://stream.test/{channel}/index.m3u8";
-
-/** Removes native HLS from the browser, as in Firefox on desktops. */
-const disableNativeHls = (page: Page) =>
-  page.addInitScript(() => {
-    HTMLMediaElement.prototype.canPlayType = () => "";
-  });
 
 const playsNatively = (page: Page) =>
   page.evaluate(() => document.createElement("video").canPlayType("application/vnd.apple.mpegurl") !== "");
@@ -121,9 +116,7 @@ for (const colorScheme of ["light", "dark"] as const) {
       await page.reload();
       await player.expectPicture(160);
       expect(await violations(page), "playing").toEqual([]);
-      await page.addInitScript(() => {
-        for (const name of ["MediaSource", "ManagedMediaSource"]) Reflect.deleteProperty(window, name);
-      });
+      await removeMediaSource(page);
       await page.reload();
       await player.expectState("unplayable");
       expect(await violations(page), "unplayable").toEqual([]);
@@ -261,9 +254,7 @@ test.describe("with JavaScript", () => {
 
   test("a browser that can't play HLS at all shows a message", async ({ page, channelId, newServer }) => {
     await disableNativeHls(page);
-    await page.addInitScript(() => {
-      for (const name of ["MediaSource", "ManagedMediaSource"]) Reflect.deleteProperty(window, name);
-    });
+    await removeMediaSource(page);
     const server = await newServer({ STREAM_URL_TEMPLATE: TEMPLATE });
     await page.goto(`${server.url}/${channelId}`);
     const player = new Player(page);
