@@ -168,7 +168,10 @@ impl Database {
     }
 
     /// The configured database before the first contact, which [`Database::run`] makes.
-    pub(in crate::server) fn new(config: &DatabaseConfig) -> Result<Self, OpenError> {
+    ///
+    /// # Errors
+    /// When the configured address or file can't be used.
+    pub fn new(config: &DatabaseConfig) -> Result<Self, OpenError> {
         static DRIVERS: Once = Once::new();
         DRIVERS.call_once(install_default_drivers);
         let (kind, url, place, file) = match config {

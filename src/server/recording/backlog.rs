@@ -21,7 +21,7 @@ use crate::{
 
 /// The most bytes of rows and spans that wait for the database: about an hour of a thousand busy channels. Beyond, the
 /// oldest minutes are lost first.
-pub(super) const MAX_WAITING_BYTES: usize = 64 << 20;
+pub const MAX_WAITING_BYTES: usize = 64 << 20;
 
 /// The memory of a span on air that waits, with the name of its channel.
 pub(super) const SPAN_BYTES: usize = 176;

@@ -39,6 +39,7 @@ use uuid::Uuid;
 
 use self::record::{Air, Record};
 pub use self::{
+    backlog::MAX_WAITING_BYTES,
     distinct::RowData,
     feed::{FiguresFeed, FiguresWatch},
     ownership::{Ownership, Shareholder},

@@ -12,7 +12,7 @@ use aforo::{
         config::{self, Config, DatabaseConfig},
         database::Database,
         history::Place,
-        recording::{simulated::SimulatedNode, writer::MAX_WAITING_BYTES},
+        recording::{MAX_WAITING_BYTES, simulated::SimulatedNode},
     },
 };
 use reqwest::StatusCode;
