@@ -31,10 +31,11 @@ pub fn init(format: LogFormat, filter: &str, traces: Option<&Traces>) {
 }
 
 /// What the log takes: all that `filter` says, without the spans of traces. Where there is no export, this disables them
-/// where they are made.
+/// where they are made. The crate that checks certificates logs them with all of their names, which another server
+/// chooses; callers log the reason in short.
 fn log_filter(filter: &str) -> EnvFilter {
     let directive = format!("{}=off", spans::TARGET).parse();
-    let filter = EnvFilter::new(filter);
+    let filter = EnvFilter::new(format!("rustls_platform_verifier=off,{filter}"));
     if let Ok(directive) = directive { filter.add_directive(directive) } else { filter }
 }
 

@@ -179,3 +179,20 @@ async fn receivers_prove_who_they_are_by_a_trusted_certificate() {
         assert!(output.status.code() == Some(1) && stderr.contains("certificate"), "{url}: {stderr}");
     }
 }
+
+#[tokio::test]
+async fn a_certificate_with_many_names_does_not_fill_the_log() {
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let names: Vec<_> = (0..1_000).map(|nth| format!("n{nth}.example")).collect();
+    let pair = rcgen::generate_simple_self_signed(names).unwrap();
+    fs::write(file("cert.pem"), pair.cert.pem()).unwrap();
+    fs::write(file("key.pem"), pair.signing_key.serialize_pem()).unwrap();
+    let receiver = Program::start(&[("TLS_CERT", &file("cert.pem")), ("TLS_KEY", &file("key.pem"))]).await;
+    let trusted = file("cert.pem");
+    let set = [("WEBHOOK_SECRET", SECRET), ("WEBHOOK_ALLOW_PRIVATE", "true"), ("SSL_CERT_FILE", &*trusted)];
+    let output = test_command(&receiver.base, &set, &[]).await;
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && stderr.contains("certificate"), "{stderr}");
+    assert!(stderr.len() < 1_000, "{} bytes", stderr.len());
+}
