@@ -4,7 +4,7 @@ export LEPTOS_SITE_ROOT ?= target/site
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
 
-.PHONY: run demo quick build dist site example test test-rust test-client test-browser pictures lighthouse mutants bench soak stress capacity watch lint format
+.PHONY: run demo quick build dist image site example test test-rust test-client test-browser pictures lighthouse mutants bench soak stress capacity watch lint format
 
 run: quick
 	target/release/aforo
@@ -27,6 +27,11 @@ build: site
 dist: site
 	@bash scripts/setup.sh dist
 	@bash scripts/dist.sh
+
+# The container image of the static program, in target/image: built by podman and checked in containers. Needs root.
+image: dist
+	@bash scripts/setup.sh image
+	@node scripts/image.mjs
 
 # The files that browsers load: WebAssembly, JavaScript, styles and public files.
 site:

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs missing tools and packages: `setup.sh build` for the build, `setup.sh test` for the build and the tests,
 # `setup.sh bench` for the load kit, `setup.sh demo` for the demo, `setup.sh pictures` and `setup.sh lighthouse` for what
-# looks at the pages, `setup.sh lint` for cargo-deny, `setup.sh dist` for the static program. Skips completed steps. Package
-# registries are the only network access that it needs.
+# looks at the pages, `setup.sh lint` for cargo-deny, `setup.sh dist` for the static program, `setup.sh image` for its
+# container image. Skips completed steps. Package registries are the only network access that it needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/env.sh
@@ -176,5 +176,9 @@ dist)
   cargo_cyclonedx
   npm_packages tests/cyclonedx
   ;;
-*) die "usage: setup.sh [build|test|bench|demo|pictures|lighthouse|lint|dist]" ;;
+image)
+  command -v podman >/dev/null && command -v runc >/dev/null || apt_install podman runc ca-certificates
+  command -v redis-server >/dev/null || apt_install redis-server
+  ;;
+*) die "usage: setup.sh [build|test|bench|demo|pictures|lighthouse|lint|dist|image]" ;;
 esac
