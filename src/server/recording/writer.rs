@@ -84,7 +84,7 @@ impl<D: Destination> Writer<D> {
         Self { recorder, archive, metrics, waiting: Mutex::default(), rows, spans }
     }
 
-    /// The bytes of what waits for the database: [`MAX_WAITING_BYTES`] at most.
+    /// The bytes of what waits for the database: [`super::MAX_WAITING_BYTES`] at most.
     pub async fn waiting_bytes(&self) -> usize {
         self.waiting.lock().await.total_bytes()
     }
