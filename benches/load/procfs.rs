@@ -25,11 +25,11 @@ pub fn cpu_of_machine() -> io::Result<f64> {
     busy(&fs::read_to_string("/proc/stat")?).ok_or_else(|| malformed("stat"))
 }
 
-/// The child processes of a process.
+/// The child processes of a process. A thread that ends meanwhile is left out.
 pub fn children(pid: u32) -> io::Result<Vec<u32>> {
     let mut children = Vec::new();
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let list = fs::read_to_string(thread?.path().join("children"))?;
+        let Ok(list) = fs::read_to_string(thread?.path().join("children")) else { continue };
         children.extend(list.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
     }
     Ok(children)
