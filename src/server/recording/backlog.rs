@@ -2,9 +2,9 @@
 //!
 //! Promises:
 //! - Each key waits once, with what is newest.
-//! - The memory is bounded ([`MAX_WAITING_BYTES`]). Beyond, the oldest minutes go first, and whole: the row of a part says
-//!   that its channels are as their rows say.
-//! - Spans on air, which are the broadcasts themselves, only go when there are no rows.
+//! - The memory is bounded ([`MAX_WAITING_BYTES`]). Beyond the bound, the oldest minutes are dropped first. A minute is
+//!   dropped whole, because the row of a part says that its channels are as their rows say.
+//! - Spans on air, which are the broadcasts themselves, are dropped only when there are no rows.
 
 use std::collections::BTreeMap;
 
@@ -61,7 +61,7 @@ impl Backlog {
             self.queue((start, RowKind::Viewers, is_part, part, channel.clone()), row, None);
         }
         if let (Some(on_air), Ok(channel)) = (on_air, ChannelId::parse(&channel)) {
-            // A signal that lasts may have been observed again after a pause. What went before it is told by the first time.
+            // A node may observe the same signal again after a pause. The first observation decides what went before it.
             let waiting = self.on_air.entry((on_air.span.from, channel)).or_insert(on_air);
             let observed_from = on_air.observed_from.min(waiting.observed_from);
             *waiting = TakenSpan { observed_from, ..on_air };
