@@ -6,10 +6,11 @@
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+
+import { freePort } from "./free-port.mjs";
 
 const STARTS = 20;
 /** The longest median of the times from a start to the first page, in ms. */
@@ -41,15 +42,6 @@ function sections(elf) {
     const at = names + header.readUInt32LE(0);
     return elf.toString("latin1", at, elf.indexOf(0, at));
   });
-}
-
-async function freePort() {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const { port } = probe.address();
-  probe.close();
-  await once(probe, "close");
-  return port;
 }
 
 /** Starts the program in an empty folder, and ends it after `use`, which gets all that is known of it. */

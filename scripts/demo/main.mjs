@@ -5,7 +5,8 @@ import { join, resolve } from "node:path";
 
 import { Crowd } from "./crowd.mjs";
 import * as otherSite from "./other-site.mjs";
-import { Processes, freePort, until } from "./processes.mjs";
+import { freePort } from "../free-port.mjs";
+import { Processes, until } from "./processes.mjs";
 import * as video from "./video.mjs";
 
 const root = resolve(import.meta.dirname, "../..");

@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { openSync, readFileSync } from "node:fs";
 import { mkdtemp } from "node:fs/promises";
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -79,22 +79,6 @@ export class Processes {
     }
     if (this.#guard.exitCode === null) await once(this.#guard, "exit");
   }
-}
-
-/** A free port of this machine: `preferred`, or any. */
-export async function freePort(preferred = 0) {
-  const server = createServer();
-  try {
-    server.listen(preferred, "127.0.0.1");
-    await once(server, "listening");
-  } catch (error) {
-    if (preferred === 0) throw error;
-    return freePort();
-  }
-  const { port } = server.address();
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 /** Waits until `isMet` returns something, and returns it. */

@@ -4,12 +4,13 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 
 import { launch } from "chrome-launcher";
 import lighthouse, { desktopConfig } from "lighthouse";
+
+import { freePort } from "../free-port.mjs";
 
 const ATTEMPTS = 3;
 const PAGES = ["/", "/iblups"];
@@ -18,14 +19,6 @@ const FORMS = { phone: undefined, desktop: desktopConfig };
 
 const program = process.env.AFORO_BIN ?? resolve(import.meta.dirname, "../../target/release/aforo");
 if (existsSync("/usr/bin/chromium")) process.env.CHROME_PATH ??= "/usr/bin/chromium";
-
-async function freePort() {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const { port } = probe.address();
-  await new Promise((closed) => probe.close(closed));
-  return port;
-}
 
 /** Measures a page once: the scores, and what lowered them. */
 async function measure(url, config, chrome) {
