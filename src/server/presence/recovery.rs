@@ -202,7 +202,12 @@ impl Recovery {
 
     /// Checks whether servers of the store were restarted or replaced.
     async fn check_incarnation(&self, state: &mut State) -> Result<(), StoreError> {
-        let current = self.store.incarnation().await?;
+        let current = self.store.incarnation().await.inspect_err(|error| {
+            if matches!(error, StoreError::Unreachable(_)) {
+                self.roll.servers_away();
+            }
+        })?;
+        self.roll.servers_respond();
         if state.incarnation.as_ref().is_some_and(|before| *before != current) {
             tracing::warn!("store restarted or replaced; replaying the journal");
             self.journal.mark_all_suspect();
@@ -223,6 +228,9 @@ impl Recovery {
             }
             if !state.has_found_loss {
                 self.roll.set(roll);
+                if !self.roll.is_outage_unresolved() {
+                    self.store.forget_outage();
+                }
                 return Ok(());
             }
         }
@@ -242,7 +250,7 @@ impl Recovery {
         state.has_found_loss |= self.journal.take_found_loss();
         // The store may have been away for the others too, and they may have operations to replay.
         let may_have_peers = state.attended.is_none() || !state.peers.is_empty();
-        state.has_found_loss |= self.roll.is_missed() && may_have_peers;
+        state.has_found_loss |= (self.roll.is_missed() || self.roll.are_servers_back()) && may_have_peers;
         let attendance = Attendance {
             node: self.node,
             expected_for,

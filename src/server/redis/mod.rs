@@ -94,6 +94,15 @@ pub trait Runner: Send + Sync {
     /// the service provides none.
     async fn incarnation(&self) -> Result<Option<String>, StoreError>;
 
+    /// Whether [`Runner::incarnation`] has found the server of a key to be away since [`Runner::forget_outage`], while
+    /// other servers may have responded.
+    fn was_away(&self, _key: &[u8]) -> bool {
+        false
+    }
+
+    /// Forgets which servers were away.
+    fn forget_outage(&self) {}
+
     /// Checks that all servers respond.
     async fn ping(&self) -> Result<(), StoreError> {
         self.incarnation().await.map(drop)
@@ -125,6 +134,14 @@ impl<R: Runner + ?Sized> Runner for Arc<R> {
 
     async fn incarnation(&self) -> Result<Option<String>, StoreError> {
         (**self).incarnation().await
+    }
+
+    fn was_away(&self, key: &[u8]) -> bool {
+        (**self).was_away(key)
+    }
+
+    fn forget_outage(&self) {
+        (**self).forget_outage();
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -2,10 +2,9 @@
 
 use async_trait::async_trait;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
     ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult, ServerErrorKind, Value,
-    aio::{ConnectionLike, MultiplexedConnection},
-    cmd, from_redis_value,
+    aio::MultiplexedConnection, cmd, from_redis_value,
 };
 use tokio::time::timeout;
 
@@ -27,27 +26,10 @@ impl RedisRunner {
     /// # Errors
     /// When the address is invalid.
     pub fn open(url: &str) -> RedisResult<Self> {
-        let inner = redis_client(url)?;
+        let info = address(url)?;
         // The address without user and password.
-        let name = format!("redis at {}", inner.get_connection_info().addr());
-        let client = ReconnectingClient::start(name, health_after, move |disconnected| {
-            let inner = inner.clone();
-            let on_push = move |push: PushInfo| {
-                if push.kind == PushKind::Disconnection {
-                    disconnected.notify();
-                }
-                Ok::<(), redis::aio::SendError>(())
-            };
-            Box::pin(async move {
-                let config = AsyncConnectionConfig::new()
-                    .set_connection_timeout(Some(CONNECT_LIMIT))
-                    // The reconnecting client has its own timeout. The connection drops responses that arrive later.
-                    .set_response_timeout(None)
-                    .set_push_sender(on_push);
-                inner.get_multiplexed_async_connection_with_config(&config).await
-            })
-        });
-        Ok(Self { client })
+        let name = format!("redis at {}", info.addr());
+        Ok(Self { client: connect(name, info) })
     }
 
     /// Connects once, and asks the server about itself. Changes nothing.
@@ -55,18 +37,7 @@ impl RedisRunner {
     /// # Errors
     /// Why the server can't be used, as a text without the address.
     pub async fn inspect(url: &str) -> Result<ServerFacts, String> {
-        let client = redis_client(url).map_err(|_| "the address is invalid".to_owned())?;
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_LIMIT))
-            .set_response_timeout(Some(CALL_LIMIT));
-        let connecting = client.get_multiplexed_async_connection_with_config(&config);
-        let Ok(connected) = timeout(CONNECT_LIMIT, connecting).await else {
-            return Err("no response in time".to_owned());
-        };
-        let mut connection = connected.map_err(|error| error.to_string())?;
-        let info: String =
-            cmd("INFO").query_async(&mut connection).await.map_err(|error| error.to_string())?;
-        Ok(ServerFacts::of(&info))
+        facts(address(url).map_err(|_| "the address is invalid".to_owned())?).await
     }
 
     /// A server for people: its address without user and password.
@@ -81,15 +52,50 @@ impl RedisRunner {
     /// # Errors
     /// When the address is invalid.
     pub fn check(url: &str) -> RedisResult<()> {
-        redis_client(url).map(drop)
+        address(url).map(drop)
     }
 }
 
-fn redis_client(url: &str) -> RedisResult<Client> {
-    let info = address(url)?;
-    // Setting the library name would require permission for another command (`CLIENT SETINFO`).
-    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
-    Client::open(info.set_redis_settings(settings))
+/// Starts to connect to a server. `name` appears in log lines.
+pub(super) fn connect(name: String, info: ConnectionInfo) -> ReconnectingClient<MultiplexedConnection> {
+    ReconnectingClient::start(name, health_after, move |disconnected| {
+        let info = info.clone();
+        let on_push = move |push: PushInfo| {
+            if push.kind == PushKind::Disconnection {
+                disconnected.notify();
+            }
+            Ok::<(), redis::aio::SendError>(())
+        };
+        Box::pin(async move {
+            let config = AsyncConnectionConfig::new()
+                .set_connection_timeout(Some(CONNECT_LIMIT))
+                // The reconnecting client has its own timeout. The connection drops responses that arrive later.
+                .set_response_timeout(None)
+                .set_push_sender(on_push);
+            Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await
+        })
+    })
+}
+
+/// Connects once and sends a command. The error is a text without the address.
+pub(super) async fn ask(info: ConnectionInfo, command: &Cmd) -> Result<Value, String> {
+    let client = Client::open(info).map_err(|_| "the address is invalid".to_owned())?;
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_LIMIT))
+        .set_response_timeout(Some(CALL_LIMIT));
+    let connecting = client.get_multiplexed_async_connection_with_config(&config);
+    let Ok(connected) = timeout(CONNECT_LIMIT, connecting).await else {
+        return Err("no response in time".to_owned());
+    };
+    let mut connection = connected.map_err(|error| error.to_string())?;
+    command.query_async(&mut connection).await.map_err(|error| error.to_string())
+}
+
+/// Connects once and asks a server about itself. The error is a text without the address.
+pub(super) async fn facts(info: ConnectionInfo) -> Result<ServerFacts, String> {
+    let response = ask(info, &cmd("INFO")).await?;
+    let text: String = from_redis_value(response).map_err(|error| error.to_string())?;
+    Ok(ServerFacts::of(&text))
 }
 
 /// Parses an address, which may use TLS.
@@ -103,7 +109,9 @@ pub(super) fn address(url: &str) -> RedisResult<ConnectionInfo> {
     if info.redis_settings().db() < 0 {
         return Err((ErrorKind::InvalidClientConfig, "the number of the database is negative").into());
     }
-    Ok(info)
+    // Setting the library name would require permission for another command (`CLIENT SETINFO`).
+    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
+    Ok(info.set_redis_settings(settings))
 }
 
 /// The health of a connection after an error. A connection counts as broken too if its server was demoted or is not
@@ -127,7 +135,11 @@ fn health_after(error: &RedisError) -> ConnectionHealth {
 #[async_trait]
 impl Runner for RedisRunner {
     async fn run(&self, script: &Script, keys: &[Vec<u8>], args: &[Vec<u8>]) -> Result<Value, StoreError> {
-        run_on(&self.client, script, keys, args).await
+        // A server that was restarted has not loaded the script.
+        match self.client.send(&script.by_hash(keys, args)).await {
+            Err(CallError::NoScript) => Ok(self.client.send(&script.by_source(keys, args)).await?),
+            result => Ok(result?),
+        }
     }
 
     fn takes_many_channels(&self) -> bool {
@@ -139,26 +151,15 @@ impl Runner for RedisRunner {
     }
 
     async fn incarnation(&self) -> Result<Option<String>, StoreError> {
-        let info = self.client.send(cmd("INFO").arg("server")).await?;
-        let info: String = from_redis_value(info).map_err(|_| StoreError::unexpected())?;
-        Ok(run_id(&info))
+        run_id(&self.client).await
     }
 }
 
-/// The id of a server process, from the response to `INFO server`.
-pub(super) fn run_id(info: &str) -> Option<String> {
-    info.lines().find_map(|line| line.strip_prefix("run_id:")).map(|id| id.trim().to_owned())
-}
-
-/// Runs a script by its hash, or by its source if the server has not loaded the script, for example after a restart.
-pub(super) async fn run_on<C: ConnectionLike + Clone + Send + Sync + 'static>(
-    client: &ReconnectingClient<C>,
-    script: &Script,
-    keys: &[Vec<u8>],
-    args: &[Vec<u8>],
-) -> Result<Value, StoreError> {
-    match client.send(&script.by_hash(keys, args)).await {
-        Err(CallError::NoScript) => Ok(client.send(&script.by_source(keys, args)).await?),
-        result => Ok(result?),
-    }
+/// The id of the server's process.
+pub(super) async fn run_id(
+    client: &ReconnectingClient<MultiplexedConnection>,
+) -> Result<Option<String>, StoreError> {
+    let info = client.send(cmd("INFO").arg("server")).await?;
+    let info: String = from_redis_value(info).map_err(|_| StoreError::unexpected())?;
+    Ok(info.lines().find_map(|line| line.strip_prefix("run_id:")).map(|id| id.trim().to_owned()))
 }

@@ -129,4 +129,8 @@ impl Store for Measured {
     async fn incarnation(&self) -> Result<Option<String>, StoreError> {
         self.store.incarnation().await
     }
+
+    fn forget_outage(&self) {
+        self.store.forget_outage();
+    }
 }

@@ -91,6 +91,9 @@ pub trait Store: Send + Sync {
     async fn incarnation(&self) -> Result<Option<String>, StoreError> {
         Ok(None)
     }
+
+    /// Forgets which servers [`Store::incarnation`] has found to be away; see [`Reading::was_away`].
+    fn forget_outage(&self) {}
 }
 
 /// The most operations in a batch. They block a server for a few milliseconds.
@@ -144,13 +147,16 @@ pub struct Reading {
     pub restored: Timestamp,
     /// The roll call that the store holds. `None` from a store whose responses do not name it.
     pub epoch: Option<Epoch>,
+    /// Whether the channel's server was found to be away since [`Store::forget_outage`]. False if the store has one server.
+    pub was_away: bool,
 }
 
 impl Reading {
     /// A reading of a store that can't lose data.
     #[must_use]
     pub const fn certain(count: u32, as_of: Timestamp) -> Self {
-        Self { count, as_of, mark: None, restored: Timestamp::from_millis(0), epoch: None }
+        let restored = Timestamp::from_millis(0);
+        Self { count, as_of, mark: None, restored, epoch: None, was_away: false }
     }
 }
 

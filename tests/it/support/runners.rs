@@ -81,4 +81,12 @@ impl Runner for TestRunner {
         self.check()?;
         self.inner.incarnation().await
     }
+
+    fn was_away(&self, key: &[u8]) -> bool {
+        self.inner.was_away(key)
+    }
+
+    fn forget_outage(&self) {
+        self.inner.forget_outage();
+    }
 }

@@ -43,13 +43,10 @@ const MAX_CALLS: usize = 2_048;
 pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 
 /// How long after the loss of a connection calls wait for a new one.
-const RECONNECT_WAIT: Duration = Duration::from_millis(500);
+pub(super) const RECONNECT_WAIT: Duration = Duration::from_millis(500);
 
 /// The first and the longest pause between attempts to connect.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-
-/// The pause before a degraded connection is replaced.
-const REPLACE_PAUSE: Duration = Duration::from_millis(500);
 
 /// The interval between log lines while a server is unreachable.
 const LOG_INTERVAL: Duration = Duration::from_secs(30);
@@ -61,8 +58,6 @@ type ConnectFuture<C> = Pin<Box<dyn Future<Output = RedisResult<C>> + Send>>;
 pub(super) enum ConnectionHealth {
     /// The connection is not affected.
     Good,
-    /// A new connection should replace it. Until then it can still reach a part of the servers.
-    Degraded,
     /// The connection can't be used any more.
     Broken,
 }
@@ -71,6 +66,12 @@ pub(super) enum ConnectionHealth {
 pub enum CallError {
     /// The server has not loaded the script, so its source has to be sent.
     NoScript,
+    /// Another server of the cluster has the slot. `host:port`; the host can be empty.
+    Moved(String),
+    /// The slot is being moved, and another server already has these keys. `host:port`; the host can be empty.
+    Ask(String),
+    /// The slot is being moved, and these keys are on two servers for a moment.
+    Split,
     /// Any other failure.
     Failed(StoreError),
 }
@@ -78,8 +79,11 @@ pub enum CallError {
 impl From<CallError> for StoreError {
     fn from(error: CallError) -> Self {
         match error {
-            CallError::NoScript => Self::unexpected(),
             CallError::Failed(error) => error,
+            // Only calls to a cluster are redirected.
+            CallError::NoScript | CallError::Moved(_) | CallError::Ask(_) | CallError::Split => {
+                Self::unexpected()
+            }
         }
     }
 }
@@ -143,6 +147,14 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> ReconnectingClient<C> {
     /// # Errors
     /// When there is no connection, too many calls wait, the call times out, or the server returns an error.
     pub(super) async fn send(&self, command: &Cmd) -> Result<Value, CallError> {
+        self.send_to_slot(command, false).await
+    }
+
+    /// Sends a command to a server of a cluster. `is_asking`: another server has redirected it by [`CallError::Ask`].
+    ///
+    /// # Errors
+    /// As for [`ReconnectingClient::send`], and redirections.
+    pub(super) async fn send_to_slot(&self, command: &Cmd, is_asking: bool) -> Result<Value, CallError> {
         let Ok(_permit) = self.shared.permits.try_acquire() else {
             return Err(CallError::Failed(StoreError::Unreachable("too many calls in flight".to_owned())));
         };
@@ -150,7 +162,8 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> ReconnectingClient<C> {
         loop {
             attempts_left -= 1;
             let (number, mut connection) = self.connected().await.map_err(CallError::Failed)?;
-            let Ok(response) = timeout(CALL_LIMIT, connection.req_packed_command(command)).await else {
+            let request = request(&mut connection, command, is_asking);
+            let Ok(response) = timeout(CALL_LIMIT, request).await else {
                 return Err(self.on_timeout(number, connection));
             };
             match response {
@@ -175,11 +188,6 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> ReconnectingClient<C> {
 
     /// Handles a call that timed out. If the connection may be broken, a PING checks it in the background.
     fn on_timeout(&self, number: u64, mut connection: C) -> CallError {
-        let error = timed_out();
-        let health = (self.health_after)(&error);
-        if health != ConnectionHealth::Broken {
-            return self.on_error(number, health, &error);
-        }
         if !self.shared.is_probing.swap(true, SeqCst) {
             let shared = Arc::clone(&self.shared);
             tokio::spawn(async move {
@@ -194,21 +202,28 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> ReconnectingClient<C> {
                 shared.is_probing.store(false, SeqCst);
             });
         }
-        CallError::Failed(StoreError::Unreachable(error.to_string()))
+        CallError::Failed(StoreError::Unreachable(timed_out().to_string()))
     }
 
     /// Replaces the connection if its health requires it, and converts the error.
     fn on_error(&self, number: u64, health: ConnectionHealth, error: &RedisError) -> CallError {
-        if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) {
-            return CallError::NoScript;
+        let redirected_to = || error.redirect_node().map(|(address, _)| address.to_owned());
+        let special = match error.kind() {
+            ErrorKind::Server(ServerErrorKind::NoScript) => Some(CallError::NoScript),
+            ErrorKind::Server(ServerErrorKind::Moved) => redirected_to().map(CallError::Moved),
+            ErrorKind::Server(ServerErrorKind::Ask) => redirected_to().map(CallError::Ask),
+            ErrorKind::Server(ServerErrorKind::TryAgain) => Some(CallError::Split),
+            _ => None,
+        };
+        if let Some(special) = special {
+            return special;
         }
         match health {
             ConnectionHealth::Good => {}
-            ConnectionHealth::Degraded => self.shared.replace.notify_one(),
             ConnectionHealth::Broken => self.shared.mark_down(number),
         }
         let message = error.to_string();
-        CallError::Failed(if error.is_io_error() {
+        CallError::Failed(if error.is_io_error() || is_not_ready(error) {
             StoreError::Unreachable(message)
         } else {
             StoreError::Refused(message)
@@ -221,14 +236,6 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> ReconnectingClient<C> {
             State::Up(number, _) => *number,
             State::Down(_) => 0,
         }
-    }
-
-    /// The connection itself, for calls that [`ReconnectingClient::send`] does not support.
-    ///
-    /// # Errors
-    /// When there is no connection.
-    pub(super) async fn connection(&self) -> Result<C, StoreError> {
-        self.connected().await.map(|(_, connection)| connection)
     }
 
     async fn connected(&self) -> Result<(u64, C), StoreError> {
@@ -286,13 +293,7 @@ async fn keep_connected<C: Clone + Send + Sync + 'static>(
                 shared.replace.notified().await;
             }
         }
-        if matches!(&*shared.state.borrow(), State::Down(_)) {
-            tracing::warn!(store = name, "connection lost; reconnecting");
-        } else {
-            // The connection still works in part, so the servers get time to settle.
-            tracing::debug!(store = name, "connection degraded; replacing it");
-            sleep(jittered(REPLACE_PAUSE)).await;
-        }
+        tracing::warn!(store = name, "connection lost; reconnecting");
     }
 }
 
@@ -313,6 +314,23 @@ async fn connect_with_retry<C>(name: &str, attempt: impl Fn() -> ConnectFuture<C
         sleep(jittered(pause)).await;
         pause = (pause * 2).min(PAUSES.1);
     }
+}
+
+/// Sends one command on a connection, after `ASKING` if the server has to be told that a redirection is followed.
+async fn request(connection: &mut impl ConnectionLike, command: &Cmd, is_asking: bool) -> RedisResult<Value> {
+    if !is_asking {
+        return connection.req_packed_command(command).await;
+    }
+    let mut both = redis::pipe();
+    both.cmd("ASKING").add_command(command.clone());
+    let mut responses = connection.req_packed_commands(&both, 1, 1).await?;
+    responses.pop().ok_or_else(|| (ErrorKind::UnexpectedReturnType, "no response").into())
+}
+
+/// Whether a server can't respond for a while, although its connection works.
+fn is_not_ready(error: &RedisError) -> bool {
+    use ServerErrorKind::{BusyLoading, ClusterDown, MasterDown};
+    matches!(error.kind(), ErrorKind::Server(BusyLoading | ClusterDown | MasterDown))
 }
 
 /// A random duration between half of `pause` and `pause`, so that nodes do not reconnect in step.

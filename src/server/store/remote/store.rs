@@ -132,6 +132,7 @@ impl<R: Runner> RemoteStore<R> {
         args.extend(batches.iter().map(|batch| encode(&batch.ops)));
         let response = self.runner.run(&self.write, &keys, &args).await?;
         let (as_of, epoch, results) = self.parse_header(sent, response)?;
+        let was_away = keys.first().is_some_and(|key| self.runner.was_away(key));
         if results.is_empty() {
             return Ok(None);
         }
@@ -141,7 +142,7 @@ impl<R: Runner> RemoteStore<R> {
             let restored = parse_timestamp(words.next())?;
             let active = words.next().unwrap_or_default().bytes().map(|flag| flag == b'1').collect();
             self.cache_channel(&batch.channel, count, mark, restored);
-            Ok(Written { active, reading: Reading { count, as_of, mark, restored, epoch } })
+            Ok(Written { active, reading: Reading { count, as_of, mark, restored, epoch, was_away } })
         };
         Ok(Some(batches.iter().zip(&results).map(written).collect()))
     }
@@ -158,18 +159,19 @@ impl<R: Runner> RemoteStore<R> {
         let sent = self.now();
         let response = self.runner.run(&self.counts, &keys, &[first, counts]).await?;
         let (as_of, epoch, results) = self.parse_header(sent, response)?;
+        let was_away = keys.first().is_some_and(|key| self.runner.was_away(key));
         let reading = |((channel, trusted), result): ((&ChannelId, &Option<CachedChannel>), &Value)| {
             if let Value::Int(_) = result {
                 let CachedChannel { count, mark, restored, .. } =
                     trusted.ok_or_else(StoreError::unexpected)?;
-                return Ok(Reading { count, as_of, mark, restored, epoch });
+                return Ok(Reading { count, as_of, mark, restored, epoch, was_away });
             }
             let mut words = channel_result(result)?.splitn(3, ' ');
             let (count, mark) = (parse_count(words.next())?, parse_mark(words.next()));
             let restored =
                 words.next().map_or(Ok(Timestamp::default()), |word| parse_timestamp(Some(word)))?;
             self.cache_channel(channel, count, mark, restored);
-            Ok(Reading { count, as_of, mark, restored, epoch })
+            Ok(Reading { count, as_of, mark, restored, epoch, was_away })
         };
         Ok(channels.iter().zip(&trusted).zip(&results).map(reading).collect())
     }
@@ -411,14 +413,18 @@ impl<R: Runner> Store for RemoteStore<R> {
     }
 
     async fn attend(&self, attendance: &Attendance) -> Result<Option<RollCall>, StoreError> {
-        let server = self.runner.incarnation().await?.unwrap_or_default();
+        // The servers of a cluster fail and return one by one, and the roll call needs only its own.
+        let server = if self.runner.takes_many_channels() { self.runner.incarnation().await? } else { None };
         let hex = |number: u64| format!("{number:016x}").into_bytes();
         let flag = |is_set: bool| if is_set { b"1".to_vec() } else { Vec::new() };
         let mut args = vec![hex(attendance.node), digits(attendance.expected_for.as_millis())];
         args.push(attendance.sure_since.map_or_else(|| b"now".to_vec(), |at| digits(at.as_millis().into())));
         args.push(attendance.known.map(hex).unwrap_or_default());
         args.push(hex(Uuid::new_v4().as_u64_pair().0));
-        args.extend([server.into_bytes(), flag(attendance.has_found_loss || attendance.is_locked_out)]);
+        args.extend([
+            server.unwrap_or_default().into_bytes(),
+            flag(attendance.has_found_loss || attendance.is_locked_out),
+        ]);
         args.extend([flag(self.runner.takes_many_channels()), flag(attendance.is_locked_out)]);
         args.extend(attendance.peers.iter().map(|peer| hex(*peer)));
         let sent = self.now();
@@ -445,6 +451,10 @@ impl<R: Runner> Store for RemoteStore<R> {
 
     async fn incarnation(&self) -> Result<Option<String>, StoreError> {
         self.runner.incarnation().await
+    }
+
+    fn forget_outage(&self) {
+        self.runner.forget_outage();
     }
 }
 

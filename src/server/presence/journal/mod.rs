@@ -36,6 +36,10 @@ const MARK_VALID_FOR: Duration = Duration::from_secs(10);
 /// How long after the answer of a call the answer of an earlier call may arrive. Calls take less than this.
 const OVERTAKEN_FOR: Duration = Duration::from_secs(5);
 
+/// A channel that is watched is read at the update interval, or this much later. An outage of its server that fits
+/// between two readings is shorter than the deadline of a call.
+const READ_DELAY: Duration = Duration::from_millis(500);
+
 /// The number of sessions that are swept while the channel is locked.
 const SWEEP_STEP: usize = 500;
 
@@ -199,9 +203,11 @@ impl Journal {
             // The channel was restored, but the nodes were not asked to check their journals. This node asks them.
             self.has_found_loss.store(true, Relaxed);
         }
+        let is_doubted = reading.was_away && self.roll.is_outage_unresolved();
         let Some(mut entry) = self.channels.get_mut(channel) else {
             // The journal has no session of this channel to replay. Only the count and the mark are recorded.
             return match completeness {
+                Completeness::Complete if is_doubted => (incomplete(reading), Loss::Recovering),
                 Completeness::Complete => {
                     if reading.count > 0 {
                         let mut entry = self.channels.entry(channel.clone()).or_default();
@@ -217,7 +223,9 @@ impl Journal {
         if completeness == Completeness::Unverified {
             return (entry.stale(now), Loss::Unverified);
         }
-        let is_recently_read = entry.mark_read.is_some_and(|(at, _)| now < at + MARK_VALID_FOR);
+        let is_read_within = |span| entry.mark_read.is_some_and(|(at, _)| now < at + span);
+        let is_recently_read = is_read_within(MARK_VALID_FOR);
+        let is_watched = is_read_within(self.settle_time + READ_DELAY);
         let change = entry.update_mark(reading, now);
         if change == MarkChange::Outdated {
             let is_certain = completeness == Completeness::Complete && entry.lost.is_none();
@@ -230,12 +238,16 @@ impl Journal {
         if is_lost {
             self.record_loss(&mut entry, reading.as_of);
         }
-        // A part of a cluster was away, maybe for other nodes too. The roll call does not show it if it is on another part.
-        if std::mem::take(&mut entry.is_missed) && reading.epoch.is_none() && self.roll.has_other_nodes() {
+        // The server of this channel was away, maybe for other nodes too. The roll call does not show it if it is on
+        // another server of a cluster.
+        let is_missed = std::mem::take(&mut entry.is_missed);
+        if is_missed && reading.epoch.is_none() && self.roll.has_other_nodes() || is_doubted && !is_watched {
             entry.lost = Some((reading.as_of, now));
         }
-        // Each server of a cluster has a clock of its own, so the nodes may have to be asked again.
-        if entry.lost.is_some_and(|(at, _)| !self.roll.was_asked_since(at)) {
+        // Each server of a cluster has a clock of its own, so the nodes may have to be asked again. They can't check their
+        // journals while a server is away.
+        let is_asked = |(at, _)| self.roll.are_servers_away() || self.roll.was_asked_since(at);
+        if !entry.lost.is_none_or(is_asked) {
             self.has_found_loss.store(true, Relaxed);
         }
         let is_written = entry.is_suspect || !entry.ledger.is_lacking();
@@ -477,137 +489,4 @@ impl ChannelEntry {
 }
 
 #[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-
-    use super::*;
-    use crate::{
-        domain::{Policy, SessionId, ViewerId},
-        server::store::RollCall,
-    };
-
-    fn join(n: u128) -> Op {
-        let uuid = Uuid::from_u128(n);
-        let act = Act::Join { lease: Duration::from_secs(60) };
-        Op { viewer: ViewerId::new(uuid).unwrap(), session: SessionId::new(uuid).unwrap(), act }
-    }
-
-    fn reading(mark: u64, millis: u64) -> Reading {
-        Reading { mark: Some(Mark(mark)), ..Reading::certain(1, Timestamp::from_millis(millis)) }
-    }
-
-    #[test]
-    fn nodes_are_asked_to_check_after_a_restore_that_no_node_has_announced() {
-        let (policy, roll) = (Policy::default(), Arc::new(LastRollCall::default()));
-        let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::clone(&roll));
-        let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
-        let at = Timestamp::from_millis;
-        let call = |asked, sure_since| RollCall {
-            now: at(9_000),
-            number: 1,
-            epoch: None,
-            lost: at(0),
-            asked,
-            sure_since,
-            nodes: Vec::new(),
-        };
-        let restored = Reading { restored: at(5_000), ..reading(7, 9_000) };
-        roll.set(call(at(4_000), at(4_500)));
-        assert_eq!(journal.observe(&channel, &Ok(restored), now).1, Loss::Recovering);
-        assert!(journal.take_found_loss());
-        roll.set(call(at(6_000), at(4_500)));
-        assert_eq!(journal.observe(&channel, &Ok(restored), now).1, Loss::Recovering);
-        assert!(!journal.take_found_loss(), "the nodes have been asked already");
-        roll.set(call(at(6_000), at(6_500)));
-        assert_eq!(journal.observe(&channel, &Ok(restored), now).1, Loss::None);
-    }
-
-    #[test]
-    fn a_node_that_only_reads_a_channel_notices_its_loss() {
-        let policy = Policy::default();
-        let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::default());
-        let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
-        assert_eq!(journal.observe(&channel, &Ok(reading(7, 1_000)), now).1, Loss::None);
-        let empty = Reading { mark: None, ..Reading::certain(0, Timestamp::from_millis(3_000)) };
-        let (count, loss) = journal.observe(&channel, &Ok(empty), now);
-        assert_eq!((count.value, count.stale, loss), (Some(1), true, Loss::Detected));
-    }
-
-    #[test]
-    fn an_older_reading_that_arrives_late_shows_no_loss() {
-        let policy = Policy::default();
-        let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::default());
-        let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
-        journal.accept(&channel, &join(1), now, now);
-        assert_eq!(journal.observe(&channel, &Ok(reading(7, 1_002)), now).1, Loss::None);
-        // These readings were made before the join was written.
-        for as_of in [1_001, 1_002] {
-            let before = Reading { mark: None, ..Reading::certain(0, Timestamp::from_millis(as_of)) };
-            assert_eq!(journal.observe(&channel, &Ok(before), now).1, Loss::None);
-        }
-        let after = Reading { mark: None, ..Reading::certain(0, Timestamp::from_millis(1_003)) };
-        assert_eq!(journal.observe(&channel, &Ok(after), now).1, Loss::Detected);
-    }
-
-    #[test]
-    fn a_reading_of_another_mark_is_not_taken_for_a_count_unless_it_is_newer() {
-        let policy = Policy::default();
-        let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::default());
-        let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
-        journal.accept(&channel, &join(1), now, now);
-        let whole = Reading { count: 30, ..reading(7, 1_002) };
-        assert_eq!(journal.observe(&channel, &Ok(whole), now), (Count::from(whole), Loss::None));
-        // The channel is lost and gets its first new viewer within a millisecond.
-        assert_eq!(journal.observe(&channel, &Ok(reading(8, 1_002)), now), (Count::from(whole), Loss::None));
-        let (count, loss) = journal.observe(&channel, &Ok(reading(8, 1_003)), now);
-        assert_eq!((count.value, count.stale, loss), (Some(30), true, Loss::Detected));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_loss_is_noticed_although_the_clock_of_the_store_was_set_back() {
-        let policy = Policy::default();
-        let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::default());
-        let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
-        journal.accept(&channel, &join(1), now, now);
-        assert_eq!(journal.observe(&channel, &Ok(reading(7, 900_000)), now).1, Loss::None);
-        tokio::time::advance(OVERTAKEN_FOR).await;
-        let (count, loss) = journal.observe(&channel, &Ok(reading(8, 1_000)), now);
-        assert_eq!((count.stale, loss), (true, Loss::Detected));
-    }
-
-    #[test]
-    fn nothing_is_replayed_before_the_time_of_the_store_is_known() {
-        let policy = Policy::default();
-        let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::default());
-        let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
-        journal.accept(&channel, &join(1), now, now);
-        journal.mark_unwritten(&channel, &join(1));
-        assert!(!journal.knows_time());
-        assert!(journal.next_piece(&channel, now, 100).is_none());
-        journal.learn_time(now, now, Timestamp::from_millis(7_001_000));
-        let piece = journal.next_piece(&channel, now, 100).unwrap();
-        let Act::Late(session) = piece.batch.ops[0].act else { panic!("expected a late write") };
-        assert_eq!(session.at(), Timestamp::from_millis(7_001_000));
-    }
-
-    #[test]
-    fn a_late_write_shows_a_loss() {
-        let policy = Policy::default();
-        let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::default());
-        let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
-        journal.accept(&channel, &join(1), now, now);
-        assert_eq!(journal.observe(&channel, &Ok(reading(7, 1_000)), now).1, Loss::None);
-        // The store is unavailable for a while and comes back without the channel.
-        journal.accept(&channel, &join(2), now, now);
-        journal.mark_unwritten(&channel, &join(2));
-        journal.learn_time(now, now, now);
-        let piece = journal.next_piece(&channel, now, 100).unwrap();
-        assert_eq!(piece.batch.ops.len(), 1);
-        journal.mark_written(&piece, &reading(8, 2_000));
-        assert!(journal.take_found_loss());
-        let piece = journal.next_piece(&channel, now, 100).unwrap();
-        assert_eq!(piece.batch.ops.len(), 2, "both are replayed");
-        journal.mark_written(&piece, &reading(8, 3_000));
-        assert!(journal.unwritten().is_empty());
-    }
-}
+mod tests;

@@ -1,0 +1,207 @@
+//! The servers of a cluster, each with its own connection, so that one that hangs delays no call to another.
+//!
+//! Promises:
+//! - The slots are learned again soon after a server was unavailable or a slot was elsewhere, at most ten times a second.
+//! - Only the servers in `REDIS_URL` and the primaries have a connection.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::future::join_all;
+use parking_lot::{Mutex, RwLock};
+use redis::{Cmd, ConnectionAddr, ConnectionInfo, aio::MultiplexedConnection, cmd};
+use tokio::{
+    sync::{Notify, watch},
+    time::{sleep, timeout},
+};
+
+use super::slots::{Place, SLOTS, SlotMap};
+use crate::server::{
+    redis::{
+        reconnect::{RECONNECT_WAIT, ReconnectingClient},
+        single,
+    },
+    store_error::StoreError,
+};
+
+/// How long a server may take to name the slots.
+const SLOTS_LIMIT: Duration = Duration::from_millis(500);
+
+/// The pause after the slots were asked for.
+const REFRESH_PAUSE: Duration = Duration::from_millis(100);
+
+/// The pause while no server names the slots.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// One server of a cluster.
+pub(super) struct Server {
+    pub(super) place: Place,
+    pub(super) client: ReconnectingClient<MultiplexedConnection>,
+}
+
+/// The servers of a cluster.
+pub(super) struct Servers {
+    /// The servers in `REDIS_URL`. The first one shows how to connect to the others.
+    seeds: Vec<(Place, ConnectionInfo)>,
+    known: Mutex<HashMap<Place, Arc<Server>>>,
+    /// `None` until a server has named the slots.
+    slots: watch::Sender<Option<Arc<SlotMap>>>,
+    /// Notified when the slots have to be learned again.
+    refresh: Notify,
+    /// The slots, as ranges, whose servers were found to be away since this was cleared.
+    away: RwLock<BTreeSet<(u16, u16)>>,
+}
+
+impl Servers {
+    /// Starts to connect to the seeds.
+    pub(super) fn new(seeds: Vec<ConnectionInfo>) -> Option<Self> {
+        let seeds: Option<Vec<_>> = seeds.into_iter().map(|info| Some((place_of(&info)?, info))).collect();
+        Some(Self {
+            seeds: seeds.filter(|seeds| !seeds.is_empty())?,
+            known: Mutex::default(),
+            slots: watch::Sender::new(None),
+            refresh: Notify::new(),
+            away: RwLock::default(),
+        })
+    }
+
+    /// Learns the slots when asked to. Never returns.
+    pub(super) async fn run(&self) {
+        loop {
+            if self.learn().await {
+                sleep(REFRESH_PAUSE).await;
+                self.refresh.notified().await;
+            } else {
+                sleep(RETRY_PAUSE).await;
+            }
+        }
+    }
+
+    /// Lets the slots be learned again.
+    pub(super) fn refresh(&self) {
+        self.refresh.notify_one();
+    }
+
+    /// The primary that has a slot.
+    ///
+    /// # Errors
+    /// When the slots are not known within [`RECONNECT_WAIT`], or no server has this one.
+    pub(super) async fn of_slot(&self, slot: u16) -> Result<Arc<Server>, StoreError> {
+        let slots = self.slots().await?;
+        let Some(place) = slots.primary_of(slot) else {
+            self.refresh();
+            return Err(StoreError::Unreachable("no server has this slot".to_owned()));
+        };
+        Ok(self.at(place))
+    }
+
+    /// The identifiers of all primaries' processes, in their order. Remembers which primaries are away.
+    ///
+    /// # Errors
+    /// When not all slots have a primary that responds.
+    pub(super) async fn run_ids(&self) -> Result<Vec<String>, StoreError> {
+        let slots = self.slots().await?;
+        if !slots.is_whole() {
+            self.refresh();
+            self.away.write().insert((0, SLOTS - 1));
+            return Err(StoreError::Unreachable("not all slots have a server".to_owned()));
+        }
+        let primaries = slots.primaries();
+        let ids = join_all(primaries.iter().map(|place| async {
+            single::run_id(&self.at(place).client).await.inspect_err(|_| {
+                self.refresh();
+                self.away.write().extend(slots.slots_of(place));
+            })
+        }));
+        let ids: Result<Vec<_>, _> = ids.await.into_iter().collect();
+        let mut ids: Vec<String> = ids?.into_iter().flatten().collect();
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// Whether a server of this slot was found to be away since [`Servers::forget_outage`].
+    pub(super) fn was_away(&self, slot: u16) -> bool {
+        self.away.read().iter().any(|(first, last)| (*first..=*last).contains(&slot))
+    }
+
+    /// Forgets which servers were away.
+    pub(super) fn forget_outage(&self) {
+        self.away.write().clear();
+    }
+
+    /// The server at a place.
+    pub(super) fn at(&self, place: &Place) -> Arc<Server> {
+        let mut known = self.known.lock();
+        if let Some(server) = known.get(place) {
+            return Arc::clone(server);
+        }
+        let info = self.info_of(place);
+        let name = format!("redis cluster at {}", info.addr());
+        let server = Server { place: place.clone(), client: single::connect(name, info) };
+        Arc::clone(known.entry(place.clone()).or_insert(Arc::new(server)))
+    }
+
+    async fn slots(&self) -> Result<Arc<SlotMap>, StoreError> {
+        if let Some(slots) = &*self.slots.borrow() {
+            return Ok(Arc::clone(slots));
+        }
+        let mut changes = self.slots.subscribe();
+        let known = timeout(RECONNECT_WAIT, changes.wait_for(Option::is_some)).await;
+        let slots = known.ok().and_then(Result::ok).and_then(|slots| slots.clone());
+        slots.ok_or_else(|| StoreError::Unreachable("not connected".to_owned()))
+    }
+
+    /// How to connect to the server at a place: like to the first seed.
+    pub(super) fn info_of(&self, place: &Place) -> ConnectionInfo {
+        if let Some((_, info)) = self.seeds.iter().find(|(seed, _)| seed == place) {
+            return info.clone();
+        }
+        let (_, like) = &self.seeds[0];
+        let (host, port) = (place.host.clone(), place.port);
+        let addr = match like.addr() {
+            ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+                ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: tls_params.clone() }
+            }
+            _ => ConnectionAddr::Tcp(host, port),
+        };
+        like.clone().set_addr(addr)
+    }
+
+    /// Asks all servers for the slots. Returns whether one has responded.
+    async fn learn(&self) -> bool {
+        let mut asked: HashMap<Place, Arc<Server>> = self.known.lock().clone();
+        asked.extend(self.seeds.iter().map(|(place, _)| (place.clone(), self.at(place))));
+        let maps = join_all(asked.values().map(|server| async {
+            let response = timeout(SLOTS_LIMIT, server.client.send(&slots_command())).await;
+            SlotMap::parse(response.ok()?.ok()?, &server.place.host)
+        }));
+        let maps: Vec<SlotMap> = maps.await.into_iter().flatten().collect();
+        let Some(slots) = SlotMap::most_common(&maps) else { return false };
+        let primaries = slots.primaries();
+        let is_used =
+            |place: &Place| primaries.contains(place) || self.seeds.iter().any(|(seed, _)| seed == place);
+        self.known.lock().retain(|place, _| is_used(place));
+        self.slots.send_replace(Some(Arc::new(slots)));
+        true
+    }
+}
+
+/// The command that asks a server for the slots.
+pub(super) fn slots_command() -> Cmd {
+    let mut command = cmd("CLUSTER");
+    command.arg("SLOTS");
+    command
+}
+
+/// The host and port in an address. `None` for a unix socket.
+pub(super) fn place_of(info: &ConnectionInfo) -> Option<Place> {
+    match info.addr() {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+            Some(Place { host: host.clone(), port: *port })
+        }
+        _ => None,
+    }
+}
