@@ -15,6 +15,7 @@ use mimalloc::MiMalloc;
 
 mod bare;
 mod calls;
+mod carried;
 mod conn;
 mod crowd;
 mod goals;
@@ -92,6 +93,8 @@ enum Command {
     #[command(hide = true)]
     Hold(hold::Hold),
     #[command(hide = true)]
+    Carry(carried::Carry),
+    #[command(hide = true)]
     Bare { addr: std::net::SocketAddr },
     #[command(hide = true)]
     Raw { addr: std::net::SocketAddr },
@@ -111,6 +114,7 @@ fn run(options: Options) -> Result<()> {
     let Options { server, site, out, command } = options;
     let command = match command {
         Some(Command::Hold(hold)) => return hold::run(hold),
+        Some(Command::Carry(carry)) => return carried::run(&carry),
         Some(Command::Bare { addr }) => return bare::serve(addr),
         Some(Command::Raw { addr }) => return raw::serve(addr),
         command => command.unwrap_or(Command::All),

@@ -106,9 +106,13 @@ impl Starter {
         }
         let log = self.scratch.path(format!("aforo-{}.log", addr.port()));
         let mut node = Process::start("aforo", &mut command, addr, &log)?;
-        // Wait until the node counts viewers; listening is not enough.
+        // Wait until the node counts viewers; listening is not enough, unless it is all that can be seen without TLS.
+        let has_tls = settings.iter().any(|(name, _)| *name == "TLS_CERT");
         let join = post("/api/viewer/join", r#"{"channelId":"warming-up"}"#);
         let counts = |addr: SocketAddr| {
+            if has_tls {
+                return std::net::TcpStream::connect(addr).is_ok();
+            }
             ask(addr, &join)
                 .is_ok_and(|response| String::from_utf8_lossy(&response).contains("\"stale\":false"))
         };

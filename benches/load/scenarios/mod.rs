@@ -41,7 +41,7 @@ pub fn run(command: &Command, starter: &Starter, report: &mut Report) -> Result<
         Command::Redis(alone) => alone.run(starter, report),
         Command::Soak(soak) => soak.run(starter, report),
         Command::All => all(starter, report),
-        Command::Hold(_) | Command::Bare { .. } | Command::Raw { .. } => Ok(()),
+        Command::Hold(_) | Command::Carry(_) | Command::Bare { .. } | Command::Raw { .. } => Ok(()),
     }
 }
 
@@ -52,6 +52,8 @@ const ALL: &[&str] = &[
     "tickets --seconds 2",
     "latency --seconds 3",
     "streams",
+    "streams --targets memory --over tls --seconds 5",
+    "streams --targets memory --over http2 --seconds 5",
     "fanout --changes 12",
     "memory",
     "million --viewers 200000",
