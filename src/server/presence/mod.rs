@@ -416,7 +416,7 @@ impl Source for LiveSource {
         let is_fresh = count.is_some_and(|count| count.value.is_some() && !count.stale);
         let restored = live.iter().map(|live| live.restored).max().unwrap_or_default();
         let is_complete = remote.roll.last().is_none_or(|roll| roll.is_complete(restored));
-        let is_whole = listed.is_whole && is_fresh && is_complete && remote.journal.is_written();
+        let is_whole = listed.is_whole && is_fresh && is_complete && remote.is_complete();
         if is_whole {
             observe(&live);
         } else {

@@ -79,6 +79,50 @@ struct State {
     peers: HashMap<u64, Instant>,
     /// The index of the next channel to check while no loss is known.
     next_check: usize,
+    outage: Outage,
+}
+
+/// The outage of a server of a cluster, for which the nodes have to check their journals.
+#[derive(Default)]
+enum Outage {
+    #[default]
+    None,
+    /// The servers of these outages respond again.
+    Over(u64),
+    /// The nodes were asked to check after these outages, at this time by the store's clock.
+    Asked(u64, Timestamp),
+}
+
+impl Outage {
+    /// Takes note of the newest outage that is over. While the nodes check after earlier ones, it has to wait.
+    fn notice(&mut self, newest: Option<u64>) {
+        if let (Self::None | Self::Over(_), Some(number)) = (&self, newest) {
+            *self = Self::Over(number);
+        }
+    }
+
+    fn must_ask(&self) -> bool {
+        matches!(self, Self::Over(_))
+    }
+
+    fn asked(&mut self, at: Timestamp) {
+        if let Self::Over(number) = self {
+            *self = Self::Asked(*number, at);
+        }
+    }
+
+    /// The number up to which outages are resolved by a roll call.
+    fn resolved_by(&mut self, roll: &RollCall) -> Option<u64> {
+        match self {
+            // The store's clock may have been set back.
+            Self::Asked(number, at) if roll.is_complete((*at).min(roll.now)) => {
+                let number = *number;
+                *self = Self::None;
+                Some(number)
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Recovery {
@@ -202,12 +246,10 @@ impl Recovery {
 
     /// Checks whether servers of the store were restarted or replaced.
     async fn check_incarnation(&self, state: &mut State) -> Result<(), StoreError> {
-        let current = self.store.incarnation().await.inspect_err(|error| {
-            if matches!(error, StoreError::Unreachable(_)) {
-                self.roll.servers_away();
-            }
-        })?;
-        self.roll.servers_respond();
+        let outage = self.store.unresolved_outage();
+        let current = self.store.incarnation().await?;
+        // All servers respond now, so the nodes can check.
+        state.outage.notice(outage);
         if state.incarnation.as_ref().is_some_and(|before| *before != current) {
             tracing::warn!("store restarted or replaced; replaying the journal");
             self.journal.mark_all_suspect();
@@ -223,14 +265,16 @@ impl Recovery {
         let mut epoch = self.roll.last().map(|roll| roll.epoch);
         for _ in 0..MAX_EPOCHS {
             let Some(roll) = self.call_roll(state, expected_for).await? else { return Ok(()) };
-            if epoch.replace(roll.epoch) != Some(roll.epoch) {
+            // On a cluster, readings do not depend on the epoch, and a server that is away must not keep the node from
+            // knowing the roll call.
+            if epoch.replace(roll.epoch) != Some(roll.epoch) && self.store.takes_many_channels() {
                 self.check_incarnation(state).await?;
             }
             if !state.has_found_loss {
-                self.roll.set(roll);
-                if !self.roll.is_outage_unresolved() {
-                    self.store.forget_outage();
+                if let Some(outage) = state.outage.resolved_by(&roll) {
+                    self.store.resolve_outages(outage);
                 }
+                self.roll.set(roll);
                 return Ok(());
             }
         }
@@ -250,7 +294,8 @@ impl Recovery {
         state.has_found_loss |= self.journal.take_found_loss();
         // The store may have been away for the others too, and they may have operations to replay.
         let may_have_peers = state.attended.is_none() || !state.peers.is_empty();
-        state.has_found_loss |= (self.roll.is_missed() || self.roll.are_servers_back()) && may_have_peers;
+        state.has_found_loss |= self.roll.is_missed() && may_have_peers;
+        state.has_found_loss |= state.outage.must_ask();
         let attendance = Attendance {
             node: self.node,
             expected_for,
@@ -270,6 +315,9 @@ impl Recovery {
             }
         };
         self.journal.learn_time(sent, self.clock.now(), roll.now);
+        if state.has_found_loss {
+            state.outage.asked(roll.asked);
+        }
         state.has_found_loss = false;
         state.attended = Some(Instant::now());
         let others = roll.nodes.iter().filter(|node| **node != self.node);
@@ -345,7 +393,7 @@ impl Recovery {
                         self.journal.mark_written(piece, &written.reading);
                     }
                     Err(error) => {
-                        self.journal.note_error(&piece.batch.channel, &error);
+                        self.journal.note_error(&error);
                         if current.as_ref() == Some(&piece.batch.channel) {
                             current = channels.next();
                         }

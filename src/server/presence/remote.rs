@@ -71,7 +71,7 @@ impl Remote {
 
     /// Whether the store is known to have all viewers of this node and of the others.
     pub(super) fn is_complete(&self) -> bool {
-        self.journal.is_written() && self.roll.is_complete()
+        self.journal.is_written() && self.roll.is_complete() && self.store.unresolved_outage().is_none()
     }
 
     /// Waits until all accepted operations are written, but no longer than [`DRAIN_LIMIT`]. Then takes the node off the
@@ -118,7 +118,7 @@ impl Remote {
             }
             Err(error) => {
                 tracing::debug!(%error, %channel, "write failed; replaying later");
-                self.journal.note_error(channel, &error);
+                self.journal.note_error(&error);
                 let count = self.journal.mark_unwritten(channel, &op);
                 self.recovery.trigger();
                 BeatOutcome { count, active: accepted }

@@ -27,27 +27,8 @@ pub(super) struct LastRollCall {
     is_missed: AtomicBool,
     /// When the nodes were asked to check their journals because this node had missed roll calls, by the store's clock.
     doubted: Mutex<Timestamp>,
-    /// Whether all servers of the store responded when they were last checked.
-    servers: Mutex<Servers>,
     /// Notifies waiting tasks of every roll call.
     updated: watch::Sender<()>,
-}
-
-/// Whether all servers of the store respond. Of a cluster one may be away while the roll call is on another.
-#[derive(Debug, Clone, Copy)]
-enum Servers {
-    /// At least one does not respond.
-    Away,
-    /// All respond again, and the nodes have not been asked to check their journals yet.
-    Back,
-    /// All respond. The nodes were asked at this time, by the store's clock; 0 if no server has been away.
-    Whole(Timestamp),
-}
-
-impl Default for Servers {
-    fn default() -> Self {
-        Self::Whole(Timestamp::default())
-    }
 }
 
 /// Whether a reading is complete, or lacks viewers that the store has lost.
@@ -72,35 +53,11 @@ impl LastRollCall {
         self.is_missed.load(Relaxed)
     }
 
-    /// Records that not all servers of the store respond.
-    pub(super) fn servers_away(&self) {
-        *self.servers.lock() = Servers::Away;
-    }
-
-    /// Records that all servers of the store respond.
-    pub(super) fn servers_respond(&self) {
-        let mut servers = self.servers.lock();
-        if matches!(*servers, Servers::Away) {
-            *servers = Servers::Back;
-        }
-    }
-
-    /// Whether not all servers of the store responded when they were last checked.
-    pub(super) fn are_servers_away(&self) -> bool {
-        matches!(*self.servers.lock(), Servers::Away)
-    }
-
-    /// Whether the nodes have to be asked to check their journals because a server was away.
-    pub(super) fn are_servers_back(&self) -> bool {
-        matches!(*self.servers.lock(), Servers::Back)
-    }
-
     /// Stores a new roll call and notifies the subscribers. If this node has missed some and there are others, counts are
     /// incomplete until all of them have checked their journals.
     pub(super) fn set(&self, roll_call: RollCall) {
         let mut last = self.last.lock();
         let mut doubted = self.doubted.lock();
-        let mut servers = self.servers.lock();
         let asked = if roll_call.nodes.len() > 1 { roll_call.asked } else { Timestamp::default() };
         // This node can't know what happened before its first roll call either.
         if self.is_missed.swap(false, Relaxed) || last.is_none() {
@@ -108,13 +65,8 @@ impl LastRollCall {
         }
         // The store's clock may have been set back.
         *doubted = (*doubted).min(roll_call.now);
-        *servers = match *servers {
-            Servers::Away => Servers::Away,
-            Servers::Back => Servers::Whole(asked),
-            Servers::Whole(at) => Servers::Whole(at.min(roll_call.now)),
-        };
         *last = Some((roll_call, Instant::now()));
-        drop((servers, doubted, last));
+        drop((doubted, last));
         self.updated.send_replace(());
     }
 
@@ -141,19 +93,9 @@ impl LastRollCall {
         self.last.lock().as_ref().map(|(last, _)| last.clone())
     }
 
-    /// Whether other nodes are expected to attend.
-    pub(super) fn has_other_nodes(&self) -> bool {
-        self.last.lock().as_ref().is_some_and(|(last, _)| last.nodes.len() > 1)
-    }
-
-    /// Whether a server of the store is away, or was away and other nodes have not checked their journals since.
-    pub(super) fn is_outage_unresolved(&self) -> bool {
-        let last = self.last.lock();
-        let Some((last, _)) = &*last else { return false };
-        match *self.servers.lock() {
-            Servers::Away | Servers::Back => last.nodes.len() > 1,
-            Servers::Whole(asked) => !last.is_complete(asked),
-        }
+    /// Whether no other node is expected to attend. False if no roll call is known.
+    pub(super) fn is_alone(&self) -> bool {
+        self.last.lock().as_ref().is_some_and(|(last, _)| last.nodes.len() <= 1)
     }
 
     /// Whether a reading is complete.

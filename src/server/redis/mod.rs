@@ -94,14 +94,19 @@ pub trait Runner: Send + Sync {
     /// the service provides none.
     async fn incarnation(&self) -> Result<Option<String>, StoreError>;
 
-    /// Whether [`Runner::incarnation`] has found the server of a key to be away since [`Runner::forget_outage`], while
-    /// other servers may have responded.
+    /// Whether the server of a key did not respond, and [`Runner::resolve_outages`] was not called since. Other servers may
+    /// have responded.
     fn was_away(&self, _key: &[u8]) -> bool {
         false
     }
 
-    /// Forgets which servers were away.
-    fn forget_outage(&self) {}
+    /// The number of the newest outage of a server that is not resolved.
+    fn unresolved_outage(&self) -> Option<u64> {
+        None
+    }
+
+    /// Resolves all outages up to a number: no node has anything to replay from before.
+    fn resolve_outages(&self, _up_to: u64) {}
 
     /// Checks that all servers respond.
     async fn ping(&self) -> Result<(), StoreError> {
@@ -140,8 +145,12 @@ impl<R: Runner + ?Sized> Runner for Arc<R> {
         (**self).was_away(key)
     }
 
-    fn forget_outage(&self) {
-        (**self).forget_outage();
+    fn unresolved_outage(&self) -> Option<u64> {
+        (**self).unresolved_outage()
+    }
+
+    fn resolve_outages(&self, up_to: u64) {
+        (**self).resolve_outages(up_to);
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -159,7 +159,7 @@ impl Runner for RedisRunner {
 pub(super) async fn run_id(
     client: &ReconnectingClient<MultiplexedConnection>,
 ) -> Result<Option<String>, StoreError> {
-    let info = client.send(cmd("INFO").arg("server")).await?;
+    let info = client.send_control(cmd("INFO").arg("server")).await?;
     let info: String = from_redis_value(info).map_err(|_| StoreError::unexpected())?;
     Ok(info.lines().find_map(|line| line.strip_prefix("run_id:")).map(|id| id.trim().to_owned()))
 }

@@ -130,7 +130,11 @@ impl Store for Measured {
         self.store.incarnation().await
     }
 
-    fn forget_outage(&self) {
-        self.store.forget_outage();
+    fn unresolved_outage(&self) -> Option<u64> {
+        self.store.unresolved_outage()
+    }
+
+    fn resolve_outages(&self, up_to: u64) {
+        self.store.resolve_outages(up_to);
     }
 }

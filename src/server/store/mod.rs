@@ -92,8 +92,13 @@ pub trait Store: Send + Sync {
         Ok(None)
     }
 
-    /// Forgets which servers [`Store::incarnation`] has found to be away; see [`Reading::was_away`].
-    fn forget_outage(&self) {}
+    /// The number of the newest outage of one of several servers that is not resolved; see [`Reading::was_away`].
+    fn unresolved_outage(&self) -> Option<u64> {
+        None
+    }
+
+    /// Resolves all outages up to a number: no node has anything to replay from before.
+    fn resolve_outages(&self, _up_to: u64) {}
 }
 
 /// The most operations in a batch. They block a server for a few milliseconds.
@@ -147,7 +152,8 @@ pub struct Reading {
     pub restored: Timestamp,
     /// The roll call that the store holds. `None` from a store whose responses do not name it.
     pub epoch: Option<Epoch>,
-    /// Whether the channel's server was found to be away since [`Store::forget_outage`]. False if the store has one server.
+    /// Whether the channel's server did not respond, and the outage is not resolved. False if the store has one server: its
+    /// outages show in the roll call.
     pub was_away: bool,
 }
 

@@ -86,7 +86,11 @@ impl Runner for TestRunner {
         self.inner.was_away(key)
     }
 
-    fn forget_outage(&self) {
-        self.inner.forget_outage();
+    fn unresolved_outage(&self) -> Option<u64> {
+        self.inner.unresolved_outage()
+    }
+
+    fn resolve_outages(&self, up_to: u64) {
+        self.inner.resolve_outages(up_to);
     }
 }

@@ -36,10 +36,6 @@ const MARK_VALID_FOR: Duration = Duration::from_secs(10);
 /// How long after the answer of a call the answer of an earlier call may arrive. Calls take less than this.
 const OVERTAKEN_FOR: Duration = Duration::from_secs(5);
 
-/// A channel that is watched is read at the update interval, or this much later. An outage of its server that fits
-/// between two readings is shorter than the deadline of a call.
-const READ_DELAY: Duration = Duration::from_millis(500);
-
 /// The number of sessions that are swept while the channel is locked.
 const SWEEP_STEP: usize = 500;
 
@@ -71,8 +67,6 @@ struct ChannelEntry {
     lost: Option<(Timestamp, Instant)>,
     /// Whether the channel is replayed only because the store may have lost it.
     is_suspect: bool,
-    /// Whether the store did not respond to the last call for this channel.
-    is_missed: bool,
 }
 
 /// What a reading shows of the mark of its channel.
@@ -194,7 +188,7 @@ impl Journal {
             Ok(reading) => reading,
             Err(StoreError::Damaged) => return (self.mark_damaged(channel, now), Loss::Detected),
             Err(error) => {
-                self.note_error(channel, error);
+                self.note_error(error);
                 return (self.last_good(channel, now), Loss::None);
             }
         };
@@ -203,7 +197,9 @@ impl Journal {
             // The channel was restored, but the nodes were not asked to check their journals. This node asks them.
             self.has_found_loss.store(true, Relaxed);
         }
-        let is_doubted = reading.was_away && self.roll.is_outage_unresolved();
+        // The channel's server of a cluster was away, maybe for other nodes too, and they may have operations to replay. The
+        // roll call does not show it, since it is on another server.
+        let is_doubted = reading.was_away && !self.roll.is_alone();
         let Some(mut entry) = self.channels.get_mut(channel) else {
             // The journal has no session of this channel to replay. Only the count and the mark are recorded.
             return match completeness {
@@ -223,9 +219,7 @@ impl Journal {
         if completeness == Completeness::Unverified {
             return (entry.stale(now), Loss::Unverified);
         }
-        let is_read_within = |span| entry.mark_read.is_some_and(|(at, _)| now < at + span);
-        let is_recently_read = is_read_within(MARK_VALID_FOR);
-        let is_watched = is_read_within(self.settle_time + READ_DELAY);
+        let is_recently_read = entry.mark_read.is_some_and(|(at, _)| now < at + MARK_VALID_FOR);
         let change = entry.update_mark(reading, now);
         if change == MarkChange::Outdated {
             let is_certain = completeness == Completeness::Complete && entry.lost.is_none();
@@ -238,16 +232,8 @@ impl Journal {
         if is_lost {
             self.record_loss(&mut entry, reading.as_of);
         }
-        // The server of this channel was away, maybe for other nodes too. The roll call does not show it if it is on
-        // another server of a cluster.
-        let is_missed = std::mem::take(&mut entry.is_missed);
-        if is_missed && reading.epoch.is_none() && self.roll.has_other_nodes() || is_doubted && !is_watched {
-            entry.lost = Some((reading.as_of, now));
-        }
-        // Each server of a cluster has a clock of its own, so the nodes may have to be asked again. They can't check their
-        // journals while a server is away.
-        let is_asked = |(at, _)| self.roll.are_servers_away() || self.roll.was_asked_since(at);
-        if !entry.lost.is_none_or(is_asked) {
+        // Each server of a cluster has a clock of its own, so the nodes may have to be asked again.
+        if entry.lost.is_some_and(|(at, _)| !self.roll.was_asked_since(at)) {
             self.has_found_loss.store(true, Relaxed);
         }
         let is_written = entry.is_suspect || !entry.ledger.is_lacking();
@@ -256,7 +242,7 @@ impl Journal {
             None => now >= found + self.settle_time,
         };
         let is_complete = completeness == Completeness::Complete;
-        if !(is_complete && is_written && entry.lost.is_none_or(is_repaired)) {
+        if is_doubted || !(is_complete && is_written && entry.lost.is_none_or(is_repaired)) {
             return (entry.stale(now), if is_lost { Loss::Detected } else { Loss::Recovering });
         }
         entry.lost = None;
@@ -267,16 +253,10 @@ impl Journal {
         (count, Loss::None)
     }
 
-    /// Records the error of a failed call for a channel.
-    pub(super) fn note_error(&self, channel: &ChannelId, error: &StoreError) {
-        match error {
-            StoreError::Newer => self.is_locked_out.store(true, Relaxed),
-            StoreError::Unreachable(_) => {
-                if let Some(mut entry) = self.channels.get_mut(channel) {
-                    entry.is_missed = true;
-                }
-            }
-            _ => {}
+    /// Records the error of a failed call.
+    pub(super) fn note_error(&self, error: &StoreError) {
+        if matches!(error, StoreError::Newer) {
+            self.is_locked_out.store(true, Relaxed);
         }
     }
 

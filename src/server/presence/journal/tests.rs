@@ -45,29 +45,32 @@ fn nodes_are_asked_to_check_after_a_restore_that_no_node_has_announced() {
 }
 
 #[test]
-fn after_a_call_without_a_response_a_channel_of_a_cluster_is_stale_until_all_nodes_have_checked() {
+fn a_channel_whose_server_of_a_cluster_was_away_is_stale_unless_the_node_is_alone() {
     let (policy, roll) = (Policy::default(), Arc::new(LastRollCall::default()));
     let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::clone(&roll));
-    let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
-    let at = Timestamp::from_millis;
-    let call = |asked, sure_since| RollCall {
-        now: at(9_000),
+    let now = Timestamp::from_millis(1_000);
+    let call = |nodes| RollCall {
+        now: Timestamp::from_millis(9_000),
         number: 1,
         epoch: None,
-        lost: at(0),
-        asked,
-        sure_since,
-        nodes: vec![1, 2],
+        lost: Timestamp::default(),
+        asked: Timestamp::default(),
+        sure_since: Timestamp::default(),
+        nodes,
     };
-    roll.set(call(at(0), at(500)));
-    assert_eq!(journal.observe(&channel, &Ok(reading(7, 1_000)), now).1, Loss::None);
-    journal.note_error(&channel, &StoreError::Unreachable("no response".to_owned()));
-    assert_eq!(journal.observe(&channel, &Ok(reading(7, 3_000)), now).1, Loss::Recovering);
-    assert!(journal.take_found_loss(), "the nodes are asked");
-    roll.set(call(at(3_100), at(500)));
-    assert_eq!(journal.observe(&channel, &Ok(reading(7, 3_200)), now).1, Loss::Recovering);
-    roll.set(call(at(3_100), at(3_150)));
-    assert_eq!(journal.observe(&channel, &Ok(reading(7, 3_300)), now).1, Loss::None);
+    let was_away = Reading { was_away: true, ..reading(7, 3_000) };
+    let [read_before, new] = ["ana", "bob"].map(|name| ChannelId::parse(name).unwrap());
+    assert_eq!(journal.observe(&read_before, &Ok(reading(7, 1_000)), now).1, Loss::None);
+    for channel in [&read_before, &new] {
+        let (count, loss) = journal.observe(channel, &Ok(was_away), now);
+        assert_eq!((count.value, count.stale, loss), (Some(1), true, Loss::Recovering), "no roll call");
+        roll.set(call(vec![1, 2]));
+        let (count, loss) = journal.observe(channel, &Ok(was_away), now);
+        assert_eq!((count.value, count.stale, loss), (Some(1), true, Loss::Recovering));
+        assert_eq!(journal.observe(channel, &Ok(reading(7, 3_000)), now).1, Loss::None);
+    }
+    roll.set(call(vec![1]));
+    assert_eq!(journal.observe(&new, &Ok(was_away), now).1, Loss::None);
 }
 
 #[test]

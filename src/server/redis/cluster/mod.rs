@@ -1,6 +1,7 @@
 //! A Redis Cluster. The keys of a channel are on one of its servers, so each channel has its own call. If a server is
 //! unavailable, only the calls to its channels fail.
 
+mod outages;
 mod servers;
 mod slots;
 
@@ -26,8 +27,9 @@ use super::{
 };
 use crate::server::store_error::StoreError;
 
-/// The first pause before a call is sent again because its slot is being moved. Each pause is twice the one before.
-const MOVING_PAUSE: Duration = Duration::from_millis(10);
+/// The first and the longest pause before a call is sent again because its slot is being moved. Each pause is twice the one
+/// before.
+const MOVING_PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
 
 /// The most times that servers redirect a call.
 const MAX_REDIRECTS: usize = 8;
@@ -62,7 +64,10 @@ impl ClusterRunner {
             match single::ask(info, &slots_command()).await {
                 Ok(response) => {
                     let slots = SlotMap::parse(response, &place.host).filter(SlotMap::is_whole);
-                    let slots = slots.ok_or("not all slots of the cluster have a server")?;
+                    let Some(slots) = slots else {
+                        result = Err("not all slots of the cluster have a server".to_owned());
+                        continue;
+                    };
                     let facts =
                         slots.primaries().into_iter().map(|place| single::facts(servers.info_of(place)));
                     return join_all(facts).await.into_iter().collect();
@@ -80,12 +85,6 @@ impl ClusterRunner {
     /// its password or the use of TLS.
     pub fn check(urls: &[&str]) -> RedisResult<()> {
         addresses(urls).map(drop)
-    }
-
-    /// The server that a server has redirected a call to.
-    fn redirected(&self, to: &str, from: &Server) -> Result<Arc<Server>, StoreError> {
-        let place = Place::parse(to, &from.place.host).ok_or_else(StoreError::unexpected)?;
-        Ok(self.servers.at(&place))
     }
 }
 
@@ -128,13 +127,52 @@ fn addresses(urls: &[&str]) -> RedisResult<Vec<ConnectionInfo>> {
 impl Runner for ClusterRunner {
     async fn run(&self, script: &Script, keys: &[Vec<u8>], args: &[Vec<u8>]) -> Result<Value, StoreError> {
         let slot = keys.first().map_or(0, |key| slot_of(key));
-        let (started, mut pause) = (Instant::now(), MOVING_PAUSE);
+        self.run_in(slot, script, keys, args).await.map_err(|error| {
+            // The server responds to others while this node has too many calls in flight.
+            if matches!(error, CallError::Failed(StoreError::Unreachable(_))) {
+                self.servers.refresh();
+                self.servers.outages.note(std::iter::once(slot));
+            }
+            error.into()
+        })
+    }
+
+    fn takes_many_channels(&self) -> bool {
+        false
+    }
+
+    async fn incarnation(&self) -> Result<Option<String>, StoreError> {
+        Ok(Some(self.servers.run_ids().await?.join(" ")))
+    }
+
+    fn was_away(&self, key: &[u8]) -> bool {
+        self.servers.outages.has(slot_of(key))
+    }
+
+    fn unresolved_outage(&self) -> Option<u64> {
+        self.servers.outages.unresolved()
+    }
+
+    fn resolve_outages(&self, up_to: u64) {
+        self.servers.outages.resolve(up_to);
+    }
+}
+
+impl ClusterRunner {
+    /// Runs a script on the server that has a slot.
+    async fn run_in(
+        &self,
+        slot: u16,
+        script: &Script,
+        keys: &[Vec<u8>],
+        args: &[Vec<u8>],
+    ) -> Result<Value, CallError> {
+        let (started, mut pause) = (Instant::now(), MOVING_PAUSES.0);
         let (mut command, mut is_asking) = (script.by_hash(keys, args), false);
         let mut server = self.servers.of_slot(slot).await?;
         let mut redirects = 0;
         while redirects < MAX_REDIRECTS && started.elapsed() < CALL_LIMIT {
             match server.client.send_to_slot(&command, is_asking).await {
-                Ok(value) => return Ok(value),
                 Err(CallError::NoScript) => command = script.by_source(keys, args),
                 Err(CallError::Moved(to)) => {
                     self.servers.refresh();
@@ -147,34 +185,19 @@ impl Runner for ClusterRunner {
                 }
                 Err(CallError::Split) => {
                     sleep(pause).await;
-                    pause *= 2;
+                    pause = (pause * 2).min(MOVING_PAUSES.1);
                     (server, is_asking) = (self.servers.of_slot(slot).await?, false);
                 }
-                Err(CallError::Failed(error)) => {
-                    if matches!(error, StoreError::Unreachable(_)) {
-                        self.servers.refresh();
-                    }
-                    return Err(error);
-                }
+                result => return result,
             }
         }
-        self.servers.refresh();
-        Err(StoreError::Unreachable("the keys are being moved to another server".to_owned()))
+        Err(StoreError::Unreachable("the keys are being moved to another server".to_owned()).into())
     }
 
-    fn takes_many_channels(&self) -> bool {
-        false
-    }
-
-    async fn incarnation(&self) -> Result<Option<String>, StoreError> {
-        Ok(Some(self.servers.run_ids().await?.join(" ")))
-    }
-
-    fn was_away(&self, key: &[u8]) -> bool {
-        self.servers.was_away(slot_of(key))
-    }
-
-    fn forget_outage(&self) {
-        self.servers.forget_outage();
+    /// The server that a server has redirected a call to.
+    fn redirected(&self, to: &str, from: &Server) -> Result<Arc<Server>, StoreError> {
+        let unknown = || StoreError::Unreachable("a server does not know where a slot is".to_owned());
+        let place = Place::parse(to, &from.place.host).ok_or_else(unknown)?;
+        Ok(self.servers.at(&place))
     }
 }

@@ -2,23 +2,24 @@
 //!
 //! Promises:
 //! - The slots are learned again soon after a server was unavailable or a slot was elsewhere, at most ten times a second.
+//!   While that changes nothing, the pauses grow to a second.
 //! - Only the servers in `REDIS_URL` and the primaries have a connection.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::future::join_all;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use redis::{Cmd, ConnectionAddr, ConnectionInfo, aio::MultiplexedConnection, cmd};
 use tokio::{
     sync::{Notify, watch},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
+    try_join,
 };
 
-use super::slots::{Place, SLOTS, SlotMap};
+use super::{
+    outages::Outages,
+    slots::{Place, SLOTS, SlotMap},
+};
 use crate::server::{
     redis::{
         reconnect::{RECONNECT_WAIT, ReconnectingClient},
@@ -30,11 +31,11 @@ use crate::server::{
 /// How long a server may take to name the slots.
 const SLOTS_LIMIT: Duration = Duration::from_millis(500);
 
-/// The pause after the slots were asked for.
-const REFRESH_PAUSE: Duration = Duration::from_millis(100);
+/// The first and the longest pause after the slots were asked for. It grows while the answer stays the same.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
-/// The pause while no server names the slots.
-const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// The interval between log lines while no server names the slots.
+const LOG_INTERVAL: Duration = Duration::from_secs(30);
 
 /// One server of a cluster.
 pub(super) struct Server {
@@ -51,8 +52,8 @@ pub(super) struct Servers {
     slots: watch::Sender<Option<Arc<SlotMap>>>,
     /// Notified when the slots have to be learned again.
     refresh: Notify,
-    /// The slots, as ranges, whose servers were found to be away since this was cleared.
-    away: RwLock<BTreeSet<(u16, u16)>>,
+    pub(super) outages: Outages,
+    started: Instant,
 }
 
 impl Servers {
@@ -64,18 +65,33 @@ impl Servers {
             known: Mutex::default(),
             slots: watch::Sender::new(None),
             refresh: Notify::new(),
-            away: RwLock::default(),
+            outages: Outages::new(),
+            started: Instant::now(),
         })
     }
 
     /// Learns the slots when asked to. Never returns.
     pub(super) async fn run(&self) {
+        let (mut pause, mut logged) = (PAUSES.0, None::<Instant>);
         loop {
-            if self.learn().await {
-                sleep(REFRESH_PAUSE).await;
+            let before = self.slots.borrow().clone();
+            let learned = self.learn().await;
+            let is_known = learned.is_ok();
+            if let Err(error) = learned
+                && logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL)
+            {
+                tracing::warn!(%error, "no server of the Redis cluster names its slots; retrying");
+                logged = Some(Instant::now());
+            }
+            let is_changed = *self.slots.borrow() != before;
+            pause = if is_changed { PAUSES.0 } else { (pause * 2).min(PAUSES.1) };
+            sleep(pause).await;
+            if is_known {
+                let waited = Instant::now();
                 self.refresh.notified().await;
-            } else {
-                sleep(RETRY_PAUSE).await;
+                if waited.elapsed() > PAUSES.1 {
+                    pause = PAUSES.0;
+                }
             }
         }
     }
@@ -88,7 +104,7 @@ impl Servers {
     /// The primary that has a slot.
     ///
     /// # Errors
-    /// When the slots are not known within [`RECONNECT_WAIT`], or no server has this one.
+    /// When the slots are not known within [`RECONNECT_WAIT`] after the start, or no server has this one.
     pub(super) async fn of_slot(&self, slot: u16) -> Result<Arc<Server>, StoreError> {
         let slots = self.slots().await?;
         let Some(place) = slots.primary_of(slot) else {
@@ -106,30 +122,25 @@ impl Servers {
         let slots = self.slots().await?;
         if !slots.is_whole() {
             self.refresh();
-            self.away.write().insert((0, SLOTS - 1));
+            self.outages.note(0..SLOTS);
             return Err(StoreError::Unreachable("not all slots have a server".to_owned()));
         }
         let primaries = slots.primaries();
         let ids = join_all(primaries.iter().map(|place| async {
-            single::run_id(&self.at(place).client).await.inspect_err(|_| {
+            let server = self.at(place);
+            // A server that loads its data responds to INFO, but not to PING.
+            let ping = cmd("PING");
+            let responses = try_join!(single::run_id(&server.client), server.client.send_control(&ping));
+            let failed = |_: &_| {
                 self.refresh();
-                self.away.write().extend(slots.slots_of(place));
-            })
+                self.outages.note(slots.slots_of(place));
+            };
+            responses.inspect_err(failed).map(|(id, _)| id)
         }));
         let ids: Result<Vec<_>, _> = ids.await.into_iter().collect();
         let mut ids: Vec<String> = ids?.into_iter().flatten().collect();
         ids.sort();
         Ok(ids)
-    }
-
-    /// Whether a server of this slot was found to be away since [`Servers::forget_outage`].
-    pub(super) fn was_away(&self, slot: u16) -> bool {
-        self.away.read().iter().any(|(first, last)| (*first..=*last).contains(&slot))
-    }
-
-    /// Forgets which servers were away.
-    pub(super) fn forget_outage(&self) {
-        self.away.write().clear();
     }
 
     /// The server at a place.
@@ -149,7 +160,8 @@ impl Servers {
             return Ok(Arc::clone(slots));
         }
         let mut changes = self.slots.subscribe();
-        let known = timeout(RECONNECT_WAIT, changes.wait_for(Option::is_some)).await;
+        let wait = RECONNECT_WAIT.saturating_sub(self.started.elapsed());
+        let known = timeout(wait, changes.wait_for(Option::is_some)).await;
         let slots = known.ok().and_then(Result::ok).and_then(|slots| slots.clone());
         slots.ok_or_else(|| StoreError::Unreachable("not connected".to_owned()))
     }
@@ -170,22 +182,30 @@ impl Servers {
         like.clone().set_addr(addr)
     }
 
-    /// Asks all servers for the slots. Returns whether one has responded.
-    async fn learn(&self) -> bool {
+    /// Asks all servers for the slots. Fails if none names them.
+    async fn learn(&self) -> Result<(), StoreError> {
         let mut asked: HashMap<Place, Arc<Server>> = self.known.lock().clone();
         asked.extend(self.seeds.iter().map(|(place, _)| (place.clone(), self.at(place))));
         let maps = join_all(asked.values().map(|server| async {
-            let response = timeout(SLOTS_LIMIT, server.client.send(&slots_command())).await;
-            SlotMap::parse(response.ok()?.ok()?, &server.place.host)
+            let response = timeout(SLOTS_LIMIT, server.client.send_control(&slots_command())).await;
+            let response = response.map_err(|_| StoreError::Unreachable("timed out".to_owned()))??;
+            let slots = SlotMap::parse(response, &server.place.host);
+            slots.ok_or_else(|| StoreError::Refused("no slot has a server".to_owned()))
         }));
-        let maps: Vec<SlotMap> = maps.await.into_iter().flatten().collect();
-        let Some(slots) = SlotMap::most_common(&maps) else { return false };
+        let (mut known, mut error) = (Vec::new(), None);
+        for map in maps.await {
+            map.map_or_else(|failed| error = Some(failed), |map| known.push(map));
+        }
+        let present = self.slots.borrow().clone();
+        let Some(slots) = SlotMap::most_common(&known, present.as_deref()) else {
+            return Err(error.unwrap_or_else(StoreError::unexpected));
+        };
+        self.slots.send_replace(Some(Arc::new(slots.clone())));
         let primaries = slots.primaries();
         let is_used =
             |place: &Place| primaries.contains(place) || self.seeds.iter().any(|(seed, _)| seed == place);
         self.known.lock().retain(|place, _| is_used(place));
-        self.slots.send_replace(Some(Arc::new(slots)));
-        true
+        Ok(())
     }
 }
 

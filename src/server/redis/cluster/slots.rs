@@ -72,21 +72,19 @@ impl SlotMap {
             let (host, port): Server =
                 from_redis_value(Value::Array(primary.into_iter().take(2).collect())).ok()?;
             let primary = Place::named(host.as_deref().unwrap_or_default(), port, responder)?;
-            Some(SlotRange {
-                first: from_redis_value(first).ok()?,
-                last: from_redis_value(last).ok()?,
-                primary,
-            })
+            let (first, last) = (from_redis_value(first).ok()?, from_redis_value(last).ok()?);
+            (first <= last && last < SLOTS).then_some(SlotRange { first, last, primary })
         };
         let mut ranges: Vec<SlotRange> = entries.into_iter().filter_map(range).collect();
         ranges.sort();
         (!ranges.is_empty()).then_some(Self { ranges })
     }
 
-    /// What most servers agree on. A server that is cut off from the others has an older map.
-    pub(super) fn most_common(maps: &[Self]) -> Option<Self> {
+    /// What most servers agree on. A server that is cut off from the others has an older map. A whole map is better than
+    /// one with gaps, and of equally many the present map is kept.
+    pub(super) fn most_common(maps: &[Self], present: Option<&Self>) -> Option<Self> {
         let votes = |map: &Self| maps.iter().filter(|other| *other == map).count();
-        maps.iter().max_by_key(|map| (votes(map), map.is_whole())).cloned()
+        maps.iter().max_by_key(|map| (map.is_whole(), votes(map), Some(*map) == present)).cloned()
     }
 
     /// The primary that has a slot.
@@ -100,10 +98,10 @@ impl SlotMap {
         self.ranges.iter().map(|range| &range.primary).collect()
     }
 
-    /// The slots of a primary, as ranges from the first to the last.
-    pub(super) fn slots_of<'a>(&'a self, primary: &'a Place) -> impl Iterator<Item = (u16, u16)> + 'a {
+    /// The slots of a primary.
+    pub(super) fn slots_of<'a>(&'a self, primary: &'a Place) -> impl Iterator<Item = u16> + 'a {
         let own = self.ranges.iter().filter(move |range| range.primary == *primary);
-        own.map(|range| (range.first, range.last))
+        own.flat_map(|range| range.first..=range.last)
     }
 
     /// Whether every slot has a primary.
@@ -201,7 +199,16 @@ mod tests {
             assert_eq!(gap.primary_of(slot), None);
         }
         assert!(!map(vec![entry(0, 16_382, &[(text("a"), 1)])]).is_whole());
-        for unusable in [Value::Nil, Value::Array(Vec::new()), Value::Array(vec![text("slot")]), text("OK")] {
+        let beyond = |first, last| Value::Array(vec![entry(first, last, &[(text("a"), 1)])]);
+        for unusable in [
+            Value::Nil,
+            Value::Array(Vec::new()),
+            Value::Array(vec![text("slot")]),
+            text("OK"),
+            beyond(0, 16_384),
+            beyond(0, 65_535),
+            beyond(9, 8),
+        ] {
             assert_eq!(SlotMap::parse(unusable, "responder"), None);
         }
     }
@@ -211,10 +218,14 @@ mod tests {
         let (old, new) = (map(vec![entry(0, 16_383, &[(text("old"), 1)])]), {
             map(vec![entry(0, 16_383, &[(text("new"), 1)])])
         });
-        let agreed = SlotMap::most_common(&[old.clone(), new.clone(), new.clone()]);
-        assert_eq!(agreed, Some(new.clone()));
+        let both = [old.clone(), new.clone(), new.clone()];
+        assert_eq!(SlotMap::most_common(&both, Some(&old)), Some(new.clone()));
+        for present in [&old, &new] {
+            let agreed = SlotMap::most_common(&[old.clone(), new.clone()], Some(present));
+            assert_eq!(agreed.as_ref(), Some(present), "a tie");
+        }
         let part = map(vec![entry(0, 9, &[(text("part"), 1)])]);
-        assert_eq!(SlotMap::most_common(&[part.clone(), new.clone(), part.clone(), new.clone()]), Some(new));
-        assert_eq!(SlotMap::most_common(&[]), None);
+        assert_eq!(SlotMap::most_common(&[part.clone(), new.clone(), part], None), Some(new));
+        assert_eq!(SlotMap::most_common(&[], None), None);
     }
 }

@@ -48,6 +48,9 @@ pub(super) const RECONNECT_WAIT: Duration = Duration::from_millis(500);
 /// The first and the longest pause between attempts to connect.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
+/// After a connection that broke within this time, the next attempt waits up to as long.
+const SHORT_LIFE: Duration = Duration::from_millis(500);
+
 /// The interval between log lines while a server is unreachable.
 const LOG_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -72,6 +75,8 @@ pub enum CallError {
     Ask(String),
     /// The slot is being moved, and these keys are on two servers for a moment.
     Split,
+    /// Too many calls wait for a response.
+    Busy,
     /// Any other failure.
     Failed(StoreError),
 }
@@ -80,11 +85,18 @@ impl From<CallError> for StoreError {
     fn from(error: CallError) -> Self {
         match error {
             CallError::Failed(error) => error,
-            // Only calls to a cluster are redirected.
-            CallError::NoScript | CallError::Moved(_) | CallError::Ask(_) | CallError::Split => {
-                Self::unexpected()
+            CallError::Busy => Self::Unreachable("too many calls in flight".to_owned()),
+            CallError::NoScript => Self::unexpected(),
+            CallError::Moved(_) | CallError::Ask(_) | CallError::Split => {
+                Self::Refused("the server belongs to a cluster; name several of its servers".to_owned())
             }
         }
+    }
+}
+
+impl From<StoreError> for CallError {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
     }
 }
 
@@ -155,9 +167,19 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> ReconnectingClient<C> {
     /// # Errors
     /// As for [`ReconnectingClient::send`], and redirections.
     pub(super) async fn send_to_slot(&self, command: &Cmd, is_asking: bool) -> Result<Value, CallError> {
-        let Ok(_permit) = self.shared.permits.try_acquire() else {
-            return Err(CallError::Failed(StoreError::Unreachable("too many calls in flight".to_owned())));
-        };
+        let Ok(_permit) = self.shared.permits.try_acquire() else { return Err(CallError::Busy) };
+        self.attempt(command, is_asking).await
+    }
+
+    /// Sends a command that finds out about the server. It is not one of the [`MAX_CALLS`].
+    ///
+    /// # Errors
+    /// As for [`ReconnectingClient::send`].
+    pub(super) async fn send_control(&self, command: &Cmd) -> Result<Value, StoreError> {
+        Ok(self.attempt(command, false).await?)
+    }
+
+    async fn attempt(&self, command: &Cmd, is_asking: bool) -> Result<Value, CallError> {
         let mut attempts_left = 2;
         loop {
             attempts_left -= 1;
@@ -285,6 +307,7 @@ async fn keep_connected<C: Clone + Send + Sync + 'static>(
         let disconnected = DisconnectNotifier::default();
         let connection = connect_with_retry(&name, || connect(disconnected.clone())).await;
         shared.state.send_replace(State::Up(number, connection));
+        let connected = Instant::now();
         tracing::info!(store = name, "connected");
         tokio::select! {
             () = shared.replace.notified() => {}
@@ -294,6 +317,10 @@ async fn keep_connected<C: Clone + Send + Sync + 'static>(
             }
         }
         tracing::warn!(store = name, "connection lost; reconnecting");
+        // A server that loads its data accepts connections and refuses calls.
+        if connected.elapsed() < SHORT_LIFE {
+            sleep(jittered(SHORT_LIFE)).await;
+        }
     }
 }
 

@@ -453,8 +453,12 @@ impl<R: Runner> Store for RemoteStore<R> {
         self.runner.incarnation().await
     }
 
-    fn forget_outage(&self) {
-        self.runner.forget_outage();
+    fn unresolved_outage(&self) -> Option<u64> {
+        self.runner.unresolved_outage()
+    }
+
+    fn resolve_outages(&self, up_to: u64) {
+        self.runner.resolve_outages(up_to);
     }
 }
 
