@@ -20,7 +20,7 @@
 //
 // SEEDS is the number of simulations for each fault (default 100).
 import { execFileSync, spawn } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -152,6 +152,12 @@ if (unknown.length > 0) {
 }
 const mutants = (asked.length > 0 ? asked : all.sort()).map(read);
 const width = Math.max(...mutants.map(({ name }) => name.length));
+
+// The copy has left its own program in the target folder, which cargo would take for that of the tree.
+process.on("exit", () => {
+  const now = new Date();
+  for (const file of ["src/lib.rs", "src/main.rs"]) utimesSync(join(ROOT, file), now, now);
+});
 
 refresh();
 const needed = [...new Map(mutants.map((mutant) => [mutant.test ?? `sim ${mutant.trouble ?? ""}`, mutant])).values()];

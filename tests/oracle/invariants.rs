@@ -289,7 +289,10 @@ fn active(judge: &Judge<'_>) -> Option<Finding> {
         let is_troubled = (0..judge.plan.nodes.len())
             .any(|node| judge.excuses.is_troubled(node, called.at.saturating_sub(longest), answered));
         let memory = if is_troubled { longest } else { LEAVE_MEMORY };
+        // A node that was stopped writes a beat as of when it arrived. By then its lease may be over.
+        let is_over = |hidden| called.at + judge.plan.rules.lease(hidden) <= answered + TOLERANCE;
         let what = match (call.act, active) {
+            (Act::Join { hidden } | Act::Heartbeat { hidden }, false) if is_over(hidden) => return None,
             (Act::Join { .. }, false) if !leaves.any(|leave| leave.latest >= called.at) => {
                 "a join does not count although its session has not left since"
             }
