@@ -121,7 +121,7 @@ impl Wipe {
 
     /// Empties Redis. Returns the times until it has all viewers again, and until all nodes show them.
     fn recover(&self, redis: &mut Redis, nodes: &[SocketAddr]) -> Result<(Duration, Duration)> {
-        redis.command::<()>(&["FLUSHALL"])?;
+        redis.command::<()>(&["FLUSHALL", "ASYNC"])?;
         let since = Instant::now();
         wait(since, || self.is_stored(redis))?;
         let stored = since.elapsed();
