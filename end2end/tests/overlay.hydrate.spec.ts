@@ -267,6 +267,7 @@ test.describe("recovery", () => {
     audience,
     faults,
   }) => {
+    test.setTimeout(180_000);
     faults.expect(/502/);
     const restore = await refuseStreams(page);
     const calls = new Calls(page);
@@ -276,7 +277,8 @@ test.describe("recovery", () => {
     await expect(overlay.badge.number).toHaveText("3", { timeout: 40_000 });
     await overlay.expectState("live");
     await restore();
-    await expect.poll(() => calls.openStreams, { timeout: 40_000 }).toBe(1);
+    // The pauses between attempts have grown meanwhile, to a minute at most.
+    await expect.poll(() => calls.openStreams, { timeout: 90_000 }).toBe(1);
   });
 
   test("a script that fails to load is loaded again, and the count is stale until then", async ({

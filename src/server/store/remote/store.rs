@@ -130,9 +130,8 @@ impl<R: Runner> RemoteStore<R> {
         args.push(format!("{new_mark:016x}").into_bytes());
         args.push(digits(sent_by_store_clock.as_millis().into()));
         args.extend(batches.iter().map(|batch| encode(&batch.ops)));
-        let response = self.runner.run(&self.write, &keys, &args).await?;
+        let (response, was_away) = self.run(&self.write, &keys, &args).await?;
         let (as_of, epoch, results) = self.parse_header(sent, response)?;
-        let was_away = keys.first().is_some_and(|key| self.runner.was_away(key));
         if results.is_empty() {
             return Ok(None);
         }
@@ -157,9 +156,8 @@ impl<R: Runner> RemoteStore<R> {
         let count = |trusted: &Option<CachedChannel>| trusted.map_or(u32::MAX, |cached| cached.count);
         let counts = trusted.iter().flat_map(|trusted| count(trusted).to_be_bytes()).collect();
         let sent = self.now();
-        let response = self.runner.run(&self.counts, &keys, &[first, counts]).await?;
+        let (response, was_away) = self.run(&self.counts, &keys, &[first, counts]).await?;
         let (as_of, epoch, results) = self.parse_header(sent, response)?;
-        let was_away = keys.first().is_some_and(|key| self.runner.was_away(key));
         let reading = |((channel, trusted), result): ((&ChannelId, &Option<CachedChannel>), &Value)| {
             if let Value::Int(_) = result {
                 let CachedChannel { count, mark, restored, .. } =
@@ -174,6 +172,20 @@ impl<R: Runner> RemoteStore<R> {
             Ok(Reading { count, as_of, mark, restored, epoch, was_away })
         };
         Ok(channels.iter().zip(&trusted).zip(&results).map(reading).collect())
+    }
+
+    /// Runs a script. Also returns whether the server of the first key was away: the outage can be found or resolved while
+    /// the call waits for its response.
+    async fn run(
+        &self,
+        script: &Script,
+        keys: &[Vec<u8>],
+        args: &[Vec<u8>],
+    ) -> Result<(Value, bool), StoreError> {
+        let was_away = || keys.first().is_some_and(|key| self.runner.was_away(key));
+        let was_away_before = was_away();
+        let response = self.runner.run(script, keys, args).await?;
+        Ok((response, was_away_before || was_away()))
     }
 
     /// The time since this store was created, as a timestamp.
