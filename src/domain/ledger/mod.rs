@@ -84,7 +84,7 @@ impl Ledger {
     /// node knows.
     pub fn accept(&mut self, op: &Op, happened: Timestamp, now: Timestamp, rules: &LeaseRules) -> bool {
         let key = (op.viewer, op.session);
-        let known = self.sessions.get_mut(&key).filter(|entry| entry.session.useless_from(rules) > now);
+        let known = self.sessions.get_mut(&key).filter(|entry| entry.session.known_until(rules) > now);
         let Some(entry) = known else {
             let session = match op.act {
                 Act::Join { lease } => Session::beating(happened, lease, true),

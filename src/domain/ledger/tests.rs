@@ -241,6 +241,21 @@ fn a_repeated_leave_creates_no_session_and_does_not_end_a_later_join() {
 }
 
 #[test]
+fn a_repeated_leave_ends_no_beat_after_a_join_whose_short_lease_is_over() {
+    let short = Duration::from_secs(1);
+    let (mut ledger, mut other, mut store) = (Ledger::default(), Ledger::default(), Roster::default());
+    accept(&mut other, &op(1, Act::Leave), at(2));
+    for (act, seconds) in [(Act::Join { lease: short }, 3), (Act::Heartbeat { lease: short * 60 }, 5)] {
+        accept(&mut ledger, &op(1, act), at(seconds));
+    }
+    ledger.lost();
+    other.repeat_leaves();
+    assert_eq!(write_pending(&mut ledger, &mut store, at(6)), [Why::Lost]);
+    assert_eq!(write_pending(&mut other, &mut store, at(7)), [Why::Repeated]);
+    assert_eq!(count(&mut store, at(7)), 1);
+}
+
+#[test]
 fn the_number_of_repeated_leaves_is_bounded() {
     let mut ledger = Ledger::default();
     for n in 1..=5_000 {

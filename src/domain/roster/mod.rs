@@ -50,24 +50,25 @@ impl Viewer {
         self.sessions.iter().map(|(_, session)| session.lease_end()).max().unwrap_or_default()
     }
 
-    /// When the viewer's last lease ends, or when the viewer can be removed if it has left.
-    fn next_change(&self, rules: &LeaseRules) -> Timestamp {
+    /// When the viewer's last lease ends, or when the viewer can be removed if none is live.
+    fn next_change(&self, now: Timestamp, rules: &LeaseRules) -> Timestamp {
         let lease_end = self.lease_end();
-        if lease_end > Timestamp::default() {
+        if lease_end > now {
             return lease_end;
         }
-        self.sessions.iter().map(|(_, session)| session.useless_from(rules)).max().unwrap_or_default()
+        self.sessions.iter().map(|(_, session)| session.known_until(rules)).max().unwrap_or_default()
     }
 
-    /// Makes room for one more session: removes expired ones and, at the limit, the one with the oldest last event.
-    /// Sessions that beat and sessions that have left are limited separately.
+    /// Makes room for one more session: removes those that are no longer known and, at the limit, the one with the oldest
+    /// last event, an expired one first. Sessions that beat and sessions that have left are limited separately.
     fn make_room(&mut self, is_leave: bool, now: Timestamp, rules: &LeaseRules) {
-        self.sessions.retain(|(_, session)| session.useless_from(rules) > now);
+        self.sessions.retain(|(_, session)| session.known_until(rules) > now);
         let is_same_kind = |session: &Session| (session.parts().phase != Phase::Beating) == is_leave;
         if self.sessions.iter().filter(|(_, session)| is_same_kind(session)).count() >= MAX_SESSIONS {
             let candidates =
                 self.sessions.iter().enumerate().filter(|(_, (_, session))| is_same_kind(session));
-            if let Some((oldest, _)) = candidates.min_by_key(|(_, (_, session))| session.at()) {
+            let age = |(_, (_, session)): &(usize, &(SessionId, Session))| (session.is_live(now), session.at());
+            if let Some((oldest, _)) = candidates.min_by_key(age) {
                 self.sessions.remove(oldest);
             }
         }
@@ -80,7 +81,7 @@ impl Roster {
         let known = self.viewers.get_mut(&op.viewer);
         let session = known.and_then(|viewer| viewer.sessions.iter_mut().find(|(id, _)| *id == op.session));
         let (created, is_live) = match session {
-            Some((_, session)) if session.useless_from(rules) > now => {
+            Some((_, session)) if session.known_until(rules) > now => {
                 update(session, op.act, now, rules);
                 (None, session.is_live(now))
             }
@@ -137,14 +138,14 @@ impl Roster {
     fn reschedule(&mut self, id: ViewerId, now: Timestamp, rules: &LeaseRules) {
         let Some(viewer) = self.viewers.get_mut(&id) else { return };
         if viewer.next_check <= now {
-            viewer.sessions.retain(|(_, session)| session.useless_from(rules) > now);
+            viewer.sessions.retain(|(_, session)| session.known_until(rules) > now);
         }
         let is_counted = viewer.lease_end() > now;
         if is_counted != viewer.is_counted {
             viewer.is_counted = is_counted;
             self.counted = if is_counted { self.counted + 1 } else { self.counted - 1 };
         }
-        let next = viewer.next_change(rules);
+        let next = viewer.next_change(now, rules);
         if viewer.sessions.is_empty() {
             self.expiry_queue.remove(&(viewer.next_check, id));
             self.viewers.remove(&id);

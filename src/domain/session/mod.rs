@@ -93,13 +93,24 @@ impl Session {
         self.at
     }
 
-    /// When the session can be removed: its lease has ended, or events that its leave affects can no longer arrive.
+    /// When the session has no more effect on counts: its lease has ended, or events that its leave affects can no longer
+    /// arrive.
     #[must_use]
     pub fn useless_from(&self, rules: &LeaseRules) -> Timestamp {
         match self.phase {
             Phase::Beating => self.lease_end(),
             Phase::Left => self.at + rules.longest_lease.max(rules.leave_memory),
             Phase::LeftUnknown => self.at + rules.leave_memory,
+        }
+    }
+
+    /// How long its last join is known. That is at least the leave memory, also for a short lease: until then, another node
+    /// may repeat a leave that came before the join, and it must not end a beat after the join.
+    #[must_use]
+    pub fn known_until(&self, rules: &LeaseRules) -> Timestamp {
+        match self.phase {
+            Phase::Beating => self.lease_end().max(self.at + rules.leave_memory),
+            Phase::Left | Phase::LeftUnknown => self.useless_from(rules),
         }
     }
 

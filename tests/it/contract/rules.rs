@@ -28,6 +28,7 @@ pub async fn all(subject: &Subject) {
     a_heartbeat_after_its_leave_is_ignored_until_the_leave_is_forgotten(&**store).await;
     the_later_operation_wins_in_any_order_of_replay(&**store, &**other).await;
     a_restored_lease_keeps_its_end(&**store).await;
+    a_repeated_leave_ends_no_beat_after_a_later_join_whose_lease_is_over(&**store).await;
     a_viewer_has_at_most_sixteen_sessions_and_the_oldest_is_dropped(&**store).await;
     operations_on_unknown_sessions_store_nothing(&**store).await;
     the_operations_of_a_batch_are_applied_in_order(&**store).await;
@@ -182,6 +183,30 @@ async fn a_restored_lease_keeps_its_end(store: &dyn Store) {
             break;
         }
         sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn a_repeated_leave_ends_no_beat_after_a_later_join_whose_lease_is_over(store: &dyn Store) {
+    let name = "short-lease";
+    let brief = Act::Join { lease: SHORT };
+    // The second viewer has another page, so its entry contains two sessions.
+    let ops = [op(1, 1, LEAVE), op(1, 1, brief), op(2, 1, LEAVE), op(2, 1, brief), op(2, 2, brief)];
+    let now = write(store, name, &ops).await.reading.as_of;
+    let withdrawn = |n| op(n, 1, Act::Withdraw(Session::left_unknown(now.minus_millis(1)).to_be_told()));
+    loop {
+        store.sweep().await.unwrap();
+        let reading = store.counts(&[channel(name)]).await.pop().unwrap().unwrap();
+        assert!(reading.count == 2 || reading.as_of >= now + SHORT);
+        if reading.count == 0 {
+            break;
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+    store.sweep().await.unwrap();
+    write(store, name, &[op(1, 1, HEARTBEAT), op(2, 1, HEARTBEAT)]).await;
+    let written = write(store, name, &[withdrawn(1), withdrawn(2)]).await;
+    if written.reading.as_of < now + RULES.leave_memory {
+        assert_eq!((written.active.as_slice(), written.reading.count), (&[true, true][..], 2));
     }
 }
 

@@ -13,7 +13,7 @@ local most, longest_lease, memory = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumb
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
--- The expiry of a viewer's longest leave memory (ms); 0 if none is left.
+-- The expiry of a viewer's longest memory of a leave or a join (ms); 0 if none is left.
 local function memory_of(sessions)
   local longest, at = 0, 1
   while at + 20 <= #sessions do
@@ -25,6 +25,8 @@ local function memory_of(sessions)
       longest = math.max(longest, time - LEFT + math.max(longest_lease, memory))
     elseif time >= UNKNOWN then
       longest = math.max(longest, time - UNKNOWN + memory)
+    else
+      longest = math.max(longest, time + memory)
     end
     at = at + 1 + string.byte(sessions, at)
   end

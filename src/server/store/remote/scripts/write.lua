@@ -3,7 +3,7 @@
 --
 -- KEYS  the roll call (see attend.lua) if ARGV 1 is 2; then two keys for each channel, with the channel's hash tag:
 --   viewers   sorted set: viewer (14 bytes) -> expiry of its longest lease (ms). For a viewer that has left: the expiry
---             of its leave memory (ms), negated
+--             of its memory (ms), negated
 --   sessions  hash: viewer -> its sessions. Every viewer in this hash is also in `viewers`.
 --             A session: length of the rest (1 byte, at least 20; bytes after 20 are another version's and are kept),
 --             session (8), time (6, ms: of the last beat, or of the leave plus LEFT or UNKNOWN), lease (4, ms),
@@ -28,7 +28,7 @@
 local FORMAT = 2
 local BODY, VIEWER, SESSION, MARK = 20, 14, 8, 16
 local LENGTH = string.char(BODY)
-local LEFT, UNKNOWN, FAR = 2 ^ 47, 2 ^ 46, 65535
+local LEFT, UNKNOWN, FAR, FAR_AHEAD = 2 ^ 47, 2 ^ 46, 65535, 2 ^ 46
 -- The most sessions of a viewer, and the most leaves that are remembered for it.
 local MOST = 16
 -- Redis frees an expired key in one step that blocks the server. The keys of a channel with more than LARGE viewers
@@ -125,7 +125,7 @@ local function merge(time, lease, delta, left, at, span, distance, kind)
   return time, lease, delta, left
 end
 
--- The time at which a session can be forgotten.
+-- The time from which a session has no more effect on counts.
 local function end_of(at, span, left)
   if left == 0 then
     return at + span
@@ -133,7 +133,7 @@ local function end_of(at, span, left)
   return at + (left == LEFT and longest_lease > memory and longest_lease or memory)
 end
 
--- Reads the session at this place. It is unknown if it has expired.
+-- Reads the session at this place. Its last join is known for at least the leave memory (see Session::known_until).
 local function read(sessions, at)
   local a, b, c, d, e, f, g, h, i, j, k, l = byte(sessions, at + 9, at + 20)
   local time, left = ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f, 0
@@ -143,14 +143,14 @@ local function read(sessions, at)
     time, left = time - UNKNOWN, UNKNOWN
   end
   local lease = ((g * 256 + h) * 256 + i) * 256 + j
-  if end_of(time, lease, left) > now then
+  if end_of(time, lease, left) > now or left == 0 and time + memory > now then
     return time, lease, k * 256 + l, left
   end
 end
 
--- Finds a session among those of a viewer. Returns the other sessions that have not expired, when the longest lease and
--- the longest leave memory among them expire, and the session. If the session is new and MOST others are of its kind, the
--- oldest of them is dropped.
+-- Finds a session among those of a viewer. Returns the other sessions that are known, when the longest lease and the
+-- longest memory among them expire, and the session. If the session is new and MOST others are of its kind, the oldest of
+-- them is dropped, an expired one first.
 local function find(sessions, session, is_leave)
   local time, lease, delta, left
   local others, longest, remembered, number = {}, 0, 0, { 0, 0 }
@@ -166,7 +166,14 @@ local function find(sessions, session, is_leave)
     elseif t then
       local which = kind == 0 and 1 or 2
       number[which] = number[which] + 1
-      others[#others + 1] = { string.sub(sessions, at, next_at - 1), t, which, end_of(t, span, kind) }
+      local over = end_of(t, span, kind)
+      local is_live = kind == 0 and over > now
+      if kind == 0 and not is_live then
+        over = t + memory
+      end
+      -- Expired sessions are dropped before live ones.
+      local rank = is_live and t + FAR_AHEAD or t
+      others[#others + 1] = { string.sub(sessions, at, next_at - 1), rank, which, over, is_live }
     end
     at = next_at
   end
@@ -183,7 +190,7 @@ local function find(sessions, session, is_leave)
   local text = ''
   for _, other in ipairs(others) do
     text = text .. other[1]
-    if other[3] == 1 then
+    if other[5] then
       longest = math.max(longest, other[4])
     else
       remembered = math.max(remembered, other[4])
