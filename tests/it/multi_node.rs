@@ -219,3 +219,27 @@ async fn nodes_with_different_key_formats_show_no_wrong_count() {
     // The viewers of the node that stopped count again with their next beats. The own viewers were never missing.
     assert_correct(&on_present, 3);
 }
+
+/// The one node replays its leave, while the other has not noticed the loss and has the later join.
+#[tokio::test]
+async fn a_beat_between_the_replays_of_two_nodes_ends_no_session() {
+    let redis = RedisServer::start().await;
+    let slow = ["--redis-url", &redis.url(), "--count-update-interval", "10000"];
+    let (one, two) = (TestApp::with(&slow).await, TestApp::with_redis(&redis).await);
+    let there = viewer();
+    for _ in 0..5 {
+        one.join("ana", there).await;
+        two.leave("ana", there).await;
+        sleep(Duration::from_millis(5)).await;
+        one.join("ana", there).await;
+        two.sse("sse/ana").await.until_fresh(1).await;
+        redis.command::<()>("FLUSHALL");
+        while redis.command::<usize>("EXISTS aforo:{ana}:sessions") == 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(one.heartbeat("ana", there).await["active"], true);
+        two.sse("sse/ana").await.until_fresh(1).await;
+        one.leave("ana", there).await;
+        two.sse("sse/ana").await.until_fresh(0).await;
+    }
+}

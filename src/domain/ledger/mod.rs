@@ -224,6 +224,13 @@ impl Ledger {
         self.pending > self.repeated
     }
 
+    /// Whether the store is known to lack the session of an operation.
+    #[must_use]
+    pub fn lacks(&self, op: &Op) -> bool {
+        let is_lacking = |entry: &Entry| entry.written_after != self.losses && !entry.is_repeated;
+        self.is_lacking() && self.sessions.get(&(op.viewer, op.session)).is_some_and(is_lacking)
+    }
+
     /// The next pending sessions, at most `max_sessions`. Checks at most ten times as many, so the result can be empty
     /// before the end; see [`Ledger::is_at_end`].
     pub fn pending(&mut self, max_sessions: usize, now: Timestamp, rules: &LeaseRules) -> Vec<Pending> {

@@ -67,7 +67,8 @@ impl Viewer {
         if self.sessions.iter().filter(|(_, session)| is_same_kind(session)).count() >= MAX_SESSIONS {
             let candidates =
                 self.sessions.iter().enumerate().filter(|(_, (_, session))| is_same_kind(session));
-            let age = |(_, (_, session)): &(usize, &(SessionId, Session))| (session.is_live(now), session.at());
+            let age =
+                |(_, (_, session)): &(usize, &(SessionId, Session))| (session.is_live(now), session.at());
             if let Some((oldest, _)) = candidates.min_by_key(age) {
                 self.sessions.remove(oldest);
             }

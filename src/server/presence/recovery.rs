@@ -45,6 +45,10 @@ const REMEMBER_NODES: Duration = Duration::from_secs(60);
 /// How often the epoch may change while a node attends one roll call.
 const MAX_EPOCHS: usize = 4;
 
+/// The shortest pause between two requests to check after outages of servers of a cluster. Each makes every node read all
+/// of its channels.
+const ASK_PAUSE: Duration = Duration::from_secs(3);
+
 /// The most channels that are checked in one call.
 const CHECK_BATCH: usize = 1_000;
 
@@ -80,6 +84,8 @@ struct State {
     /// The index of the next channel to check while no loss is known.
     next_check: usize,
     outage: Outage,
+    /// When this node last asked the nodes to check after an outage.
+    asked: Option<Instant>,
 }
 
 /// The outage of a server of a cluster, for which the nodes have to check their journals.
@@ -210,6 +216,8 @@ impl Recovery {
         }
         // Parts of the store may be unavailable while others can be repaired, so errors are returned at the end.
         let mut result = self.check_incarnation(&mut state).await;
+        // The check may have waited for a server, and viewers may have joined meanwhile.
+        let is_empty = self.journal.is_empty();
         if is_empty {
             state.sure_since = Timestamp::default();
         }
@@ -249,7 +257,9 @@ impl Recovery {
         let outage = self.store.unresolved_outage();
         let current = self.store.incarnation().await?;
         // All servers respond now, so the nodes can check.
-        state.outage.notice(outage);
+        if state.asked.is_none_or(|at| at.elapsed() >= ASK_PAUSE) {
+            state.outage.notice(outage);
+        }
         if state.incarnation.as_ref().is_some_and(|before| *before != current) {
             tracing::warn!("store restarted or replaced; replaying the journal");
             self.journal.mark_all_suspect();
@@ -308,15 +318,19 @@ impl Recovery {
         let sent = self.clock.now();
         let roll = match self.store.attend(&attendance).await {
             Ok(Some(roll)) => roll,
-            Ok(None) => return Ok(None),
+            Ok(None) => {
+                self.roll.set_not_kept();
+                return Ok(None);
+            }
             Err(error) => {
                 self.roll.miss();
                 return Err(error);
             }
         };
         self.journal.learn_time(sent, self.clock.now(), roll.now);
-        if state.has_found_loss {
+        if state.has_found_loss && state.outage.must_ask() {
             state.outage.asked(roll.asked);
+            state.asked = Some(Instant::now());
         }
         state.has_found_loss = false;
         state.attended = Some(Instant::now());

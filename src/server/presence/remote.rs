@@ -107,9 +107,10 @@ impl Remote {
         match self.commit.write(channel, op, since).await {
             Ok(Committed { active, is_backdated, reading }) => {
                 let received = self.clock.now();
+                let active = self.journal.is_active(accepted, active, &reading);
                 let written = if is_backdated { None } else { Some(reading.as_of) };
                 self.journal.confirm(channel, &op, (happened, received), written, active);
-                if let (Act::Renew { lease }, true, false) = (op.act, active, accepted) {
+                if let (Act::Renew { lease }, true, false) = (op.act, active, accepted.is_live) {
                     // Until now only another node knew the session.
                     self.journal.accept(channel, &Op { act: Act::Heartbeat { lease }, ..op }, happened, now);
                 }
@@ -121,7 +122,7 @@ impl Remote {
                 self.journal.note_error(&error);
                 let count = self.journal.mark_unwritten(channel, &op);
                 self.recovery.trigger();
-                BeatOutcome { count, active: accepted }
+                BeatOutcome { count, active: accepted.is_live }
             }
         }
     }

@@ -21,6 +21,8 @@ const CURRENT_FOR: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub(super) struct LastRollCall {
     last: Mutex<Option<(RollCall, Instant)>>,
+    /// Whether the store keeps none, because it has only one node.
+    is_not_kept: AtomicBool,
     /// When a reading was last judged by this roll call.
     last_used: Mutex<Option<Instant>>,
     /// Whether this node has missed roll calls since the last one: the store was away for it, and maybe for others.
@@ -70,6 +72,13 @@ impl LastRollCall {
         self.updated.send_replace(());
     }
 
+    /// Records that the store keeps no roll call, and notifies the subscribers.
+    pub(super) fn set_not_kept(&self) {
+        if !self.is_not_kept.swap(true, Relaxed) {
+            self.updated.send_replace(());
+        }
+    }
+
     /// Forgets a roll call that is older than `age`, when this node has stopped attending. The roll call in the store
     /// expires if no node attends, and its expiry must not be taken for a loss.
     pub(super) fn forget_after(&self, age: Duration) {
@@ -103,9 +112,9 @@ impl LastRollCall {
         *self.last_used.lock() = Some(Instant::now());
         let last = self.last.lock();
         match &*last {
-            None if reading.epoch.is_some() => Completeness::Unverified,
-            // The store keeps no roll call, or it has not responded yet.
-            None => Completeness::Complete,
+            None if self.is_not_kept.load(Relaxed) => Completeness::Complete,
+            // This node has just started, or has not attended for a while.
+            None => Completeness::Unverified,
             Some((last, _)) if reading.epoch.is_some() && reading.epoch != last.epoch => {
                 Completeness::Unverified
             }

@@ -69,6 +69,17 @@ struct ChannelEntry {
     is_suspect: bool,
 }
 
+/// What the journal knew of a session when it accepted an operation.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Accepted {
+    /// Whether the session is live afterwards, as far as this node knows.
+    pub is_live: bool,
+    /// Whether the store was known to lack the session.
+    is_lacking: bool,
+    /// The store's mark of the channel.
+    mark: Option<Mark>,
+}
+
 /// What a reading shows of the mark of its channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MarkChange {
@@ -123,18 +134,39 @@ impl Journal {
     }
 
     /// Records an operation before it is written; see [`Ledger::accept`].
-    pub(super) fn accept(&self, channel: &ChannelId, op: &Op, happened: Timestamp, now: Timestamp) -> bool {
+    pub(super) fn accept(
+        &self,
+        channel: &ChannelId,
+        op: &Op,
+        happened: Timestamp,
+        now: Timestamp,
+    ) -> Accepted {
+        let accept = |entry: &mut ChannelEntry| {
+            let is_live = entry.ledger.accept(op, happened, now, &self.rules);
+            Accepted { is_live, is_lacking: entry.ledger.lacks(op), mark: entry.mark }
+        };
         if matches!(op.act, Act::Renew { .. } | Act::LeaveKnown) {
             // These operations create no session, so they create no entry either.
-            let entry = self.channels.get_mut(channel);
-            return entry.is_some_and(|mut known| known.ledger.accept(op, happened, now, &self.rules));
+            return self.channels.get_mut(channel).map(|mut entry| accept(&mut entry)).unwrap_or_default();
         }
         let mut entry = self.channels.entry(channel.clone()).or_default();
         if entry.ledger.useful_until() <= now {
             // The channel may have expired in the store, which is no loss.
             entry.mark = None;
         }
-        entry.ledger.accept(op, happened, now, &self.rules)
+        accept(&mut entry)
+    }
+
+    /// Whether the session of an accepted beat counts. `active` is the store's answer. If the store has lost the session,
+    /// another node may have replayed a leave from before a join that this node has yet to replay. The answer is then this
+    /// node's own knowledge.
+    pub(super) fn is_active(&self, accepted: Accepted, active: bool, reading: &Reading) -> bool {
+        let may_be_lost = || {
+            accepted.is_lacking
+                || accepted.mark.is_some_and(|mark| reading.mark != Some(mark))
+                || self.roll.judge(reading) == Completeness::Unverified
+        };
+        active || accepted.is_live && may_be_lost()
     }
 
     /// Records that the store has taken an operation. `accepted` and `received` are when the call began and ended, by

@@ -18,10 +18,21 @@ fn reading(mark: u64, millis: u64) -> Reading {
     Reading { mark: Some(Mark(mark)), ..Reading::certain(1, Timestamp::from_millis(millis)) }
 }
 
+fn journal() -> (Journal, Arc<LastRollCall>) {
+    let (policy, roll) = (Policy::default(), Arc::new(LastRollCall::default()));
+    (Journal::new(policy.lease_rules(), policy.update_interval, Arc::clone(&roll)), roll)
+}
+
+/// The journal of the only node of a store.
+fn journal_without_roll_call() -> Journal {
+    let (journal, roll) = journal();
+    roll.set_not_kept();
+    journal
+}
+
 #[test]
 fn nodes_are_asked_to_check_after_a_restore_that_no_node_has_announced() {
-    let (policy, roll) = (Policy::default(), Arc::new(LastRollCall::default()));
-    let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::clone(&roll));
+    let (journal, roll) = journal();
     let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
     let at = Timestamp::from_millis;
     let call = |asked, sure_since| RollCall {
@@ -46,8 +57,7 @@ fn nodes_are_asked_to_check_after_a_restore_that_no_node_has_announced() {
 
 #[test]
 fn a_channel_whose_server_of_a_cluster_was_away_is_stale_unless_the_node_is_alone() {
-    let (policy, roll) = (Policy::default(), Arc::new(LastRollCall::default()));
-    let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::clone(&roll));
+    let (journal, roll) = journal();
     let now = Timestamp::from_millis(1_000);
     let call = |nodes| RollCall {
         now: Timestamp::from_millis(9_000),
@@ -60,11 +70,9 @@ fn a_channel_whose_server_of_a_cluster_was_away_is_stale_unless_the_node_is_alon
     };
     let was_away = Reading { was_away: true, ..reading(7, 3_000) };
     let [read_before, new] = ["ana", "bob"].map(|name| ChannelId::parse(name).unwrap());
+    roll.set(call(vec![1, 2]));
     assert_eq!(journal.observe(&read_before, &Ok(reading(7, 1_000)), now).1, Loss::None);
     for channel in [&read_before, &new] {
-        let (count, loss) = journal.observe(channel, &Ok(was_away), now);
-        assert_eq!((count.value, count.stale, loss), (Some(1), true, Loss::Recovering), "no roll call");
-        roll.set(call(vec![1, 2]));
         let (count, loss) = journal.observe(channel, &Ok(was_away), now);
         assert_eq!((count.value, count.stale, loss), (Some(1), true, Loss::Recovering));
         assert_eq!(journal.observe(channel, &Ok(reading(7, 3_000)), now).1, Loss::None);
@@ -74,9 +82,19 @@ fn a_channel_whose_server_of_a_cluster_was_away_is_stale_unless_the_node_is_alon
 }
 
 #[test]
+fn a_node_that_does_not_know_the_roll_call_trusts_no_reading() {
+    let (journal, roll) = journal();
+    let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
+    let (count, loss) = journal.observe(&channel, &Ok(reading(7, 1_000)), now);
+    assert_eq!((count.stale, loss), (true, Loss::Unverified), "a cluster's readings have no epoch");
+    roll.set_not_kept();
+    let (count, loss) = journal.observe(&channel, &Ok(reading(7, 1_000)), now);
+    assert_eq!((count.stale, loss), (false, Loss::None));
+}
+
+#[test]
 fn a_node_that_only_reads_a_channel_notices_its_loss() {
-    let policy = Policy::default();
-    let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::default());
+    let journal = journal_without_roll_call();
     let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
     assert_eq!(journal.observe(&channel, &Ok(reading(7, 1_000)), now).1, Loss::None);
     let empty = Reading { mark: None, ..Reading::certain(0, Timestamp::from_millis(3_000)) };
@@ -85,9 +103,31 @@ fn a_node_that_only_reads_a_channel_notices_its_loss() {
 }
 
 #[test]
+fn a_session_that_the_store_has_lost_is_active_although_a_replayed_leave_has_ended_it() {
+    let journal = journal_without_roll_call();
+    let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
+    journal.accept(&channel, &join(1), now, now);
+    journal.observe(&channel, &Ok(reading(7, 1_000)), now);
+    let (whole, lost) = (reading(7, 1_001), reading(8, 1_001));
+    let before = journal.accept(&channel, &join(1), now, now);
+    assert!(journal.is_active(before, true, &whole));
+    assert!(!journal.is_active(before, false, &whole), "it has left through another node");
+    assert!(journal.is_active(before, false, &lost), "this response shows the loss");
+    journal.observe(&channel, &Ok(lost), now);
+    let after = journal.accept(&channel, &join(1), now, now);
+    assert!(journal.is_active(after, false, &lost), "it is not replayed yet");
+    journal.learn_time(now, now, now);
+    let piece = journal.next_piece(&channel, now, 10).unwrap();
+    journal.mark_written(&piece, &lost);
+    let replayed = journal.accept(&channel, &join(1), now, now);
+    assert!(!journal.is_active(replayed, false, &lost));
+    let unknown = Accepted::default();
+    assert!(!journal.is_active(unknown, false, &lost), "this node does not know the session");
+}
+
+#[test]
 fn an_older_reading_that_arrives_late_shows_no_loss() {
-    let policy = Policy::default();
-    let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::default());
+    let journal = journal_without_roll_call();
     let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
     journal.accept(&channel, &join(1), now, now);
     assert_eq!(journal.observe(&channel, &Ok(reading(7, 1_002)), now).1, Loss::None);
@@ -102,8 +142,7 @@ fn an_older_reading_that_arrives_late_shows_no_loss() {
 
 #[test]
 fn a_reading_of_another_mark_is_not_taken_for_a_count_unless_it_is_newer() {
-    let policy = Policy::default();
-    let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::default());
+    let journal = journal_without_roll_call();
     let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
     journal.accept(&channel, &join(1), now, now);
     let whole = Reading { count: 30, ..reading(7, 1_002) };
@@ -116,8 +155,7 @@ fn a_reading_of_another_mark_is_not_taken_for_a_count_unless_it_is_newer() {
 
 #[tokio::test(start_paused = true)]
 async fn a_loss_is_noticed_although_the_clock_of_the_store_was_set_back() {
-    let policy = Policy::default();
-    let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::default());
+    let journal = journal_without_roll_call();
     let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
     journal.accept(&channel, &join(1), now, now);
     assert_eq!(journal.observe(&channel, &Ok(reading(7, 900_000)), now).1, Loss::None);
@@ -128,8 +166,7 @@ async fn a_loss_is_noticed_although_the_clock_of_the_store_was_set_back() {
 
 #[test]
 fn nothing_is_replayed_before_the_time_of_the_store_is_known() {
-    let policy = Policy::default();
-    let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::default());
+    let journal = journal_without_roll_call();
     let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
     journal.accept(&channel, &join(1), now, now);
     journal.mark_unwritten(&channel, &join(1));
@@ -143,8 +180,7 @@ fn nothing_is_replayed_before_the_time_of_the_store_is_known() {
 
 #[test]
 fn a_late_write_shows_a_loss() {
-    let policy = Policy::default();
-    let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::default());
+    let journal = journal_without_roll_call();
     let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
     journal.accept(&channel, &join(1), now, now);
     assert_eq!(journal.observe(&channel, &Ok(reading(7, 1_000)), now).1, Loss::None);
