@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aforo::server::redis::Runner;
 use futures::future::join_all;
 use serde_json::json;
 use tokio::time::{sleep, timeout};
@@ -276,6 +277,24 @@ async fn audience(nodes: &[TestApp; 2], channel: &str, viewers: &[Uuid], stop: &
         sleep(Duration::from_millis(20)).await;
     }
     stale
+}
+
+/// A primary that is restarted between two calls fails none of them.
+#[tokio::test]
+async fn the_slots_of_a_primary_are_doubted_after_a_new_connection_to_it() {
+    let cluster = RedisCluster::start(0).await;
+    let runner = TestRunner::to_cluster(&cluster);
+    let script = runner.script("return 1");
+    let keys = CHANNELS.map(|channel| format!("{{{channel}}}").into_bytes());
+    let restarted = cluster.primary_of("ana");
+    for is_doubted in [false, true] {
+        for (channel, key) in CHANNELS.iter().zip(&keys) {
+            runner.run(&script, std::slice::from_ref(key), &[]).await.unwrap();
+            let is_affected = cluster.primary_of(channel) == restarted;
+            assert_eq!(runner.was_away(key), is_doubted && is_affected, "{channel}");
+        }
+        cluster.servers[restarted].command::<i64>("CLIENT KILL TYPE normal");
+    }
 }
 
 #[tokio::test]

@@ -128,9 +128,12 @@ impl Runner for ClusterRunner {
     async fn run(&self, script: &Script, keys: &[Vec<u8>], args: &[Vec<u8>]) -> Result<Value, StoreError> {
         let slot = keys.first().map_or(0, |key| slot_of(key));
         self.run_in(slot, script, keys, args).await.map_err(|error| {
-            // The server responds to others while this node has too many calls in flight.
-            if matches!(error, CallError::Failed(StoreError::Unreachable(_))) {
-                self.servers.refresh();
+            // The server responds to others while this node has too many calls in flight. What it refuses for this node, for
+            // lack of memory or of replicas, it refuses for others too, and they replay it later.
+            if let CallError::Failed(error) = &error {
+                if matches!(error, StoreError::Unreachable(_)) {
+                    self.servers.refresh();
+                }
                 self.servers.outages.note(std::iter::once(slot));
             }
             error.into()
@@ -172,9 +175,13 @@ impl ClusterRunner {
         let mut server = self.servers.of_slot(slot).await?;
         let mut redirects = 0;
         while redirects < MAX_REDIRECTS && started.elapsed() < CALL_LIMIT {
-            match server.client.send_to_slot(&command, is_asking).await {
+            let response = server.client.send_to_slot(&command, is_asking).await;
+            self.servers.has_responded(&server);
+            match response {
                 Err(CallError::NoScript) => command = script.by_source(keys, args),
                 Err(CallError::Moved(to)) => {
+                    // The new server may have been a replica, and may lack the last writes.
+                    self.servers.outages.note(std::iter::once(slot));
                     self.servers.refresh();
                     (server, is_asking) = (self.redirected(&to, &server)?, false);
                     redirects += 1;

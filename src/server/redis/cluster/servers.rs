@@ -4,8 +4,17 @@
 //! - The slots are learned again soon after a server was unavailable or a slot was elsewhere, at most ten times a second.
 //!   While that changes nothing, the pauses grow to a second.
 //! - Only the servers in `REDIS_URL` and the primaries have a connection.
+//! - Slots are doubted (see [`Outages`]) if their server did not respond, was replaced by another, or has a new connection.
+//!   It may have been restarted meanwhile, or a replica may have taken over that lacks its last writes.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use futures::future::join_all;
 use parking_lot::Mutex;
@@ -18,7 +27,7 @@ use tokio::{
 
 use super::{
     outages::Outages,
-    slots::{Place, SLOTS, SlotMap},
+    slots::{Place, SlotMap},
 };
 use crate::server::{
     redis::{
@@ -41,6 +50,8 @@ const LOG_INTERVAL: Duration = Duration::from_secs(30);
 pub(super) struct Server {
     pub(super) place: Place,
     pub(super) client: ReconnectingClient<MultiplexedConnection>,
+    /// The number of the last connection that responded; 0 if none did.
+    connection: AtomicU64,
 }
 
 /// The servers of a cluster.
@@ -122,7 +133,7 @@ impl Servers {
         let slots = self.slots().await?;
         if !slots.is_whole() {
             self.refresh();
-            self.outages.note(0..SLOTS);
+            self.outages.note(slots.gaps());
             return Err(StoreError::Unreachable("not all slots have a server".to_owned()));
         }
         let primaries = slots.primaries();
@@ -135,12 +146,34 @@ impl Servers {
                 self.refresh();
                 self.outages.note(slots.slots_of(place));
             };
-            responses.inspect_err(failed).map(|(id, _)| id)
+            let (id, _) = responses.inspect_err(failed)?;
+            self.check_connection(&server, &slots);
+            Ok(id)
         }));
-        let ids: Result<Vec<_>, _> = ids.await.into_iter().collect();
+        let ids: Result<Vec<_>, StoreError> = ids.await.into_iter().collect();
         let mut ids: Vec<String> = ids?.into_iter().flatten().collect();
         ids.sort();
         Ok(ids)
+    }
+
+    /// Takes note of a response: the server may have been restarted since its last one, if it has a new connection.
+    pub(super) fn has_responded(&self, server: &Server) {
+        if server.connection.load(Relaxed) != server.client.generation()
+            && let Some(slots) = self.slots.borrow().clone()
+        {
+            self.check_connection(server, &slots);
+        }
+    }
+
+    fn check_connection(&self, server: &Server, slots: &SlotMap) {
+        let (before, now) = (server.connection.load(Relaxed), server.client.generation());
+        if before != now && now != 0 {
+            if before != 0 {
+                self.outages.note(slots.slots_of(&server.place));
+            }
+            // Only now, so that every response through the new connection is doubted.
+            server.connection.store(now, Relaxed);
+        }
     }
 
     /// The server at a place.
@@ -151,7 +184,11 @@ impl Servers {
         }
         let info = self.info_of(place);
         let name = format!("redis cluster at {}", info.addr());
-        let server = Server { place: place.clone(), client: single::connect(name, info) };
+        let server = Server {
+            place: place.clone(),
+            client: single::connect(name, info),
+            connection: AtomicU64::new(0),
+        };
         Arc::clone(known.entry(place.clone()).or_insert(Arc::new(server)))
     }
 
@@ -200,6 +237,9 @@ impl Servers {
         let Some(slots) = SlotMap::most_common(&known, present.as_deref()) else {
             return Err(error.unwrap_or_else(StoreError::unexpected));
         };
+        if let Some(before) = present.filter(|before| **before != slots) {
+            self.outages.note(slots.moved_since(&before));
+        }
         self.slots.send_replace(Some(Arc::new(slots.clone())));
         let primaries = slots.primaries();
         let is_used =

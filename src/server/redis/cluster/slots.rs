@@ -104,6 +104,16 @@ impl SlotMap {
         own.flat_map(|range| range.first..=range.last)
     }
 
+    /// The slots without a primary.
+    pub(super) fn gaps(&self) -> impl Iterator<Item = u16> + '_ {
+        (0..SLOTS).filter(|slot| self.primary_of(*slot).is_none())
+    }
+
+    /// The slots that have another primary than in `before`, or none.
+    pub(super) fn moved_since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = u16> + 'a {
+        (0..SLOTS).filter(|slot| self.primary_of(*slot) != before.primary_of(*slot))
+    }
+
     /// Whether every slot has a primary.
     pub(super) fn is_whole(&self) -> bool {
         let mut next = 0;
@@ -195,6 +205,9 @@ mod tests {
             entry(300, 16_383, &[(text("b"), 1)]),
         ]);
         assert!(!gap.is_whole());
+        assert_eq!(gap.gaps().collect::<Vec<_>>(), (100..=299).collect::<Vec<_>>());
+        let before = map(vec![entry(0, 99, &[(text("a"), 1)]), entry(100, 16_383, &[(text("b"), 1)])]);
+        assert_eq!(gap.moved_since(&before).collect::<Vec<_>>(), (100..=299).collect::<Vec<_>>());
         for slot in [100, 101, 200, 299] {
             assert_eq!(gap.primary_of(slot), None);
         }

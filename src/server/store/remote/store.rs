@@ -372,10 +372,11 @@ impl<R: Runner> Store for RemoteStore<R> {
         let readings = self.counts(&channels).await;
         for (channel, reading) in channels.into_iter().zip(readings) {
             match reading {
-                Ok(Reading { count, as_of, restored, .. }) if count > 0 => {
+                Ok(Reading { count, as_of, restored, was_away, .. }) if count > 0 => {
+                    is_whole &= !was_away;
                     live.push(Live { channel, count, as_of, restored });
                 }
-                Ok(_) => {}
+                Ok(reading) => is_whole &= !reading.was_away,
                 Err(_) => is_whole = false,
             }
         }
