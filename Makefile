@@ -101,7 +101,7 @@ stress: build
 capacity:
 	@node scripts/capacity.mjs $(MAKEOVERRIDES)
 
-# Rebuilds and reloads on every change; needs cargo-leptos.
+# Rebuilds and reloads on every change; needs cargo-leptos, which brings wasm-bindgen.
 watch:
 	node client/build.mjs public
 	cargo leptos watch
@@ -112,5 +112,6 @@ lint:
 format:
 	cargo fmt
 	cargo fmt --manifest-path examples/leptos-app/Cargo.toml
+	cargo fmt --manifest-path scripts/bindgen/Cargo.toml
 	cd end2end && npx prettier --write . && npx prettier --config .prettierrc.json --write ../client ../examples/next-app \
 	  '!../**/dist' '!../**/.next' '!../examples/next-app/tsconfig.json' '!../client/README.md'

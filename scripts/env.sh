@@ -9,7 +9,7 @@ WASM_BINDGEN_VERSION=$(sed -n '/^name = "wasm-bindgen"$/{n;s/^version = "\(.*\)"
 CARGO_DENY_VERSION=0.20.2
 CARGO_CYCLONEDX_VERSION=0.5.9
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
-export PATH="$AFORO_TOOLS/wasm-bindgen-$WASM_BINDGEN_VERSION/bin:$AFORO_TOOLS/cargo-deny-$CARGO_DENY_VERSION/bin:$PATH"
+export PATH="$AFORO_TOOLS/bindgen-$WASM_BINDGEN_VERSION/bin:$AFORO_TOOLS/cargo-deny-$CARGO_DENY_VERSION/bin:$PATH"
 export PATH="$AFORO_TOOLS/cargo-cyclonedx-$CARGO_CYCLONEDX_VERSION/bin:$PATH"
 # The target of `make dist`: programs that need no library of the system.
 STATIC_TARGET=$(uname -m)-unknown-linux-musl

