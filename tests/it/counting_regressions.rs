@@ -196,3 +196,23 @@ async fn all_keys_of_a_channel_expire_after_its_last_viewer() {
         );
     }
 }
+
+/// A viewer's entry in Redis is bounded, so that no beat of it becomes slow.
+#[tokio::test]
+async fn leaves_of_counted_sessions_do_not_grow_the_entry_of_a_viewer() {
+    let redis = RedisServer::start().await;
+    let app = TestApp::with_redis(&redis).await;
+    let one = viewer();
+    for _ in 0..100 {
+        let session = viewer();
+        page(&app, "join", one, session).await;
+        page(&app, "leave", one, session).await;
+    }
+    let entries = redis.request::<Vec<Vec<u8>>>(&["HVALS", "aforo:{ana}:sessions"]);
+    let longest = entries.iter().map(Vec::len).max();
+    assert_eq!(longest, Some(16 * 21), "sixteen leaves of 21 bytes each");
+    let session = viewer();
+    assert_eq!(page(&app, "join", one, session).await["count"], 1);
+    assert_eq!(page(&app, "leave", one, session).await["ok"], true);
+    assert_eq!(app.count("ana").await, 0);
+}

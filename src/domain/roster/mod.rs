@@ -59,17 +59,18 @@ impl Viewer {
         self.sessions.iter().map(|(_, session)| session.known_until(rules)).max().unwrap_or_default()
     }
 
-    /// Makes room for one more session: removes those that are no longer known and, at the limit, the one with the oldest
-    /// last event, an expired one first. Sessions that beat and sessions that have left are limited separately.
-    fn make_room(&mut self, is_leave: bool, now: Timestamp, rules: &LeaseRules) {
-        self.sessions.retain(|(_, session)| session.known_until(rules) > now);
-        let is_same_kind = |session: &Session| (session.parts().phase != Phase::Beating) == is_leave;
-        if self.sessions.iter().filter(|(_, session)| is_same_kind(session)).count() >= MAX_SESSIONS {
-            let candidates =
-                self.sessions.iter().enumerate().filter(|(_, (_, session))| is_same_kind(session));
-            let age =
-                |(_, (_, session)): &(usize, &(SessionId, Session))| (session.is_live(now), session.at());
-            if let Some((oldest, _)) = candidates.min_by_key(age) {
+    /// At the limit, removes the session with the oldest last event, an expired one first, but not the one that was just
+    /// changed. Sessions that have left are limited separately.
+    fn limit_sessions(&mut self, changed: SessionId, now: Timestamp) {
+        let has_left = |session: &Session| session.parts().phase != Phase::Beating;
+        let Some((_, own)) = self.sessions.iter().find(|(id, _)| *id == changed) else { return };
+        let own_kind = has_left(own);
+        let of_this_kind =
+            self.sessions.iter().enumerate().filter(|(_, (_, session))| has_left(session) == own_kind);
+        if of_this_kind.clone().count() > MAX_SESSIONS {
+            let others = of_this_kind.filter(|(_, (id, _))| *id != changed);
+            let oldest = others.min_by_key(|(_, (_, session))| (session.is_live(now), session.at()));
+            if let Some((oldest, _)) = oldest {
                 self.sessions.remove(oldest);
             }
         }
@@ -93,6 +94,11 @@ impl Roster {
         };
         if let Some(session) = created {
             self.insert(op, session, now, rules);
+        }
+        if let Some(viewer) = self.viewers.get_mut(&op.viewer)
+            && viewer.sessions.len() > MAX_SESSIONS
+        {
+            viewer.limit_sessions(op.session, now);
         }
         self.reschedule(op.viewer, now, rules);
         is_live
@@ -130,7 +136,7 @@ impl Roster {
             Viewer { sessions: SmallVec::new(), next_check, is_counted: false }
         });
         viewer.sessions.retain(|(id, _)| *id != op.session);
-        viewer.make_room(session.parts().phase != Phase::Beating, now, rules);
+        viewer.sessions.retain(|(_, session)| session.known_until(rules) > now);
         viewer.sessions.push((op.session, session));
     }
 

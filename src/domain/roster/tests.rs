@@ -190,6 +190,11 @@ fn a_viewer_has_at_most_sixteen_sessions_and_the_oldest_is_removed() {
     assert_eq!(roster.count(at(1)), 1);
     assert_eq!(roster.0.viewers[&viewer(1)].sessions.len(), 2 * MAX_SESSIONS);
     assert_eq!(roster.0.expiry_queue.len(), 1);
+    for n in 0..10_000 {
+        apply(&mut roster, n, JOIN, at(1));
+        apply(&mut roster, n, Act::Leave, at(1));
+    }
+    assert_eq!(roster.0.viewers[&viewer(1)].sessions.len(), MAX_SESSIONS, "leaves of live sessions");
     let renew = Act::Renew { lease: LEASE };
     let mut mixed = Counter::default();
     for n in 0..20 {

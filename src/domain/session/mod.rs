@@ -119,7 +119,7 @@ impl Session {
     #[must_use]
     pub fn kept_until(&self, rules: &LeaseRules) -> Timestamp {
         match self.phase {
-            Phase::Beating => self.lease_end().max(self.at + rules.longest_lease),
+            Phase::Beating => self.known_until(rules).max(self.at + rules.longest_lease),
             Phase::Left | Phase::LeftUnknown => self.useless_from(rules),
         }
     }

@@ -102,11 +102,6 @@ impl LastRollCall {
         self.last.lock().as_ref().map(|(last, _)| last.clone())
     }
 
-    /// Whether no other node is expected to attend. False if no roll call is known.
-    pub(super) fn is_alone(&self) -> bool {
-        self.last.lock().as_ref().is_some_and(|(last, _)| last.nodes.len() <= 1)
-    }
-
     /// Whether a reading is complete.
     pub(super) fn judge(&self, reading: &Reading) -> Completeness {
         *self.last_used.lock() = Some(Instant::now());

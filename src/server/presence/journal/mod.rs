@@ -164,6 +164,7 @@ impl Journal {
         let may_be_lost = || {
             accepted.is_lacking
                 || accepted.mark.is_some_and(|mark| reading.mark != Some(mark))
+                || reading.was_away
                 || self.roll.judge(reading) == Completeness::Unverified
         };
         active || accepted.is_live && may_be_lost()
@@ -229,13 +230,10 @@ impl Journal {
             // The channel was restored, but the nodes were not asked to check their journals. This node asks them.
             self.has_found_loss.store(true, Relaxed);
         }
-        // The channel's server of a cluster was away, maybe for other nodes too, and they may have operations to replay. The
-        // roll call does not show it, since it is on another server.
-        let is_doubted = reading.was_away && !self.roll.is_alone();
         let Some(mut entry) = self.channels.get_mut(channel) else {
             // The journal has no session of this channel to replay. Only the count and the mark are recorded.
             return match completeness {
-                Completeness::Complete if is_doubted => (incomplete(reading), Loss::Recovering),
+                Completeness::Complete if reading.was_away => (incomplete(reading), Loss::Recovering),
                 Completeness::Complete => {
                     if reading.count > 0 {
                         let mut entry = self.channels.entry(channel.clone()).or_default();
@@ -249,7 +247,7 @@ impl Journal {
             };
         };
         if completeness == Completeness::Unverified {
-            return (entry.stale(now), Loss::Unverified);
+            return (entry.uncertain(reading, now), Loss::Unverified);
         }
         let is_recently_read = entry.mark_read.is_some_and(|(at, _)| now < at + MARK_VALID_FOR);
         let change = entry.update_mark(reading, now);
@@ -274,8 +272,11 @@ impl Journal {
             None => now >= found + self.settle_time,
         };
         let is_complete = completeness == Completeness::Complete;
-        if is_doubted || !(is_complete && is_written && entry.lost.is_none_or(is_repaired)) {
-            return (entry.stale(now), if is_lost { Loss::Detected } else { Loss::Recovering });
+        // After an outage, a server of a cluster may lack writes that nodes have to replay. The roll call does not show it, since
+        // it is on another server.
+        if reading.was_away || !(is_complete && is_written && entry.lost.is_none_or(is_repaired)) {
+            let loss = if is_lost { Loss::Detected } else { Loss::Recovering };
+            return (entry.uncertain(reading, now), loss);
         }
         entry.lost = None;
         let count = Count::from(*reading);
@@ -488,6 +489,12 @@ impl ChannelEntry {
     fn has_ended(&self, began: Timestamp, now: Instant, longest_lease: Duration) -> bool {
         let are_gone = |(count, at): (Count, Instant)| count.value == Some(0) || now >= at + longest_lease;
         self.ledger.useful_until() <= began && self.good.is_none_or(are_gone)
+    }
+
+    /// The last good count as stale or, if it is too old, the count of a reading that may lack viewers.
+    fn uncertain(&self, reading: &Reading, now: Instant) -> Count {
+        let last = self.stale(now);
+        if last.value.is_some() { last } else { incomplete(reading) }
     }
 
     /// The last good count as stale, or unknown if it is older than [`STALE_FOR`].

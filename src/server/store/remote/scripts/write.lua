@@ -148,13 +148,10 @@ local function read(sessions, at)
   end
 end
 
--- Finds a session among those of a viewer. Returns the other sessions that are known, when the longest lease and the
--- longest memory among them expire, and the session. If the session is new and MOST others are of its kind, the oldest of
--- them is dropped, an expired one first.
-local function find(sessions, session, is_leave)
+-- Finds a session among those of a viewer. Returns the other sessions that are known, and the session.
+local function find(sessions, session)
   local time, lease, delta, left
-  local others, longest, remembered, number = {}, 0, 0, { 0, 0 }
-  local at, length = 1, #sessions
+  local others, at, length = {}, 1, #sessions
   while at <= length do
     local next_at = at + 1 + byte(sessions, at)
     if next_at - at <= BODY or next_at > length + 1 then
@@ -164,8 +161,6 @@ local function find(sessions, session, is_leave)
     if t and string.sub(sessions, at + 1, at + SESSION) == session then
       time, lease, delta, left = t, span, distance, kind
     elseif t then
-      local which = kind == 0 and 1 or 2
-      number[which] = number[which] + 1
       local over = end_of(t, span, kind)
       local is_live = kind == 0 and over > now
       if kind == 0 and not is_live then
@@ -173,30 +168,40 @@ local function find(sessions, session, is_leave)
       end
       -- Expired sessions are dropped before live ones.
       local rank = is_live and t + FAR_AHEAD or t
-      others[#others + 1] = { string.sub(sessions, at, next_at - 1), rank, which, over, is_live }
+      others[#others + 1] = { string.sub(sessions, at, next_at - 1), rank, kind > 0, over, is_live }
     end
     at = next_at
   end
-  local own_kind = is_leave and 2 or 1
-  if not time and number[own_kind] >= MOST then
+  return others, time, lease, delta, left
+end
+
+-- The other sessions of a viewer as text, and when the longest lease and the longest memory among them expire. At most
+-- MOST sessions have left and at most MOST have not, with the one that was written. Beyond that the oldest are dropped, an
+-- expired one first.
+local function pack(others, has_left)
+  local number, texts, longest, remembered = 1, {}, 0, 0
+  for _, other in ipairs(others) do
+    number = number + (other[3] == has_left and 1 or 0)
+  end
+  while number > MOST do
     local oldest
     for i, other in ipairs(others) do
-      if other[3] == own_kind and (not oldest or other[2] < others[oldest][2]) then
+      if other[3] == has_left and (not oldest or other[2] < others[oldest][2]) then
         oldest = i
       end
     end
     table.remove(others, oldest)
+    number = number - 1
   end
-  local text = ''
-  for _, other in ipairs(others) do
-    text = text .. other[1]
+  for i, other in ipairs(others) do
+    texts[i] = other[1]
     if other[5] then
       longest = math.max(longest, other[4])
     else
       remembered = math.max(remembered, other[4])
     end
   end
-  return text, longest, remembered, time, lease, delta, left
+  return table.concat(texts), longest, remembered
 end
 
 -- Applies a channel's operations. Returns nil if the channel's viewers turn out to be lost. `was_lost`: they were lost,
@@ -224,14 +229,12 @@ local function write(viewers_key, sessions_key, ops, was_lost)
     local packed_span = sub(ops, at + VIEWER + SESSION + 1, at + VIEWER + SESSION + 4)
     local span = read4(packed_span, 1)
     local known = call('HGET', sessions_key, viewer)
-    local time, lease, delta, left
-    local others, longest, remembered = '', 0, 0
+    local time, lease, delta, left, others
     if known and #known == BODY + 1 and sub(known, 2, 1 + SESSION) == session then
       -- The common case.
       time, lease, delta, left = read(known, 1)
     elseif known then
-      local is_leave = act == 'L' or act == 'K' or act == 'W' or (act == 'R' or act == 'M') and read6(ops, at + VIEWER + SESSION + 5) >= UNKNOWN
-      others, longest, remembered, time, lease, delta, left = find(known, session, is_leave)
+      others, time, lease, delta, left = find(known, session)
     end
     local was_time, was_lease, was_delta, was_left = time, lease, delta, left
 
@@ -278,6 +281,10 @@ local function write(viewers_key, sessions_key, ops, was_lost)
             has_restored = has_restored or (delta == FAR and time or time - delta) < now - memory
           end
         end
+        local rest, longest, remembered = '', 0, 0
+        if others then
+          rest, longest, remembered = pack(others, left > 0)
+        end
         if is_live and over > longest then
           longest = over
         elseif not is_live and over > remembered then
@@ -293,7 +300,7 @@ local function write(viewers_key, sessions_key, ops, was_lost)
         local packed_time = time == base and left == 0 and packed_base or write6(time + left)
         local packed_lease = lease == span and packed_span or sub(write6(lease), 3)
         local packed_delta = char(floor(delta / 256), delta % 256)
-        call('HSET', sessions_key, viewer, others .. LENGTH .. session .. packed_time .. packed_lease .. packed_delta)
+        call('HSET', sessions_key, viewer, rest .. LENGTH .. session .. packed_time .. packed_lease .. packed_delta)
         local score = longest > 0 and longest or -remembered
         if call('ZADD', viewers_key, string.format('%d', score), viewer) == 1 and known then
           return nil

@@ -86,6 +86,8 @@ struct State {
     outage: Outage,
     /// When this node last asked the nodes to check after an outage.
     asked: Option<Instant>,
+    /// When this node last checked some channels without a known loss.
+    checked: Option<Instant>,
 }
 
 /// The outage of a server of a cluster, for which the nodes have to check their journals.
@@ -206,6 +208,7 @@ impl Recovery {
     /// complete.
     async fn round(&self, was_triggered: bool) -> Result<bool, StoreError> {
         let mut state = self.state.lock().await;
+        let outage = self.store.unresolved_outage();
         let is_empty = self.journal.is_empty();
         let was_complete = self.roll.last().is_none_or(|roll| roll.is_complete(roll.asked));
         let expected_for = self.interval * 3 + WAIT_FOR_NODES;
@@ -227,9 +230,13 @@ impl Recovery {
         let roll = self.roll.last();
         let must_check = !is_empty && roll.as_ref().is_some_and(|roll| roll.asked > state.sure_since);
         if !must_check && self.journal.unwritten().is_empty() {
-            self.check_next(&mut state).await;
+            if state.checked.is_none_or(|at| at.elapsed() >= self.interval) {
+                state.checked = Some(Instant::now());
+                self.check_next(&mut state).await;
+            }
             result?;
-            return Ok(roll.is_none_or(|roll| roll.is_complete(roll.asked)));
+            let is_complete = roll.is_none_or(|roll| roll.is_complete(roll.asked));
+            return Ok(is_complete && self.store.unresolved_outage().is_none());
         }
         if must_check {
             self.journal.repeat_leaves();
@@ -240,12 +247,16 @@ impl Recovery {
                 result = Err(error);
             }
         }
-        match self.replay_all().await {
+        match self.replay_all(&mut state, expected_for).await {
             Ok(concerns_others) => state.has_found_loss |= concerns_others,
             Err(error) => result = Err(error),
         }
         result?;
         let Some(roll) = roll else { return Ok(true) };
+        if self.store.unresolved_outage() > outage {
+            // A server of a cluster was restarted or replaced meanwhile. The next round finds out first.
+            return Ok(false);
+        }
         state.sure_since = state.sure_since.max(roll.now);
         self.attend(&mut state, expected_for).await?;
         tracing::info!("store recovered; all journaled operations are written");
@@ -375,9 +386,10 @@ impl Recovery {
         result
     }
 
-    /// Replays all pending operations, up to [`MAX_OPS`] per call. Returns whether the other nodes have to check their
-    /// journals. A channel that fails is retried in the next round.
-    async fn replay_all(&self) -> Result<bool, StoreError> {
+    /// Replays all pending operations, up to [`MAX_OPS`] per call, and attends meanwhile, so that the others wait for this
+    /// node. Returns whether the other nodes have to check their journals. A channel that fails is retried in the next
+    /// round.
+    async fn replay_all(&self, state: &mut State, expected_for: Duration) -> Result<bool, StoreError> {
         let unwritten = self.journal.unwritten();
         if !unwritten.is_empty() && !self.journal.knows_time() {
             return Err(StoreError::Unreachable("the store's time is not known yet".to_owned()));
@@ -385,7 +397,13 @@ impl Recovery {
         let mut channels = unwritten.into_iter();
         let mut current = channels.next();
         let (mut result, mut concerns_others) = (Ok(()), false);
+        let mut attended = Instant::now();
         while current.is_some() {
+            // Without a time since which it is sure, this node would say that it has written everything.
+            if attended.elapsed() >= self.interval && state.sure_since > Timestamp::default() {
+                attended = Instant::now();
+                let _retried = self.attend(state, expected_for).await;
+            }
             let (mut pieces, mut ops) = (Vec::<Piece>::new(), 0);
             while let Some(channel) = &current
                 && ops < MAX_OPS
@@ -424,3 +442,6 @@ impl Recovery {
 fn jittered(pause: Duration) -> Duration {
     pause / 2 + pause / 2 * u32::from(Uuid::new_v4().as_bytes()[0]) / 255
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! Rounds over a slow store.
+
+use std::{iter::repeat_n, sync::Mutex as StdMutex};
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::{
+    domain::{Act, Op, Policy, SessionId, ViewerId},
+    server::{
+        clock::ManualClock,
+        store::{Claim, Listed, Names, Reading, Share, Written},
+    },
+};
+
+/// Each write takes a second. Records since when the node is sure at each roll call.
+struct SlowStore {
+    clock: Arc<ManualClock>,
+    sure_since: StdMutex<Vec<Option<Timestamp>>>,
+}
+
+#[async_trait]
+impl Store for SlowStore {
+    async fn write(&self, batches: &[Batch]) -> Vec<Result<Written, StoreError>> {
+        sleep(Duration::from_secs(1)).await;
+        self.clock.advance(Duration::from_secs(1));
+        let reading = Reading::certain(0, self.clock.now());
+        let written = |batch: &Batch| Written { active: repeat_n(true, batch.ops.len()).collect(), reading };
+        batches.iter().map(|batch| Ok(written(batch))).collect()
+    }
+
+    async fn counts(&self, channels: &[ChannelId]) -> Vec<Result<Reading, StoreError>> {
+        channels.iter().map(|_| Ok(Reading::certain(0, self.clock.now()))).collect()
+    }
+
+    async fn live(&self) -> Result<Listed, StoreError> {
+        unreachable!()
+    }
+
+    async fn listed(&self, _parts: &[u16]) -> Result<Names, StoreError> {
+        unreachable!()
+    }
+
+    async fn share(&self, _claim: &Claim) -> Result<Share, StoreError> {
+        unreachable!()
+    }
+
+    async fn sweep(&self) -> Result<(), StoreError> {
+        unreachable!()
+    }
+
+    async fn attend(&self, attendance: &Attendance) -> Result<Option<RollCall>, StoreError> {
+        self.sure_since.lock().unwrap().push(attendance.sure_since);
+        let now = self.clock.now();
+        Ok(Some(RollCall {
+            now,
+            number: 1,
+            epoch: None,
+            lost: Timestamp::default(),
+            asked: now,
+            sure_since: attendance.sure_since.unwrap_or(now),
+            nodes: vec![attendance.node],
+        }))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_attends_during_a_long_replay_and_is_sure_only_after_it() {
+    const PIECES: usize = 20;
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000_000)));
+    let store = Arc::new(SlowStore { clock: Arc::clone(&clock), sure_since: StdMutex::default() });
+    let (policy, roll) = (Policy::default(), Arc::new(LastRollCall::default()));
+    let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::clone(&roll));
+    let (journal, channel) = (Arc::new(journal), ChannelId::parse("ana").unwrap());
+    let started = clock.now();
+    for n in 1..=PIECES * MAX_OPS {
+        let uuid = Uuid::from_u128(n as u128);
+        let (viewer, session) = (ViewerId::new(uuid).unwrap(), SessionId::new(uuid).unwrap());
+        let op = Op { viewer, session, act: Act::Join { lease: policy.timeout } };
+        journal.accept(&channel, &op, started, started);
+        journal.mark_unwritten(&channel, &op);
+    }
+    let recovery = Recovery::new(
+        Arc::clone(&store) as Arc<dyn Store>,
+        Arc::clone(&journal),
+        roll,
+        Arc::clone(&clock) as Arc<dyn Clock>,
+        policy.update_interval,
+    );
+    recovery.round(true).await.unwrap();
+    assert!(journal.is_written());
+    let said = std::mem::take(&mut *store.sure_since.lock().unwrap());
+    let [first, during @ .., last] = said.as_slice() else { panic!("{said:?}") };
+    assert_eq!(*first, None);
+    assert!(during.len() >= PIECES - 2, "once a second: {said:?}");
+    assert!(during.iter().all(|since| *since == Some(started)), "{said:?}");
+    assert!(last.is_some_and(|since| since >= started), "{said:?}");
+}
