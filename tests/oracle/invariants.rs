@@ -184,9 +184,12 @@ fn ticks(judge: &Judge<'_>) -> Option<Finding> {
         let mut last = stream.opened;
         let times = stream.seen.iter().map(|(at, _)| *at).chain([stream.closed]);
         times.into_iter().find_map(|at| {
-            let lag = judge.history.lags.between(last, at);
+            let node = stream.node;
+            let stops = judge.excuses.faults.iter().filter(|w| w.fault == Fault::Stopped { node });
+            let stopped: Millis = stops.map(|w| w.to.min(at).saturating_sub(w.from.max(last))).sum();
+            let lag = judge.history.lags.between(last, at) + stopped;
             let silent = at - std::mem::replace(&mut last, at);
-            let what = || format!("a stream of node {} was silent for {silent} ms", stream.node);
+            let what = || format!("a stream of node {node} was silent for {silent} ms");
             if silent > TICK + 1_000 + lag { finding(at, stream.channel, what()) } else { None }
         })
     })

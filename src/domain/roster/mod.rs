@@ -59,9 +59,10 @@ impl Viewer {
         self.sessions.iter().map(|(_, session)| session.known_until(rules)).max().unwrap_or_default()
     }
 
-    /// At the limit, removes the session with the oldest last event, an expired one first, but not the one that was just
-    /// changed. Sessions that have left are limited separately.
-    fn limit_sessions(&mut self, changed: SessionId, now: Timestamp) {
+    /// Removes the sessions that are no longer known and, beyond the limit, the one with the oldest last event, an expired
+    /// one first, but not the one that was just changed. Sessions that have left are limited separately.
+    fn limit_sessions(&mut self, changed: SessionId, now: Timestamp, rules: &LeaseRules) {
+        self.sessions.retain(|(_, session)| session.known_until(rules) > now);
         let has_left = |session: &Session| session.parts().phase != Phase::Beating;
         let Some((_, own)) = self.sessions.iter().find(|(id, _)| *id == changed) else { return };
         let own_kind = has_left(own);
@@ -93,12 +94,12 @@ impl Roster {
             }
         };
         if let Some(session) = created {
-            self.insert(op, session, now, rules);
+            self.insert(op, session, rules);
         }
         if let Some(viewer) = self.viewers.get_mut(&op.viewer)
             && viewer.sessions.len() > MAX_SESSIONS
         {
-            viewer.limit_sessions(op.session, now);
+            viewer.limit_sessions(op.session, now, rules);
         }
         self.reschedule(op.viewer, now, rules);
         is_live
@@ -128,7 +129,7 @@ impl Roster {
         self.viewers.is_empty()
     }
 
-    fn insert(&mut self, op: &Op, session: Session, now: Timestamp, rules: &LeaseRules) {
+    fn insert(&mut self, op: &Op, session: Session, rules: &LeaseRules) {
         let expiry_queue = &mut self.expiry_queue;
         let viewer = self.viewers.entry(op.viewer).or_insert_with(|| {
             let next_check = session.useless_from(rules);
@@ -136,7 +137,6 @@ impl Roster {
             Viewer { sessions: SmallVec::new(), next_check, is_counted: false }
         });
         viewer.sessions.retain(|(id, _)| *id != op.session);
-        viewer.sessions.retain(|(_, session)| session.known_until(rules) > now);
         viewer.sessions.push((op.session, session));
     }
 

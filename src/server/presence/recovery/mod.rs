@@ -49,6 +49,9 @@ const MAX_EPOCHS: usize = 4;
 /// of its channels.
 const ASK_PAUSE: Duration = Duration::from_secs(3);
 
+/// How long after an outage of a server of a cluster the servers are checked again. By then the node knows who replaced it.
+const SETTLE_PAUSE: Duration = Duration::from_millis(500);
+
 /// The most channels that are checked in one call.
 const CHECK_BATCH: usize = 1_000;
 
@@ -74,6 +77,8 @@ struct State {
     incarnation: Option<Option<String>>,
     /// The time since which the whole journal is known to be in the store, by the store's clock.
     sure_since: Timestamp,
+    /// The same, if the next check of the servers finds none of them restarted or replaced.
+    unverified_since: Option<Timestamp>,
     /// Whether this node has found a loss or replayed operations, so that the other nodes have to check their journals
     /// too.
     has_found_loss: bool,
@@ -254,7 +259,10 @@ impl Recovery {
         result?;
         let Some(roll) = roll else { return Ok(true) };
         if self.store.unresolved_outage() > outage {
-            // A server of a cluster was restarted or replaced meanwhile. The next round finds out first.
+            // A server of a cluster may have been restarted or replaced meanwhile.
+            state.unverified_since = Some(roll.now);
+            drop(state);
+            sleep(SETTLE_PAUSE).await;
             return Ok(false);
         }
         state.sure_since = state.sure_since.max(roll.now);
@@ -271,7 +279,10 @@ impl Recovery {
         if state.asked.is_none_or(|at| at.elapsed() >= ASK_PAUSE) {
             state.outage.notice(outage);
         }
-        if state.incarnation.as_ref().is_some_and(|before| *before != current) {
+        let unverified_since = state.unverified_since.take().unwrap_or_default();
+        if state.incarnation.as_ref().is_none_or(|before| *before == current) {
+            state.sure_since = state.sure_since.max(unverified_since);
+        } else {
             tracing::warn!("store restarted or replaced; replaying the journal");
             self.journal.mark_all_suspect();
             state.has_found_loss = true;

@@ -179,19 +179,24 @@ end
 -- MOST sessions have left and at most MOST have not, with the one that was written. Beyond that the oldest are dropped, an
 -- expired one first.
 local function pack(others, has_left)
-  local number, texts, longest, remembered = 1, {}, 0, 0
+  local ranks, texts, longest, remembered = {}, {}, 0, 0
   for _, other in ipairs(others) do
-    number = number + (other[3] == has_left and 1 or 0)
+    if other[3] == has_left then
+      ranks[#ranks + 1] = other[2]
+    end
   end
-  while number > MOST do
-    local oldest
-    for i, other in ipairs(others) do
-      if other[3] == has_left and (not oldest or other[2] < others[oldest][2]) then
-        oldest = i
+  local surplus = #ranks + 1 - MOST
+  if surplus > 0 then
+    table.sort(ranks)
+    local kept, newest = {}, ranks[surplus]
+    for _, other in ipairs(others) do
+      if surplus > 0 and other[3] == has_left and other[2] <= newest then
+        surplus = surplus - 1
+      else
+        kept[#kept + 1] = other
       end
     end
-    table.remove(others, oldest)
-    number = number - 1
+    others = kept
   end
   for i, other in ipairs(others) do
     texts[i] = other[1]
