@@ -350,7 +350,7 @@ impl Recovery {
             }
         };
         self.journal.learn_time(sent, self.clock.now(), roll.now);
-        if state.has_found_loss && state.outage.must_ask() {
+        if state.outage.must_ask() {
             state.outage.asked(roll.asked);
             state.asked = Some(Instant::now());
         }
