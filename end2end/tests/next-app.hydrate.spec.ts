@@ -224,16 +224,18 @@ test("in development, the double mount of strict mode and a fast refresh go on w
   channelId,
   faults,
 }) => {
+  const source = await edit("components/viewers.tsx", "</b> viewers", "</b> people watching");
   const app = await NextApp.start("dev");
   const calls = new Calls(page);
-  let undo = async () => {};
   try {
     const toggle = await openParts(page, app, channelId);
     await toggle("Viewers");
     const viewers = new Viewers(page);
     await viewers.expectCount(1);
-    undo = await edit("components/viewers.tsx", "</b> viewers", "</b> people watching");
-    await expect(viewers.root).toContainText("people watching");
+    await expect(async () => {
+      await source.save();
+      await expect(viewers.root).toContainText("people watching", { timeout: 5_000 });
+    }).toPass();
     await viewers.expectCount(1);
     await expect.poll(() => [calls.joins.length, calls.leaves.length, calls.openStreams]).toEqual([1, 0, 1]);
     await toggle("Viewers");
@@ -242,7 +244,7 @@ test("in development, the double mount of strict mode and a fast refresh go on w
     expect(await response.json()).toMatchObject({ count: 0 });
   } finally {
     faults.end();
-    await undo();
+    await source.undo();
     await app.stop();
   }
 });
