@@ -81,6 +81,7 @@ export const INPUTS = {
   HEARTBEAT: [() => 30_000, 100, "VIEWER_HEARTBEAT_INTERVAL, ms"],
   INTERVAL: [() => 2_000, 50, "VIEWER_COUNT_UPDATE_INTERVAL, ms"],
   WRITE: [() => 0, 0, "VIEWER_WRITE_INTERVAL, ms"],
+  PARTS: [() => 1, 1, "parts of the largest channel (REDIS_CHANNEL_PARTS)"],
   SESSION: [() => 1_800, 1, "length of a session, s"],
   CORES: [() => 2, 1, "processors of a node"],
   STREAMS: [() => 100_000, 1, "LIMIT_STREAMS of a node"],
@@ -123,12 +124,12 @@ export function parse(args) {
 }
 
 /** Groups of equal channels: the largest one, and all others. */
-function groups({ VIEWERS, CHANNELS, LARGEST }) {
+function groups({ VIEWERS, CHANNELS, LARGEST, PARTS }) {
   const others = CHANNELS - 1;
   const each = others > 0 ? (VIEWERS - LARGEST) / others : 0;
   return [
-    { channels: 1, viewers: LARGEST },
-    { channels: others, viewers: each },
+    { channels: 1, viewers: LARGEST, parts: PARTS },
+    { channels: others, viewers: each, parts: 1 },
   ];
 }
 
@@ -144,17 +145,18 @@ function eventsOf(viewers, { INTERVAL, SESSION }) {
   return Math.max(changes, 1 / TICK_AFTER);
 }
 
-/** µs of Redis per beat in a channel of so many viewers, if calls gather from `rate` beats per second. */
-function redisBeat(rate, viewers, { WRITE }, costs) {
+/** µs of Redis per beat in a channel of so many viewers, if calls gather from `rate` beats per second. Each part of the
+ * channel is a call of its own. */
+function redisBeat(rate, { viewers, parts }, { WRITE }, costs) {
   const seconds = Math.max(WRITE, costs.writeCall) / 1000;
   const batch = Math.min(Math.max(rate * seconds, 1), MAX_BATCH);
   // Two measurements give the cost of a call, and of a beat in it.
   const call = (costs.redisBeatAlone - costs.redisBeat) / (1 - 1 / costs.batch);
-  const doublings = Math.max(Math.log2(viewers / 1000), 0);
+  const doublings = Math.max(Math.log2(viewers / parts / 1000), 0);
   return (
     costs.redisBeatAlone -
     call +
-    call / batch +
+    (call * parts) / batch +
     doublings * costs.redisBeatDoubling
   );
 }
@@ -182,12 +184,11 @@ function membership(nodes, { INTERVAL }, { rollCall, share }) {
 /** Cores of Redis for so many nodes, on one server or on a cluster, where each channel is a call of its own. */
 function redisCores(nodes, input, costs, isCluster) {
   let beats = 0;
-  for (const { channels, viewers } of groups(input)) {
+  for (const group of groups(input)) {
+    const { channels, viewers } = group;
     const rate = beatsOf(isCluster ? viewers : input.VIEWERS, input) / nodes;
     beats +=
-      channels *
-      beatsOf(viewers, input) *
-      redisBeat(rate, viewers, input, costs);
+      channels * beatsOf(viewers, input) * redisBeat(rate, group, input, costs);
   }
   const count = isCluster ? costs.redisCountAlone : costs.redisCount;
   const reads = Object.entries(readsOf(nodes, input));
@@ -243,11 +244,12 @@ function take(input, costs) {
   const servers = isCluster
     ? Math.max(Math.ceil(sum(redis) / BUSY), MIN_CLUSTER)
     : 1;
-  // All beats of a channel run on one core of one server.
+  // All beats of a part of a channel run on one core of one server.
   const channelCores = (viewers) => {
     const rate = beatsOf(isCluster ? viewers : VIEWERS, input) / nodes;
-    const cost = redisBeat(rate, viewers, input, costs);
-    return (beatsOf(viewers, input) * cost) / 1e6;
+    const parts = input.PARTS;
+    const cost = redisBeat(rate, { viewers, parts }, input, costs);
+    return (beatsOf(viewers, input) * cost) / parts / 1e6;
   };
   // A viewer is remembered by every node that got one of its beats during a lease.
   const copies = Math.min(nodes, LEASE_INTERVALS / BEAT_AFTER);
@@ -363,9 +365,11 @@ function describe(name, result) {
       `${gather}a Redis Cluster${route}`,
     ],
     largest: [
-      "one Redis for the largest channel",
+      input.PARTS === 1
+        ? "one Redis for the largest channel"
+        : `one Redis for each of ${input.PARTS} parts of the largest channel`,
       `${number(result.largest)} of ${BUSY} core`,
-      `${gather}a longer \`VIEWER_HEARTBEAT_INTERVAL\`; a cluster does not help`,
+      `${gather}a longer \`VIEWER_HEARTBEAT_INTERVAL\`; \`REDIS_CHANNEL_PARTS\` on a cluster`,
     ],
     nodes: [
       `number of nodes (${result.mostNodes})`,

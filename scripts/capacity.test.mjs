@@ -141,6 +141,16 @@ test("every input has a meaning, and wrong ones are named together", () => {
   refused("VIEWERS=10 toString=1", /there is no toString/);
 });
 
+test("a channel in parts may be larger, and takes more of Redis", () => {
+  const of = (PARTS) =>
+    estimate(parse(["VIEWERS=10000000", "WRITE=100", `PARTS=${PARTS}`]));
+  const [whole, parts] = [of(1), of(8)];
+  const gain = parts.largestPossible / whole.largestPossible;
+  assert.ok(gain > 6 && gain < 10, `${gain}`);
+  assert.ok(parts.redis.cores.beats > 0.9 * whole.redis.cores.beats);
+  assert.match(report(parts), /each of 8 parts of the largest channel/);
+});
+
 test("one viewer in one channel has figures, too", () => {
   const text = report(take("VIEWERS=1"));
   assert.doesNotMatch(text, /NaN|undefined|Infinity/);

@@ -45,7 +45,7 @@ use crate::server::{
     shutdown::{ShutdownFlag, shutdown_signal},
     signals::{SignalSettings, Signals},
     site::Embedded,
-    store::{self, Measured, Store},
+    store::{self, Difference, Measured, Store},
     supervisor::Supervisor,
     telemetry,
     tickets::Refusal,
@@ -76,12 +76,9 @@ pub enum BootError {
     /// The database cannot be used.
     #[error(transparent)]
     Database(#[from] database::OpenError),
-    /// The other nodes of the store use another database.
-    #[error(
-        "DATABASE_URL: the other nodes of this store use another database; all nodes of a store must share one. Set \
-         DATABASE_URL to theirs, or REDIS_KEY_PREFIX to a prefix of your own"
-    )]
-    OtherDatabase,
+    /// The other nodes of the store have another setting.
+    #[error(transparent)]
+    Difference(#[from] Difference),
     /// The site cannot be read, or holds no build.
     #[error("cannot read the site files from {path}: {source}; run `make site`, or set LEPTOS_SITE_ROOT")]
     Site {
@@ -139,7 +136,7 @@ impl BootError {
                 eprintln!("aforo: {other}");
                 let is_setting = matches!(
                     other,
-                    Self::Settings(_) | Self::Database(_) | Self::OtherDatabase | Self::Check(_)
+                    Self::Settings(_) | Self::Database(_) | Self::Difference(_) | Self::Check(_)
                 );
                 if is_setting { 2 } else { 1 }
             }
@@ -307,8 +304,8 @@ impl Server {
         let recorder = Recorder::new(node, store.roll_call_pause(), Arc::clone(&clock));
         // A store that is away now is asked again later. The node then records nothing, but it does not end.
         let _asked_later = timeout(CLAIM_LIMIT, shareholder.renew(recorder.ownership())).await;
-        if recorder.ownership().is_refused() {
-            return Err(BootError::OtherDatabase);
+        if let Some(difference) = recorder.ownership().difference() {
+            return Err(difference.into());
         }
         let settings = SignalSettings {
             mode: config.live,

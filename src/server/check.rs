@@ -133,8 +133,8 @@ impl Report {
                 );
                 return;
             }
-            StoreConfig::Redis(url) => format!("Redis at {}", RedisRunner::place(url)),
-            StoreConfig::Cluster(urls) => {
+            StoreConfig::Redis { url, .. } => format!("Redis at {}", RedisRunner::place(url)),
+            StoreConfig::Cluster { urls, .. } => {
                 let places: Vec<_> = urls.iter().map(|url| RedisRunner::place(url)).collect();
                 format!("Redis Cluster at {}", places.join(", "))
             }
@@ -146,8 +146,8 @@ impl Report {
             return;
         }
         let inspected = match &config.store {
-            StoreConfig::Redis(url) => RedisRunner::inspect(url).await.map(|facts| vec![facts]),
-            StoreConfig::Cluster(urls) => {
+            StoreConfig::Redis { url, .. } => RedisRunner::inspect(url).await.map(|facts| vec![facts]),
+            StoreConfig::Cluster { urls, .. } => {
                 let urls: Vec<&str> = urls.iter().map(|url| &**url).collect();
                 ClusterRunner::inspect(&urls).await
             }

@@ -186,7 +186,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("opentelemetry_sdk", &["server::spans", "server::traces"]),
     ("opentelemetry_otlp", &["server::traces"]),
     ("ratatui", &["server::top"]),
-    ("siphasher", &["server::history"]),
+    ("siphasher", &["server::history", "server::store"]),
     ("standardwebhooks", &["server::webhooks"]),
     ("jsonwebtoken", &["server::access", "server::tickets"]),
     ("ring", &["server::access", "server::http", "server::listen", "server::tickets", "server::webhooks"]),

@@ -16,6 +16,8 @@ mod badge;
 mod caching;
 // Operation behind a real Caddy with `docs/deploy/Caddyfile`.
 mod caddy;
+// Channels in several parts: spread over a cluster, counted as one, and lost in part.
+mod channel_parts;
 // `aforo check` and `aforo health`.
 mod check;
 // Redis Cluster: spread of channels, failover and moving slots.

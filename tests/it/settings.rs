@@ -52,6 +52,7 @@ fn all_invalid_settings_are_reported_at_once_with_the_expected_format() {
         ("UPSTASH_REDIS_REST_URL", &upstash_url, "https://"),
         ("DATABASE_URL", &database_url, "sqlite: and the path of a file, or postgres://"),
         ("REDIS_KEY_PREFIX", "a{b}", "without spaces, quotes, braces"),
+        ("REDIS_CHANNEL_PARTS", "1,ana:65", "a list such as 1,ana:8"),
         ("LIVE", "always", "viewers, signal"),
         ("LIVE_SIGNAL_TIMEOUT", "1h", "a whole number"),
         ("API_TOKEN", "hunter2", "16 or more ASCII characters"),
@@ -97,6 +98,17 @@ fn one_secret_for_links_and_for_tickets_is_refused() {
     let keys = format!("hs256:{other}");
     let settings = [("API_SECRET", &*secret), ("VIEWER_TICKET_KEYS", &*keys), ("LIMIT_STREAMS", "x")];
     assert_eq!(errors_of(&settings, &[]).len(), 1);
+}
+
+#[test]
+fn only_redis_keeps_channels_in_parts() {
+    let errors = errors_of(&[("REDIS_CHANNEL_PARTS", "4"), ("LIMIT_STREAMS", "x")], &[]);
+    assert!(
+        errors.iter().any(|error| error.contains("REDIS_CHANNEL_PARTS is set but REDIS_URL is not")),
+        "{errors:?}"
+    );
+    let redis = [("REDIS_CHANNEL_PARTS", "4"), ("REDIS_URL", "redis://127.0.0.1"), ("LIMIT_STREAMS", "x")];
+    assert_eq!(errors_of(&redis, &[]).len(), 1);
 }
 
 #[test]

@@ -124,7 +124,7 @@ impl Data {
         if kept.mark.is_none() && kept.viewers.is_empty() {
             self.channels.remove(&batch.channel);
         }
-        Some(Written { active, reading: self.read(&batch.channel, now) })
+        Some(Written::at_once(active, self.read(&batch.channel, now)))
     }
 
     pub fn read(&mut self, channel: &ChannelId, now: Timestamp) -> Reading {

@@ -34,6 +34,8 @@ pub const GAUGES: [&str; 4] =
 pub struct Recipe {
     pub program: PathBuf,
     pub redis_url: String,
+    /// In how many parts each channel is kept.
+    pub channel_parts: u8,
     /// The SQLite file that all nodes share.
     pub database: PathBuf,
     /// The log file. A restarted node appends to it.
@@ -67,6 +69,7 @@ impl Node {
             .args(["--site-addr=127.0.0.1:0", "--trusted-proxies=127.0.0.1", "--site-root"])
             .arg(site.path())
             .arg(format!("--redis-url={}", recipe.redis_url))
+            .arg(format!("--redis-channel-parts={}", recipe.channel_parts))
             .args(flags(&recipe.rules))
             .env("DATABASE_URL", format!("sqlite:{}", recipe.database.display()))
             .env("RUST_LOG", "info,aforo=debug")

@@ -85,7 +85,10 @@ impl Stage {
             };
             let log: PathBuf = folder.join(format!("node-{index}.log"));
             let database = folder.join("aforo.db");
-            let recipe = Recipe { program: program.to_owned(), redis_url, database, log, rules: plan.rules };
+            let program = program.to_owned();
+            // Channels in parts in half of the rounds over a cluster.
+            let channel_parts = if is_cluster && plan.seed % 2 == 1 { 4 } else { 1 };
+            let recipe = Recipe { program, redis_url, channel_parts, database, log, rules: plan.rules };
             nodes.push(Slot { recipe, proxy, node: Mutex::new(None) });
         }
         let stage =

@@ -17,6 +17,7 @@ use crate::{
     domain::{ChannelId, LiveMode, StreamTemplate},
     server::{
         limits::address::Network,
+        redis::ChannelParts,
         tickets,
         webhooks::settings::{SigningKey, Target},
     },
@@ -117,6 +118,12 @@ pub struct Flags {
     #[arg(long, env = "REDIS_KEY_PREFIX", help_heading = "Store", value_name = "PREFIX")]
     #[arg(default_value = "aforo", value_parser = key_prefix)]
     pub(super) redis_key_prefix: String,
+
+    /// In how many parts each channel is kept, such as 1,ana:8. The servers of a cluster share the viewers of a channel
+    /// in several parts
+    #[arg(long, env = "REDIS_CHANNEL_PARTS", help_heading = "Store", value_name = "LIST")]
+    #[arg(default_value = "1")]
+    pub(super) redis_channel_parts: ChannelParts,
 
     /// Address of the database that keeps followers and history: sqlite:FILE, or postgres://… for several machines.
     /// Default: the file aforo.db in the folder of `DATA_DIR`

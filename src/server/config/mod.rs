@@ -20,6 +20,7 @@ pub use self::{
 };
 use super::{
     limits::{PerAddress, address::Network},
+    redis::ChannelParts,
     site::Site,
     tickets::Tickets,
     webhooks::settings::{Target, WebhookSettings},
@@ -165,9 +166,19 @@ pub enum StoreConfig {
     /// The memory of this process.
     Memory,
     /// A Redis server.
-    Redis(Secret),
-    /// A Redis Cluster: the addresses of some of its servers.
-    Cluster(Vec<Secret>),
+    Redis {
+        /// The address.
+        url: Secret,
+        /// In how many parts each channel is kept.
+        parts: ChannelParts,
+    },
+    /// A Redis Cluster.
+    Cluster {
+        /// The addresses of some of its servers.
+        urls: Vec<Secret>,
+        /// In how many parts each channel is kept.
+        parts: ChannelParts,
+    },
     /// An Upstash database.
     Upstash {
         /// The REST address.

@@ -26,7 +26,7 @@ use crate::{
         access::MIN_SECRET_BYTES,
         limits::PerAddress,
         listen::Tls,
-        redis::{ClusterRunner, RedisRunner, UpstashRunner},
+        redis::{ChannelParts, ClusterRunner, RedisRunner, UpstashRunner},
         site::{Embedded, Site},
         tickets::{self, Tickets},
         webhooks::settings::WebhookSettings,
@@ -174,7 +174,7 @@ fn assemble(flags: Flags, embedded: Option<Embedded>) -> (Config, Vec<String>) {
         (None, None) => None,
     };
     let upstash = (flags.upstash_redis_rest_url, flags.upstash_redis_rest_token);
-    let store = store(flags.redis_url, upstash, &mut problems);
+    let store = store(flags.redis_url, flags.redis_channel_parts, upstash, &mut problems);
     let access = access(flags.stats, flags.api_token, flags.api_secret, &flags.ticket_keys, &mut problems);
     let database = database(flags.database_url, &flags.data_dir, &mut problems);
     let tickets = tickets(flags.tickets, &flags.ticket_keys, flags.ticket_id_secret, &mut problems);
@@ -259,6 +259,7 @@ fn task(task: Option<flags::Task>, webhooks: &WebhookSettings, problems: &mut Ve
 /// The configured store. Adds problems to `problems`; does not connect.
 fn store(
     redis: Option<Secret>,
+    parts: ChannelParts,
     upstash: (Option<Secret>, Option<Secret>),
     problems: &mut Vec<String>,
 ) -> StoreConfig {
@@ -272,15 +273,21 @@ fn store(
     if let Some(Err(error)) = upstash.0.as_deref().map(UpstashRunner::check) {
         problems.push(error.to_string());
     }
+    if !parts.are_one() && redis.is_none() {
+        problems.push(
+            "REDIS_CHANNEL_PARTS is set but REDIS_URL is not; parts are for a Redis Cluster".to_owned(),
+        );
+    }
     match (redis, upstash) {
         (Some(urls), _) if urls.contains(',') => {
             let urls: Vec<&str> = urls.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
             problems.extend(ClusterRunner::check(&urls).err().map(redis_url_problem));
-            StoreConfig::Cluster(urls.into_iter().map(|url| url.to_owned().into()).collect())
+            let urls = urls.into_iter().map(|url| url.to_owned().into()).collect();
+            StoreConfig::Cluster { urls, parts }
         }
         (Some(url), _) => {
             problems.extend(RedisRunner::check(&url).err().map(redis_url_problem));
-            StoreConfig::Redis(url)
+            StoreConfig::Redis { url, parts }
         }
         (None, (Some(url), Some(token))) => StoreConfig::Upstash { url, token },
         (None, _) => StoreConfig::Memory,

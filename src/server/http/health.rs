@@ -52,12 +52,9 @@ async fn ready(State(state): State<AppState>) -> Response {
         Readiness { status: "ending", reason: Some("shutdown"), detail: Some("the server is shutting down") }
     } else if !is_store_up(&state.presence).await {
         Readiness { status: "degraded", reason: Some("store"), detail: Some("the store does not answer") }
-    } else if state.recorder.ownership().is_refused() {
-        Readiness {
-            status: "degraded",
-            reason: Some("database"),
-            detail: Some("the other nodes use another database; set DATABASE_URL"),
-        }
+    } else if let Some(difference) = state.recorder.ownership().difference() {
+        let (reason, detail) = difference.readiness();
+        Readiness { status: "degraded", reason: Some(reason), detail: Some(detail) }
     } else if !state.database.is_available() {
         Readiness {
             status: "degraded",

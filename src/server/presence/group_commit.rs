@@ -24,7 +24,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    domain::{ChannelId, Op},
+    domain::{ChannelId, Op, Timestamp},
     server::{
         spans,
         store::{Batch, MAX_OPS, Reading, Store, StoreError, Written},
@@ -67,6 +67,8 @@ pub(super) struct Committed {
     pub active: bool,
     /// Whether it was written with the time at which it arrived.
     pub is_backdated: bool,
+    /// When it was applied, by the store's clock.
+    pub applied: Timestamp,
     /// The channel's count after the write.
     pub reading: Reading,
 }
@@ -187,7 +189,7 @@ fn committed(
     nth: usize,
     is_backdated: bool,
 ) -> Result<Committed, StoreError> {
-    let Written { active, reading } = written.as_ref().map_err(Clone::clone)?;
-    let active = active.get(nth).copied().unwrap_or_default();
-    Ok(Committed { active, is_backdated, reading: *reading })
+    let written = written.as_ref().map_err(Clone::clone)?;
+    let active = written.active.get(nth).copied().unwrap_or_default();
+    Ok(Committed { active, is_backdated, applied: written.applied_at(nth), reading: written.reading })
 }

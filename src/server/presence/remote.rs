@@ -105,10 +105,10 @@ impl Remote {
         };
         let accepted = self.journal.accept(channel, &op, happened, now);
         match self.commit.write(channel, op, since).await {
-            Ok(Committed { active, is_backdated, reading }) => {
+            Ok(Committed { active, is_backdated, applied, reading }) => {
                 let received = self.clock.now();
                 let active = self.journal.is_active(accepted, active, &reading);
-                let written = if is_backdated { None } else { Some(reading.as_of) };
+                let written = if is_backdated { None } else { Some(applied) };
                 self.journal.confirm(channel, &op, (happened, received), written, active);
                 if let (Act::Renew { lease }, true, false) = (op.act, active, accepted.is_live) {
                     // Until now only another node knew the session.

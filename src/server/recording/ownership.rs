@@ -3,18 +3,19 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
+        atomic::{AtomicU16, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use crate::{
     domain::ChannelId,
     server::{
         database::Database,
-        store::{Claim, Share, Store, StoreError},
+        store::{Claim, Difference, Share, Store, StoreError},
     },
 };
 
@@ -31,8 +32,8 @@ pub struct Ownership {
     parts: AtomicU16,
     /// When the lease ends: milliseconds since the process started.
     until: AtomicU64,
-    /// Whether the other nodes of the store use another database.
-    is_refused: AtomicBool,
+    /// The setting for which the other nodes of the store refuse this node.
+    difference: Mutex<Option<Difference>>,
 }
 
 impl Ownership {
@@ -52,10 +53,10 @@ impl Ownership {
         (0..ChannelId::PARTS).filter(|part| parts >> part & 1 == 1).collect()
     }
 
-    /// Whether the other nodes of the store use another database, so that this node records nothing.
+    /// The setting in which this node differs from the other nodes of the store, so that it records nothing.
     #[must_use]
-    pub fn is_refused(&self) -> bool {
-        self.is_refused.load(Ordering::Relaxed)
+    pub fn difference(&self) -> Option<Difference> {
+        self.difference.lock().clone()
     }
 
     fn is_current(&self) -> bool {
@@ -100,16 +101,13 @@ impl Shareholder {
         let lease = pause * LEASE_PAUSES;
         match self.claim(lease).await? {
             Share::Parts(parts) => {
-                ownership.is_refused.store(false, Ordering::Relaxed);
+                *ownership.difference.lock() = None;
                 ownership.set(&parts, asked + lease);
             }
-            Share::OtherDatabase => {
+            Share::Refused(difference) => {
                 ownership.set(&[], asked);
-                if !ownership.is_refused.swap(true, Ordering::Relaxed) {
-                    tracing::error!(
-                        "the other nodes of this store use another database, so this node records no history; set \
-                         DATABASE_URL to theirs"
-                    );
+                if ownership.difference.lock().replace(difference.clone()).is_none() {
+                    tracing::error!("this node records no history: {difference}");
                 }
             }
         }

@@ -1,25 +1,32 @@
-//! The names of keys. All keys of a channel have the channel as their hash tag (the part in braces), so a cluster keeps
-//! them on one server.
+//! The names of keys. All keys of a channel, or of a part of it, have the same hash tag (the text in braces), so a cluster
+//! keeps them on one server.
 
+use super::ChannelParts;
 use crate::domain::ChannelId;
 
 /// Builds the names of keys.
 #[derive(Debug, Clone)]
 pub struct Keys {
     prefix: String,
+    parts: ChannelParts,
 }
 
 impl Keys {
-    /// Creates a builder of keys that start with `prefix`.
+    /// Creates a builder of keys that start with `prefix`, for channels in `parts`.
     #[must_use]
-    pub fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.to_owned() }
+    pub fn new(prefix: &str, parts: ChannelParts) -> Self {
+        Self { prefix: prefix.to_owned(), parts }
     }
 
-    /// The two keys of a channel, in the order of the scripts' arguments.
+    /// The two keys of a part of a channel, in the order of the scripts' arguments. A whole channel has only part 0.
     #[must_use]
-    pub fn of_channel(&self, channel: &ChannelId) -> [Vec<u8>; 2] {
-        [self.key(channel, "viewers"), self.key(channel, "sessions")]
+    pub fn of_part(&self, channel: &ChannelId, part: u8) -> [Vec<u8>; 2] {
+        if self.parts.number(channel) == 1 {
+            return ["viewers", "sessions"].map(|name| self.key(channel.as_str(), name));
+        }
+        // No name of a channel has a slash.
+        let tag = format!("{channel}/{part}");
+        ["viewers", "sessions"].map(|name| self.key(&tag, name))
     }
 
     /// The key of the roll call of nodes.
@@ -46,7 +53,7 @@ impl Keys {
         format!("{}:{{shares}}", self.prefix).into_bytes()
     }
 
-    fn key(&self, channel: &ChannelId, name: &str) -> Vec<u8> {
-        [&self.prefix, ":{", channel.as_str(), "}:", name].concat().into_bytes()
+    fn key(&self, tag: &str, name: &str) -> Vec<u8> {
+        [&self.prefix, ":{", tag, "}:", name].concat().into_bytes()
     }
 }

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod keys;
+mod parts;
 mod reconnect;
 mod script;
 mod single;
@@ -11,6 +12,7 @@ mod upstash;
 pub use self::{
     cluster::ClusterRunner,
     keys::Keys,
+    parts::{ChannelParts, part_of},
     script::Script,
     single::RedisRunner,
     upstash::{InvalidUrl, UpstashRunner},

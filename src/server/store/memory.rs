@@ -63,10 +63,10 @@ impl Store for MemoryStore {
             let now = self.clock.now();
             let active = batch.ops.iter().map(|op| roster.apply(op, now, &self.rules)).collect();
             if roster.expire(now, STEP, &self.rules) && !roster.is_empty() {
-                return Ok(Written { active, reading: Reading::certain(roster.count(), now) });
+                return Ok(Written::at_once(active, Reading::certain(roster.count(), now)));
             }
             drop(roster);
-            Ok(Written { active, reading: self.read(&batch.channel) })
+            Ok(Written::at_once(active, self.read(&batch.channel)))
         };
         batches.iter().map(write).collect()
     }

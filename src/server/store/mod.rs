@@ -134,8 +134,24 @@ pub struct Batch {
 pub struct Written {
     /// For each operation, whether its session is counted after the operation.
     pub active: SmallVec<[bool; 1]>,
+    /// When each operation was applied, by the clock of its server. Empty if all were applied at the time of the reading.
+    pub applied: Vec<Timestamp>,
     /// The channel's count after all operations.
     pub reading: Reading,
+}
+
+impl Written {
+    /// The result of operations that were all applied at the time of the reading.
+    #[must_use]
+    pub const fn at_once(active: SmallVec<[bool; 1]>, reading: Reading) -> Self {
+        Self { active, applied: Vec::new(), reading }
+    }
+
+    /// When an operation was applied, by the store's clock.
+    #[must_use]
+    pub fn applied_at(&self, nth: usize) -> Timestamp {
+        self.applied.get(nth).copied().unwrap_or(self.reading.as_of)
+    }
 }
 
 /// A count and its time.
@@ -239,8 +255,38 @@ pub struct Claim {
 pub enum Share {
     /// The node owns these parts until its lease ends. At most for moments, another node owns one of them too.
     Parts(Vec<u16>),
-    /// The nodes of this store use another database, so this node gets no part.
-    OtherDatabase,
+    /// The node gets no part, since the other nodes of this store have another setting.
+    Refused(Difference),
+}
+
+/// A setting in which a node differs from the other nodes of its store, and must not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Difference {
+    /// The database.
+    #[error(
+        "DATABASE_URL: the other nodes of this store use another database; all nodes of a store must share one. Set \
+         DATABASE_URL to theirs, or REDIS_KEY_PREFIX to a prefix of your own"
+    )]
+    Database,
+    /// The number of parts of each channel. The others have this setting.
+    #[error(
+        "REDIS_CHANNEL_PARTS: the other nodes of this store have {0}, so the counts of this node would be wrong; set \
+         REDIS_CHANNEL_PARTS={0}, or end the other nodes first"
+    )]
+    ChannelParts(String),
+}
+
+impl Difference {
+    /// The reason and the detail for the check of readiness.
+    #[must_use]
+    pub const fn readiness(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Database => ("database", "the other nodes use another database; set DATABASE_URL"),
+            Self::ChannelParts(_) => {
+                ("store", "the other nodes have another setting of parts; set REDIS_CHANNEL_PARTS")
+            }
+        }
+    }
 }
 
 /// Names of channels that may have viewers.

@@ -8,7 +8,7 @@ use crate::{
     server::{
         clock::Clock,
         config::{Config, StoreConfig},
-        redis::{ClusterRunner, OpenError, RedisRunner, Runner, UpstashRunner},
+        redis::{ChannelParts, ClusterRunner, OpenError, RedisRunner, Runner, UpstashRunner},
     },
 };
 
@@ -19,19 +19,26 @@ use crate::{
 pub fn open(config: &Config, rules: LeaseRules, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, OpenError> {
     let (kind, opened) = match &config.store {
         StoreConfig::Memory => ("memory", Arc::new(MemoryStore::new(clock, rules)) as Arc<dyn Store>),
-        StoreConfig::Redis(url) => ("redis", remote(RedisRunner::open(url)?, config, rules)),
-        StoreConfig::Cluster(urls) => {
+        StoreConfig::Redis { url, parts } => {
+            ("redis", remote(RedisRunner::open(url)?, parts.clone(), config, rules))
+        }
+        StoreConfig::Cluster { urls, parts } => {
             let urls: Vec<&str> = urls.iter().map(|url| &**url).collect();
-            ("redis cluster", remote(ClusterRunner::open(&urls)?, config, rules))
+            ("redis cluster", remote(ClusterRunner::open(&urls)?, parts.clone(), config, rules))
         }
         StoreConfig::Upstash { url, token } => {
-            ("upstash", remote(UpstashRunner::open(url, token)?, config, rules))
+            ("upstash", remote(UpstashRunner::open(url, token)?, ChannelParts::one(), config, rules))
         }
     };
     tracing::info!(store = kind, "store configured");
     Ok(opened)
 }
 
-fn remote(runner: impl Runner + 'static, config: &Config, rules: LeaseRules) -> Arc<dyn Store> {
-    Arc::new(RemoteStore::new(runner, &config.redis_key_prefix, rules))
+fn remote(
+    runner: impl Runner + 'static,
+    parts: ChannelParts,
+    config: &Config,
+    rules: LeaseRules,
+) -> Arc<dyn Store> {
+    Arc::new(RemoteStore::in_parts(runner, &config.redis_key_prefix, parts, rules))
 }

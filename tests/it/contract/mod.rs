@@ -4,7 +4,7 @@
 //! response, so they also pass on a slow machine.
 
 mod histories;
-mod rules;
+pub mod rules;
 
 use std::{any::Any, sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use aforo::{
     domain::Act,
     server::{
         clock::SystemClock,
-        redis::{ClusterRunner, RedisRunner, UpstashRunner},
+        redis::{ChannelParts, ClusterRunner, RedisRunner, UpstashRunner},
         store::{Attendance, MemoryStore, Store, remote::RemoteStore},
     },
 };
@@ -78,6 +78,30 @@ async fn cluster() -> Subject {
     Subject { nodes: [node(), node()], _server: Box::new(cluster) }
 }
 
+/// A cluster with channels in four parts, which are on all of its servers.
+async fn cluster_in_parts() -> Subject {
+    let cluster = RedisCluster::start(0).await;
+    let urls = cluster.urls();
+    let urls: Vec<_> = urls.split(',').collect();
+    let node = || -> Arc<dyn Store> {
+        Arc::new(RemoteStore::in_parts(ClusterRunner::open(&urls).unwrap(), "test", four_parts(), RULES))
+    };
+    Subject { nodes: [node(), node()], _server: Box::new(cluster) }
+}
+
+async fn redis_in_parts() -> Subject {
+    let server = RedisServer::start().await;
+    let node = || -> Arc<dyn Store> {
+        let runner = RedisRunner::open(&server.url()).unwrap();
+        Arc::new(RemoteStore::in_parts(runner, "test", four_parts(), RULES))
+    };
+    Subject { nodes: [node(), node()], _server: Box::new(server) }
+}
+
+fn four_parts() -> ChannelParts {
+    "4".parse().unwrap()
+}
+
 async fn upstash() -> Subject {
     let upstash = Upstash::start().await;
     let node = || -> Arc<dyn Store> {
@@ -109,7 +133,16 @@ macro_rules! contract {
     )*};
 }
 
-contract!(memory, redis, redis_as_a_user, redis_without_expiry, cluster, upstash);
+contract!(
+    memory,
+    redis,
+    redis_in_parts,
+    redis_as_a_user,
+    redis_without_expiry,
+    cluster,
+    cluster_in_parts,
+    upstash
+);
 
 #[tokio::test]
 async fn the_redis_user_in_the_readme_has_no_unneeded_permission() {

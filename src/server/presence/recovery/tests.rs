@@ -25,7 +25,7 @@ impl Store for SlowStore {
         sleep(Duration::from_secs(1)).await;
         self.clock.advance(Duration::from_secs(1));
         let reading = Reading::certain(0, self.clock.now());
-        let written = |batch: &Batch| Written { active: repeat_n(true, batch.ops.len()).collect(), reading };
+        let written = |batch: &Batch| Written::at_once(repeat_n(true, batch.ops.len()).collect(), reading);
         batches.iter().map(|batch| Ok(written(batch))).collect()
     }
 

@@ -2,16 +2,23 @@
 
 use std::time::Duration;
 
+use super::parts::Keep;
 use crate::domain::{Act, Op, SessionId, ViewerId, session::Phase};
 
 /// Flags that are added to the time of a session that has left, as in `write.lua`.
 const LEFT: u64 = 1 << 47;
 const LEFT_UNKNOWN: u64 = 1 << 46;
 
-/// Encodes operations for `write.lua`: 27 bytes each, and 8 more for a replayed session.
+/// Encodes operations for `write.lua`: 27 bytes each, and 8 more for a replayed session; before them a byte that says
+/// how long the part is kept, unless its sessions alone decide.
 #[must_use]
-pub(super) fn encode(ops: &[Op]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(ops.len() * 27);
+pub(super) fn encode(ops: &[Op], keep: Keep) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(ops.len() * 27 + 1);
+    match keep {
+        Keep::AsNeeded => {}
+        Keep::Existing => bytes.push(b'E'),
+        Keep::Created => bytes.push(b'C'),
+    }
     for op in ops {
         let (act, lease) = match op.act {
             Act::Join { lease } => (b'J', millis(lease)),

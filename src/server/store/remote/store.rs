@@ -1,25 +1,30 @@
 //! The remote store itself: encodes calls for the scripts and decodes their responses.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use dashmap::DashMap;
 use futures::future::join_all;
+use parking_lot::Mutex;
 use redis::{FromRedisValue, Value, from_redis_value};
+use smallvec::{SmallVec, smallvec};
 use uuid::Uuid;
 
-use super::encoding::encode;
+use super::{
+    encoding::encode,
+    parts::{Part, PartBatch, join_readings, join_written, parts_of, split as split_into_parts},
+};
 use crate::{
     domain::{ChannelId, LeaseRules, Timestamp},
     server::{
         clock::Skew,
-        redis::{Keys, Runner, Script},
+        redis::{ChannelParts, Keys, Runner, Script},
         store::{
-            Attendance, Batch, Claim, Epoch, Listed, Live, MAX_OPS, Mark, Names, Reading, RollCall, Share,
-            Store, StoreError, Written, split,
+            Attendance, Batch, Claim, Difference, Epoch, Listed, Live, MAX_OPS, Mark, Names, Reading,
+            RollCall, Share, Store, StoreError, Written, split,
         },
     },
 };
@@ -51,6 +56,7 @@ const CACHE_TTL: Duration = Duration::from_secs(60);
 pub struct RemoteStore<R> {
     runner: R,
     keys: Keys,
+    parts: ChannelParts,
     rules: LeaseRules,
     /// The difference between the server's clock and the time since `started`.
     skew: Skew,
@@ -63,26 +69,42 @@ pub struct RemoteStore<R> {
     listed_channels: Script,
     attend: Script,
     share: Script,
+    /// Set while the other nodes keep channels in other parts. This node then reads and writes nothing.
+    difference: Mutex<Option<Difference>>,
 }
 
-/// The last known state of a channel.
-#[derive(Clone, Copy)]
+/// What is known of a channel.
 struct CachedChannel {
+    parts: SmallVec<[Option<CachedPart>; 1]>,
+    /// When a part of the channel was last read or written.
+    used: Instant,
+    /// When this node last entered the channel into the list of live channels.
+    listed: Option<Instant>,
+}
+
+/// The last known state of a part of a channel.
+#[derive(Clone, Copy)]
+struct CachedPart {
     count: u32,
     mark: Option<Mark>,
     restored: Timestamp,
     /// When the mark was last read.
     mark_read: Instant,
-    /// When this node last entered the channel into the list of live channels.
-    listed: Option<Instant>,
 }
 
 impl<R: Runner> RemoteStore<R> {
-    /// Creates a store whose keys start with `prefix`.
+    /// Creates a store of whole channels whose keys start with `prefix`.
     #[must_use]
     pub fn new(runner: R, prefix: &str, rules: LeaseRules) -> Self {
+        Self::in_parts(runner, prefix, ChannelParts::one(), rules)
+    }
+
+    /// Creates a store of channels in `parts` whose keys start with `prefix`.
+    #[must_use]
+    pub fn in_parts(runner: R, prefix: &str, parts: ChannelParts, rules: LeaseRules) -> Self {
         Self {
-            keys: Keys::new(prefix),
+            keys: Keys::new(prefix, parts.clone()),
+            parts,
             rules,
             skew: Skew::default(),
             started: Instant::now(),
@@ -94,16 +116,20 @@ impl<R: Runner> RemoteStore<R> {
             listed_channels: runner.script(include_str!("scripts/listed.lua")),
             attend: runner.script(include_str!("scripts/attend.lua")),
             share: runner.script(include_str!("scripts/share.lua")),
+            difference: Mutex::default(),
             runner,
         }
     }
 
     /// Writes batches. If the call arrives too late because a clock was set, it is sent again: the first answer has
     /// shown the server's time.
-    async fn write_call(&self, batches: &[Batch]) -> Result<Vec<Result<Written, StoreError>>, StoreError> {
+    async fn write_call(
+        &self,
+        batches: &[PartBatch<'_>],
+    ) -> Result<Vec<Result<Written, StoreError>>, StoreError> {
         if self.skew.millis().is_none() {
             // Without the server's time, a late call could not be told.
-            let any = batches.first().map(|batch| batch.channel.clone());
+            let any = batches.first().map(|batch| batch.part);
             self.counts_call(any.as_slice()).await?;
         }
         let (sent, before) = (self.now(), self.skew.millis());
@@ -119,62 +145,58 @@ impl<R: Runner> RemoteStore<R> {
     /// Writes batches in a call that is sent at `sent`. `None` if the call arrived so late that nothing was applied.
     async fn try_write(
         &self,
-        batches: &[Batch],
+        batches: &[PartBatch<'_>],
         sent: Timestamp,
     ) -> Result<Option<Vec<Result<Written, StoreError>>>, StoreError> {
-        let (first, keys) = self.keys_of(batches.iter().map(|batch| &batch.channel));
+        let (first, keys) = self.keys_of(batches.iter().map(|batch| batch.part));
         let new_mark = Uuid::new_v4().as_u64_pair().0;
         let sent_by_store_clock = self.skew.to_store(sent).unwrap_or_default();
         let [longest_lease, leave_memory] = self.rule_args();
         let mut args = vec![first, longest_lease, leave_memory];
         args.push(format!("{new_mark:016x}").into_bytes());
         args.push(digits(sent_by_store_clock.as_millis().into()));
-        args.extend(batches.iter().map(|batch| encode(&batch.ops)));
+        args.extend(batches.iter().map(|batch| encode(&batch.ops, batch.keep)));
         let (response, was_away) = self.run(&self.write, &keys, &args).await?;
         let (as_of, epoch, results) = self.parse_header(sent, response)?;
         if results.is_empty() {
             return Ok(None);
         }
-        let written = |(batch, result): (&Batch, &Value)| {
+        let written = |(batch, result): (&PartBatch<'_>, &Value)| {
             let mut words = channel_result(result)?.splitn(4, ' ');
             let (count, mark) = (parse_count(words.next())?, parse_mark(words.next()));
             let restored = parse_timestamp(words.next())?;
             let active = words.next().unwrap_or_default().bytes().map(|flag| flag == b'1').collect();
-            self.cache_channel(&batch.channel, count, mark, restored);
-            Ok(Written { active, reading: Reading { count, as_of, mark, restored, epoch, was_away } })
+            self.cache_part(batch.part, count, mark, restored);
+            Ok(Written::at_once(active, Reading { count, as_of, mark, restored, epoch, was_away }))
         };
         Ok(Some(batches.iter().zip(&results).map(written).collect()))
     }
 
-    async fn counts_call(
-        &self,
-        channels: &[ChannelId],
-    ) -> Result<Vec<Result<Reading, StoreError>>, StoreError> {
-        let (first, keys) = self.keys_of(channels);
+    async fn counts_call(&self, parts: &[Part<'_>]) -> Result<Vec<Result<Reading, StoreError>>, StoreError> {
+        let (first, keys) = self.keys_of(parts.iter().copied());
         let now = Instant::now();
-        let trusted: Vec<_> = channels.iter().map(|channel| self.trusted(channel, now)).collect();
-        let count = |trusted: &Option<CachedChannel>| trusted.map_or(u32::MAX, |cached| cached.count);
+        let trusted: Vec<_> = parts.iter().map(|part| self.trusted(*part, now)).collect();
+        let count = |trusted: &Option<CachedPart>| trusted.map_or(u32::MAX, |cached| cached.count);
         let counts = trusted.iter().flat_map(|trusted| count(trusted).to_be_bytes()).collect();
         let sent = self.now();
         let (response, was_away) = self.run(&self.counts, &keys, &[first, counts]).await?;
         let (as_of, epoch, results) = self.parse_header(sent, response)?;
-        let reading = |((channel, trusted), result): ((&ChannelId, &Option<CachedChannel>), &Value)| {
+        let reading = |((part, trusted), result): ((&Part<'_>, &Option<CachedPart>), &Value)| {
             if let Value::Int(_) = result {
-                let CachedChannel { count, mark, restored, .. } =
-                    trusted.ok_or_else(StoreError::unexpected)?;
+                let CachedPart { count, mark, restored, .. } = trusted.ok_or_else(StoreError::unexpected)?;
                 return Ok(Reading { count, as_of, mark, restored, epoch, was_away });
             }
             let mut words = channel_result(result)?.splitn(3, ' ');
             let (count, mark) = (parse_count(words.next())?, parse_mark(words.next()));
             let restored =
                 words.next().map_or(Ok(Timestamp::default()), |word| parse_timestamp(Some(word)))?;
-            self.cache_channel(channel, count, mark, restored);
+            self.cache_part(*part, count, mark, restored);
             Ok(Reading { count, as_of, mark, restored, epoch, was_away })
         };
-        Ok(channels.iter().zip(&trusted).zip(&results).map(reading).collect())
+        Ok(parts.iter().zip(&trusted).zip(&results).map(reading).collect())
     }
 
-    /// Runs a script. Also returns whether the server of the first key was away: the outage can be found or resolved while
+    /// Runs a script on channels. Also returns whether the server of the first key was away: the outage can be found or resolved while
     /// the call waits for its response.
     async fn run(
         &self,
@@ -182,6 +204,9 @@ impl<R: Runner> RemoteStore<R> {
         keys: &[Vec<u8>],
         args: &[Vec<u8>],
     ) -> Result<(Value, bool), StoreError> {
+        if let Some(difference) = &*self.difference.lock() {
+            return Err(StoreError::Refused(difference.to_string()));
+        }
         let was_away = || keys.first().is_some_and(|key| self.runner.was_away(key));
         let was_away_before = was_away();
         let response = self.runner.run(script, keys, args).await?;
@@ -193,13 +218,13 @@ impl<R: Runner> RemoteStore<R> {
         Timestamp::default() + self.started.elapsed()
     }
 
-    /// The keys of channels for a script, and the index of the first channel's first key. If all keys are on one
-    /// server, the key of the roll call comes first.
-    fn keys_of<'a>(&self, channels: impl IntoIterator<Item = &'a ChannelId>) -> (Vec<u8>, Vec<Vec<u8>>) {
+    /// The keys of parts for a script, and the index of the first part's first key. If all keys are on one server, the key
+    /// of the roll call comes first.
+    fn keys_of<'a>(&self, parts: impl IntoIterator<Item = Part<'a>>) -> (Vec<u8>, Vec<Vec<u8>>) {
         let roll_call = self.runner.takes_many_channels().then(|| self.keys.roll_call());
         let first = if roll_call.is_some() { b"2" } else { b"1" };
-        let channel_keys = channels.into_iter().flat_map(|channel| self.keys.of_channel(channel));
-        (first.to_vec(), roll_call.into_iter().chain(channel_keys).collect())
+        let keys = parts.into_iter().flat_map(|part| self.keys.of_part(part.channel, part.number));
+        (first.to_vec(), roll_call.into_iter().chain(keys).collect())
     }
 
     /// Splits a response into its time, the epoch of the roll call, and the results of channels. `sent` is when the
@@ -230,26 +255,33 @@ impl<R: Runner> RemoteStore<R> {
         [self.rules.longest_lease, self.rules.leave_memory].map(|span| digits(span.as_millis()))
     }
 
-    /// The last known state of a channel, if a read that finds the same count may skip the channel's mark. A lost channel
-    /// has a different count, unless as many viewers have joined since. Its mark is therefore read again after
+    /// The last known state of a part, if a read that finds the same count may skip its mark. A lost channel has a
+    /// different count, unless as many viewers have joined since. Its mark is therefore read again after
     /// [`MARK_TRUSTED_FOR`].
-    fn trusted(&self, channel: &ChannelId, now: Instant) -> Option<CachedChannel> {
-        let cached = self.cache.get(channel).map(|cached| *cached);
+    fn trusted(&self, part: Part<'_>, now: Instant) -> Option<CachedPart> {
+        let cached = self.cache.get(part.channel).and_then(|cached| cached.parts[usize::from(part.number)]);
         cached.filter(|cached| now < cached.mark_read + MARK_TRUSTED_FOR)
     }
 
     /// Updates the cache from a result. A channel that has no data in the store is not added.
-    fn cache_channel(&self, channel: &ChannelId, count: u32, mark: Option<Mark>, restored: Timestamp) {
-        let mark_read = Instant::now();
-        match self.cache.get_mut(channel) {
+    fn cache_part(&self, part: Part<'_>, count: u32, mark: Option<Mark>, restored: Timestamp) {
+        let now = Instant::now();
+        let state = Some(CachedPart { count, mark, restored, mark_read: now });
+        let nth = usize::from(part.number);
+        match self.cache.get_mut(part.channel) {
             Some(mut cached) => {
-                // If the channel was lost, the list of live channels may be lost too.
-                let listed = cached.listed.filter(|_| cached.mark == mark);
-                *cached = CachedChannel { count, mark, restored, mark_read, listed };
+                let before = cached.parts[nth];
+                if before.is_none_or(|before| before.mark != mark) {
+                    // If the channel was lost, the list of live channels may be lost too.
+                    cached.listed = None;
+                }
+                cached.parts[nth] = state;
+                cached.used = now;
             }
             None if mark.is_some() => {
-                let cached = CachedChannel { count, mark, restored, mark_read, listed: None };
-                self.cache.insert(channel.clone(), cached);
+                let mut parts = smallvec![None; self.parts.number(part.channel).into()];
+                parts[nth] = state;
+                self.cache.insert(part.channel.clone(), CachedChannel { parts, used: now, listed: None });
             }
             None => {}
         }
@@ -297,8 +329,43 @@ impl<R: Runner> RemoteStore<R> {
         join_all(buckets.into_iter().map(list)).await;
     }
 
+    /// Sweeps channels in short calls, so that others run between them. Returns those without viewers. `ends`: the keys of a
+    /// part without viewers may expire early.
+    async fn sweep_channels(
+        &self,
+        channels: Vec<ChannelId>,
+        ends: bool,
+    ) -> Result<Vec<ChannelId>, StoreError> {
+        let [longest_lease, leave_memory] = self.rule_args();
+        let ends = if ends { b"1".to_vec() } else { Vec::new() };
+        let args = [SWEEP_STEP.to_string().into_bytes(), longest_lease, leave_memory, ends];
+        let at_once = if self.runner.takes_many_channels() { MAX_SWEPT } else { 1 };
+        let mut left = HashMap::<&ChannelId, i64>::new();
+        let mut parts = parts_of(&channels, &self.parts);
+        while !parts.is_empty() {
+            let mut asked = parts.split_off(parts.len().saturating_sub(at_once));
+            let keys: Vec<_> =
+                asked.iter().flat_map(|part| self.keys.of_part(part.channel, part.number)).collect();
+            let swept = parse::<Vec<i64>>(self.runner.run(&self.sweep, &keys, &args).await?)?;
+            let not_swept = asked.split_off((swept.len() / 2).min(asked.len()));
+            let progress = asked.len();
+            for (part, result) in asked.into_iter().zip(swept.chunks_exact(2)) {
+                if result[0] >= SWEEP_STEP && result[1] != 0 {
+                    parts.push(part);
+                } else {
+                    *left.entry(part.channel).or_default() += result[1].abs();
+                }
+            }
+            if progress == 0 {
+                return Err(StoreError::unexpected());
+            }
+            parts.extend(not_swept);
+        }
+        Ok(left.into_iter().filter(|(_, left)| *left == 0).map(|(channel, _)| channel.clone()).collect())
+    }
+
     /// Splits items into calls for the runner: runs of at most `max_weight`, or single items if the runner takes one
-    /// channel per call.
+    /// channel, or part of one, per call.
     fn calls<'a, T>(&self, items: &'a [T], weight: impl Fn(&T) -> usize, max_weight: usize) -> Vec<&'a [T]> {
         split(items, weight, if self.runner.takes_many_channels() { max_weight } else { 0 })
     }
@@ -323,17 +390,19 @@ fn flatten<T, A>(
 #[async_trait]
 impl<R: Runner> Store for RemoteStore<R> {
     async fn write(&self, batches: &[Batch]) -> Vec<Result<Written, StoreError>> {
-        let calls = self.calls(batches, |batch| batch.ops.len(), MAX_OPS);
+        let of_parts = split_into_parts(batches, &self.parts);
+        let calls = self.calls(&of_parts, |batch| batch.ops.len().max(1), MAX_OPS);
         let responses = join_all(calls.iter().map(|batches| self.write_call(batches))).await;
-        let written = flatten(&calls, responses);
+        let written = join_written(batches, flatten(&calls, responses), &self.parts);
         self.list_channels(batches, &written).await;
         written
     }
 
     async fn counts(&self, channels: &[ChannelId]) -> Vec<Result<Reading, StoreError>> {
-        let calls = self.calls(channels, |_| 1, MAX_READ);
-        let responses = join_all(calls.iter().map(|channels| self.counts_call(channels))).await;
-        flatten(&calls, responses)
+        let parts = parts_of(channels, &self.parts);
+        let calls = self.calls(&parts, |_| 1, MAX_READ);
+        let responses = join_all(calls.iter().map(|parts| self.counts_call(parts))).await;
+        join_readings(channels, flatten(&calls, responses), &self.parts)
     }
 
     async fn listed(&self, parts: &[u16]) -> Result<Names, StoreError> {
@@ -355,12 +424,20 @@ impl<R: Runner> Store for RemoteStore<R> {
             digits(claim.lease.as_millis()),
             digits(ChannelId::PARTS.into()),
             database.clone().into_bytes(),
+            self.parts.to_string().into_bytes(),
         ];
         let response = self.runner.run(&self.share, &[self.keys.shares()], &args).await?;
         let mut answer = parse::<Vec<Value>>(response)?.into_iter();
-        let in_use = parse::<String>(answer.next().ok_or_else(StoreError::unexpected)?)?;
+        let mut next = || answer.next().ok_or_else(StoreError::unexpected);
+        let (in_use, channel_parts) = (parse::<String>(next()?)?, parse::<String>(next()?)?);
+        let difference =
+            (channel_parts != self.parts.to_string()).then_some(Difference::ChannelParts(channel_parts));
+        self.difference.lock().clone_from(&difference);
+        if let Some(difference) = difference {
+            return Ok(Share::Refused(difference));
+        }
         if !database.is_empty() && !in_use.is_empty() && in_use != database {
-            return Ok(Share::OtherDatabase);
+            return Ok(Share::Refused(Difference::Database));
         }
         Ok(Share::Parts(answer.map(parse).collect::<Result<_, _>>()?))
     }
@@ -387,32 +464,19 @@ impl<R: Runner> Store for RemoteStore<R> {
         let now = Instant::now();
         let listed_for = self.rules.longest_lease + RELIST_AFTER;
         self.cache.retain(|_, cached| {
-            now < cached.mark_read + CACHE_TTL || cached.listed.is_some_and(|at| now < at + listed_for)
+            now < cached.used + CACHE_TTL || cached.listed.is_some_and(|at| now < at + listed_for)
         });
         let listed = self.cache.iter().filter(|cached| cached.listed.is_some());
-        let mut channels: Vec<ChannelId> = listed.map(|cached| cached.key().clone()).collect();
-        let [longest_lease, leave_memory] = self.rule_args();
-        let args = [SWEEP_STEP.to_string().into_bytes(), longest_lease, leave_memory];
-        let at_once = if self.runner.takes_many_channels() { MAX_SWEPT } else { 1 };
-        while !channels.is_empty() {
-            // Short calls, so that others run between them.
-            let mut asked = channels.split_off(channels.len().saturating_sub(at_once));
-            let keys: Vec<_> = asked.iter().flat_map(|channel| self.keys.of_channel(channel)).collect();
-            let swept = parse::<Vec<i64>>(self.runner.run(&self.sweep, &keys, &args).await?)?;
-            let not_swept = asked.split_off((swept.len() / 2).min(asked.len()));
-            let progress = asked.len();
-            for (channel, result) in asked.into_iter().zip(swept.chunks_exact(2)) {
-                if result[1] == 0 {
-                    // An empty channel needs no sweep until a viewer joins, which lists the channel again.
-                    self.cache.entry(channel).and_modify(|cached| cached.listed = None);
-                } else if result[0] >= SWEEP_STEP {
-                    channels.push(channel);
-                }
-            }
-            if progress == 0 {
-                return Err(StoreError::unexpected());
-            }
-            channels.extend(not_swept);
+        let channels: Vec<ChannelId> = listed.map(|cached| cached.key().clone()).collect();
+        let (whole, in_parts): (Vec<_>, Vec<_>) =
+            channels.into_iter().partition(|channel| self.parts.number(channel) == 1);
+        let mut empty = self.sweep_channels(whole, true).await?;
+        // The parts of a channel end together.
+        let in_parts = self.sweep_channels(in_parts, false).await?;
+        empty.extend(self.sweep_channels(in_parts, true).await?);
+        for channel in empty {
+            // An empty channel needs no sweep until a viewer joins, which lists the channel again.
+            self.cache.entry(channel).and_modify(|cached| cached.listed = None);
         }
         Ok(())
     }

@@ -1,16 +1,20 @@
 -- Shares the parts of the channels among the nodes: each part has one owner, which records its channels. A node that does
--- not renew its lease loses its parts to the others. The nodes must also use one database.
+-- not renew its lease loses its parts to the others. The nodes must also use one database, and keep each channel in the
+-- same number of parts.
 --
 -- KEYS  the shares, a hash:
 --   node:<node>   until when the node takes part (ms)
 --   part:<n>      the owner of a part
 --   database      the id of the database that the nodes use
+--   channel       in how many parts the nodes keep each channel
 -- ARGV
 --   1  the node             2  the lease (ms); 0: the node shuts down
 --   3  the number of parts  4  the id of the node's database, or '' if it is not known
--- Returns: the id of the database that the nodes use, or ''; and the parts of this node. A node with another database gets
---   no part.
+--   5  in how many parts the node keeps each channel
+-- Returns: the id of the database that the nodes use, or ''; in how many parts they keep each channel; and the parts of this
+--   node. A node that differs in one of the first two gets no part.
 local key, node, lease, parts, database = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local channel = ARGV[5]
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local probe = redis.pcall('HLEN', key)
@@ -18,7 +22,7 @@ if type(probe) == 'table' and string.find(probe.err, 'WRONGTYPE', 1, true) then
   -- The key has another type. The parts are shared anew.
   redis.call('UNLINK', key)
 end
-local fields, is_live, live, owner, in_use = redis.call('HGETALL', key), {}, 0, {}, ''
+local fields, is_live, live, owner, in_use, channel_in_use = redis.call('HGETALL', key), {}, 0, {}, '', channel
 for i = 1, #fields, 2 do
   local name, value = fields[i], fields[i + 1]
   local other, part = string.match(name, '^node:(.*)$'), string.match(name, '^part:(%d+)$')
@@ -32,11 +36,13 @@ for i = 1, #fields, 2 do
     owner[tonumber(part)] = value
   elseif name == 'database' then
     in_use = value
+  elseif name == 'channel' then
+    channel_in_use = value
   end
 end
-if live > 0 and in_use ~= '' and database ~= '' and in_use ~= database then
+if live > 0 and (channel_in_use ~= channel or in_use ~= '' and database ~= '' and in_use ~= database) then
   redis.call('HDEL', key, 'node:' .. node)
-  return { in_use }
+  return { in_use, channel_in_use }
 end
 if lease == 0 then
   redis.call('HDEL', key, 'node:' .. node)
@@ -45,12 +51,12 @@ if lease == 0 then
       redis.call('HDEL', key, 'part:' .. part)
     end
   end
-  return { in_use }
+  return { in_use, channel }
 end
 if database ~= '' then
   in_use = database
 end
-redis.call('HSET', key, 'database', in_use, 'node:' .. node, string.format('%d', now + lease))
+redis.call('HSET', key, 'database', in_use, 'channel', channel, 'node:' .. node, string.format('%d', now + lease))
 redis.call('PEXPIRE', key, math.max(10 * lease, 1000))
 -- The shares differ by at most one part.
 local fair, own = math.ceil(parts / (live + 1)), {}
@@ -70,7 +76,7 @@ for part = 0, parts - 1 do
     own[#own + 1] = part
   end
 end
-local answer = { in_use }
+local answer = { in_use, channel }
 for _, part in ipairs(own) do
   answer[#answer + 1] = part
 end

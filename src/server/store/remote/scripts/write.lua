@@ -18,7 +18,9 @@
 --   6…  for each channel its operations: act (1), viewer (14), session (8), lease (4, ms). Acts:
 --       'J'oin, 'H'eartbeat, re'N'ew (of a live session only), 'L'eave, leave of a 'K'nown session only;
 --       'R'estore a session that the store has lost, 'M'issed: a session that could not be written in time, and
---       'W'ithdraw: repeat the leave of a known session. These three add the session's time (6, ms) and delta (2, ms)
+--       'W'ithdraw: repeat the leave of a known session. These three add the session's time (6, ms) and delta (2, ms).
+--       Where the keys hold a part of a channel, a letter comes first: 'E', the part has to live as long as any session
+--       of the channel can, if it exists; 'C', the same, and it is created
 -- Returns: the time (ms), the roll call's epoch, then a string for each channel: the count, the mark, the time of the
 --   last restore (ms), and for each operation '1' or '0' (is its session counted afterwards?), separated by blanks; or
 --   '!' and a reason if the channel can't be written. Nothing for the channels if the call is TOO_LATE
@@ -225,8 +227,16 @@ local function write(viewers_key, sessions_key, ops, was_lost)
     expires = ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f
     restored = ((((g * 256 + h) * 256 + i) * 256 + j) * 256 + k) * 256 + l
   end
-  local flags, furthest, has_restored = '', 0, was_lost
+  local flags, furthest, has_restored, opens = '', 0, was_lost, false
   local at, length = 1, #ops
+  local letter = sub(ops, 1, 1)
+  if letter == 'C' or letter == 'E' then
+    at = 2
+    if meta or letter == 'C' then
+      furthest = now + math.max(longest_lease, memory)
+      mark = mark == '' and new_mark or mark
+    end
+  end
   while at <= length do
     local act = sub(ops, at, at)
     local viewer = sub(ops, at + 1, at + VIEWER)
@@ -295,12 +305,12 @@ local function write(viewers_key, sessions_key, ops, was_lost)
         elseif not is_live and over > remembered then
           remembered = over
         end
-        local opens = false
+        local is_first = false
         if not known and call('EXISTS', viewers_key) == 0 then
           if call('HLEN', sessions_key) > (meta and 1 or 0) then
             return nil
           end
-          opens = true
+          opens, is_first = true, true
         end
         local packed_time = time == base and left == 0 and packed_base or write6(time + left)
         local packed_lease = lease == span and packed_span or sub(write6(lease), 3)
@@ -310,7 +320,7 @@ local function write(viewers_key, sessions_key, ops, was_lost)
         if call('ZADD', viewers_key, string.format('%d', score), viewer) == 1 and known then
           return nil
         end
-        if opens then
+        if is_first then
           -- The final expiry is set below.
           call('PEXPIRE', viewers_key, memory)
           call('PEXPIRE', sessions_key, memory)
@@ -324,10 +334,14 @@ local function write(viewers_key, sessions_key, ops, was_lost)
     end
   end
   local count = call('ZCOUNT', viewers_key, after_now, '+inf')
+  if at == 2 and count == 0 and meta and call('HLEN', sessions_key) > 1 and call('EXISTS', viewers_key) == 0 then
+    -- No operation has read the viewers.
+    return nil
+  end
   local spare = count > LARGE and SPARE or usual_spare
   -- Nodes have to read the count 0 before the keys expire. Otherwise they take the expiry for a loss.
   local is_too_soon = furthest + spare / 2 > expires
-  if mark ~= '' and (is_too_soon or not meta or has_restored) then
+  if mark ~= '' and (is_too_soon or opens or not meta or has_restored) then
     if is_too_soon then
       -- The expiry is extended by more than necessary, so that few writes have to set it.
       expires = furthest + spare
