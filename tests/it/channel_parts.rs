@@ -1,6 +1,9 @@
 //! Channels in several parts: spread over a cluster, counted as one, and lost in part.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use aforo::{
     domain::{Act, LeaseRules},
@@ -14,7 +17,10 @@ use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    contract::rules::{op, write},
+    contract::{
+        agreed,
+        rules::{op, write},
+    },
     support::{PATIENCE, Program, RedisCluster, RedisServer, Sampler, TestApp, viewer},
 };
 
@@ -37,7 +43,7 @@ async fn a_channel_is_spread_over_all_primaries_and_counted_as_one_on_every_node
     assert_eq!((one.count("ana").await, two.count("ana").await), (200, 200));
     stream.until_fresh(200).await;
     for server in &cluster.servers {
-        let viewers = server.command::<Vec<String>>("KEYS aforo:{ana/*}:viewers");
+        let viewers = server.command::<Vec<String>>("KEYS aforo:{ana/8/*}:viewers");
         assert!(!viewers.is_empty(), "each primary keeps a part");
     }
     one.join("bob", viewer()).await;
@@ -66,7 +72,7 @@ async fn a_lost_part_is_written_again_and_no_incomplete_count_is_live() {
         for sampler in &samplers {
             sampler.until_fresh("ana", 60).await;
         }
-        for key in kinds.iter().flat_map(|kind| [2, 5].map(|part| format!("aforo:{{ana/{part}}}:{kind}"))) {
+        for key in kinds.iter().flat_map(|kind| [2, 5].map(|part| format!("aforo:{{ana/8/{part}}}:{kind}"))) {
             assert!(cluster.servers.iter().any(|server| delete(server, &key)), "{key}");
         }
         // Longer than a mark is trusted.
@@ -113,41 +119,43 @@ async fn reading(store: &dyn Store) -> Reading {
 async fn the_parts_of_a_channel_live_and_end_together() {
     let server = RedisServer::start().await;
     let runner = RedisRunner::open(&server.url()).unwrap();
-    let store = RemoteStore::in_parts(runner, "test", "4".parse().unwrap(), RULES);
+    let store = agreed(Arc::new(RemoteStore::in_parts(runner, "test", "4".parse().unwrap(), RULES))).await;
     let ttls = || {
-        let ttl = |part| server.request::<i64>(&["PTTL", &format!("test:{{ana/{part}}}:sessions")]);
+        let ttl = |part| server.request::<i64>(&["PTTL", &format!("test:{{ana/4/{part}}}:sessions")]);
         [0, 1, 2, 3].map(ttl)
     };
-    // What may not create a session creates no part.
-    write(&store, "ana", &[op(1, 1, Act::LeaveKnown), op(1, 1, Act::Renew { lease: RULES.longest_lease })])
-        .await;
-    assert_eq!(server.keys(0).len(), 0);
+    // What creates no session creates no part.
+    let shares = server.keys(0);
+    let unknown = [Act::LeaveKnown, Act::Renew { lease: RULES.longest_lease }];
+    write(&*store, "ana", &unknown.map(|act| op(1, 1, act))).await;
+    assert_eq!(server.keys(0), shares);
 
     let join = Act::Join { lease: RULES.longest_lease };
-    let first = write(&store, "ana", &[op(1, 1, join)]).await.reading;
+    let first = write(&*store, "ana", &[op(1, 1, join)]).await.reading;
     assert!(first.mark.is_some() && first.count == 1);
     assert!(ttls().iter().all(|ttl| *ttl > 4_000), "{:?}", ttls());
     // Beats of the one viewer keep all parts, and a sweep takes none of them away.
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(6) {
         sleep(Duration::from_millis(500)).await;
-        write(&store, "ana", &[op(1, 1, Act::Heartbeat { lease: RULES.longest_lease })]).await;
+        write(&*store, "ana", &[op(1, 1, Act::Heartbeat { lease: RULES.longest_lease })]).await;
         store.sweep().await.unwrap();
-        let reading = reading(&store).await;
+        let reading = reading(&*store).await;
         assert_eq!((reading.count, reading.mark), (1, first.mark));
     }
     // A lost part shows, although nobody is in it. The next write creates it.
-    server.command::<()>("DEL test:{ana/3}:sessions test:{ana/3}:viewers");
+    server.command::<()>("DEL test:{ana/4/3}:sessions test:{ana/4/3}:viewers");
     sleep(Duration::from_secs(3)).await; // How long a mark is trusted.
-    assert_eq!(reading(&store).await.mark, None);
+    let incomplete = reading(&*store).await;
+    assert!(incomplete.mark.is_none() && incomplete.was_away);
     let healed =
-        write(&store, "ana", &[op(1, 1, Act::Heartbeat { lease: RULES.longest_lease })]).await.reading;
-    assert!(healed.mark.is_some() && healed.mark != first.mark);
+        write(&*store, "ana", &[op(1, 1, Act::Heartbeat { lease: RULES.longest_lease })]).await.reading;
+    assert!(healed.mark.is_some() && healed.mark != first.mark && !healed.was_away);
 
-    write(&store, "ana", &[op(1, 1, Act::Leave)]).await;
-    assert_eq!(reading(&store).await.count, 0);
+    write(&*store, "ana", &[op(1, 1, Act::Leave)]).await;
+    assert_eq!(reading(&*store).await.count, 0);
     let ended = async {
-        while !server.keys(0).iter().all(|key| key.contains("{live") || key.contains("{nodes}")) {
+        while !server.keys(0).iter().all(|key| !key.contains("{ana")) {
             sleep(Duration::from_millis(100)).await;
             store.sweep().await.unwrap();
         }
@@ -163,11 +171,29 @@ async fn a_node_with_another_number_of_parts_than_the_others_is_refused() {
     let settings =
         |parts| [("REDIS_URL", &*url), ("DATABASE_URL", &*database), ("REDIS_CHANNEL_PARTS", parts)];
     let first = Program::start(&settings("4")).await;
-    let _second = Program::start(&settings("4")).await;
+    let second = Program::start(&settings("4")).await;
     let (status, log) = Program::fail(&settings("1")).await;
     assert_eq!(status.code(), Some(2), "{log}");
     assert!(log.contains("aforo: REDIS_CHANNEL_PARTS: the other nodes of this store have 4,"), "{log}");
-    drop(first);
+    // Those who were killed did not say goodbye, and may come back.
+    first.kill();
+    second.kill();
+    let (status, log) = Program::fail(&settings("8")).await;
+    assert_eq!(status.code(), Some(2), "{log}");
+}
+
+#[tokio::test]
+async fn after_a_change_of_the_setting_nobody_counts_twice() {
+    let redis = RedisServer::start().await;
+    let viewers: Vec<_> = (0..40).map(|_| viewer()).collect();
+    for (nth, parts) in ["4", "8", "1", "ana:3"].into_iter().enumerate() {
+        let app = TestApp::with(&["--redis-url", &redis.url(), "--redis-channel-parts", parts]).await;
+        app.sse("sse/ana").await.until_fresh(0).await;
+        // Fewer each time.
+        join_all(viewers[nth..].iter().map(|viewer| app.heartbeat("ana", *viewer))).await;
+        assert_eq!(app.count("ana").await, 40 - nth as u64, "{parts}");
+        app.stop().await;
+    }
 }
 
 /// The node started while Redis was away.
@@ -180,6 +206,8 @@ async fn a_node_that_learns_later_of_another_number_of_parts_shows_no_count_as_l
     redis.pause();
     let second = TestApp::with(&["--redis-url", &redis.url(), "--redis-channel-parts", "4"]).await;
     redis.resume();
+    // A beat at the wrong node is kept, and does not disturb the others.
+    second.join("ana", viewer()).await;
     let refused = async {
         while !second.get("/readyz").await.text().await.unwrap().contains("set REDIS_CHANNEL_PARTS") {
             sleep(Duration::from_millis(50)).await;
@@ -188,7 +216,12 @@ async fn a_node_that_learns_later_of_another_number_of_parts_shows_no_count_as_l
     timeout(PATIENCE, refused).await.unwrap();
     let answer: Value = second.get("/api/viewer/count/ana").await.json().await.unwrap();
     assert_ne!(answer["stale"], false, "{answer}");
-    // When the other node ends, its share does too, and this node counts.
+    first.join("ana", viewer()).await;
+    first.sse("sse/ana").await.until_fresh(2).await;
+    let third = TestApp::with(&["--redis-url", &redis.url()]).await;
+    third.sse("sse/ana").await.until_fresh(2).await;
+    // When the others end, their setting goes with them, and this node counts.
     first.stop().await;
-    second.sse("sse/ana").await.until_fresh(0).await;
+    third.stop().await;
+    second.sse("sse/ana").await.until_fresh(1).await;
 }

@@ -50,11 +50,11 @@ struct Readiness {
 async fn ready(State(state): State<AppState>) -> Response {
     let readiness = if state.shutdown.is_set() {
         Readiness { status: "ending", reason: Some("shutdown"), detail: Some("the server is shutting down") }
-    } else if !is_store_up(&state.presence).await {
-        Readiness { status: "degraded", reason: Some("store"), detail: Some("the store does not answer") }
     } else if let Some(difference) = state.recorder.ownership().difference() {
         let (reason, detail) = difference.readiness();
         Readiness { status: "degraded", reason: Some(reason), detail: Some(detail) }
+    } else if !is_store_up(&state.presence).await {
+        Readiness { status: "degraded", reason: Some("store"), detail: Some("the store does not answer") }
     } else if !state.database.is_available() {
         Readiness {
             status: "degraded",

@@ -106,8 +106,8 @@ impl Shareholder {
             }
             Share::Refused(difference) => {
                 ownership.set(&[], asked);
-                if ownership.difference.lock().replace(difference.clone()).is_none() {
-                    tracing::error!("this node records no history: {difference}");
+                if ownership.difference.lock().replace(difference.clone()).as_ref() != Some(&difference) {
+                    tracing::error!("{difference}");
                 }
             }
         }

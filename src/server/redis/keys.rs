@@ -1,6 +1,8 @@
 //! The names of keys. All keys of a channel, or of a part of it, have the same hash tag (the text in braces), so a cluster
 //! keeps them on one server.
 
+use std::borrow::Cow;
+
 use super::ChannelParts;
 use crate::domain::ChannelId;
 
@@ -21,11 +23,12 @@ impl Keys {
     /// The two keys of a part of a channel, in the order of the scripts' arguments. A whole channel has only part 0.
     #[must_use]
     pub fn of_part(&self, channel: &ChannelId, part: u8) -> [Vec<u8>; 2] {
-        if self.parts.number(channel) == 1 {
-            return ["viewers", "sessions"].map(|name| self.key(channel.as_str(), name));
-        }
-        // No name of a channel has a slash.
-        let tag = format!("{channel}/{part}");
+        // No name of a channel has a slash. The number of parts is in the tag, so that a changed setting finds no old leases
+        // where other viewers are now.
+        let tag = match self.parts.number(channel) {
+            1 => Cow::Borrowed(channel.as_str()),
+            parts => Cow::Owned(format!("{channel}/{parts}/{part}")),
+        };
         ["viewers", "sessions"].map(|name| self.key(&tag, name))
     }
 

@@ -75,7 +75,7 @@ pub trait Runner: Send + Sync {
         Script::new(source)
     }
 
-    /// Runs a script. All keys must belong to one channel unless [`Runner::takes_many_channels`] is true.
+    /// Runs a script. All keys must belong to one channel, or to one part of it, unless [`Runner::takes_many_channels`] is true.
     async fn run(&self, script: &Script, keys: &[Vec<u8>], args: &[Vec<u8>]) -> Result<Value, StoreError>;
 
     /// Whether one call may contain the keys of many channels. On a cluster they are on different servers.

@@ -3,8 +3,8 @@
 //! Promises of every store:
 //! - **Counting** follows [`crate::domain::roster`]: a session counts from its beat until its lease expires by the
 //!   store's clock, and a count is computed from the leases. Cleanup never changes a count.
-//! - **Atomicity**: the operations of one channel in one call are applied in order, without other operations in
-//!   between.
+//! - **Atomicity**: the operations of one channel in one call, or of one part of it, are applied in order, without other
+//!   operations in between. A viewer is in one part.
 //! - **Partial failure**: each channel of a call has its own result. After an error the channel's operations may or may
 //!   not have been applied. All operations are idempotent, so the caller may send them again.
 //! - **Bounded waiting**: every call returns within seconds, whatever happens to a server.
@@ -168,8 +168,8 @@ pub struct Reading {
     pub restored: Timestamp,
     /// The roll call that the store holds. `None` from a store whose responses do not name it.
     pub epoch: Option<Epoch>,
-    /// Whether the channel's server did not respond, and the outage is not resolved. False if the store has one server: its
-    /// outages show in the roll call.
+    /// Whether the channel's server did not respond, and the outage is not resolved, or a part of the channel is missing.
+    /// The outages of a store with one server show in the roll call instead.
     pub was_away: bool,
 }
 

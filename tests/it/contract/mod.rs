@@ -13,9 +13,11 @@ use aforo::{
     server::{
         clock::SystemClock,
         redis::{ChannelParts, ClusterRunner, RedisRunner, UpstashRunner},
-        store::{Attendance, MemoryStore, Store, remote::RemoteStore},
+        store::{Attendance, Claim, MemoryStore, Store, remote::RemoteStore},
     },
 };
+
+use tokio::time::sleep;
 
 use self::rules::RULES;
 use crate::support::{RedisCluster, RedisServer, Upstash, acl_line, upstash::TOKEN};
@@ -86,7 +88,7 @@ async fn cluster_in_parts() -> Subject {
     let node = || -> Arc<dyn Store> {
         Arc::new(RemoteStore::in_parts(ClusterRunner::open(&urls).unwrap(), "test", four_parts(), RULES))
     };
-    Subject { nodes: [node(), node()], _server: Box::new(cluster) }
+    Subject { nodes: [agreed(node()).await, agreed(node()).await], _server: Box::new(cluster) }
 }
 
 async fn redis_in_parts() -> Subject {
@@ -95,7 +97,16 @@ async fn redis_in_parts() -> Subject {
         let runner = RedisRunner::open(&server.url()).unwrap();
         Arc::new(RemoteStore::in_parts(runner, "test", four_parts(), RULES))
     };
-    Subject { nodes: [node(), node()], _server: Box::new(server) }
+    Subject { nodes: [agreed(node()).await, agreed(node()).await], _server: Box::new(server) }
+}
+
+/// The store, when it knows that all nodes keep channels in the same parts.
+pub async fn agreed(store: Arc<dyn Store>) -> Arc<dyn Store> {
+    let leaving = Claim { node: u64::MAX, lease: Duration::ZERO, database: None };
+    while store.share(&leaving).await.is_err() {
+        sleep(Duration::from_millis(20)).await;
+    }
+    store
 }
 
 fn four_parts() -> ChannelParts {
@@ -155,7 +166,7 @@ async fn the_redis_user_in_the_readme_has_no_unneeded_permission() {
     rules::write(&*store, "order", &join).await;
     let short = [rules::op(2, 2, Act::Join { lease: Duration::from_millis(50) })];
     rules::write(&*store, "short", &short).await;
-    tokio::time::sleep(Duration::from_millis(60)).await;
+    sleep(Duration::from_millis(60)).await;
     store.sweep().await.unwrap();
     store.attend(&Attendance { known: Some(7), peers: vec![2], ..attendance(1) }).await.unwrap();
     server.command::<()>("DEL test:{order}:viewers");
@@ -184,7 +195,7 @@ async fn a_node_that_shuts_down_leaves_the_roll_call_to_the_others() {
     let server = RedisServer::start().await;
     let store = RemoteStore::new(RedisRunner::open(&server.url()).unwrap(), "test", RULES);
     while store.attend(&attendance(1)).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(20)).await;
     }
     store.attend(&attendance(2)).await.unwrap();
     store.attend(&Attendance { expected_for: Duration::ZERO, ..attendance(2) }).await.unwrap();
@@ -199,14 +210,14 @@ async fn an_emptied_store_is_complete_after_every_node_has_attended() {
     let server = RedisServer::start().await;
     let store = RemoteStore::new(RedisRunner::open(&server.url()).unwrap(), "test", RULES);
     while store.attend(&attendance(1)).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(20)).await;
     }
     let attend = async |attendance| store.attend(&attendance).await.unwrap().unwrap();
     let first = attend(attendance(2)).await;
     assert!(first.is_complete(first.lost) && first.nodes.len() == 2, "{first:?}");
 
     // The loss is at least a millisecond after the attendance.
-    tokio::time::sleep(Duration::from_millis(5)).await;
+    sleep(Duration::from_millis(5)).await;
     server.command::<()>("FLUSHALL");
     let returning =
         |node, sure_since, known| Attendance { sure_since, known: Some(known), ..attendance(node) };

@@ -1,5 +1,5 @@
-//! A Redis Cluster. The keys of a channel are on one of its servers, so each channel has its own call. If a server is
-//! unavailable, only the calls to its channels fail.
+//! A Redis Cluster. The keys of a channel, or of a part of it, are on one of its servers, so each has its own call. If a
+//! server is unavailable, only the calls to its channels fail.
 
 mod outages;
 mod servers;

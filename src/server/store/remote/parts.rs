@@ -10,7 +10,7 @@ use siphasher::sip::SipHasher13;
 use smallvec::SmallVec;
 
 use crate::{
-    domain::{Act, ChannelId, Op, Timestamp},
+    domain::{Act, ChannelId, Op, Timestamp, session::Phase},
     server::{
         redis::{ChannelParts, part_of},
         store::{Batch, Mark, Reading, StoreError, Written},
@@ -67,8 +67,10 @@ impl<'a> PartBatch<'a> {
 
     fn of_part(batch: &'a Batch, number: u8, parts: u8) -> Self {
         // Other operations change nothing unless the channel exists.
-        let creates = |op: &Op| {
-            matches!(op.act, Act::Join { .. } | Act::Heartbeat { .. } | Act::Restore(_) | Act::Late(_))
+        let creates = |op: &Op| match op.act {
+            Act::Join { .. } | Act::Heartbeat { .. } => true,
+            Act::Restore(session) | Act::Late(session) => session.parts().phase != Phase::LeftUnknown,
+            _ => false,
         };
         let keep = if batch.ops.iter().any(creates) { Keep::Created } else { Keep::Existing };
         let ops = batch.ops.iter().filter(|op| part_of(op.viewer, parts) == number).copied().collect();
@@ -144,8 +146,14 @@ fn join(readings: &[Reading]) -> Result<Reading, StoreError> {
         restored: latest(|reading| reading.restored),
         // A large read takes several calls. If the roll call was lost between two of them, the last one shows it.
         epoch: last.epoch,
-        was_away: readings.iter().any(|reading| reading.was_away),
+        was_away: readings.iter().any(|reading| reading.was_away) || lacks_a_part(readings),
     })
+}
+
+/// Whether some parts of a channel with viewers are missing. The parts of a channel without viewers end one by one.
+fn lacks_a_part(readings: &[Reading]) -> bool {
+    let is_missing = |reading: &Reading| reading.mark.is_none();
+    readings.iter().any(|reading| reading.count > 0) && readings.iter().any(is_missing)
 }
 
 /// The mark of a channel: it changes when a part was lost. `None` if a part is missing.
@@ -253,5 +261,17 @@ mod tests {
         assert_ne!(mark([Some(2), Some(1), Some(3), Some(4)]), known);
         assert_eq!(mark([Some(1), Some(2), None, Some(4)]), None);
         assert_eq!(mark([None; 4]), None);
+    }
+
+    #[test]
+    fn a_channel_with_viewers_lacks_none_of_its_parts() {
+        let was_away = |parts: [(u32, Option<u64>); 2]| {
+            join(&parts.map(|(count, mark)| reading(count, 1, mark))).unwrap().was_away
+        };
+        assert!(was_away([(1, Some(1)), (0, None)]));
+        assert!(!was_away([(1, Some(1)), (0, Some(2))]));
+        // The parts end one by one.
+        assert!(!was_away([(0, Some(1)), (0, None)]));
+        assert!(!was_away([(0, None), (0, None)]));
     }
 }

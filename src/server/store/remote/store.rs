@@ -69,8 +69,19 @@ pub struct RemoteStore<R> {
     listed_channels: Script,
     attend: Script,
     share: Script,
-    /// Set while the other nodes keep channels in other parts. This node then reads and writes nothing.
-    difference: Mutex<Option<Difference>>,
+    agreement: Mutex<Agreement>,
+}
+
+/// Whether the nodes of the store keep channels in the same parts.
+#[derive(Clone, PartialEq, Eq, Default)]
+enum Agreement {
+    /// The store was not asked yet. Counts of channels in parts are not certain.
+    #[default]
+    Unknown,
+    /// They do.
+    Same,
+    /// They do not. This node reads and writes nothing.
+    Other(Difference),
 }
 
 /// What is known of a channel.
@@ -116,7 +127,7 @@ impl<R: Runner> RemoteStore<R> {
             listed_channels: runner.script(include_str!("scripts/listed.lua")),
             attend: runner.script(include_str!("scripts/attend.lua")),
             share: runner.script(include_str!("scripts/share.lua")),
-            difference: Mutex::default(),
+            agreement: Mutex::default(),
             runner,
         }
     }
@@ -204,13 +215,20 @@ impl<R: Runner> RemoteStore<R> {
         keys: &[Vec<u8>],
         args: &[Vec<u8>],
     ) -> Result<(Value, bool), StoreError> {
-        if let Some(difference) = &*self.difference.lock() {
-            return Err(StoreError::Refused(difference.to_string()));
-        }
+        let is_uncertain = self.check_agreement()?;
         let was_away = || keys.first().is_some_and(|key| self.runner.was_away(key));
         let was_away_before = was_away();
         let response = self.runner.run(script, keys, args).await?;
-        Ok((response, was_away_before || was_away()))
+        Ok((response, is_uncertain || was_away_before || was_away()))
+    }
+
+    /// Whether it is not known yet that the nodes agree, and they may not.
+    fn check_agreement(&self) -> Result<bool, StoreError> {
+        match &*self.agreement.lock() {
+            Agreement::Unknown => Ok(!self.parts.are_one()),
+            Agreement::Same => Ok(false),
+            Agreement::Other(difference) => Err(StoreError::Refused(difference.to_string())),
+        }
     }
 
     /// The time since this store was created, as a timestamp.
@@ -260,7 +278,9 @@ impl<R: Runner> RemoteStore<R> {
     /// [`MARK_TRUSTED_FOR`].
     fn trusted(&self, part: Part<'_>, now: Instant) -> Option<CachedPart> {
         let cached = self.cache.get(part.channel).and_then(|cached| cached.parts[usize::from(part.number)]);
-        cached.filter(|cached| now < cached.mark_read + MARK_TRUSTED_FOR)
+        // A part without viewers gets its mark without a change of its count.
+        let is_known = |cached: &CachedPart| cached.mark.is_some() || self.parts.number(part.channel) == 1;
+        cached.filter(|cached| now < cached.mark_read + MARK_TRUSTED_FOR && is_known(cached))
     }
 
     /// Updates the cache from a result. A channel that has no data in the store is not added.
@@ -329,16 +349,16 @@ impl<R: Runner> RemoteStore<R> {
         join_all(buckets.into_iter().map(list)).await;
     }
 
-    /// Sweeps channels in short calls, so that others run between them. Returns those without viewers. `ends`: the keys of a
-    /// part without viewers may expire early.
+    /// Sweeps channels in short calls, so that others run between them. Returns those without viewers. The keys of a channel
+    /// without viewers live for `spare`.
     async fn sweep_channels(
         &self,
         channels: Vec<ChannelId>,
-        ends: bool,
+        spare: Duration,
     ) -> Result<Vec<ChannelId>, StoreError> {
         let [longest_lease, leave_memory] = self.rule_args();
-        let ends = if ends { b"1".to_vec() } else { Vec::new() };
-        let args = [SWEEP_STEP.to_string().into_bytes(), longest_lease, leave_memory, ends];
+        let args =
+            [SWEEP_STEP.to_string().into_bytes(), longest_lease, leave_memory, digits(spare.as_millis())];
         let at_once = if self.runner.takes_many_channels() { MAX_SWEPT } else { 1 };
         let mut left = HashMap::<&ChannelId, i64>::new();
         let mut parts = parts_of(&channels, &self.parts);
@@ -430,10 +450,10 @@ impl<R: Runner> Store for RemoteStore<R> {
         let mut answer = parse::<Vec<Value>>(response)?.into_iter();
         let mut next = || answer.next().ok_or_else(StoreError::unexpected);
         let (in_use, channel_parts) = (parse::<String>(next()?)?, parse::<String>(next()?)?);
-        let difference =
-            (channel_parts != self.parts.to_string()).then_some(Difference::ChannelParts(channel_parts));
-        self.difference.lock().clone_from(&difference);
-        if let Some(difference) = difference {
+        let is_same = channel_parts == self.parts.to_string();
+        let difference = Difference::ChannelParts(channel_parts);
+        *self.agreement.lock() = if is_same { Agreement::Same } else { Agreement::Other(difference.clone()) };
+        if !is_same {
             return Ok(Share::Refused(difference));
         }
         if !database.is_empty() && !in_use.is_empty() && in_use != database {
@@ -470,10 +490,11 @@ impl<R: Runner> Store for RemoteStore<R> {
         let channels: Vec<ChannelId> = listed.map(|cached| cached.key().clone()).collect();
         let (whole, in_parts): (Vec<_>, Vec<_>) =
             channels.into_iter().partition(|channel| self.parts.number(channel) == 1);
-        let mut empty = self.sweep_channels(whole, true).await?;
-        // The parts of a channel end together.
-        let in_parts = self.sweep_channels(in_parts, false).await?;
-        empty.extend(self.sweep_channels(in_parts, true).await?);
+        let spare = self.rules.longest_lease / 8;
+        let mut empty = self.sweep_channels(whole, spare).await?;
+        // A viewer may have joined another part meanwhile, which keeps this one for as long.
+        let longest = self.rules.longest_lease.max(self.rules.leave_memory);
+        empty.extend(self.sweep_channels(in_parts, longest + spare).await?);
         for channel in empty {
             // An empty channel needs no sweep until a viewer joins, which lists the channel again.
             self.cache.entry(channel).and_modify(|cached| cached.listed = None);
@@ -490,6 +511,8 @@ impl<R: Runner> Store for RemoteStore<R> {
     }
 
     async fn attend(&self, attendance: &Attendance) -> Result<Option<RollCall>, StoreError> {
+        // The others need not wait for what this node can't write.
+        self.check_agreement()?;
         // The servers of a cluster fail and return one by one, and the roll call needs only its own.
         let server = if self.runner.takes_many_channels() { self.runner.incarnation().await? } else { None };
         let hex = |number: u64| format!("{number:016x}").into_bytes();

@@ -3,7 +3,7 @@
 -- KEYS  two keys for each channel, as in write.lua
 -- ARGV  1  the most viewers of a channel to check, and after which no further channel is swept
 --       2  the longest lease (ms)           3  the leave memory (ms)
---       4  '1' if keys without viewers may expire early; '' for parts of a channel of which other parts may have viewers
+--       4  how long the keys of a channel without viewers live (ms). For a part of a channel, others may have viewers
 -- Returns: for each swept channel two numbers: the number of viewers checked (more may be expired if it equals ARGV 1),
 --   and the number of viewers left, or -1 if a key has another type. Fewer channels than in KEYS if there was too much
 --   to do
@@ -63,8 +63,8 @@ local function sweep(viewers_key, sessions_key)
   local left = redis.call('ZCARD', viewers_key)
   if left == 0 and redis.call('HLEN', sessions_key) == 1 then
     -- Only the channel's metadata is left. The keys of a channel that was large would expire later than necessary.
-    local spare = math.floor(longest_lease / 8)
-    if ARGV[4] == '1' and meta and redis.call('PTTL', sessions_key) > spare then
+    local spare = tonumber(ARGV[4])
+    if meta and redis.call('PTTL', sessions_key) > spare then
       local expires, text = now + spare, ''
       for _ = 1, 6 do
         text = string.char(expires % 256) .. text

@@ -334,7 +334,7 @@ local function write(viewers_key, sessions_key, ops, was_lost)
     end
   end
   local count = call('ZCOUNT', viewers_key, after_now, '+inf')
-  if at == 2 and count == 0 and meta and call('HLEN', sessions_key) > 1 and call('EXISTS', viewers_key) == 0 then
+  if count == 0 and meta and (letter == 'C' or letter == 'E') and call('HLEN', sessions_key) > 1 and call('EXISTS', viewers_key) == 0 then
     -- No operation has read the viewers.
     return nil
   end
