@@ -16,12 +16,12 @@ demo: quick
 	@node scripts/demo/main.mjs
 
 # The server with the browser code inside, for a first look and for the browser tests: without link-time optimization.
-quick: site
-	@bash scripts/server.sh quick
+quick:
+	@bash scripts/build.sh quick
 
 # The same, to deploy and to measure: target/release/aforo. The browser code alone is in target/site.
-build: site
-	@bash scripts/server.sh
+build:
+	@bash scripts/build.sh
 
 # What is deployed: a static program with its checksum and its list of components, in target/dist.
 dist: site

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Installs missing tools and packages: `setup.sh build` for the build, `setup.sh test` for the build and the tests,
-# `setup.sh bench` for the load kit, `setup.sh demo` for the demo, `setup.sh pictures` and `setup.sh lighthouse` for what
-# looks at the pages, `setup.sh lint` for cargo-deny, `setup.sh dist` for the static program, `setup.sh image` for its
-# container image. Skips completed steps. Package registries are the only network access that it needs.
+# Installs missing tools and packages: `setup.sh build` for the build (`setup.sh target` only the WebAssembly target),
+# `setup.sh test` for the build and the tests, `setup.sh bench` for the load kit, `setup.sh demo` for the demo,
+# `setup.sh pictures` and `setup.sh lighthouse` for what looks at the pages, `setup.sh lint` for cargo-deny,
+# `setup.sh dist` for the static program, `setup.sh image` for its container image. Skips completed steps. Package
+# registries are the only network access that it needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/env.sh
@@ -130,6 +131,9 @@ command -v cargo >/dev/null || die "please install Rust first: https://rustup.rs
 command -v npm >/dev/null || die "please install Node.js first (20 or newer): https://nodejs.org"
 
 case ${1:-build} in
+target)
+  wasm_target
+  ;;
 build)
   wasm_target
   bindgen
