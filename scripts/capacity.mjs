@@ -9,7 +9,8 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
-/** The measured costs, and nothing else in this file is measured. Source: docs/performance.md, unless another is named. */
+/** The measured costs, and nothing else in this file is measured. Source: docs/performance.md as of 9fc3102, unless another
+ * is named. The machine was slower then than for the present figures, so the results err on the safe side. */
 export const COSTS = {
   /** µs of a node per beat over Redis ("Figures": 24,700 beats per CPU-second, 62 % of it in the node). */
   nodeBeat: 25,
