@@ -271,7 +271,7 @@ pub enum Difference {
     /// The number of parts of each channel. The others have this setting.
     #[error(
         "REDIS_CHANNEL_PARTS: the other nodes of this store have {0}, so the counts of this node would be wrong; set \
-         REDIS_CHANNEL_PARTS={0}, or end the other nodes first"
+         REDIS_CHANNEL_PARTS={0}, or end the other nodes first (for 40 s after they were killed, they count as running)"
     )]
     ChannelParts(String),
 }

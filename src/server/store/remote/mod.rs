@@ -1,5 +1,6 @@
 //! The remote store: Lua scripts that keep leases in Redis, a Redis Cluster or Upstash.
 
+mod agreement;
 mod encoding;
 mod parts;
 mod store;

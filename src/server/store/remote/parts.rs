@@ -60,6 +60,19 @@ pub(super) fn split<'a>(batches: &'a [Batch], parts: &ChannelParts) -> Vec<PartB
     split
 }
 
+/// Creates the parts of a channel that do not exist.
+pub(super) fn create<'a>(
+    channel: &'a ChannelId,
+    parts: &ChannelParts,
+) -> impl Iterator<Item = PartBatch<'a>> + use<'a> {
+    let create = move |number| PartBatch {
+        part: Part { channel, number },
+        ops: Cow::Borrowed(&[]),
+        keep: Keep::Created,
+    };
+    (0..parts.number(channel)).map(create)
+}
+
 impl<'a> PartBatch<'a> {
     fn whole(Batch { channel, ops }: &'a Batch) -> Self {
         Self { part: Part { channel, number: 0 }, ops: Cow::Borrowed(ops), keep: Keep::AsNeeded }

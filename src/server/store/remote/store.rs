@@ -8,14 +8,14 @@ use std::{
 use async_trait::async_trait;
 use dashmap::DashMap;
 use futures::future::join_all;
-use parking_lot::Mutex;
 use redis::{FromRedisValue, Value, from_redis_value};
 use smallvec::{SmallVec, smallvec};
 use uuid::Uuid;
 
 use super::{
+    agreement::Agreement,
     encoding::encode,
-    parts::{Part, PartBatch, join_readings, join_written, parts_of, split as split_into_parts},
+    parts::{Part, PartBatch, create, join_readings, join_written, parts_of, split as split_into_parts},
 };
 use crate::{
     domain::{ChannelId, LeaseRules, Timestamp},
@@ -69,19 +69,7 @@ pub struct RemoteStore<R> {
     listed_channels: Script,
     attend: Script,
     share: Script,
-    agreement: Mutex<Agreement>,
-}
-
-/// Whether the nodes of the store keep channels in the same parts.
-#[derive(Clone, PartialEq, Eq, Default)]
-enum Agreement {
-    /// The store was not asked yet. Counts of channels in parts are not certain.
-    #[default]
-    Unknown,
-    /// They do.
-    Same,
-    /// They do not. This node reads and writes nothing.
-    Other(Difference),
+    agreement: Agreement,
 }
 
 /// What is known of a channel.
@@ -127,7 +115,7 @@ impl<R: Runner> RemoteStore<R> {
             listed_channels: runner.script(include_str!("scripts/listed.lua")),
             attend: runner.script(include_str!("scripts/attend.lua")),
             share: runner.script(include_str!("scripts/share.lua")),
-            agreement: Mutex::default(),
+            agreement: Agreement::default(),
             runner,
         }
     }
@@ -207,28 +195,20 @@ impl<R: Runner> RemoteStore<R> {
         Ok(parts.iter().zip(&trusted).zip(&results).map(reading).collect())
     }
 
-    /// Runs a script on channels. Also returns whether the server of the first key was away: the outage can be found or resolved while
-    /// the call waits for its response.
+    /// Runs a script on channels. Also returns whether counts are uncertain: the server of the first key was away (the outage
+    /// can be found or resolved while the call waits for its response), or the other nodes may keep channels in other parts.
     async fn run(
         &self,
         script: &Script,
         keys: &[Vec<u8>],
         args: &[Vec<u8>],
     ) -> Result<(Value, bool), StoreError> {
-        let is_uncertain = self.check_agreement()?;
+        // Nearly all nodes that have not asked yet keep channels whole.
+        let is_uncertain = !self.agreement.check()? && !self.parts.are_one();
         let was_away = || keys.first().is_some_and(|key| self.runner.was_away(key));
         let was_away_before = was_away();
         let response = self.runner.run(script, keys, args).await?;
         Ok((response, is_uncertain || was_away_before || was_away()))
-    }
-
-    /// Whether it is not known yet that the nodes agree, and they may not.
-    fn check_agreement(&self) -> Result<bool, StoreError> {
-        match &*self.agreement.lock() {
-            Agreement::Unknown => Ok(!self.parts.are_one()),
-            Agreement::Same => Ok(false),
-            Agreement::Other(difference) => Err(StoreError::Refused(difference.to_string())),
-        }
     }
 
     /// The time since this store was created, as a timestamp.
@@ -349,6 +329,19 @@ impl<R: Runner> RemoteStore<R> {
         join_all(buckets.into_iter().map(list)).await;
     }
 
+    /// Creates the missing parts of channels that have viewers. Beats that only renew sessions create nothing.
+    async fn create_missing(&self, batches: &[Batch], written: &[Result<Written, StoreError>]) {
+        let lacks = |written: &Result<Written, StoreError>| {
+            written.as_ref().is_ok_and(|written| written.reading.count > 0 && written.reading.mark.is_none())
+        };
+        let channels = batches.iter().map(|batch| &batch.channel).zip(written);
+        let lacking = channels.filter(|(channel, result)| self.parts.number(channel) > 1 && lacks(result));
+        let missing: Vec<_> = lacking.flat_map(|(channel, _)| create(channel, &self.parts)).collect();
+        let calls = self.calls(&missing, |_| 1, MAX_OPS);
+        // What fails is created by the next write.
+        let _results = join_all(calls.iter().map(|batches| self.write_call(batches))).await;
+    }
+
     /// Sweeps channels in short calls, so that others run between them. Returns those without viewers. The keys of a channel
     /// without viewers live for `spare`.
     async fn sweep_channels(
@@ -414,6 +407,9 @@ impl<R: Runner> Store for RemoteStore<R> {
         let calls = self.calls(&of_parts, |batch| batch.ops.len().max(1), MAX_OPS);
         let responses = join_all(calls.iter().map(|batches| self.write_call(batches))).await;
         let written = join_written(batches, flatten(&calls, responses), &self.parts);
+        if !self.parts.are_one() {
+            self.create_missing(batches, &written).await;
+        }
         self.list_channels(batches, &written).await;
         written
     }
@@ -439,21 +435,23 @@ impl<R: Runner> Store for RemoteStore<R> {
 
     async fn share(&self, claim: &Claim) -> Result<Share, StoreError> {
         let database = claim.database.map(|id| id.to_string()).unwrap_or_default();
+        let has_claimed = self.agreement.ask();
+        let lease = if has_claimed { claim.lease } else { Duration::ZERO };
         let args = [
             format!("{:016x}", claim.node).into_bytes(),
-            digits(claim.lease.as_millis()),
+            digits(lease.as_millis()),
             digits(ChannelId::PARTS.into()),
             database.clone().into_bytes(),
             self.parts.to_string().into_bytes(),
         ];
-        let response = self.runner.run(&self.share, &[self.keys.shares()], &args).await?;
+        let response = self.runner.run(&self.share, &[self.keys.shares()], &args).await;
+        let response = response.inspect_err(|_| self.agreement.not_answered())?;
         let mut answer = parse::<Vec<Value>>(response)?.into_iter();
         let mut next = || answer.next().ok_or_else(StoreError::unexpected);
         let (in_use, channel_parts) = (parse::<String>(next()?)?, parse::<String>(next()?)?);
         let is_same = channel_parts == self.parts.to_string();
-        let difference = Difference::ChannelParts(channel_parts);
-        *self.agreement.lock() = if is_same { Agreement::Same } else { Agreement::Other(difference.clone()) };
-        if !is_same {
+        let difference = (!is_same).then_some(Difference::ChannelParts(channel_parts));
+        if let Some(difference) = self.agreement.answered(difference, has_claimed) {
             return Ok(Share::Refused(difference));
         }
         if !database.is_empty() && !in_use.is_empty() && in_use != database {
@@ -511,8 +509,10 @@ impl<R: Runner> Store for RemoteStore<R> {
     }
 
     async fn attend(&self, attendance: &Attendance) -> Result<Option<RollCall>, StoreError> {
-        // The others need not wait for what this node can't write.
-        self.check_agreement()?;
+        if !attendance.expected_for.is_zero() {
+            // The others need not wait for what a refused node can't write.
+            self.agreement.check()?;
+        }
         // The servers of a cluster fail and return one by one, and the roll call needs only its own.
         let server = if self.runner.takes_many_channels() { self.runner.incarnation().await? } else { None };
         let hex = |number: u64| format!("{number:016x}").into_bytes();

@@ -55,6 +55,9 @@ if is_other_database or has_other_parts then
 end
 if lease == 0 then
   redis.call('HDEL', key, 'node:' .. node)
+  if others == 0 then
+    redis.call('HDEL', key, 'channel_parts')
+  end
   for part = 0, parts - 1 do
     if owner[part] == node then
       redis.call('HDEL', key, 'part:' .. part)
