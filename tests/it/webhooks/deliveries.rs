@@ -60,6 +60,8 @@ async fn after_three_attempts_an_event_holds_up_no_other() {
     });
     let app = server(&clock, &[&receiver], &["--webhook-milestones=1"]).await;
     app.join("ana", viewer()).await;
+    // The milestone waits for the event before it.
+    until("both wait", async || metric(&app, "aforo_webhooks_waiting").await >= 2.0).await;
     for (attempts, pause) in [(1.0, 6), (2.0, 331)] {
         failures(&app, attempts).await;
         clock.advance(SECONDS(pause));
