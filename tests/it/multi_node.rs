@@ -58,6 +58,32 @@ async fn viewers_of_a_killed_node_expire_with_their_leases() {
     assert_eq!(two.count("ana").await, 0);
 }
 
+/// Until its next roll call, a node with a new connection does not know whether the store has lost anything.
+#[tokio::test]
+async fn a_reconnect_does_not_undo_a_leave_through_another_node() {
+    let redis = RedisServer::start().await;
+    let (one, two) = (TestApp::with_redis(&redis).await, TestApp::with_redis(&redis).await);
+    for app in [&one, &two] {
+        app.sse("sse/ana").await.until_fresh(0).await;
+    }
+    let mut answered = 0;
+    for _ in 0..20 {
+        let viewer = viewer();
+        one.join("ana", viewer).await;
+        two.leave("ana", viewer).await;
+        redis.command::<i64>("CLIENT KILL TYPE normal SKIPME yes");
+        sleep(Duration::from_millis(100)).await;
+        // Where the store could not be called, the node answers with its own knowledge.
+        let beat = one.heartbeat("ana", viewer).await;
+        if beat["stale"] == false {
+            answered += 1;
+            assert_eq!(beat["active"], false, "{beat}");
+        }
+    }
+    assert!(answered > 5, "{answered} beats reached the store");
+    one.sse("sse/ana").await.until_fresh(0).await;
+}
+
 /// The store remembers the leave of an unknown session for ten seconds. The node that received the leave remembers it
 /// for longer, and repeats it when the other node writes the join.
 #[tokio::test]

@@ -13,9 +13,9 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     BeatOutcome,
     group_commit::{BACKDATE_AFTER, Committed, GroupCommit},
-    journal::{Journal, Loss},
+    journal::{Accepted, Journal, Loss},
     recovery::Recovery,
-    roll_call::LastRollCall,
+    roll_call::{Completeness, LastRollCall},
 };
 use crate::{
     domain::{Act, ChannelId, Count, Op, Policy, Timestamp},
@@ -107,7 +107,8 @@ impl Remote {
         match self.commit.write(channel, op, since).await {
             Ok(Committed { active, is_backdated, applied, reading }) => {
                 let received = self.clock.now();
-                let active = self.journal.is_active(accepted, active, &reading);
+                let active =
+                    active || accepted.is_live && self.has_lost(channel, &op, accepted, &reading).await;
                 let written = if is_backdated { None } else { Some(applied) };
                 self.journal.confirm(channel, &op, (happened, received), written, active);
                 if let (Act::Renew { lease }, true, false) = (op.act, active, accepted.is_live) {
@@ -125,6 +126,22 @@ impl Remote {
                 BeatOutcome { count, active: accepted.is_live }
             }
         }
+    }
+
+    /// Whether the store may have lost the session of a beat that it says is not counted. Then another node may have
+    /// replayed a leave from before a join that this node has yet to replay, and this node's own knowledge is the answer.
+    async fn has_lost(&self, channel: &ChannelId, op: &Op, accepted: Accepted, reading: &Reading) -> bool {
+        if accepted.is_lost_by(reading) {
+            return true;
+        }
+        let is_unverified = || self.roll.judge(reading) == Completeness::Unverified;
+        let mut updated = self.roll.subscribe();
+        if is_unverified() {
+            // This is a new connection. The next roll call shows whether the store was restarted or replaced.
+            self.recovery.trigger();
+            let _in_time = timeout(VERIFY_LIMIT, updated.changed()).await;
+        }
+        is_unverified() || self.journal.lacks(channel, op)
     }
 
     /// The counts of channels, in the order given.

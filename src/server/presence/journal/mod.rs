@@ -80,6 +80,13 @@ pub(super) struct Accepted {
     mark: Option<Mark>,
 }
 
+impl Accepted {
+    /// Whether the response to the operation shows that the store has lost the session, or may have.
+    pub(super) fn is_lost_by(self, reading: &Reading) -> bool {
+        self.is_lacking || self.mark.is_some_and(|mark| reading.mark != Some(mark)) || reading.was_away
+    }
+}
+
 /// What a reading shows of the mark of its channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MarkChange {
@@ -157,17 +164,9 @@ impl Journal {
         accept(&mut entry)
     }
 
-    /// Whether the session of an accepted beat counts. `active` is the store's answer. If the store has lost the session,
-    /// another node may have replayed a leave from before a join that this node has yet to replay. The answer is then this
-    /// node's own knowledge.
-    pub(super) fn is_active(&self, accepted: Accepted, active: bool, reading: &Reading) -> bool {
-        let may_be_lost = || {
-            accepted.is_lacking
-                || accepted.mark.is_some_and(|mark| reading.mark != Some(mark))
-                || reading.was_away
-                || self.roll.judge(reading) == Completeness::Unverified
-        };
-        active || accepted.is_live && may_be_lost()
+    /// Whether the store is known to lack the session of an operation.
+    pub(super) fn lacks(&self, channel: &ChannelId, op: &Op) -> bool {
+        self.channels.get(channel).is_some_and(|entry| entry.ledger.lacks(op))
     }
 
     /// Records that the store has taken an operation. `accepted` and `received` are when the call began and ended, by

@@ -104,28 +104,26 @@ fn a_node_that_only_reads_a_channel_notices_its_loss() {
 }
 
 #[test]
-fn a_session_that_the_store_has_lost_is_active_although_a_replayed_leave_has_ended_it() {
+fn a_response_shows_that_the_store_has_lost_the_session_of_its_beat() {
     let journal = journal_without_roll_call();
     let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
     journal.accept(&channel, &join(1), now, now);
     journal.observe(&channel, &Ok(reading(7, 1_000)), now);
     let (whole, lost) = (reading(7, 1_001), reading(8, 1_001));
     let before = journal.accept(&channel, &join(1), now, now);
-    assert!(journal.is_active(before, true, &whole));
-    assert!(!journal.is_active(before, false, &whole), "it has left through another node");
-    assert!(journal.is_active(before, false, &lost), "this response shows the loss");
+    assert!(!before.is_lost_by(&whole) && before.is_lost_by(&lost));
     let was_away = Reading { was_away: true, ..whole };
-    assert!(journal.is_active(before, false, &was_away), "a replica that took over may lack the join");
+    assert!(before.is_lost_by(&was_away), "a replica that took over may lack the join");
     journal.observe(&channel, &Ok(lost), now);
     let after = journal.accept(&channel, &join(1), now, now);
-    assert!(journal.is_active(after, false, &lost), "it is not replayed yet");
+    assert!(after.is_lost_by(&lost) && journal.lacks(&channel, &join(1)), "it is not replayed yet");
     journal.learn_time(now, now, now);
     let piece = journal.next_piece(&channel, now, 10).unwrap();
     journal.mark_written(&piece, &lost);
     let replayed = journal.accept(&channel, &join(1), now, now);
-    assert!(!journal.is_active(replayed, false, &lost));
-    let unknown = Accepted::default();
-    assert!(!journal.is_active(unknown, false, &lost), "this node does not know the session");
+    assert!(!replayed.is_lost_by(&lost) && !journal.lacks(&channel, &join(1)));
+    journal.mark_all_suspect();
+    assert!(journal.lacks(&channel, &join(1)), "the store was replaced");
 }
 
 #[test]
