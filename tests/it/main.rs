@@ -16,6 +16,8 @@ mod badge;
 mod caching;
 // Operation behind a real Caddy with `docs/deploy/Caddyfile`.
 mod caddy;
+// Reads of only the channels that have changed.
+mod changes;
 // Channels in several parts: spread over a cluster, counted as one, and lost in part.
 mod channel_parts;
 // `aforo check` and `aforo health`.

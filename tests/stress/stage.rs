@@ -156,13 +156,15 @@ impl Stage {
         self.redis.lock().await.end();
     }
 
-    /// Describes everything that was not released: keys in Redis, except the two in which running nodes find each other,
-    /// and metrics of nodes above their initial value.
+    /// Describes everything that was not released: keys in Redis, except those by which running nodes find each other and
+    /// each other's changes, and metrics of nodes above their initial value.
     pub async fn leftovers(&self) -> Vec<String> {
         let mut left = Vec::new();
         for server in self.redis.lock().await.servers().iter().filter(|server| server.is_up()) {
             let mut keys = server.keys(0);
-            keys.retain(|key| !key.ends_with(":{nodes}") && !key.ends_with(":{shares}"));
+            keys.retain(|key| {
+                ![":{nodes}", ":{shares}", ":{changes}"].iter().any(|shared| key.ends_with(shared))
+            });
             if !keys.is_empty() {
                 left.push(format!("Redis still has {} keys: {:?}", keys.len(), keys.first()));
             }

@@ -4,6 +4,8 @@
 //! in which nothing was known, are exact to the second, and to the millisecond where this node's own calls change the
 //! count.
 
+use std::slice::Chunks;
+
 use tokio::time::{Instant, sleep_until};
 
 use super::Recorder;
@@ -14,7 +16,10 @@ use crate::{
 
 /// About how many channels are listed and read at once. A large sample in one piece would delay the calls of viewers, and
 /// take memory for all of it.
-const AT_ONCE: usize = 1_000;
+const AT_ONCE: usize = 3_000;
+
+/// The same where each channel is a call of its own.
+const CALLS_AT_ONCE: usize = 1_000;
 
 /// What one sample has read so far.
 #[derive(Debug, Default)]
@@ -55,23 +60,24 @@ pub async fn sample(recorder: &Recorder, presence: &Presence) -> usize {
     }
     let number = recorder.next_sample(&parts);
     let mut reading = Reading::default();
-    let parts_at_once = (AT_ONCE * usize::from(ChannelId::PARTS) / recorder.len().max(1)).max(1);
+    let at_once = if presence.takes_many_channels() { AT_ONCE } else { CALLS_AT_ONCE };
+    let parts_at_once = (at_once * usize::from(ChannelId::PARTS) / recorder.len().max(1)).max(1);
     for parts in parts.chunks(parts_at_once) {
         match presence.names(parts).await {
             Ok(Names { channels, is_whole }) => {
                 reading.is_partial |= !is_whole;
-                read(recorder, presence, &channels, number, &mut reading).await;
+                read(recorder, presence, channels.chunks(at_once), number, &mut reading).await;
             }
             Err(_) => reading.is_partial = true,
         }
     }
     // Channels that were live a moment ago are sampled even if the list lacks them.
     let missing = recorder.missing(&parts, number);
-    read(recorder, presence, &missing, number, &mut reading).await;
+    read(recorder, presence, missing.chunks(at_once), number, &mut reading).await;
     if reading.channels == 0 {
         // The count of any channel shows the store's time, and whether the store has lost data.
         let any = ChannelId::parse("any").ok();
-        read(recorder, presence, any.as_slice(), number, &mut reading).await;
+        read(recorder, presence, any.as_slice().chunks(1), number, &mut reading).await;
     }
     if let Some((_, newest)) = reading.span {
         recorder.note_time(newest);
@@ -85,15 +91,15 @@ pub async fn sample(recorder: &Recorder, presence: &Presence) -> usize {
     if presence.takes_many_channels() { 1 } else { reading.channels }
 }
 
-/// Reads and records counts.
+/// Reads and records counts, one run after the other.
 async fn read(
     recorder: &Recorder,
     presence: &Presence,
-    channels: &[ChannelId],
+    runs: Chunks<'_, ChannelId>,
     number: u64,
     reading: &mut Reading,
 ) {
-    for channels in channels.chunks(AT_ONCE) {
+    for channels in runs {
         let counts = presence.sample(channels).await;
         for (channel, count) in channels.iter().zip(&counts) {
             recorder.sampled(channel, *count, number);

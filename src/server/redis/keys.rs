@@ -38,6 +38,19 @@ impl Keys {
         format!("{}:{{nodes}}", self.prefix).into_bytes()
     }
 
+    /// The key of the list of changes.
+    #[must_use]
+    pub fn changes(&self) -> Vec<u8> {
+        format!("{}:{{changes}}", self.prefix).into_bytes()
+    }
+
+    /// The name of the channel of which a key has the viewers, or those of a part, as [`Keys::of_part`] returns it.
+    #[must_use]
+    pub fn channel_of<'a>(&self, key: &'a str) -> Option<&'a str> {
+        let tag = key.strip_prefix(self.prefix.as_str())?.strip_prefix(":{")?.strip_suffix("}:viewers")?;
+        tag.split('/').next()
+    }
+
     /// The key of a channel's bucket in the list of live channels.
     #[must_use]
     pub fn bucket(&self, channel: &ChannelId) -> Vec<u8> {

@@ -84,6 +84,12 @@ impl Store for Measured {
         readings
     }
 
+    async fn verify(&self, channels: &[ChannelId]) -> Vec<Result<Reading, StoreError>> {
+        let (readings, has_responded) = self.timed(self.store.verify(channels)).await;
+        self.availability.read(has_responded);
+        readings
+    }
+
     async fn live(&self) -> Result<Listed, StoreError> {
         self.recorded(self.store.live()).await
     }

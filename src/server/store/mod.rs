@@ -40,6 +40,12 @@ pub trait Store: Send + Sync {
     /// created.
     async fn counts(&self, channels: &[ChannelId]) -> Vec<Result<Reading, StoreError>>;
 
+    /// The same, each from the channel's own data, so that a loss of the channel shows. [`Store::counts`] may return a count
+    /// that is known not to have changed.
+    async fn verify(&self, channels: &[ChannelId]) -> Vec<Result<Reading, StoreError>> {
+        self.counts(channels).await
+    }
+
     /// The channels that have viewers now. If a part of the store is unavailable, only its channels are missing.
     async fn live(&self) -> Result<Listed, StoreError>;
 

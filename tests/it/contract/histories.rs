@@ -1,4 +1,4 @@
-//! Random histories of joins, heartbeats, renewals and leaves through two nodes, compared with a simple model.
+//! Random histories of joins, heartbeats, renewals, leaves and reads through two nodes, compared with a simple model.
 //!
 //! The test prints its seed; `AFORO_SEED` repeats it.
 
@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 use super::{
     Subject,
-    rules::{RULES, count, op, write},
+    rules::{RULES, channel, count, op, write},
 };
 
 const STEPS: usize = 300;
@@ -104,6 +104,9 @@ async fn run(subject: &Subject, name: &str, random: &mut TestRng) -> bool {
             if written.applied.is_empty() { 0 } else { u32::try_from(lasted.as_millis()).unwrap() + 1 };
         let expected = model.count(now)..=model.count(now.minus_millis(spread));
         assert!(expected.contains(&(written.reading.count as usize)), "step {step}: {ops:?}");
+        if !read(subject, name, &model, step, random).await {
+            return false;
+        }
         match random.next_u32() % 20 {
             0 => store.sweep().await.unwrap(),
             1..5 => sleep(Duration::from_millis(u64::from(random.next_u32() % 20))).await,
@@ -112,6 +115,31 @@ async fn run(subject: &Subject, name: &str, random: &mut TestRng) -> bool {
     }
     sleep(Duration::from_millis(110)).await;
     assert_eq!(count(&*subject.nodes[0], name).await, 0);
+    true
+}
+
+/// Reads the channel a few times through any node, beside others, and after pauses in which leases end. `false`: a call took
+/// too long.
+async fn read(subject: &Subject, name: &str, model: &Model, step: usize, random: &mut TestRng) -> bool {
+    let names: Vec<_> = (0..4).map(|nth| channel(&format!("{name}-quiet-{nth}"))).collect();
+    let names = [names, vec![channel(name)]].concat();
+    for _ in 0..random.next_u32() % 6 {
+        let store = &subject.nodes[(random.next_u32() % 2) as usize];
+        let began = Instant::now();
+        let reading = store.counts(&names).await.pop().unwrap().unwrap();
+        let lasted = began.elapsed();
+        if lasted >= PROMPT {
+            return false;
+        }
+        // The parts of a channel are read at some time during the call.
+        let earliest = reading.as_of.minus_millis(u32::try_from(lasted.as_millis()).unwrap() + 1);
+        let (fewest, most) = (model.count(reading.as_of), model.count(earliest));
+        let is_right = (fewest..=most).contains(&(reading.count as usize));
+        assert!(is_right, "step {step}: {} viewers, not {fewest} to {most}", reading.count);
+        if random.next_u32().is_multiple_of(4) {
+            sleep(Duration::from_millis(u64::from(random.next_u32() % 20))).await;
+        }
+    }
     true
 }
 

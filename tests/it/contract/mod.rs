@@ -39,7 +39,15 @@ async fn redis() -> Subject {
     let node = || -> Arc<dyn Store> {
         Arc::new(RemoteStore::new(RedisRunner::open(&server.url()).unwrap(), "test", RULES))
     };
-    Subject { nodes: [node(), node()], _server: Box::new(server) }
+    Subject { nodes: [attended(1, node()).await, attended(2, node()).await], _server: Box::new(server) }
+}
+
+/// The store of a node that has attended the roll call. Without the roll call, every count is read.
+pub async fn attended(number: u64, store: Arc<dyn Store>) -> Arc<dyn Store> {
+    while store.attend(&attendance(number)).await.is_err() {
+        sleep(Duration::from_millis(20)).await;
+    }
+    store
 }
 
 /// Connects as the user in `docs/settings.md`, who has only the necessary permissions.
@@ -49,7 +57,7 @@ async fn redis_as_a_user() -> Subject {
     let url = format!("redis://aforo:a-password@127.0.0.1:{}", server.port);
     let node =
         || -> Arc<dyn Store> { Arc::new(RemoteStore::new(RedisRunner::open(&url).unwrap(), "aforo", RULES)) };
-    Subject { nodes: [node(), node()], _server: Box::new(server) }
+    Subject { nodes: [attended(1, node()).await, attended(2, node()).await], _server: Box::new(server) }
 }
 
 /// A server without active expiry and without expiry notifications: it removes an expired key only on access.
@@ -97,7 +105,8 @@ async fn redis_in_parts() -> Subject {
         let runner = RedisRunner::open(&server.url()).unwrap();
         Arc::new(RemoteStore::in_parts(runner, "test", four_parts(), RULES))
     };
-    Subject { nodes: [agreed(node()).await, agreed(node()).await], _server: Box::new(server) }
+    let nodes = [attended(1, agreed(node()).await).await, attended(2, agreed(node()).await).await];
+    Subject { nodes, _server: Box::new(server) }
 }
 
 /// The store, when it knows that all nodes keep channels in the same parts.
@@ -168,6 +177,9 @@ async fn the_redis_user_in_the_readme_has_no_unneeded_permission() {
     rules::write(&*store, "short", &short).await;
     sleep(Duration::from_millis(60)).await;
     store.sweep().await.unwrap();
+    store.attend(&attendance(1)).await.unwrap();
+    let many = ["one", "two", "three"].map(rules::channel);
+    assert!(store.counts(&many).await.iter().all(Result::is_ok));
     store.attend(&Attendance { known: Some(7), peers: vec![2], ..attendance(1) }).await.unwrap();
     server.command::<()>("DEL test:{order}:viewers");
     rules::write(&*store, "order", &join).await;
@@ -178,7 +190,7 @@ async fn the_redis_user_in_the_readme_has_no_unneeded_permission() {
 }
 
 /// The attendance of a node that has just started.
-fn attendance(node: u64) -> Attendance {
+pub fn attendance(node: u64) -> Attendance {
     Attendance {
         node,
         expected_for: Duration::from_secs(60),

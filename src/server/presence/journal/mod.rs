@@ -30,8 +30,8 @@ use crate::{
 pub(super) const STALE_FOR: Duration = Duration::from_secs(60);
 
 /// How long after reading a mark a changed mark counts as a loss on a node that has no session of the channel. Nodes
-/// that have sessions of the channel notice a loss within this time.
-const MARK_VALID_FOR: Duration = Duration::from_secs(10);
+/// that have sessions of the channel notice a loss within this time: a store may know a count for 20 s.
+const MARK_VALID_FOR: Duration = Duration::from_secs(25);
 
 /// How long after the answer of a call the answer of an earlier call may arrive. Calls take less than this.
 const OVERTAKEN_FOR: Duration = Duration::from_secs(5);

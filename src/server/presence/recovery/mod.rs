@@ -381,7 +381,7 @@ impl Recovery {
     async fn check(&self, channels: &[ChannelId]) -> Result<(), StoreError> {
         let now = self.clock.now();
         let mut result = Ok(());
-        let readings = self.store.counts(channels).await;
+        let readings = self.store.verify(channels).await;
         if let Some(reading) = readings.iter().find_map(|reading| reading.as_ref().ok()) {
             self.journal.learn_time(now, self.clock.now(), reading.as_of);
         }

@@ -1,8 +1,12 @@
 //! The remote store: Lua scripts that keep leases in Redis, a Redis Cluster or Upstash.
 
 mod agreement;
+mod cache;
 mod encoding;
+mod live_list;
 mod parts;
 mod store;
+mod sweep;
+mod unchanged;
 
 pub use store::RemoteStore;

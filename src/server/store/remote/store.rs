@@ -1,21 +1,19 @@
 //! The remote store itself: encodes calls for the scripts and decodes their responses.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use dashmap::DashMap;
 use futures::future::join_all;
+use parking_lot::Mutex;
 use redis::{FromRedisValue, Value, from_redis_value};
-use smallvec::{SmallVec, smallvec};
 use uuid::Uuid;
 
 use super::{
     agreement::Agreement,
+    cache::{CachedPart, ChannelCache, Lookup},
     encoding::encode,
     parts::{Part, PartBatch, create, join_readings, join_written, parts_of, split as split_into_parts},
+    unchanged::{Changed, Changes, Position, Unchanged},
 };
 use crate::{
     domain::{ChannelId, LeaseRules, Timestamp},
@@ -30,65 +28,35 @@ use crate::{
 };
 
 /// The most channels that one call reads.
-const MAX_READ: usize = 1_000;
+pub(super) const MAX_READ: usize = 1_000;
+
+/// Up to this many channels are read at once, without a question for changes before.
+const READ_DIRECTLY: usize = 2;
 
 /// The pause between roll calls on a service that charges for each command.
 const PAID_ROLL_CALL_PAUSE: Duration = Duration::from_secs(30);
 
-/// A call to sweep ends after a channel with this many viewers to check, or sooner.
-const SWEEP_STEP: i64 = 250;
-
-/// The most channels that one call sweeps.
-const MAX_SWEPT: usize = 50;
-
-/// How long after its last entry a channel with viewers is entered into the list of live channels again. An entry
-/// expires after this time plus the longest lease. The list can contain channels without viewers; their counts are 0.
-const RELIST_AFTER: Duration = Duration::from_secs(30);
-
-/// How long a channel's mark is assumed to be unchanged while its count stays the same. A read that skips the mark
-/// costs Redis half as much.
-const MARK_TRUSTED_FOR: Duration = Duration::from_secs(3);
-
-/// How long after its last read or write a channel is removed from the cache.
-const CACHE_TTL: Duration = Duration::from_secs(60);
-
 /// A store whose data is in the Redis of a [`Runner`].
 pub struct RemoteStore<R> {
-    runner: R,
-    keys: Keys,
-    parts: ChannelParts,
-    rules: LeaseRules,
+    pub(super) runner: R,
+    pub(super) keys: Keys,
+    pub(super) parts: ChannelParts,
+    pub(super) rules: LeaseRules,
     /// The difference between the server's clock and the time since `started`.
     skew: Skew,
     started: Instant,
-    cache: DashMap<ChannelId, CachedChannel>,
+    pub(super) cache: ChannelCache,
+    /// No other lock is taken while this one is held.
+    pub(super) unchanged: Mutex<Unchanged>,
     write: Script,
     counts: Script,
-    sweep: Script,
-    list: Script,
-    listed_channels: Script,
+    changes: Script,
+    pub(super) sweep: Script,
+    pub(super) list: Script,
+    pub(super) listed_channels: Script,
     attend: Script,
     share: Script,
     agreement: Agreement,
-}
-
-/// What is known of a channel.
-struct CachedChannel {
-    parts: SmallVec<[Option<CachedPart>; 1]>,
-    /// When a part of the channel was last read or written.
-    used: Instant,
-    /// When this node last entered the channel into the list of live channels.
-    listed: Option<Instant>,
-}
-
-/// The last known state of a part of a channel.
-#[derive(Clone, Copy)]
-struct CachedPart {
-    count: u32,
-    mark: Option<Mark>,
-    restored: Timestamp,
-    /// When the mark was last read.
-    mark_read: Instant,
 }
 
 impl<R: Runner> RemoteStore<R> {
@@ -107,11 +75,14 @@ impl<R: Runner> RemoteStore<R> {
             rules,
             skew: Skew::default(),
             started: Instant::now(),
-            cache: DashMap::new(),
-            write: runner.script(include_str!("scripts/write.lua")),
+            cache: ChannelCache::default(),
+            unchanged: Mutex::default(),
+            write: runner
+                .script(concat!(include_str!("scripts/note.lua"), include_str!("scripts/write.lua"))),
             counts: runner.script(include_str!("scripts/counts.lua")),
+            changes: runner.script(include_str!("scripts/changes.lua")),
             sweep: runner.script(include_str!("scripts/sweep.lua")),
-            list: runner.script(include_str!("scripts/list.lua")),
+            list: runner.script(concat!(include_str!("scripts/note.lua"), include_str!("scripts/list.lua"))),
             listed_channels: runner.script(include_str!("scripts/listed.lua")),
             attend: runner.script(include_str!("scripts/attend.lua")),
             share: runner.script(include_str!("scripts/share.lua")),
@@ -129,7 +100,7 @@ impl<R: Runner> RemoteStore<R> {
         if self.skew.millis().is_none() {
             // Without the server's time, a late call could not be told.
             let any = batches.first().map(|batch| batch.part);
-            self.counts_call(any.as_slice()).await?;
+            self.counts_call(any.as_slice(), None).await?;
         }
         let (sent, before) = (self.now(), self.skew.millis());
         match self.try_write(batches, sent).await? {
@@ -165,34 +136,98 @@ impl<R: Runner> RemoteStore<R> {
             let (count, mark) = (parse_count(words.next())?, parse_mark(words.next()));
             let restored = parse_timestamp(words.next())?;
             let active = words.next().unwrap_or_default().bytes().map(|flag| flag == b'1').collect();
-            self.cache_part(batch.part, count, mark, restored);
-            Ok(Written::at_once(active, Reading { count, as_of, mark, restored, epoch, was_away }))
+            let reading = Reading { count, as_of, mark, restored, epoch, was_away };
+            self.keep(batch.part, &reading);
+            Ok(Written::at_once(active, reading))
         };
         Ok(Some(batches.iter().zip(&results).map(written).collect()))
     }
 
-    async fn counts_call(&self, parts: &[Part<'_>]) -> Result<Vec<Result<Reading, StoreError>>, StoreError> {
+    /// Reads channels, each from its own data. If it is `known` which changes came before, the counts that may stay the same
+    /// are added to the unchanged ones.
+    async fn read(
+        &self,
+        channels: &[ChannelId],
+        known: Option<Position>,
+    ) -> Vec<Result<Reading, StoreError>> {
+        let parts = parts_of(channels, &self.parts);
+        let calls = self.calls(&parts, |_| 1, MAX_READ);
+        let responses = join_all(calls.iter().map(|parts| self.counts_call(parts, known))).await;
+        join_readings(channels, flatten(&calls, responses), &self.parts)
+    }
+
+    async fn counts_call(
+        &self,
+        parts: &[Part<'_>],
+        known: Option<Position>,
+    ) -> Result<Vec<Result<Reading, StoreError>>, StoreError> {
         let (first, keys) = self.keys_of(parts.iter().copied());
         let now = Instant::now();
-        let trusted: Vec<_> = parts.iter().map(|part| self.trusted(*part, now)).collect();
-        let count = |trusted: &Option<CachedPart>| trusted.map_or(u32::MAX, |cached| cached.count);
-        let counts = trusted.iter().flat_map(|trusted| count(trusted).to_be_bytes()).collect();
-        let sent = self.now();
-        let (response, was_away) = self.run(&self.counts, &keys, &[first, counts]).await?;
+        let lookup =
+            |part: &Part<'_>| self.cache.lookup(*part, self.parts.number(part.channel), known.is_some(), now);
+        let lookups: Vec<_> = parts.iter().map(lookup).collect();
+        let codes = lookups.iter().flat_map(|lookup| lookup.code()).collect();
+        let (sent, generation) = (self.now(), self.runner.generation());
+        let (response, was_away) = self.run(&self.counts, &keys, &[first, codes]).await?;
+        let known = known.filter(|_| self.runner.generation() == generation);
         let (as_of, epoch, results) = self.parse_header(sent, response)?;
-        let reading = |((part, trusted), result): ((&Part<'_>, &Option<CachedPart>), &Value)| {
+        let reading = |((part, lookup), result): ((&Part<'_>, &Lookup), &Value)| {
             if let Value::Int(_) = result {
-                let CachedPart { count, mark, restored, .. } = trusted.ok_or_else(StoreError::unexpected)?;
+                let Lookup::CountOf(cached) = lookup else { return Err(StoreError::unexpected()) };
+                let CachedPart { count, mark, restored, is_quiet, .. } = *cached;
+                if !is_quiet {
+                    self.cache.note_quiet(*part);
+                }
                 return Ok(Reading { count, as_of, mark, restored, epoch, was_away });
             }
-            let mut words = channel_result(result)?.splitn(3, ' ');
+            let mut words = channel_result(result)?.splitn(4, ' ');
             let (count, mark) = (parse_count(words.next())?, parse_mark(words.next()));
             let restored =
                 words.next().map_or(Ok(Timestamp::default()), |word| parse_timestamp(Some(word)))?;
-            self.cache_part(*part, count, mark, restored);
-            Ok(Reading { count, as_of, mark, restored, epoch, was_away })
+            let reading = Reading { count, as_of, mark, restored, epoch, was_away };
+            self.keep(*part, &reading);
+            if let (Some(known), Some(end)) = (known, words.next()) {
+                let next_end = Some(parse_timestamp(Some(end))?).filter(|end| *end > Timestamp::default());
+                self.unchanged.lock().insert(part.channel, &reading, next_end, known);
+            }
+            Ok(reading)
         };
-        Ok(parts.iter().zip(&trusted).zip(&results).map(reading).collect())
+        Ok(parts.iter().zip(&lookups).zip(&results).map(reading).collect())
+    }
+
+    /// Keeps the state of a part that was read or written.
+    fn keep(&self, part: Part<'_>, reading: &Reading) {
+        if !self.cache.put(part, self.parts.number(part.channel), reading, Instant::now()) {
+            self.unchanged.lock().remove(part.channel);
+        }
+    }
+
+    /// Asks what has changed. `None`: everything has to be read.
+    pub(super) async fn ask_for_changes(&self) -> Result<Option<Changes>, StoreError> {
+        // The question would double the cost where commands are billed.
+        if !self.runner.takes_many_channels() || self.runner.is_paid_by_command() {
+            return Ok(None);
+        }
+        let keys = [self.keys.roll_call(), self.keys.changes()];
+        let since = self.unchanged.lock().up_to();
+        let (sent, generation) = (self.now(), self.runner.generation());
+        let (response, was_away) = self.run(&self.changes, &keys, &[digits(since.into())]).await?;
+        let (as_of, epoch, results) = self.parse_header(sent, response)?;
+        let (number, names) = results.split_first().ok_or_else(StoreError::unexpected)?;
+        let names = names.iter().map(text).collect::<Result<Vec<_>, _>>()?;
+        let is_same_connection = self.runner.generation() == generation;
+        let changed = (is_same_connection && names != ["*"]).then(|| {
+            let mut changed = Changed::default();
+            for name in names {
+                match self.keys.channel_of(name) {
+                    Some(counted) => changed.counts.extend(self.channel(counted)),
+                    None => changed.names.extend(self.channel(name)),
+                }
+            }
+            changed
+        });
+        let number = text(number)?.parse().unwrap_or_default();
+        Ok(Some(Changes { since, as_of, epoch, number, changed, was_away }))
     }
 
     /// Runs a script on channels. Also returns whether counts are uncertain: the server of the first key was away (the outage
@@ -216,13 +251,14 @@ impl<R: Runner> RemoteStore<R> {
         Timestamp::default() + self.started.elapsed()
     }
 
-    /// The keys of parts for a script, and the index of the first part's first key. If all keys are on one server, the key
-    /// of the roll call comes first.
+    /// The keys of parts for a script, and the index of the first part's first key. If all keys are on one server, those of
+    /// the roll call and of the list of changes come first.
     fn keys_of<'a>(&self, parts: impl IntoIterator<Item = Part<'a>>) -> (Vec<u8>, Vec<Vec<u8>>) {
-        let roll_call = self.runner.takes_many_channels().then(|| self.keys.roll_call());
-        let first = if roll_call.is_some() { b"2" } else { b"1" };
+        let is_one_server = self.runner.takes_many_channels();
+        let shared = is_one_server.then(|| [self.keys.roll_call(), self.keys.changes()]);
+        let first = if is_one_server { b"3" } else { b"1" };
         let keys = parts.into_iter().flat_map(|part| self.keys.of_part(part.channel, part.number));
-        (first.to_vec(), roll_call.into_iter().chain(keys).collect())
+        (first.to_vec(), shared.into_iter().flatten().chain(keys).collect())
     }
 
     /// Splits a response into its time, the epoch of the roll call, and the results of channels. `sent` is when the
@@ -249,84 +285,8 @@ impl<R: Runner> RemoteStore<R> {
     }
 
     /// The lease rules as script arguments.
-    fn rule_args(&self) -> [Vec<u8>; 2] {
+    pub(super) fn rule_args(&self) -> [Vec<u8>; 2] {
         [self.rules.longest_lease, self.rules.leave_memory].map(|span| digits(span.as_millis()))
-    }
-
-    /// The last known state of a part, if a read that finds the same count may skip its mark. A lost channel has a
-    /// different count, unless as many viewers have joined since. Its mark is therefore read again after
-    /// [`MARK_TRUSTED_FOR`].
-    fn trusted(&self, part: Part<'_>, now: Instant) -> Option<CachedPart> {
-        let cached = self.cache.get(part.channel).and_then(|cached| cached.parts[usize::from(part.number)]);
-        // A part without viewers gets its mark without a change of its count.
-        let is_known = |cached: &CachedPart| cached.mark.is_some() || self.parts.number(part.channel) == 1;
-        cached.filter(|cached| now < cached.mark_read + MARK_TRUSTED_FOR && is_known(cached))
-    }
-
-    /// Updates the cache from a result. A channel that has no data in the store is not added.
-    fn cache_part(&self, part: Part<'_>, count: u32, mark: Option<Mark>, restored: Timestamp) {
-        let now = Instant::now();
-        let state = Some(CachedPart { count, mark, restored, mark_read: now });
-        let nth = usize::from(part.number);
-        match self.cache.get_mut(part.channel) {
-            Some(mut cached) => {
-                let before = cached.parts[nth];
-                if before.is_none_or(|before| before.mark != mark) {
-                    // If the channel was lost, the list of live channels may be lost too.
-                    cached.listed = None;
-                }
-                cached.parts[nth] = state;
-                cached.used = now;
-            }
-            None if mark.is_some() => {
-                let mut parts = smallvec![None; self.parts.number(part.channel).into()];
-                parts[nth] = state;
-                self.cache.insert(part.channel.clone(), CachedChannel { parts, used: now, listed: None });
-            }
-            None => {}
-        }
-    }
-
-    async fn listed_call(&self, buckets: &[Vec<u8>]) -> Result<Names, StoreError> {
-        let response = self.runner.run(&self.listed_channels, buckets, &[]).await?;
-        let buckets = parse::<Vec<Option<String>>>(response)?;
-        let names = buckets.iter().flatten().flat_map(|names| names.split_ascii_whitespace());
-        let channels = names.filter_map(|name| self.channel(name)).collect();
-        Ok(Names { channels, is_whole: buckets.iter().all(Option::is_some) })
-    }
-
-    /// The channel with a name from the store. It shares its text with the key in the cache, and so with those in other
-    /// maps of this node: keys with the same text are equal without a comparison.
-    fn channel(&self, name: &str) -> Option<ChannelId> {
-        let cached = self.cache.get(name).map(|cached| cached.key().clone());
-        cached.or_else(|| ChannelId::parse(name).ok())
-    }
-
-    /// Enters written channels that have viewers into the list of live channels, unless their entry is recent. A
-    /// failure is retried at the next write of the channel.
-    async fn list_channels(&self, batches: &[Batch], written: &[Result<Written, StoreError>]) {
-        let at = Instant::now();
-        let mut buckets = BTreeMap::<Vec<u8>, BTreeSet<ChannelId>>::new();
-        for (Batch { channel, .. }, written) in batches.iter().zip(written) {
-            let listed = self.cache.get(channel).and_then(|cached| cached.listed);
-            let is_listed = listed.is_some_and(|then| at < then + RELIST_AFTER);
-            let has_viewers = written.as_ref().is_ok_and(|written| written.reading.count > 0);
-            if has_viewers && !is_listed {
-                buckets.entry(self.keys.bucket(channel)).or_default().insert(channel.clone());
-            }
-        }
-        let list = |(bucket, channels): (Vec<u8>, BTreeSet<ChannelId>)| async move {
-            let mut args = vec![digits((self.rules.longest_lease + RELIST_AFTER).as_millis())];
-            args.extend(channels.iter().map(|channel| channel.as_str().as_bytes().to_vec()));
-            if self.runner.run(&self.list, &[bucket], &args).await.is_ok() {
-                for channel in &channels {
-                    if let Some(mut cached) = self.cache.get_mut(channel) {
-                        cached.listed = Some(at);
-                    }
-                }
-            }
-        };
-        join_all(buckets.into_iter().map(list)).await;
     }
 
     /// Creates the missing parts of channels that have viewers. Beats that only renew sessions create nothing.
@@ -342,44 +302,14 @@ impl<R: Runner> RemoteStore<R> {
         let _results = join_all(calls.iter().map(|batches| self.write_call(batches))).await;
     }
 
-    /// Sweeps channels in short calls, so that others run between them. Returns those without viewers. The keys of a channel
-    /// without viewers live for `spare`.
-    async fn sweep_channels(
-        &self,
-        channels: Vec<ChannelId>,
-        spare: Duration,
-    ) -> Result<Vec<ChannelId>, StoreError> {
-        let [longest_lease, leave_memory] = self.rule_args();
-        let args =
-            [SWEEP_STEP.to_string().into_bytes(), longest_lease, leave_memory, digits(spare.as_millis())];
-        let at_once = if self.runner.takes_many_channels() { MAX_SWEPT } else { 1 };
-        let mut left = HashMap::<&ChannelId, i64>::new();
-        let mut parts = parts_of(&channels, &self.parts);
-        while !parts.is_empty() {
-            let mut asked = parts.split_off(parts.len().saturating_sub(at_once));
-            let keys: Vec<_> =
-                asked.iter().flat_map(|part| self.keys.of_part(part.channel, part.number)).collect();
-            let swept = parse::<Vec<i64>>(self.runner.run(&self.sweep, &keys, &args).await?)?;
-            let not_swept = asked.split_off((swept.len() / 2).min(asked.len()));
-            let progress = asked.len();
-            for (part, result) in asked.into_iter().zip(swept.chunks_exact(2)) {
-                if result[0] >= SWEEP_STEP && result[1] != 0 {
-                    parts.push(part);
-                } else {
-                    *left.entry(part.channel).or_default() += result[1].abs();
-                }
-            }
-            if progress == 0 {
-                return Err(StoreError::unexpected());
-            }
-            parts.extend(not_swept);
-        }
-        Ok(left.into_iter().filter(|(_, left)| *left == 0).map(|(channel, _)| channel.clone()).collect())
-    }
-
     /// Splits items into calls for the runner: runs of at most `max_weight`, or single items if the runner takes one
     /// channel, or part of one, per call.
-    fn calls<'a, T>(&self, items: &'a [T], weight: impl Fn(&T) -> usize, max_weight: usize) -> Vec<&'a [T]> {
+    pub(super) fn calls<'a, T>(
+        &self,
+        items: &'a [T],
+        weight: impl Fn(&T) -> usize,
+        max_weight: usize,
+    ) -> Vec<&'a [T]> {
         split(items, weight, if self.runner.takes_many_channels() { max_weight } else { 0 })
     }
 }
@@ -415,22 +345,32 @@ impl<R: Runner> Store for RemoteStore<R> {
     }
 
     async fn counts(&self, channels: &[ChannelId]) -> Vec<Result<Reading, StoreError>> {
-        let parts = parts_of(channels, &self.parts);
-        let calls = self.calls(&parts, |_| 1, MAX_READ);
-        let responses = join_all(calls.iter().map(|parts| self.counts_call(parts))).await;
-        join_readings(channels, flatten(&calls, responses), &self.parts)
+        if channels.len() <= READ_DIRECTLY {
+            return self.read(channels, None).await;
+        }
+        let changes = match self.ask_for_changes().await {
+            Ok(Some(changes)) => changes,
+            Ok(None) => return self.read(channels, None).await,
+            Err(error) => return channels.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let known: Vec<_> = {
+            let (mut unchanged, now) = (self.unchanged.lock(), Instant::now());
+            unchanged.apply(&changes, now);
+            channels.iter().map(|channel| unchanged.reading(channel, &changes, now)).collect()
+        };
+        let unknown = channels.iter().zip(&known).filter(|(_, known)| known.is_none());
+        let unknown: Vec<_> = unknown.map(|(channel, _)| channel.clone()).collect();
+        let mut read = self.read(&unknown, changes.position()).await.into_iter();
+        let mut next = || read.next().unwrap_or_else(|| Err(StoreError::unexpected()));
+        known.into_iter().map(|known| known.map_or_else(&mut next, Ok)).collect()
+    }
+
+    async fn verify(&self, channels: &[ChannelId]) -> Vec<Result<Reading, StoreError>> {
+        self.read(channels, None).await
     }
 
     async fn listed(&self, parts: &[u16]) -> Result<Names, StoreError> {
-        let buckets: Vec<_> = parts.iter().map(|part| self.keys.bucket_of_part(*part)).collect();
-        let calls = self.calls(&buckets, |_| 1, MAX_READ);
-        let responses = join_all(calls.iter().map(|buckets| self.listed_call(buckets))).await;
-        let is_whole = responses.iter().all(|names| names.as_ref().is_ok_and(|names| names.is_whole));
-        if !responses.is_empty() && responses.iter().all(Result::is_err) {
-            return Err(responses.into_iter().find_map(Result::err).unwrap_or_else(StoreError::unexpected));
-        }
-        let channels = responses.into_iter().flatten().flat_map(|names| names.channels).collect();
-        Ok(Names { channels, is_whole })
+        self.names(parts).await
     }
 
     async fn share(&self, claim: &Claim) -> Result<Share, StoreError> {
@@ -479,25 +419,7 @@ impl<R: Runner> Store for RemoteStore<R> {
     }
 
     async fn sweep(&self) -> Result<(), StoreError> {
-        let now = Instant::now();
-        let listed_for = self.rules.longest_lease + RELIST_AFTER;
-        self.cache.retain(|_, cached| {
-            now < cached.used + CACHE_TTL || cached.listed.is_some_and(|at| now < at + listed_for)
-        });
-        let listed = self.cache.iter().filter(|cached| cached.listed.is_some());
-        let channels: Vec<ChannelId> = listed.map(|cached| cached.key().clone()).collect();
-        let (whole, in_parts): (Vec<_>, Vec<_>) =
-            channels.into_iter().partition(|channel| self.parts.number(channel) == 1);
-        let spare = self.rules.longest_lease / 8;
-        let mut empty = self.sweep_channels(whole, spare).await?;
-        // A viewer may have joined another part meanwhile, which keeps this one for as long.
-        let longest = self.rules.longest_lease.max(self.rules.leave_memory);
-        empty.extend(self.sweep_channels(in_parts, longest + spare).await?);
-        for channel in empty {
-            // An empty channel needs no sweep until a viewer joins, which lists the channel again.
-            self.cache.entry(channel).and_modify(|cached| cached.listed = None);
-        }
-        Ok(())
+        self.sweep_all().await
     }
 
     fn is_shared(&self) -> bool {
@@ -563,7 +485,7 @@ impl<R: Runner> Store for RemoteStore<R> {
 }
 
 /// A number as a script argument.
-fn digits(number: u128) -> Vec<u8> {
+pub(super) fn digits(number: u128) -> Vec<u8> {
     number.to_string().into_bytes()
 }
 
@@ -598,6 +520,6 @@ fn parse_mark(word: Option<&str>) -> Option<Mark> {
     word.and_then(|word| u64::from_str_radix(word, 16).ok()).map(Mark)
 }
 
-fn parse<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
+pub(super) fn parse<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
     from_redis_value(value).map_err(|_| StoreError::unexpected())
 }

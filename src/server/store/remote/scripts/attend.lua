@@ -8,6 +8,8 @@
 --   asked         when the nodes were last asked to check their journals (ms), or 0
 --   <node>        until when the node is expected to attend (ms), and since when its journal is known to be in the
 --                 store (ms)
+--   +<node>       the node enters what it changes into the list of changes. Nodes of earlier versions do not
+--   listed        '1' if all nodes do
 -- ARGV
 --   1  the node                          2  how long the node is expected to attend (ms); 0: it shuts down
 --   3  since when its journal is known to be in the store (ms); 'now' if its journal is empty
@@ -60,17 +62,19 @@ elseif ARGV[4] ~= '' and ARGV[4] ~= epoch then
   local noted = ARGV[8] == '1' and lost or asked
   note_loss(now - noted < span and noted or now)
 end
--- The nodes with their two times, and the latest time until which one is expected.
+-- The nodes with their two times, the latest time until which one is expected, and the nodes that list their changes.
 local function nodes()
-  local fields, all, latest = redis.call('HGETALL', key), {}, 0
+  local fields, all, latest, listing = redis.call('HGETALL', key), {}, 0, {}
   for i = 1, #fields, 2 do
     if #fields[i] == 16 then
       local expected, since = string.match(fields[i + 1], '^(%d+) (%d+)$')
       all[#all + 1] = { fields[i], tonumber(expected or 0), since or '0' }
       latest = math.max(latest, tonumber(expected or 0))
+    elseif #fields[i] == 17 then
+      listing[string.sub(fields[i], 2)] = true
     end
   end
-  return all, latest
+  return all, latest, listing
 end
 local absent, latest = nodes()
 if latest <= now then
@@ -80,18 +84,26 @@ if latest <= now then
   end
 end
 redis.call('HSET', key, 'epoch', epoch, 'server', ARGV[6] ~= '' and ARGV[6] or server or '', 'lost', text(lost), 'asked', text(asked),
-  node, text(now + span) .. ' ' .. sure)
+  node, text(now + span) .. ' ' .. sure, '+' .. node, '1')
 -- A node that shuts down does not shorten the life of the roll call of the others.
 redis.call('PEXPIRE', key, math.max(4 * span, redis.call('PTTL', key), 1000))
 
-local answer = { now, epoch, lost, asked, now }
-for _, one in ipairs(nodes()) do
+local answer, listed = { now, epoch, lost, asked, now }, '1'
+local all, _, listing = nodes()
+for _, one in ipairs(all) do
   local name, expected, since = unpack(one)
   if expected <= now then
     redis.call('HDEL', key, name)
   else
     answer[5] = math.min(answer[5], tonumber(since))
     answer[#answer + 1] = name
+    listed = listing[name] and listed or ''
+    listing[name] = nil
   end
 end
+for name in pairs(listing) do
+  redis.call('HDEL', key, '+' .. name)
+end
+-- Before the next node attends, one of an earlier version may.
+redis.call('HSET', key, 'listed', #answer > 5 and listed or '')
 return answer

@@ -1,7 +1,8 @@
 -- Applies the operations of any number of channels and returns their counts. The operations of a channel are applied in
 -- order and atomically. Sessions follow the rules of src/domain/session/mod.rs: the later event wins.
 --
--- KEYS  the roll call (see attend.lua) if ARGV 1 is 2; then two keys for each channel, with the channel's hash tag:
+-- KEYS  the roll call (see attend.lua) and the list of changes (see changes.lua) if ARGV 1 is 3; then two keys for each
+--   channel, with the channel's hash tag:
 --   viewers   sorted set: viewer (14 bytes) -> expiry of its longest lease (ms). For a viewer that has left: the expiry
 --             of its memory (ms), negated
 --   sessions  hash: viewer -> its sessions. Every viewer in this hash is also in `viewers`.
@@ -11,7 +12,7 @@
 --             Field '': the channel's metadata: FORMAT (1), mark (16), expiry of the keys (6, ms), time of the last
 --             restore (6, ms). It keeps the hash alive, so a channel without viewers differs from a lost channel
 -- ARGV
---   1   the index of the first channel's first key: 1, or 2 after the roll call
+--   1   the index of the first channel's first key: 1, or 3 after the roll call and the list of changes
 --   2   the longest lease (ms)           3   the leave memory (ms)
 --   4   the mark for new channels
 --   5   when this call was sent, by this server's clock (ms); 0 if the caller does not know
@@ -211,8 +212,9 @@ local function pack(others, has_left)
   return table.concat(texts), longest, remembered
 end
 
--- Applies a channel's operations. Returns nil if the channel's viewers turn out to be lost. `was_lost`: they were lost,
--- so nodes may have operations to replay.
+-- Applies a channel's operations. Returns its result, or nil if the channel's viewers turn out to be lost; and whether a
+-- count that was read before can be wrong before its next lease ends. `was_lost`: they were lost, so nodes may have
+-- operations to replay.
 local function write(viewers_key, sessions_key, ops, was_lost)
   local meta = call('HGET', sessions_key, '')
   local mark, expires, restored = '', 0, 0
@@ -227,7 +229,7 @@ local function write(viewers_key, sessions_key, ops, was_lost)
     expires = ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f
     restored = ((((g * 256 + h) * 256 + i) * 256 + j) * 256 + k) * 256 + l
   end
-  local flags, furthest, has_restored, opens = '', 0, was_lost, false
+  local flags, furthest, has_restored, opens, is_changed = '', 0, was_lost, false, false
   local at, length = 1, #ops
   local letter = sub(ops, 1, 1)
   if letter == 'C' or letter == 'E' then
@@ -280,6 +282,10 @@ local function write(viewers_key, sessions_key, ops, was_lost)
 
     local is_live = time and left == 0 and time + lease > now or false
     flags = flags .. (is_live and '1' or '0')
+    local was_live = was_time and was_left == 0 and was_time + was_lease > now or false
+    if is_live ~= was_live or is_live and time + lease < was_time + was_lease then
+      is_changed = true
+    end
     if time and (time ~= was_time or lease ~= was_lease or delta ~= was_delta or left ~= was_left) then
       local over = end_of(time, lease, left)
       if over > now then
@@ -289,7 +295,6 @@ local function write(viewers_key, sessions_key, ops, was_lost)
         if act == 'R' or act == 'M' then
           -- A session that is counted already was not lost. A late beat may be older than a leave that the store has
           -- forgotten. A node that remembers the leave repeats it at the next roll call.
-          local was_live = was_time and was_left == 0 and was_time + was_lease > now or false
           if act == 'R' then
             has_restored = has_restored or is_live ~= was_live
           elseif is_live and not was_live then
@@ -346,6 +351,7 @@ local function write(viewers_key, sessions_key, ops, was_lost)
       -- The expiry is extended by more than necessary, so that few writes have to set it.
       expires = furthest + spare
     end
+    is_changed = is_changed or has_restored or not meta
     if has_restored then
       restored = now
     end
@@ -353,7 +359,7 @@ local function write(viewers_key, sessions_key, ops, was_lost)
     call('PEXPIREAT', sessions_key, string.format('%d', expires))
     call('PEXPIREAT', viewers_key, string.format('%d', expires))
   end
-  return count .. ' ' .. mark .. ' ' .. (restored > 0 and string.format('%d', restored) or '0') .. ' ' .. flags
+  return count .. ' ' .. mark .. ' ' .. (restored > 0 and string.format('%d', restored) or '0') .. ' ' .. flags, is_changed
 end
 
 -- Whether an error is about the data of a channel. Any other error is about the server and aborts the call.
@@ -364,26 +370,38 @@ local function is_damage(reason)
     or string.find(text, 'not a valid float', 1, true)
 end
 
--- A server that evicts keys can remove one of a channel's two keys. Such a channel, or one with damaged data, is deleted
--- and gets a new mark. The new mark shows every node the loss, and the nodes replay their journals.
 local first = tonumber(ARGV[1])
-local epoch = first == 2 and redis.pcall('HGET', KEYS[1], 'epoch') or ''
+local epoch = first == 3 and redis.pcall('HGET', KEYS[1], 'epoch') or ''
 -- A damaged roll call is lost; the nodes replace it (see attend.lua).
 local answer = { now, type(epoch) == 'string' and epoch or '' }
 if is_late and now - sent >= TOO_LATE then
   return answer
 end
+local changed = {}
+local function note()
+  if first == 3 and #changed > 0 then
+    note_changes(KEYS[2], clock, changed)
+  end
+end
+-- A server that evicts keys can remove one of a channel's two keys. Such a channel, or one with damaged data, is deleted
+-- and gets a new mark. The new mark shows every node the loss, and the nodes replay their journals.
 for channel = 1, (#KEYS - first + 1) / 2 do
   local viewers_key, sessions_key = KEYS[first + 2 * channel - 2], KEYS[first + 2 * channel - 1]
   local ops = ARGV[channel + 5]
-  local is_done, result = pcall(write, viewers_key, sessions_key, ops, false)
-  if not is_done and not is_damage(result) then
-    error(result)
-  end
-  if not is_done or not result then
+  local is_done, result, is_changed = pcall(write, viewers_key, sessions_key, ops, false)
+  if is_done and not result or not is_done and is_damage(result) then
     call('UNLINK', viewers_key, sessions_key)
-    result = write(viewers_key, sessions_key, ops, true)
+    is_done, result = pcall(write, viewers_key, sessions_key, ops, true)
+    is_changed = true
+  end
+  if is_changed or not is_done then
+    changed[#changed + 1] = viewers_key
+  end
+  if not is_done then
+    note()
+    error(result)
   end
   answer[channel + 2] = result
 end
+note()
 return answer
