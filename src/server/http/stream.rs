@@ -114,11 +114,7 @@ fn open(
         problem.retry_after(REFUSED_RETRY)
     })?;
     let retry = MIN_RETRY + Uuid::new_v4().as_fields().0 % RETRY_JITTER;
-    Ok(EventStream {
-        retry: Some(frame::retry(retry)),
-        subscription: state.presence.watch(channels),
-        _permit: permit,
-    })
+    Ok(EventStream { retry: Some(retry), subscription: state.presence.watch(channels), _permit: permit })
 }
 
 /// The response with a stream as its body.
@@ -134,7 +130,8 @@ fn respond(connection: &ConnectionInfo, body: LongBody) -> Response {
 
 /// The response body: a `retry` field, then the frames of a subscription.
 struct EventStream {
-    retry: Option<Bytes>,
+    /// In milliseconds, until it is sent.
+    retry: Option<u32>,
     subscription: Subscription,
     _permit: StreamPermit,
 }
@@ -179,8 +176,18 @@ impl Body for EventStream {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         if let Some(retry) = self.retry.take() {
-            return Poll::Ready(Some(Ok(Frame::data(retry))));
+            return Poll::Ready(Some(Ok(Frame::data(frame::retry(retry)))));
         }
         self.subscription.poll_frame(cx).map(|frame| frame.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A node has one for each open stream.
+    #[test]
+    fn a_stream_of_one_channel_is_small() {
+        assert!(size_of::<EventStream>() <= 96);
     }
 }

@@ -7,12 +7,12 @@ use std::{
     future::poll_fn,
     net::SocketAddr,
     panic::AssertUnwindSafe,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    task::Poll,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -93,11 +93,38 @@ pub struct Serve {
     pub shutdown: CancellationToken,
 }
 
-/// Serves a connection until it ends.
-pub async fn run(socket: TcpStream, peer: SocketAddr, serve: Arc<Serve>) {
-    // A stream may stay open for hours. Everything that requests needed is freed before it is awaited.
-    if let Some(stream) = Box::pin(serve_requests(socket, peer, serve)).await {
-        stream.await;
+/// A connection that is being served. It fits into the smallest task, which is all that an open stream costs beside its own
+/// state and its socket.
+pub enum Connection {
+    /// Requests are served.
+    Requests(BoxFuture<'static, Option<BoxFuture<'static, ()>>>),
+    /// A detached stream is sent.
+    Stream(BoxFuture<'static, ()>),
+}
+
+/// Serves a connection until it ends. `guard` is dropped then.
+pub fn run(
+    socket: TcpStream,
+    peer: SocketAddr,
+    serve: Arc<Serve>,
+    guard: impl Send + Unpin + 'static,
+) -> Connection {
+    Connection::Requests(Box::pin(serve_requests(socket, peer, serve, guard)))
+}
+
+impl Future for Connection {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::Requests(requests) = &mut *self {
+            let Some(stream) = ready!(requests.as_mut().poll(cx)) else { return Poll::Ready(()) };
+            // The stream may stay open for hours. Everything that requests needed is freed here.
+            *self = Self::Stream(stream);
+        }
+        match &mut *self {
+            Self::Requests(_) => Poll::Pending,
+            Self::Stream(stream) => stream.as_mut().poll(cx),
+        }
     }
 }
 
@@ -106,6 +133,7 @@ async fn serve_requests(
     socket: TcpStream,
     peer: SocketAddr,
     serve: Arc<Serve>,
+    guard: impl Send + Unpin + 'static,
 ) -> Option<BoxFuture<'static, ()>> {
     let Some(tls) = &serve.tls else {
         let mut socket = socket;
@@ -114,14 +142,14 @@ async fn serve_requests(
             http2(socket, start, peer, &serve).await;
             return None;
         }
-        return http1(socket, start, peer, &serve).await;
+        return http1(socket, start, peer, &serve, guard).await;
     };
     let socket = serve.within_head_timeout(tls.accept(socket)).await?.ok()?;
     if socket.get_ref().1.alpn_protocol() == Some(b"h2") {
         http2(socket, Vec::new(), peer, &serve).await;
         return None;
     }
-    http1(socket, Vec::new(), peer, &serve).await
+    http1(socket, Vec::new(), peer, &serve, guard).await
 }
 
 impl Serve {
@@ -139,6 +167,7 @@ async fn http1<S>(
     start: Vec<u8>,
     peer: SocketAddr,
     serve: &Serve,
+    guard: impl Send + Unpin + 'static,
 ) -> Option<BoxFuture<'static, ()>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -185,7 +214,7 @@ where
     };
     let mut socket = connection.into_parts().io.into_inner().into_inner();
     if let Some((head, body)) = stream {
-        return Some(Box::pin(DetachedStream::new(socket, &head, body)));
+        return Some(Box::pin(DetachedStream::new(socket, &head, body, guard)));
     }
     if let Some(status) = info.refused() {
         let mut request = Request::new(Body::empty());

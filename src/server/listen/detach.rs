@@ -37,21 +37,22 @@ impl Body for DetachedBody {
 }
 
 /// A future that sends a response on a bare socket. It ends with the body or when the peer closes the connection.
-pub struct DetachedStream<S> {
+pub struct DetachedStream<S, G> {
     io: S,
-    body: LongBody,
+    /// `None` when it has ended.
+    body: Option<LongBody>,
     unsent: Bytes,
-    is_over: bool,
+    _guard: G,
 }
 
-impl<S> DetachedStream<S> {
-    /// A response whose head has not been sent.
-    pub fn new(io: S, head: &Parts, body: LongBody) -> Self {
-        Self { io, body, unsent: encode(head), is_over: false }
+impl<S, G> DetachedStream<S, G> {
+    /// A response whose head has not been sent. `guard` is dropped when it ends.
+    pub fn new(io: S, head: &Parts, body: LongBody, guard: G) -> Self {
+        Self { io, body: Some(body), unsent: encode(head), _guard: guard }
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> DetachedStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin, G> DetachedStream<S, G> {
     /// Ready when the peer has closed the connection. Bytes after the request are discarded.
     fn poll_peer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut discarded = [0; 256];
@@ -73,13 +74,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DetachedStream<S> {
                     _ => return Poll::Ready(()),
                 }
             }
-            if !self.is_over {
-                match self.body.as_mut().poll_frame(cx) {
+            if let Some(body) = &mut self.body {
+                match body.as_mut().poll_frame(cx) {
                     Poll::Ready(Some(Ok(frame))) => {
                         self.unsent = frame.into_data().unwrap_or_default();
                         continue;
                     }
-                    Poll::Ready(None) => self.is_over = true,
+                    Poll::Ready(None) => self.body = None,
                     // TLS buffers what was written.
                     Poll::Pending => {
                         let flushed = ready!(Pin::new(&mut self.io).poll_flush(cx));
@@ -92,7 +93,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DetachedStream<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Future for DetachedStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin, G: Unpin> Future for DetachedStream<S, G> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

@@ -158,23 +158,28 @@ impl Listener {
                     let open = connections.len();
                     let has_room = open < self.capacity;
                     if has_room && let Some(permit) = apps.connections.permit(peer) {
-                        let connection = connection::run(socket, peer, Arc::clone(&app));
-                        connections.spawn(holding(permit, connection));
+                        let guard = (connections.token(), permit);
+                        tokio::spawn(connection::run(socket, peer, Arc::clone(&app), guard));
                         continue;
                     }
                     let Some(permit) = refusals_by_address.permit(peer) else { continue };
-                    let refuse = |app| timeout(REFUSAL_TIMEOUT, connection::run(socket, peer, app));
-                    if !has_room && open < self.capacity + MAX_REFUSALS {
-                        connections.spawn(holding(permit, refuse(Arc::clone(&overloaded))));
-                    } else if has_room && let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
-                        connections.spawn(holding((permit, place), refuse(Arc::clone(&limit_reached))));
-                    }
+                    let (app, place) = if has_room {
+                        let Ok(place) = Arc::clone(&refusals).try_acquire_owned() else { continue };
+                        (&limit_reached, Some(place))
+                    } else if open < self.capacity + MAX_REFUSALS {
+                        (&overloaded, None)
+                    } else {
+                        continue;
+                    };
+                    let guard = (connections.token(), permit, place);
+                    let refused = connection::run(socket, peer, Arc::clone(app), guard);
+                    tokio::spawn(timeout(REFUSAL_TIMEOUT, refused));
                 }
                 Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
                     spare.log(&error);
                     if let Some((socket, peer)) = spare.accept(&self.tcp).await {
-                        let connection = connection::run(socket, peer, Arc::clone(&overloaded));
+                        let connection = connection::run(socket, peer, Arc::clone(&overloaded), ());
                         let _timed_out = timeout(SPARE_TIMEOUT, connection).await;
                         spare.reserve();
                     } else {
@@ -189,12 +194,6 @@ impl Listener {
             tracing::warn!(open = connections.len(), "closing connections that did not finish in time");
         }
     }
-}
-
-/// Runs a connection, and releases its permit when it ends.
-async fn holding<T>(permit: impl Send, connection: impl Future<Output = T>) {
-    connection.await;
-    drop(permit);
 }
 
 /// Whether an error of `accept` concerns one connection only, which ended before it was accepted.

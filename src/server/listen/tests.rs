@@ -14,9 +14,10 @@ use tokio::{
     task::JoinHandle,
     time::{advance, pause, resume},
 };
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::*;
-use crate::server::limits::Proxies;
+use crate::server::limits::{Proxies, connections::ConnectionPermit};
 
 /// The longest wait for anything: far more than it takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -309,4 +310,12 @@ async fn a_refused_http2_connection_ends_after_its_first_response() {
     shutdown.cancel();
     drop(open);
     timeout(PATIENCE, serving).await.expect("the listener stops").unwrap();
+}
+
+/// An open stream is a task of the smallest size (128 bytes, of which tokio takes 96), its socket, its state and its body.
+#[test]
+fn an_open_stream_is_small() {
+    type Guard = (TaskTrackerToken, ConnectionPermit);
+    assert!(size_of::<connection::Connection>() <= 32);
+    assert!(size_of::<detach::DetachedStream<TcpStream, Guard>>() <= 128);
 }
