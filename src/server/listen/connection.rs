@@ -240,7 +240,8 @@ where
         let hold = untaken.hold(REQUEST_BYTES);
         let response = hold.map(|hold| (hold, respond(serve, &info, request)));
         let (untaken, on_untaken) = (Arc::clone(&untaken), Arc::clone(&serve.on_untaken));
-        async move {
+        // Boxed, so that its memory is freed when the response begins. hyper's task for it lasts as long as a stream.
+        Box::pin(async move {
             let response = match response {
                 Some((hold, response)) => {
                     let (response, in_flight) = response.await;
@@ -253,7 +254,7 @@ where
                 on_untaken();
                 h2::Error::from(Reason::ENHANCE_YOUR_CALM)
             })
-        }
+        })
     });
     let io = Watched::new(TokioIo::new(socket), start, info.clone());
     let mut connection = pin!(
