@@ -6,6 +6,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -268,7 +269,21 @@ impl Drop for Monitor {
     }
 }
 
-/// A port that is free at the moment.
+/// A port that is free, and so is its cluster bus port. The ports are below those that the kernel gives to connections, and
+/// a test process uses each of them once, so that nothing takes the port before the server does.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    const FIRST: u16 = 10_000;
+    const PORTS: u16 = 10_000;
+    const CLUSTER_BUS: u16 = 10_000;
+    static USED: AtomicU16 = AtomicU16::new(0);
+    let start = std::process::id().wrapping_mul(100);
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    for _ in 0..PORTS {
+        let nth = start.wrapping_add(USED.fetch_add(1, Relaxed).into()) % u32::from(PORTS);
+        let port = FIRST + u16::try_from(nth).unwrap();
+        if is_free(port) && is_free(port + CLUSTER_BUS) {
+            return port;
+        }
+    }
+    panic!("no port is free");
 }
