@@ -247,6 +247,23 @@ async fn nodes_with_different_key_formats_show_no_wrong_count() {
 }
 
 /// The one node replays its leave, while the other has not noticed the loss and has the later join.
+/// The node that takes the heartbeat knows the leave but not the join after it.
+#[tokio::test]
+async fn a_session_that_joined_again_through_a_killed_node_is_restored() {
+    let redis = RedisServer::start().await;
+    let killed = Program::start(&[("REDIS_URL", &redis.url())]).await;
+    let app = TestApp::with_redis(&redis).await;
+    let there = viewer();
+    app.join("ana", there).await;
+    app.leave("ana", there).await;
+    killed.join("ana", there).await;
+    assert_eq!(app.heartbeat("ana", there).await["active"], true);
+    killed.kill();
+    redis.command::<()>("FLUSHALL");
+    app.join("ana", viewer()).await;
+    app.sse("sse/ana").await.until_fresh(2).await;
+}
+
 #[tokio::test]
 async fn a_beat_between_the_replays_of_two_nodes_ends_no_session() {
     let redis = RedisServer::start().await;

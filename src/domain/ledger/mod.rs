@@ -53,6 +53,21 @@ struct Entry {
     is_repeated: bool,
 }
 
+impl Entry {
+    /// Makes a repeated leave no longer pending. The caller subtracts it from the numbers of pending sessions.
+    const fn stop_repeating(&mut self, losses: u16) {
+        self.is_repeated = false;
+        self.written_after = losses;
+    }
+}
+
+/// The state of a session that has left; see [`Ledger::known_leave`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leave {
+    version: u8,
+    losses: u16,
+}
+
 /// Why a session is pending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
@@ -113,8 +128,7 @@ impl Ledger {
         };
         if entry.is_repeated {
             // The new operation replaces the repeated leave.
-            entry.is_repeated = false;
-            entry.written_after = self.losses;
+            entry.stop_repeating(self.losses);
             self.pending -= 1;
             self.repeated -= 1;
         }
@@ -157,6 +171,41 @@ impl Ledger {
         } else if entry.session.at() == accepted {
             entry.session = entry.session.at_instant(happened);
         }
+    }
+
+    /// The state of a session that has left, if the store has taken the leave. See [`Ledger::rejoin`].
+    #[must_use]
+    pub fn known_leave(&self, op: &Op) -> Option<Leave> {
+        let entry = self.sessions.get(&(op.viewer, op.session))?;
+        let is_written = entry.written_after == self.losses || entry.is_repeated;
+        let has_left = entry.session.parts().phase != Phase::Beating;
+        (has_left && is_written).then_some(Leave { version: entry.version, losses: self.losses })
+    }
+
+    /// Records that the store counts a session after a heartbeat at `happened`, although this node knew `leave` when it
+    /// accepted the heartbeat. The session has joined again through another node. Without this, a replay would repeat only
+    /// the leave. Does nothing if the session has changed since, or if the channel was lost.
+    pub fn rejoin(&mut self, op: &Op, leave: Leave, happened: Timestamp, rules: &LeaseRules) {
+        let (Act::Heartbeat { lease } | Act::Renew { lease }) = op.act else { return };
+        let losses = self.losses;
+        let known = self.sessions.get_mut(&(op.viewer, op.session));
+        let is_same = |entry: &&mut Entry| leave == Leave { version: entry.version, losses };
+        let Some(entry) = known.filter(is_same) else { return };
+        let left = entry.session.at();
+        if entry.session.parts().phase == Phase::Beating || happened <= left {
+            return;
+        }
+        if entry.is_repeated {
+            entry.stop_repeating(losses);
+            self.pending -= 1;
+            self.repeated -= 1;
+        }
+        // The join was at some time between the leave and the heartbeat. The earliest possible time is taken, so that it
+        // outweighs no leave that came after it.
+        entry.session.beat(left.plus_millis(1), lease, true, rules);
+        entry.session.beat(happened, lease, false, rules);
+        entry.version = entry.version.wrapping_add(1);
+        self.useful_until = self.useful_until.max(entry.session.useless_from(rules));
     }
 
     /// Makes the session of an accepted operation pending, because the store did not take the operation.
@@ -319,9 +368,9 @@ impl Ledger {
     fn forget_oldest_leave(&mut self) {
         let Some((_, key)) = self.unknown_leaves.pop_front() else { return };
         if let Some(entry) = self.sessions.get_mut(&key)
-            && std::mem::take(&mut entry.is_repeated)
+            && entry.is_repeated
         {
-            entry.written_after = self.losses;
+            entry.stop_repeating(self.losses);
             self.pending -= 1;
             self.repeated -= 1;
         }

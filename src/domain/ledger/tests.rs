@@ -108,6 +108,51 @@ fn a_session_that_the_store_reports_as_left_is_not_restored() {
     assert_eq!(count(&mut store, at(23)), 0);
 }
 
+/// This node knows the leave but not the join after it, which another node has taken with a lease that is over.
+#[test]
+fn a_session_that_has_joined_elsewhere_is_restored_with_its_heartbeat() {
+    for (beat, restored) in [(BEAT, 1), (Act::Renew { lease: LEASE }, 1), (Act::Leave, 0)] {
+        let (mut ledger, mut other, mut store) = (Ledger::default(), Ledger::default(), Roster::default());
+        let beat = op(1, beat);
+        accept(&mut ledger, &op(1, Act::Leave), at(16));
+        accept(&mut other, &op(1, JOIN), at(18));
+        assert!(!accept(&mut ledger, &beat, at(24)));
+        let leave = ledger.known_leave(&beat).unwrap();
+        ledger.rejoin(&beat, leave, at(24), &RULES);
+        for ledger in [&mut other, &mut ledger] {
+            ledger.lost();
+            write_all(ledger, &mut store, at(80));
+        }
+        assert_eq!((count(&mut store, at(83)), count(&mut store, at(84))), (restored, 0), "{beat:?}");
+    }
+}
+
+#[test]
+fn a_leave_that_the_store_may_lack_is_not_taken_back() {
+    type Change = fn(&mut Ledger);
+    let leave = op(1, Act::Leave);
+    let changes: [(Change, u32); 3] = [
+        (|_| {}, 1),
+        (|ledger| ledger.lost(), 0),
+        (|ledger| _ = accept(ledger, &op(1, Act::Leave), at(23)), 0),
+    ];
+    for (change, restored) in changes {
+        let (mut ledger, mut store) = (Ledger::default(), Roster::default());
+        accept(&mut ledger, &leave, at(16));
+        ledger.mark_unwritten(&leave);
+        assert_eq!(ledger.known_leave(&leave), None, "the store has not taken it");
+        let piece = ledger.pending(10, at(17), &RULES);
+        ledger.written(&piece);
+        ledger.repeat_leaves();
+        let known = ledger.known_leave(&leave).expect("the store has taken it, although it is repeated");
+        change(&mut ledger);
+        ledger.rejoin(&op(1, BEAT), known, at(24), &RULES);
+        ledger.lost();
+        write_all(&mut ledger, &mut store, at(25));
+        assert_eq!(count(&mut store, at(25)), restored);
+    }
+}
+
 #[test]
 fn a_written_piece_is_not_returned_again() {
     let mut ledger = Ledger::default();

@@ -18,7 +18,7 @@ use super::{
     roll_call::{Completeness, LastRollCall},
 };
 use crate::{
-    domain::{Act, ChannelId, Count, Op, Policy, Timestamp},
+    domain::{ChannelId, Count, Op, Policy, Timestamp},
     server::{
         clock::Clock,
         store::{Reading, RollCall, Store, StoreError},
@@ -107,14 +107,13 @@ impl Remote {
         match self.commit.write(channel, op, since).await {
             Ok(Committed { active, is_backdated, applied, reading }) => {
                 let received = self.clock.now();
+                if active && !accepted.is_live {
+                    self.journal.learn_session(channel, &op, accepted, &reading, happened, now);
+                }
                 let active =
                     active || accepted.is_live && self.has_lost(channel, &op, accepted, &reading).await;
                 let written = if is_backdated { None } else { Some(applied) };
                 self.journal.confirm(channel, &op, (happened, received), written, active);
-                if let (Act::Renew { lease }, true, false) = (op.act, active, accepted.is_live) {
-                    // Until now only another node knew the session.
-                    self.journal.accept(channel, &Op { act: Act::Heartbeat { lease }, ..op }, happened, now);
-                }
                 let count = self.verified(channel, Ok(reading), now).await;
                 BeatOutcome { count, active }
             }

@@ -18,7 +18,7 @@ use super::roll_call::{Completeness, LastRollCall};
 use crate::{
     domain::{
         Act, ChannelId, Count, LeaseRules, Ledger, Op, Session, Timestamp,
-        ledger::{Pending, Why},
+        ledger::{Leave, Pending, Why},
     },
     server::{
         clock::Skew,
@@ -76,6 +76,8 @@ pub(super) struct Accepted {
     pub is_live: bool,
     /// Whether the store was known to lack the session.
     is_lacking: bool,
+    /// The leave that ignored the operation, if the store has taken it.
+    leave: Option<Leave>,
     /// The store's mark of the channel.
     mark: Option<Mark>,
 }
@@ -150,7 +152,8 @@ impl Journal {
     ) -> Accepted {
         let accept = |entry: &mut ChannelEntry| {
             let is_live = entry.ledger.accept(op, happened, now, &self.rules);
-            Accepted { is_live, is_lacking: entry.ledger.lacks(op), mark: entry.mark }
+            let leave = if is_live { None } else { entry.ledger.known_leave(op) };
+            Accepted { is_live, is_lacking: entry.ledger.lacks(op), leave, mark: entry.mark }
         };
         if matches!(op.act, Act::Renew { .. } | Act::LeaveKnown) {
             // These operations create no session, so they create no entry either.
@@ -186,6 +189,30 @@ impl Journal {
         if let Some(mut entry) = self.channels.get_mut(channel) {
             let happened = happened.map_or(accepted, |as_of| self.skew.to_node(as_of));
             entry.ledger.confirm(op, accepted, happened, is_active, &self.rules);
+        }
+    }
+
+    /// Records that the store counts the session of a heartbeat, although this node did not when it accepted the heartbeat
+    /// at `happened`. Only another node knew the session, or its join after the leave that this node knows. `reading` is the
+    /// store's answer.
+    pub(super) fn learn_session(
+        &self,
+        channel: &ChannelId,
+        op: &Op,
+        accepted: Accepted,
+        reading: &Reading,
+        happened: Timestamp,
+        now: Timestamp,
+    ) {
+        if let Some(leave) = accepted.leave {
+            // A store that has lost the leave counts the session without a join.
+            if !accepted.is_lost_by(reading)
+                && let Some(mut entry) = self.channels.get_mut(channel)
+            {
+                entry.ledger.rejoin(op, leave, happened, &self.rules);
+            }
+        } else if let Act::Renew { lease } = op.act {
+            self.accept(channel, &Op { act: Act::Heartbeat { lease }, ..*op }, happened, now);
         }
     }
 
