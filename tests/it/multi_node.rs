@@ -246,7 +246,6 @@ async fn nodes_with_different_key_formats_show_no_wrong_count() {
     assert_correct(&on_present, 3);
 }
 
-/// The one node replays its leave, while the other has not noticed the loss and has the later join.
 /// The node that takes the heartbeat knows the leave but not the join after it.
 #[tokio::test]
 async fn a_session_that_joined_again_through_a_killed_node_is_restored() {
@@ -264,6 +263,7 @@ async fn a_session_that_joined_again_through_a_killed_node_is_restored() {
     app.sse("sse/ana").await.until_fresh(2).await;
 }
 
+/// The one node replays its leave, while the other has not noticed the loss and has the later join.
 #[tokio::test]
 async fn a_beat_between_the_replays_of_two_nodes_ends_no_session() {
     let redis = RedisServer::start().await;

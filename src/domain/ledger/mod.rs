@@ -51,6 +51,8 @@ struct Entry {
     version: u8,
     /// Whether the session is pending only to repeat its leave.
     is_repeated: bool,
+    /// Whether the store has taken the last leave.
+    is_leave_taken: bool,
 }
 
 impl Entry {
@@ -61,11 +63,13 @@ impl Entry {
     }
 }
 
-/// The state of a session that has left; see [`Ledger::known_leave`].
+/// What a ledger knew of a session after it accepted an operation. The answer of the store to the operation says nothing about
+/// later operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Leave {
+pub struct Seen {
     version: u8,
     losses: u16,
+    is_leave_taken: bool,
 }
 
 /// Why a session is pending.
@@ -111,7 +115,13 @@ impl Ledger {
                 }
             };
             let losses = self.losses;
-            let entry = Entry { session, written_after: losses, version: 0, is_repeated: false };
+            let entry = Entry {
+                session,
+                written_after: losses,
+                version: 0,
+                is_repeated: false,
+                is_leave_taken: false,
+            };
             if op.act == Act::Leave {
                 self.unknown_leaves.push_back((happened, key));
                 if self.unknown_leaves.len() > MAX_REPEATED_LEAVES {
@@ -144,7 +154,10 @@ impl Ledger {
             Act::Renew { lease } if session.is_live(now) => {
                 session.beat(at(session, false), lease, false, rules);
             }
-            Act::Leave | Act::LeaveKnown => session.leave(at(session, false), rules),
+            Act::Leave | Act::LeaveKnown => {
+                session.leave(at(session, false), rules);
+                entry.is_leave_taken = false;
+            }
             Act::Renew { .. } | Act::Restore(_) | Act::Late(_) | Act::Withdraw(_) => {}
         }
         entry.version = entry.version.wrapping_add(1);
@@ -152,51 +165,61 @@ impl Ledger {
         entry.session.is_live(now)
     }
 
-    /// Records that the store has taken an operation that this node accepted at `accepted`. `happened` is when the
-    /// operation happened by the store's clock, converted to the node's. If the store does not count the session after
-    /// a beat, the session has left through another node. It is then marked as left, so that a replay does not restore
-    /// it.
+    /// The state of an operation's session; `None` if it is unknown.
+    #[must_use]
+    pub fn seen(&self, op: &Op) -> Option<Seen> {
+        let entry = self.sessions.get(&(op.viewer, op.session))?;
+        let Entry { version, is_leave_taken, .. } = *entry;
+        Some(Seen { version, losses: self.losses, is_leave_taken })
+    }
+
+    /// Records that the store has taken an operation that this node accepted at `accepted`, with `seen` as the state after
+    /// it. `happened` is when the operation happened by the store's clock, converted to the node's. If the store does not
+    /// count the session after a beat, the session has left through another node. It is then marked as left, so that a
+    /// replay does not restore it.
     pub fn confirm(
         &mut self,
         op: &Op,
-        accepted: Timestamp,
-        happened: Timestamp,
+        seen: Option<Seen>,
+        (accepted, happened): (Timestamp, Timestamp),
         is_active: bool,
         rules: &LeaseRules,
     ) {
         let Some(entry) = self.sessions.get_mut(&(op.viewer, op.session)) else { return };
-        let is_beat = matches!(op.act, Act::Join { .. } | Act::Heartbeat { .. });
+        let is_beat = match op.act {
+            Act::Join { .. } | Act::Heartbeat { .. } => true,
+            // The store may not count a session that this node does not count either.
+            Act::Renew { .. } => entry.session.is_live(happened),
+            _ => false,
+        };
         if is_beat && !is_active {
-            entry.session.leave(entry.session.not_before(happened, false), rules);
+            // A later operation has an answer of its own.
+            if seen.is_some_and(|seen| seen.version == entry.version) {
+                entry.session.leave(entry.session.not_before(happened, false), rules);
+            }
         } else if entry.session.at() == accepted {
             entry.session = entry.session.at_instant(happened);
+            entry.is_leave_taken |= matches!(op.act, Act::Leave | Act::LeaveKnown);
         }
     }
 
-    /// The state of a session that has left, if the store has taken the leave. See [`Ledger::rejoin`].
-    #[must_use]
-    pub fn known_leave(&self, op: &Op) -> Option<Leave> {
-        let entry = self.sessions.get(&(op.viewer, op.session))?;
-        let is_written = entry.written_after == self.losses || entry.is_repeated;
-        let has_left = entry.session.parts().phase != Phase::Beating;
-        (has_left && is_written).then_some(Leave { version: entry.version, losses: self.losses })
-    }
-
-    /// Records that the store counts a session after a heartbeat at `happened`, although this node knew `leave` when it
-    /// accepted the heartbeat. The session has joined again through another node. Without this, a replay would repeat only
-    /// the leave. Does nothing if the session has changed since, or if the channel was lost.
-    pub fn rejoin(&mut self, op: &Op, leave: Leave, happened: Timestamp, rules: &LeaseRules) {
-        let (Act::Heartbeat { lease } | Act::Renew { lease }) = op.act else { return };
-        let losses = self.losses;
+    /// Records that the store counts a session after a heartbeat at `happened`, although this node knew that it had left.
+    /// The session has joined again through another node. Without this, a replay would repeat only the leave. `seen` is the
+    /// state when the heartbeat was accepted.
+    ///
+    /// Returns `false` and does nothing if the store had not taken the leave by then, if the session has changed since, or
+    /// if the channel was lost.
+    pub fn rejoin(&mut self, op: &Op, seen: Seen, happened: Timestamp, rules: &LeaseRules) -> bool {
+        let (Act::Heartbeat { lease } | Act::Renew { lease }) = op.act else { return false };
+        let is_same = seen.is_leave_taken && self.seen(op) == Some(seen);
         let known = self.sessions.get_mut(&(op.viewer, op.session));
-        let is_same = |entry: &&mut Entry| leave == Leave { version: entry.version, losses };
-        let Some(entry) = known.filter(is_same) else { return };
+        let Some(entry) = known.filter(|_| is_same) else { return false };
         let left = entry.session.at();
         if entry.session.parts().phase == Phase::Beating || happened <= left {
-            return;
+            return false;
         }
         if entry.is_repeated {
-            entry.stop_repeating(losses);
+            entry.stop_repeating(self.losses);
             self.pending -= 1;
             self.repeated -= 1;
         }
@@ -206,13 +229,17 @@ impl Ledger {
         entry.session.beat(happened, lease, false, rules);
         entry.version = entry.version.wrapping_add(1);
         self.useful_until = self.useful_until.max(entry.session.useless_from(rules));
+        true
     }
 
-    /// Makes the session of an accepted operation pending, because the store did not take the operation.
+    /// Makes the session of an accepted operation pending, because the store did not take the operation. A repeated leave is
+    /// then more than repeated.
     pub fn mark_unwritten(&mut self, op: &Op) {
-        if let Some(entry) = self.sessions.get_mut(&(op.viewer, op.session))
-            && entry.written_after == self.losses
-        {
+        let Some(entry) = self.sessions.get_mut(&(op.viewer, op.session)) else { return };
+        entry.is_leave_taken = false;
+        if std::mem::take(&mut entry.is_repeated) {
+            self.repeated -= 1;
+        } else if entry.written_after == self.losses {
             entry.written_after = self.losses.wrapping_sub(1);
             self.pending += 1;
         }
@@ -334,6 +361,7 @@ impl Ledger {
                 && (entry.version, self.losses) == (pending.version, pending.losses)
             {
                 entry.written_after = self.losses;
+                entry.is_leave_taken = true;
                 self.pending -= 1;
                 self.repeated -= usize::from(std::mem::take(&mut entry.is_repeated));
             }

@@ -97,60 +97,133 @@ fn the_order_in_which_nodes_replay_does_not_change_the_count() {
     }
 }
 
+/// Accepts an operation, and returns what the ledger knew of the session then.
+fn accept_seen(ledger: &mut Ledger, op: &Op, now: Timestamp) -> Option<Seen> {
+    accept(ledger, op, now);
+    ledger.seen(op)
+}
+
+/// Accepts an operation that the store takes at the same time.
+fn accept_taken(ledger: &mut Ledger, op: &Op, now: Timestamp, is_active: bool) {
+    let seen = accept_seen(ledger, op, now);
+    ledger.confirm(op, seen, (now, now), is_active, &RULES);
+}
+
+/// The count in a store that gets all sessions of these ledgers after a loss.
+fn restored(ledgers: &mut [&mut Ledger], now: Timestamp) -> u32 {
+    let mut store = Roster::default();
+    for ledger in ledgers {
+        ledger.lost();
+        write_all(ledger, &mut store, now);
+    }
+    count(&mut store, now)
+}
+
 #[test]
 fn a_session_that_the_store_reports_as_left_is_not_restored() {
-    let (mut ledger, mut store) = (Ledger::default(), Roster::default());
-    accept(&mut ledger, &op(1, JOIN), at(0));
-    accept(&mut ledger, &op(1, BEAT), at(22));
-    ledger.confirm(&op(1, BEAT), at(22), at(22), false, &RULES);
-    ledger.lost();
-    write_all(&mut ledger, &mut store, at(23));
-    assert_eq!(count(&mut store, at(23)), 0);
+    for act in [BEAT, Act::Renew { lease: LEASE }] {
+        let mut ledger = Ledger::default();
+        accept_taken(&mut ledger, &op(1, JOIN), at(0), true);
+        accept_taken(&mut ledger, &op(1, act), at(22), false);
+        assert_eq!(restored(&mut [&mut ledger], at(23)), 0);
+    }
+}
+
+#[test]
+fn a_late_report_that_a_session_has_left_does_not_end_a_later_join() {
+    let mut ledger = Ledger::default();
+    accept_taken(&mut ledger, &op(1, JOIN), at(0), true);
+    let seen = accept_seen(&mut ledger, &op(1, BEAT), at(22));
+    accept(&mut ledger, &op(1, JOIN), at(23));
+    ledger.confirm(&op(1, BEAT), seen, (at(22), at(22)), false, &RULES);
+    assert_eq!(restored(&mut [&mut ledger], at(24)), 1);
 }
 
 /// This node knows the leave but not the join after it, which another node has taken with a lease that is over.
 #[test]
 fn a_session_that_has_joined_elsewhere_is_restored_with_its_heartbeat() {
-    for (beat, restored) in [(BEAT, 1), (Act::Renew { lease: LEASE }, 1), (Act::Leave, 0)] {
-        let (mut ledger, mut other, mut store) = (Ledger::default(), Ledger::default(), Roster::default());
-        let beat = op(1, beat);
-        accept(&mut ledger, &op(1, Act::Leave), at(16));
+    for beat in [BEAT, Act::Renew { lease: LEASE }] {
+        let (mut ledger, mut other, beat) = (Ledger::default(), Ledger::default(), op(1, beat));
+        accept_taken(&mut ledger, &op(1, Act::Leave), at(16), false);
         accept(&mut other, &op(1, JOIN), at(18));
-        assert!(!accept(&mut ledger, &beat, at(24)));
-        let leave = ledger.known_leave(&beat).unwrap();
-        ledger.rejoin(&beat, leave, at(24), &RULES);
-        for ledger in [&mut other, &mut ledger] {
-            ledger.lost();
-            write_all(ledger, &mut store, at(80));
-        }
-        assert_eq!((count(&mut store, at(83)), count(&mut store, at(84))), (restored, 0), "{beat:?}");
+        let seen = accept_seen(&mut ledger, &beat, at(24));
+        assert!(ledger.rejoin(&beat, seen.unwrap(), at(24), &RULES));
+        assert_eq!(restored(&mut [&mut other, &mut ledger], at(83)), 1, "{beat:?}");
+        assert_eq!(restored(&mut [&mut other, &mut ledger], at(84)), 0, "{beat:?}");
     }
 }
 
 #[test]
 fn a_leave_that_the_store_may_lack_is_not_taken_back() {
     type Change = fn(&mut Ledger);
-    let leave = op(1, Act::Leave);
-    let changes: [(Change, u32); 3] = [
-        (|_| {}, 1),
-        (|ledger| ledger.lost(), 0),
-        (|ledger| _ = accept(ledger, &op(1, Act::Leave), at(23)), 0),
-    ];
-    for (change, restored) in changes {
-        let (mut ledger, mut store) = (Ledger::default(), Roster::default());
-        accept(&mut ledger, &leave, at(16));
-        ledger.mark_unwritten(&leave);
-        assert_eq!(ledger.known_leave(&leave), None, "the store has not taken it");
+    let (leave, beat) = (op(1, Act::Leave), op(1, BEAT));
+    let write: Change = |ledger| {
         let piece = ledger.pending(10, at(17), &RULES);
         ledger.written(&piece);
-        ledger.repeat_leaves();
-        let known = ledger.known_leave(&leave).expect("the store has taken it, although it is repeated");
-        change(&mut ledger);
-        ledger.rejoin(&op(1, BEAT), known, at(24), &RULES);
-        ledger.lost();
-        write_all(&mut ledger, &mut store, at(25));
-        assert_eq!(count(&mut store, at(25)), restored);
+    };
+    let cases: [(&str, Change, Change, bool); 8] = [
+        ("taken", |ledger| accept_taken(ledger, &op(1, Act::Leave), at(16), false), |_| {}, true),
+        ("not taken yet", |_| {}, |_| {}, false),
+        (
+            "taken after the beat",
+            |_| {},
+            |ledger| {
+                let seen = ledger.seen(&op(1, Act::Leave));
+                ledger.confirm(&op(1, Act::Leave), seen, (at(16), at(16)), false, &RULES);
+            },
+            false,
+        ),
+        ("failed", |ledger| ledger.mark_unwritten(&op(1, Act::Leave)), |_| {}, false),
+        (
+            "repeated, then failed",
+            |ledger| {
+                ledger.repeat_leaves();
+                ledger.mark_unwritten(&op(1, Act::Leave));
+            },
+            write,
+            false,
+        ),
+        (
+            "failed after the beat",
+            |ledger| accept_taken(ledger, &op(1, Act::Leave), at(16), false),
+            |ledger| {
+                ledger.mark_unwritten(&op(1, Act::Leave));
+            },
+            false,
+        ),
+        ("lost", |ledger| accept_taken(ledger, &op(1, Act::Leave), at(16), false), Ledger::lost, false),
+        (
+            "left again",
+            |ledger| accept_taken(ledger, &op(1, Act::Leave), at(16), false),
+            |ledger| {
+                accept_taken(ledger, &op(1, Act::Leave), at(23), false);
+            },
+            false,
+        ),
+    ];
+    for (case, before, after, has_rejoined) in cases {
+        let mut ledger = Ledger::default();
+        accept(&mut ledger, &leave, at(16));
+        before(&mut ledger);
+        let seen = accept_seen(&mut ledger, &beat, at(22));
+        after(&mut ledger);
+        assert_eq!(ledger.rejoin(&beat, seen.unwrap(), at(24), &RULES), has_rejoined, "{case}");
+        assert_eq!(restored(&mut [&mut ledger], at(25)), u32::from(has_rejoined), "{case}");
     }
+}
+
+#[test]
+fn a_failed_leave_is_more_than_a_repeated_one() {
+    let mut ledger = Ledger::default();
+    accept(&mut ledger, &op(1, Act::Leave), at(0));
+    ledger.repeat_leaves();
+    assert!(!ledger.is_lacking());
+    ledger.mark_unwritten(&op(1, Act::Leave));
+    assert!(ledger.is_lacking());
+    let piece = ledger.pending(10, at(1), &RULES);
+    assert_eq!(piece[0].why, Why::Late);
+    ledger.written(&piece);
+    assert!(!ledger.is_unwritten() && !ledger.is_lacking());
 }
 
 #[test]

@@ -113,7 +113,7 @@ impl Remote {
                 let active =
                     active || accepted.is_live && self.has_lost(channel, &op, accepted, &reading).await;
                 let written = if is_backdated { None } else { Some(applied) };
-                self.journal.confirm(channel, &op, (happened, received), written, active);
+                self.journal.confirm(channel, &op, accepted, (happened, received), written, active);
                 let count = self.verified(channel, Ok(reading), now).await;
                 BeatOutcome { count, active }
             }

@@ -18,7 +18,7 @@ use super::roll_call::{Completeness, LastRollCall};
 use crate::{
     domain::{
         Act, ChannelId, Count, LeaseRules, Ledger, Op, Session, Timestamp,
-        ledger::{Leave, Pending, Why},
+        ledger::{Pending, Seen, Why},
     },
     server::{
         clock::Skew,
@@ -76,8 +76,8 @@ pub(super) struct Accepted {
     pub is_live: bool,
     /// Whether the store was known to lack the session.
     is_lacking: bool,
-    /// The leave that ignored the operation, if the store has taken it.
-    leave: Option<Leave>,
+    /// The state of the session, if the node knows it.
+    seen: Option<Seen>,
     /// The store's mark of the channel.
     mark: Option<Mark>,
 }
@@ -152,8 +152,8 @@ impl Journal {
     ) -> Accepted {
         let accept = |entry: &mut ChannelEntry| {
             let is_live = entry.ledger.accept(op, happened, now, &self.rules);
-            let leave = if is_live { None } else { entry.ledger.known_leave(op) };
-            Accepted { is_live, is_lacking: entry.ledger.lacks(op), leave, mark: entry.mark }
+            let (is_lacking, seen) = (entry.ledger.lacks(op), entry.ledger.seen(op));
+            Accepted { is_live, is_lacking, seen, mark: entry.mark }
         };
         if matches!(op.act, Act::Renew { .. } | Act::LeaveKnown) {
             // These operations create no session, so they create no entry either.
@@ -172,23 +172,23 @@ impl Journal {
         self.channels.get(channel).is_some_and(|entry| entry.ledger.lacks(op))
     }
 
-    /// Records that the store has taken an operation. `accepted` and `received` are when the call began and ended, by
-    /// the node's clock. `happened` is the time of the operation by the store's clock; `None` means the time of
-    /// acceptance.
+    /// Records that the store has taken an operation. `began` and `received` are when the call began and ended, by the node's
+    /// clock. `happened` is the time of the operation by the store's clock; `None` means the time of acceptance.
     pub(super) fn confirm(
         &self,
         channel: &ChannelId,
         op: &Op,
-        (accepted, received): (Timestamp, Timestamp),
+        accepted: Accepted,
+        (began, received): (Timestamp, Timestamp),
         happened: Option<Timestamp>,
         is_active: bool,
     ) {
         if let Some(as_of) = happened {
-            self.skew.observe(accepted, received, as_of);
+            self.skew.observe(began, received, as_of);
         }
         if let Some(mut entry) = self.channels.get_mut(channel) {
-            let happened = happened.map_or(accepted, |as_of| self.skew.to_node(as_of));
-            entry.ledger.confirm(op, accepted, happened, is_active, &self.rules);
+            let happened = happened.map_or(began, |as_of| self.skew.to_node(as_of));
+            entry.ledger.confirm(op, accepted.seen, (began, happened), is_active, &self.rules);
         }
     }
 
@@ -204,14 +204,16 @@ impl Journal {
         happened: Timestamp,
         now: Timestamp,
     ) {
-        if let Some(leave) = accepted.leave {
-            // A store that has lost the leave counts the session without a join.
-            if !accepted.is_lost_by(reading)
-                && let Some(mut entry) = self.channels.get_mut(channel)
-            {
-                entry.ledger.rejoin(op, leave, happened, &self.rules);
-            }
-        } else if let Act::Renew { lease } = op.act {
+        // A store that has lost the leave counts the session without a join.
+        let is_whole = accepted.mark.is_some()
+            && !accepted.is_lost_by(reading)
+            && self.roll.judge(reading) == Completeness::Complete;
+        let has_rejoined = is_whole
+            && accepted.seen.is_some_and(|seen| {
+                let entry = self.channels.get_mut(channel);
+                entry.is_some_and(|mut entry| entry.ledger.rejoin(op, seen, happened, &self.rules))
+            });
+        if !has_rejoined && let Act::Renew { lease } = op.act {
             self.accept(channel, &Op { act: Act::Heartbeat { lease }, ..*op }, happened, now);
         }
     }
