@@ -1,4 +1,4 @@
-//! Serves one connection: detects the protocol, handles the requests, and hands streams over to [`DetachedStream`].
+//! Serves one connection: detects the protocol, handles the requests, and hands streams over to [`StreamSocket`].
 //!
 //! Over HTTP/2 a connection has many requests at the same time. [`Untaken`] bounds what they hold.
 
@@ -42,7 +42,7 @@ use tower::Service;
 
 use super::{
     connection_info::{ConnectionInfo, InFlight},
-    detach::{DetachedStream, LongBody},
+    detach::{LongBody, StreamSocket},
     held::CHUNK_BYTES,
     preface,
     refusal::{self, UnreadableRequest},
@@ -170,7 +170,7 @@ async fn http1<S>(
     guard: impl Send + Unpin + 'static,
 ) -> Option<BoxFuture<'static, ()>>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: StreamSocket,
 {
     let info = ConnectionInfo::new(peer, true);
     let detached = Arc::new(Mutex::new(None));
@@ -214,7 +214,7 @@ where
     };
     let mut socket = connection.into_parts().io.into_inner().into_inner();
     if let Some((head, body)) = stream {
-        return Some(Box::pin(DetachedStream::new(socket, &head, body, guard)));
+        return socket.send_stream(&head, body, guard);
     }
     if let Some(status) = info.refused() {
         let mut request = Request::new(Body::empty());

@@ -15,8 +15,12 @@ use std::{
 
 use axum::http::response::Parts;
 use bytes::{Buf, Bytes};
+use futures::future::BoxFuture;
 use http_body::{Body, Frame};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
 
 /// The body of a stream.
 pub type LongBody = Pin<Box<dyn Body<Data = Bytes, Error = Infallible> + Send>>;
@@ -33,6 +37,29 @@ impl Body for DetachedBody {
         _cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Poll::Ready(None)
+    }
+}
+
+/// A socket on which a stream can be sent.
+pub trait StreamSocket: AsyncRead + AsyncWrite + Unpin + Send + Sized + 'static {
+    /// Sends a stream until its body ends or the peer closes the connection. Everything that only further requests need is
+    /// freed. `guard` is dropped when the stream ends. `None` if the socket cannot be used.
+    fn send_stream<G: Send + Unpin + 'static>(
+        self,
+        head: &Parts,
+        body: LongBody,
+        guard: G,
+    ) -> Option<BoxFuture<'static, ()>>;
+}
+
+impl StreamSocket for TcpStream {
+    fn send_stream<G: Send + Unpin + 'static>(
+        self,
+        head: &Parts,
+        body: LongBody,
+        guard: G,
+    ) -> Option<BoxFuture<'static, ()>> {
+        Some(Box::pin(DetachedStream::new(self, head, body, guard)))
     }
 }
 

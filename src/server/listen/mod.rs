@@ -22,6 +22,7 @@ mod preface;
 pub mod refusal;
 pub mod socket;
 pub mod tls;
+mod tls_stream;
 mod tracked;
 pub mod untaken;
 mod watched;

@@ -318,4 +318,5 @@ fn an_open_stream_is_small() {
     type Guard = (TaskTrackerToken, ConnectionPermit);
     assert!(size_of::<connection::Connection>() <= 32);
     assert!(size_of::<detach::DetachedStream<TcpStream, Guard>>() <= 128);
+    assert!(size_of::<detach::DetachedStream<tls_stream::TlsSender, Guard>>() <= 208);
 }
