@@ -456,7 +456,10 @@ impl Observer for Recorder {
         let Some(count_now) = count.value.filter(|_| !count.stale) else { return };
         if let Some(mut record) = self.0.records.get_mut(channel) {
             let is_owned = self.0.ownership.owns(channel);
-            self.observe(&mut record, channel, count_now, count.as_of, is_owned);
+            // Many clients may read a count that holds. The next sample shows that it still does.
+            if !record.has_observed(count_now, count.as_of, is_owned, SAMPLE_INTERVAL) {
+                self.observe(&mut record, channel, count_now, count.as_of, is_owned);
+            }
         }
     }
 }
@@ -488,6 +491,25 @@ mod tests {
         }
         assert_eq!(written, [0, 30, 31, 32, 60, 120]);
         assert_eq!(recorder.missing(&[ana.part()], recorder.next_sample(&[ana.part()])), [ana]);
+    }
+
+    #[test]
+    fn what_is_read_is_recorded_when_it_differs_from_the_last_second() {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(START)));
+        let recorder = Recorder::new(7, Duration::ZERO, clock);
+        let ana = ChannelId::parse("ana").unwrap();
+        let sample = recorder.next_sample(&[ana.part()]);
+        recorder.sampled(&ana, Count::fresh(3, Timestamp::from_millis(START)), sample);
+        let changed = |count, millis| {
+            recorder.read(&ana, Count::fresh(count, Timestamp::from_millis(START + millis)));
+            let taken = recorder.take(true).into_iter().find(|taken| taken.channel == "ana");
+            taken.is_some_and(|taken| !taken.minutes.is_empty())
+        };
+        assert!(changed(3, 0), "the sample");
+        let read = [(3, 999, false), (3, 1_000, true), (4, 1_001, true), (4, 1_500, false), (3, 1_501, true)];
+        for (count, millis, is_recorded) in read {
+            assert_eq!(changed(count, millis), is_recorded, "{count} at {millis}");
+        }
     }
 
     #[test]

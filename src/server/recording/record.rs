@@ -135,6 +135,11 @@ impl Record {
         false
     }
 
+    /// Whether the same count was observed within `time` before `at`, by a node that owned the channel or not, as now.
+    pub(super) fn has_observed(&self, count: u32, at: Timestamp, is_owned: bool, time: Duration) -> bool {
+        self.track.has_observed(count, at, is_owned, time)
+    }
+
     /// Records that the count is not known. A channel that was on air is assumed to stay so.
     pub(super) fn lose_sight(&mut self, at: Timestamp) {
         self.track.unknown(at);

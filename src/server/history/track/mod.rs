@@ -119,6 +119,14 @@ impl Track {
         goes_on
     }
 
+    /// Whether the same count was observed in the same way within `time` before `at`.
+    #[must_use]
+    pub fn has_observed(&self, count: u32, at: Timestamp, owned: bool, time: Duration) -> bool {
+        self.newest.is_some_and(|held| {
+            (held.count, held.is_owned) == (count, owned) && held.at <= at && at < held.at + time
+        })
+    }
+
     /// Records that the count is not known from the last observation before `at` on.
     pub fn unknown(&mut self, at: Timestamp) {
         let Some(held) = self.newest.filter(|held| at >= held.at || at + LATE < held.at) else { return };

@@ -37,6 +37,17 @@ fn a_count_holds_until_the_next_observation() {
 }
 
 #[test]
+fn the_same_observation_is_one_of_the_same_count_and_owner_shortly_before() {
+    let mut track = Track::default();
+    track.observe(3, at(1_000), true, GAP);
+    let has = |count, millis, owned| track.has_observed(count, at(millis), owned, Duration::from_secs(1));
+    assert!(has(3, 1_000, true) && has(3, 1_999, true));
+    assert!(!has(4, 1_500, true) && !has(3, 1_500, false) && !has(3, 2_000, true) && !has(3, 999, true));
+    track.unknown(at(1_500));
+    assert!(!track.has_observed(3, at(1_600), true, Duration::from_secs(1)));
+}
+
+#[test]
 fn a_gap_is_a_gap_and_never_0() {
     let mut track = Track::default();
     track.observe(3, at(0), true, GAP);
