@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use crate::{
     contract::{
-        attendance,
+        attend, attendance,
         rules::{RULES, channel, op, write},
     },
     support::RedisServer,
@@ -48,9 +48,7 @@ async fn counts(node: &Node, channels: &[ChannelId]) -> Vec<u32> {
 async fn settled(redis: &RedisServer, channels: &[ChannelId]) -> [Node; 2] {
     let nodes = [node(&redis.url()), node(&redis.url())];
     for (number, node) in (1..).zip(&nodes) {
-        while node.attend(&attendance(number)).await.is_err() {
-            sleep(Duration::from_millis(20)).await;
-        }
+        attend(number, node).await;
     }
     for channel in channels {
         join(&nodes[0], channel.as_str(), 1).await;
@@ -210,9 +208,7 @@ async fn without_memory_or_permission_every_channel_is_read() {
     redis.add_user("a-password", &["-zscore"]);
     let url = format!("redis://aforo:a-password@127.0.0.1:{}", redis.port);
     let limited = RemoteStore::new(RedisRunner::open(&url).unwrap(), "aforo", RULES);
-    while limited.attend(&attendance(3)).await.is_err() {
-        sleep(Duration::from_millis(20)).await;
-    }
+    attend(3, &limited).await;
     for viewers in 1..4 {
         join(&limited, "channel-2", viewers.into()).await;
         assert_eq!(counts(&limited, &channels).await, [0, 0, viewers, 0, 0]);
@@ -222,6 +218,30 @@ async fn without_memory_or_permission_every_channel_is_read() {
 }
 
 /// The loss of a channel that nobody writes to does not show in counts for a while, but in checks it does.
+#[tokio::test]
+async fn a_server_that_takes_no_writes_is_still_read() {
+    let redis = RedisServer::start().await;
+    let channels = channels(5);
+    let [one, other] = settled(&redis, &channels).await;
+    let set = |replicas| redis.request::<()>(&["CONFIG", "SET", "min-replicas-to-write", replicas]);
+    set("1");
+    let newcomer = node(&redis.url());
+    for node in [&one, &other, &newcomer] {
+        assert_eq!(counts(node, &channels).await, [1; 5]);
+    }
+    set("0");
+    redis.request::<()>(&["DEL", LIST]);
+    set("1");
+    for node in [&one, &other, &newcomer] {
+        assert_eq!(counts(node, &channels).await, [1; 5]);
+    }
+    set("0");
+    join(&other, "channel-3", 2).await;
+    for node in [&one, &newcomer] {
+        assert_eq!(counts(node, &channels).await, [1, 1, 1, 2, 1]);
+    }
+}
+
 #[tokio::test]
 async fn a_check_shows_a_lost_channel() {
     let redis = RedisServer::start().await;
@@ -268,9 +288,7 @@ async fn the_live_list_names_every_channel_that_was_entered() {
     sleep(Duration::from_secs(10)).await;
     assert_eq!(one.live().await.unwrap().live.len(), 0, "no name is known for longer");
     let third = node(&redis.url());
-    while third.attend(&attendance(3)).await.is_err() {
-        sleep(Duration::from_millis(20)).await;
-    }
+    attend(3, &third).await;
     for nth in 1..20 {
         write(&third, &format!("new-{nth}"), &[op(1, 1, Act::Heartbeat { lease: RULES.longest_lease })])
             .await;

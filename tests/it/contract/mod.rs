@@ -42,11 +42,16 @@ async fn redis() -> Subject {
     Subject { nodes: [attended(1, node()).await, attended(2, node()).await], _server: Box::new(server) }
 }
 
-/// The store of a node that has attended the roll call. Without the roll call, every count is read.
-pub async fn attended(number: u64, store: Arc<dyn Store>) -> Arc<dyn Store> {
+/// Attends the roll call as soon as the store is connected.
+pub async fn attend(number: u64, store: &dyn Store) {
     while store.attend(&attendance(number)).await.is_err() {
         sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// The store of a node that has attended the roll call. Without the roll call, every count is read.
+pub async fn attended(number: u64, store: Arc<dyn Store>) -> Arc<dyn Store> {
+    attend(number, &*store).await;
     store
 }
 
@@ -206,9 +211,7 @@ pub fn attendance(node: u64) -> Attendance {
 async fn a_node_that_shuts_down_leaves_the_roll_call_to_the_others() {
     let server = RedisServer::start().await;
     let store = RemoteStore::new(RedisRunner::open(&server.url()).unwrap(), "test", RULES);
-    while store.attend(&attendance(1)).await.is_err() {
-        sleep(Duration::from_millis(20)).await;
-    }
+    attend(1, &store).await;
     store.attend(&attendance(2)).await.unwrap();
     store.attend(&Attendance { expected_for: Duration::ZERO, ..attendance(2) }).await.unwrap();
     let left: i64 = server.request(&["PTTL", "test:{nodes}"]);
