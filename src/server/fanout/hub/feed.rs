@@ -41,7 +41,7 @@ pub(super) struct FeedState {
     pub ticks: u32,
     /// When the last read ended.
     last_read: Option<Instant>,
-    /// When `published` last changed.
+    /// When `published` last changed; `None` if it is the first count.
     last_change: Option<Instant>,
     /// When a frame or tick was last sent.
     pub last_sent: Instant,
@@ -99,14 +99,15 @@ impl FeedState {
         if self.read_in_flight {
             return None;
         }
-        let (Some(read), Some(changed)) = (self.last_read, self.last_change.or(self.last_read)) else {
-            return Some(now);
-        };
+        let Some(read) = self.last_read else { return Some(now) };
         let regular = read + interval;
+        // The first count of a feed is not a change: its streams show the first change at once.
+        let last_change = if self.published.is_some() { self.last_change } else { Some(read) };
+        let earliest = last_change.map_or(read, |changed| changed + interval);
         Some(match (self.was_written, self.was_written_during_read) {
             (false, _) => regular,
-            (true, false) => regular.min(changed + interval),
-            (true, true) => regular.min((changed + interval).max(read + REREAD_PAUSE)),
+            (true, false) => regular.min(earliest),
+            (true, true) => regular.min(earliest.max(read + REREAD_PAUSE)),
         })
     }
 
@@ -163,11 +164,11 @@ impl FeedState {
         {
             return false;
         }
+        self.last_change = self.published.map(|_| now);
         self.published = Some(count);
         self.live = live;
         self.frame = frame::count(&CountUpdate::new(channel.clone(), count).on_air(live));
         self.version = self.version.wrapping_add(1).max(1);
-        self.last_change = Some(now);
         self.last_sent = now;
         true
     }

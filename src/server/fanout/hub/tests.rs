@@ -91,6 +91,25 @@ async fn the_first_change_is_read_at_once_and_later_changes_at_the_end_of_the_in
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_first_count_of_a_feed_does_not_delay_the_first_change() {
+    let hub = Arc::new(Hub::new(INTERVAL));
+    let mut stream = hub.subscribe(&[channel("ana")]);
+    publish_fresh(&hub, 0);
+    assert!(shows(take(&mut stream), "0"));
+    advance(Duration::from_millis(1)).await;
+    hub.notify_write(&channel("ana"), 1);
+    timeout(Duration::ZERO, hub.wait_until_due()).await.expect("due at once");
+    assert_eq!(publish_fresh(&hub, 1), 1);
+    assert!(shows(take(&mut stream), "1"));
+    // The next change waits until the interval is over.
+    hub.notify_write(&channel("ana"), 2);
+    advance(INTERVAL - Duration::from_millis(1)).await;
+    assert_eq!(publish_fresh(&hub, 2), 0);
+    advance(Duration::from_millis(1)).await;
+    assert_eq!(publish_fresh(&hub, 2), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_write_during_a_read_is_not_lost() {
     let hub = Arc::new(Hub::new(INTERVAL));
     let mut stream = hub.subscribe(&[channel("ana")]);
