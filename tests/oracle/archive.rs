@@ -101,7 +101,7 @@ pub fn observed(judge: &Judge<'_>) -> Option<Finding> {
             let (from, to) = (at - HOLDS, at + 1_000 + HOLDS);
             let known = observed.get(&(channel, at)).copied().unwrap_or(0);
             let is_excused = judge.between(channel, from, to).least == 0
-                || judge.excuses.may_write_old_beats(from, to)
+                || judge.may_write_late_beats(channel, from, to)
                 || judge.excuses.faults.iter().any(|w| w.fault.loses_data() && w.from <= to)
                 || (0..nodes).any(|node| {
                     judge.excuses.is_troubled(node, from, to) || may_be_unwritten(judge, node, at)

@@ -3,7 +3,6 @@
 
 use super::{
     faults::{CALL_LIMIT, Fault, LATE, RECOVERY, REPLAY},
-    judge::LEAVE_MEMORY,
     lags::Lags,
     plan::{ActionKind, Call, Millis, Plan},
 };
@@ -191,15 +190,6 @@ impl Excuses {
     pub fn has_other_fault(&self, node: usize, one: &Window) -> bool {
         let is_other = |w: &&Window| w.fault != one.fault && w.fault.affects(node);
         self.faults.iter().filter(is_other).any(|w| w.from <= one.to && one.from <= w.to + RECOVERY)
-    }
-
-    /// Whether a node may write beats between these instants that are older than the leave memory of the store. Other
-    /// nodes may remember later leaves, so the affected channels are stale until every node has checked its journal.
-    pub fn may_write_old_beats(&self, from: Millis, to: Millis) -> bool {
-        self.faults.iter().any(|w| {
-            let is_long = !w.fault.loses_data() && w.to - w.from + CALL_LIMIT >= LEAVE_MEMORY;
-            is_long && w.from <= to && from <= w.to + RECOVERY
-        })
     }
 
     /// Whether the node may be unable to announce, for [`RECOVERY`] after a loss, that it has operations to replay.

@@ -96,7 +96,7 @@ fn shows(judge: &Judge<'_>, stream: &Stream, at: Millis) -> Option<Finding> {
     let from = at.saturating_sub(age(judge, node, at));
     let Some(value) = shown.live() else {
         let excused =
-            judge.excuses.is_troubled(node, from, at) || judge.excuses.may_write_old_beats(from, at);
+            judge.excuses.is_troubled(node, from, at) || judge.may_write_late_beats(channel, from, at);
         return if excused {
             None
         } else {
@@ -158,7 +158,7 @@ fn quick(judge: &Judge<'_>) -> Option<Finding> {
         }
         let is_clear = before.least == before.most && after.least == after.most && after.least > before.most;
         let is_troubled = judge.excuses.is_troubled(node, quiet_since, by)
-            || judge.excuses.may_write_old_beats(quiet_since, by);
+            || judge.may_write_late_beats(channel, quiet_since, by);
         if !is_clear || is_troubled {
             return None;
         }
@@ -232,7 +232,7 @@ fn lists(judge: &Judge<'_>) -> Option<Finding> {
         let from = at.saturating_sub(interval + LIST_WAIT + 2 * judge.plan.nodes[node].delay);
         let Some(counts) = &list.counts else {
             let is_excused = judge.excuses.is_troubled(node, from, answered)
-                || judge.excuses.may_write_old_beats(from, answered);
+                || judge.may_write_any_late_beats(from, answered);
             let what = format!("node {node} has no list of live channels although no fault explains it");
             return if is_excused { None } else { Some(Finding { at: answered, channel: None, what }) };
         };
@@ -240,7 +240,7 @@ fn lists(judge: &Judge<'_>) -> Option<Finding> {
         let is_stale = counts.iter().any(|(_, shown)| shown.stale);
         if is_stale {
             let is_excused = judge.excuses.is_troubled(node, from, answered)
-                || judge.excuses.may_write_old_beats(from, answered);
+                || judge.may_write_any_late_beats(from, answered);
             let what = format!("node {node} gives a stale list although no fault explains it");
             return if is_excused { None } else { Some(Finding { at: answered, channel: None, what }) };
         }

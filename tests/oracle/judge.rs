@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     attackers::ADDRESS,
-    faults::{Fault, RECOVERY},
+    faults::{CALL_LIMIT, Fault, RECOVERY},
     history::{Answer, Called, Excuses, History, Window},
     model::{Channel, Event, Range},
     plan::{Act, CHANNELS, Millis, Plan},
@@ -69,6 +69,33 @@ impl<'a> Judge<'a> {
         let counts = &self.counts[usize::try_from(channel).unwrap()];
         let end = |instant: Millis| counts.partition_point(|(at, _)| *at <= instant);
         &counts[end(from).saturating_sub(1)..end(to)]
+    }
+
+    /// Whether a node may write beats of the channel late between these instants. Another node may know a leave before such a
+    /// beat, which the store has forgotten meanwhile. So the channel is stale until every node has checked its journal. After a
+    /// long fault this may be any beat that the node knows.
+    pub fn may_write_late_beats(&self, channel: u64, from: Millis, to: Millis) -> bool {
+        let beats = self
+            .history
+            .calls
+            .iter()
+            .filter(|called| called.call.channel == channel && !matches!(called.call.act, Act::Leave));
+        let mut faults = self
+            .excuses
+            .faults
+            .iter()
+            .filter(|w| !w.fault.loses_data() && w.from <= to && from <= w.to + RECOVERY);
+        faults.any(|w| {
+            let is_met =
+                |called: &Called| called.at <= w.to && called.answer.is_none_or(|(at, _)| at >= w.from);
+            let is_long = w.to - w.from + CALL_LIMIT >= LEAVE_MEMORY;
+            is_long || beats.clone().any(|called| w.fault.affects(called.call.node) && is_met(called))
+        })
+    }
+
+    /// Whether a node may write beats of any watched channel late.
+    pub fn may_write_any_late_beats(&self, from: Millis, to: Millis) -> bool {
+        (0..CHANNELS).any(|channel| self.may_write_late_beats(channel, from, to))
     }
 
     /// The calls of honest viewers.

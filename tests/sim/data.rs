@@ -290,9 +290,10 @@ fn when_sent(act: Act, sent: Timestamp) -> Act {
     }
 }
 
-/// Whether a late beat may be older than a leave that the store has forgotten.
+/// Whether a late beat may come after a leave, since its join and within the leave memory, that the store has forgotten.
 fn may_have_left(session: Session, now: Timestamp) -> bool {
     let Parts { at, delta, .. } = session.parts();
-    let since_join = if delta == u16::MAX { 0 } else { delta };
-    at.min(now).minus_millis(since_join.into()) + LEAVE_MEMORY < now
+    let at = at.min(now);
+    let joined = if delta == u16::MAX { Timestamp::default() } else { at.minus_millis(delta.into()) };
+    joined.max(at - LEAVE_MEMORY) + LEAVE_MEMORY < now
 }

@@ -293,12 +293,14 @@ local function write(viewers_key, sessions_key, ops, was_lost)
           furthest = over
         end
         if act == 'R' or act == 'M' then
-          -- A session that is counted already was not lost. A late beat may be older than a leave that the store has
-          -- forgotten. A node that remembers the leave repeats it at the next roll call.
+          -- A session that is counted already was not lost. A late beat may come after a leave, since its join and within
+          -- the leave memory, that the store has forgotten. A node that remembers the leave repeats it at the next roll
+          -- call.
           if act == 'R' then
             has_restored = has_restored or is_live ~= was_live
           elseif is_live and not was_live then
-            has_restored = has_restored or (delta == FAR and time or time - delta) < now - memory
+            local joined = delta == FAR and 0 or time - delta
+            has_restored = has_restored or math.max(joined, time - memory) < now - memory
           end
         end
         local rest, longest, remembered = '', 0, 0
