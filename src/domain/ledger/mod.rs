@@ -176,7 +176,7 @@ impl Ledger {
     /// Records that the store has taken an operation that this node accepted at `accepted`, with `seen` as the state after
     /// it. `happened` is when the operation happened by the store's clock, converted to the node's. If the store does not
     /// count the session after a beat, the session has left through another node. It is then marked as left, so that a
-    /// replay does not restore it.
+    /// replay does not restore it. After a renewal it may also have expired, and is forgotten.
     pub fn confirm(
         &mut self,
         op: &Op,
@@ -186,16 +186,19 @@ impl Ledger {
         rules: &LeaseRules,
     ) {
         let Some(entry) = self.sessions.get_mut(&(op.viewer, op.session)) else { return };
-        let is_beat = match op.act {
-            Act::Join { .. } | Act::Heartbeat { .. } => true,
-            // The store may not count a session that this node does not count either.
-            Act::Renew { .. } => entry.session.is_live(happened),
-            _ => false,
-        };
-        if is_beat && !is_active {
-            // A later operation has an answer of its own.
-            if seen.is_some_and(|seen| seen.version == entry.version) {
+        // A later operation has an answer of its own.
+        let is_last = seen.is_some_and(|seen| seen.version == entry.version);
+        if matches!(op.act, Act::Join { .. } | Act::Heartbeat { .. }) && !is_active {
+            if is_last {
                 entry.session.leave(entry.session.not_before(happened, false), rules);
+                entry.is_leave_taken = true;
+            }
+        } else if matches!(op.act, Act::Renew { .. }) && !is_active {
+            if is_last
+                && entry.session.is_live(happened)
+                && let Some(entry) = self.sessions.remove(&(op.viewer, op.session))
+            {
+                self.uncount(&entry);
             }
         } else if entry.session.at() == accepted {
             entry.session = entry.session.at_instant(happened);

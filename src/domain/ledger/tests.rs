@@ -129,6 +129,19 @@ fn a_session_that_the_store_reports_as_left_is_not_restored() {
     }
 }
 
+/// The store knows when the session left, and the ledger only when it was told.
+#[test]
+fn a_heartbeat_counts_as_soon_as_the_store_says_so() {
+    for act in [BEAT, Act::Renew { lease: LEASE }] {
+        let mut ledger = Ledger::default();
+        accept_taken(&mut ledger, &op(1, JOIN), at(0), true);
+        accept_taken(&mut ledger, &op(1, act), at(22), false);
+        let seen = accept_seen(&mut ledger, &op(1, BEAT), at(25)).unwrap();
+        ledger.rejoin(&op(1, BEAT), seen, at(25), &RULES);
+        assert_eq!(restored(&mut [&mut ledger], at(26)), 1, "{act:?}");
+    }
+}
+
 #[test]
 fn a_late_report_that_a_session_has_left_does_not_end_a_later_join() {
     let mut ledger = Ledger::default();
