@@ -75,12 +75,17 @@ pub struct DetachedStream<S, G> {
 impl<S, G> DetachedStream<S, G> {
     /// A response whose head has not been sent. `guard` is dropped when it ends.
     pub fn new(io: S, head: &Parts, body: LongBody, guard: G) -> Self {
-        Self { io, body: Some(body), unsent: encode(head), _guard: guard }
+        Self { unsent: encode(head), ..Self::after_head(io, body, guard) }
+    }
+
+    /// A response whose head has been sent.
+    pub(super) const fn after_head(io: S, body: LongBody, guard: G) -> Self {
+        Self { io, body: Some(body), unsent: Bytes::new(), _guard: guard }
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, G> DetachedStream<S, G> {
-    /// Ready when the peer has closed the connection. Bytes after the request are discarded.
+    /// Ready when the peer has closed the connection. Bytes after the request are discarded, or end a stream over TLS.
     fn poll_peer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut discarded = [0; 256];
         loop {

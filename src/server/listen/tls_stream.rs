@@ -9,7 +9,7 @@
 //! them ends the stream.
 
 use std::{
-    io,
+    io::{self, Write as _},
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -27,10 +27,13 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use super::detach::{DetachedStream, LongBody, StreamSocket};
+use super::detach::{DetachedStream, LongBody, StreamSocket, encode};
 
 /// The largest plain text of a record, in bytes (RFC 8446, section 5.1).
 const MAX_RECORD: usize = 16 * 1024;
+
+/// How many reads discard what the client has sent.
+const MAX_DISCARDED: usize = 64;
 
 /// The content of the alert `close_notify` (RFC 8446, section 6.1).
 const CLOSE_NOTIFY: [u8; 2] = [1, 0];
@@ -51,20 +54,36 @@ pub(super) struct TlsSender {
 
 impl StreamSocket for TlsStream<TcpStream> {
     fn send_stream<G: Send + Unpin + 'static>(
-        self,
+        mut self,
         head: &Parts,
         body: LongBody,
         guard: G,
     ) -> Option<BoxFuture<'static, ()>> {
-        let state = self.get_ref().1;
+        let (socket, state) = self.get_mut();
+        // The head is sent first, and with it whatever rustls has queued, such as an answer to a new key of the client.
+        state.writer().write_all(&encode(head)).ok()?;
+        while state.wants_write() && state.write_tls(&mut Ready(socket)).is_ok_and(|sent| sent > 0) {}
         match state.negotiated_cipher_suite() {
-            Some(SupportedCipherSuite::Tls13(suite)) if !state.wants_write() && !state.is_handshaking() => {
+            Some(SupportedCipherSuite::Tls13(suite)) if !state.wants_write() => {
                 let sender = TlsSender::take_over(self, suite)?;
-                Some(Box::pin(DetachedStream::new(sender, head, body, guard)))
+                Some(Box::pin(DetachedStream::after_head(sender, body, guard)))
             }
-            // Older than TLS 1.3, or something is not sent yet.
-            _ => Some(Box::pin(DetachedStream::new(self, head, body, guard))),
+            // Older than TLS 1.3, or the socket has no room.
+            _ => Some(Box::pin(DetachedStream::after_head(self, body, guard))),
         }
+    }
+}
+
+/// Writes what the socket takes at once.
+struct Ready<'a>(&'a TcpStream);
+
+impl io::Write for Ready<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -147,10 +166,20 @@ impl AsyncRead for TlsSender {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        _plain: &mut ReadBuf<'_>,
+        plain: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut byte = [0];
-        Pin::new(&mut self.socket).poll_read(cx, &mut ReadBuf::new(&mut byte))
+        let start = plain.filled().len();
+        ready!(Pin::new(&mut self.socket).poll_read(cx, plain))?;
+        // What is left unread would make the kernel reset the connection instead of closing it.
+        for _ in 0..MAX_DISCARDED {
+            let is_end = plain.filled().len() == start;
+            plain.set_filled(start);
+            if is_end || Pin::new(&mut self.socket).poll_read(cx, plain).is_pending() {
+                break;
+            }
+        }
+        plain.set_filled(start);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -183,11 +212,21 @@ mod tests {
     /// The longest wait for anything: far more than it takes.
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    /// Starts a stream of frames to a client with these ciphers. The task ends with the stream.
+    /// Starts a stream to a client with these ciphers. The task ends with the stream.
     async fn stream_to(
         client: CryptoProvider,
         version: &'static SupportedProtocolVersion,
         body: LongBody,
+    ) -> (client::TlsStream<TcpStream>, JoinHandle<()>) {
+        stream_after(client, version, body, false).await
+    }
+
+    /// Starts a stream after a request, before which the client may ask for a new key.
+    async fn stream_after(
+        client: CryptoProvider,
+        version: &'static SupportedProtocolVersion,
+        body: LongBody,
+        has_new_key: bool,
     ) -> (client::TlsStream<TcpStream>, JoinHandle<()>) {
         let folder = TempDir::new().unwrap();
         let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
@@ -207,11 +246,16 @@ mod tests {
         let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let task = tokio::spawn(async move {
             let (socket, _) = listener.accept().await.unwrap();
-            let accepted = acceptor.accept(socket).await.unwrap();
+            let mut accepted = acceptor.accept(socket).await.unwrap();
+            accepted.read_exact(&mut [0; 3]).await.unwrap();
             accepted.send_stream(&Response::new(()).into_parts().0, body, ()).unwrap().await;
         });
         let connector = TlsConnector::from(Arc::new(config));
-        let client = connector.connect("localhost".try_into().unwrap(), socket).await.unwrap();
+        let mut client = connector.connect("localhost".try_into().unwrap(), socket).await.unwrap();
+        if has_new_key {
+            client.get_mut().1.refresh_traffic_keys().unwrap();
+        }
+        client.write_all(b"GET").await.unwrap();
         (client, task)
     }
 
@@ -255,19 +299,39 @@ mod tests {
 
     #[tokio::test]
     async fn it_ends_when_the_client_closes_the_connection_or_sends_something() {
-        for is_closed in [true, false] {
-            let frames = [Bytes::from_static(b"first")];
-            let (mut client, task) = stream_to(ring::default_provider(), &TLS13, body(&frames, true)).await;
+        let ring = ring::default_provider();
+        let suites = ring.cipher_suites.iter().filter(|suite| suite.tls13().is_some());
+        for (suite, is_closed) in suites.flat_map(|suite| [(*suite, true), (*suite, false)]) {
+            // The socket does not take all of it at once, and the body stays open after it.
+            let frames = [Bytes::from(vec![b'x'; 8_000_001]), Bytes::from_static(b"last")];
+            let provider = CryptoProvider { cipher_suites: vec![suite], ..ring.clone() };
+            let (mut client, task) = stream_to(provider, &TLS13, body(&frames, true)).await;
             let mut text = Vec::new();
-            while !text.ends_with(b"first") {
+            while !text.ends_with(b"last") {
                 assert!(timeout(PATIENCE, client.read_buf(&mut text)).await.unwrap().unwrap() > 0);
             }
             assert!(!task.is_finished());
-            let sent = if is_closed { client.shutdown().await } else { client.write_all(b"GET").await };
+            let sent =
+                if is_closed { client.shutdown().await } else { client.write_all(&[b'x'; 1_000]).await };
             sent.unwrap();
             client.flush().await.unwrap();
             timeout(PATIENCE, task).await.expect("the stream ends").unwrap();
+            let (socket, _) = client.get_mut();
+            let end = timeout(PATIENCE, socket.read(&mut [0])).await.expect("it is closed");
+            assert_eq!(end.expect("it is not reset"), 0);
         }
+    }
+
+    /// A client that asks for a new key gets an answer under the old one, which rustls sends with the next record.
+    #[tokio::test]
+    async fn a_new_key_of_the_client_is_answered_before_the_stream() {
+        let frames = [Bytes::from_static(b"first")];
+        let ring = ring::default_provider();
+        let (mut client, task) = stream_after(ring, &TLS13, body(&frames, false), true).await;
+        let mut text = Vec::new();
+        timeout(PATIENCE, client.read_to_end(&mut text)).await.expect("it ends").unwrap();
+        assert!(text.ends_with(b"first"));
+        timeout(PATIENCE, task).await.expect("the stream ends").unwrap();
     }
 
     #[tokio::test]
