@@ -11,7 +11,8 @@ pub struct StreamTemplate(String);
 /// The text is not a valid template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "expected an https:// address or a path with {{channel}}, as in https://cdn.example/{{channel}}/index.m3u8"
+    "expected an https:// or http:// address or a path with {{channel}}, as in \
+     https://cdn.example/{{channel}}/index.m3u8"
 )]
 pub struct InvalidTemplate;
 
@@ -25,14 +26,26 @@ impl StreamTemplate {
     /// The origin of a channel's stream, such as `https://cdn.example`; `None` if it is this site's.
     #[must_use]
     pub fn origin(&self, channel: &ChannelId) -> Option<String> {
-        let address = self.0.strip_prefix(SCHEME)?;
-        Some([SCHEME, host(address)].concat().replace(PLACEHOLDER, channel.as_str()))
+        let (scheme, address) = split(&self.0)?;
+        Some([scheme, host(address)].concat().replace(PLACEHOLDER, channel.as_str()))
+    }
+
+    /// Whether streams come over plain HTTP from another site. Browsers block them on pages of `https://`.
+    #[must_use]
+    pub fn is_unencrypted(&self) -> bool {
+        self.0.starts_with(HTTP)
     }
 }
 
 /// The placeholder for the channel name.
 const PLACEHOLDER: &str = "{channel}";
-const SCHEME: &str = "https://";
+const HTTPS: &str = "https://";
+const HTTP: &str = "http://";
+
+/// The scheme of an address, and what follows it. `None` if it has another scheme or none.
+fn split(text: &str) -> Option<(&'static str, &str)> {
+    [HTTPS, HTTP].into_iter().find_map(|scheme| Some((scheme, text.strip_prefix(scheme)?)))
+}
 
 /// The host and port of an address without a scheme.
 fn host(address: &str) -> &str {
@@ -49,8 +62,8 @@ impl FromStr for StreamTemplate {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let is_path = text.starts_with('/') && !text.starts_with("//");
-        let is_https = text.strip_prefix(SCHEME).is_some_and(|address| is_host(host(address)));
-        let is_address = (is_path || is_https) && !text.contains(char::is_whitespace);
+        let is_of_site = split(text).is_some_and(|(_, address)| is_host(host(address)));
+        let is_address = (is_path || is_of_site) && !text.contains(char::is_whitespace);
         if is_address && text.contains(PLACEHOLDER) {
             Ok(Self(text.to_owned()))
         } else {
@@ -78,6 +91,8 @@ mod tests {
             ("https://cdn.example/{channel}/index.m3u8", Some("https://cdn.example")),
             ("https://cdn.example:8443?channel={channel}", Some("https://cdn.example:8443")),
             ("https://{channel}.cdn.example/index.m3u8", Some("https://ana.cdn.example")),
+            ("http://cdn.example:8080/{channel}/index.m3u8", Some("http://cdn.example:8080")),
+            ("http://192.168.1.20/hls/{channel}.m3u8", Some("http://192.168.1.20")),
             ("/hls/{channel}/index.m3u8", None),
         ] {
             let template: StreamTemplate = template.parse().unwrap();
@@ -86,15 +101,29 @@ mod tests {
     }
 
     #[test]
+    fn tells_plain_http_of_another_site() {
+        for (template, is_unencrypted) in [
+            ("http://cdn.example/{channel}/index.m3u8", true),
+            ("https://cdn.example/{channel}/index.m3u8", false),
+            ("/http://{channel}", false),
+        ] {
+            let template: StreamTemplate = template.parse().unwrap();
+            assert_eq!(template.is_unencrypted(), is_unencrypted, "{template:?}");
+        }
+    }
+
+    #[test]
     fn rejects_invalid_templates() {
         for text in [
             "",
             "https://cdn.example/index.m3u8",
-            "http://cdn.example/{channel}",
+            "http://cdn.example/index.m3u8",
+            "ftp://cdn.example/{channel}",
             "javascript:{channel}",
             "//{channel}",
             "https://a b/{channel}",
             "https:///{channel}",
+            "http:///{channel}",
             "https://cdn.example;script-src/{channel}",
             "https://'self'/{channel}",
         ] {

@@ -186,6 +186,7 @@ fn run(runtime: &Runtime, draft: Draft) -> Result<(), BootError> {
         if let Task::TestWebhook(target) = &config.task {
             return test_webhook(&config.webhooks, target).await;
         }
+        config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let server = Server::bind(&config).await?.export(traces);
         let scheme = if config.tls.is_some() { "https" } else { "http" };
         if config.tickets.lacks_id_secret() {

@@ -61,6 +61,7 @@ pub async fn check(draft: &Draft) -> Report {
     report.limits(config);
     report.access(config);
     report.webhooks(config);
+    report.warnings(config);
     let given = draft.given.iter().map(|(name, value)| format!("{name}={value}"));
     let given: Vec<_> = given.collect();
     report.line("Settings", if given.is_empty() { "all have their defaults" } else { "changed:" });
@@ -309,6 +310,12 @@ impl Report {
             count => format!("signed events to {count} receivers; `aforo webhook test URL` sends one"),
         };
         self.line("Webhooks", &text);
+    }
+
+    fn warnings(&mut self, config: &Config) {
+        for (index, warning) in config.warnings.iter().enumerate() {
+            self.line(if index == 0 { "Warnings" } else { "" }, warning);
+        }
     }
 }
 

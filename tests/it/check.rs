@@ -129,6 +129,38 @@ fn it_says_what_the_server_would_do_and_changes_nothing() {
 }
 
 #[test]
+fn it_warns_of_what_is_unwise() {
+    let folder = TempDir::new().unwrap();
+    certify(folder.path(), (2020, 4_000));
+    let text = assert_fine(
+        folder.path(),
+        &[
+            ("API_TOKEN", SECRET),
+            ("LIVE_HOOK_SECRET", SECRET),
+            ("TLS_CERT", "cert.pem"),
+            ("TLS_KEY", "key.pem"),
+            ("STREAM_URL_TEMPLATE", "http://cdn.example:8080/{channel}/index.m3u8"),
+        ],
+    );
+    for expected in [
+        "Warnings   API_TOKEN is shorter than 16 characters",
+        "LIVE_HOOK_SECRET is shorter than 16 characters",
+        "STREAM_URL_TEMPLATE is an http:// address",
+    ] {
+        assert!(text.contains(expected), "{expected:?} in {text}");
+    }
+    assert!(!assert_fine(folder.path(), &[]).contains("Warnings"));
+}
+
+#[test]
+fn empty_variables_change_nothing() {
+    let folder = TempDir::new().unwrap();
+    let settings = ["VIEWER_TIMEOUT", "REDIS_URL", "WEBHOOK_URLS", "API_TOKEN", "TLS_CERT", "LIVE"];
+    let text = assert_fine(folder.path(), &settings.map(|name| (name, "")));
+    assert!(settings.iter().all(|name| !text.contains(&format!("{name}="))), "{text}");
+}
+
+#[test]
 fn it_finds_all_problems_at_once() {
     let folder = TempDir::new().unwrap();
     fs::create_dir(folder.path().join("data")).unwrap();

@@ -55,8 +55,8 @@ fn all_invalid_settings_are_reported_at_once_with_the_expected_format() {
         ("REDIS_CHANNEL_PARTS", "1,ana:65", "a list such as 1,ana:8"),
         ("LIVE", "always", "viewers, signal"),
         ("LIVE_SIGNAL_TIMEOUT", "1h", "a whole number"),
-        ("API_TOKEN", "hunter2", "16 or more ASCII characters"),
-        ("LIVE_HOOK_SECRET", "hunter2&hunter2&hunter2", "16 or more letters, digits"),
+        ("API_TOKEN", "hunter2 hunter2 hunter2", "not ASCII characters without spaces"),
+        ("LIVE_HOOK_SECRET", "hunter2&hunter2&hunter2", "not letters, digits"),
         ("LIMIT_STREAMS", "-1", "a whole number from 0"),
         ("LIMIT_BODY_BYTES", "1", "0 or a whole number from 512"),
         ("TRUSTED_PROXIES", "10.0.0.0/8,10.0.0.0/99", "a network such as 10.0.0.0/8"),
@@ -82,22 +82,56 @@ fn all_invalid_settings_are_reported_at_once_with_the_expected_format() {
     assert_eq!(errors.len(), wrong.len() + 2, "{errors:#?}");
 }
 
-#[test]
-fn one_secret_for_links_and_for_tickets_is_refused() {
+#[tokio::test]
+async fn weak_secrets_are_told_in_the_log_and_refuse_nothing() {
     let secret = format!("{SECRET}, and more so that it is long enough");
-    let (same, other) = (STANDARD.encode(&secret), STANDARD.encode(format!("{secret}.")));
-    let keys = format!("hs256:{other},hs256:{same}");
+    let (same, zeros) = (STANDARD.encode(&secret), STANDARD.encode([0; 32]));
+    let keys = format!("hs256:{zeros},hs256:{same}");
     for mode in ["off", "accept", "require"] {
-        let settings = [("API_SECRET", &*secret), ("VIEWER_TICKET_KEYS", &*keys), ("VIEWER_TICKETS", mode)];
-        let errors = errors_of(&settings, &[]);
-        assert_eq!(errors.len(), 1, "{errors:?}");
-        assert!(errors[0].starts_with("API_SECRET is the same as a key of VIEWER_TICKET_KEYS"), "{errors:?}");
-        assert!(!errors[0].contains(&same), "{errors:?}");
+        let settings = [
+            ("API_TOKEN", SECRET),
+            ("LIVE_HOOK_SECRET", SECRET),
+            ("API_SECRET", &*secret),
+            ("VIEWER_TICKET_KEYS", &*keys),
+            ("VIEWER_TICKETS", mode),
+        ];
+        let server = Program::start(&settings).await;
+        for warning in [
+            "API_TOKEN is shorter than 16 characters",
+            "LIVE_HOOK_SECRET is shorter than 16 characters",
+            "VIEWER_TICKET_KEYS has a key whose bytes are all the same",
+            "API_SECRET is the same as a key of VIEWER_TICKET_KEYS",
+        ] {
+            server.wait_for_log(warning).await;
+        }
+        let log = server.log();
+        for secret in [SECRET, &same, &zeros] {
+            assert!(!log.contains(secret), "{log}");
+        }
     }
-    // Another key is no problem: the only error is the other setting's.
-    let keys = format!("hs256:{other}");
-    let settings = [("API_SECRET", &*secret), ("VIEWER_TICKET_KEYS", &*keys), ("LIMIT_STREAMS", "x")];
-    assert_eq!(errors_of(&settings, &[]).len(), 1);
+}
+
+#[test]
+fn an_empty_variable_is_not_set() {
+    let command = Flags::command();
+    let names = command.get_arguments().map(|setting| setting.get_env().unwrap().to_str().unwrap());
+    let value = |name: &str| if name == "LIMIT_STREAMS" { "x" } else { "" };
+    let settings: Vec<_> = names.map(|name| (name, value(name))).collect();
+    let errors = errors_of(&settings, &[]);
+    assert!(errors.len() == 1 && errors[0].starts_with("LIMIT_STREAMS"), "{errors:?}");
+    // A flag without a value is a mistake.
+    let errors = errors_of(&[("VIEWER_TIMEOUT", "")], &["--timeout="]);
+    assert!(errors.len() == 1 && errors[0].starts_with("VIEWER_TIMEOUT (--timeout)"), "{errors:?}");
+}
+
+#[test]
+fn a_flag_may_have_the_name_of_its_variable() {
+    let flags = ["--viewer-timeout=soon", "--tickets=maybe", "--viewer-ticket-keys=hunter2"];
+    let errors = errors_of(&[], &flags);
+    assert_eq!(errors.len(), 3, "{errors:?}");
+    for setting in ["VIEWER_TIMEOUT (--timeout)", "VIEWER_TICKETS (--tickets)", "VIEWER_TICKET_KEYS"] {
+        assert!(errors.iter().any(|error| error.starts_with(setting)), "{setting} in {errors:?}");
+    }
 }
 
 #[test]
@@ -163,6 +197,7 @@ fn settings_that_could_not_work_are_refused() {
             "the number of the database is negative",
         ),
         ("EMBED_FRAME_ANCESTORS", "'none' https://partner.example", "'none' must stand alone"),
+        ("EMBED_FRAME_ANCESTORS", "'none',https://partner.example", "'none' must stand alone"),
         ("VIEWER_ALLOWED_ORIGINS", "https://*.partner.example", "wildcards within a host are not supported"),
         ("LIMIT_BODY_BYTES", "511", "a whole number from 512"),
         ("API_SECRET", &padded, "ends with white space"),

@@ -69,7 +69,8 @@ pub struct Flags {
     #[arg(default_value_t = 60, value_parser = whole_number)]
     pub(super) timeout: u32,
 
-    /// The same for a hidden page, in s; browsers slow down the timers of hidden pages
+    /// The same for a hidden page, in s; browsers slow down the timers of hidden pages. Not set: at least
+    /// `VIEWER_TIMEOUT`
     #[arg(long, env = "VIEWER_HIDDEN_TIMEOUT", help_heading = "Counting", value_name = "S")]
     #[arg(default_value_t = 150, value_parser = whole_number)]
     pub(super) hidden_timeout: u32,
@@ -174,7 +175,8 @@ pub struct Flags {
     #[arg(default_value_t = 60, value_parser = whole_number)]
     pub(super) limit_follows_per_minute: u32,
 
-    /// Open connections of one address, streams included; trusted proxies are exempt
+    /// Open connections of one address, streams included; trusted proxies are exempt. Not set: at least five times
+    /// `LIMIT_STREAMS_PER_ADDRESS`, and no limit if that is 0
     #[arg(long, env = "LIMIT_CONNECTIONS_PER_ADDRESS", help_heading = LIMITS, value_name = "N")]
     #[arg(default_value_t = 1_000, value_parser = whole_number)]
     pub(super) limit_connections_per_address: u32,
@@ -250,17 +252,17 @@ pub struct Flags {
     #[arg(action = ArgAction::Set, default_value_t = false)]
     pub(super) webhook_allow_private: bool,
 
-    /// Sites that may frame the embed page, in the syntax of the CSP directive frame-ancestors
+    /// Sites that may frame the embed page: sources of the CSP directive frame-ancestors, separated by commas or spaces
     #[arg(long, env = "EMBED_FRAME_ANCESTORS", help_heading = "Access", value_name = "SOURCES")]
     #[arg(default_value = "*", value_parser = FrameAncestors::parse)]
     pub(super) embed_frame_ancestors: FrameAncestors,
 
-    /// Token of the operator's own programs, as a bearer token; 16 characters at least
+    /// Token of the operator's own programs, as a bearer token; use 16 characters or more
     #[arg(long, env = "API_TOKEN", help_heading = "Access", value_name = "TOKEN")]
     #[arg(hide_env_values = true, value_parser = api_token)]
     pub(super) api_token: Option<Secret>,
 
-    /// Secret of the video servers that send live signals, in the query of their hooks; 16 characters at least
+    /// Secret of the video servers that send live signals, in the query of their hooks; use 16 characters or more
     #[arg(long, env = "LIVE_HOOK_SECRET", help_heading = "Access", value_name = "SECRET")]
     #[arg(hide_env_values = true, value_parser = hook_secret)]
     pub(super) live_hook_secret: Option<Secret>,

@@ -94,6 +94,8 @@ pub struct Config {
     pub log: String,
     /// The address of the collector of traces, which may hold a password. `None`: no traces.
     pub otlp_endpoint: Option<Secret>,
+    /// What is unwise, though the server starts with it: one sentence each, without secrets.
+    pub warnings: Vec<String>,
 }
 
 /// What the program does.

@@ -1,6 +1,7 @@
 //! Turns flags into a [`Config`]. All problems are reported at once, so that an operator can fix them together.
 
 use std::{
+    env,
     error::Error,
     ffi::OsString,
     num::NonZeroU32,
@@ -18,10 +19,10 @@ use clap::{
 use super::{
     AccessConfig, Config, DatabaseConfig, DemoHistory, Flags, Secret, StoreConfig, Task, TlsFiles, TopTask,
     flags,
-    values::{StatisticsMode, TicketMode},
+    values::{LONG_SECRET, StatisticsMode, TicketMode},
 };
 use crate::{
-    domain::Policy,
+    domain::{Policy, StreamTemplate},
     server::{
         access::MIN_SECRET_BYTES,
         limits::PerAddress,
@@ -96,14 +97,15 @@ pub fn draft<T: Into<OsString>>(
         args[1..].rotate_left(1);
     }
     let version = version(embedded.as_ref());
-    let command = Flags::command().version(version.clone());
+    let command = command().version(version.clone());
     let parsed = command
         .try_get_matches_from(&args)
         .and_then(|given| Flags::from_arg_matches(&given).map(|flags| (flags, given)));
-    let (flags, mut problems, given) = match parsed {
+    let (mut flags, mut problems, given) = match parsed {
         Ok((flags, given)) => (flags, Problems::default(), given),
         Err(error) => parse_one_by_one(&args, error)?,
     };
+    follow(&mut flags, &given);
     let (config, mut sentences) = assemble(flags, embedded);
     if let Some(TlsFiles { certificate, key }) = &config.tls {
         let loaded = Tls::load(certificate, key);
@@ -129,6 +131,39 @@ fn version(embedded: Option<&Embedded>) -> String {
     }
 }
 
+/// The command that reads the settings. A variable that is set to nothing counts as not set. Each setting has a second
+/// flag by the name of its variable, if its own flag has another name.
+fn command() -> Command {
+    Flags::command().mut_args(|arg| {
+        let Some(variable) = arg.get_env().map(ToOwned::to_owned) else { return arg };
+        let is_empty = env::var_os(&variable).is_some_and(|value| value.is_empty());
+        let arg = if is_empty { arg.env(Resettable::Reset) } else { arg };
+        let flag = flag_of(&variable.to_string_lossy());
+        if arg.get_long() == Some(&*flag) { arg } else { arg.alias(flag) }
+    })
+}
+
+/// The flag by the name of a variable, without the dashes before it: `viewer-timeout` for `VIEWER_TIMEOUT`.
+fn flag_of(variable: &str) -> String {
+    variable.to_ascii_lowercase().replace('_', "-")
+}
+
+/// How many connections an address may have open for each of its streams, if their limit is not set.
+const CONNECTIONS_PER_STREAM: u32 = 5;
+
+/// Sets the defaults that depend on other settings.
+fn follow(flags: &mut Flags, given: &ArgMatches) {
+    if !is_given("hidden_timeout", given) {
+        flags.hidden_timeout = flags.hidden_timeout.max(flags.timeout);
+    }
+    if !is_given("limit_connections_per_address", given) {
+        let streams = flags.limit_streams_per_address;
+        let least = streams.saturating_mul(CONNECTIONS_PER_STREAM);
+        let connections = flags.limit_connections_per_address.max(least);
+        flags.limit_connections_per_address = if streams == 0 { 0 } else { connections };
+    }
+}
+
 /// The settings that have a value, in the order of the flags, with the value unless it is a secret.
 fn shown(given: &ArgMatches) -> Vec<(String, String)> {
     let mut shown = Vec::new();
@@ -151,6 +186,7 @@ fn shown(given: &ArgMatches) -> Vec<(String, String)> {
 /// has some valid value.
 fn assemble(flags: Flags, embedded: Option<Embedded>) -> (Config, Vec<String>) {
     let mut problems = Vec::new();
+    let warnings = warnings(&flags);
     let policy = Policy {
         heartbeat_interval: Duration::from_millis(flags.heartbeat_interval.into()),
         timeout: Duration::from_secs(flags.timeout.into()),
@@ -175,7 +211,7 @@ fn assemble(flags: Flags, embedded: Option<Embedded>) -> (Config, Vec<String>) {
     };
     let upstash = (flags.upstash_redis_rest_url, flags.upstash_redis_rest_token);
     let store = store(flags.redis_url, flags.redis_channel_parts, upstash, &mut problems);
-    let access = access(flags.stats, flags.api_token, flags.api_secret, &flags.ticket_keys, &mut problems);
+    let access = access(flags.stats, flags.api_token, flags.api_secret, &mut problems);
     let database = database(flags.database_url, &flags.data_dir, &mut problems);
     let tickets = tickets(flags.tickets, &flags.ticket_keys, flags.ticket_id_secret, &mut problems);
     let (webhooks, wrong) = WebhookSettings::new(
@@ -231,8 +267,47 @@ fn assemble(flags: Flags, embedded: Option<Embedded>) -> (Config, Vec<String>) {
         log_format: flags.log_format,
         log: flags.log,
         otlp_endpoint: flags.otlp_endpoint,
+        warnings,
     };
     (config, problems)
+}
+
+/// What is unwise, though the server starts with it: one sentence each, without secrets.
+fn warnings(flags: &Flags) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (name, secret) in [("API_TOKEN", &flags.api_token), ("LIVE_HOOK_SECRET", &flags.live_hook_secret)] {
+        if secret.as_ref().is_some_and(|secret| secret.len() < LONG_SECRET) {
+            warnings.push(format!(
+                "{name} is shorter than {LONG_SECRET} characters, so it may be guessed; make one with openssl rand \
+                 -hex 16"
+            ));
+        }
+    }
+    // Also while tickets are off, backends may still sign them.
+    if flags.ticket_keys.iter().any(tickets::Key::is_placeholder) {
+        warnings.push(
+            "VIEWER_TICKET_KEYS has a key whose bytes are all the same, so anyone may be able to sign tickets; make \
+             another one"
+                .to_owned(),
+        );
+    }
+    // A ticket has the claims of a link.
+    let is_key = |secret: &Secret| flags.ticket_keys.iter().any(|key| key.is(secret.as_bytes()));
+    if flags.api_secret.as_ref().is_some_and(is_key) {
+        warnings.push(
+            "API_SECRET is the same as a key of VIEWER_TICKET_KEYS, so the ticket of every viewer opens the \
+             statistics of the channel; use two secrets"
+                .to_owned(),
+        );
+    }
+    let has_tls = flags.tls_cert.is_some() && flags.tls_key.is_some();
+    if has_tls && flags.stream_url_template.as_ref().is_some_and(StreamTemplate::is_unencrypted) {
+        warnings.push(
+            "STREAM_URL_TEMPLATE is an http:// address, and browsers block it on the pages, which come over TLS"
+                .to_owned(),
+        );
+    }
+    warnings
 }
 
 /// What the program does. Adds problems to `problems`.
@@ -299,19 +374,10 @@ fn access(
     stats: StatisticsMode,
     token: Option<Secret>,
     secret: Option<Secret>,
-    ticket_keys: &[tickets::Key],
     problems: &mut Vec<String>,
 ) -> AccessConfig {
     if secret.as_ref().is_some_and(|secret| secret.len() < MIN_SECRET_BYTES) {
         problems.push(format!("API_SECRET is too short; it must have {MIN_SECRET_BYTES} bytes or more"));
-    }
-    // A ticket has the claims of a link. Also while tickets are off, backends may still sign them.
-    if secret.as_ref().is_some_and(|secret| ticket_keys.iter().any(|key| key.is(secret.as_bytes()))) {
-        problems.push(
-            "API_SECRET is the same as a key of VIEWER_TICKET_KEYS, so the ticket of every viewer would open the \
-             statistics of the channel; use two secrets"
-                .to_owned(),
-        );
     }
     AccessConfig { has_public_statistics: stats == StatisticsMode::Public, token, secret }
 }
@@ -432,7 +498,7 @@ fn parse_one_by_one(
     error: clap::Error,
 ) -> Result<(Flags, Problems, ArgMatches), clap::Error> {
     // This parser accepts any value, so it fails only for invalid flags.
-    let any_value = Flags::command().mut_args(|arg| arg.value_parser(OsStringValueParser::new()));
+    let any_value = command().mut_args(|arg| arg.value_parser(OsStringValueParser::new()));
     let given = match any_value.try_get_matches_from(args) {
         Ok(given) => given,
         Err(other) => return Err(if other.kind() == error.kind() { error } else { other }),
@@ -459,15 +525,18 @@ fn parse_one_by_one(
     Ok((flags, problems, given))
 }
 
+/// Whether a setting has a value in the environment or by a flag.
+fn is_given(setting: &str, given: &ArgMatches) -> bool {
+    !matches!(given.value_source(setting), None | Some(ValueSource::DefaultValue))
+}
+
 /// The given values of a setting: several for a list, none if only the default applies.
 fn values(arg: &Arg, given: &ArgMatches) -> Vec<OsString> {
-    match given.value_source(arg.get_id().as_str()) {
-        None | Some(ValueSource::DefaultValue) => Vec::new(),
-        Some(_) => {
-            let values = given.get_raw(arg.get_id().as_str()).into_iter().flatten();
-            values.map(ToOwned::to_owned).collect()
-        }
+    let setting = arg.get_id().as_str();
+    if !is_given(setting, given) {
+        return Vec::new();
     }
+    given.get_raw(setting).into_iter().flatten().map(ToOwned::to_owned).collect()
 }
 
 /// The problem of one value, if it is invalid: a sentence with the setting and the expected value.
@@ -499,4 +568,128 @@ fn flag(arg: &Arg, value: &OsString) -> OsString {
     let mut flag = OsString::from(format!("--{}=", arg.get_long().unwrap_or_default()));
     flag.push(value);
     flag
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+
+    use super::*;
+
+    /// The configuration by these flags.
+    fn config(flags: &[&str]) -> Config {
+        read([&["aforo"][..], flags].concat()).unwrap()
+    }
+
+    #[test]
+    fn every_setting_has_a_flag_by_the_name_of_its_variable() {
+        command().debug_assert();
+        let settings = Flags::command();
+        let read = command();
+        for (setting, arg) in settings.get_arguments().zip(read.get_arguments()) {
+            let flag = flag_of(&name(setting));
+            let aliases = arg.get_all_aliases().unwrap_or_default();
+            assert!(arg.get_long() == Some(&*flag) || aliases == [&*flag], "--{flag}");
+            assert!(arg.get_visible_aliases().unwrap_or_default().is_empty(), "--{flag}");
+        }
+        let config = config(&["--timeout=70", "--viewer-timeout=90", "--leptos-site-addr=127.0.0.1:4000"]);
+        assert_eq!((config.policy.timeout.as_secs(), config.site_addr.port()), (90, 4_000));
+    }
+
+    #[test]
+    fn a_wrong_value_is_told_by_the_names_of_the_setting() {
+        let problems = draft(["aforo", "--viewer-timeout=soon"], None).unwrap().problems;
+        let [problem] = &problems[..] else { panic!("{problems:?}") };
+        assert!(problem.starts_with("VIEWER_TIMEOUT (--timeout) is \"soon\""), "{problem}");
+    }
+
+    #[test]
+    fn the_lease_of_hidden_pages_follows_that_of_visible_ones() {
+        for (flags, expected) in [
+            (&[][..], 150),
+            (&["--timeout=150"], 150),
+            (&["--timeout=400"], 400),
+            (&["--timeout=400", "--hidden-timeout=500"], 500),
+            (&["--hidden-timeout=60"], 60),
+        ] {
+            assert_eq!(config(flags).policy.hidden_timeout.as_secs(), expected, "{flags:?}");
+        }
+        assert!(read(["aforo", "--timeout=400", "--hidden-timeout=399"]).is_err());
+        // Also if settings are read one by one, because one of them is wrong.
+        let found = draft(["aforo", "--timeout=400", "--limit-streams=x"], None).unwrap();
+        assert_eq!((found.problems.len(), found.config.policy.hidden_timeout.as_secs()), (1, 400));
+    }
+
+    #[test]
+    fn the_limit_of_connections_follows_that_of_streams() {
+        for (flags, expected) in [
+            (&[][..], 1_000),
+            (&["--limit-streams-per-address=0"], 0),
+            (&["--limit-streams-per-address=100"], 1_000),
+            (&["--limit-streams-per-address=1000"], 5_000),
+            (&["--limit-streams-per-address=4294967295"], u32::MAX),
+            (&["--limit-streams-per-address=0", "--limit-connections-per-address=7"], 7),
+            (&["--limit-streams-per-address=1000", "--limit-connections-per-address=1000"], 1_000),
+        ] {
+            assert_eq!(config(flags).limit_connections_per_address, expected, "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn lists_may_have_spaces_around_their_commas() {
+        let key = format!("hs256:{}", BASE64_STANDARD.encode("hunter2 is 32 bytes long in this"));
+        let config = config(&[
+            "--trusted-proxies=10.0.0.0/8 , fd00::/8",
+            "--allowed-origins=https://partner.example, null",
+            &format!("--ticket-keys={key} , {key}"),
+            "--webhook-urls=https://a.example/ , https://b.example/",
+            "--webhook-secret=whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw , whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "--webhook-milestones=100 , 1000",
+            "--redis-url=redis://127.0.0.1:1 , redis://127.0.0.1:2",
+            "--redis-channel-parts=1 , ana:8",
+            "--embed-frame-ancestors='self' , https://partner.example",
+        ]);
+        let counts =
+            [config.trusted_proxies.len(), config.allowed_origins.len(), config.webhooks.targets.len()];
+        assert_eq!(counts, [2; 3]);
+        assert_eq!(config.embed_frame_ancestors.as_str(), "'self' https://partner.example");
+    }
+
+    #[test]
+    fn what_is_unwise_is_told_without_secrets_and_stops_nothing() {
+        let secret = "hunter2 is 32 bytes long in this";
+        let key = format!("--ticket-keys=hs256:{}", BASE64_STANDARD.encode(secret));
+        let secret = format!("--api-secret={secret}");
+        let zeros = format!("--ticket-keys=ed25519:{}", "A".repeat(43));
+        for (flags, start) in [
+            (&["--api-token=hunter2"][..], "API_TOKEN is shorter than 16 characters"),
+            (&["--live-hook-secret=hunter2"], "LIVE_HOOK_SECRET is shorter than 16 characters"),
+            (&[&*zeros], "VIEWER_TICKET_KEYS has a key whose bytes are all the same"),
+            (&[&*secret, &*key], "API_SECRET is the same as a key of VIEWER_TICKET_KEYS"),
+        ] {
+            let warnings = config(flags).warnings;
+            let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+            assert!(warning.starts_with(start) && !warning.contains("hunter2"), "{warning}");
+        }
+        for flags in [
+            &["--api-token=0123456789abcdef", "--live-hook-secret=0123456789abcdef"][..],
+            &[],
+            &[&*key],
+            &["--stream-url-template=http://cdn.example:8080/{channel}"],
+        ] {
+            assert_eq!(config(flags).warnings, Vec::<String>::new(), "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn a_stream_that_browsers_block_is_told() {
+        let warnings = |template: &str| {
+            let flags = ["aforo", "--tls-cert=cert.pem", "--tls-key=key.pem", template];
+            draft(flags, None).unwrap().config.warnings
+        };
+        let told = warnings("--stream-url-template=http://cdn.example/{channel}");
+        let [warning] = &told[..] else { panic!("{told:?}") };
+        assert!(warning.starts_with("STREAM_URL_TEMPLATE is an http:// address"), "{warning}");
+        assert!(warnings("--stream-url-template=https://cdn.example/{channel}").is_empty());
+    }
 }

@@ -89,16 +89,16 @@ pub(super) fn milestone(text: &str) -> Result<u32, &'static str> {
     number.filter(|number| *number > 0).ok_or("not a whole number from 1 to 4294967295")
 }
 
-/// The fewest characters of a secret that callers present. Nobody can guess one of that length over HTTP.
-const MIN_SECRET_LEN: usize = 16;
+/// The fewest characters that a secret should have which callers present. Nobody can guess one of that length over HTTP.
+pub(super) const LONG_SECRET: usize = 16;
 
 /// A token travels in a header.
 pub(super) fn api_token(text: &str) -> Result<Secret, &'static str> {
     let text = text.trim();
-    if text.len() >= MIN_SECRET_LEN && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(text.to_owned().into())
     } else {
-        Err("not 16 or more ASCII characters without spaces, such as from openssl rand -hex 16")
+        Err("not ASCII characters without spaces, such as from openssl rand -hex 16")
     }
 }
 
@@ -107,10 +107,10 @@ pub(super) fn api_token(text: &str) -> Result<Secret, &'static str> {
 pub(super) fn hook_secret(text: &str) -> Result<Secret, &'static str> {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
     let text = text.trim();
-    if text.len() >= MIN_SECRET_LEN && text.chars().all(is_allowed) {
+    if !text.is_empty() && text.chars().all(is_allowed) {
         Ok(text.to_owned().into())
     } else {
-        Err("not 16 or more letters, digits, -, ., _ and ~, such as from openssl rand -hex 16")
+        Err("not letters, digits, -, ., _ and ~, such as from openssl rand -hex 16")
     }
 }
 
@@ -186,13 +186,13 @@ pub(super) fn node_url(text: &str) -> Result<Url, &'static str> {
 pub struct FrameAncestors(String);
 
 impl FrameAncestors {
+    /// Reads sources that are separated by spaces, as in the directive, or by commas, as in other settings.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let is_allowed = |c: char| c.is_ascii_graphic() && !matches!(c, ';' | ',');
-        let sources: Vec<_> = text.split_whitespace().collect();
+        let is_allowed = |c: char| c.is_ascii_graphic() && c != ';';
+        let sources = text.split(|c: char| c.is_whitespace() || c == ',');
+        let sources: Vec<_> = sources.filter(|source| !source.is_empty()).collect();
         if sources.is_empty() || !sources.iter().all(|source| source.chars().all(is_allowed)) {
-            return Err(
-                "not a list of sources separated by spaces, such as 'self' https://partner.example".into()
-            );
+            return Err("not a list of sources such as 'self',https://partner.example".into());
         }
         if sources.len() > 1 && sources.iter().any(|source| source.eq_ignore_ascii_case("'none'")) {
             return Err("'none' must stand alone".into());
@@ -212,11 +212,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_long_and_need_no_escaping() {
-        let hex = "0123456789abcdef";
-        assert!(api_token(hex).is_ok() && hook_secret(hex).is_ok());
+    fn secrets_need_no_escaping() {
+        for text in ["0123456789abcdef", "0123456789abcde", "0"] {
+            assert!(api_token(text).is_ok() && hook_secret(text).is_ok(), "{text:?}");
+        }
         assert!(api_token("+/==0123456789ab").is_ok() && hook_secret("-._~0123456789ab").is_ok());
-        for text in ["", "0123456789abcde", "0123456789 abcdef", "0123456789abcdeñ", "0123456789abcde\n"] {
+        for text in ["", " ", "\n", "0123456789 abcdef", "0123456789abcdeñ", "0123456789abcde\nf"] {
             assert!(api_token(text).is_err() && hook_secret(text).is_err(), "{text:?}");
         }
         for text in ["0123456789abcde&", "0123456789abcde+", "0123456789abcde%", "0123456789abcde="] {
@@ -248,6 +249,22 @@ mod tests {
         for text in ["", "1", "511", "-1", "4k", "4294967296"] {
             assert!(body_limit(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn ancestors_are_separated_by_spaces_or_commas_or_both() {
+        for text in [
+            "'self' https://partner.example",
+            "'self',https://partner.example",
+            " 'self' , https://partner.example\n",
+        ] {
+            let ancestors = FrameAncestors::parse(text).unwrap();
+            assert_eq!(ancestors.as_str(), "'self' https://partner.example", "{text:?}");
+        }
+        for text in ["", ",", " , ", "'self'; script-src *"] {
+            assert!(FrameAncestors::parse(text).is_err(), "{text:?}");
+        }
+        assert_eq!(FrameAncestors::parse("'none',*").unwrap_err(), "'none' must stand alone");
     }
 
     #[test]

@@ -37,6 +37,12 @@ impl Key {
     pub fn is(&self, secret: &[u8]) -> bool {
         self.bytes == secret
     }
+
+    /// Whether all bytes of the key are the same, as in a placeholder.
+    #[must_use]
+    pub fn is_placeholder(&self) -> bool {
+        self.bytes.windows(2).all(|pair| pair[0] == pair[1])
+    }
 }
 
 /// The algorithm of a key.
@@ -66,8 +72,8 @@ pub enum InvalidKey {
     /// A public key of another length, such as one in PEM or DER.
     #[error("has an ed25519 key of {0} bytes; the raw public key has {PUBLIC_KEY_BYTES}")]
     PublicKeyLength(usize),
-    /// A placeholder.
-    #[error("has a key whose bytes are all the same")]
+    /// A public key for which anybody can sign, such as zeros.
+    #[error("has an ed25519 key whose bytes are all the same")]
     Placeholder,
 }
 
@@ -85,8 +91,14 @@ impl FromStr for Key {
         match kind {
             Kind::Hs256 if bytes.len() < MIN_SECRET_BYTES => Err(InvalidKey::ShortSecret(bytes.len())),
             Kind::Ed25519 if bytes.len() != PUBLIC_KEY_BYTES => Err(InvalidKey::PublicKeyLength(bytes.len())),
-            _ if bytes.iter().all(|byte| *byte == bytes[0]) => Err(InvalidKey::Placeholder),
-            _ => Ok(Self { kind, bytes }),
+            _ => {
+                let key = Self { kind, bytes };
+                // Such a secret is weak, but only its owner knows it.
+                if kind == Kind::Ed25519 && key.is_placeholder() {
+                    return Err(InvalidKey::Placeholder);
+                }
+                Ok(key)
+            }
         }
     }
 }
@@ -124,6 +136,12 @@ mod tests {
             assert_eq!(text.parse::<Key>(), Err(expected), "{text:?}");
         }
         assert!(!InvalidKey::ShortSecret(12).to_string().contains("c2hvcnQ"));
+    }
+
+    #[test]
+    fn a_key_of_one_byte_over_and_over_is_a_placeholder() {
+        let is_placeholder = |text: &str| text.parse::<Key>().unwrap().is_placeholder();
+        assert!(is_placeholder(&format!("hs256:{}", "A".repeat(43))) && !is_placeholder(SECRET));
     }
 
     #[test]
