@@ -1,6 +1,11 @@
 //! Logging. Client addresses are never logged; viewers and channels only at `debug`.
 
-use std::panic::{self, PanicHookInfo};
+use std::{
+    env,
+    ffi::OsStr,
+    io::{self, IsTerminal},
+    panic::{self, PanicHookInfo},
+};
 
 use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt};
 
@@ -10,18 +15,19 @@ use crate::server::{config::LogFormat, spans, traces::Traces};
 /// effect.
 pub fn init(format: LogFormat, filter: &str, traces: Option<&Traces>) {
     let filter = log_filter(filter);
+    let has_colors = has_colors(io::stderr().is_terminal(), env::var_os("NO_COLOR").as_deref());
     // A failed write must not cause a panic. Starting fails if there is already a subscriber, as in tests.
     let is_started = if let Some(traces) = traces {
-        let log = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
+        let log = fmt::layer().with_writer(io::stderr).log_internal_errors(false);
         let log = match format {
-            LogFormat::Text => log.boxed(),
+            LogFormat::Text => log.with_ansi(has_colors).boxed(),
             LogFormat::Json => log.json().boxed(),
         };
         registry().with(log.with_filter(filter)).with(traces.layer()).try_init().is_ok()
     } else {
-        let log = fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
+        let log = fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
         match format {
-            LogFormat::Text => log.try_init().is_ok(),
+            LogFormat::Text => log.with_ansi(has_colors).try_init().is_ok(),
             LogFormat::Json => log.json().try_init().is_ok(),
         }
     };
@@ -39,6 +45,12 @@ fn log_filter(filter: &str) -> EnvFilter {
     if let Ok(directive) = directive { filter.add_directive(directive) } else { filter }
 }
 
+/// Whether a text log has colors: only on a terminal, and only if `NO_COLOR` is not set or is empty
+/// (<https://no-color.org>).
+fn has_colors(is_terminal: bool, no_color: Option<&OsStr>) -> bool {
+    is_terminal && no_color.is_none_or(OsStr::is_empty)
+}
+
 /// Logs a panic in the configured format.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -48,7 +60,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use std::{io, sync::Arc};
+    use std::sync::Arc;
 
     use axum::http::{HeaderMap, Method};
     use opentelemetry::trace::TracerProvider;
@@ -94,6 +106,20 @@ mod tests {
                 [true, true],
                 "{filter}"
             );
+        }
+    }
+
+    #[test]
+    fn a_text_log_has_colors_only_on_a_terminal() {
+        for (is_terminal, no_color, expected) in [
+            (true, None, true),
+            (true, Some(""), true),
+            (true, Some("1"), false),
+            (true, Some("0"), false),
+            (false, None, false),
+            (false, Some(""), false),
+        ] {
+            assert_eq!(has_colors(is_terminal, no_color.map(OsStr::new)), expected, "{no_color:?}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Origins that may count viewers, and the content security policies of pages.
 
-use reqwest::{Response, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::{TestApp, viewer};
@@ -13,6 +13,14 @@ async fn join(app: &TestApp, headers: &[(&str, &str)]) -> Response {
         request = request.header(*name, *value);
     }
     request.json(&json!({"channelId": "ana", "viewerId": viewer()})).send().await.unwrap()
+}
+
+async fn options(app: &TestApp, path: &str, headers: &[(&str, &str)]) -> Response {
+    let mut request = app.client.request(Method::OPTIONS, format!("{}{path}", app.base));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.send().await.unwrap()
 }
 
 #[tokio::test]
@@ -78,13 +86,89 @@ async fn scripts_of_every_site_may_read_counts() {
         let response = app.get(&format!("/api/{path}")).await;
         assert_eq!(response.headers()["access-control-allow-origin"], "*", "{path}");
     }
-    let url = format!("{}/api/viewer/counts", app.base);
-    let preflight =
-        app.client.request(reqwest::Method::OPTIONS, url).header("Origin", "https://other.example");
-    let response = preflight.header("Access-Control-Request-Method", "POST").send().await.unwrap();
-    assert_eq!(response.status(), StatusCode::NO_CONTENT);
-    assert_eq!(response.headers()["access-control-allow-origin"], "*");
-    assert_eq!(response.headers()["access-control-allow-headers"], "content-type");
+}
+
+/// The headers that scripts of every site may send to calls that read.
+const READ_HEADERS: &str =
+    "content-type, cache-control, last-event-id, x-requested-with, traceparent, tracestate";
+
+/// The paths that scripts of every site may read.
+const READS: [&str; 12] = [
+    "/api/viewer/count/ana",
+    "/api/viewer/count?channelId=ana",
+    "/api/viewer/counts?channels=ana",
+    "/api/viewer/live",
+    "/api/viewer/ping",
+    "/api/viewer/sse/ana",
+    "/api/viewer/sse?channels=ana",
+    "/api/channel/followers?channelId=ana",
+    "/api/openapi.json",
+    "/badge/ana.json",
+    "/badge/ana.svg",
+    "/oembed",
+];
+
+#[tokio::test]
+async fn scripts_of_every_site_may_add_headers_to_their_reads() {
+    let app = TestApp::start().await;
+    for path in READS {
+        let is_list = path.starts_with("/api/viewer/counts");
+        for method in ["GET", "HEAD", "POST"].into_iter().filter(|method| is_list || *method != "POST") {
+            let headers = [
+                ("Origin", "https://other.example"),
+                ("Access-Control-Request-Method", method),
+                ("Access-Control-Request-Headers", "cache-control,last-event-id"),
+            ];
+            let answer = options(&app, path, &headers).await;
+            assert_eq!(answer.status(), StatusCode::NO_CONTENT, "{method} {path}");
+            let methods = if is_list { "GET, HEAD, POST" } else { "GET, HEAD" };
+            for (name, value) in [
+                ("access-control-allow-origin", "*"),
+                ("access-control-allow-methods", methods),
+                ("access-control-allow-headers", READ_HEADERS),
+                ("access-control-max-age", "86400"),
+            ] {
+                assert_eq!(answer.headers()[name], value, "{name} of {method} {path}");
+            }
+            let vary = answer.headers().get("vary").map(|value| value.to_str().unwrap());
+            let expected = (!is_list).then_some("origin, access-control-request-method");
+            assert_eq!(vary, expected, "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_preflights_of_reads_are_answered_for_every_site() {
+    let app = TestApp::start().await;
+    let origin = ("Origin", "https://other.example");
+    let asks = |method| ("Access-Control-Request-Method", method);
+    let refused: [&[(&str, &str)]; 5] =
+        [&[], &[origin], &[asks("GET")], &[origin, asks("POST")], &[origin, asks("get")]];
+    for path in READS.into_iter().filter(|path| !path.starts_with("/api/viewer/counts")) {
+        for headers in refused {
+            let answer = options(&app, path, headers).await;
+            assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{headers:?} {path}");
+            assert_eq!(answer.headers()["allow"], "GET,HEAD", "{headers:?} {path}");
+            assert!(!answer.headers().contains_key("access-control-allow-origin"), "{headers:?} {path}");
+        }
+    }
+    // These are not for scripts of every site.
+    for path in [
+        "/api/viewer/join",
+        "/api/viewer/heartbeat",
+        "/api/viewer/leave",
+        "/api/channel/follow",
+        "/api/channel/follow/ana",
+        "/api/channel/ana/broadcasts",
+        "/api/channel/ana/anomalies",
+        "/healthz",
+        "/metrics",
+    ] {
+        let answer = options(&app, path, &[origin, asks("GET")]).await;
+        assert!(!answer.headers().contains_key("access-control-allow-origin"), "{path}");
+        let methods = answer.headers().get("access-control-allow-methods");
+        assert!(methods.is_none_or(|methods| methods == "POST"), "{path}");
+    }
 }
 
 #[tokio::test]
@@ -92,7 +176,7 @@ async fn allowed_origins_get_cors_headers() {
     let app = TestApp::with(&["--allowed-origins=https://partner.example"]).await;
     let preflight = async |origin: &str| {
         let url = format!("{}/api/viewer/join", app.base);
-        let request = app.client.request(reqwest::Method::OPTIONS, url).header("Origin", origin);
+        let request = app.client.request(Method::OPTIONS, url).header("Origin", origin);
         let request = request.header("Access-Control-Request-Method", "POST");
         request.header("Access-Control-Request-Headers", "content-type").send().await.unwrap()
     };

@@ -73,6 +73,7 @@ async fn the_json_log_has_channel_viewer_and_request_id() {
         assert_eq!(line["level"], "DEBUG");
         assert_eq!(line["fields"]["channel"], "ana");
         assert_eq!(line["fields"]["viewer"], json!(one));
+        assert_eq!(line["fields"]["count"], json!(u32::from(call != "leave")));
         assert_eq!(line["span"], json!({"name": "request", "id": format!("my-{call}")}));
     }
     assert_no_addresses(&log);
@@ -80,15 +81,22 @@ async fn the_json_log_has_channel_viewer_and_request_id() {
 
 #[tokio::test]
 async fn the_text_log_has_channel_viewer_and_request_id() {
-    let settings = [("RUST_LOG", "debug"), ("TRUSTED_PROXIES", "127.0.0.1"), ("LIMIT_JOINS_BURST", "1")];
+    // An empty `NO_COLOR` means nothing. The log has no colors because it goes into a file.
+    let settings = [
+        ("RUST_LOG", "debug"),
+        ("TRUSTED_PROXIES", "127.0.0.1"),
+        ("LIMIT_JOINS_BURST", "1"),
+        ("NO_COLOR", ""),
+    ];
     let server = Program::start(&settings).await;
     let one = viewer();
     beat(&server, "join", &json!({"channelId": "ana", "viewerId": one})).await;
     server.wait_for_log("route=\"/api/viewer/join\" status=200").await;
     let log = server.log();
     let line = log.lines().find(|line| line.contains("[VIEWER] join")).unwrap();
-    for part in ["request{id=\"my-join\"}", "channel=ana", &format!("viewer={one}")] {
+    for part in ["request{id=\"my-join\"}", "channel=ana", &format!("viewer={one}"), "count=1"] {
         assert!(line.contains(part), "{part} in {line}");
     }
+    assert!(!log.contains('\u{1b}'), "{log}");
     assert_no_addresses(&log);
 }

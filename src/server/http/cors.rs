@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 
@@ -21,6 +21,15 @@ use crate::{
 
 /// How long browsers may cache a preflight response, in seconds. Chrome caps it at two hours.
 const PREFLIGHT_AGE: u64 = 7200;
+
+/// The same for calls that every site may read, in seconds: no setting changes what they allow. Firefox caps it at a
+/// day.
+const READ_PREFLIGHT_AGE: u64 = 86_400;
+
+/// The headers that scripts of every site may send to calls that read: those of lists, of clients of event streams that
+/// use `fetch`, and of traces.
+const READ_HEADERS: &str =
+    "content-type, cache-control, last-event-id, x-requested-with, traceparent, tracestate";
 
 /// Other origins whose scripts may call what this site's own scripts may call. Cloning is cheap.
 #[derive(Debug, Clone, Default)]
@@ -88,15 +97,39 @@ pub(super) fn foreign_host(request: &Parts) -> Option<String> {
 
 /// Responds to the preflight that a browser sends before a script of another site may send JSON.
 pub async fn preflight(State(state): State<AppState>, headers: HeaderMap) -> Response {
-    state.origins.allow_reading(headers.get(header::ORIGIN).cloned(), preflight_of_reads().await)
+    let response = allow("POST", "content-type", PREFLIGHT_AGE);
+    state.origins.allow_reading(headers.get(header::ORIGIN).cloned(), response)
 }
 
-/// The same for calls that only read. Their routes add `Access-Control-Allow-Origin: *`.
-pub async fn preflight_of_reads() -> Response {
+/// The same for the call that reads the counts of a list. Its route adds `Access-Control-Allow-Origin: *`.
+pub async fn preflight_of_lists() -> Response {
+    allow("GET, HEAD, POST", READ_HEADERS, READ_PREFLIGHT_AGE)
+}
+
+/// Responds to a method that a call for scripts of every site does not have. The preflight of a read is allowed: a
+/// browser sends one if a script adds headers to its GET, such as the `Last-Event-ID` of a stream.
+///
+/// # Errors
+/// `method-not-allowed` for everything else.
+pub async fn preflight_of_reads(method: Method, headers: HeaderMap) -> Result<Response, Problem> {
+    let asked = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD).map(HeaderValue::as_bytes);
+    let is_read = matches!(asked, Some(b"GET" | b"HEAD"));
+    if method != Method::OPTIONS || !headers.contains_key(header::ORIGIN) || !is_read {
+        return Err(Problem::new(Code::MethodNotAllowed));
+    }
+    let mut response = allow("GET, HEAD", READ_HEADERS, READ_PREFLIGHT_AGE);
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(header::VARY, HeaderValue::from_static("origin, access-control-request-method"));
+    Ok(response)
+}
+
+/// The response to a preflight, without the origin that it allows.
+fn allow(methods: &'static str, headers: &'static str, age: u64) -> Response {
     let response_headers = [
-        (header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST")),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("content-type")),
-        (header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_AGE.into()),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods)),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(headers)),
+        (header::ACCESS_CONTROL_MAX_AGE, age.into()),
     ];
     (StatusCode::NO_CONTENT, response_headers).into_response()
 }

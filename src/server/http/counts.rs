@@ -39,7 +39,7 @@ pub fn routes() -> Router<AppState> {
     Router::new()
         .route("/api/viewer/count/{channelId}", get(count))
         .route(viewers::Count::PATH, get(count_by_query))
-        .route("/api/viewer/counts", get(counts).post(counts_of_list).options(cors::preflight_of_reads))
+        .route("/api/viewer/counts", get(counts).post(counts_of_list).options(cors::preflight_of_lists))
         .route(viewers::Live::PATH, get(live))
         .route(follows::Followers::PATH, get(followers))
 }

@@ -13,8 +13,8 @@ use futures::FutureExt;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
-    anomalies, badge, counts, follows, health, hooks, oembed, openapi, pages, preflight, request_id, signals,
-    state::AppState, statistics, stream, turns::in_turn, viewers,
+    anomalies, badge, cors, counts, follows, health, hooks, oembed, openapi, pages, preflight, request_id,
+    signals, state::AppState, statistics, stream, turns::in_turn, viewers,
 };
 use crate::{
     api::{Code, Problem},
@@ -36,13 +36,18 @@ pub fn router(site: &Site, state: AppState) -> io::Result<Router> {
         header::ACCESS_CONTROL_ALLOW_ORIGIN,
         HeaderValue::from_static("*"),
     );
+    let reads: Router<AppState> = Router::new()
+        .merge(counts::routes())
+        .merge(badge::routes())
+        .merge(oembed::routes(site)?)
+        .merge(openapi::routes())
+        .merge(health::ping())
+        .merge(stream::routes())
+        .layer(any_origin)
+        // After the layer, so that only preflights get the header.
+        .method_not_allowed_fallback(cors::preflight_of_reads);
     Ok(Router::new()
-        .merge(counts::routes().layer(any_origin.clone()))
-        .merge(badge::routes().layer(any_origin.clone()))
-        .merge(oembed::routes(site)?.layer(any_origin.clone()))
-        .merge(openapi::routes().layer(any_origin.clone()))
-        .merge(health::ping().layer(any_origin.clone()))
-        .merge(stream::routes().layer(any_origin))
+        .merge(reads)
         .merge(statistics::routes().route_layer(from_fn_with_state(state.clone(), in_turn)))
         .merge(anomalies::routes())
         .merge(viewers::routes())

@@ -347,7 +347,7 @@ impl Presence {
             observer.wrote(&key.channel, outcome.active.then_some(key.viewer), outcome.count);
             observer.acted(key, act, outcome.active, since);
         }
-        tracing::debug!(channel = %key.channel, viewer = %key.viewer, count = ?outcome.count.value, "[VIEWER] {}", act_name(act));
+        tracing::debug!(channel = %key.channel, viewer = %key.viewer, count = outcome.count.value, "[VIEWER] {}", act_name(act));
         Ok(outcome)
     }
 
