@@ -226,7 +226,8 @@ test("the legend of the badges opens with and without JavaScript", async ({ page
   const legend = page.locator(".legend");
   await legend.getByText("Qué significan los colores").click();
   await expect(legend.getByText("Sin datos por ahora.")).toBeVisible();
-  await expect(legend.locator(".viewer-counter")).toHaveCount(3);
+  await expect(legend.locator(".viewer-counter-sample")).toHaveCount(3);
+  await expect(legend.locator(".viewer-counter"), "only counts of channels have the class").toHaveCount(0);
 });
 
 for (const colorScheme of ["light", "dark"] as const) {

@@ -20,7 +20,7 @@ pub(super) fn Legend(locale: Locale) -> impl IntoView {
         view! {
             <li class="legend__row">
                 <span class="legend__badge" aria-hidden="true">
-                    <Pill count locale />
+                    <Pill count locale is_sample=true />
                 </span>
                 {text}
             </li>
