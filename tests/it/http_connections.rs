@@ -50,6 +50,23 @@ async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 #[tokio::test]
+async fn a_client_that_closes_its_half_after_the_request_gets_the_answer() {
+    let app = TestApp::start().await;
+    for path in ["/healthz", "/api/viewer/count/ana", "/", "/ana"] {
+        for _ in 0..10 {
+            let mut connection = connect(&app.base).await;
+            let request = format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n");
+            connection.write_all(request.as_bytes()).await.unwrap();
+            connection.shutdown().await.unwrap();
+            let mut answer = Vec::new();
+            let read = timeout(PATIENCE, connection.read_to_end(&mut answer)).await;
+            read.expect("the connection is closed").unwrap();
+            assert!(answer.starts_with(b"HTTP/1.1 200"), "{path}: {}", String::from_utf8_lossy(&answer));
+        }
+    }
+}
+
+#[tokio::test]
 async fn incomplete_request_heads_time_out_and_idle_connections_do_not() {
     let app = TestApp::start().await;
     let mut silent = connect(&app.base).await;

@@ -192,6 +192,8 @@ where
     let mut connection = http1::Builder::new()
         .max_buf_size(MAX_HEAD_BYTES)
         .header_read_timeout(None)
+        // A client that has sent its request may close its half.
+        .half_close(true)
         .serve_connection(io, service);
     let mut check = check_interval();
     let mut is_shutting_down = false;
