@@ -8,7 +8,7 @@ use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use futures::{StreamExt, stream};
+use futures::{StreamExt, future::join_all, stream};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
 use reqwest::{Response, StatusCode};
 use ring::{
@@ -510,6 +510,48 @@ async fn a_node_that_has_just_started_renews_the_sessions_of_others_without_tick
         }
     }
     assert_eq!(new.count("ana").await, 50);
+}
+
+/// Otherwise a page gives its ticket up, which may be over by then.
+#[tokio::test]
+async fn a_counted_session_is_not_refused_while_the_store_cannot_tell() {
+    let redis = RedisServer::start().await;
+    let flags = ["--redis-url", &redis.url()];
+    let tight = ["--redis-url", &redis.url(), "--limit-joins-burst=1", "--limit-joins-per-second=1"];
+    let (one, two) = (node("require", &flags).await, node("require", &flags).await);
+    let without = node("off", &tight).await;
+    let page = joined(&one, &ticket_of("user-7")).await;
+    let mut others = Vec::new();
+    for account in 0..20 {
+        let other = joined(&one, &ticket_of(&format!("user-{account}"))).await;
+        others.push(other);
+    }
+    let unavailable = (503, "unavailable".to_owned());
+    without.heartbeat("ana", viewer()).await;
+
+    redis.pause();
+    assert_eq!(refusal_of(&two, "heartbeat", &page).await, unavailable);
+    let calls = others.iter().map(async |other| without.post("/api/viewer/heartbeat", other).await.status());
+    let statuses = join_all(calls).await;
+    let refused = statuses.iter().filter(|status| **status == StatusCode::SERVICE_UNAVAILABLE).count();
+    let accepted = statuses.iter().filter(|status| **status == StatusCode::OK).count();
+    assert!(refused > 0 && refused + accepted == others.len(), "some are over the limit: {statuses:?}");
+    redis.resume();
+    let renewed = async {
+        while two.post("/api/viewer/heartbeat", &page).await.status() != StatusCode::OK {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, renewed).await.expect("it is still counted");
+
+    // This node knows the channel but not the session.
+    let three = node("require", &flags).await;
+    three.sse("sse/ana").await.until_fresh(21).await;
+    redis.command::<()>("FLUSHALL");
+    let response = three.post("/api/viewer/heartbeat", &page).await;
+    if response.status() != StatusCode::OK {
+        assert_eq!(refusal(response).await, unavailable);
+    }
 }
 
 #[tokio::test]

@@ -109,6 +109,8 @@ pub struct Called {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     Refused,
+    /// The store could not tell whether it counts the session. It may have renewed it.
+    Unavailable,
     Left,
     /// The response to a join or a heartbeat.
     Beat {

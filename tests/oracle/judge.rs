@@ -116,7 +116,8 @@ pub fn lease(act: Act, rules: &Rules) -> Option<Millis> {
 fn event(called: &Called, before: &[Event], rules: &Rules, excuses: &Excuses) -> Option<Event> {
     let (node, at) = (called.call.node, called.at);
     let lease = lease(called.call.act, rules);
-    let Some((answered, answer)) = called.answer else {
+    let known = called.answer.filter(|(_, answer)| *answer != Answer::Unavailable);
+    let Some((answered, answer)) = known else {
         let latest = excuses.latest(node, at, at + RECOVERY);
         return Some(Event { at, latest, settled: Millis::MAX, forgotten: Millis::MAX, lease });
     };

@@ -156,6 +156,7 @@ impl Node {
                 Ok(BeatOutcome { active, count }) => {
                     (Answer::Beat { active, shown: Shown { value: count.value, stale: count.stale } }, false)
                 }
+                Err(problem) if problem.code == Code::Unavailable => (Answer::Unavailable, false),
                 Err(problem) => (Answer::Refused, problem.code == Code::TicketRequired),
             }
         }

@@ -78,6 +78,10 @@ impl Pages {
             StatusCode::OK => read(call.act, &body)
                 .ok_or(CallError::Unexpected(format!("unexpected response to {path}: {body}"))),
             StatusCode::TOO_MANY_REQUESTS => Ok(Answer::Refused),
+            // Honest viewers stay within the limits, so no node has to ask the store about them.
+            StatusCode::SERVICE_UNAVAILABLE if !is_browser && call.act != Act::Leave => {
+                Ok(Answer::Unavailable)
+            }
             _ => Err(CallError::Unexpected(format!("unexpected response to {path}: {status}: {body}"))),
         }
     }

@@ -220,7 +220,7 @@ impl Presence {
     /// `since` is when the request arrived.
     ///
     /// # Errors
-    /// When the embedded store fails. Failed writes to a store outside of this process are replayed later.
+    /// When the embedded store fails, or a store outside of this process can't tell whether it counts the session.
     pub async fn renew(
         &self,
         key: &SessionKey,
@@ -337,7 +337,7 @@ impl Presence {
         let outcome = match &self.0.remote {
             None => self.write_embedded(&key.channel, op).await?,
             // Boxed, so that the future of a call to the embedded store stays small: it is moved several times.
-            Some(remote) => Box::pin(remote.write(&key.channel, op, since)).await,
+            Some(remote) => Box::pin(remote.write(&key.channel, op, since)).await?,
         };
         if let Some(count) = outcome.count.value.filter(|_| !outcome.count.stale) {
             self.0.hub.notify_write(&key.channel, count);

@@ -18,7 +18,7 @@ use super::{
     roll_call::{Completeness, LastRollCall},
 };
 use crate::{
-    domain::{ChannelId, Count, Op, Policy, Timestamp},
+    domain::{Act, ChannelId, Count, Op, Policy, Timestamp},
     server::{
         clock::Clock,
         store::{Reading, RollCall, Store, StoreError},
@@ -97,7 +97,16 @@ impl Remote {
     /// Writes to a store that may be unavailable. The operation is accepted once it is in the journal. If it has waited
     /// longer than [`BACKDATE_AFTER`], it is recorded as of its arrival: a limit may have waited for the store, and a
     /// leave may have overtaken the operation.
-    pub(super) async fn write(&self, channel: &ChannelId, op: Op, since: Instant) -> BeatOutcome {
+    ///
+    /// # Errors
+    /// When a session that this node does not count is renewed, and the store can't tell whether it does.
+    pub(super) async fn write(
+        &self,
+        channel: &ChannelId,
+        op: Op,
+        since: Instant,
+    ) -> Result<BeatOutcome, StoreError> {
+        let is_renewal = matches!(op.act, Act::Renew { .. });
         let now = self.clock.now();
         let happened = match since.elapsed() {
             waited if waited > BACKDATE_AFTER => now - waited,
@@ -112,19 +121,31 @@ impl Remote {
                 }
                 let active =
                     active || accepted.is_live && self.has_lost(channel, &op, accepted, &reading).await;
+                if is_renewal && !active && !self.is_whole(accepted, &reading) {
+                    self.recovery.trigger();
+                    return Err(StoreError::Unreachable("it may have lost the session".to_owned()));
+                }
                 let written = if is_backdated { None } else { Some(applied) };
                 self.journal.confirm(channel, &op, accepted, (happened, received), written, active);
                 let count = self.verified(channel, Ok(reading), now).await;
-                BeatOutcome { count, active }
+                Ok(BeatOutcome { count, active })
             }
             Err(error) => {
                 tracing::debug!(%error, %channel, "write failed; replaying later");
                 self.journal.note_error(&error);
                 let count = self.journal.mark_unwritten(channel, &op);
                 self.recovery.trigger();
-                BeatOutcome { count, active: accepted.is_live }
+                if is_renewal && !accepted.is_live {
+                    return Err(error);
+                }
+                Ok(BeatOutcome { count, active: accepted.is_live })
             }
         }
+    }
+
+    /// Whether a reading shows all that the store knew when the operation was accepted.
+    fn is_whole(&self, accepted: Accepted, reading: &Reading) -> bool {
+        !accepted.is_lost_by(reading) && self.roll.judge(reading) == Completeness::Complete
     }
 
     /// Whether the store may have lost the session of a beat that it says is not counted. Then another node may have
