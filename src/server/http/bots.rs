@@ -19,7 +19,7 @@ const WORDS: [&str; 15] = [
     "perplexity-user",
 ];
 
-/// What a robot's `User-Agent` starts with, where browsers may have the same word further on: WhatsApp reads a page for
+/// What a robot's `User-Agent` starts with, where browsers may have the same word further on: `WhatsApp` reads a page for
 /// the preview of a link.
 const STARTS: [&str; 1] = ["whatsapp/"];
 

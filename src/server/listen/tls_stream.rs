@@ -93,11 +93,11 @@ impl TlsSender {
     fn take_over(connection: TlsStream<TcpStream>, suite: &Tls13CipherSuite) -> Option<Self> {
         let (socket, state) = connection.into_inner();
         let (next, secrets) = state.dangerous_extract_secrets().ok()?.tx;
-        let (key, iv) = match secrets {
-            ConnectionTrafficSecrets::Aes128Gcm { key, iv }
-            | ConnectionTrafficSecrets::Aes256Gcm { key, iv }
-            | ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (key, iv),
-            _ => return None,
+        let (ConnectionTrafficSecrets::Aes128Gcm { key, iv }
+        | ConnectionTrafficSecrets::Aes256Gcm { key, iv }
+        | ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv }) = secrets
+        else {
+            return None;
         };
         Some(Self {
             socket,
