@@ -660,7 +660,7 @@ mod tests {
         let secret = "hunter2 is 32 bytes long in this";
         let key = format!("--ticket-keys=hs256:{}", BASE64_STANDARD.encode(secret));
         let secret = format!("--api-secret={secret}");
-        let zeros = format!("--ticket-keys=ed25519:{}", "A".repeat(43));
+        let zeros = format!("--ticket-keys=hs256:{}", "A".repeat(43));
         for (flags, start) in [
             (&["--api-token=hunter2"][..], "API_TOKEN is shorter than 16 characters"),
             (&["--live-hook-secret=hunter2"], "LIVE_HOOK_SECRET is shorter than 16 characters"),
