@@ -106,9 +106,10 @@ async fn a_heartbeat_after_its_leave_is_ignored_until_the_leave_is_forgotten(sto
     let timed = async |op| loop {
         let began = Instant::now();
         let written = write(store, name, &[op]).await;
-        let (latest, lasted) = (written.reading.as_of, began.elapsed());
+        let (as_of, lasted) = (written.reading.as_of, began.elapsed());
         if lasted < Duration::from_millis(200) || written.active[0] {
-            break (written, latest.minus_millis(u32::try_from(lasted.as_millis()).unwrap()), latest);
+            let lasted = u32::try_from(lasted.as_millis()).unwrap() + 1;
+            break (written, as_of.minus_millis(lasted), as_of.plus_millis(lasted));
         }
     };
     let (_, earliest_leave, latest_leave) = timed(op(1, 1, LEAVE)).await;

@@ -85,21 +85,28 @@ impl RedisServer {
 
     /// Starts or restarts the server. It loads a dump if there is one.
     pub async fn run(&mut self) {
+        self.process = Some(self.spawn());
+        let up = async {
+            while self.try_connect().is_err() {
+                // It ends at once if another process of the tests still holds a copy of a socket on its port.
+                if self.process.as_mut().is_some_and(|process| process.try_wait().unwrap().is_some()) {
+                    self.process = Some(self.spawn());
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, up).await.expect("redis-server accepts connections");
+    }
+
+    fn spawn(&self) -> Child {
         let port = self.port.to_string();
-        let process = Command::new("redis-server")
+        Command::new("redis-server")
             .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
             .arg(self.folder.path())
             .args(&self.flags)
             .stdout(Stdio::null())
             .spawn()
-            .expect("redis-server is installed (by `make test`)");
-        self.process = Some(process);
-        let up = async {
-            while self.try_connect().is_err() {
-                sleep(Duration::from_millis(20)).await;
-            }
-        };
-        timeout(PATIENCE, up).await.expect("redis-server accepts connections");
+            .expect("redis-server is installed (by `make test`)")
     }
 
     /// Creates the user in `docs/settings.md`.
