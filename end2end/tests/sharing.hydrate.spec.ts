@@ -220,7 +220,7 @@ test("a tab that is shown while the leader hangs gets the current count within t
   await channelPage.expectCount(1);
   expect(other.calls.streams).toEqual([]);
   await setHidden(other.page, true);
-  hang(leader.page, 80_000);
+  await hang(leader.page, 80_000);
   await audience.join(`${channelId}-b`);
   await setHidden(other.page, false);
   // The page guarantees ten seconds; the rest is for busy machines. Without the guarantee it would take a minute.

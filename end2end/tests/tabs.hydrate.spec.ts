@@ -131,7 +131,7 @@ test("a new tab opens its own stream if the tab with the stream hangs", async ({
 }) => {
   const leader = await openTab(context, `${channelId}-a`);
   await expect.poll(() => leader.calls.streams.length).toBe(1);
-  hang(leader.page, 60_000);
+  await hang(leader.page, 60_000);
   const late = await openTab(context, `${channelId}-b`);
   await audience.join(`${channelId}-b`);
   await late.channelPage.expectCount(2);
