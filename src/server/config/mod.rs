@@ -3,10 +3,12 @@
 //! clap reads environment variables and flags into [`Flags`]. [`read`] turns them into a [`Config`], or reports all
 //! problems at once.
 
+mod defaults;
 mod flags;
 mod origin;
 mod resolve;
 mod values;
+mod warnings;
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 

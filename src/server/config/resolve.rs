@@ -18,11 +18,13 @@ use clap::{
 
 use super::{
     AccessConfig, Config, DatabaseConfig, DemoHistory, Flags, Secret, StoreConfig, Task, TlsFiles, TopTask,
+    defaults::{follow, is_given},
     flags,
-    values::{LONG_SECRET, StatisticsMode, TicketMode},
+    values::{StatisticsMode, TicketMode},
+    warnings::warnings,
 };
 use crate::{
-    domain::{Policy, StreamTemplate},
+    domain::Policy,
     server::{
         access::MIN_SECRET_BYTES,
         limits::PerAddress,
@@ -148,22 +150,6 @@ fn flag_of(variable: &str) -> String {
     variable.to_ascii_lowercase().replace('_', "-")
 }
 
-/// How many connections an address may have open for each of its streams, if their limit is not set.
-const CONNECTIONS_PER_STREAM: u32 = 5;
-
-/// Sets the defaults that depend on other settings.
-fn follow(flags: &mut Flags, given: &ArgMatches) {
-    if !is_given("hidden_timeout", given) {
-        flags.hidden_timeout = flags.hidden_timeout.max(flags.timeout);
-    }
-    if !is_given("limit_connections_per_address", given) {
-        let streams = flags.limit_streams_per_address;
-        let least = streams.saturating_mul(CONNECTIONS_PER_STREAM);
-        let connections = flags.limit_connections_per_address.max(least);
-        flags.limit_connections_per_address = if streams == 0 { 0 } else { connections };
-    }
-}
-
 /// The settings that have a value, in the order of the flags, with the value unless it is a secret.
 fn shown(given: &ArgMatches) -> Vec<(String, String)> {
     let mut shown = Vec::new();
@@ -270,44 +256,6 @@ fn assemble(flags: Flags, embedded: Option<Embedded>) -> (Config, Vec<String>) {
         warnings,
     };
     (config, problems)
-}
-
-/// What is unwise, though the server starts with it: one sentence each, without secrets.
-fn warnings(flags: &Flags) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for (name, secret) in [("API_TOKEN", &flags.api_token), ("LIVE_HOOK_SECRET", &flags.live_hook_secret)] {
-        if secret.as_ref().is_some_and(|secret| secret.len() < LONG_SECRET) {
-            warnings.push(format!(
-                "{name} is shorter than {LONG_SECRET} characters, so it may be guessed; make one with openssl rand \
-                 -hex 16"
-            ));
-        }
-    }
-    // Also while tickets are off, backends may still sign them.
-    if flags.ticket_keys.iter().any(tickets::Key::is_placeholder) {
-        warnings.push(
-            "VIEWER_TICKET_KEYS has a key whose bytes are all the same, so anyone may be able to sign tickets; make \
-             another one"
-                .to_owned(),
-        );
-    }
-    // A ticket has the claims of a link.
-    let is_key = |secret: &Secret| flags.ticket_keys.iter().any(|key| key.is(secret.as_bytes()));
-    if flags.api_secret.as_ref().is_some_and(is_key) {
-        warnings.push(
-            "API_SECRET is the same as a key of VIEWER_TICKET_KEYS, so the ticket of every viewer opens the \
-             statistics of the channel; use two secrets"
-                .to_owned(),
-        );
-    }
-    let has_tls = flags.tls_cert.is_some() && flags.tls_key.is_some();
-    if has_tls && flags.stream_url_template.as_ref().is_some_and(StreamTemplate::is_unencrypted) {
-        warnings.push(
-            "STREAM_URL_TEMPLATE is an http:// address, and browsers block it on the pages, which come over TLS"
-                .to_owned(),
-        );
-    }
-    warnings
 }
 
 /// What the program does. Adds problems to `problems`.
@@ -525,11 +473,6 @@ fn parse_one_by_one(
     Ok((flags, problems, given))
 }
 
-/// Whether a setting has a value in the environment or by a flag.
-fn is_given(setting: &str, given: &ArgMatches) -> bool {
-    !matches!(given.value_source(setting), None | Some(ValueSource::DefaultValue))
-}
-
 /// The given values of a setting: several for a list, none if only the default applies.
 fn values(arg: &Arg, given: &ArgMatches) -> Vec<OsString> {
     let setting = arg.get_id().as_str();
@@ -604,38 +547,6 @@ mod tests {
     }
 
     #[test]
-    fn the_lease_of_hidden_pages_follows_that_of_visible_ones() {
-        for (flags, expected) in [
-            (&[][..], 150),
-            (&["--timeout=150"], 150),
-            (&["--timeout=400"], 400),
-            (&["--timeout=400", "--hidden-timeout=500"], 500),
-            (&["--hidden-timeout=60"], 60),
-        ] {
-            assert_eq!(config(flags).policy.hidden_timeout.as_secs(), expected, "{flags:?}");
-        }
-        assert!(read(["aforo", "--timeout=400", "--hidden-timeout=399"]).is_err());
-        // Also if settings are read one by one, because one of them is wrong.
-        let found = draft(["aforo", "--timeout=400", "--limit-streams=x"], None).unwrap();
-        assert_eq!((found.problems.len(), found.config.policy.hidden_timeout.as_secs()), (1, 400));
-    }
-
-    #[test]
-    fn the_limit_of_connections_follows_that_of_streams() {
-        for (flags, expected) in [
-            (&[][..], 1_000),
-            (&["--limit-streams-per-address=0"], 0),
-            (&["--limit-streams-per-address=100"], 1_000),
-            (&["--limit-streams-per-address=1000"], 5_000),
-            (&["--limit-streams-per-address=4294967295"], u32::MAX),
-            (&["--limit-streams-per-address=0", "--limit-connections-per-address=7"], 7),
-            (&["--limit-streams-per-address=1000", "--limit-connections-per-address=1000"], 1_000),
-        ] {
-            assert_eq!(config(flags).limit_connections_per_address, expected, "{flags:?}");
-        }
-    }
-
-    #[test]
     fn lists_may_have_spaces_around_their_commas() {
         let key = format!("hs256:{}", BASE64_STANDARD.encode("hunter2 is 32 bytes long in this"));
         let config = config(&[
@@ -653,43 +564,5 @@ mod tests {
             [config.trusted_proxies.len(), config.allowed_origins.len(), config.webhooks.targets.len()];
         assert_eq!(counts, [2; 3]);
         assert_eq!(config.embed_frame_ancestors.as_str(), "'self' https://partner.example");
-    }
-
-    #[test]
-    fn what_is_unwise_is_told_without_secrets_and_stops_nothing() {
-        let secret = "hunter2 is 32 bytes long in this";
-        let key = format!("--ticket-keys=hs256:{}", BASE64_STANDARD.encode(secret));
-        let secret = format!("--api-secret={secret}");
-        let zeros = format!("--ticket-keys=hs256:{}", "A".repeat(43));
-        for (flags, start) in [
-            (&["--api-token=hunter2"][..], "API_TOKEN is shorter than 16 characters"),
-            (&["--live-hook-secret=hunter2"], "LIVE_HOOK_SECRET is shorter than 16 characters"),
-            (&[&*zeros], "VIEWER_TICKET_KEYS has a key whose bytes are all the same"),
-            (&[&*secret, &*key], "API_SECRET is the same as a key of VIEWER_TICKET_KEYS"),
-        ] {
-            let warnings = config(flags).warnings;
-            let [warning] = &warnings[..] else { panic!("{warnings:?}") };
-            assert!(warning.starts_with(start) && !warning.contains("hunter2"), "{warning}");
-        }
-        for flags in [
-            &["--api-token=0123456789abcdef", "--live-hook-secret=0123456789abcdef"][..],
-            &[],
-            &[&*key],
-            &["--stream-url-template=http://cdn.example:8080/{channel}"],
-        ] {
-            assert_eq!(config(flags).warnings, Vec::<String>::new(), "{flags:?}");
-        }
-    }
-
-    #[test]
-    fn a_stream_that_browsers_block_is_told() {
-        let warnings = |template: &str| {
-            let flags = ["aforo", "--tls-cert=cert.pem", "--tls-key=key.pem", template];
-            draft(flags, None).unwrap().config.warnings
-        };
-        let told = warnings("--stream-url-template=http://cdn.example/{channel}");
-        let [warning] = &told[..] else { panic!("{told:?}") };
-        assert!(warning.starts_with("STREAM_URL_TEMPLATE is an http:// address"), "{warning}");
-        assert!(warnings("--stream-url-template=https://cdn.example/{channel}").is_empty());
     }
 }
