@@ -55,9 +55,11 @@ impl DatabaseSignals {
         self.reports.flush(limit).await
     }
 
-    async fn newest(&self) -> Result<i64, sqlx::Error> {
-        let row = sqlx::query("SELECT number FROM signal_changes").fetch_one(self.database.pool()).await?;
-        row.try_get("number")
+    /// The number of the newest change, and the time.
+    async fn newest(&self) -> Result<(i64, Timestamp), sqlx::Error> {
+        let find = format!("SELECT number, {} AS now FROM signal_changes", now(self.database.kind()));
+        let row = sqlx::query(AssertSqlSafe(find)).fetch_one(self.database.pool()).await?;
+        Ok((row.try_get("number")?, timestamp(row.try_get("now")?)))
     }
 
     /// The changes after a number, in order; with `on_air_only` only channels that are on air.
@@ -93,14 +95,14 @@ impl SignalStore for DatabaseSignals {
 
     async fn changes(&self, after: Option<u64>) -> Result<Changes, StoreError> {
         let read = async {
-            let newest = self.newest().await?;
+            let (newest, now) = self.newest().await?;
             let after = after.map(to_i64).filter(|after| *after <= newest);
             let changes = self.rows(after.unwrap_or(-1), after.is_none()).await?;
             // Changes that were committed since `newest` was read may be among them. They are read again, if there may be
             // others with smaller numbers that are not.
             let last = changes.last().map_or(0, |change| change.number);
             let newest = if after.is_some() { to_u64(newest).max(last) } else { to_u64(newest) };
-            Ok(Changes { changes, newest, is_whole: after.is_none() })
+            Ok(Changes { changes, newest, now, is_whole: after.is_none() })
         };
         self.database.read(read).await
     }

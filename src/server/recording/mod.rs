@@ -19,6 +19,7 @@ pub mod past;
 mod progress;
 mod record;
 pub mod sampler;
+mod signal_clock;
 pub mod simulated;
 pub mod upkeep;
 mod waiting;
@@ -37,13 +38,16 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use self::record::{Air, Record};
 pub use self::{
     backlog::MAX_WAITING_BYTES,
     distinct::RowData,
     feed::{FiguresFeed, FiguresWatch},
     ownership::{Ownership, Shareholder},
     progress::Progress,
+};
+use self::{
+    record::{Air, Record},
+    signal_clock::SignalClock,
 };
 use super::{
     clock::Clock,
@@ -76,6 +80,7 @@ struct Inner {
     sample_pause: Mutex<Duration>,
     /// The live signals, if they decide what is on air. Otherwise a channel is on air while it has viewers.
     signals: OnceLock<Signals>,
+    signal_clock: SignalClock,
     /// The shortest pause between two samples.
     min_pause: Duration,
     clock: Arc<dyn Clock>,
@@ -139,6 +144,7 @@ impl Recorder {
             ownership: Ownership::default(),
             progress: Progress::default(),
             signals: OnceLock::new(),
+            signal_clock: SignalClock::default(),
             sample_pause: Mutex::new(SAMPLE_INTERVAL.max(roll_call_pause / 3)),
             min_pause: SAMPLE_INTERVAL.max(roll_call_pause / 3),
             clock,
@@ -207,8 +213,13 @@ impl Recorder {
     /// Records a change of a live signal, when this node learns of it.
     fn signal_changed(&self, change: &Change) {
         let channel = &change.channel;
+        self.observe_clocks(self.now());
+        if change.since.is_none() {
+            self.0.signal_clock.end(channel);
+        }
         match (change.since, change.ended_at) {
             (Some(since), _) => {
+                let since = self.0.signal_clock.begin(channel, since);
                 let Some(waiting) = self.0.records.get_mut(channel).map(|mut record| record.take_waiting())
                 else {
                     return;
@@ -220,6 +231,7 @@ impl Recorder {
                 }
             }
             (None, Some(ended_at)) => {
+                let ended_at = self.0.signal_clock.convert(ended_at);
                 // What another node has observed since is not ended here.
                 let record = self.0.records.get_mut(channel);
                 if let Some(mut record) = record.filter(|_| self.0.ownership.owns(channel)) {
@@ -232,11 +244,19 @@ impl Recorder {
 
     /// Whether a channel with this count is on air, and since when if that is known.
     fn air_of(&self, channel: &ChannelId, count: u32) -> Air {
-        match self.0.signals.get().map(|signals| signals.state(channel)) {
+        match self.signal(channel) {
             None if count > 0 => Air::On { since: None },
             Some(Live::Yes { since }) => Air::On { since: Some(since) },
             None | Some(Live::No | Live::Unknown) => Air::Off,
         }
+    }
+
+    /// The live signal of a channel, dated by the store's clock. `None` if signals do not decide what is on air.
+    fn signal(&self, channel: &ChannelId) -> Option<Live> {
+        Some(match self.0.signals.get()?.state(channel) {
+            Live::Yes { since } => Live::Yes { since: self.0.signal_clock.start(channel, since) },
+            other => other,
+        })
     }
 
     /// Whether the live signal of a channel says that it is off air.
@@ -288,6 +308,14 @@ impl Recorder {
 
     fn note_time(&self, now: Timestamp) {
         *self.0.store_time.lock() = Some((now, Instant::now()));
+        self.observe_clocks(now);
+    }
+
+    /// Compares the clock that dates the live signals with that of the store, which shows `now`.
+    fn observe_clocks(&self, now: Timestamp) {
+        if let Some(database_time) = self.0.signals.get().and_then(Signals::database_time) {
+            self.0.signal_clock.observe(database_time, now);
+        }
     }
 
     /// Takes what has changed: of channels, and of parts. Frees the records of channels that are empty. The parts are as
@@ -428,7 +456,7 @@ impl Observer for Recorder {
             None => return,
         };
         if let Some(viewer) = viewer {
-            let signal = self.0.signals.get().map(|signals| signals.state(channel));
+            let signal = self.signal(channel);
             record.see(viewer, self.key(), count.as_of, signal);
         }
         if let Some(count_now) = fresh {

@@ -59,6 +59,8 @@ struct State {
     last_read: Option<Instant>,
     /// Since when every read has succeeded. `None` after a failed one.
     contact_since: Option<Instant>,
+    /// The time of the database, and when it was read.
+    database_time: Option<(Timestamp, Instant)>,
 }
 
 struct Entry {
@@ -103,6 +105,13 @@ impl Signals {
         state.newest?;
         let on_air = state.channels.iter().filter(|(_, entry)| entry.since.is_some());
         Some(on_air.take(most).map(|(channel, _)| channel.clone()).collect())
+    }
+
+    /// The present time by the clock of the database, which dates all signals. `None` before the first contact.
+    #[must_use]
+    pub fn database_time(&self) -> Option<Timestamp> {
+        let (time, read_at) = self.0.state.read().database_time?;
+        Some(time + read_at.elapsed())
     }
 
     /// Whether the last read of the database succeeded. Otherwise the states may be out of date.
@@ -193,7 +202,8 @@ impl Signals {
     }
 
     /// Applies what was read from the store.
-    fn apply_read(&self, Changes { mut changes, newest, is_whole }: Changes) {
+    fn apply_read(&self, Changes { mut changes, newest, now, is_whole }: Changes) {
+        self.0.state.write().database_time = Some((now, Instant::now()));
         if is_whole {
             let mut listed: Vec<_> = changes.iter().map(|change| change.channel.clone()).collect();
             listed.sort_unstable();
@@ -303,7 +313,7 @@ mod tests {
                 if is_whole { change.since.is_some() } else { Some(change.number) > after }
             };
             let changes = self.signals.lock().values().filter(wanted).cloned().collect();
-            Ok(Changes { changes, newest, is_whole })
+            Ok(Changes { changes, newest, now: Timestamp::from_millis(1_000), is_whole })
         }
 
         async fn end_silent(&self, _silent_for: Duration) -> Result<(), StoreError> {

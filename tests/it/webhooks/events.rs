@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use aforo::server::clock::{ManualClock, time_of_day};
+use aforo::server::clock::{Clock, ManualClock, time_of_day};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -175,10 +175,12 @@ async fn only_what_happens_from_the_first_receiver_on_is_announced() {
 #[tokio::test]
 async fn a_live_signal_begins_and_ends_a_broadcast() {
     const TOKEN: &str = "a-token-of-the-test";
-    // Signals have the time of the database. The server's clock is ahead of it.
+    const KINDS: [&str; 5] =
+        ["channel.live", "channel.peak", "channel.peak", "channel.offline", "broadcast.ended"];
+    // The database dates signals by its own clock. The server's clock is ahead of it, and is set while the channel is on air.
     let clock = Arc::new(ManualClock::new(time_of_day() + SECONDS(600)));
     let receiver = Receiver::start().await;
-    let more = ["--live=signal", &format!("--api-token={TOKEN}"), "--webhook-milestones=2"];
+    let more = ["--live=signal", &format!("--api-token={TOKEN}"), "--webhook-milestones=50"];
     let app = server(&clock, &[&receiver], &more).await;
     let signal = async |is_live: bool| {
         let url = format!("{}/api/channel/ana/live", app.base);
@@ -186,13 +188,27 @@ async fn a_live_signal_begins_and_ends_a_broadcast() {
         assert_eq!(put.send().await.unwrap().status(), StatusCode::OK);
     };
     app.join("eva", viewer()).await;
+    let began = clock.now();
     signal(true).await;
     let received = receiver.until_len(1).await;
     assert_eq!((received[0].kind(), received[0].channel()), ("channel.live".to_owned(), "ana".to_owned()));
-    // Five minutes without viewers do not end it.
+    let peaks = async |expected: usize| {
+        super::until("the peak is settled", async || {
+            clock.advance(SECONDS(6));
+            tokio::time::sleep(SECONDS(1)).await;
+            receiver.kinds().iter().filter(|kind| *kind == "channel.peak").count() == expected
+        })
+        .await;
+    };
+    let ana = viewer();
+    app.join("ana", ana).await;
+    peaks(1).await;
+    // Six minutes without viewers do not end it.
     clock.advance(SECONDS(400));
-    app.join("ana", viewer()).await;
-    receiver.until(|all| all.iter().any(|one| one.kind() == "channel.peak")).await;
+    for viewer in [ana, viewer()] {
+        app.join("ana", viewer).await;
+    }
+    peaks(2).await;
     signal(false).await;
     // Who comes after the end is no viewer of the broadcast.
     clock.advance(SECONDS(8));
@@ -206,9 +222,13 @@ async fn a_live_signal_begins_and_ends_a_broadcast() {
         receiver.kinds().iter().any(|kind| kind == "broadcast.ended")
     })
     .await;
-    assert_eq!(receiver.kinds(), ["channel.live", "channel.peak", "channel.offline", "broadcast.ended"]);
+    assert_eq!(receiver.kinds(), KINDS);
     assert!(receiver.received().iter().all(|one| one.channel() == "ana"), "eva is not on air");
     let ended = receiver.received().pop().unwrap();
     let figures = &ended.json()["data"];
-    assert_eq!((&figures["peak"], &figures["uniques"]), (&json!(1), &json!(1)), "{figures}");
+    // Dated by the server's clock, as the counts are.
+    let times = ["startedAt", "endedAt"].map(|time| figures[time].as_u64().unwrap());
+    let broadcast = began.as_millis()..(began + SECONDS(900)).as_millis();
+    assert!(times.iter().all(|time| broadcast.contains(time)), "{figures} within {broadcast:?}");
+    assert_eq!((&figures["peak"], &figures["uniques"]), (&json!(2), &json!(2)), "{figures}");
 }

@@ -243,7 +243,12 @@ impl SignalStore for SignalsInMemory {
     async fn changes(&self, _after: Option<u64>) -> Result<Changes, StoreError> {
         let signals = self.0.lock().clone().ok_or_else(StoreError::unexpected)?;
         let on_air = signals.into_values().filter(|change| change.since.is_some());
-        Ok(Changes { changes: on_air.collect(), newest: self.1.load(SeqCst).into(), is_whole: true })
+        Ok(Changes {
+            changes: on_air.collect(),
+            newest: self.1.load(SeqCst).into(),
+            now: Timestamp::default(),
+            is_whole: true,
+        })
     }
 
     async fn end_silent(&self, _silent_for: Duration) -> Result<(), StoreError> {
