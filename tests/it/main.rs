@@ -78,6 +78,8 @@ mod origins;
 mod overlay;
 // Rendered pages.
 mod pages;
+// A server process that is stopped for a while.
+mod pauses;
 // Malformed HTTP requests, as raw bytes.
 mod raw;
 // Recording by real nodes: its cost, the age of the figures, and nodes that end.

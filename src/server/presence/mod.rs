@@ -9,6 +9,7 @@
 mod group_commit;
 mod journal;
 mod live;
+mod pauses;
 mod read_batch;
 mod recovery;
 mod remote;
@@ -26,6 +27,7 @@ use uuid::Uuid;
 
 use self::{
     live::{LiveList, Source},
+    pauses::Pauses,
     read_batch::ReadBatcher,
     remote::Remote,
 };
@@ -33,7 +35,7 @@ use super::{
     clock::Clock,
     fanout::{Counts, Hub, Subscription},
     signals::Signals,
-    store::{Batch, Listed, Live, Names, Store, StoreError},
+    store::{Batch, Listed, Live, Names, Reading, Store, StoreError},
 };
 use crate::domain::{Act, ChannelId, Count, CountUpdate, Op, Policy, SessionKey, ViewerId};
 
@@ -53,6 +55,8 @@ struct Inner {
     signals: Option<Signals>,
     /// Used only with a store outside of this process.
     remote: Option<Remote>,
+    /// Used only with the embedded store.
+    pauses: Pauses,
     observer: OnceLock<Arc<dyn Observer>>,
 }
 
@@ -117,7 +121,8 @@ impl Presence {
             let source = Arc::new(LiveSource(Weak::clone(inner)));
             let live = LiveList::new(source, policy.update_interval, signals.clone());
             let (reads, observer) = (ReadBatcher::default(), OnceLock::new());
-            Inner { store, hub, policy, clock, live, reads, signals, remote, observer }
+            let pauses = Pauses::new(&policy);
+            Inner { store, hub, policy, clock, live, reads, signals, remote, pauses, observer }
         }));
         if let Some(signals) = &presence.0.signals {
             let inner = Arc::downgrade(&presence.0);
@@ -147,14 +152,15 @@ impl Presence {
     /// Whether the store is known to have all viewers of this node and of the others.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.0.remote.as_ref().is_none_or(Remote::is_complete)
+        self.0.remote.as_ref().map_or_else(|| !self.0.pauses.is_unsettled(), Remote::is_complete)
     }
 
-    /// Runs the recovery of a store outside of this process, until the server ends. Returns at once for the embedded
-    /// store.
+    /// Repairs what the store has lost, until the server ends: after outages and losses of a store outside of this process,
+    /// and after pauses of this process with the embedded store.
     pub async fn run_recovery(&self) {
-        if let Some(remote) = &self.0.remote {
-            Arc::clone(&remote.recovery).run().await;
+        match &self.0.remote {
+            Some(remote) => Arc::clone(&remote.recovery).run().await,
+            None => self.0.pauses.run().await,
         }
     }
 
@@ -356,7 +362,12 @@ impl Presence {
         let written = self.0.store.write(&[batch]).await.pop();
         let written = written.unwrap_or_else(|| Err(StoreError::unexpected()))?;
         let active = written.active.first().copied().unwrap_or_default();
-        Ok(BeatOutcome { count: written.reading.into(), active })
+        Ok(BeatOutcome { count: self.embedded(written.reading), active })
+    }
+
+    /// The count of a reading of the embedded store.
+    fn embedded(&self, reading: Reading) -> Count {
+        Count { stale: self.0.pauses.is_unsettled(), ..reading.into() }
     }
 }
 
@@ -387,7 +398,10 @@ impl Presence {
         }
         let unknown = Count::unknown(self.0.clock.now());
         let readings = self.0.store.counts(channels).await;
-        readings.into_iter().map(|reading| reading.map_or(unknown, Count::from)).collect()
+        readings
+            .into_iter()
+            .map(|reading| reading.map_or(unknown, |reading| self.embedded(reading)))
+            .collect()
     }
 }
 
@@ -406,6 +420,9 @@ impl Source for LiveSource {
             }
         };
         let Some(remote) = &presence.0.remote else {
+            if presence.0.pauses.is_unsettled() {
+                return Ok(Listed { is_whole: false, ..listed });
+            }
             observe(&listed.live);
             return Ok(listed);
         };
