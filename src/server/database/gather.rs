@@ -5,8 +5,9 @@
 //! - **Bounded waiting**: a call has its answer within its limit, and at most [`MAX_WAITING`] wait. More are refused.
 //! - **Progress**: a run takes fewer calls after one that took long, so that it ends in time ([`Batch`]).
 //! - **Order**: calls run in the order in which they arrived.
-//! - **Cancellation**: a call whose caller has gone still runs if it must ([`Canceled::Runs`]). A call whose limit has
-//!   passed does not: its caller has been told that it failed.
+//! - **Cancellation**: a call whose caller has gone still runs if it must ([`Canceled::Runs`]).
+//! - **Truth**: what a caller is told has failed is not done later. A call runs only if enough of its limit is left, and a run
+//!   ends with the limit of its first call. Only a commit that is under way then may still succeed.
 
 use std::{future::Future, time::Duration};
 
@@ -15,7 +16,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::Batch;
+use super::{Batch, CALL_LIMIT};
 use crate::server::store_error::StoreError;
 
 /// The most calls that wait. Each takes some hundred bytes, much less than the connection of its caller. What takes too
@@ -24,6 +25,9 @@ const MAX_WAITING: usize = 65_536;
 
 /// The most calls in a run.
 const MAX_CALLS: usize = 1_024;
+
+/// A call runs only if this much of its limit is left, so that no call ends a run early.
+const LEAST_LEFT: Duration = Duration::from_secs(1);
 
 /// What becomes of a call whose caller has gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +76,7 @@ impl<Q, A> Gatherer<Q, A> {
         self.queue.try_send(call).map_err(|_| StoreError::Away("too many calls wait for it".to_owned()))?;
         match timeout_at(until, received).await {
             Ok(answer) => answer.unwrap_or(Err(StoreError::Away("the call was abandoned".to_owned()))),
-            Err(_elapsed) => Err(StoreError::Away("it does not respond in time".to_owned())),
+            Err(_elapsed) => Err(too_slow()),
         }
     }
 
@@ -85,9 +89,11 @@ impl<Q, A> Gatherer<Q, A> {
         let mut entries = Vec::new();
         while waiting.recv_many(&mut entries, self.batch.size()).await > 0 {
             let (mut questions, mut responses, mut flushes) = (Vec::new(), Vec::new(), Vec::new());
+            let mut until = Instant::now() + self.limit;
             for entry in entries.drain(..) {
                 match entry {
                     Entry::Call(call) if self.is_wanted(&call) => {
+                        until = until.min(call.until);
                         questions.push(call.question);
                         responses.push(call.response);
                     }
@@ -97,7 +103,14 @@ impl<Q, A> Gatherer<Q, A> {
             }
             if !questions.is_empty() {
                 // A caller may have gone in the meantime, so an answer may have no receiver.
-                match self.batch.run(questions.len(), work(questions)).await {
+                let (count, work) = (questions.len(), timeout_at(until, work(questions)));
+                let work = async {
+                    work.await.unwrap_or_else(|_elapsed| {
+                        self.batch.adapt(count, CALL_LIMIT, false);
+                        Err(too_slow())
+                    })
+                };
+                match self.batch.run(count, work).await {
                     Ok(answers) => responses.into_iter().zip(answers).for_each(|(response, answer)| {
                         let _gone = response.send(Ok(answer));
                     }),
@@ -120,8 +133,13 @@ impl<Q, A> Gatherer<Q, A> {
     }
 
     fn is_wanted(&self, call: &Call<Q, A>) -> bool {
-        call.until > Instant::now() && (self.canceled == Canceled::Runs || !call.response.is_closed())
+        call.until >= Instant::now() + LEAST_LEFT
+            && (self.canceled == Canceled::Runs || !call.response.is_closed())
     }
+}
+
+fn too_slow() -> StoreError {
+    StoreError::Away("it does not respond in time".to_owned())
 }
 
 #[cfg(test)]
@@ -202,6 +220,31 @@ mod tests {
         assert!(!gatherer.flush(Duration::from_secs(1)).await, "nothing runs the queue");
         let late = gatherer.run(async |_: Vec<u32>| unreachable!("the calls have expired"));
         assert!(timeout(LIMIT, late).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_call_is_done_after_its_caller_was_told_that_it_failed() {
+        let gatherer = Gatherer::<u64, u64>::new(Canceled::Runs, LIMIT);
+        let (began, done) = (Instant::now(), Mutex::new(Vec::<u64>::new()));
+        // Nothing is done before second 5, when a lock ends.
+        let run = gatherer.run(async |questions: Vec<u64>| {
+            tokio::time::sleep_until(began + Duration::from_secs(5)).await;
+            done.lock().extend(&questions);
+            Ok(questions)
+        });
+        let calls = join_all([0, 500, 2_000].map(|after| {
+            let gatherer = &gatherer;
+            async move {
+                sleep(Duration::from_millis(after)).await;
+                gatherer.call(after).await.ok()
+            }
+        }));
+        let answers = tokio::select! {
+            answers = calls => answers,
+            () = run => unreachable!("it runs forever"),
+        };
+        assert_eq!(answers, [None, None, Some(2_000)]);
+        assert_eq!(*done.lock(), [2_000]);
     }
 
     #[tokio::test(start_paused = true)]

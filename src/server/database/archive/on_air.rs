@@ -25,9 +25,8 @@ use crate::{
     },
 };
 
-/// How far the start of a live signal may be from the counts: each has a clock of its own, and the difference of the
-/// clocks is known to about a second.
-const CLOCK_DIFFERENCE: Duration = Duration::from_secs(5);
+/// How far the clocks of the store and of the database may differ.
+const CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
 
 impl OnAir {
     /// The span without the time up to the end of broadcasts that were over before it was observed.
