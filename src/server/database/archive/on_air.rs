@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// How far the clocks of the store and of the database may differ.
+/// How far off the start of a live signal may be: earlier versions did not convert it to the clock of the counts.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
 
 impl OnAir {
