@@ -6,7 +6,8 @@
 //!   report its end right after; and they may report the end of an old connection after the start of a new one.
 //! - A report without a publisher is an order: on air, or off air, whoever publishes.
 //! - Reports are separate calls, so one can arrive after the end of its publisher. That a publisher which has just ended
-//!   still publishes changes nothing, and neither does its start if it comes right after the end.
+//!   still publishes changes nothing, and neither does its start if the end has overtaken it. A publisher whose end put the
+//!   channel off air may start again at once: some servers let a connection publish several times.
 
 use super::Timestamp;
 
@@ -55,9 +56,9 @@ pub const STARTED_WITHIN: u32 = 24 * 3_600_000;
 /// How long after the end of a publisher a report that it still publishes is a late one, in milliseconds.
 pub const LATE_WITHIN: u32 = 30_000;
 
-/// How long after the end of a publisher its start is a late or repeated one, in milliseconds. Later, the publisher has
-/// started again.
-pub const REPLAYED_WITHIN: u32 = 1_500;
+/// How long after the end of a publisher that did not put the channel off air its start is a late one, in milliseconds.
+/// Later, the publisher has started again.
+pub const OVERTAKEN_WITHIN: u32 = 1_500;
 
 /// Identifies one connection of an encoder to a video server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,7 +157,7 @@ impl Signal {
     /// Applies a report that arrives at `now`.
     pub fn apply(&mut self, report: Report, now: Timestamp) {
         match report {
-            Report::OnAir { publisher, .. } if self.has_ended(publisher.as_ref(), REPLAYED_WITHIN, now) => {}
+            Report::OnAir { publisher, .. } if self.was_overtaken(publisher.as_ref(), now) => {}
             Report::StillOnAir { publisher } if self.has_ended(publisher.as_ref(), LATE_WITHIN, now) => {}
             Report::OnAir { started_at, publisher } => self.go_on_air(started_at, publisher, now),
             Report::StillOnAir { publisher } => self.go_on_air(None, publisher, now),
@@ -169,6 +170,12 @@ impl Signal {
         self.ended
             .as_ref()
             .is_some_and(|ended| Some(&ended.publisher) == publisher && now < ended.at.plus_millis(within))
+    }
+
+    /// Whether a start of this publisher was overtaken by its end.
+    fn was_overtaken(&self, publisher: Option<&Publisher>, now: Timestamp) -> bool {
+        let starts_again = !self.is_on_air && self.ended.as_ref().is_some_and(|ended| ended.at == self.since);
+        !starts_again && self.has_ended(publisher, OVERTAKEN_WITHIN, now)
     }
 
     fn go_on_air(&mut self, started_at: Option<Timestamp>, publisher: Option<Publisher>, now: Timestamp) {
@@ -200,8 +207,10 @@ impl Signal {
 
     fn end(&mut self, publisher: Option<Publisher>, now: Timestamp) {
         if !self.is_on_air {
-            // The end may have overtaken the start.
-            self.ended = publisher.map(|publisher| Ended { publisher, at: now }).or(self.ended.take());
+            // The end is a repeated one, or it may have overtaken the start.
+            if !self.has_ended(publisher.as_ref(), OVERTAKEN_WITHIN, now) {
+                self.ended = publisher.map(|publisher| Ended { publisher, at: now }).or(self.ended.take());
+            }
             return;
         }
         let is_over = match (&publisher, &self.publisher) {
@@ -335,13 +344,16 @@ mod tests {
     }
 
     #[test]
-    fn a_late_or_repeated_report_of_a_publisher_that_has_ended_changes_nothing() {
+    fn a_late_report_of_a_publisher_that_has_ended_changes_nothing() {
         let ended = [(0, on("a")), (90, off("a"))];
         let then = |reports: &[(u64, Report)]| after(&[&ended[..], reports].concat());
         assert_eq!(then(&[(91, still("a"))]), None);
-        assert_eq!(then(&[(91, on("a"))]), None);
-        assert_eq!(then(&[(91, off("a")), (92, on("a")), (119, still("a"))]), None);
+        assert_eq!(then(&[(91, off("a")), (119, still("a"))]), None);
         assert_eq!(after(&[(5, off("a")), (6, on("a"))]), None, "the end has overtaken the start");
+        assert_eq!(then(&[(200, off("a")), (201, on("a"))]), None, "that of the next start");
+        // It starts again, although its end was repeated.
+        assert_eq!(then(&[(91, on("a"))]), Some(at(91)));
+        assert_eq!(then(&[(91, off("a")), (92, on("a"))]), Some(at(92)));
         // It is there after all, or its id was given to another one.
         assert_eq!(then(&[(93, on("a")), (94, still("a"))]), Some(at(93)));
         assert_eq!(then(&[(120, still("a"))]), Some(at(120)));
