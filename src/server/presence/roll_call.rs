@@ -114,8 +114,7 @@ impl LastRollCall {
                 Completeness::Unverified
             }
             Some(_) if self.is_missed() => Completeness::Unverified,
-            Some((last, _)) if is_from_before(reading, last) => Completeness::Unverified,
-            Some((last, _)) if last.is_complete(restored(reading, last).max(*self.doubted.lock())) => {
+            Some((last, _)) if last.is_complete(reading.restored.max(*self.doubted.lock())) => {
                 Completeness::Complete
             }
             // The node has not attended for a while, so the others may have replayed since.
@@ -139,69 +138,5 @@ impl LastRollCall {
     /// The time since which all nodes know that their journals are in the store. `None` without a roll call.
     pub(super) fn sure_since(&self) -> Option<Timestamp> {
         self.last.lock().as_ref().map(|(last, _)| last.sure_since)
-    }
-}
-
-/// How much earlier than the last roll call a reading may be that arrives after it. Calls take less than this.
-const OVERTAKEN_FOR: Duration = Duration::from_secs(5);
-
-/// Whether a reading of the roll call's own server is so much earlier than the roll call that the server's clock was set
-/// back. Then the last roll call does not say what the reading lacks.
-fn is_from_before(reading: &Reading, last: &RollCall) -> bool {
-    reading.epoch.is_some() && reading.as_of + OVERTAKEN_FOR < last.now
-}
-
-/// When the channel of a reading was restored. A time that is still to come is from before the clock of the roll call's
-/// own server was set back; the nodes were asked to check their journals because of the restore, or the step.
-fn restored(reading: &Reading, last: &RollCall) -> Timestamp {
-    let is_to_come = reading.epoch.is_some() && reading.restored > reading.as_of;
-    if is_to_come { last.asked } else { reading.restored }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::server::store::Epoch;
-
-    fn at(second: u64) -> Timestamp {
-        Timestamp::from_millis(second * 1_000)
-    }
-
-    /// A roll call after a loss at second 100 that all nodes have repaired.
-    fn repaired(now: u64) -> RollCall {
-        let (lost, asked, sure_since) = (at(100), at(100), at(101));
-        RollCall {
-            now: at(now),
-            number: 1,
-            epoch: Some(Epoch(1)),
-            lost,
-            asked,
-            sure_since,
-            nodes: vec![1, 2],
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn readings_after_a_step_back_of_the_clock_are_judged_by_a_roll_call_after_it() {
-        let last = LastRollCall::default();
-        last.set(repaired(110));
-        let reading = |as_of, restored| Reading {
-            epoch: Some(Epoch(1)),
-            restored: at(restored),
-            ..Reading::certain(3, at(as_of))
-        };
-        assert_eq!(last.judge(&reading(111, 100)), Completeness::Complete);
-        assert_eq!(last.judge(&reading(106, 100)), Completeness::Complete, "overtaken by the roll call");
-        assert_eq!(last.judge(&reading(50, 100)), Completeness::Unverified);
-        let checking = RollCall { lost: at(51), asked: at(51), sure_since: at(0), ..repaired(51) };
-        last.set(checking.clone());
-        assert_eq!(last.judge(&reading(51, 100)), Completeness::Incomplete);
-        last.set(RollCall { sure_since: at(52), ..checking });
-        assert_eq!(
-            last.judge(&reading(53, 100)),
-            Completeness::Complete,
-            "not when the clock shows 100 again"
-        );
-        assert_eq!(last.judge(&reading(54, 54)), Completeness::Incomplete);
     }
 }

@@ -248,37 +248,3 @@ async fn an_emptied_store_is_complete_after_every_node_has_attended() {
     let last = attend(Attendance { expected_for: Duration::ZERO, ..returning(2, None, one.number) }).await;
     assert_eq!(last.nodes, [1], "a node that shuts down is not expected any more");
 }
-
-#[tokio::test]
-async fn a_clock_that_is_set_back_keeps_nobody_waiting_and_every_journal_is_checked_again() {
-    const STEP: Duration = Duration::from_secs(600);
-    let server = RedisServer::start().await;
-    let store = RemoteStore::new(RedisRunner::open(&server.url()).unwrap(), "test", RULES);
-    attend(1, &store).await;
-    let attend = async |attendance| store.attend(&attendance).await.unwrap().unwrap();
-    let first = attend(attendance(2)).await;
-    // What was written before the step is of a later time.
-    let ahead = (first.now + STEP).as_millis();
-    for field in ["lost", "asked"] {
-        server.request::<u64>(&["HSET", "test:{nodes}", field, &ahead.to_string()]);
-    }
-    for node in ["0000000000000001", "0000000000000002", "0000000000000003"] {
-        let times = format!("{} {ahead}", ahead + 60_000);
-        server.request::<u64>(&["HSET", "test:{nodes}", node, &times]);
-    }
-    let returning =
-        |node, sure_since| Attendance { sure_since, known: Some(first.number), ..attendance(node) };
-    let step = attend(returning(1, Some(first.now + STEP))).await;
-    assert!(step.lost == step.now && step.asked == step.now && !step.is_complete(step.lost), "{step:?}");
-    attend(returning(1, Some(step.now))).await;
-    attend(returning(2, Some(step.now))).await;
-    let waiting: String = server.request(&["HGET", "test:{nodes}", "0000000000000003"]);
-    let until: u64 = waiting.split(' ').next().unwrap().parse().unwrap();
-    assert!(
-        until < (first.now + STEP).as_millis(),
-        "the third is away, and not expected for the step: {waiting}"
-    );
-    server.request::<u64>(&["HDEL", "test:{nodes}", "0000000000000003"]);
-    let last = attend(returning(1, Some(step.now))).await;
-    assert!(last.is_complete(last.lost) && last.asked == step.asked, "the step is noted once: {last:?}");
-}

@@ -205,8 +205,10 @@ impl Journal {
         now: Timestamp,
     ) {
         // A store that has lost the leave counts the session without a join.
-        let has_rejoined = accepted.mark.is_some()
-            && self.is_whole(accepted, reading)
+        let is_whole = accepted.mark.is_some()
+            && !accepted.is_lost_by(reading)
+            && self.roll.judge(reading) == Completeness::Complete;
+        let has_rejoined = is_whole
             && accepted.seen.is_some_and(|seen| {
                 let entry = self.channels.get_mut(channel);
                 entry.is_some_and(|mut entry| entry.ledger.rejoin(op, seen, happened, &self.rules))
@@ -214,11 +216,6 @@ impl Journal {
         if !has_rejoined && let Act::Renew { lease } = op.act {
             self.accept(channel, &Op { act: Act::Heartbeat { lease }, ..*op }, happened, now);
         }
-    }
-
-    /// Whether a reading shows all that the store knew when the operation was accepted.
-    pub(super) fn is_whole(&self, accepted: Accepted, reading: &Reading) -> bool {
-        !accepted.is_lost_by(reading) && self.roll.judge(reading) == Completeness::Complete
     }
 
     /// The operation with its time set to `waited` ago, by the store's clock. Unchanged if the store's clock is not
@@ -292,12 +289,6 @@ impl Journal {
             && (!entry.ledger.is_empty() || is_recently_read);
         if is_lost {
             self.record_loss(&mut entry, reading.as_of);
-        }
-        if let Some((at, _)) = &mut entry.lost
-            && *at > reading.as_of + OVERTAKEN_FOR
-        {
-            // The store's clock was set back.
-            *at = reading.as_of;
         }
         // Each server of a cluster has a clock of its own, so the nodes may have to be asked again.
         if entry.lost.is_some_and(|(at, _)| !self.roll.was_asked_since(at)) {

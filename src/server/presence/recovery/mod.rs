@@ -360,9 +360,6 @@ impl Recovery {
         state.peers.extend(others.map(|node| (*node, Instant::now())));
         if attendance.sure_since.is_none() {
             state.sure_since = roll.now;
-        } else if state.sure_since > roll.now {
-            // The store's clock was set back, so that this time would say nothing of a later loss.
-            state.sure_since = Timestamp::from_millis(1);
         }
         Ok(Some(roll))
     }

@@ -32,19 +32,10 @@ if type(probe) == 'table' and string.find(probe.err, 'WRONGTYPE', 1, true) then
   -- The key has another type. The roll call is lost.
   redis.call('UNLINK', key)
 end
--- A time that is still to come is from before the clock was set back. A journal that was known to be in the store then has
--- to be checked again.
-local function past(since)
-  return tonumber(since) <= now and since or '0'
-end
-local span, sure = tonumber(ARGV[2]), ARGV[3] == 'now' and text(now) or past(ARGV[3])
+local span, sure = tonumber(ARGV[2]), ARGV[3] == 'now' and text(now) or ARGV[3]
 
 local epoch, server, lost, asked = unpack(redis.call('HMGET', key, 'epoch', 'server', 'lost', 'asked'))
 lost, asked = tonumber(lost or 0), tonumber(asked or 0)
-if math.max(lost, asked) > now then
-  -- The clock was set back after a loss, and it is not known who has checked since.
-  lost, asked = math.min(lost, now), now
-end
 -- All data may have been lost at `at`. The roll call waits for all nodes that attended before.
 local function note_loss(at)
   asked = math.max(asked, at)
@@ -77,14 +68,8 @@ local function nodes()
   for i = 1, #fields, 2 do
     if #fields[i] == 16 then
       local expected, since = string.match(fields[i + 1], '^(%d+) (%d+)$')
-      expected = tonumber(expected or 0)
-      if span > 0 and expected > now + 2 * span then
-        -- Nobody waits longer for a node because the clock was set back.
-        expected = now + span
-        redis.call('HSET', key, fields[i], text(expected) .. ' ' .. (since or '0'))
-      end
-      all[#all + 1] = { fields[i], expected, past(since or '0') }
-      latest = math.max(latest, expected)
+      all[#all + 1] = { fields[i], tonumber(expected or 0), since or '0' }
+      latest = math.max(latest, tonumber(expected or 0))
     elseif #fields[i] == 17 then
       listing[string.sub(fields[i], 2)] = true
     end
