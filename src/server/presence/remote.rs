@@ -121,7 +121,7 @@ impl Remote {
                 }
                 let active =
                     active || accepted.is_live && self.has_lost(channel, &op, accepted, &reading).await;
-                if is_renewal && !active && !self.is_whole(accepted, &reading) {
+                if is_renewal && !active && !self.journal.is_whole(accepted, &reading) {
                     self.recovery.trigger();
                     return Err(StoreError::Unreachable("it may have lost the session".to_owned()));
                 }
@@ -141,11 +141,6 @@ impl Remote {
                 Ok(BeatOutcome { count, active: accepted.is_live })
             }
         }
-    }
-
-    /// Whether a reading shows all that the store knew when the operation was accepted.
-    fn is_whole(&self, accepted: Accepted, reading: &Reading) -> bool {
-        !accepted.is_lost_by(reading) && self.roll.judge(reading) == Completeness::Complete
     }
 
     /// Whether the store may have lost the session of a beat that it says is not counted. Then another node may have

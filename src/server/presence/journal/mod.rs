@@ -205,10 +205,8 @@ impl Journal {
         now: Timestamp,
     ) {
         // A store that has lost the leave counts the session without a join.
-        let is_whole = accepted.mark.is_some()
-            && !accepted.is_lost_by(reading)
-            && self.roll.judge(reading) == Completeness::Complete;
-        let has_rejoined = is_whole
+        let has_rejoined = accepted.mark.is_some()
+            && self.is_whole(accepted, reading)
             && accepted.seen.is_some_and(|seen| {
                 let entry = self.channels.get_mut(channel);
                 entry.is_some_and(|mut entry| entry.ledger.rejoin(op, seen, happened, &self.rules))
@@ -216,6 +214,11 @@ impl Journal {
         if !has_rejoined && let Act::Renew { lease } = op.act {
             self.accept(channel, &Op { act: Act::Heartbeat { lease }, ..*op }, happened, now);
         }
+    }
+
+    /// Whether a reading shows all that the store knew when the operation was accepted.
+    pub(super) fn is_whole(&self, accepted: Accepted, reading: &Reading) -> bool {
+        !accepted.is_lost_by(reading) && self.roll.judge(reading) == Completeness::Complete
     }
 
     /// The operation with its time set to `waited` ago, by the store's clock. Unchanged if the store's clock is not
