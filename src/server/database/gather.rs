@@ -248,6 +248,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_call_that_has_waited_for_long_ends_no_run_of_others() {
+        let gatherer = Gatherer::<u64, u64>::new(Canceled::Runs, LIMIT);
+        let run = gatherer.run(async |questions: Vec<u64>| {
+            sleep(Duration::from_millis(if questions.len() == 8 { 3_700 } else { 1_300 })).await;
+            Ok(questions)
+        });
+        let calls = [0, 0, 0, 0, 0, 0, 0, 0, 100, 2_000].map(|after| {
+            let gatherer = &gatherer;
+            async move {
+                sleep(Duration::from_millis(after)).await;
+                gatherer.call(after).await.ok()
+            }
+        });
+        let answers = tokio::select! {
+            answers = join_all(calls) => answers,
+            () = run => unreachable!("it runs forever"),
+        };
+        assert_eq!(answers[8..], [None, Some(2_000)]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_crowd_at_once_is_answered_in_several_runs() {
         const CROWD: u32 = 10_000;
         let gatherer = Gatherer::<u32, u32>::new(Canceled::Runs, LIMIT);

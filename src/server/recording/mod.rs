@@ -213,13 +213,15 @@ impl Recorder {
     /// Records a change of a live signal, when this node learns of it.
     fn signal_changed(&self, change: &Change) {
         let channel = &change.channel;
-        self.observe_clocks(self.now());
+        if let Some(now) = self.store_now() {
+            self.observe_clocks(now);
+        }
         if change.since.is_none() {
             self.0.signal_clock.end(channel);
         }
         match (change.since, change.ended_at) {
             (Some(since), _) => {
-                let since = self.0.signal_clock.begin(channel, since);
+                let since = self.0.signal_clock.start(channel, since).unwrap_or(since);
                 let Some(waiting) = self.0.records.get_mut(channel).map(|mut record| record.take_waiting())
                 else {
                     return;
@@ -231,7 +233,7 @@ impl Recorder {
                 }
             }
             (None, Some(ended_at)) => {
-                let ended_at = self.0.signal_clock.convert(ended_at);
+                let ended_at = self.0.signal_clock.convert(ended_at).unwrap_or(ended_at);
                 // What another node has observed since is not ended here.
                 let record = self.0.records.get_mut(channel);
                 if let Some(mut record) = record.filter(|_| self.0.ownership.owns(channel)) {
@@ -251,10 +253,14 @@ impl Recorder {
         }
     }
 
-    /// The live signal of a channel, dated by the store's clock. `None` if signals do not decide what is on air.
+    /// The live signal of a channel, dated by the store's clock. Unknown until that is known. `None` if signals do not
+    /// decide what is on air.
     fn signal(&self, channel: &ChannelId) -> Option<Live> {
         Some(match self.0.signals.get()?.state(channel) {
-            Live::Yes { since } => Live::Yes { since: self.0.signal_clock.start(channel, since) },
+            Live::Yes { since } => {
+                let start = self.0.signal_clock.start(channel, since);
+                start.map_or(Live::Unknown, |since| Live::Yes { since })
+            }
             other => other,
         })
     }
@@ -302,13 +308,24 @@ impl Recorder {
     /// no harm. By this node's clock until the store's is known.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        let known = *self.0.store_time.lock();
-        known.map_or_else(|| self.0.clock.now(), |(at, since)| at + since.elapsed())
+        self.store_now().unwrap_or_else(|| self.0.clock.now())
     }
 
+    /// The present time by the store's clock, if it is known.
+    fn store_now(&self) -> Option<Timestamp> {
+        let (at, since) = (*self.0.store_time.lock())?;
+        Some(at + since.elapsed())
+    }
+
+    /// Records the store's time, which a call has shown just now.
     fn note_time(&self, now: Timestamp) {
         *self.0.store_time.lock() = Some((now, Instant::now()));
         self.observe_clocks(now);
+    }
+
+    /// Whether the store's time was not noted within a second, for example because this node owns no part to sample.
+    fn is_time_old(&self) -> bool {
+        self.0.store_time.lock().is_none_or(|(_, at)| at.elapsed() > SAMPLE_INTERVAL)
     }
 
     /// Compares the clock that dates the live signals with that of the store, which shows `now`.
@@ -450,6 +467,9 @@ impl Observer for Recorder {
     fn wrote(&self, channel: &ChannelId, viewer: Option<ViewerId>, count: Count) {
         let is_owned = self.0.ownership.owns(channel);
         let fresh = count.value.filter(|_| !count.stale);
+        if fresh.is_some() && self.0.signals.get().is_some() && self.is_time_old() {
+            self.note_time(count.as_of);
+        }
         let mut record = match self.0.records.get_mut(channel) {
             Some(record) => record,
             None if viewer.is_some() => self.0.records.entry(channel.clone()).or_default(),

@@ -27,8 +27,8 @@ struct Reading {
     channels: usize,
     /// Whether something could not be listed or read.
     is_partial: bool,
-    /// The times of the oldest and the newest count, by the store's clock.
-    span: Option<(Timestamp, Timestamp)>,
+    /// The time of the oldest count, by the store's clock.
+    oldest: Option<Timestamp>,
 }
 
 impl Reading {
@@ -38,8 +38,7 @@ impl Reading {
             self.is_partial = true;
             return;
         }
-        let (oldest, newest) = self.span.unwrap_or((count.as_of, count.as_of));
-        self.span = Some((oldest.min(count.as_of), newest.max(count.as_of)));
+        self.oldest = Some(self.oldest.map_or(count.as_of, |oldest| oldest.min(count.as_of)));
     }
 }
 
@@ -79,12 +78,9 @@ pub async fn sample(recorder: &Recorder, presence: &Presence) -> usize {
         let any = ChannelId::parse("any").ok();
         read(recorder, presence, any.as_slice().chunks(1), number, &mut reading).await;
     }
-    if let Some((_, newest)) = reading.span {
-        recorder.note_time(newest);
-    }
     // All channels were observed up to the oldest count.
     let is_whole = !reading.is_partial && presence.is_complete();
-    let complete_at = reading.span.map(|(oldest, _)| oldest).filter(|_| is_whole);
+    let complete_at = reading.oldest.filter(|_| is_whole);
     for part in parts {
         recorder.sampled_part(part, complete_at);
     }
@@ -101,6 +97,10 @@ async fn read(
 ) {
     for channels in runs {
         let counts = presence.sample(channels).await;
+        let fresh = counts.iter().filter(|count| count.value.is_some() && !count.stale);
+        if let Some(newest) = fresh.map(|count| count.as_of).max() {
+            recorder.note_time(newest);
+        }
         for (channel, count) in channels.iter().zip(&counts) {
             recorder.sampled(channel, *count, number);
             reading.add(count);

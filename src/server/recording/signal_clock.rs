@@ -1,13 +1,14 @@
 //! The two clocks of a recording with live signals: the database dates the signals, and the store dates the counts.
 //!
 //! Promises:
-//! - A broadcast keeps its start, although a clock is set while the channel is on air.
+//! - Nothing is converted before both clocks are known. No clock of a node matters.
+//! - A broadcast keeps its start, although a clock is set while the channel is on air. Nodes compare the clocks for
+//!   themselves, and come to the same start: the difference is rounded to a second.
 //! - Clocks that agree within a second are taken for the same.
 //! - **Memory**: one entry for each channel on air.
 
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
-
 use dashmap::DashMap;
+use parking_lot::Mutex;
 
 use crate::domain::{ChannelId, Timestamp};
 
@@ -15,11 +16,14 @@ use crate::domain::{ChannelId, Timestamp};
 /// moment, so smaller differences are not known exactly.
 const TOLERANCE: i64 = 1_000;
 
+/// The difference of the clocks is rounded to this (ms).
+const STEP: i64 = 1_000;
+
 /// Converts times of live signals to the store's clock.
 #[derive(Debug, Default)]
 pub(super) struct SignalClock {
-    /// How far (ms) the database's clock is ahead of the store's.
-    ahead: AtomicI64,
+    /// How far (ms) the database's clock is ahead of the store's, if that is known.
+    ahead: Mutex<Option<i64>>,
     /// The starts of the present broadcasts, by the database's clock and by the store's.
     starts: DashMap<ChannelId, (Timestamp, Timestamp)>,
 }
@@ -27,28 +31,28 @@ pub(super) struct SignalClock {
 impl SignalClock {
     /// Records the present times of both clocks.
     pub(super) fn observe(&self, database: Timestamp, store: Timestamp) {
-        let ahead = millis(database) - millis(store);
-        if (ahead - self.ahead.load(Relaxed)).abs() > TOLERANCE {
-            self.ahead.store(if ahead.abs() <= TOLERANCE { 0 } else { ahead }, Relaxed);
+        let now = millis(database) - millis(store);
+        let mut ahead = self.ahead.lock();
+        if ahead.is_none_or(|ahead| (now - ahead).abs() > TOLERANCE) {
+            let rounded = (now + STEP / 2).div_euclid(STEP) * STEP;
+            *ahead = Some(if now.abs() <= TOLERANCE { 0 } else { rounded });
         }
     }
 
-    /// Converts a time of the database's clock.
-    pub(super) fn convert(&self, at: Timestamp) -> Timestamp {
-        Timestamp::from_millis(at.as_millis().saturating_add_signed(-self.ahead.load(Relaxed)))
+    /// Converts a time of the database's clock, if the difference of the clocks is known.
+    pub(super) fn convert(&self, at: Timestamp) -> Option<Timestamp> {
+        let ahead = *self.ahead.lock();
+        ahead.map(|ahead| Timestamp::from_millis(at.as_millis().saturating_add_signed(-ahead)))
     }
 
-    /// Records that a broadcast began at `since` by the database's clock. Returns its start by the store's clock.
-    pub(super) fn begin(&self, channel: &ChannelId, since: Timestamp) -> Timestamp {
-        let start = self.convert(since);
-        self.starts.insert(channel.clone(), (since, start));
-        start
-    }
-
-    /// The start by the store's clock of the broadcast that began at `since`.
-    pub(super) fn start(&self, channel: &ChannelId, since: Timestamp) -> Timestamp {
-        let known = self.starts.get(channel).filter(|start| start.0 == since);
-        known.map_or_else(|| self.convert(since), |start| start.1)
+    /// The start by the store's clock of the broadcast that began at `since` by the database's, if it is known.
+    pub(super) fn start(&self, channel: &ChannelId, since: Timestamp) -> Option<Timestamp> {
+        let known = self.starts.get(channel).filter(|start| start.0 == since).map(|start| start.1);
+        known.or_else(|| {
+            let start = self.convert(since)?;
+            self.starts.insert(channel.clone(), (since, start));
+            Some(start)
+        })
     }
 
     /// Records that the broadcast has ended.
@@ -65,32 +69,35 @@ fn millis(at: Timestamp) -> i64 {
 mod tests {
     use super::*;
 
-    fn at(second: u64) -> Timestamp {
-        Timestamp::from_millis(second * 1_000)
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis)
     }
 
     #[test]
     fn times_are_converted_if_the_clocks_differ() {
         let clock = SignalClock::default();
+        assert_eq!(clock.convert(at(100_000)), None, "neither clock is known");
         let convert = |database, store| {
-            clock.observe(database, store);
-            clock.convert(at(100))
+            clock.observe(at(database), at(store));
+            clock.convert(at(100_000)).unwrap().as_millis()
         };
-        assert_eq!(convert(at(110), at(111)), at(100), "the clocks agree");
-        assert_eq!(convert(at(200), at(110)), at(10));
-        assert_eq!(convert(at(201), at(110)), at(10), "within the error of a reading");
-        assert_eq!(convert(at(201), at(291)), at(190), "a clock was set");
-        assert_eq!(convert(at(201), at(202)), at(100));
+        assert_eq!(convert(110_000, 111_000), 100_000, "the clocks agree");
+        assert_eq!(convert(200_012, 110_000), 10_000, "every node comes to the same difference");
+        assert_eq!(convert(201_000, 110_001), 10_000, "within the error of a reading");
+        assert_eq!(convert(201_000, 290_995), 190_000, "a clock was set");
+        assert_eq!(convert(201_000, 201_010), 100_000);
     }
 
     #[test]
     fn a_broadcast_keeps_its_start_when_a_clock_is_set() {
         let (clock, ana) = (SignalClock::default(), ChannelId::parse("ana").unwrap());
-        clock.observe(at(200), at(110));
-        assert_eq!(clock.begin(&ana, at(200)), at(110));
-        clock.observe(at(210), at(210));
-        assert_eq!((clock.start(&ana, at(200)), clock.convert(at(210))), (at(110), at(210)));
-        assert_eq!(clock.start(&ana, at(205)), at(205), "another broadcast");
+        assert_eq!(clock.start(&ana, at(200_000)), None);
+        clock.observe(at(200_000), at(110_000));
+        assert_eq!(clock.start(&ana, at(200_000)), Some(at(110_000)));
+        clock.observe(at(210_000), at(210_000));
+        assert_eq!(clock.start(&ana, at(200_000)), Some(at(110_000)));
+        assert_eq!(clock.convert(at(210_000)), Some(at(210_000)));
+        assert_eq!(clock.start(&ana, at(205_000)), Some(at(205_000)), "another broadcast");
         clock.end(&ana);
         assert!(clock.starts.is_empty());
     }

@@ -14,6 +14,9 @@ use crate::{
 /// The shortest pause between two reads of the database.
 const MIN_PAUSE: Duration = Duration::from_millis(50);
 
+/// A slower read shows the time of the database only if no other has.
+const CLOCK_ERROR: Duration = Duration::from_secs(1);
+
 /// How long the store remembers that a channel went off air.
 const REMEMBERED_FOR: Duration = Duration::from_hours(24);
 
@@ -167,6 +170,12 @@ impl Signals {
         };
         match self.0.store.changes(after).await {
             Ok(changes) => {
+                {
+                    let mut state = self.0.state.write();
+                    if now.elapsed() <= CLOCK_ERROR || state.database_time.is_none() {
+                        state.database_time = Some((changes.now, now));
+                    }
+                }
                 self.apply_read(changes);
                 let contact = {
                     let mut state = self.0.state.write();
@@ -202,8 +211,7 @@ impl Signals {
     }
 
     /// Applies what was read from the store.
-    fn apply_read(&self, Changes { mut changes, newest, now, is_whole }: Changes) {
-        self.0.state.write().database_time = Some((now, Instant::now()));
+    fn apply_read(&self, Changes { mut changes, newest, is_whole, .. }: Changes) {
         if is_whole {
             let mut listed: Vec<_> = changes.iter().map(|change| change.channel.clone()).collect();
             listed.sort_unstable();
