@@ -53,9 +53,15 @@ impl DatabaseFollowers {
     pub async fn run(&self) {
         let database = &self.database;
         futures::join!(
-            self.changes.run(|changes| async move { database.write(write(database, &changes)).await }),
-            self.questions.run(|followers| async move { database.read(has(database, &followers)).await }),
-            self.counts.run(|channels| async move { database.read(counts(database, &channels)).await }),
+            self.changes.run(|changes, until| async move {
+                database.write_until(until, write(database, &changes)).await
+            }),
+            self.questions.run(|followers, until| async move {
+                database.read_until(until, has(database, &followers)).await
+            }),
+            self.counts.run(|channels, until| async move {
+                database.read_until(until, counts(database, &channels)).await
+            }),
         );
     }
 

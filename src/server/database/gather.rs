@@ -6,8 +6,8 @@
 //! - **Progress**: a run takes fewer calls after one that took long, so that it ends in time ([`Batch`]).
 //! - **Order**: calls run in the order in which they arrived.
 //! - **Cancellation**: a call whose caller has gone still runs if it must ([`Canceled::Runs`]).
-//! - **Truth**: what a caller is told has failed is not done later. A call runs only if enough of its limit is left, and a run
-//!   ends with the limit of its first call. Only a commit that is under way then may still succeed.
+//! - **Truth**: a call is not run after its caller was told that it failed. A call runs only if half of its limit is left, and
+//!   a run ends when the limit of one of its callers passes. The exception is a commit that is under way at that moment.
 
 use std::{future::Future, time::Duration};
 
@@ -26,8 +26,8 @@ const MAX_WAITING: usize = 65_536;
 /// The most calls in a run.
 const MAX_CALLS: usize = 1_024;
 
-/// A call runs only if this much of its limit is left, so that no call ends a run early.
-const LEAST_LEFT: Duration = Duration::from_secs(1);
+/// A call whose caller waits runs only if this much of its limit is left, so that it does not end the run of others early.
+const LEAST_LEFT: Duration = CALL_LIMIT.checked_div(2).unwrap();
 
 /// What becomes of a call whose caller has gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,12 +76,13 @@ impl<Q, A> Gatherer<Q, A> {
         self.queue.try_send(call).map_err(|_| StoreError::Away("too many calls wait for it".to_owned()))?;
         match timeout_at(until, received).await {
             Ok(answer) => answer.unwrap_or(Err(StoreError::Away("the call was abandoned".to_owned()))),
-            Err(_elapsed) => Err(too_slow()),
+            Err(_elapsed) => Err(StoreError::Away("it does not respond in time".to_owned())),
         }
     }
 
-    /// Runs calls with `work`, which answers them in their order. Returns only if `work` panics.
-    pub(super) async fn run<W>(&self, work: impl Fn(Vec<Q>) -> W)
+    /// Runs calls with `work`, which answers them in their order, and fails at the given time at the latest. Returns only if
+    /// `work` panics.
+    pub(super) async fn run<W>(&self, work: impl Fn(Vec<Q>, Instant) -> W)
     where
         W: Future<Output = Result<Vec<A>, StoreError>>,
     {
@@ -93,7 +94,9 @@ impl<Q, A> Gatherer<Q, A> {
             for entry in entries.drain(..) {
                 match entry {
                     Entry::Call(call) if self.is_wanted(&call) => {
-                        until = until.min(call.until);
+                        if !call.response.is_closed() {
+                            until = until.min(call.until);
+                        }
                         questions.push(call.question);
                         responses.push(call.response);
                     }
@@ -103,14 +106,7 @@ impl<Q, A> Gatherer<Q, A> {
             }
             if !questions.is_empty() {
                 // A caller may have gone in the meantime, so an answer may have no receiver.
-                let (count, work) = (questions.len(), timeout_at(until, work(questions)));
-                let work = async {
-                    work.await.unwrap_or_else(|_elapsed| {
-                        self.batch.adapt(count, CALL_LIMIT, false);
-                        Err(too_slow())
-                    })
-                };
-                match self.batch.run(count, work).await {
+                match self.batch.run(questions.len(), work(questions, until)).await {
                     Ok(answers) => responses.into_iter().zip(answers).for_each(|(response, answer)| {
                         let _gone = response.send(Ok(answer));
                     }),
@@ -133,13 +129,13 @@ impl<Q, A> Gatherer<Q, A> {
     }
 
     fn is_wanted(&self, call: &Call<Q, A>) -> bool {
-        call.until >= Instant::now() + LEAST_LEFT
-            && (self.canceled == Canceled::Runs || !call.response.is_closed())
+        let now = Instant::now();
+        if call.response.is_closed() {
+            // The caller has gone before its limit, and has been told nothing.
+            return self.canceled == Canceled::Runs && call.until > now;
+        }
+        call.until >= now + LEAST_LEFT
     }
-}
-
-fn too_slow() -> StoreError {
-    StoreError::Away("it does not respond in time".to_owned())
 }
 
 #[cfg(test)]
@@ -163,7 +159,7 @@ mod tests {
         let (running, log) = (Arc::clone(&gatherer), Arc::clone(&runs));
         tokio::spawn(async move {
             running
-                .run(async |questions: Vec<u32>| {
+                .run(async |questions: Vec<u32>, _| {
                     log.lock().push(questions.clone());
                     sleep(Duration::from_secs(1)).await;
                     Ok(questions.iter().map(|number| number * 2).collect())
@@ -209,7 +205,7 @@ mod tests {
     async fn a_stuck_run_delays_no_answer_beyond_the_limit_and_expired_calls_do_not_run() {
         let gatherer = Arc::new(Gatherer::<u32, u32>::new(Canceled::Runs, LIMIT));
         let began = Instant::now();
-        let stuck = async { gatherer.run(async |_: Vec<u32>| pending().await).await };
+        let stuck = async { gatherer.run(async |_: Vec<u32>, _| pending().await).await };
         tokio::select! {
             () = stuck => unreachable!("the run is stuck"),
             answers = join_all((0..3).map(|number| gatherer.call(number))) => {
@@ -218,7 +214,7 @@ mod tests {
         }
         assert_eq!(began.elapsed(), LIMIT);
         assert!(!gatherer.flush(Duration::from_secs(1)).await, "nothing runs the queue");
-        let late = gatherer.run(async |_: Vec<u32>| unreachable!("the calls have expired"));
+        let late = gatherer.run(async |_: Vec<u32>, _| unreachable!("the calls have expired"));
         assert!(timeout(LIMIT, late).await.is_err());
     }
 
@@ -227,8 +223,10 @@ mod tests {
         let gatherer = Gatherer::<u64, u64>::new(Canceled::Runs, LIMIT);
         let (began, done) = (Instant::now(), Mutex::new(Vec::<u64>::new()));
         // Nothing is done before second 5, when a lock ends.
-        let run = gatherer.run(async |questions: Vec<u64>| {
-            tokio::time::sleep_until(began + Duration::from_secs(5)).await;
+        let run = gatherer.run(async |questions: Vec<u64>, until| {
+            if timeout_at(until, tokio::time::sleep_until(began + Duration::from_secs(5))).await.is_err() {
+                return Err(StoreError::unexpected());
+            }
             done.lock().extend(&questions);
             Ok(questions)
         });
@@ -250,9 +248,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_that_has_waited_for_long_ends_no_run_of_others() {
         let gatherer = Gatherer::<u64, u64>::new(Canceled::Runs, LIMIT);
-        let run = gatherer.run(async |questions: Vec<u64>| {
-            sleep(Duration::from_millis(if questions.len() == 8 { 3_700 } else { 1_300 })).await;
-            Ok(questions)
+        let run = gatherer.run(async |questions: Vec<u64>, until| {
+            let takes = Duration::from_millis(if questions.len() == 8 { 3_700 } else { 1_300 });
+            timeout_at(until, sleep(takes)).await.map(|()| questions).map_err(|_| StoreError::unexpected())
         });
         let calls = [0, 0, 0, 0, 0, 0, 0, 0, 100, 2_000].map(|after| {
             let gatherer = &gatherer;
@@ -269,11 +267,37 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_call_whose_caller_has_gone_runs_although_its_limit_is_near() {
+        let gatherer = Gatherer::<u64, u64>::new(Canceled::Runs, LIMIT);
+        let done = Mutex::new(Vec::<u64>::new());
+        let run = gatherer.run(async |questions: Vec<u64>, until| {
+            let work = timeout_at(until, sleep(Duration::from_millis(3_000))).await;
+            work.map_err(|_| StoreError::unexpected())?;
+            done.lock().extend(&questions);
+            Ok(questions)
+        });
+        let callers = async {
+            let gone = async {
+                sleep(Duration::from_millis(10)).await;
+                timeout(Duration::from_millis(500), gatherer.call(1)).await.is_err()
+            };
+            let (first, is_gone) = tokio::join!(gatherer.call(0), gone);
+            assert_eq!((first.unwrap(), is_gone), (0, true));
+            assert!(gatherer.flush(LIMIT).await);
+        };
+        tokio::select! {
+            () = callers => {}
+            () = run => unreachable!("it runs forever"),
+        }
+        assert_eq!(*done.lock(), [0, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_crowd_at_once_is_answered_in_several_runs() {
         const CROWD: u32 = 10_000;
         let gatherer = Gatherer::<u32, u32>::new(Canceled::Runs, LIMIT);
         let largest = Mutex::new(0);
-        let run = gatherer.run(async |questions: Vec<u32>| {
+        let run = gatherer.run(async |questions: Vec<u32>, _| {
             sleep(Duration::from_millis(20)).await;
             let mut largest = largest.lock();
             *largest = questions.len().max(*largest);

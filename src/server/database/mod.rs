@@ -40,7 +40,7 @@ use sqlx::{Any, AnyPool, ConnectOptions, Connection, Transaction, any::AnyConnec
 use tokio::{
     sync::{Notify, Semaphore},
     task::JoinHandle,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use uuid::Uuid;
 
@@ -191,10 +191,19 @@ impl Database {
     /// [`StoreError::Away`] when the database is away or needs longer than [`CALL_LIMIT`]; [`StoreError::Refused`] when a
     /// statement is not valid.
     pub async fn read<T>(&self, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+        self.read_until(Instant::now() + CALL_LIMIT, work).await
+    }
+
+    /// As [`Database::read`], but no longer than until `until`.
+    async fn read_until<T>(
+        &self,
+        until: Instant,
+        work: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, StoreError> {
         if !self.0.can_read.load(SeqCst) {
             return Err(StoreError::Away("it does not respond".to_owned()));
         }
-        self.call(work).await
+        self.call(until, work).await
     }
 
     /// Runs statements that read many rows, a few calls at a time, so that strangers who ask for much leave connections for
@@ -228,10 +237,19 @@ impl Database {
         &self,
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, StoreError> {
+        self.write_until(Instant::now() + CALL_LIMIT, work).await
+    }
+
+    /// As [`Database::write`], but no longer than until `until`.
+    async fn write_until<T>(
+        &self,
+        until: Instant,
+        work: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, StoreError> {
         if !(self.0.can_read.load(SeqCst) && self.0.can_write.load(SeqCst)) {
             return Err(StoreError::Away("it does not respond or refuses writes".to_owned()));
         }
-        let result = self.call(work).await;
+        let result = self.call(until, work).await;
         if matches!(result, Err(StoreError::Away(_))) {
             self.0.has_failed_write.store(true, SeqCst);
             *self.0.failed_write.lock() = Some(Instant::now());
@@ -279,10 +297,14 @@ impl Database {
         let _closed_by_the_system = timeout(CLOSE_LIMIT, self.0.pool.close()).await;
     }
 
-    /// Runs a call within [`CALL_LIMIT`], and records its outcome.
-    async fn call<T>(&self, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+    /// Runs a call until `until` at the latest, and records its outcome.
+    async fn call<T>(
+        &self,
+        until: Instant,
+        work: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, StoreError> {
         let began = Instant::now();
-        let result = timeout(CALL_LIMIT, work).await;
+        let result = timeout_at(until, work).await;
         let error = match result {
             Ok(Ok(done)) => {
                 if let Some(metrics) = self.0.metrics.get() {

@@ -10,6 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use sqlx::{Any, AssertSqlSafe, Row, Transaction, any::AnyRow};
+use tokio::time::Instant;
 
 use super::{
     CALL_LIMIT, Database, Kind,
@@ -47,7 +48,10 @@ impl DatabaseSignals {
     /// Writes the reports, forever.
     pub async fn run(&self) {
         let database = &self.database;
-        self.reports.run(|reports| async move { database.write(write_all(database, &reports)).await }).await;
+        let write = |reports: Vec<_>, until| async move {
+            database.write_until(until, write_all(database, &reports)).await
+        };
+        self.reports.run(write).await;
     }
 
     /// Waits until all reports so far are written, but no longer than `limit`. Returns whether they are.
@@ -96,13 +100,14 @@ impl SignalStore for DatabaseSignals {
     async fn changes(&self, after: Option<u64>) -> Result<Changes, StoreError> {
         let read = async {
             let (newest, now) = self.newest().await?;
+            let read_at = Instant::now();
             let after = after.map(to_i64).filter(|after| *after <= newest);
             let changes = self.rows(after.unwrap_or(-1), after.is_none()).await?;
             // Changes that were committed since `newest` was read may be among them. They are read again, if there may be
             // others with smaller numbers that are not.
             let last = changes.last().map_or(0, |change| change.number);
             let newest = if after.is_some() { to_u64(newest).max(last) } else { to_u64(newest) };
-            Ok(Changes { changes, newest, now, is_whole: after.is_none() })
+            Ok(Changes { changes, newest, now: now + read_at.elapsed(), is_whole: after.is_none() })
         };
         self.database.read(read).await
     }

@@ -25,7 +25,8 @@ use crate::{
     },
 };
 
-/// How far off the start of a live signal may be: earlier versions did not convert it to the clock of the counts.
+/// The largest error expected in the start of a live signal, since earlier versions did not convert it to the clock of the
+/// counts.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
 
 impl OnAir {

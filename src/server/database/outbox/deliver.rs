@@ -82,8 +82,8 @@ impl Outbox {
     /// Writes the outcomes of deliveries that [`Outbox::settle`] gets, forever. Those that arrive together are one
     /// transaction.
     pub async fn run(&self) {
-        let write = |outcomes: Vec<Outcome>| async move {
-            self.database.write(Box::pin(self.settle_all(&outcomes))).await?;
+        let write = |outcomes: Vec<Outcome>, until| async move {
+            self.database.write_until(until, Box::pin(self.settle_all(&outcomes))).await?;
             Ok(vec![(); outcomes.len()])
         };
         self.outcomes.run(write).await;
