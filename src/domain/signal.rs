@@ -5,9 +5,9 @@
 //!   connection does not end the broadcast. Video servers report a second publisher of a name before they refuse it, and
 //!   report its end right after; and they may report the end of an old connection after the start of a new one.
 //! - A report without a publisher is an order: on air, or off air, whoever publishes.
-//! - Reports are separate calls, so one can arrive after the end of its publisher. That a publisher which has just ended
-//!   still publishes changes nothing, and neither does its start if the end has overtaken it. A publisher whose end put the
-//!   channel off air may start again at once: some servers let a connection publish several times.
+//! - Reports are separate calls, so one can arrive after the end of its publisher. Shortly after the end of a publisher, a
+//!   report that it still publishes is ignored. Its start is ignored too if the end arrived first. A publisher whose end put
+//!   the channel off air may start again at once: some servers let a connection publish several times.
 
 use super::Timestamp;
 
@@ -56,8 +56,8 @@ pub const STARTED_WITHIN: u32 = 24 * 3_600_000;
 /// How long after the end of a publisher a report that it still publishes is a late one, in milliseconds.
 pub const LATE_WITHIN: u32 = 30_000;
 
-/// How long after the end of a publisher that did not put the channel off air its start is a late one, in milliseconds.
-/// Later, the publisher has started again.
+/// For how long a start is ignored after its publisher's end, in milliseconds, if that end did not put the channel off
+/// air. Later, the publisher has started again.
 pub const OVERTAKEN_WITHIN: u32 = 1_500;
 
 /// Identifies one connection of an encoder to a video server.
@@ -209,7 +209,9 @@ impl Signal {
         if !self.is_on_air {
             // The end is a repeated one, or it may have overtaken the start.
             if !self.has_ended(publisher.as_ref(), OVERTAKEN_WITHIN, now) {
-                self.ended = publisher.map(|publisher| Ended { publisher, at: now }).or(self.ended.take());
+                // Not the time of the end that put the channel off air.
+                let at = now.max(self.since.plus_millis(1));
+                self.ended = publisher.map(|publisher| Ended { publisher, at }).or(self.ended.take());
             }
             return;
         }
@@ -351,6 +353,7 @@ mod tests {
         assert_eq!(then(&[(91, off("a")), (119, still("a"))]), None);
         assert_eq!(after(&[(5, off("a")), (6, on("a"))]), None, "the end has overtaken the start");
         assert_eq!(then(&[(200, off("a")), (201, on("a"))]), None, "that of the next start");
+        assert_eq!(then(&[(90, off("b")), (90, on("b"))]), None, "in the same millisecond");
         // It starts again, although its end was repeated.
         assert_eq!(then(&[(91, on("a"))]), Some(at(91)));
         assert_eq!(then(&[(91, off("a")), (92, on("a"))]), Some(at(92)));
