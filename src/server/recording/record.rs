@@ -140,10 +140,12 @@ impl Record {
         self.track.has_observed(count, at, is_owned, time)
     }
 
-    /// Records that the count is not known. A channel that was on air is assumed to stay so.
+    /// Records that the count is not known. A channel that was on air is assumed to stay so, unless nothing was observed for
+    /// so long that the broadcast is over.
     pub(super) fn lose_sight(&mut self, at: Timestamp) {
         self.track.unknown(at);
-        if let Some(air) = self.air.as_mut().filter(|air| air.is_on && at > air.span.to) {
+        let goes_on = |air: &&mut OnAir| air.is_on && at > air.span.to && at <= air.span.to + GRACE;
+        if let Some(air) = self.air.as_mut().filter(goes_on) {
             air.span.to = at;
             air.is_news = true;
         }
@@ -225,7 +227,7 @@ impl Record {
             !is_lull && hour(at) <= hour(viewers.start) && is_same_air
         });
         if !is_current {
-            // A viewer of a broadcast is recorded after its start, also if the clocks of the store and the database differ.
+            // A viewer of a broadcast is recorded after its start, also if the start is known to a second only.
             let start = if let Some(Live::Yes { since }) = signal { at.max(since) } else { at };
             self.begin_viewers(start, is_off_air);
         }
@@ -382,6 +384,18 @@ mod tests {
             let mut record = on_air_for_five_seconds();
             record.end_signal(at(ended_at), gap);
             assert!(record.take(&ana, None, at(7_000), false).unwrap().on_air.unwrap().goes_on);
+        }
+    }
+
+    #[test]
+    fn a_broadcast_goes_on_while_the_count_is_unknown_but_not_after_a_long_gap() {
+        let at = Timestamp::from_millis;
+        let ana = ChannelId::parse("ana").unwrap();
+        for (unknown_at, ends_at) in [(305_100, 305_100), (305_101, 5_100)] {
+            let mut record = on_air_for_five_seconds();
+            record.lose_sight(at(unknown_at));
+            let taken = record.take(&ana, None, at(unknown_at), false).unwrap().on_air.unwrap();
+            assert_eq!(taken.span.to, at(ends_at), "unknown at {unknown_at}");
         }
     }
 
