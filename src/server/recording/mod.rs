@@ -317,13 +317,19 @@ impl Recorder {
         Some(at + since.elapsed())
     }
 
+    /// Whether the store's time is known.
+    fn knows_time(&self) -> bool {
+        self.0.store_time.lock().is_some()
+    }
+
     /// Records the store's time, which a call has shown just now.
     fn note_time(&self, now: Timestamp) {
         *self.0.store_time.lock() = Some((now, Instant::now()));
         self.observe_clocks(now);
     }
 
-    /// Whether the store's time was not noted within a second, for example because this node owns no part to sample.
+    /// Whether the store's time was last noted more than a second ago, for example because this node owns no part to
+    /// sample.
     fn is_time_old(&self) -> bool {
         self.0.store_time.lock().is_none_or(|(_, at)| at.elapsed() > SAMPLE_INTERVAL)
     }
@@ -342,6 +348,9 @@ impl Recorder {
     #[must_use]
     pub fn take(&self, everything: bool) -> Vec<Taken> {
         let now = self.now();
+        if let Some(signals) = self.0.signals.get() {
+            self.0.signal_clock.retain(|channel| matches!(signals.state(channel), Live::Yes { .. }));
+        }
         let of_part = |(part, track): (u16, &Mutex<Track>)| Taken {
             channel: part_key(part),
             part,

@@ -4,7 +4,7 @@
 //! in which nothing was known, are exact to the second, and to the millisecond where this node's own calls change the
 //! count.
 
-use std::slice::Chunks;
+use std::{slice::Chunks, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 
@@ -20,6 +20,9 @@ const AT_ONCE: usize = 3_000;
 
 /// The same where each channel is a call of its own.
 const CALLS_AT_ONCE: usize = 1_000;
+
+/// An answer of the store after this time is late.
+const LATE: Duration = Duration::from_secs(1);
 
 /// What one sample has read so far.
 #[derive(Debug, Default)]
@@ -96,9 +99,12 @@ async fn read(
     reading: &mut Reading,
 ) {
     for channels in runs {
+        let began = Instant::now();
         let counts = presence.sample(channels).await;
         let fresh = counts.iter().filter(|count| count.value.is_some() && !count.stale);
-        if let Some(newest) = fresh.map(|count| count.as_of).max() {
+        // A late answer does not show the present time.
+        let is_late = began.elapsed() > LATE && recorder.knows_time();
+        if let Some(newest) = fresh.map(|count| count.as_of).max().filter(|_| !is_late) {
             recorder.note_time(newest);
         }
         for (channel, count) in channels.iter().zip(&counts) {

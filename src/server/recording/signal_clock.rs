@@ -2,10 +2,10 @@
 //!
 //! Promises:
 //! - Nothing is converted before both clocks are known. No clock of a node matters.
-//! - A broadcast keeps its start, although a clock is set while the channel is on air. Nodes compare the clocks for
-//!   themselves, and come to the same start: the difference is rounded to a second.
-//! - Clocks that agree within a second are taken for the same.
-//! - **Memory**: one entry for each channel on air.
+//! - A broadcast keeps its start on a node, although a clock is set while the channel is on air. While no clock is set, the
+//!   starts that nodes find differ by a second or two at most, and rarely at all: the difference is rounded to a second.
+//! - Clocks that agree within a second are treated as equal.
+//! - **Memory**: one entry for each channel on air. [`SignalClock::retain`] frees what is left of others.
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
@@ -55,6 +55,11 @@ impl SignalClock {
         })
     }
 
+    /// Keeps the starts of these channels only.
+    pub(super) fn retain(&self, is_on_air: impl Fn(&ChannelId) -> bool) {
+        self.starts.retain(|channel, _| is_on_air(channel));
+    }
+
     /// Records that the broadcast has ended.
     pub(super) fn end(&self, channel: &ChannelId) {
         self.starts.remove(channel);
@@ -99,6 +104,9 @@ mod tests {
         assert_eq!(clock.convert(at(210_000)), Some(at(210_000)));
         assert_eq!(clock.start(&ana, at(205_000)), Some(at(205_000)), "another broadcast");
         clock.end(&ana);
+        assert!(clock.starts.is_empty());
+        clock.start(&ana, at(205_000));
+        clock.retain(|channel| *channel != ana);
         assert!(clock.starts.is_empty());
     }
 }

@@ -5,7 +5,7 @@
 //!   database is away, the last known state holds; before the first contact it is unknown.
 //! - **Durability**: [`Signals::report`] returns when the report is stored, or an error. Reports are idempotent.
 //! - **Order**: the database numbers the changes in the order of its commits, and decides by its own clock. No clock of
-//!   a node matters. [`Signals::database_time`] tells its time, for those who keep time by another clock.
+//!   a node matters. [`Signals::database_time`] returns its time, for code that uses another clock.
 //! - **Memory**: one entry for each channel on air. Only callers with a secret of the operator put channels on air.
 
 mod service;
@@ -64,7 +64,7 @@ pub struct Changes {
     pub changes: Vec<Change>,
     /// The number up to which these are all changes.
     pub newest: u64,
-    /// The time of the database.
+    /// The time of the database at the end of the read.
     pub now: Timestamp,
     /// Whether the changes are all channels on air, so that all others are off air.
     pub is_whole: bool,

@@ -14,9 +14,6 @@ use crate::{
 /// The shortest pause between two reads of the database.
 const MIN_PAUSE: Duration = Duration::from_millis(50);
 
-/// A slower read shows the time of the database only if no other has.
-const CLOCK_ERROR: Duration = Duration::from_secs(1);
-
 /// How long the store remembers that a channel went off air.
 const REMEMBERED_FOR: Duration = Duration::from_hours(24);
 
@@ -170,12 +167,7 @@ impl Signals {
         };
         match self.0.store.changes(after).await {
             Ok(changes) => {
-                {
-                    let mut state = self.0.state.write();
-                    if now.elapsed() <= CLOCK_ERROR || state.database_time.is_none() {
-                        state.database_time = Some((changes.now, now));
-                    }
-                }
+                self.0.state.write().database_time = Some((changes.now, Instant::now()));
                 self.apply_read(changes);
                 let contact = {
                     let mut state = self.0.state.write();
