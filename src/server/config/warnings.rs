@@ -1,4 +1,4 @@
-//! What is unwise about settings that are valid. It is told, without secrets, and stops nothing.
+//! Warnings about settings that are valid but unwise. They contain no secrets, and the server starts anyway.
 
 use super::{Flags, Secret, values::LONG_SECRET};
 use crate::{domain::StreamTemplate, server::tickets};
@@ -14,7 +14,7 @@ pub(super) fn warnings(flags: &Flags) -> Vec<String> {
             ));
         }
     }
-    // Also while tickets are off, backends may still sign them.
+    // Backends may sign tickets even while tickets are off.
     if flags.ticket_keys.iter().any(tickets::Key::is_placeholder) {
         warnings.push(
             "VIEWER_TICKET_KEYS has a key whose bytes are all the same, so anyone may be able to sign tickets; make \

@@ -155,8 +155,8 @@ impl Presence {
         self.0.remote.as_ref().map_or_else(|| !self.0.pauses.is_unsettled(), Remote::is_complete)
     }
 
-    /// Repairs what the store has lost, until the server ends: after outages and losses of a store outside of this process,
-    /// and after pauses of this process with the embedded store.
+    /// Runs the recovery of a store outside of this process, or watches for pauses of this process with the embedded store,
+    /// until the server ends.
     pub async fn run_recovery(&self) {
         match &self.0.remote {
             Some(remote) => Arc::clone(&remote.recovery).run().await,
@@ -367,7 +367,11 @@ impl Presence {
 
     /// The count of a reading of the embedded store.
     fn embedded(&self, reading: Reading) -> Count {
-        Count { stale: self.0.pauses.is_unsettled(), ..reading.into() }
+        match self.0.pauses.is_unsettled() {
+            // Viewers may be there whose leases have ended.
+            true if reading.count == 0 => Count::unknown(reading.as_of),
+            stale => Count { stale, ..reading.into() },
+        }
     }
 }
 

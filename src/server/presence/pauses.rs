@@ -1,11 +1,14 @@
 //! Pauses of this process. While it is stopped, it reads no beats, but the leases in its memory end. The beats that wait
 //! in its sockets arrive soon after, others with the next heartbeat of their pages.
 //!
-//! Promise: after a pause in which leases of present pages may have ended, counts of the embedded store are incomplete
-//! until every page has had the time for a beat.
+//! Promise: after a pause in which leases of visible pages may have ended, counts of the embedded store are incomplete until
+//! every such page has had time for a heartbeat.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::atomic::{
+        AtomicU64,
+        Ordering::{Acquire, Release},
+    },
     time::Duration,
 };
 
@@ -50,7 +53,8 @@ impl Pauses {
     /// Whether leases of present pages may have ended in a pause, and the pages may not have beaten since.
     pub(super) fn is_unsettled(&self) -> bool {
         let now = self.millis();
-        now < self.until.load(Relaxed) || self.is_too_late(now)
+        // In the order in which a tick after a pause writes them, turned round.
+        self.is_too_late(now) || now < self.until.load(Acquire)
     }
 
     /// Ticks, forever.
@@ -59,18 +63,18 @@ impl Pauses {
             let now = self.millis();
             if self.is_too_late(now) {
                 tracing::warn!(
-                    "this process was stopped for a while; counts are incomplete until pages have beaten"
+                    "this process was stopped for a while; counts are stale until pages have had time for a heartbeat"
                 );
-                self.until.store(now + millis(self.settles_in), Relaxed);
+                self.until.store(now + millis(self.settles_in), Release);
             }
-            self.ticked.store(now.max(1), Relaxed);
+            self.ticked.store(now.max(1), Release);
             sleep(TICK).await;
         }
     }
 
     /// Whether a tick at `now` would come so late that leases may have ended since the last one.
     fn is_too_late(&self, now: u64) -> bool {
-        let ticked = self.ticked.load(Relaxed);
+        let ticked = self.ticked.load(Acquire);
         ticked > 0 && now > ticked + millis(self.harmless)
     }
 

@@ -269,6 +269,7 @@ impl State {
     ) -> Result<Vec<CountUpdate>, StoreError> {
         let error = || self.error.clone().unwrap_or_else(timed_out);
         let last = self.last.as_ref().ok_or_else(error)?;
+        let error = || if last.is_whole { error() } else { self.error.clone().unwrap_or_else(incomplete) };
         let age = now.saturating_duration_since(last.began);
         let is_overdue = self.in_flight.as_ref().is_some_and(|(began, _)| now >= *began + WAIT_LIMIT);
         let is_stale = self.error.is_some() || !last.is_whole || is_overdue || age >= interval + WAIT_LIMIT;
@@ -290,6 +291,10 @@ impl State {
 
 fn not_known() -> StoreError {
     StoreError::Unreachable("the live signals are not known yet".to_owned())
+}
+
+fn incomplete() -> StoreError {
+    StoreError::Unreachable("the list of live channels is incomplete".to_owned())
 }
 
 fn timed_out() -> StoreError {
