@@ -53,7 +53,7 @@ impl Pauses {
     /// Whether leases of present pages may have ended in a pause, and the pages may not have beaten since.
     pub(super) fn is_unsettled(&self) -> bool {
         let now = self.millis();
-        // In the order in which a tick after a pause writes them, turned round.
+        // The first tick after a pause writes `until` before `ticked`, so `until` is read last.
         self.is_too_late(now) || now < self.until.load(Acquire)
     }
 
