@@ -1,12 +1,10 @@
 //! Announcing: the broadcasts whose end was not announced yet, what was announced of them, and the events that follow. The
 //! announcements of one call are one transaction, without those that another node has made meanwhile.
 
-use std::collections::BTreeSet;
-
 use sqlx::{Any, AssertSqlSafe, Row as _, Transaction, any::AnyRow};
 
 use super::{
-    FIRST_LOCK, Outbox, count,
+    Outbox, count,
     held::{HELD, release},
     millis, time,
 };
@@ -114,12 +112,8 @@ impl Outbox {
         receivers: &[String],
         now: Timestamp,
     ) -> Result<usize, sqlx::Error> {
-        let mut transaction = self.database.begin().await?;
-        // All nodes lock the parts in the same order.
-        let parts: BTreeSet<u16> = announcements.iter().map(|one| one.open.channel.part()).collect();
-        for part in parts {
-            self.database.lock(&mut transaction, FIRST_LOCK + i64::from(part)).await?;
-        }
+        let parts = announcements.iter().map(|one| one.open.channel.part()).collect();
+        let mut transaction = self.begin(&parts).await?;
         let mut made = 0;
         for announcement in announcements {
             if !advance(&mut transaction, announcement).await? {

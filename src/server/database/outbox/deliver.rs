@@ -1,11 +1,9 @@
 //! Deliveries: the events that are due for a receiver, and their outcomes. When [`Outbox::settle`] returns without an
 //! error, the outcome is in the database.
 
-use std::collections::BTreeSet;
-
 use sqlx::{AssertSqlSafe, Row as _, any::AnyRow};
 
-use super::{FIRST_LOCK, Outbox, count, held::release, millis};
+use super::{Outbox, count, held::release, millis};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{database::archive::numbers, store_error::StoreError},
@@ -99,12 +97,8 @@ impl Outbox {
     }
 
     async fn settle_all(&self, outcomes: &[Outcome]) -> Result<(), sqlx::Error> {
-        let mut transaction = self.database.begin().await?;
-        // All nodes lock the parts in the same order.
-        let parts: BTreeSet<u16> = outcomes.iter().map(|outcome| outcome.channel.part()).collect();
-        for part in parts {
-            self.database.lock(&mut transaction, FIRST_LOCK + i64::from(part)).await?;
-        }
+        let parts = outcomes.iter().map(|outcome| outcome.channel.part()).collect();
+        let mut transaction = self.begin(&parts).await?;
         for Outcome { channel, event, receiver, again, now } in outcomes {
             let statement = match again {
                 None => "DELETE FROM deliveries WHERE event = $1 AND receiver = $2",

@@ -12,9 +12,9 @@ mod deliver;
 mod held;
 mod upkeep;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use sqlx::{Row as _, any::AnyRow};
+use sqlx::{Any, Row as _, Transaction, any::AnyRow};
 
 use super::{
     Batch, CALL_LIMIT, Database,
@@ -47,6 +47,15 @@ impl Outbox {
     pub fn new(database: Database) -> Self {
         let outcomes = Arc::new(Gatherer::new(Canceled::Runs, CALL_LIMIT));
         Self { database, drops: Arc::new(Batch::new(upkeep::MAX_DROPPED)), outcomes }
+    }
+
+    /// Begins a transaction that writes events of these parts. All nodes lock the parts in the same order.
+    async fn begin(&self, parts: &BTreeSet<u16>) -> Result<Transaction<'static, Any>, sqlx::Error> {
+        let mut transaction = self.database.begin().await?;
+        for part in parts {
+            self.database.lock(&mut transaction, FIRST_LOCK + i64::from(*part)).await?;
+        }
+        Ok(transaction)
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use sqlx::{Any, AssertSqlSafe, Row as _, Transaction};
 
-use super::{FIRST_LOCK, Outbox, held::release, millis, time};
+use super::{Outbox, held::release, millis, time};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{database::archive::numbers, store_error::StoreError},
@@ -49,11 +49,8 @@ impl Outbox {
         most: u64,
         now: Timestamp,
     ) -> Result<u64, sqlx::Error> {
-        let mut transaction = self.database.begin().await?;
-        let parts: BTreeSet<u16> = parts.iter().copied().collect();
-        for part in &parts {
-            self.database.lock(&mut transaction, FIRST_LOCK + i64::from(*part)).await?;
-        }
+        let parts = parts.iter().copied().collect();
+        let mut transaction = self.begin(&parts).await?;
         let step = self.drops.size();
         let mut dropped = delete_old(&mut transaction, &numbers_of(&parts), receiver, before, step).await?;
         let row = sqlx::query(AssertSqlSafe(format!(

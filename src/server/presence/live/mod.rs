@@ -267,14 +267,13 @@ impl State {
         now: Instant,
         is_on_air: bool,
     ) -> Result<Vec<CountUpdate>, StoreError> {
-        let error = || self.error.clone().unwrap_or_else(timed_out);
-        let last = self.last.as_ref().ok_or_else(error)?;
-        let error = || if last.is_whole { error() } else { self.error.clone().unwrap_or_else(incomplete) };
+        let error = |otherwise: fn() -> StoreError| self.error.clone().unwrap_or_else(otherwise);
+        let last = self.last.as_ref().ok_or_else(|| error(timed_out))?;
         let age = now.saturating_duration_since(last.began);
         let is_overdue = self.in_flight.as_ref().is_some_and(|(began, _)| now >= *began + WAIT_LIMIT);
         let is_stale = self.error.is_some() || !last.is_whole || is_overdue || age >= interval + WAIT_LIMIT;
         if is_stale && (last.ranked.is_empty() || age >= STALE_FOR) {
-            return Err(error());
+            return Err(error(if last.is_whole { timed_out } else { incomplete }));
         }
         let update = |(Reverse(count), channel): &(Reverse<u32>, ChannelId)| {
             let as_of = last.counts.get(channel).map_or(last.as_of, |(_, as_of)| *as_of);
