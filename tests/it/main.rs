@@ -34,6 +34,7 @@ mod counting_regressions;
 mod database;
 // `.env.example` and `docs/deploy` match the program.
 mod deploy;
+mod direct_calls;
 // Documents match the code; their links and commands work.
 mod documents;
 // Faults of real Redis servers: killed, emptied, paused, out of memory, demoted.

@@ -12,7 +12,10 @@ use crate::server::{
     clock::{Clock, SystemClock},
     config::{Config, TlsFiles},
     database::Database,
-    http::router::{limit_reached, overloaded, panic_response, router},
+    http::{
+        direct,
+        router::{limit_reached, overloaded, panic_response, router},
+    },
     limits::{Connections, Streams},
     listen::{Apps, Listener, Tls},
     store::{self, Store},
@@ -129,6 +132,7 @@ impl Server {
         let metrics = &state.metrics;
         let apps = Apps {
             app: self.router,
+            direct: direct::calls(&state),
             overloaded: overloaded(metrics.clone()),
             limit_reached: limit_reached(metrics.clone()),
             on_panic: Arc::new(panic_response(metrics.clone())),

@@ -9,10 +9,7 @@
 
 use std::num::NonZeroU32;
 
-use axum::{
-    http::{HeaderValue, header},
-    response::{IntoResponse, Response},
-};
+use axum::http::{HeaderValue, Response, header};
 
 use crate::api::{Code, Problem};
 
@@ -61,9 +58,9 @@ impl CountCaching {
 
     /// The response to a read that failed. That a count is unknown may be kept like an unknown count.
     #[must_use]
-    pub fn problem(&self, problem: Problem) -> Response {
+    pub fn problem<B: From<Vec<u8>>>(&self, problem: Problem) -> Response<B> {
         let is_unknown = problem.code == Code::Unavailable;
-        let mut response = problem.into_response();
+        let mut response = problem.response();
         if is_unknown {
             response.headers_mut().insert(header::CACHE_CONTROL, self.counts(false));
         }
@@ -108,7 +105,7 @@ mod tests {
     #[test]
     fn only_the_problem_of_an_unknown_count_is_kept() {
         let header = |seconds, code| {
-            caching(seconds).problem(Problem::new(code)).headers()[header::CACHE_CONTROL].clone()
+            caching(seconds).problem::<Vec<u8>>(Problem::new(code)).headers()[header::CACHE_CONTROL].clone()
         };
         assert_eq!(header(5, Code::Unavailable), ONE_SECOND);
         assert_eq!(header(0, Code::Unavailable), NO_STORE);

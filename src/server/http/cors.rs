@@ -59,10 +59,10 @@ impl Origins {
 
     /// Lets the scripts of a listed site read the response (CORS, <https://fetch.spec.whatwg.org/#http-cors-protocol>).
     #[must_use]
-    pub fn allow_reading(&self, origin: Option<HeaderValue>, mut response: Response) -> Response {
+    pub fn allow_reading<B>(&self, origin: Option<&HeaderValue>, mut response: Response<B>) -> Response<B> {
         if let Some(origin) = origin.filter(|origin| self.contains(origin)) {
             let headers = response.headers_mut();
-            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             headers.insert(header::VARY, HeaderValue::from_static("origin"));
         }
         response
@@ -98,7 +98,7 @@ pub(super) fn foreign_host(request: &Parts) -> Option<String> {
 /// Responds to the preflight that a browser sends before a script of another site may send JSON.
 pub async fn preflight(State(state): State<AppState>, headers: HeaderMap) -> Response {
     let response = allow("POST", "content-type", PREFLIGHT_AGE);
-    state.origins.allow_reading(headers.get(header::ORIGIN).cloned(), response)
+    state.origins.allow_reading(headers.get(header::ORIGIN), response)
 }
 
 /// The same for the call that reads the counts of a list. Its route adds `Access-Control-Allow-Origin: *`.

@@ -4,9 +4,10 @@ use std::collections::HashSet;
 
 use axum::{
     Json, Router,
+    body::Body,
     extract::{Path, Query, Request, State, rejection::PathRejection},
-    http::{Uri, header},
-    response::{IntoResponse, Response},
+    http::{Response, Uri, header},
+    response::IntoResponse,
     routing::get,
 };
 use leptos::server_fn::ServerFn;
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     caching::CountCaching,
     cors,
-    json::ExactJson,
+    json::{ExactJson, json},
     server_fn::{check_media_type, media_type, parse_json, read_body, run},
     state::AppState,
 };
@@ -65,10 +66,20 @@ async fn count(
     State(caching): State<CountCaching>,
     State(metrics): State<Metrics>,
     channel: Result<Path<String>, PathRejection>,
-) -> Result<Response, Problem> {
+) -> Result<Response<Body>, Problem> {
     let channel = channel_in_path(channel)?;
+    Ok(read(&presence, &caching, &metrics, &channel).await)
+}
+
+/// Reads one count, and responds with it.
+pub(super) async fn read<B: From<Vec<u8>>>(
+    presence: &Presence,
+    caching: &CountCaching,
+    metrics: &Metrics,
+    channel: &ChannelId,
+) -> Response<B> {
     metrics.counts_read(1);
-    Ok(count_response(&caching, presence.count(&channel).await))
+    count_response(caching, &presence.count(channel).await)
 }
 
 async fn count_by_query(
@@ -76,21 +87,23 @@ async fn count_by_query(
     State(caching): State<CountCaching>,
     State(metrics): State<Metrics>,
     uri: Uri,
-) -> Result<Response, Problem> {
+) -> Result<Response<Body>, Problem> {
     let arguments = query::<viewers::Count>(&uri, "the query must have exactly one channelId")?;
     let update = run(presence, arguments).await?;
     metrics.counts_read(1);
-    Ok(count_response(&caching, update))
+    Ok(count_response(&caching, &update))
 }
 
 /// The response to a request for one count: the count, or 503 if it is unknown. A client that reads only the number
 /// must not mistake null for one.
-fn count_response(caching: &CountCaching, update: CountUpdate) -> Response {
+fn count_response<B: From<Vec<u8>>>(caching: &CountCaching, update: &CountUpdate) -> Response<B> {
     if update.count.is_none() {
         let problem = Problem::new(Code::Unavailable).detail("the count is currently unknown").retry_after(2);
         return caching.problem(problem);
     }
-    ([(header::CACHE_CONTROL, caching.counts(!update.stale))], Json(update)).into_response()
+    let mut response = json(update);
+    response.headers_mut().insert(header::CACHE_CONTROL, caching.counts(!update.stale));
+    response
 }
 
 async fn counts(
@@ -98,7 +111,7 @@ async fn counts(
     State(caching): State<CountCaching>,
     State(metrics): State<Metrics>,
     uri: Uri,
-) -> Result<Response, Problem> {
+) -> Result<Response<Body>, Problem> {
     let channels = channels_in_query(&uri, MAX_CHANNELS)?;
     let counts = presence.count_all(&channels).await;
     metrics.counts_read(counts.len());
@@ -116,7 +129,7 @@ async fn counts_of_list(
     State(presence): State<Presence>,
     State(metrics): State<Metrics>,
     request: Request,
-) -> Result<Response, Problem> {
+) -> Result<Response<Body>, Problem> {
     let (head, body) = request.into_parts();
     check_media_type(&head.headers, &LIST_MEDIA_TYPES)?;
     let is_json = media_type(&head.headers).eq_ignore_ascii_case("application/json");
@@ -139,7 +152,7 @@ async fn live(
     State(presence): State<Presence>,
     State(caching): State<CountCaching>,
     uri: Uri,
-) -> Result<Response, Problem> {
+) -> Result<Response<Body>, Problem> {
     let arguments = query::<viewers::Live>(&uri, "limit must be a whole number")?;
     Ok(match run(presence, arguments).await {
         Ok(live) => {
@@ -150,7 +163,7 @@ async fn live(
     })
 }
 
-async fn followers(State(follows): State<Follows>, uri: Uri) -> Result<Response, Problem> {
+async fn followers(State(follows): State<Follows>, uri: Uri) -> Result<Response<Body>, Problem> {
     let arguments = query::<follows::Followers>(&uri, "the query must have exactly one channelId")?;
     let response = run(follows, arguments).await?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(response)).into_response())

@@ -116,7 +116,7 @@ async fn follow(
 ) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
     let response = try_follow(&state, &connection, request).await.into_response();
-    state.origins.allow_reading(origin, response)
+    state.origins.allow_reading(origin.as_ref(), response)
 }
 
 async fn try_follow(

@@ -1,7 +1,7 @@
-//! Long JSON answers.
+//! JSON answers.
 
 use axum::{
-    body::Bytes,
+    body::{Body, Bytes},
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
@@ -11,19 +11,29 @@ use crate::api::{Code, Problem};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// A JSON answer that takes as much memory as its text has bytes, until the client has taken it. `axum::Json` may take twice
+/// More than the answer to a beat has, in bytes.
+const SHORT_BYTES: usize = 256;
+
+/// A long JSON answer that takes as much memory as its text has bytes, until the client has taken it. `axum::Json` may take twice
 /// as much.
 pub struct ExactJson<T>(pub T);
 
 impl<T: Serialize> IntoResponse for ExactJson<T> {
     fn into_response(self) -> Response {
-        match serde_json::to_vec(&self.0) {
-            Ok(text) => {
-                ([(header::CONTENT_TYPE, JSON)], Bytes::from(text.into_boxed_slice())).into_response()
-            }
-            Err(_) => Problem::new(Code::Internal).into_response(),
-        }
+        let response: Response<Vec<u8>> = json(&self.0);
+        response.map(|text| Body::from(Bytes::from(text.into_boxed_slice())))
     }
+}
+
+/// A JSON answer with any kind of body.
+pub fn json<T: Serialize, B: From<Vec<u8>>>(value: &T) -> Response<B> {
+    let mut text = Vec::with_capacity(SHORT_BYTES);
+    if serde_json::to_writer(&mut text, value).is_err() {
+        return Problem::new(Code::Internal).response();
+    }
+    let mut response = Response::new(text.into());
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    response
 }
 
 #[cfg(test)]

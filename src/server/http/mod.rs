@@ -17,6 +17,7 @@ pub mod caching;
 pub mod caller;
 pub mod cors;
 pub mod counts;
+pub mod direct;
 pub mod follows;
 pub mod health;
 pub mod hooks;

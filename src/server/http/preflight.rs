@@ -2,10 +2,7 @@
 //!
 //! Routes and pages rely on the path. An ambiguous host could be read differently by a proxy in front of this server.
 
-use axum::{
-    extract::Request,
-    http::{HeaderMap, Version, header},
-};
+use axum::http::{HeaderMap, Request, Version, header};
 
 use crate::{
     api::{Code, Problem},
@@ -16,7 +13,7 @@ use crate::{
 ///
 /// # Errors
 /// `malformed`, or `head-too-large`.
-pub fn check(request: &Request) -> Result<(), Problem> {
+pub fn check<B>(request: &Request<B>) -> Result<(), Problem> {
     match request.extensions().get::<UnreadableRequest>() {
         Some(UnreadableRequest::Malformed) => return Err(malformed("the request is not valid HTTP")),
         Some(UnreadableRequest::TooLarge) => return Err(Problem::new(Code::HeadTooLarge)),

@@ -9,11 +9,7 @@ use std::{
     },
 };
 
-use axum::{
-    extract::{MatchedPath, Request},
-    http::{HeaderMap, HeaderName, HeaderValue},
-    response::Response,
-};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tracing::Instrument;
 
 use crate::server::spans;
@@ -25,23 +21,22 @@ const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_LEN: usize = 64;
 
 /// Runs `respond` in a log span with the id of the request, or with a new id if the request has none; and in the span of
-/// the request's trace.
-pub async fn with_id<F: Future<Output = Response>>(
-    request: Request,
-    respond: impl FnOnce(Request) -> F,
-) -> Response {
+/// the request's trace. `route` is the pattern of the path.
+pub async fn with_id<I, B, F: Future<Output = Response<B>>>(
+    request: Request<I>,
+    route: Option<&str>,
+    respond: impl FnOnce(Request<I>) -> F,
+) -> Response<B> {
     let id = accepted_id(request.headers()).unwrap_or_else(new_id);
     let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().cloned();
     let text = id.to_str().unwrap_or_default();
-    let trace = spans::request(&method, route.as_ref().map(MatchedPath::as_str), text, request.headers());
+    let trace = spans::request(&method, route, text, request.headers());
     let span = trace.in_scope(|| tracing::info_span!("request", id = text));
     let response = span.in_scope(|| respond(request)).instrument(span.clone());
     let mut response = response.instrument(trace.clone()).await;
     spans::answered(&trace, response.status().as_u16());
     span.in_scope(|| {
-        let (route, status) =
-            (route.as_ref().map_or("(none)", MatchedPath::as_str), response.status().as_u16());
+        let (route, status) = (route.unwrap_or("(none)"), response.status().as_u16());
         tracing::debug!(%method, route, status, "[HTTP] answered");
     });
     response.headers_mut().insert(HEADER, id);
@@ -49,7 +44,7 @@ pub async fn with_id<F: Future<Output = Response>>(
 }
 
 /// Adds a new id to a response whose request is no longer available.
-pub fn assign(response: &mut Response) {
+pub fn assign<B>(response: &mut Response<B>) {
     response.headers_mut().insert(HEADER, new_id());
 }
 

@@ -4,10 +4,11 @@ use std::{io, panic::AssertUnwindSafe};
 
 use axum::{
     Extension, Router,
-    extract::{Request, State},
-    http::{HeaderValue, header},
+    body::Body,
+    extract::{MatchedPath, State},
+    http::{HeaderValue, Request, Response, header},
     middleware::{Next, from_fn_with_state},
-    response::{IntoResponse, Response},
+    response::IntoResponse,
 };
 use futures::FutureExt;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -21,6 +22,9 @@ use crate::{
     server::{listen::ConnectionInfo, metrics::Metrics, site::Site},
 };
 
+/// Scripts of every site may read the answer.
+pub(super) const ANY_ORIGIN: HeaderValue = HeaderValue::from_static("*");
+
 const LOAD_NOTHING: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
@@ -32,10 +36,7 @@ const ORIGIN_ONLY: HeaderValue = HeaderValue::from_static("strict-origin-when-cr
 /// When the site cannot be read.
 pub fn router(site: &Site, state: AppState) -> io::Result<Router> {
     // Counts are public, so scripts of every site may read them. Calls that change something must not get this header.
-    let any_origin = SetResponseHeaderLayer::overriding(
-        header::ACCESS_CONTROL_ALLOW_ORIGIN,
-        HeaderValue::from_static("*"),
-    );
+    let any_origin = SetResponseHeaderLayer::overriding(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY_ORIGIN);
     let reads: Router<AppState> = Router::new()
         .merge(counts::routes())
         .merge(badge::routes())
@@ -63,31 +64,44 @@ pub fn router(site: &Site, state: AppState) -> io::Result<Router> {
         .with_state(state))
 }
 
-/// The middleware of every request: assigns a request id, rejects invalid requests, turns panics into 500, counts the
-/// response and adds the common headers.
-async fn respond(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
+/// The middleware of every request.
+async fn respond(State(metrics): State<Metrics>, request: Request<Body>, next: Next) -> Response<Body> {
     // If a request has both Transfer-Encoding and Content-Length, Transfer-Encoding wins and the connection must be
     // closed after the response (RFC 9112, section 6.1).
     let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
-    let mut response = request_id::with_id(request, async |request: Request| {
-        if let Err(problem) = preflight::check(&request) {
-            return problem.into_response();
-        }
-        AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_panic| {
-            metrics.panic();
-            Problem::new(Code::Internal).into_response()
-        })
-    })
-    .await;
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map(MatchedPath::as_str);
+    let mut response = answer(&metrics, request, route, |request| next.run(request)).await;
     if is_chunked {
         response.headers_mut().insert(header::CONNECTION, CLOSE);
     }
-    finish(&metrics, &mut response);
+    response
+}
+
+/// Answers a request by `run`, which gets valid requests only: assigns a request id, turns panics into 500, counts the
+/// response and adds the common headers. `route` is the pattern of the path.
+pub(super) async fn answer<I, B: From<Vec<u8>>, F: Future<Output = Response<B>>>(
+    metrics: &Metrics,
+    request: Request<I>,
+    route: Option<&str>,
+    run: impl FnOnce(Request<I>) -> F,
+) -> Response<B> {
+    let mut response = request_id::with_id(request, route, async |request| {
+        if let Err(problem) = preflight::check(&request) {
+            return problem.response();
+        }
+        AssertUnwindSafe(run(request)).catch_unwind().await.unwrap_or_else(|_panic| {
+            metrics.panic();
+            Problem::new(Code::Internal).response()
+        })
+    })
+    .await;
+    finish(metrics, &mut response);
     response
 }
 
 /// Counts the response and adds the common headers.
-fn finish(metrics: &Metrics, response: &mut Response) {
+fn finish<B>(metrics: &Metrics, response: &mut Response<B>) {
     metrics.response(response.status().as_u16());
     let headers = response.headers_mut();
     // Pages set their own policy. Pages with a token in their address tell it to no site.
@@ -97,7 +111,7 @@ fn finish(metrics: &Metrics, response: &mut Response) {
 }
 
 /// The response to a request whose middleware panicked.
-pub fn panic_response(metrics: Metrics) -> impl Fn() -> Response {
+pub fn panic_response(metrics: Metrics) -> impl Fn() -> Response<Body> {
     move || {
         metrics.panic();
         let mut response = Problem::new(Code::Internal).into_response();
@@ -136,8 +150,8 @@ fn one_request(router: Router, metrics: Metrics) -> Router {
 async fn not_found(
     state: State<AppState>,
     connection: Extension<ConnectionInfo>,
-    request: Request,
-) -> Response {
+    request: Request<Body>,
+) -> Response<Body> {
     if request.uri().path().starts_with("/api/") {
         Problem::new(Code::NotFound).into_response()
     } else {

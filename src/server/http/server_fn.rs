@@ -41,7 +41,7 @@ pub(super) async fn read_body(body: Body, limit: Option<usize>) -> Result<Bytes,
 }
 
 /// Parses the arguments from a JSON object. Serde would also accept an array; this function rejects it.
-pub(super) fn parse_json<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
+pub(super) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(Problem::new(Code::Malformed).detail("the body is not a JSON object"));
     }

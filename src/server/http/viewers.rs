@@ -1,10 +1,10 @@
 //! The calls that count viewers: join, heartbeat and leave.
 
 use axum::{
-    Extension, Json, Router,
-    extract::{Request, State},
-    http::{header, request::Parts},
-    response::{IntoResponse, Response},
+    Extension, Router,
+    body::Body,
+    extract::State,
+    http::{Request, Response, header, request::Parts},
     routing::post,
 };
 use leptos::server_fn::ServerFn;
@@ -14,6 +14,7 @@ use super::{
     bots,
     caller::Caller,
     cors,
+    json::json,
     server_fn::{check_media_type, parse_json, read_body, run},
     state::AppState,
 };
@@ -22,40 +23,60 @@ use crate::{
     server::listen::ConnectionInfo,
 };
 
+/// A server function that takes its arguments as JSON in the body of a POST.
+pub(super) trait ViewerCall:
+    ServerFn<Error = Problem, Output: Serialize> + DeserializeOwned + 'static
+{
+    /// The media types that its body may have.
+    const MEDIA_TYPES: &'static [&'static str] = &["application/json"];
+}
+
+impl ViewerCall for viewers::Join {}
+
+impl ViewerCall for viewers::Heartbeat {}
+
+impl ViewerCall for viewers::Leave {
+    /// `navigator.sendBeacon` sends a string as text/plain, which needs no preflight from other origins.
+    const MEDIA_TYPES: &'static [&'static str] = &["application/json", "text/plain"];
+}
+
 /// The routes of these calls.
 pub fn routes() -> Router<AppState> {
     Router::new()
-        .merge(post_route::<viewers::Join>(&["application/json"]))
-        .merge(post_route::<viewers::Heartbeat>(&["application/json"]))
-        // `navigator.sendBeacon` sends a string as text/plain, which needs no preflight from other origins.
-        .merge(post_route::<viewers::Leave>(&["application/json", "text/plain"]))
+        .merge(route::<viewers::Join>())
+        .merge(route::<viewers::Heartbeat>())
+        .merge(route::<viewers::Leave>())
 }
 
-/// The route of a server function that takes its arguments as JSON in the body of a POST.
-fn post_route<F>(media_types: &'static [&'static str]) -> Router<AppState>
-where
-    F: ServerFn<Error = Problem, Output: Serialize> + DeserializeOwned + 'static,
-{
-    let respond = async move |state: &AppState,
-                              connection: &ConnectionInfo,
-                              request: Request|
-                -> Result<Response, Problem> {
-        let (parts, body) = request.into_parts();
-        state.origins.check(&parts)?;
-        check_media_type(&parts.headers, media_types)?;
-        let arguments: F = parse_json(&read_body(body, state.body_limit).await?)?;
-        let caller = caller(state, connection, &parts);
-        // Boxed, because the router moves the future of the whole response several times before it is polled.
-        Ok(Json(Box::pin(run(caller, arguments)).await?).into_response())
-    };
+fn route<F: ViewerCall>() -> Router<AppState> {
     let handler = async move |State(state): State<AppState>,
                               Extension(connection): Extension<ConnectionInfo>,
-                              request: Request| {
-        let origin = request.headers().get(header::ORIGIN).cloned();
-        let response = respond(&state, &connection, request).await.into_response();
-        state.origins.allow_reading(origin, response)
+                              request: Request<Body>| {
+        let (head, body) = request.into_parts();
+        // Boxed, because the router moves the future of the whole response several times before it is polled.
+        Box::pin(respond::<F, Body>(&state, &connection, &head, read_body(body, state.body_limit))).await
     };
     Router::new().route(F::PATH, post(handler).options(cors::preflight))
+}
+
+/// Responds to a call. Its body is read only if the rest is in order.
+pub(super) async fn respond<F: ViewerCall, B: From<Vec<u8>>>(
+    state: &AppState,
+    connection: &ConnectionInfo,
+    head: &Parts,
+    body: impl Future<Output = Result<impl AsRef<[u8]>, Problem>>,
+) -> Response<B> {
+    let call = async {
+        state.origins.check(head)?;
+        check_media_type(&head.headers, F::MEDIA_TYPES)?;
+        let arguments: F = parse_json(body.await?.as_ref())?;
+        run(caller(state, connection, head), arguments).await
+    };
+    let response = match call.await {
+        Ok(output) => json(&output),
+        Err(problem) => problem.response(),
+    };
+    state.origins.allow_reading(head.headers.get(header::ORIGIN), response)
 }
 
 /// Identifies the caller of a request, for limits and metrics.

@@ -2,14 +2,21 @@
 
 use std::{
     net::SocketAddr,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
-use axum::body::Body;
+use axum::{
+    body::{Body, HttpBody},
+    http::{Response, header},
+};
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -33,6 +40,8 @@ struct InfoState {
     is_blocked: AtomicBool,
     /// HTTP/1: whether the application has responded and hyper has not yet written the head.
     has_pending_head: AtomicBool,
+    /// HTTP/1: whether hyper has encoded all of the response to the last request, and could be at rest after that.
+    has_responded: AtomicBool,
     /// The status of hyper's own response to an unreadable request, or 0.
     refused: AtomicU16,
     opened: Instant,
@@ -52,6 +61,7 @@ impl ConnectionInfo {
             in_flight: AtomicU32::new(0),
             is_blocked: AtomicBool::new(false),
             has_pending_head: AtomicBool::new(false),
+            has_responded: AtomicBool::new(false),
             refused: AtomicU16::new(0),
             opened: Instant::now(),
             active_at: AtomicU64::new(0),
@@ -112,10 +122,21 @@ impl ConnectionInfo {
         }
     }
 
+    /// Notes whether something that was sent is still buffered, because the socket did not accept it.
+    pub(super) fn note_flushed(&self, is_blocked: bool) {
+        self.0.is_blocked.store(is_blocked, Relaxed);
+    }
+
+    /// Notes that a whole request was received, which hyper does not see.
+    pub(super) fn note_direct_call(&self) {
+        self.0.head_at.store(0, Relaxed);
+    }
+
     /// Starts a request. It is in flight until the guard is dropped.
     pub(super) fn start_request(&self) -> InFlight {
         self.0.in_flight.fetch_add(1, Relaxed);
         self.0.head_at.store(0, Relaxed);
+        self.0.has_responded.store(false, Relaxed);
         InFlight(self.clone())
     }
 
@@ -137,6 +158,22 @@ impl ConnectionInfo {
     /// The status of hyper's refusal, if there was one.
     pub(super) fn refused(&self) -> Option<u16> {
         Some(self.0.refused.load(Relaxed)).filter(|status| *status > 0)
+    }
+
+    /// Wraps the body of hyper's response, to notice when hyper has encoded it. `is_plain`: whether hyper could be at rest
+    /// after that.
+    pub(super) fn track(&self, response: Response<Body>, is_plain: bool) -> Response<EncodedBody> {
+        let is_plain = is_plain && !response.headers().contains_key(header::CONNECTION);
+        response.map(|body| EncodedBody { body, connection: is_plain.then(|| self.clone()) })
+    }
+
+    /// HTTP/1: whether hyper has sent all responses, and has received no part of another request from the socket. To be
+    /// called between two polls of hyper.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.0.has_responded.load(Relaxed)
+            && !self.is_blocked()
+            && self.0.in_flight.load(Relaxed) == 0
+            && self.0.head_at.load(Relaxed) == 0
     }
 
     /// Whether the connection has exceeded [`HEAD_TIMEOUT`] or [`IDLE_TIMEOUT`].
@@ -164,5 +201,40 @@ impl Drop for InFlight {
             info.0.active_at.store(info.now(), Relaxed);
         }
         info.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The body of a response over HTTP/1. hyper drops it when it has encoded all of it.
+pub(super) struct EncodedBody {
+    body: Body,
+    /// The connection, if hyper could be at rest then.
+    connection: Option<ConnectionInfo>,
+}
+
+impl HttpBody for EncodedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for EncodedBody {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.connection {
+            connection.0.has_responded.store(true, Relaxed);
+        }
     }
 }

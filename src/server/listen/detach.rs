@@ -10,7 +10,6 @@ use std::{
     convert::Infallible,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::SystemTime,
 };
 
 use axum::http::response::Parts;
@@ -21,6 +20,8 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
+
+use super::response_head;
 
 /// The body of a stream.
 pub type LongBody = Pin<Box<dyn Body<Data = Bytes, Error = Infallible> + Send>>;
@@ -136,17 +137,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, G: Unpin> Future for DetachedStream<S, G
     }
 }
 
-/// Encodes the head of a response.
-#[expect(clippy::disallowed_methods, reason = "the Date header is wall-clock time; leases use another clock")]
+/// Encodes the head of a response that ends with the connection.
 pub(super) fn encode(head: &Parts) -> Bytes {
-    let mut text = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
-    for (name, value) in &head.headers {
-        text.extend_from_slice(name.as_str().as_bytes());
-        text.extend_from_slice(b": ");
-        text.extend_from_slice(value.as_bytes());
-        text.extend_from_slice(b"\r\n");
-    }
-    let date = httpdate::fmt_http_date(SystemTime::now());
-    text.extend_from_slice(format!("connection: close\r\ndate: {date}\r\n\r\n").as_bytes());
+    let mut text = Vec::with_capacity(512);
+    response_head::write(&mut text, head.status, &head.headers, None, true);
     text.into()
 }

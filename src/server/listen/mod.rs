@@ -11,15 +11,20 @@
 //! - Connections over the limit of their address get a 429, up to 32 at a time.
 //! - A refused connection ends after its first response, or after [`REFUSAL_TIMEOUT`]. An address has at most three of them
 //!   at a time, so it cannot keep the others from a response. Further connections are closed at once.
+//! - Short calls that pages make all the time are answered without hyper ([`direct`]).
 //! - An open stream costs a socket and a few hundred bytes: it is detached from hyper ([`detach`]).
 //! - At shutdown, connections finish the requests in flight and accept no more.
 
 pub mod connection;
 pub mod connection_info;
 pub mod detach;
+pub mod direct;
 mod held;
+mod http1;
+mod http2;
 mod preface;
 pub mod refusal;
+mod response_head;
 pub mod socket;
 pub mod tls;
 mod tls_stream;
@@ -48,6 +53,7 @@ pub use self::{
     connection::Serve,
     connection_info::ConnectionInfo,
     detach::LongBody,
+    direct::DirectCalls,
     held::HeldBody,
     refusal::UnreadableRequest,
     tls::{Tls, TlsError},
@@ -80,6 +86,8 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 pub struct Apps {
     /// The application.
     pub app: Router,
+    /// Its calls that connections answer themselves.
+    pub direct: DirectCalls,
     /// The application for connections over the node's limit.
     pub overloaded: Router,
     /// The application for connections over the limit of their address.
@@ -132,9 +140,10 @@ impl Listener {
     pub async fn serve(self, apps: Apps, shutdown: CancellationToken) {
         let connections = TaskTracker::new();
         let untaken = Concurrent::new(untaken::ADDRESS_BYTES);
-        let serve = |app, is_refusal| {
+        let serve = |app, direct, is_refusal| {
             Arc::new(Serve {
                 app,
+                direct,
                 on_panic: Arc::clone(&apps.on_panic),
                 tls: self.tls.clone(),
                 is_refusal,
@@ -144,8 +153,9 @@ impl Listener {
                 shutdown: shutdown.clone(),
             })
         };
-        let (app, overloaded) = (serve(apps.app, false), serve(apps.overloaded, true));
-        let limit_reached = serve(apps.limit_reached, true);
+        let app = serve(apps.app, apps.direct, false);
+        let overloaded = serve(apps.overloaded, DirectCalls::default(), true);
+        let limit_reached = serve(apps.limit_reached, DirectCalls::default(), true);
         let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
         let refusals_by_address = Connections::new(MAX_REFUSALS_PER_ADDRESS, apps.proxies.clone());
         let mut spare = Spare::new();

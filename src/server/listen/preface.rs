@@ -2,25 +2,28 @@
 
 use std::io::Result;
 
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The first bytes of an HTTP/2 connection with prior knowledge (RFC 9113, section 3.3), as proxies open them.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0";
 
-/// Reads until the version is known. Returns the bytes that were read, and whether they start HTTP/2. Reads no more
-/// bytes than necessary.
+/// How much is read at a time, in bytes: as much as most requests have.
+const READ_BYTES: usize = 4 * 1024;
+
+/// Reads until the version is known. Returns the bytes that were read, and whether they start HTTP/2.
 ///
 /// # Errors
 /// Errors of the socket.
-pub(super) async fn read(socket: &mut (impl AsyncRead + Unpin)) -> Result<(Vec<u8>, bool)> {
-    let (mut start, mut length) = ([0; PREFACE.len()], 0);
-    while length < PREFACE.len() && start[..length] == PREFACE[..length] {
-        match socket.read(&mut start[length..]).await? {
-            0 => break,
-            read => length += read,
+pub(super) async fn read(socket: &mut (impl AsyncRead + Unpin)) -> Result<(BytesMut, bool)> {
+    let mut start = BytesMut::with_capacity(READ_BYTES);
+    while start.len() < PREFACE.len() && PREFACE.starts_with(&start) {
+        if socket.read_buf(&mut start).await? == 0 {
+            break;
         }
     }
-    Ok((start[..length].to_vec(), start == *PREFACE))
+    let is_http2 = start.starts_with(PREFACE);
+    Ok((start, is_http2))
 }
 
 #[cfg(test)]
@@ -56,7 +59,7 @@ mod tests {
                 let (read, ()) = tokio::join!(read(&mut server), write);
                 let (mut start, found) = read.unwrap();
                 assert_eq!(found, is_http2, "{sent:?}");
-                server.read_to_end(&mut start).await.unwrap();
+                while server.read_buf(&mut start).await.unwrap() > 0 {}
                 assert_eq!(start, sent.as_bytes());
             }
         }

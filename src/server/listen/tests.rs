@@ -29,6 +29,7 @@ fn serve(capacity: usize, app: Router) -> (SocketAddr, CancellationToken, JoinHa
     let overloaded = Router::new().fallback(async || StatusCode::SERVICE_UNAVAILABLE);
     let apps = Apps {
         app,
+        direct: DirectCalls::default(),
         limit_reached: overloaded.clone(),
         overloaded,
         on_panic: Arc::new(|| Response::new(Body::empty())),

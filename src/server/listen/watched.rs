@@ -9,6 +9,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::{Buf, BytesMut};
 use hyper::rt::{Read, ReadBufCursor, Write};
 
 use super::connection_info::ConnectionInfo;
@@ -17,19 +18,19 @@ use super::connection_info::ConnectionInfo;
 pub(super) struct Watched<T> {
     io: T,
     /// The bytes that were read before hyper started and that hyper has not read yet. Deallocated when empty.
-    start: Vec<u8>,
+    start: BytesMut,
     info: ConnectionInfo,
 }
 
 impl<T> Watched<T> {
     /// Wraps a socket from which `start` has already been read.
-    pub(super) fn new(io: T, start: Vec<u8>, info: ConnectionInfo) -> Self {
+    pub(super) fn new(io: T, start: BytesMut, info: ConnectionInfo) -> Self {
         Self { io, start, info }
     }
 
-    /// Unwraps the socket.
-    pub(super) fn into_inner(self) -> T {
-        self.io
+    /// Unwraps the socket, and the bytes that hyper has not read yet.
+    pub(super) fn into_parts(self) -> (T, BytesMut) {
+        (self.io, self.start)
     }
 
     /// Whether to withhold these bytes: the head of a 4xx response that hyper sends itself.
@@ -65,9 +66,9 @@ impl<T: Read + Unpin> Read for Watched<T> {
         if !self.start.is_empty() {
             let fits = self.start.len().min(buffer.remaining());
             buffer.put_slice(&self.start[..fits]);
-            self.start.drain(..fits);
+            self.start.advance(fits);
             if self.start.is_empty() {
-                self.start = Vec::new();
+                self.start = BytesMut::new();
             }
             self.info.note_received();
             return Poll::Ready(Ok(()));
@@ -109,7 +110,10 @@ impl<T: Write + Unpin> Write for Watched<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        // TLS buffers what was written.
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.info.note_flushed(flushed.is_pending());
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
