@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::{
     sync::oneshot,
+    task::yield_now,
     time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
@@ -142,6 +143,8 @@ impl GroupCommit {
                     () = self.flush.cancelled() => {}
                 }
             }
+            // Requests that have arrived meanwhile, and that no task has read yet, join the next write.
+            yield_now().await;
             let mut lanes = self.lanes.lock();
             work = lanes.get_mut(&lane).map(std::mem::take).unwrap_or_default();
             if work.is_empty() {

@@ -17,7 +17,7 @@ use std::{
 
 use futures::{FutureExt, future::join_all};
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::yield_now};
 
 use crate::{
     domain::{ChannelId, Count},
@@ -86,6 +86,8 @@ impl ReadBatcher {
         while !requests.is_empty() {
             // After a panic the lane must go on for its waiting requests. The requests of the failed read are dropped.
             let _panicked = AssertUnwindSafe(read(&source, requests)).catch_unwind().await;
+            // Requests that have arrived meanwhile, and that no task has read yet, join the next read.
+            yield_now().await;
             let mut lanes = self.0.lock();
             requests = lanes.get_mut(&lane).map(std::mem::take).unwrap_or_default();
             // Canceled requests are not read.
@@ -181,6 +183,7 @@ mod tests {
             let requests = (0..1_000).map(|_| reads.counts(&source, &hot));
             assert!(join_all(requests).await.iter().all(|counts| values(counts) == [3]));
             assert_eq!(source.0.reads.load(SeqCst), 2);
+            sleep(Duration::from_millis(1)).await;
             assert!(reads.0.lock().is_empty());
         }
     }
@@ -237,6 +240,8 @@ mod tests {
         let name = channels("a");
         let answers = join_all((0..10).map(|_| reads.counts(&source, &name))).await;
         assert!(answers.iter().all(|counts| values(counts) == [1]));
+        // The task that has read sees that nobody waits.
+        sleep(Duration::from_millis(1)).await;
         assert!(reads.0.lock().is_empty());
     }
 }
