@@ -93,7 +93,7 @@ pub async fn join(
         session_id: who.session.to_string(),
         count: beat.count.value,
         stale: beat.count.stale,
-        heartbeat_interval_ms: caller.presence.heartbeat_interval_ms(),
+        heartbeat_interval_ms: caller.services.presence.heartbeat_interval_ms(),
     })
 }
 

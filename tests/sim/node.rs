@@ -12,7 +12,7 @@ use aforo::{
     server::{
         clock::Clock,
         fanout::{Counts, Hub, reader},
-        http::caller::Caller,
+        http::caller::{Caller, CallerServices},
         limits::{SessionLimiter, TicketChecks},
         metrics::Metrics,
         presence::{BeatOutcome, Presence},
@@ -43,10 +43,7 @@ pub struct Node {
     pub hub: Arc<Hub>,
     pub sessions: SessionLimiter,
     pub writer: Arc<Writer<ArchiveLink>>,
-    recorder: Recorder,
-    tickets: Tickets,
-    ticket_checks: TicketChecks,
-    metrics: Metrics,
+    services: Arc<CallerServices>,
     is_up: Arc<AtomicBool>,
     _tasks: JoinSet<()>,
 }
@@ -91,7 +88,6 @@ impl Node {
         let shareholder = Shareholder { store: Arc::clone(&link), node: random, database: None };
         let sessions = SessionLimiter::new(rules.limits);
         let tickets = if rules.needs_tickets { required_tickets() } else { Tickets::off() };
-        let ticket_checks = TicketChecks::new(&rules.limits);
         let mut tasks = JoinSet::new();
         let source: Arc<dyn Counts> = Arc::new(presence.clone());
         tasks.spawn(reader::run(Arc::clone(&hub), source));
@@ -106,41 +102,33 @@ impl Node {
         let writer = Arc::new(Writer::new(recorder.clone(), destination, metrics.clone()));
         let own = Arc::clone(&writer);
         tasks.spawn(async move { own.run().await });
-        Self {
-            presence,
-            hub,
-            sessions,
-            writer,
+        let services = Arc::new(CallerServices {
+            presence: presence.clone(),
+            sessions: sessions.clone(),
             recorder,
             tickets,
-            ticket_checks,
+            ticket_checks: TicketChecks::new(&rules.limits),
             metrics,
-            is_up,
-            _tasks: tasks,
-        }
+        });
+        Self { presence, hub, sessions, writer, services, is_up, _tasks: tasks }
     }
 
     /// Executes a page's call like the HTTP handlers do. A join shows the viewer's ticket, if viewers need one, and a
     /// heartbeat if `shows_ticket`. Returns the answer, and whether the node asks for the ticket.
     pub fn call(&self, call: Call, shows_ticket: bool) -> impl Future<Output = (Answer, bool)> + use<> {
         let caller = Caller {
-            presence: self.presence.clone(),
-            sessions: self.sessions.clone(),
-            metrics: self.metrics.clone(),
+            services: Arc::clone(&self.services),
             address: std::net::IpAddr::from(Ipv4Addr::from_bits(call.address)).into(),
             origin: None,
             foreign_host: None,
-            recorder: self.recorder.clone(),
-            tickets: self.tickets.clone(),
-            ticket_checks: self.ticket_checks.clone(),
             is_robot: false,
         };
         async move {
             let mut who = session_key(call);
-            let ticket = caller.tickets.are_required().then(|| ticket_of(call.viewer));
+            let ticket = caller.services.tickets.are_required().then(|| ticket_of(call.viewer));
             let ticket = ticket.as_deref();
             if let Some(ticket) = ticket {
-                who.viewer = caller.tickets.viewer(ticket, &who.channel, None).unwrap();
+                who.viewer = caller.services.tickets.viewer(ticket, &who.channel, None).unwrap();
             }
             let outcome = match call.act {
                 Act::Leave => {

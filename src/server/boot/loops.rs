@@ -103,8 +103,8 @@ async fn sweep(state: AppState, every: Duration) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        state.sessions.sweep();
-        state.ticket_checks.sweep();
+        state.callers.sessions.sweep();
+        state.callers.ticket_checks.sweep();
         state.follow_rate.sweep();
         state.access.sweep();
         if let Err(error) = state.presence.sweep().await {

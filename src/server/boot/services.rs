@@ -18,6 +18,7 @@ use crate::server::{
     http::{
         access::Access,
         caching::CountCaching,
+        caller::CallerServices,
         pages,
         state::{AppState, Parts},
         turns::Turns,
@@ -115,6 +116,14 @@ impl Services {
         database.measure(metrics.clone());
         let followers = Arc::new(DatabaseFollowers::new(database.clone()));
         let writer = Arc::new(Writer::new(recorder.clone(), archive.clone(), metrics.clone()));
+        let callers = Arc::new(CallerServices {
+            presence: presence.clone(),
+            sessions: SessionLimiter::new(config.per_address),
+            recorder: recorder.clone(),
+            tickets: config.tickets.clone(),
+            ticket_checks: TicketChecks::new(&config.per_address),
+            metrics: metrics.clone(),
+        });
         let state = AppState::from(Parts {
             presence,
             database,
@@ -136,9 +145,7 @@ impl Services {
             stream_url_template: config.stream_url_template.clone(),
             count_caching: CountCaching::new(config.count_max_age),
             body_limit: config.body_limit,
-            sessions: SessionLimiter::new(config.per_address),
-            tickets: config.tickets.clone(),
-            ticket_checks: TicketChecks::new(&config.per_address),
+            callers,
             follow_rate: Rate::per_minute(config.limit_follows_per_minute),
             streams: Streams::new(config.limit_streams_per_address, config.limit_streams),
             metrics,

@@ -1,6 +1,6 @@
 //! The caller of a join, heartbeat or leave: applies the limits of its address before the service counts anything.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::http::HeaderValue;
 use tokio::time::Instant;
@@ -19,27 +19,33 @@ use crate::{
     },
 };
 
+/// What serves all callers.
+pub struct CallerServices {
+    /// The service that counts viewers.
+    pub presence: Presence,
+    /// The sessions of each address, and their limits.
+    pub sessions: SessionLimiter,
+    /// The recorder of new viewers.
+    pub recorder: Recorder,
+    /// Which viewers need a ticket.
+    pub tickets: Tickets,
+    /// Limits the checks of tickets of each address.
+    pub ticket_checks: TicketChecks,
+    /// The metrics of this node.
+    pub metrics: Metrics,
+}
+
 /// A caller. This type decides whether a call is admitted; [`Presence`] carries it out.
 #[derive(Clone)]
 pub struct Caller {
-    /// The service that counts viewers.
-    pub presence: Presence,
-    /// The sessions of its address, and their limits.
-    pub sessions: SessionLimiter,
-    /// The metrics of this node.
-    pub metrics: Metrics,
+    /// What serves it.
+    pub services: Arc<CallerServices>,
     /// Its address.
     pub address: Address,
     /// The origin of the page that calls, as its browser names it.
     pub origin: Option<HeaderValue>,
     /// The host of that page, if it is not a page of this server. Empty if it is not known.
     pub foreign_host: Option<String>,
-    /// The recorder of new viewers.
-    pub recorder: Recorder,
-    /// Which viewers need a ticket.
-    pub tickets: Tickets,
-    /// Limits the checks of its tickets.
-    pub ticket_checks: TicketChecks,
     /// Whether its `User-Agent` announces a robot. Robots get the count but are not counted.
     pub is_robot: bool,
 }
@@ -67,12 +73,12 @@ impl Caller {
         let Entry { who, has_ticket } = self.entry(who, ticket)?;
         let beat = match self.admit(&who, hidden, arrived, Metrics::join).await? {
             Step::Done(outcome) => outcome,
-            Step::Write(admission) => written(admission, self.presence.join(&who, hidden, arrived).await?),
+            Step::Write(admission) => written(admission, self.services.presence.join(&who, hidden, arrived).await?),
         };
         if has_ticket && beat.active {
-            self.metrics.ticket_join();
+            self.services.metrics.ticket_join();
         }
-        Ok(Joined { who, beat, has_ticket: self.tickets.are_accepted().then_some(has_ticket) })
+        Ok(Joined { who, beat, has_ticket: self.services.tickets.are_accepted().then_some(has_ticket) })
     }
 
     /// Records a viewer who has joined, and where the viewer watches. `embedded_in` is the host that an embed page names.
@@ -86,7 +92,7 @@ impl Caller {
             (Some(host), _) | (None, Some(host)) => Place::Embed(host_or_unknown(host)),
             (None, None) => Place::Site,
         };
-        self.recorder.joined(&who.channel, who.viewer, place, *has_ticket, beat.count.as_of);
+        self.services.recorder.joined(&who.channel, who.viewer, place, *has_ticket, beat.count.as_of);
     }
 
     /// Keeps a session counted.
@@ -107,7 +113,7 @@ impl Caller {
         match self.admit(&who, hidden, arrived, Metrics::heartbeat).await? {
             Step::Done(outcome) => Ok(outcome),
             Step::Write(admission) => {
-                Ok(written(admission, self.presence.heartbeat(&who, hidden, arrived).await?))
+                Ok(written(admission, self.services.presence.heartbeat(&who, hidden, arrived).await?))
             }
         }
     }
@@ -118,18 +124,18 @@ impl Caller {
         if self.is_robot {
             return self.robot(who).await;
         }
-        let lease = self.presence.lease(hidden);
-        let was_admitted = self.sessions.renew(self.address, who, lease);
+        let lease = self.services.presence.lease(hidden);
+        let was_admitted = self.services.sessions.renew(self.address, who, lease);
         if !was_admitted {
             self.take_lookup()?;
         }
-        let Some(outcome) = self.presence.renew(who, hidden, arrived).await? else {
+        let Some(outcome) = self.services.presence.renew(who, hidden, arrived).await? else {
             return Err(self.refuse_ticket(Refusal::Required));
         };
         if !was_admitted {
-            self.sessions.note(self.address, who, lease);
+            self.services.sessions.note(self.address, who, lease);
         }
-        self.metrics.heartbeat();
+        self.services.metrics.heartbeat();
         Ok(outcome)
     }
 
@@ -139,31 +145,31 @@ impl Caller {
     /// # Errors
     /// `limit-reached`, `unavailable`.
     pub async fn leave(&self, who: &SessionKey) -> Result<(), Problem> {
-        if self.sessions.leave(self.address, who) {
-            self.metrics.leave();
-            return Ok(self.presence.leave(who).await?);
+        if self.services.sessions.leave(self.address, who) {
+            self.services.metrics.leave();
+            return Ok(self.services.presence.leave(who).await?);
         }
         self.take_lookup()?;
-        self.metrics.leave();
-        Ok(self.presence.leave_known(who).await?)
+        self.services.metrics.leave();
+        Ok(self.services.presence.leave_known(who).await?)
     }
 
     /// Takes one of the store lookups that an address may make for calls over a limit.
     fn take_lookup(&self) -> Result<(), Problem> {
-        self.sessions.take_lookup(self.address).map_err(|limit| self.refused(limit))
+        self.services.sessions.take_lookup(self.address).map_err(|limit| self.refused(limit))
     }
 
     /// Counts a rejection and returns its problem.
     fn refused(&self, limit: LimitExceeded) -> Problem {
-        self.metrics.refused(limit.name());
+        self.services.metrics.refused(limit.name());
         problem(limit)
     }
 
     /// The outcome of a robot's beat, which is not counted.
     async fn robot(&self, who: &SessionKey) -> Result<BeatOutcome, Problem> {
         self.take_lookup()?;
-        self.metrics.robot();
-        Ok(BeatOutcome { count: self.presence.count_of(&who.channel).await, active: false })
+        self.services.metrics.robot();
+        Ok(BeatOutcome { count: self.services.presence.count_of(&who.channel).await, active: false })
     }
 
     /// Applies the limits to a beat.
@@ -177,28 +183,28 @@ impl Caller {
         if self.is_robot {
             return self.robot(who).await.map(Step::Done);
         }
-        let lease = self.presence.lease(hidden);
-        let mut admitted = self.sessions.admit(self.address, who, lease, true);
+        let lease = self.services.presence.lease(hidden);
+        let mut admitted = self.services.sessions.admit(self.address, who, lease, true);
         if admitted.is_err() {
             self.take_lookup()?;
         }
         if let Err(LimitExceeded::Channels(_)) = admitted
-            && self.presence.count_of(&who.channel).await.value.is_some_and(|count| count > 0)
+            && self.services.presence.count_of(&who.channel).await.value.is_some_and(|count| count > 0)
         {
-            admitted = self.sessions.admit(self.address, who, lease, false);
+            admitted = self.services.sessions.admit(self.address, who, lease, false);
         }
         let limit = match admitted {
             Ok(admission) => {
-                count_accepted(&self.metrics);
+                count_accepted(&self.services.metrics);
                 return Ok(Step::Write(admission));
             }
             Err(limit) => limit,
         };
         // A session that the store counts is never refused: this node may have started a moment ago and not know it.
-        match self.presence.renew(who, hidden, arrived).await? {
+        match self.services.presence.renew(who, hidden, arrived).await? {
             Some(outcome) => {
-                self.sessions.note(self.address, who, lease);
-                count_accepted(&self.metrics);
+                self.services.sessions.note(self.address, who, lease);
+                count_accepted(&self.services.metrics);
                 Ok(Step::Done(outcome))
             }
             None => Err(self.refused(limit)),

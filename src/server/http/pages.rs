@@ -185,7 +185,7 @@ pub(super) async fn render(
 ) -> Option<Rendered> {
     let (presence, follows, leptos) = (state.presence.clone(), state.follows.clone(), state.leptos.clone());
     let template = state.stream_url_template.clone();
-    let tickets = TicketsRequired(state.tickets.are_required());
+    let tickets = TicketsRequired(state.callers.tickets.are_required());
     let mode = state.live;
     let live = channel_of(request.uri().path()).filter(|_| mode == LiveMode::Signal);
     let live = live.map(|channel| state.signals.state(&channel));

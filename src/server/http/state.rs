@@ -5,7 +5,7 @@ use std::{ops::Deref, sync::Arc};
 use axum::extract::FromRef;
 use leptos::config::LeptosOptions;
 
-use super::{access::Access, caching::CountCaching, cors::Origins, turns::Turns};
+use super::{access::Access, caching::CountCaching, caller::CallerServices, cors::Origins, turns::Turns};
 use crate::{
     domain::{LiveMode, StreamTemplate},
     server::{
@@ -14,13 +14,12 @@ use crate::{
         config::FrameAncestors,
         database::{Archive, Database},
         follows::Follows,
-        limits::{Proxies, Rate, SessionLimiter, Streams, TicketChecks},
+        limits::{Proxies, Rate, Streams},
         metrics::Metrics,
         presence::Presence,
         recording::{FiguresFeed, Recorder},
         shutdown::ShutdownFlag,
         signals::Signals,
-        tickets::Tickets,
     },
 };
 
@@ -70,12 +69,8 @@ pub struct Parts {
     pub stream_url_template: Option<StreamTemplate>,
     /// The largest request body in bytes, if there is a limit.
     pub body_limit: Option<usize>,
-    /// Limits the sessions of each address.
-    pub sessions: SessionLimiter,
-    /// Checks the tickets of viewers.
-    pub tickets: Tickets,
-    /// Limits the checks of tickets of each address.
-    pub ticket_checks: TicketChecks,
+    /// What serves the calls that count viewers.
+    pub callers: Arc<CallerServices>,
     /// Limits the follows of each address.
     pub follow_rate: Rate,
     /// The metrics of this node.

@@ -39,8 +39,8 @@ impl Caller {
     /// With a ticket, the id of the viewer is no session id, because others may know it. A random one replaces it. (A call
     /// without a session id has its viewer id taken for one.)
     pub(super) fn entry(&self, who: SessionKey, ticket: Option<&str>) -> Result<Entry, Problem> {
-        let Some(ticket) = self.tickets.given(ticket) else {
-            self.tickets.check_without(who.viewer).map_err(|refusal| self.refuse_ticket(refusal))?;
+        let Some(ticket) = self.services.tickets.given(ticket) else {
+            self.services.tickets.check_without(who.viewer).map_err(|refusal| self.refuse_ticket(refusal))?;
             return Ok(Entry { who, has_ticket: false });
         };
         let viewer = self.viewer_of(ticket, &who)?;
@@ -51,34 +51,34 @@ impl Caller {
 
     /// What a heartbeat may do. `who` has the ids of the call.
     pub(super) fn right(&self, who: SessionKey, ticket: Option<&str>) -> Result<Right, Problem> {
-        if let Some(ticket) = self.tickets.given(ticket) {
+        if let Some(ticket) = self.services.tickets.given(ticket) {
             let viewer = self.viewer_of(ticket, &who)?;
             return Ok(Right::Start(SessionKey { viewer, ..who }));
         }
-        if self.tickets.may_have_issued(who.viewer) {
+        if self.services.tickets.may_have_issued(who.viewer) {
             return Ok(Right::Renew(who));
         }
-        self.tickets.check_without(who.viewer).map_err(|refusal| self.refuse_ticket(refusal))?;
+        self.services.tickets.check_without(who.viewer).map_err(|refusal| self.refuse_ticket(refusal))?;
         Ok(Right::Start(who))
     }
 
     /// The viewer of a ticket, within the limit of checks of its address.
     fn viewer_of(&self, ticket: &str, who: &SessionKey) -> Result<ViewerId, Problem> {
-        self.ticket_checks.take(self.address).map_err(|wait| {
-            self.metrics.refused(TicketChecks::NAME);
+        self.services.ticket_checks.take(self.address).map_err(|wait| {
+            self.services.metrics.refused(TicketChecks::NAME);
             let detail = "too many tickets from this address";
             Problem::new(Code::LimitReached).detail(detail).retry_once_over(wait)
         })?;
         let origin = self.origin.as_ref().and_then(|origin| HeaderValue::to_str(origin).ok());
-        self.tickets.viewer(ticket, &who.channel, origin).map_err(|refusal| {
-            self.ticket_checks.failed(self.address);
+        self.services.tickets.viewer(ticket, &who.channel, origin).map_err(|refusal| {
+            self.services.ticket_checks.failed(self.address);
             self.refuse_ticket(refusal)
         })
     }
 
     /// Counts a refusal and returns its problem.
     pub(super) fn refuse_ticket(&self, refusal: Refusal) -> Problem {
-        self.metrics.ticket_refused(refusal.name());
+        self.services.metrics.ticket_refused(refusal.name());
         match refusal {
             Refusal::Required => Problem::new(Code::TicketRequired),
             Refusal::Invalid(why) => Problem::new(Code::TicketInvalid).detail(why),

@@ -1,5 +1,7 @@
 //! The calls that count viewers: join, heartbeat and leave.
 
+use std::sync::Arc;
+
 use axum::{
     Extension, Router,
     body::Body,
@@ -84,15 +86,10 @@ fn caller(state: &AppState, connection: &ConnectionInfo, request: &Parts) -> Cal
     let headers = &request.headers;
     let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
     Caller {
+        services: Arc::clone(&state.callers),
         address: state.proxies.client(connection.peer(), headers),
         is_robot: user_agent.is_some_and(bots::announces_itself),
         origin: headers.get(header::ORIGIN).cloned(),
         foreign_host: cors::foreign_host(request),
-        recorder: state.recorder.clone(),
-        presence: state.presence.clone(),
-        sessions: state.sessions.clone(),
-        tickets: state.tickets.clone(),
-        ticket_checks: state.ticket_checks.clone(),
-        metrics: state.metrics.clone(),
     }
 }
