@@ -73,7 +73,9 @@ impl Caller {
         let Entry { who, has_ticket } = self.entry(who, ticket)?;
         let beat = match self.admit(&who, hidden, arrived, Metrics::join).await? {
             Step::Done(outcome) => outcome,
-            Step::Write(admission) => written(admission, self.services.presence.join(&who, hidden, arrived).await?),
+            Step::Write(admission) => {
+                written(admission, self.services.presence.join(&who, hidden, arrived).await?)
+            }
         };
         if has_ticket && beat.active {
             self.services.metrics.ticket_join();

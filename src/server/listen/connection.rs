@@ -100,6 +100,8 @@ impl Future for Connection {
 }
 
 /// Serves requests. Returns the rest of the connection if the response to one of them is a detached stream.
+///
+/// What few connections need is boxed, so that it takes no memory of the others.
 async fn serve_requests(
     socket: TcpStream,
     peer: SocketAddr,
@@ -110,14 +112,14 @@ async fn serve_requests(
         let mut socket = socket;
         let (start, is_http2) = serve.within_head_timeout(preface::read(&mut socket)).await?.ok()?;
         if is_http2 {
-            http2::serve(socket, start, peer, &serve).await;
+            Box::pin(http2::serve(socket, start, peer, &serve)).await;
             return None;
         }
         return http1::serve(socket, start, peer, &serve, guard).await;
     };
     let socket = serve.within_head_timeout(tls.accept(socket)).await?.ok()?;
     if socket.get_ref().1.alpn_protocol() == Some(b"h2") {
-        http2::serve(socket, BytesMut::new(), peer, &serve).await;
+        Box::pin(http2::serve(socket, BytesMut::new(), peer, &serve)).await;
         return None;
     }
     http1::serve(socket, BytesMut::new(), peer, &serve, guard).await

@@ -28,7 +28,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     time::{Interval, timeout},
 };
 use tokio_util::sync::WaitForCancellationFuture;
@@ -38,12 +38,9 @@ use super::{
     connection_info::ConnectionInfo,
     detach::{LongBody, StreamSocket},
     refusal::{self, UnreadableRequest},
-    response_head,
+    response_head, socket,
     watched::Watched,
 };
-
-/// How much is read at a time, in bytes. A direct call that does not fit is read by hyper.
-const READ_BYTES: usize = 4 * 1024;
 
 /// More than a response to a direct call has, in bytes.
 const RESPONSE_BYTES: usize = 1024;
@@ -65,7 +62,8 @@ pub(super) async fn serve<S: StreamSocket>(
             let _closed = timeout(HEAD_TIMEOUT, socket.shutdown()).await;
             return None;
         }
-        match connection.run_hyper(socket, unread).await {
+        // Boxed, because hyper takes far more memory than direct calls.
+        match Box::pin(connection.run_hyper(socket, unread)).await {
             Some(Next::DirectCalls(same_socket, rest)) => (socket, unread) = (same_socket, rest),
             Some(Next::Stream(socket, head, body)) => return socket.send_stream(&head, body, guard),
             None => return None,
@@ -116,10 +114,9 @@ impl Connection<'_, '_> {
     /// Waits for a request, and reads what there is of it.
     async fn read(&mut self, socket: &mut impl StreamSocket, unread: &mut BytesMut) -> ControlFlow<()> {
         loop {
-            unread.reserve(READ_BYTES);
             tokio::select! {
                 biased;
-                read = socket.read_buf(unread) => {
+                read = socket::read(socket, unread) => {
                     if !matches!(read, Ok(length) if length > 0) {
                         return Break(());
                     }
@@ -131,7 +128,6 @@ impl Connection<'_, '_> {
                     if self.info.is_overdue() {
                         return Break(());
                     }
-                    // An idle connection holds no buffer.
                     *unread = BytesMut::new();
                 }
             }

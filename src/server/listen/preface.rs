@@ -3,22 +3,21 @@
 use std::io::Result;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::AsyncRead;
+
+use super::socket;
 
 /// The first bytes of an HTTP/2 connection with prior knowledge (RFC 9113, section 3.3), as proxies open them.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0";
-
-/// How much is read at a time, in bytes: as much as most requests have.
-const READ_BYTES: usize = 4 * 1024;
 
 /// Reads until the version is known. Returns the bytes that were read, and whether they start HTTP/2.
 ///
 /// # Errors
 /// Errors of the socket.
 pub(super) async fn read(socket: &mut (impl AsyncRead + Unpin)) -> Result<(BytesMut, bool)> {
-    let mut start = BytesMut::with_capacity(READ_BYTES);
+    let mut start = BytesMut::new();
     while start.len() < PREFACE.len() && PREFACE.starts_with(&start) {
-        if socket.read_buf(&mut start).await? == 0 {
+        if socket::read(socket, &mut start).await? == 0 {
             break;
         }
     }
@@ -31,7 +30,7 @@ mod tests {
     use std::{future::poll_fn, pin::pin, time::Duration};
 
     use tokio::{
-        io::{AsyncWriteExt, duplex},
+        io::{AsyncReadExt, AsyncWriteExt, duplex},
         time::sleep,
     };
 

@@ -1,9 +1,24 @@
-//! The listening socket and its options. On Linux, accepted connections inherit them.
+//! The listening socket and its options, which accepted connections inherit on Linux; and how connections read.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    mem::MaybeUninit,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Poll, ready},
+    time::Duration,
+};
 
+use bytes::BytesMut;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    net::TcpListener,
+};
+
+/// How much is read at a time, in bytes: as much as most requests have.
+const READ_BYTES: usize = 4 * 1024;
 
 /// Connections that may wait to be accepted. After a restart all pages reconnect at once.
 const BACKLOG: i32 = 4096;
@@ -43,6 +58,21 @@ pub fn check(addr: SocketAddr) -> io::Result<()> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.bind(&addr.into())
+}
+
+/// Reads once, and appends what was read. Returns the length, 0 at the end. A connection that waits needs no buffer.
+///
+/// # Errors
+/// Errors of the socket.
+pub(super) async fn read(socket: &mut (impl AsyncRead + Unpin), unread: &mut BytesMut) -> io::Result<usize> {
+    poll_fn(|cx| {
+        let mut buffer = [MaybeUninit::uninit(); READ_BYTES];
+        let mut buffer = ReadBuf::uninit(&mut buffer);
+        ready!(Pin::new(&mut *socket).poll_read(cx, &mut buffer))?;
+        unread.extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
+    })
+    .await
 }
 
 #[cfg(test)]
