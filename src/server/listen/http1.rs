@@ -17,7 +17,7 @@ use axum::{
     body::Body,
     http::{Request, Response, Version, header, response::Parts},
 };
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use futures::{FutureExt, future::BoxFuture};
 use http_body_util::BodyExt;
 use hyper::{
@@ -29,6 +29,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::{
     io::AsyncWriteExt,
+    task::yield_now,
     time::{Interval, timeout},
 };
 use tokio_util::sync::WaitForCancellationFuture;
@@ -64,7 +65,11 @@ pub(super) async fn serve<S: StreamSocket>(
         }
         // Boxed, because hyper takes far more memory than direct calls.
         match Box::pin(connection.run_hyper(socket, unread)).await {
-            Some(Next::DirectCalls(same_socket, rest)) => (socket, unread) = (same_socket, rest),
+            Some(Next::DirectCalls(same_socket, rest)) => {
+                (socket, unread) = (same_socket, rest);
+                // hyper pauses after some pipelined requests, so that other tasks can run. A new hyper would not.
+                yield_now().await;
+            }
             Some(Next::Stream(socket, head, body)) => return socket.send_stream(&head, body, guard),
             None => return None,
         }
@@ -95,6 +100,10 @@ impl Connection<'_, '_> {
         unread: &mut BytesMut,
     ) -> ControlFlow<()> {
         loop {
+            // Some clients send an empty line after a body. It is ignored (RFC 9112, section 2.2).
+            while unread.starts_with(b"\r\n") {
+                unread.advance(2);
+            }
             if unread.is_empty() {
                 self.read(socket, unread).await?;
             }
@@ -187,8 +196,9 @@ impl Connection<'_, '_> {
         match (end, info.refused()) {
             (End::Stream(head, body), _) => return Some(Next::Stream(socket, head, body)),
             (End::Rest, _) => {
-                let unread = [&parts.read_buf[..], &unread[..]].concat();
-                return Some(Next::DirectCalls(socket, BytesMut::from(&unread[..])));
+                let mut received = BytesMut::from(parts.read_buf);
+                received.unsplit(unread);
+                return Some(Next::DirectCalls(socket, received));
             }
             (End::Over, Some(status)) => {
                 let mut request = Request::new(Body::empty());

@@ -46,7 +46,7 @@ pub(super) fn write(
 #[expect(clippy::disallowed_methods, reason = "the Date header is wall-clock time; leases use another clock")]
 fn date() -> [u8; DATE_BYTES] {
     thread_local! {
-        static LAST: Cell<(u64, [u8; DATE_BYTES])> = const { Cell::new((0, [b' '; DATE_BYTES])) };
+        static LAST: Cell<(u64, [u8; DATE_BYTES])> = const { Cell::new((u64::MAX, [b' '; DATE_BYTES])) };
     }
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (formatted, mut date) = LAST.get();

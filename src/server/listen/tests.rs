@@ -1,6 +1,7 @@
 use std::{
     convert::Infallible,
     pin::Pin,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
     task::{Context, Poll},
 };
 
@@ -134,6 +135,31 @@ async fn a_stream_has_no_timeout_and_an_idle_connection_has() {
         0
     );
     shutdown.cancel();
+    timeout(PATIENCE, serving).await.expect("the listener stops").unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_sends_many_requests_at_once_lets_other_tasks_run() {
+    const REQUESTS: usize = 400;
+    let answered = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&answered);
+    let app = Router::new().route("/", get(async move || count.fetch_add(1, Relaxed).to_string()));
+    let (addr, shutdown, serving) = serve(10, app);
+    let mut connection = TcpStream::connect(addr).await.unwrap();
+    let requests = "GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(REQUESTS);
+    connection.write_all(requests.as_bytes()).await.unwrap();
+    // All tasks share this thread. This one runs after every other task.
+    let (mut last, mut most) = (0, 0);
+    let watch = tokio::spawn(std::future::poll_fn(move |cx| {
+        let now = answered.load(Relaxed);
+        (most, last) = (most.max(now - last), now);
+        cx.waker().wake_by_ref();
+        if last < REQUESTS { Poll::Pending } else { Poll::Ready(most) }
+    }));
+    let most = timeout(PATIENCE, watch).await.expect("all requests are answered").unwrap();
+    assert!(most <= 40, "{most} requests of one client were answered without a pause");
+    shutdown.cancel();
+    drop(connection);
     timeout(PATIENCE, serving).await.expect("the listener stops").unwrap();
 }
 
