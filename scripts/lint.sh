@@ -36,6 +36,10 @@ if cargo-deny fetch db; then
 else
   say "SKIPPED: the advisory database (github.com/RustSec/advisory-db) can't be downloaded"
 fi
+say "known faults: patches that apply"
+for patch in tests/mutants/*.patch; do
+  git apply --check "$patch"
+done
 say "page scripts and end-to-end tests: formatting and types"
 bash scripts/setup.sh test
 cd end2end
