@@ -12,6 +12,7 @@
 //!   with it: what ended meanwhile is written when it comes.
 
 mod backlog;
+mod dated_signals;
 mod distinct;
 mod feed;
 mod ownership;
@@ -21,6 +22,7 @@ mod record;
 pub mod sampler;
 mod signal_clock;
 pub mod simulated;
+mod store_time;
 pub mod upkeep;
 mod waiting;
 pub mod writer;
@@ -46,8 +48,9 @@ pub use self::{
     progress::Progress,
 };
 use self::{
+    dated_signals::DatedSignals,
     record::{Air, Record},
-    signal_clock::SignalClock,
+    store_time::StoreTime,
 };
 use super::{
     clock::Clock,
@@ -78,16 +81,13 @@ struct Inner {
     progress: Progress,
     /// The pause between two samples.
     sample_pause: Mutex<Duration>,
-    /// The live signals, if they decide what is on air. Otherwise a channel is on air while it has viewers.
-    signals: OnceLock<Signals>,
-    signal_clock: SignalClock,
+    signals: DatedSignals,
     /// The shortest pause between two samples.
     min_pause: Duration,
     clock: Arc<dyn Clock>,
     /// The number of samples so far.
     samples: AtomicU64,
-    /// The store's time at a sample.
-    store_time: Mutex<Option<(Timestamp, Instant)>>,
+    store_time: StoreTime,
 }
 
 /// What has changed of a channel or part since it was last taken.
@@ -143,13 +143,12 @@ impl Recorder {
             sampled: AtomicU16::default(),
             ownership: Ownership::default(),
             progress: Progress::default(),
-            signals: OnceLock::new(),
-            signal_clock: SignalClock::default(),
+            signals: DatedSignals::default(),
             sample_pause: Mutex::new(SAMPLE_INTERVAL.max(roll_call_pause / 3)),
             min_pause: SAMPLE_INTERVAL.max(roll_call_pause / 3),
             clock,
             samples: AtomicU64::default(),
-            store_time: Mutex::default(),
+            store_time: StoreTime::default(),
         }))
     }
 
@@ -198,7 +197,7 @@ impl Recorder {
 
     /// Lets the live signals decide what is on air. Further calls have no effect.
     pub fn follow_signals(&self, signals: Signals) {
-        if self.0.signals.set(signals.clone()).is_err() {
+        if !self.0.signals.follow(signals.clone()) {
             return;
         }
         // The signals don't keep a recorder that is no longer needed.
@@ -213,15 +212,15 @@ impl Recorder {
     /// Records a change of a live signal, when this node learns of it.
     fn signal_changed(&self, change: &Change) {
         let channel = &change.channel;
-        if let Some(now) = self.store_now() {
-            self.observe_clocks(now);
+        if let Some(now) = self.0.store_time.now() {
+            self.0.signals.compare_clocks(now);
         }
         if change.since.is_none() {
-            self.0.signal_clock.end(channel);
+            self.0.signals.end(channel);
         }
         match (change.since, change.ended_at) {
             (Some(since), _) => {
-                let since = self.0.signal_clock.start(channel, since).unwrap_or(since);
+                let since = self.0.signals.begin(channel, since);
                 let Some(waiting) = self.0.records.get_mut(channel).map(|mut record| record.take_waiting())
                 else {
                     return;
@@ -233,7 +232,7 @@ impl Recorder {
                 }
             }
             (None, Some(ended_at)) => {
-                let ended_at = self.0.signal_clock.convert(ended_at).unwrap_or(ended_at);
+                let ended_at = self.0.signals.convert(ended_at);
                 // What another node has observed since is not ended here.
                 let record = self.0.records.get_mut(channel);
                 if let Some(mut record) = record.filter(|_| self.0.ownership.owns(channel)) {
@@ -246,28 +245,11 @@ impl Recorder {
 
     /// Whether a channel with this count is on air, and since when if that is known.
     fn air_of(&self, channel: &ChannelId, count: u32) -> Air {
-        match self.signal(channel) {
+        match self.0.signals.state(channel) {
             None if count > 0 => Air::On { since: None },
             Some(Live::Yes { since }) => Air::On { since: Some(since) },
             None | Some(Live::No | Live::Unknown) => Air::Off,
         }
-    }
-
-    /// The live signal of a channel, dated by the store's clock. Unknown until that is known. `None` if signals do not
-    /// decide what is on air.
-    fn signal(&self, channel: &ChannelId) -> Option<Live> {
-        Some(match self.0.signals.get()?.state(channel) {
-            Live::Yes { since } => {
-                let start = self.0.signal_clock.start(channel, since);
-                start.map_or(Live::Unknown, |since| Live::Yes { since })
-            }
-            other => other,
-        })
-    }
-
-    /// Whether the live signal of a channel says that it is off air.
-    fn is_off_air(&self, channel: &ChannelId) -> bool {
-        self.0.signals.get().is_some_and(|signals| signals.state(channel) == Live::No)
     }
 
     /// Sets the key of the hashes of viewers: the id of the database. Further calls have no effect.
@@ -304,41 +286,16 @@ impl Recorder {
         self.0.node
     }
 
-    /// The present time, by the store's clock. Everything that is kept has its time, so that nodes with wrong clocks do
-    /// no harm. By this node's clock until the store's is known.
+    /// The present time, by the store's clock. By this node's clock until the store's is known.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.store_now().unwrap_or_else(|| self.0.clock.now())
-    }
-
-    /// The present time by the store's clock, if it is known.
-    fn store_now(&self) -> Option<Timestamp> {
-        let (at, since) = (*self.0.store_time.lock())?;
-        Some(at + since.elapsed())
-    }
-
-    /// Whether the store's time is known.
-    fn knows_time(&self) -> bool {
-        self.0.store_time.lock().is_some()
+        self.0.store_time.now().unwrap_or_else(|| self.0.clock.now())
     }
 
     /// Records the store's time, which a call has shown just now.
     fn note_time(&self, now: Timestamp) {
-        *self.0.store_time.lock() = Some((now, Instant::now()));
-        self.observe_clocks(now);
-    }
-
-    /// Whether the store's time was last noted more than a second ago, for example because this node owns no part to
-    /// sample.
-    fn is_time_old(&self) -> bool {
-        self.0.store_time.lock().is_none_or(|(_, at)| at.elapsed() > SAMPLE_INTERVAL)
-    }
-
-    /// Compares the clock that dates the live signals with that of the store, which shows `now`.
-    fn observe_clocks(&self, now: Timestamp) {
-        if let Some(database_time) = self.0.signals.get().and_then(Signals::database_time) {
-            self.0.signal_clock.observe(database_time, now);
-        }
+        self.0.store_time.note(now);
+        self.0.signals.compare_clocks(now);
     }
 
     /// Takes what has changed: of channels, and of parts. Frees the records of channels that are empty. The parts are as
@@ -348,9 +305,7 @@ impl Recorder {
     #[must_use]
     pub fn take(&self, everything: bool) -> Vec<Taken> {
         let now = self.now();
-        if let Some(signals) = self.0.signals.get() {
-            self.0.signal_clock.retain(|channel| matches!(signals.state(channel), Live::Yes { .. }));
-        }
+        self.0.signals.sweep();
         let of_part = |(part, track): (u16, &Mutex<Track>)| Taken {
             channel: part_key(part),
             part,
@@ -400,9 +355,8 @@ impl Recorder {
         let is_in = |channel: &ChannelId| parts.contains(&channel.part());
         let is_sampled =
             |channel: &ChannelId| self.0.records.get(channel).is_some_and(|record| record.sample == sample);
-        let on_air = self.0.signals.get().and_then(|signals| signals.on_air(usize::MAX)).unwrap_or_default();
-        let on_air = on_air.into_iter().filter(|channel| is_in(channel) && !is_sampled(channel));
-        let mut missing: Vec<ChannelId> = on_air.collect();
+        let mut missing = self.0.signals.on_air();
+        missing.retain(|channel| is_in(channel) && !is_sampled(channel));
         let observed = self
             .0
             .records
@@ -423,7 +377,7 @@ impl Recorder {
             Some(at) => {
                 let goes_on = track.observe(0, at, true, self.max_gap());
                 // Without current signals nobody knows whether a channel is off air.
-                if self.0.signals.get().is_none_or(Signals::are_current) {
+                if self.0.signals.are_current() {
                     self.0.progress.sample(part, at);
                 }
                 goes_on
@@ -476,7 +430,8 @@ impl Observer for Recorder {
     fn wrote(&self, channel: &ChannelId, viewer: Option<ViewerId>, count: Count) {
         let is_owned = self.0.ownership.owns(channel);
         let fresh = count.value.filter(|_| !count.stale);
-        if fresh.is_some() && self.0.signals.get().is_some() && self.is_time_old() {
+        // A node that owns no part has no sample that shows the time.
+        if fresh.is_some() && self.0.signals.decide() && self.0.store_time.is_older_than(SAMPLE_INTERVAL) {
             self.note_time(count.as_of);
         }
         let mut record = match self.0.records.get_mut(channel) {
@@ -485,7 +440,7 @@ impl Observer for Recorder {
             None => return,
         };
         if let Some(viewer) = viewer {
-            let signal = self.signal(channel);
+            let signal = self.0.signals.state(channel);
             record.see(viewer, self.key(), count.as_of, signal);
         }
         if let Some(count_now) = fresh {
@@ -495,7 +450,7 @@ impl Observer for Recorder {
 
     fn acted(&self, who: &SessionKey, act: Act, is_counted: bool, _arrived: Instant) {
         // Only those who wait for a signal are remembered.
-        if !self.is_off_air(&who.channel) {
+        if !self.0.signals.is_off_air(&who.channel) {
             return;
         }
         let Some(mut record) = self.0.records.get_mut(&who.channel) else { return };
@@ -522,103 +477,4 @@ impl Observer for Recorder {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::server::clock::ManualClock;
-
-    const START: u64 = 1_790_000_040_000;
-
-    #[test]
-    fn a_channel_is_written_once_a_minute_and_after_each_gap_in_the_observation_of_its_part() {
-        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(START)));
-        let recorder = Recorder::new(7, Duration::ZERO, clock);
-        let ana = ChannelId::parse("ana").unwrap();
-        let mut written = Vec::new();
-        for second in 0..130_u64 {
-            let at = Timestamp::from_millis(START + second * 1_000);
-            recorder.note_time(at);
-            let sample = recorder.next_sample(&[ana.part()]);
-            recorder.sampled(&ana, Count::fresh(3, at), sample);
-            assert_eq!(recorder.missing(&[ana.part()], sample), []);
-            let is_whole = !(30..32).contains(&second);
-            recorder.sampled_part(ana.part(), Some(at).filter(|_| is_whole));
-            if recorder.take(false).iter().any(|taken| taken.channel == "ana" && !taken.minutes.is_empty()) {
-                written.push(second);
-            }
-        }
-        assert_eq!(written, [0, 30, 31, 32, 60, 120]);
-        assert_eq!(recorder.missing(&[ana.part()], recorder.next_sample(&[ana.part()])), [ana]);
-    }
-
-    #[test]
-    fn what_is_read_is_recorded_when_it_differs_from_the_last_second() {
-        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(START)));
-        let recorder = Recorder::new(7, Duration::ZERO, clock);
-        let ana = ChannelId::parse("ana").unwrap();
-        let sample = recorder.next_sample(&[ana.part()]);
-        recorder.sampled(&ana, Count::fresh(3, Timestamp::from_millis(START)), sample);
-        let changed = |count, millis| {
-            recorder.read(&ana, Count::fresh(count, Timestamp::from_millis(START + millis)));
-            let taken = recorder.take(true).into_iter().find(|taken| taken.channel == "ana");
-            taken.is_some_and(|taken| !taken.minutes.is_empty())
-        };
-        assert!(changed(3, 0), "the sample");
-        let read = [(3, 999, false), (3, 1_000, true), (4, 1_001, true), (4, 1_500, false), (3, 1_501, true)];
-        for (count, millis, is_recorded) in read {
-            assert_eq!(changed(count, millis), is_recorded, "{count} at {millis}");
-        }
-    }
-
-    #[test]
-    fn a_broadcast_that_goes_on_is_written_every_half_minute_and_at_once_after_a_gap_and_when_it_ends() {
-        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(START)));
-        let recorder = Recorder::new(7, Duration::ZERO, clock);
-        let ana = ChannelId::parse("ana").unwrap();
-        let mut written = Vec::new();
-        for second in 0..80_u64 {
-            let at = Timestamp::from_millis(START + second * 1_000);
-            recorder.note_time(at);
-            // Another node owns the channel for three seconds.
-            let parts: &[u16] = if (50..53).contains(&second) { &[] } else { &[ana.part()] };
-            let sample = recorder.next_sample(parts);
-            if !parts.is_empty() {
-                recorder.sampled(&ana, Count::fresh(u32::from(second < 72), at), sample);
-                // The store is away for a moment.
-                recorder.sampled_part(ana.part(), Some(at).filter(|_| second != 40));
-            }
-            let taken = recorder.take(second == 60).into_iter().find_map(|taken| taken.on_air);
-            written.extend(taken.map(|on_air| (second, on_air.span.millis() / 1_000, on_air.goes_on)));
-        }
-        let on = [0, 30, 40, 41, 53, 60].map(|second| (second, second, true));
-        assert_eq!(written, [&on[..], &[(72, 72, false)]].concat());
-    }
-
-    #[test]
-    fn a_broadcast_that_ended_while_the_node_did_not_own_it_ends_when_it_was_last_observed() {
-        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(START)));
-        let recorder = Recorder::new(7, Duration::ZERO, clock);
-        let ana = ChannelId::parse("ana").unwrap();
-        let mut written = Vec::new();
-        for second in 0..30_u64 {
-            let at = Timestamp::from_millis(START + second * 1_000);
-            recorder.note_time(at);
-            if (10..20).contains(&second) {
-                // Another node owns it. A call shows that all have left.
-                recorder.next_sample(&[]);
-                recorder.read(&ana, Count::fresh(0, at));
-            } else {
-                let sample = recorder.next_sample(&[ana.part()]);
-                if second < 10 {
-                    recorder.sampled(&ana, Count::fresh(1, at), sample);
-                }
-                for missing in recorder.missing(&[ana.part()], sample) {
-                    recorder.sampled(&missing, Count::fresh(0, at), sample);
-                }
-                recorder.sampled_part(ana.part(), Some(at));
-            }
-            let taken = recorder.take(false).into_iter().find_map(|taken| taken.on_air);
-            written.extend(taken.map(|on_air| (second, on_air.span.millis() / 1_000, on_air.goes_on)));
-        }
-        assert_eq!(written, [(0, 0, true), (20, 9, false)]);
-    }
-}
+mod tests;

@@ -103,7 +103,7 @@ async fn read(
         let counts = presence.sample(channels).await;
         let fresh = counts.iter().filter(|count| count.value.is_some() && !count.stale);
         // A late answer does not show the present time.
-        let is_late = began.elapsed() > LATE && recorder.knows_time();
+        let is_late = began.elapsed() > LATE && recorder.0.store_time.now().is_some();
         if let Some(newest) = fresh.map(|count| count.as_of).max().filter(|_| !is_late) {
             recorder.note_time(newest);
         }

@@ -1,0 +1,98 @@
+use super::*;
+use crate::server::clock::ManualClock;
+
+const START: u64 = 1_790_000_040_000;
+
+#[test]
+fn a_channel_is_written_once_a_minute_and_after_each_gap_in_the_observation_of_its_part() {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(START)));
+    let recorder = Recorder::new(7, Duration::ZERO, clock);
+    let ana = ChannelId::parse("ana").unwrap();
+    let mut written = Vec::new();
+    for second in 0..130_u64 {
+        let at = Timestamp::from_millis(START + second * 1_000);
+        recorder.note_time(at);
+        let sample = recorder.next_sample(&[ana.part()]);
+        recorder.sampled(&ana, Count::fresh(3, at), sample);
+        assert_eq!(recorder.missing(&[ana.part()], sample), []);
+        let is_whole = !(30..32).contains(&second);
+        recorder.sampled_part(ana.part(), Some(at).filter(|_| is_whole));
+        if recorder.take(false).iter().any(|taken| taken.channel == "ana" && !taken.minutes.is_empty()) {
+            written.push(second);
+        }
+    }
+    assert_eq!(written, [0, 30, 31, 32, 60, 120]);
+    assert_eq!(recorder.missing(&[ana.part()], recorder.next_sample(&[ana.part()])), [ana]);
+}
+
+#[test]
+fn what_is_read_is_recorded_when_it_differs_from_the_last_second() {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(START)));
+    let recorder = Recorder::new(7, Duration::ZERO, clock);
+    let ana = ChannelId::parse("ana").unwrap();
+    let sample = recorder.next_sample(&[ana.part()]);
+    recorder.sampled(&ana, Count::fresh(3, Timestamp::from_millis(START)), sample);
+    let changed = |count, millis| {
+        recorder.read(&ana, Count::fresh(count, Timestamp::from_millis(START + millis)));
+        let taken = recorder.take(true).into_iter().find(|taken| taken.channel == "ana");
+        taken.is_some_and(|taken| !taken.minutes.is_empty())
+    };
+    assert!(changed(3, 0), "the sample");
+    let read = [(3, 999, false), (3, 1_000, true), (4, 1_001, true), (4, 1_500, false), (3, 1_501, true)];
+    for (count, millis, is_recorded) in read {
+        assert_eq!(changed(count, millis), is_recorded, "{count} at {millis}");
+    }
+}
+
+#[test]
+fn a_broadcast_that_goes_on_is_written_every_half_minute_and_at_once_after_a_gap_and_when_it_ends() {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(START)));
+    let recorder = Recorder::new(7, Duration::ZERO, clock);
+    let ana = ChannelId::parse("ana").unwrap();
+    let mut written = Vec::new();
+    for second in 0..80_u64 {
+        let at = Timestamp::from_millis(START + second * 1_000);
+        recorder.note_time(at);
+        // Another node owns the channel for three seconds.
+        let parts: &[u16] = if (50..53).contains(&second) { &[] } else { &[ana.part()] };
+        let sample = recorder.next_sample(parts);
+        if !parts.is_empty() {
+            recorder.sampled(&ana, Count::fresh(u32::from(second < 72), at), sample);
+            // The store is away for a moment.
+            recorder.sampled_part(ana.part(), Some(at).filter(|_| second != 40));
+        }
+        let taken = recorder.take(second == 60).into_iter().find_map(|taken| taken.on_air);
+        written.extend(taken.map(|on_air| (second, on_air.span.millis() / 1_000, on_air.goes_on)));
+    }
+    let on = [0, 30, 40, 41, 53, 60].map(|second| (second, second, true));
+    assert_eq!(written, [&on[..], &[(72, 72, false)]].concat());
+}
+
+#[test]
+fn a_broadcast_that_ended_while_the_node_did_not_own_it_ends_when_it_was_last_observed() {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(START)));
+    let recorder = Recorder::new(7, Duration::ZERO, clock);
+    let ana = ChannelId::parse("ana").unwrap();
+    let mut written = Vec::new();
+    for second in 0..30_u64 {
+        let at = Timestamp::from_millis(START + second * 1_000);
+        recorder.note_time(at);
+        if (10..20).contains(&second) {
+            // Another node owns it. A call shows that all have left.
+            recorder.next_sample(&[]);
+            recorder.read(&ana, Count::fresh(0, at));
+        } else {
+            let sample = recorder.next_sample(&[ana.part()]);
+            if second < 10 {
+                recorder.sampled(&ana, Count::fresh(1, at), sample);
+            }
+            for missing in recorder.missing(&[ana.part()], sample) {
+                recorder.sampled(&missing, Count::fresh(0, at), sample);
+            }
+            recorder.sampled_part(ana.part(), Some(at));
+        }
+        let taken = recorder.take(false).into_iter().find_map(|taken| taken.on_air);
+        written.extend(taken.map(|on_air| (second, on_air.span.millis() / 1_000, on_air.goes_on)));
+    }
+    assert_eq!(written, [(0, 0, true), (20, 9, false)]);
+}
