@@ -9,6 +9,7 @@ use axum::http::{
     header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HOST, ORIGIN, USER_AGENT},
 };
 use bytes::Bytes;
+use futures::future::BoxFuture;
 
 use super::{
     counts,
@@ -46,14 +47,15 @@ pub fn calls(state: &AppState) -> DirectCalls {
     let calls = add_viewer_call::<api::Join>(calls, state);
     let calls = add_viewer_call::<api::Leave>(calls, state);
     let state = state.clone();
-    calls.get(COUNT, move |request, _| Box::pin(count(state.clone(), request)))
+    calls.get(COUNT, Box::new(move |request, _| Box::pin(count(state.clone(), request))))
 }
 
 fn add_viewer_call<F: ViewerCall>(calls: DirectCalls, state: &AppState) -> DirectCalls {
     let state = state.clone();
-    calls.post(F::PATH, move |request, connection| {
+    let handler = move |request, connection| -> BoxFuture<'static, Response<Vec<u8>>> {
         Box::pin(viewer_call::<F>(state.clone(), connection, request))
-    })
+    };
+    calls.post(F::PATH, Box::new(handler))
 }
 
 async fn viewer_call<F: ViewerCall>(

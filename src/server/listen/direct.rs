@@ -19,7 +19,8 @@ use super::connection_info::ConnectionInfo;
 const MAX_HEADERS: usize = 48;
 
 /// Answers a call.
-type Handler = dyn Fn(Request<Bytes>, ConnectionInfo) -> BoxFuture<'static, Response<Vec<u8>>> + Send + Sync;
+pub type Handler =
+    dyn Fn(Request<Bytes>, ConnectionInfo) -> BoxFuture<'static, Response<Vec<u8>>> + Send + Sync;
 
 /// The calls of an application that connections answer themselves.
 #[derive(Default)]
@@ -58,27 +59,15 @@ impl DirectCalls {
 
     /// Adds a call with a body.
     #[must_use]
-    pub fn post<F>(self, path: &'static str, handler: F) -> Self
-    where
-        F: Fn(Request<Bytes>, ConnectionInfo) -> BoxFuture<'static, Response<Vec<u8>>>
-            + Send
-            + Sync
-            + 'static,
-    {
-        self.add(Call { method: Method::POST, path, handler: Box::new(handler) })
+    pub fn post(self, path: &'static str, handler: Box<Handler>) -> Self {
+        self.add(Call { method: Method::POST, path, handler })
     }
 
     /// Adds a call without a body. `path` ends with a place for a name in braces, which has letters, digits and `-_.` only.
     #[must_use]
-    pub fn get<F>(self, path: &'static str, handler: F) -> Self
-    where
-        F: Fn(Request<Bytes>, ConnectionInfo) -> BoxFuture<'static, Response<Vec<u8>>>
-            + Send
-            + Sync
-            + 'static,
-    {
+    pub fn get(self, path: &'static str, handler: Box<Handler>) -> Self {
         let path = path.split('{').next().unwrap_or_default();
-        self.add(Call { method: Method::GET, path, handler: Box::new(handler) })
+        self.add(Call { method: Method::GET, path, handler })
     }
 
     fn add(mut self, call: Call) -> Self {
@@ -165,11 +154,15 @@ mod tests {
     use super::*;
 
     fn calls() -> DirectCalls {
-        let answer = |request: Request<Bytes>, _| {
-            let response = Response::new(request.body().to_vec());
-            async { response }.boxed()
+        let answer = || -> Box<Handler> {
+            Box::new(|request, _| {
+                let response = Response::new(request.body().to_vec());
+                async { response }.boxed()
+            })
         };
-        DirectCalls::new(vec![axum::http::header::HOST]).post("/beat", answer).get("/count/{name}", answer)
+        DirectCalls::new(vec![axum::http::header::HOST])
+            .post("/beat", answer())
+            .get("/count/{name}", answer())
     }
 
     /// Takes calls from bytes. Returns the bodies of the answers, and what is left.
