@@ -87,6 +87,8 @@ mod raw;
 mod recording;
 // Connections to Redis: TLS, users, unix sockets, databases and errors.
 mod redis_connections;
+// The shortcut for heartbeats in the script that writes.
+mod renewals;
 // Request ids and the request log.
 mod request_log;
 // Costs of many viewers, channels and streams.

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use parking_lot::Mutex;
 use redis::{FromRedisValue, Value, from_redis_value};
+use smallvec::smallvec;
 use uuid::Uuid;
 
 use super::{
@@ -35,6 +36,17 @@ const READ_DIRECTLY: usize = 2;
 
 /// The pause between roll calls on a service that charges for each command.
 const PAID_ROLL_CALL_PAUSE: Duration = Duration::from_secs(30);
+
+/// The script that writes. `write.lua` is a function in it, which most calls do not need.
+const WRITE: &str = concat!(
+    include_str!("scripts/note.lua"),
+    include_str!("scripts/call.lua"),
+    include_str!("scripts/renew.lua"),
+    "local function general()\n",
+    include_str!("scripts/write.lua"),
+    "end\n",
+    include_str!("scripts/batch.lua"),
+);
 
 /// A store whose data is in the Redis of a [`Runner`].
 pub struct RemoteStore<R> {
@@ -77,8 +89,7 @@ impl<R: Runner> RemoteStore<R> {
             started: Instant::now(),
             cache: ChannelCache::default(),
             unchanged: Mutex::default(),
-            write: runner
-                .script(concat!(include_str!("scripts/note.lua"), include_str!("scripts/write.lua"))),
+            write: runner.script(WRITE),
             counts: runner.script(include_str!("scripts/counts.lua")),
             changes: runner.script(include_str!("scripts/changes.lua")),
             sweep: runner.script(include_str!("scripts/sweep.lua")),
@@ -131,16 +142,24 @@ impl<R: Runner> RemoteStore<R> {
         if results.is_empty() {
             return Ok(None);
         }
-        let written = |(batch, result): (&PartBatch<'_>, &Value)| {
-            let mut words = channel_result(result)?.splitn(4, ' ');
-            let (count, mark) = (parse_count(words.next())?, parse_mark(words.next()));
-            let restored = parse_timestamp(words.next())?;
-            let active = words.next().unwrap_or_default().bytes().map(|flag| flag == b'1').collect();
+        let (results, _) = results.as_chunks::<3>();
+        let written = |(batch, [count, mark, flags]): (&PartBatch<'_>, &[Value; 3])| {
+            let Value::Int(count) = count else {
+                return Err(channel_result(count).err().unwrap_or_else(StoreError::unexpected));
+            };
+            let count = u32::try_from(*count).map_err(|_| StoreError::unexpected())?;
+            let mut words = text(mark)?.splitn(2, ' ');
+            let mark = parse_mark(words.next());
+            let restored = words.next().map_or(Ok(Timestamp::default()), parse_timestamp)?;
+            let active = match flags {
+                Value::Int(_) => smallvec![true; batch.ops.len()],
+                flags => text(flags)?.bytes().map(|flag| flag == b'1').collect(),
+            };
             let reading = Reading { count, as_of, mark, restored, epoch, was_away };
             self.keep(batch.part, &reading);
             Ok(Written::at_once(active, reading))
         };
-        Ok(Some(batches.iter().zip(&results).map(written).collect()))
+        Ok(Some(batches.iter().zip(results).map(written).collect()))
     }
 
     /// Reads channels, each from its own data. If it is `known` which changes came before, the counts that may stay the same
@@ -182,12 +201,11 @@ impl<R: Runner> RemoteStore<R> {
             }
             let mut words = channel_result(result)?.splitn(4, ' ');
             let (count, mark) = (parse_count(words.next())?, parse_mark(words.next()));
-            let restored =
-                words.next().map_or(Ok(Timestamp::default()), |word| parse_timestamp(Some(word)))?;
+            let restored = words.next().map_or(Ok(Timestamp::default()), parse_timestamp)?;
             let reading = Reading { count, as_of, mark, restored, epoch, was_away };
             self.keep(*part, &reading);
             if let (Some(known), Some(end)) = (known, words.next()) {
-                let next_end = Some(parse_timestamp(Some(end))?).filter(|end| *end > Timestamp::default());
+                let next_end = Some(parse_timestamp(end)?).filter(|end| *end > Timestamp::default());
                 self.unchanged.lock().insert(part.channel, &reading, next_end, known);
             }
             Ok(reading)
@@ -498,9 +516,8 @@ fn channel_result(value: &Value) -> Result<&str, StoreError> {
     }
 }
 
-fn parse_timestamp(word: Option<&str>) -> Result<Timestamp, StoreError> {
-    let millis = word.and_then(|word| word.parse().ok()).ok_or_else(StoreError::unexpected)?;
-    Ok(Timestamp::from_millis(millis))
+fn parse_timestamp(word: &str) -> Result<Timestamp, StoreError> {
+    word.parse().map(Timestamp::from_millis).map_err(|_| StoreError::unexpected())
 }
 
 /// A string in a response.

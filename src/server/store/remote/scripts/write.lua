@@ -1,75 +1,7 @@
--- Applies the operations of any number of channels and returns their counts. The operations of a channel are applied in
--- order and atomically. Sessions follow the rules of src/domain/session/mod.rs: the later event wins.
+-- Applies any operations, after call.lua and renew.lua.
 --
--- KEYS  the roll call (see attend.lua) and the list of changes (see changes.lua) if ARGV 1 is 3; then two keys for each
---   channel, with the channel's hash tag:
---   viewers   sorted set: viewer (14 bytes) -> expiry of its longest lease (ms). For a viewer that has left: the expiry
---             of its memory (ms), negated
---   sessions  hash: viewer -> its sessions. Every viewer in this hash is also in `viewers`.
---             A session: length of the rest (1 byte, at least 20; bytes after 20 are another version's and are kept),
---             session (8), time (6, ms: of the last beat, or of the leave plus LEFT or UNKNOWN), lease (4, ms),
---             delta (2, ms)
---             Field '': the channel's metadata: FORMAT (1), mark (16), expiry of the keys (6, ms), time of the last
---             restore (6, ms). It keeps the hash alive, so a channel without viewers differs from a lost channel
--- ARGV
---   1   the index of the first channel's first key: 1, or 3 after the roll call and the list of changes
---   2   the longest lease (ms)           3   the leave memory (ms)
---   4   the mark for new channels
---   5   when this call was sent, by this server's clock (ms); 0 if the caller does not know
---   6…  for each channel its operations: act (1), viewer (14), session (8), lease (4, ms). Acts:
---       'J'oin, 'H'eartbeat, re'N'ew (of a live session only), 'L'eave, leave of a 'K'nown session only;
---       'R'estore a session that the store has lost, 'M'issed: a session that could not be written in time, and
---       'W'ithdraw: repeat the leave of a known session. These three add the session's time (6, ms) and delta (2, ms).
---       Where the keys hold a part of a channel, a letter comes first: 'E', the part has to live as long as any session
---       of the channel can, if it exists; 'C', the same, and it is created
--- Returns: the time (ms), the roll call's epoch, then a string for each channel: the count, the mark, the time of the
---   last restore (ms), and for each operation '1' or '0' (is its session counted afterwards?), separated by blanks; or
---   '!' and a reason if the channel can't be written. Nothing for the channels if the call is TOO_LATE
---
--- Redis refuses a script for lack of memory only at its first write, so no call is applied in part.
-
-local FORMAT = 2
-local BODY, VIEWER, SESSION, MARK = 20, 14, 8, 16
-local LENGTH = string.char(BODY)
-local LEFT, UNKNOWN, FAR, FAR_AHEAD = 2 ^ 47, 2 ^ 46, 65535, 2 ^ 46
--- The most sessions of a viewer, and the most leaves that are remembered for it.
-local MOST = 16
--- Redis frees an expired key in one step that blocks the server. The keys of a channel with more than LARGE viewers
--- therefore expire SPARE (ms) later, so that sweeps can empty them in small steps first.
-local LARGE, SPARE = 1000, 600000
--- A call that took longer than LATE (ms) to arrive is applied as of the time it was sent. One that took TOO_LATE (ms) or
--- more is not applied: if the server was stopped meanwhile, its operations are out of date, and their node replays them;
--- if a clock was set, the node learns that from the answer.
-local LATE, TOO_LATE = 250, 10000
-local call, sub, byte, char, floor = redis.call, string.sub, string.byte, string.char, math.floor
-
-local clock = call('TIME')
-local now = clock[1] * 1000 + floor(clock[2] / 1000)
-local longest_lease, memory = tonumber(ARGV[2]), tonumber(ARGV[3])
-local new_mark, sent = ARGV[4], tonumber(ARGV[5])
-local after_now = string.format('(%d', now)
-local is_late = sent > 0 and now - sent > LATE
-local base = is_late and sent or now
-
--- Every call creates these functions anew, and each outer variable that a function uses costs time. So they use few.
--- The state of a session is passed to them: the time of its last beat or of its leave, its lease, its delta (see Session
--- in Rust), and `left`: 0, UNKNOWN or LEFT. `time` is nil if the session is unknown.
-
-local function read4(text, at)
-  local a, b, c, d = byte(text, at, at + 3)
-  return ((a * 256 + b) * 256 + c) * 256 + d
-end
-local function read6(text, at)
-  local a, b, c, d, e, f = byte(text, at, at + 5)
-  return ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f
-end
-local function write6(number)
-  local high, low = floor(number / 4294967296), number % 4294967296
-  return char(floor(high / 256), high % 256, floor(low / 16777216), floor(low / 65536) % 256, floor(low / 256) % 256, low % 256)
-end
-
--- Most sessions of a call get this time, and most channels this spare time.
-local packed_base, usual_spare = write6(base), floor(longest_lease / 8)
+-- The state of a session is passed to functions: the time of its last beat or of its leave, its lease, its delta (see
+-- Session in Rust), and `left`: 0, UNKNOWN or LEFT. `time` is nil if the session is unknown.
 
 local function beat(time, lease, delta, left, at, span, is_join)
   if not time then
@@ -212,15 +144,26 @@ local function pack(others, has_left)
   return table.concat(texts), longest, remembered
 end
 
--- Applies a channel's operations. Returns its result, or nil if the channel's viewers turn out to be lost; and whether a
--- count that was read before can be wrong before its next lease ends. `was_lost`: they were lost, so nodes may have
--- operations to replay.
+-- Redis keeps a small key as a plain list of its entries, which it searches from the start. By default it does so up to 128
+-- entries. An operation then takes twice as long as with an index. An entry that is too long for such a list makes Redis use
+-- an index for this key from then on.
+local COMPACT, TOO_LONG = 64, string.rep(' ', 65)
+local function index(viewers_key, sessions_key)
+  call('ZADD', viewers_key, 0, TOO_LONG)
+  call('ZREM', viewers_key, TOO_LONG)
+  call('HSET', sessions_key, TOO_LONG, '')
+  call('HDEL', sessions_key, TOO_LONG)
+end
+
+-- Applies a channel's operations. Returns its count or the reason why it can't be written, its mark and its flags; nothing if
+-- the channel's viewers turn out to be lost. Then whether a count that was read before can be wrong before its next lease
+-- ends. `was_lost`: the viewers were lost, so nodes may have operations to replay.
 local function write(viewers_key, sessions_key, ops, was_lost)
   local meta = call('HGET', sessions_key, '')
   local mark, expires, restored = '', 0, 0
   if meta then
     if byte(meta) > FORMAT then
-      return '!newer'
+      return '!newer', '', ''
     elseif byte(meta) < FORMAT or #meta < 13 + MARK then
       error('damaged')
     end
@@ -360,50 +303,11 @@ local function write(viewers_key, sessions_key, ops, was_lost)
     call('HSET', sessions_key, '', char(FORMAT) .. mark .. write6(expires) .. write6(restored))
     call('PEXPIREAT', sessions_key, string.format('%d', expires))
     call('PEXPIREAT', viewers_key, string.format('%d', expires))
+    if count > COMPACT and count < LARGE then
+      index(viewers_key, sessions_key)
+    end
   end
-  return count .. ' ' .. mark .. ' ' .. (restored > 0 and string.format('%d', restored) or '0') .. ' ' .. flags, is_changed
+  return count, restored > 0 and mark .. string.format(' %d', restored) or mark, flags, is_changed
 end
 
--- Whether an error is about the data of a channel. Any other error is about the server and aborts the call.
-local function is_damage(reason)
-  local text = type(reason) == 'table' and (reason.err or '') or tostring(reason)
-  return string.find(text, 'WRONGTYPE', 1, true) or string.find(text, 'damaged', 1, true)
-    or string.find(text, 'attempt to', 1, true) or string.find(text, 'bad argument', 1, true)
-    or string.find(text, 'not a valid float', 1, true)
-end
-
-local first = tonumber(ARGV[1])
-local epoch = first == 3 and redis.pcall('HGET', KEYS[1], 'epoch') or ''
--- A damaged roll call is lost; the nodes replace it (see attend.lua).
-local answer = { now, type(epoch) == 'string' and epoch or '' }
-if is_late and now - sent >= TOO_LATE then
-  return answer
-end
-local changed = {}
-local function note()
-  if first == 3 and #changed > 0 then
-    note_changes(KEYS[2], clock, changed)
-  end
-end
--- A server that evicts keys can remove one of a channel's two keys. Such a channel, or one with damaged data, is deleted
--- and gets a new mark. The new mark shows every node the loss, and the nodes replay their journals.
-for channel = 1, (#KEYS - first + 1) / 2 do
-  local viewers_key, sessions_key = KEYS[first + 2 * channel - 2], KEYS[first + 2 * channel - 1]
-  local ops = ARGV[channel + 5]
-  local is_done, result, is_changed = pcall(write, viewers_key, sessions_key, ops, false)
-  if is_done and not result or not is_done and is_damage(result) then
-    call('UNLINK', viewers_key, sessions_key)
-    is_done, result = pcall(write, viewers_key, sessions_key, ops, true)
-    is_changed = true
-  end
-  if is_changed or not is_done then
-    changed[#changed + 1] = viewers_key
-  end
-  if not is_done then
-    note()
-    error(result)
-  end
-  answer[channel + 2] = result
-end
-note()
-return answer
+return write
