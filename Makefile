@@ -51,7 +51,7 @@ test: test-rust test-client test-browser
 # more of them run at once than there are processors.
 test-rust: site
 	@bash scripts/setup.sh test
-	@RUST_TEST_THREADS=4 bash scripts/cargo.sh test --features bench
+	@RUST_TEST_THREADS=6 bash scripts/cargo.sh test --features bench
 
 # The unit tests of the page scripts and of the capacity model.
 test-client:
