@@ -1,15 +1,15 @@
-//! The binary encoding of operations for `write.lua`.
+//! The binary encoding of operations, as `call.lua` describes it.
 
 use std::time::Duration;
 
 use super::parts::Keep;
 use crate::domain::{Act, Op, SessionId, ViewerId, session::Phase};
 
-/// Flags that are added to the time of a session that has left, as in `write.lua`.
+/// Flags that are added to the time of a session that has left, as in `call.lua`.
 const LEFT: u64 = 1 << 47;
 const LEFT_UNKNOWN: u64 = 1 << 46;
 
-/// Encodes operations for `write.lua`: 27 bytes each, and 8 more for a replayed session; before them a byte that says
+/// Encodes operations: 27 bytes each, and 8 more for a replayed session; before them a byte that says
 /// how long the part is kept, unless its sessions alone decide.
 #[must_use]
 pub(super) fn encode(ops: &[Op], keep: Keep) -> Vec<u8> {

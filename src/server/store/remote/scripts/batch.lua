@@ -21,15 +21,17 @@ local function note()
     note_changes(KEYS[2], clock, changed)
   end
 end
--- Most calls do not need it.
+-- Most calls do not need `write`.
 local write
 local function apply(viewers_key, sessions_key, ops)
-  local count, mark = renew(viewers_key, sessions_key, ops)
-  if count == nil then
-    write = write or general()
-    return write(viewers_key, sessions_key, ops, false)
+  local done, furthest, count, mark = renew(viewers_key, sessions_key, ops)
+  if not done then
+    return nil
+  elseif count then
+    return count, mark, 1, false
   end
-  return count, mark, 1, false
+  write = write or general()
+  return write(viewers_key, sessions_key, ops, false, done, furthest)
 end
 
 -- A server that evicts keys can remove one of a channel's two keys. Such a channel, or one with damaged data, is deleted
@@ -41,7 +43,7 @@ for channel = 1, (#KEYS - first + 1) / 2 do
   if is_done and not result or not is_done and is_damage(result) then
     call('UNLINK', viewers_key, sessions_key)
     write = write or general()
-    is_done, result, mark, flags = pcall(write, viewers_key, sessions_key, ops, true)
+    is_done, result, mark, flags = pcall(write, viewers_key, sessions_key, ops, true, 0, 0)
     is_changed = true
   end
   if is_changed or not is_done then

@@ -1,7 +1,7 @@
 -- Returns the counts of channels.
 --
 -- KEYS  the roll call and the list of changes if ARGV 1 is 3; then two keys for each channel: viewers and sessions, as in
---   write.lua
+--   call.lua
 -- ARGV  1  the index of the first channel's first key
 --       2  for each channel 4 bytes: the count for which its mark can be skipped; 2^32 - 1 to never skip it; 2^32 - 2 to
 --          never skip it, and to return when the next lease ends

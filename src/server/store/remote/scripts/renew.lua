@@ -1,5 +1,5 @@
--- The common case of a write, as a shortcut: heartbeats of live sessions, each of which is the only one of its viewer, in a
--- channel whose keys need no later expiry. Between call.lua and write.lua.
+-- A shortcut for the most frequent writes: heartbeats of live sessions, each of which is the only one of its viewer. They
+-- change no count. Between call.lua and write.lua.
 
 local HEARTBEAT, RENEWAL = byte('H'), byte('N')
 -- Used again for every channel.
@@ -8,33 +8,35 @@ local fields, sessions, leases = { '' }, {}, {}
 -- its time on.
 local lease, lease_end, score, data
 
--- Applies a channel's operations if all are such heartbeats. They change no count. Returns the channel's count and mark, as
--- `write` does, or false if its viewers turn out to be lost. In any other case nothing is changed, and the result is nil.
+-- Applies a channel's operations up to the first one that is no such heartbeat. Returns how many those are, and when the last
+-- of their leases ends. If these were all operations, and the keys live long enough, it also returns the channel's count and
+-- mark, as `write` does. Returns false if the channel's viewers turn out to be lost.
 local function renew(viewers_key, sessions_key, ops)
   local last = 1
-  for at = 1, #ops, OPERATION do
+  for at = 1, is_late and 0 or #ops, OPERATION do
     local act = byte(ops, at)
     if act ~= HEARTBEAT and act ~= RENEWAL then
-      return nil
+      break
     end
     last = last + 1
     fields[last] = sub(ops, at + 1, at + VIEWER)
   end
-  if last == 1 or is_late then
-    return nil
+  if last == 1 then
+    return 0, 0
   end
+  -- A call has few enough operations for `unpack`.
   local found = call('HMGET', sessions_key, unpack(fields, 1, last))
   local meta = found[1]
   if not meta or byte(meta) ~= FORMAT or #meta < 13 + MARK then
-    return nil
+    return 0, 0
   end
 
-  local furthest = 0
+  local done, furthest = 0, 0
   for nth = 2, last do
-    local known, at = found[nth], (nth - 2) * OPERATION + VIEWER + 2
+    local known, at = found[nth], done * OPERATION + VIEWER + 2
     local session, span = sub(ops, at, at + SESSION - 1), sub(ops, at + SESSION, at + SESSION + 3)
     if not known or #known ~= BODY + 1 or string.find(known, session, 2, true) ~= 2 then
-      return nil
+      break
     end
     local a, b, c, d, e, f, g, h, i, j, k, l = byte(known, SESSION + 2, SESSION + 13)
     -- The time of a session that has left is in the future here.
@@ -45,7 +47,7 @@ local function renew(viewers_key, sessions_key, ops)
       score, data = string.format('%d', lease_end), packed_base .. span .. '\255\255'
     end
     if time > now or over <= now or lease_end < over then
-      return nil
+      break
     end
     if lease_end > furthest then
       furthest = lease_end
@@ -54,22 +56,27 @@ local function renew(viewers_key, sessions_key, ops)
     if delta < FAR then
       rest = sub(data, 1, 10) .. char(floor(delta / 256), delta % 256)
     end
-    local to = 2 * nth - 3
-    sessions[to], sessions[to + 1] = fields[nth], LENGTH .. session .. rest
-    leases[to], leases[to + 1] = score, fields[nth]
+    sessions[2 * done + 1], sessions[2 * done + 2] = fields[nth], LENGTH .. session .. rest
+    leases[2 * done + 1], leases[2 * done + 2] = score, fields[nth]
+    done = done + 1
+  end
+  if done == 0 then
+    return 0, 0
+  end
+  call('HSET', sessions_key, unpack(sessions, 1, 2 * done))
+  if call('ZADD', viewers_key, unpack(leases, 1, 2 * done)) > 0 then
+    return false
+  elseif done * OPERATION < #ops then
+    return done, furthest
   end
 
   local count = call('ZCOUNT', viewers_key, after_now, '+inf')
   local a, b, c, d, e, f, g, h, i, j, k, l = byte(meta, 2 + MARK, 13 + MARK)
   local expires = ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f
   if furthest + (count > LARGE and SPARE or usual_spare) / 2 > expires then
-    return nil
-  end
-  call('HSET', sessions_key, unpack(sessions, 1, 2 * last - 2))
-  if call('ZADD', viewers_key, unpack(leases, 1, 2 * last - 2)) > 0 then
-    return false
+    return done, furthest
   end
   local mark, restored = sub(meta, 2, 1 + MARK), ((((g * 256 + h) * 256 + i) * 256 + j) * 256 + k) * 256 + l
-  return count, restored > 0 and mark .. string.format(' %d', restored) or mark
+  return done, furthest, count, restored > 0 and mark .. string.format(' %d', restored) or mark
 end
 

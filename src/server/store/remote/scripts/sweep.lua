@@ -1,6 +1,6 @@
 -- Frees the memory of expired entries of channels. Never changes a count.
 --
--- KEYS  two keys for each channel, as in write.lua
+-- KEYS  two keys for each channel, as in call.lua
 -- ARGV  1  the most viewers of a channel to check, and after which no further channel is swept
 --       2  the longest lease (ms)           3  the leave memory (ms)
 --       4  how long the keys of a channel without viewers live (ms). For a part of a channel, others may have viewers

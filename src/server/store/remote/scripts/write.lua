@@ -144,11 +144,16 @@ local function pack(others, has_left)
   return table.concat(texts), longest, remembered
 end
 
--- Redis keeps a small key as a plain list of its entries, which it searches from the start. By default it does so up to 128
--- entries. An operation then takes twice as long as with an index. An entry that is too long for such a list makes Redis use
--- an index for this key from then on.
+-- Redis keeps a small key as a plain list of its entries, which it searches from the start: by default up to 128 entries of a
+-- sorted set, and 512 of a hash. An operation then takes twice as long as with an index. An entry that is too long for such
+-- a list makes Redis use an index for this key, until it loads its data again.
 local COMPACT, TOO_LONG = 64, string.rep(' ', 65)
 local function index(viewers_key, sessions_key)
+  -- The user may lack the permission to remove it.
+  local removed = { redis.pcall('ZREM', viewers_key, TOO_LONG), redis.pcall('HDEL', sessions_key, TOO_LONG) }
+  if type(removed[1]) == 'table' or type(removed[2]) == 'table' then
+    return
+  end
   call('ZADD', viewers_key, 0, TOO_LONG)
   call('ZREM', viewers_key, TOO_LONG)
   call('HSET', sessions_key, TOO_LONG, '')
@@ -157,8 +162,8 @@ end
 
 -- Applies a channel's operations. Returns its count or the reason why it can't be written, its mark and its flags; nothing if
 -- the channel's viewers turn out to be lost. Then whether a count that was read before can be wrong before its next lease
--- ends. `was_lost`: the viewers were lost, so nodes may have operations to replay.
-local function write(viewers_key, sessions_key, ops, was_lost)
+-- ends. `was_lost`: the viewers were lost, so nodes may have operations to replay. `done`, `furthest`: see `renew`.
+local function write(viewers_key, sessions_key, ops, was_lost, done, furthest)
   local meta = call('HGET', sessions_key, '')
   local mark, expires, restored = '', 0, 0
   if meta then
@@ -172,8 +177,8 @@ local function write(viewers_key, sessions_key, ops, was_lost)
     expires = ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f
     restored = ((((g * 256 + h) * 256 + i) * 256 + j) * 256 + k) * 256 + l
   end
-  local flags, furthest, has_restored, opens, is_changed = '', 0, was_lost, false, false
-  local at, length = 1, #ops
+  local flags, has_restored, opens, is_changed = string.rep('1', done), was_lost, false, false
+  local at, length = done * OPERATION + 1, #ops
   local letter = sub(ops, 1, 1)
   if letter == 'C' or letter == 'E' then
     at = 2
