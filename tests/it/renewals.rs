@@ -2,10 +2,7 @@
 
 use aforo::{
     domain::Act,
-    server::{
-        redis::RedisRunner,
-        store::remote::RemoteStore,
-    },
+    server::{redis::RedisRunner, store::remote::RemoteStore},
 };
 use proptest::{prelude::Rng, test_runner::TestRng};
 use redis::{Connection, Value, cmd};
@@ -53,21 +50,27 @@ fn sweep(redis: &mut Connection, prefix: &str, now: u64) {
 fn call(redis: &mut Connection, prefix: &str, script: &str, now: u64, channels: &[Vec<u8>]) -> Vec<Value> {
     let keys = keys(prefix);
     let mut eval = cmd("EVAL");
-    eval.arg(script).arg(2 + keys.len()).arg(format!("{prefix}nodes")).arg(format!("{prefix}changes")).arg(&keys);
+    eval.arg(script)
+        .arg(2 + keys.len())
+        .arg(format!("{prefix}nodes"))
+        .arg(format!("{prefix}changes"))
+        .arg(&keys);
     // The memory of leaves is longer than the test takes.
     eval.arg(3).arg(30_000).arg(600_000).arg("0123456789abcdef").arg(0).arg(now).arg(channels);
     let mut seen = vec![eval.query(redis).unwrap()];
     for pair in keys.chunks_exact(2) {
         seen.push(cmd("ZRANGE").arg(&pair[0]).arg(0).arg(-1).arg("WITHSCORES").query(redis).unwrap());
         // Older servers can't tell, and keys of only unknown sessions that have left expire by the server's clock.
-        let expires = pair.iter().map(|key| cmd("PEXPIRETIME").arg(key).query::<u64>(redis).unwrap_or_default());
+        let expires =
+            pair.iter().map(|key| cmd("PEXPIRETIME").arg(key).query::<u64>(redis).unwrap_or_default());
         let expires = expires.filter(|at| *at > START).map(|at| Value::Int(at.cast_signed()));
         seen.extend(expires.collect::<Vec<_>>());
         let mut fields: Vec<(Vec<u8>, Vec<u8>)> = cmd("HGETALL").arg(&pair[1]).query(redis).unwrap();
         fields.sort();
         seen.extend(fields.into_iter().map(|(name, data)| Value::BulkString([name, data].concat())));
     }
-    let changes = cmd("ZRANGE").arg(format!("{prefix}changes")).arg(0).arg(-1).query::<Vec<String>>(redis).unwrap();
+    let changes =
+        cmd("ZRANGE").arg(format!("{prefix}changes")).arg(0).arg(-1).query::<Vec<String>>(redis).unwrap();
     seen.extend(changes.iter().map(|name| Value::SimpleString(name.replacen(prefix, "", 1))));
     seen
 }
@@ -154,11 +157,18 @@ async fn a_channel_gets_an_index_before_its_keys_are_slow() {
             write(&store, "channel", &[op(viewer, 1, Act::Join { lease })]).await;
         }
         let encoding = |kind: &str| {
-            let encoding: String = server.request(&["OBJECT", "ENCODING", &format!("test:{{channel}}:{kind}")]);
+            let encoding: String =
+                server.request(&["OBJECT", "ENCODING", &format!("test:{{channel}}:{kind}")]);
             if ["listpack", "ziplist"].contains(&encoding.as_str()) { "list".to_owned() } else { encoding }
         };
         assert_eq!((encoding("viewers").as_str(), encoding("sessions").as_str()), (of_viewers, of_sessions));
-        assert_eq!(server.command::<usize>("ZCARD test:{channel}:viewers"), usize::try_from(viewers).unwrap());
-        assert_eq!(server.command::<usize>("HLEN test:{channel}:sessions"), usize::try_from(viewers).unwrap() + 1);
+        assert_eq!(
+            server.command::<usize>("ZCARD test:{channel}:viewers"),
+            usize::try_from(viewers).unwrap()
+        );
+        assert_eq!(
+            server.command::<usize>("HLEN test:{channel}:sessions"),
+            usize::try_from(viewers).unwrap() + 1
+        );
     }
 }
