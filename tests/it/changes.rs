@@ -70,6 +70,18 @@ fn calls_of(redis: &RedisServer, command: &str) -> u64 {
 }
 
 #[tokio::test]
+async fn a_check_for_losses_finds_a_channel_that_has_as_many_viewers_again() {
+    let redis = RedisServer::start().await;
+    let [one, other] = settled(&redis, &channels(1)).await;
+    let mark = async || one.verify(&channels(1)).await[0].as_ref().unwrap().mark;
+    let before = mark().await;
+    redis.command::<()>("FLUSHALL");
+    join(&other, "channel-0", 2).await;
+    assert_eq!(counts(&one, &channels(1)).await, [1], "a read may trust the mark");
+    assert_ne!(mark().await, before);
+}
+
+#[tokio::test]
 async fn channels_that_have_not_changed_are_not_read() {
     let redis = RedisServer::start().await;
     let channels = channels(100);

@@ -44,6 +44,16 @@ pub(super) struct CachedPart {
     mark_read: Instant,
 }
 
+/// Whether a read that finds the last known count may skip the mark. Otherwise a lost channel shows even if others have
+/// brought back as many viewers.
+#[derive(Clone, Copy)]
+pub(super) enum Marks {
+    /// It may, within [`MARK_TRUSTED_FOR`].
+    Trusted,
+    /// It reads all marks.
+    Read,
+}
+
 /// What a read of a part has to return.
 #[derive(Clone, Copy)]
 pub(super) enum Lookup {

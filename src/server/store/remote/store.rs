@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     agreement::Agreement,
-    cache::{CachedPart, ChannelCache, Lookup},
+    cache::{CachedPart, ChannelCache, Lookup, Marks},
     encoding::encode,
     parts::{Part, PartBatch, create, join_readings, join_written, parts_of, split as split_into_parts},
     unchanged::{Changed, Changes, Position, Unchanged},
@@ -111,7 +111,7 @@ impl<R: Runner> RemoteStore<R> {
         if self.skew.millis().is_none() {
             // Without the server's time, a late call could not be told.
             let any = batches.first().map(|batch| batch.part);
-            self.counts_call(any.as_slice(), None).await?;
+            self.counts_call(any.as_slice(), None, Marks::Trusted).await?;
         }
         let (sent, before) = (self.now(), self.skew.millis());
         match self.try_write(batches, sent).await? {
@@ -168,10 +168,11 @@ impl<R: Runner> RemoteStore<R> {
         &self,
         channels: &[ChannelId],
         known: Option<Position>,
+        marks: Marks,
     ) -> Vec<Result<Reading, StoreError>> {
         let parts = parts_of(channels, &self.parts);
         let calls = self.calls(&parts, |_| 1, MAX_READ);
-        let responses = join_all(calls.iter().map(|parts| self.counts_call(parts, known))).await;
+        let responses = join_all(calls.iter().map(|parts| self.counts_call(parts, known, marks))).await;
         join_readings(channels, flatten(&calls, responses), &self.parts)
     }
 
@@ -179,11 +180,14 @@ impl<R: Runner> RemoteStore<R> {
         &self,
         parts: &[Part<'_>],
         known: Option<Position>,
+        marks: Marks,
     ) -> Result<Vec<Result<Reading, StoreError>>, StoreError> {
         let (first, keys) = self.keys_of(parts.iter().copied());
         let now = Instant::now();
-        let lookup =
-            |part: &Part<'_>| self.cache.lookup(*part, self.parts.number(part.channel), known.is_some(), now);
+        let lookup = |part: &Part<'_>| match marks {
+            Marks::Read => Lookup::Whole,
+            Marks::Trusted => self.cache.lookup(*part, self.parts.number(part.channel), known.is_some(), now),
+        };
         let lookups: Vec<_> = parts.iter().map(lookup).collect();
         let codes = lookups.iter().flat_map(|lookup| lookup.code()).collect();
         let (sent, generation) = (self.now(), self.runner.generation());
@@ -364,11 +368,11 @@ impl<R: Runner> Store for RemoteStore<R> {
 
     async fn counts(&self, channels: &[ChannelId]) -> Vec<Result<Reading, StoreError>> {
         if channels.len() <= READ_DIRECTLY {
-            return self.read(channels, None).await;
+            return self.read(channels, None, Marks::Trusted).await;
         }
         let changes = match self.ask_for_changes().await {
             Ok(Some(changes)) => changes,
-            Ok(None) => return self.read(channels, None).await,
+            Ok(None) => return self.read(channels, None, Marks::Trusted).await,
             Err(error) => return channels.iter().map(|_| Err(error.clone())).collect(),
         };
         let known: Vec<_> = {
@@ -378,13 +382,13 @@ impl<R: Runner> Store for RemoteStore<R> {
         };
         let unknown = channels.iter().zip(&known).filter(|(_, known)| known.is_none());
         let unknown: Vec<_> = unknown.map(|(channel, _)| channel.clone()).collect();
-        let mut read = self.read(&unknown, changes.position()).await.into_iter();
+        let mut read = self.read(&unknown, changes.position(), Marks::Trusted).await.into_iter();
         let mut next = || read.next().unwrap_or_else(|| Err(StoreError::unexpected()));
         known.into_iter().map(|known| known.map_or_else(&mut next, Ok)).collect()
     }
 
     async fn verify(&self, channels: &[ChannelId]) -> Vec<Result<Reading, StoreError>> {
-        self.read(channels, None).await
+        self.read(channels, None, Marks::Read).await
     }
 
     async fn listed(&self, parts: &[u16]) -> Result<Names, StoreError> {
