@@ -283,6 +283,11 @@ async fn viewers_of_a_range_are_merged_and_not_added() {
             kept.figures.uniques, 60,
             "those of its own span, seen a moment before the owner saw its start"
         );
+        // The store was away when the first viewers of the next broadcast came.
+        archive.store(&[row(2, 700_000, &people[..10])]).await.unwrap();
+        archive.note_on_air(&[ended(ana(), Span::new(at(910_000), at(920_000)))]).await.unwrap();
+        let kept = archive.broadcasts(&ana(), now, 2, now).await.unwrap();
+        assert_eq!(kept.iter().map(|kept| kept.figures.uniques).collect::<Vec<_>>(), [10, 60]);
     }
 }
 

@@ -26,7 +26,7 @@ use super::{Batch, Database, followers::pieces};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
-        history::{Held, Span},
+        history::{Held, Span, broadcast::GRACE},
         store_error::StoreError,
     },
 };
@@ -34,9 +34,11 @@ use crate::{
 pub(super) use self::announce::numbers;
 pub use self::{read::Kept, retain::Retention};
 
-/// How long before a broadcast its first viewer may have been recorded, if a channel is on air while it has viewers: the
-/// owner notices the start with its next sample.
-const EARLY_MS: u32 = 5_000;
+/// How long before a broadcast its first viewers may have been recorded, if a channel is on air while it has viewers: the owner
+/// notices the start with its next sample, or after an outage of the store. A viewer of the broadcast before was recorded
+/// earlier.
+const EARLY_MS: u32 = 300_000;
+const _: () = assert!(EARLY_MS as u64 == GRACE.as_secs() * 1_000);
 
 /// The length of a row with minutes, in milliseconds.
 const WINDOW_MS: u64 = 300_000;

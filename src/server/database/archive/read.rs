@@ -159,9 +159,9 @@ impl Archive {
             }
         }
         let viewers = self.viewers(channel, range, early_ms).await?;
-        let joins = self
-            .joins(channel, Span::new(range.from.minus_millis(early_ms.unwrap_or_default()), range.to))
-            .await?;
+        // The minute in which the broadcast before has ended is left out.
+        let joins_from = range.from.minus_millis(early_ms.unwrap_or_default().saturating_sub(60_000));
+        let joins = self.joins(channel, Span::new(joins_from, range.to)).await?;
         Ok(Figures { joins, ..Figures::new(range, ended_at, &tally, &viewers) })
     }
 
