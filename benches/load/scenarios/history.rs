@@ -151,7 +151,7 @@ fn beats(report: &mut Report) -> Result<()> {
                 let at = start + Duration::from_micros(50 * nth);
                 recorder.wrote(&who.channel, Some(who.viewer), Count::fresh(100, at));
                 if is_join {
-                    recorder.joined(&who.channel, who.viewer, Place::Site, Some(true), at);
+                    recorder.joined(&who.channel, who.viewer, Place::Site, Some(true), Count::fresh(100, at));
                 }
             }
             cpu += procfs::cpu_of(std::process::id())? - before;

@@ -94,7 +94,7 @@ impl Caller {
             (Some(host), _) | (None, Some(host)) => Place::Embed(host_or_unknown(host)),
             (None, None) => Place::Site,
         };
-        self.services.recorder.joined(&who.channel, who.viewer, place, *has_ticket, beat.count.as_of);
+        self.services.recorder.joined(&who.channel, who.viewer, place, *has_ticket, beat.count);
     }
 
     /// Keeps a session counted.

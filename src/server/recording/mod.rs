@@ -270,8 +270,9 @@ impl Recorder {
         viewer: ViewerId,
         place: Place<'_>,
         has_ticket: Option<bool>,
-        at: Timestamp,
+        count: Count,
     ) {
+        let at = self.time_of(count);
         if let Some(mut record) = self.0.records.get_mut(channel) {
             record.arrive(viewer, self.0.node, place, at);
             if let Some(has_ticket) = has_ticket {
@@ -290,6 +291,12 @@ impl Recorder {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.0.store_time.now().unwrap_or_else(|| self.0.clock.now())
+    }
+
+    /// When a write was accepted whose response has this count. Without a response of the store, the count is an earlier one.
+    fn time_of(&self, count: Count) -> Timestamp {
+        let is_of_response = count.value.is_some() && !count.stale;
+        if is_of_response { count.as_of } else { self.now() }
     }
 
     /// Records the store's time, which a call has shown just now.
@@ -441,7 +448,7 @@ impl Observer for Recorder {
         };
         if let Some(viewer) = viewer {
             let signal = self.0.signals.state(channel);
-            record.see(viewer, self.key(), count.as_of, signal);
+            record.see(viewer, self.key(), self.time_of(count), signal);
         }
         if let Some(count_now) = fresh {
             self.observe(&mut record, channel, count_now, count.as_of, is_owned);

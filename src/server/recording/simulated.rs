@@ -97,7 +97,7 @@ impl SimulatedNode {
     pub async fn join(&self, who: &SessionKey, place: Place<'_>) -> Result<(), StoreError> {
         self.own_the_channels().await?;
         let outcome = self.presence.join(who, false, Instant::now()).await?;
-        self.recorder.joined(&who.channel, who.viewer, place, None, outcome.count.as_of);
+        self.recorder.joined(&who.channel, who.viewer, place, None, outcome.count);
         Ok(())
     }
 

@@ -26,6 +26,28 @@ fn a_channel_is_written_once_a_minute_and_after_each_gap_in_the_observation_of_i
 }
 
 #[test]
+fn who_joins_while_the_store_is_away_is_recorded_at_that_time() {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(START)));
+    let recorder = Recorder::new(7, Duration::ZERO, clock);
+    recorder.set_key(Uuid::from_u128(7));
+    let earlier = Count::fresh(3, Timestamp::from_millis(START - 3_600_000));
+    for (name, count) in [
+        ("never-known", Count::unknown(Timestamp::default())),
+        ("stale", Count { stale: true, ..earlier }),
+        ("unknown", Count::unknown(earlier.as_of)),
+    ] {
+        let (channel, viewer) = (ChannelId::parse(name).unwrap(), ViewerId::new(Uuid::from_u128(1)).unwrap());
+        recorder.wrote(&channel, Some(viewer), count);
+        recorder.joined(&channel, viewer, Place::Site, Some(true), count);
+        let taken = recorder.take(true).into_iter().find(|taken| taken.channel == name).unwrap();
+        let minute = Timestamp::from_millis(START - START % 60_000);
+        let minutes: Vec<_> = taken.minutes.iter().chain(&taken.joins).map(|minute| minute.start).collect();
+        assert_eq!(minutes, [minute; 2], "{name}");
+        assert_eq!(taken.viewers[0].0, Timestamp::from_millis(START), "{name}");
+    }
+}
+
+#[test]
 fn what_is_read_is_recorded_when_it_differs_from_the_last_second() {
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(START)));
     let recorder = Recorder::new(7, Duration::ZERO, clock);
