@@ -97,6 +97,8 @@ mod scale;
 mod scripted;
 // Shared test vectors for rules that exist in Rust and in TypeScript.
 mod sequences;
+// The end of a node while its store is away.
+mod shutdown;
 // Invalid settings and their error messages.
 mod settings;
 // The event stream over HTTP.

@@ -29,12 +29,16 @@ const DATABASE_DRAIN_LIMIT: Duration = Duration::from_millis(1_500);
 /// How long a shutdown tries to give its parts of the channels back.
 const RESIGN_LIMIT: Duration = Duration::from_millis(500);
 
-/// How long a shutdown takes from the end of its delay. Connections have 5 s of it to finish, and the store 2.5 s after
-/// that, so the history has 1.5 s even then.
+/// How long a shutdown takes from the end of its delay. Connections have 5 s of it to finish, the store has the rest but
+/// [`HISTORY_RESERVE`].
 const SHUTDOWN_LIMIT: Duration = Duration::from_millis(9_800);
 
 /// What is left of that after the history is written: to close the database and to give the parts of the channels back.
 const CLOSE_RESERVE: Duration = Duration::from_millis(800);
+
+/// What is left when the store has all that was accepted, or is still away: half a second to leave the roll call, a second
+/// and a half for the history, and [`CLOSE_RESERVE`].
+const HISTORY_RESERVE: Duration = Duration::from_millis(2_800);
 
 /// A server that is bound to its port and ready to serve.
 pub struct Server {
@@ -156,7 +160,7 @@ impl Server {
                     );
                 }
             };
-            tokio::join!(state.presence.drain(), kept);
+            tokio::join!(state.presence.drain(until - HISTORY_RESERVE), kept);
             drop(self.background);
             match timeout_at(until - CLOSE_RESERVE, writer.finish()).await {
                 Ok(Ok(())) => {}

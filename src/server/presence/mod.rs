@@ -182,11 +182,11 @@ impl Presence {
         }
     }
 
-    /// Waits until all accepted operations are written, but no longer than two seconds. Then takes the node off the roll
-    /// call.
-    pub async fn drain(&self) {
+    /// Waits until all accepted operations are written, but no longer than `until`. Then takes the node off the roll call, in
+    /// half a second at most.
+    pub async fn drain(&self, until: Instant) {
         if let Some(remote) = &self.0.remote {
-            remote.drain().await;
+            remote.drain(until).await;
         }
     }
 

@@ -8,7 +8,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{
     BeatOutcome,
@@ -24,9 +24,6 @@ use crate::{
         store::{Reading, RollCall, Store, StoreError},
     },
 };
-
-/// How long a shutdown waits for accepted operations to be written.
-const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
 /// How long a shutdown tries to remove the node from the roll call.
 const RESIGN_LIMIT: Duration = Duration::from_millis(500);
@@ -74,16 +71,16 @@ impl Remote {
         self.journal.is_written() && self.roll.is_complete() && self.store.unresolved_outage().is_none()
     }
 
-    /// Waits until all accepted operations are written, but no longer than [`DRAIN_LIMIT`]. Then takes the node off the
-    /// roll call.
-    pub(super) async fn drain(&self) {
+    /// Waits until all accepted operations are written, but no longer than `until`. Then takes the node off the roll call,
+    /// for which it needs [`RESIGN_LIMIT`] at most.
+    pub(super) async fn drain(&self, until: Instant) {
         let written = async {
             while !self.commit.is_idle() || !self.journal.unwritten().is_empty() {
                 self.recovery.trigger();
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        if timeout(DRAIN_LIMIT, written).await.is_err() {
+        if timeout_at(until, written).await.is_err() {
             let channels = self.journal.unwritten().len();
             tracing::warn!(
                 channels,
