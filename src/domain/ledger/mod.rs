@@ -193,14 +193,23 @@ impl Ledger {
                 entry.session.leave(entry.session.not_before(happened, false), rules);
                 entry.is_leave_taken = true;
             }
-        } else if matches!(op.act, Act::Renew { .. }) && !is_active {
+            return;
+        }
+        if matches!(op.act, Act::Renew { .. }) && !is_active {
             if is_last
                 && entry.session.is_live(happened)
                 && let Some(entry) = self.sessions.remove(&(op.viewer, op.session))
             {
                 self.uncount(&entry);
             }
-        } else if entry.session.at() == accepted {
+            return;
+        }
+        // The node's clock may be behind the corrected instant of an earlier operation. Then this one was taken to have
+        // happened at that instant too, and a leave between them, through another node, would outweigh it.
+        let is_beat = matches!(op.act, Act::Join { .. } | Act::Heartbeat { .. } | Act::Renew { .. });
+        let is_beating = entry.session.parts().phase == Phase::Beating;
+        let is_its_event = is_last && is_beat == is_beating && happened > entry.session.at();
+        if entry.session.at() == accepted || is_its_event {
             entry.session = entry.session.at_instant(happened);
             entry.is_leave_taken |= matches!(op.act, Act::Leave | Act::LeaveKnown);
         }

@@ -131,6 +131,20 @@ fn a_session_that_the_store_reports_as_left_is_not_restored() {
 
 /// The store knows when the session left, and the ledger only when it was told.
 #[test]
+fn a_join_is_replayed_as_of_its_own_time_if_the_clock_is_behind_that_of_the_store() {
+    let (mut ledger, mut elsewhere) = (Ledger::default(), Ledger::default());
+    let join = |ledger: &mut Ledger, now: u64, happened: u64| {
+        let seen = accept_seen(ledger, &op(1, JOIN), at(now));
+        ledger.confirm(&op(1, JOIN), seen, (at(now), at(happened)), true, &RULES);
+    };
+    // The node takes the times of the store for later than they are, by three seconds.
+    join(&mut ledger, 10, 13);
+    accept(&mut elsewhere, &op(1, Act::Leave), at(14));
+    join(&mut ledger, 12, 15);
+    assert_eq!(restored(&mut [&mut elsewhere, &mut ledger], at(16)), 1);
+}
+
+#[test]
 fn a_heartbeat_counts_as_soon_as_the_store_says_so() {
     for act in [BEAT, Act::Renew { lease: LEASE }] {
         let mut ledger = Ledger::default();
