@@ -129,7 +129,6 @@ fn a_session_that_the_store_reports_as_left_is_not_restored() {
     }
 }
 
-/// The store knows when the session left, and the ledger only when it was told.
 #[test]
 fn a_join_is_replayed_as_of_its_own_time_if_the_clock_is_behind_that_of_the_store() {
     let (mut ledger, mut elsewhere) = (Ledger::default(), Ledger::default());
@@ -144,6 +143,7 @@ fn a_join_is_replayed_as_of_its_own_time_if_the_clock_is_behind_that_of_the_stor
     assert_eq!(restored(&mut [&mut elsewhere, &mut ledger], at(16)), 1);
 }
 
+/// The store knows when the session left, and the ledger only when it was told.
 #[test]
 fn a_heartbeat_counts_as_soon_as_the_store_says_so() {
     for act in [BEAT, Act::Renew { lease: LEASE }] {
