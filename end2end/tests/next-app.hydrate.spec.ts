@@ -224,6 +224,8 @@ test("in development, the double mount of strict mode and a fast refresh go on w
   channelId,
   faults,
 }) => {
+  // The development server compiles at the first request, and again after the edit.
+  test.setTimeout(180_000);
   const source = await edit("components/viewers.tsx", "</b> viewers", "</b> people watching");
   const app = await NextApp.start("dev");
   const calls = new Calls(page);
@@ -240,8 +242,8 @@ test("in development, the double mount of strict mode and a fast refresh go on w
     await expect.poll(() => [calls.joins.length, calls.leaves.length, calls.openStreams]).toEqual([1, 0, 1]);
     await toggle("Viewers");
     await expect.poll(() => calls.leaves.length).toBe(1);
-    const response = await fetch(`${app.counter.url}/api/viewer/count/${channelId}`);
-    expect(await response.json()).toMatchObject({ count: 0 });
+    const count = async () => (await fetch(`${app.counter.url}/api/viewer/count/${channelId}`)).json();
+    await expect.poll(count).toMatchObject({ count: 0 });
   } finally {
     faults.end();
     await source.undo();
