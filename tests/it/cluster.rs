@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aforo::server::redis::Runner;
+use aforo::{domain::ChannelId, server::redis::Runner};
 use futures::future::join_all;
 use serde_json::json;
 use tokio::time::{sleep, timeout};
@@ -185,6 +185,61 @@ async fn first_listed(app: &TestApp, channel: &str) -> serde_json::Value {
         }
     };
     timeout(PATIENCE, first).await.expect("the channel is listed with a live count")
+}
+
+/// The channels are on other primaries than their entries in the list of live channels, which are lost.
+#[tokio::test]
+async fn after_a_loss_of_one_primary_a_live_list_that_lacks_channels_is_never_shown_as_live() {
+    let mut cluster = RedisCluster::start(0).await;
+    let (one, two) = (node(&cluster).await, node(&cluster).await);
+    let lost = (cluster.primary_of("nodes") + 1) % 3;
+    let primary_of_entry = |name: &str| {
+        let part = ChannelId::parse(name).unwrap().part();
+        cluster.primary_of(&format!("live {part}"))
+    };
+    let names = (0..).map(|n| format!("channel{n}")).filter(|name| cluster.primary_of(name) != lost);
+    let (there, elsewhere): (Vec<_>, Vec<_>) =
+        names.take(30).partition(|name| primary_of_entry(name) == lost);
+    let [before, during, other] = [&there[0], &there[1], &elsewhere[0]];
+    one.join(before, viewer()).await;
+    one.join(other, viewer()).await;
+    first_listed(&two, before).await;
+    cluster.servers[lost].kill();
+    while listing(&two).await.is_some() {
+        sleep(Duration::from_millis(20)).await;
+    }
+    one.join(during, viewer()).await;
+    for _ in 0..10 {
+        let ready = two.get("/readyz").await;
+        assert_eq!(ready.status(), 503, "the other servers answer, but not this one");
+        assert_eq!(ready.json::<serde_json::Value>().await.unwrap()["reason"], "store");
+        sleep(Duration::from_millis(50)).await;
+    }
+    cluster.servers[lost].run().await;
+    let first = async {
+        loop {
+            if let Some(listed) = listing(&two).await {
+                return listed;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let listed = timeout(PATIENCE, first).await.expect("the list is live again");
+    let mut all = [before, during, other].map(String::clone);
+    all.sort_unstable();
+    assert_eq!(listed, all);
+    let ready = async { while two.get("/readyz").await.status() != 200 {} };
+    timeout(PATIENCE, ready).await.expect("the store is available again");
+}
+
+/// The channels of the live list in order of their names, if it is shown as live.
+async fn listing(app: &TestApp) -> Option<Vec<String>> {
+    let answer: serde_json::Value = app.get("/api/viewer/live").await.json().await.unwrap();
+    let channels = answer["channels"].as_array()?;
+    let name = |channel: &serde_json::Value| channel["channelId"].as_str().unwrap().to_owned();
+    let mut names: Vec<_> = channels.iter().map(name).collect();
+    names.sort_unstable();
+    channels.iter().all(|channel| channel["stale"] == false).then_some(names)
 }
 
 #[tokio::test]

@@ -98,6 +98,10 @@ impl Store for Measured {
         self.recorded(self.store.listed(parts)).await
     }
 
+    async fn list(&self, channels: &[ChannelId]) -> Result<(), StoreError> {
+        self.store.list(channels).await
+    }
+
     async fn share(&self, claim: &Claim) -> Result<Share, StoreError> {
         self.recorded(self.store.share(claim)).await
     }
@@ -127,6 +131,10 @@ impl Store for Measured {
     }
 
     async fn is_available(&self) -> bool {
+        if self.store.unresolved_outage().is_some() {
+            // Other servers of a cluster still answer.
+            return false;
+        }
         let max_age = OUTCOME_MAX_AGE.max(self.store.roll_call_pause());
         let ping = async || timeout(PING_LIMIT, self.ping()).await.is_ok_and(|result| result.is_ok());
         self.availability.check(max_age, ping).await

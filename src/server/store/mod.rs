@@ -52,6 +52,12 @@ pub trait Store: Send + Sync {
     /// The names of the channels of some parts that may have viewers now.
     async fn listed(&self, parts: &[u16]) -> Result<Names, StoreError>;
 
+    /// Enters channels with viewers into what [`Store::listed`] returns, which the store may have lost. Returns an error if
+    /// some of them could not be entered.
+    async fn list(&self, _channels: &[ChannelId]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Renews a node's share in the parts of the channels, for the next [`Claim::lease`].
     async fn share(&self, claim: &Claim) -> Result<Share, StoreError>;
 

@@ -72,6 +72,13 @@ impl Store for FailingStore {
         }
     }
 
+    async fn list(&self, channels: &[ChannelId]) -> Result<(), StoreError> {
+        match self.error() {
+            Some(error) => Err(error),
+            None => self.inner.list(channels).await,
+        }
+    }
+
     async fn share(&self, claim: &Claim) -> Result<Share, StoreError> {
         match self.error() {
             Some(error) => Err(error),

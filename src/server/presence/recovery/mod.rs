@@ -79,6 +79,8 @@ struct State {
     sure_since: Timestamp,
     /// The same, if the next check of the servers finds none of them restarted or replaced.
     unverified_since: Option<Timestamp>,
+    /// The request to check for which this node has entered its channels into the list of live channels again, by its time.
+    listed_for: Timestamp,
     /// Whether this node has found a loss or replayed operations, so that the other nodes have to check their journals
     /// too.
     has_found_loss: bool,
@@ -217,7 +219,8 @@ impl Recovery {
         let is_empty = self.journal.is_empty();
         let was_complete = self.roll.last().is_none_or(|roll| roll.is_complete(roll.asked));
         let expected_for = self.interval * 3 + WAIT_FOR_NODES;
-        if is_empty && was_complete && !was_triggered && !self.roll.was_used_within(expected_for) {
+        let is_needless = is_empty && was_complete && !was_triggered && outage.is_none();
+        if is_needless && !self.roll.was_used_within(expected_for) {
             // The store keeps a roll call for four times the expected time.
             self.roll.forget_after(expected_for * 3);
             return Ok(true);
@@ -250,6 +253,13 @@ impl Recovery {
         for channels in self.journal.channels(0, usize::MAX).chunks(CHECK_BATCH) {
             if let Err(error) = self.check(channels).await {
                 result = Err(error);
+            }
+        }
+        if let Some(roll) = roll.as_ref().filter(|roll| must_check && roll.asked > state.listed_for) {
+            // The list of live channels can be lost without a channel: on a cluster they are on different servers.
+            match self.store.list(&self.journal.channels(0, usize::MAX)).await {
+                Ok(()) => state.listed_for = roll.asked,
+                Err(error) => result = Err(error),
             }
         }
         match self.replay_all(&mut state, expected_for).await {

@@ -55,11 +55,16 @@ impl<R: Runner> RemoteStore<R> {
     async fn listed_call(&self, parts: &[u16], known: Option<Position>) -> Result<Names, StoreError> {
         let buckets: Vec<_> = parts.iter().map(|part| self.keys.bucket_of_part(*part)).collect();
         let generation = self.runner.generation();
+        let was_away = || buckets.iter().any(|bucket| self.runner.was_away(bucket));
+        // An outage can be found or resolved while the call waits for its response.
+        let was_away_before = was_away();
         let response = self.runner.run(&self.listed_channels, &buckets, &[]).await?;
+        // The nodes may not have entered their channels again yet.
+        let is_uncertain = was_away_before || was_away();
         let known = known.filter(|_| self.runner.generation() == generation);
-        let buckets = parse::<Vec<Option<String>>>(response)?;
-        let (mut channels, is_whole) = (Vec::new(), buckets.iter().all(Option::is_some));
-        for (part, names) in parts.iter().zip(buckets) {
+        let names = parse::<Vec<Option<String>>>(response)?;
+        let (mut channels, is_whole) = (Vec::new(), !is_uncertain && names.iter().all(Option::is_some));
+        for (part, names) in parts.iter().zip(names) {
             let Some(names) = names else { continue };
             let names = names.split_ascii_whitespace().filter_map(|name| self.channel(name));
             let from = channels.len();
@@ -81,30 +86,41 @@ impl<R: Runner> RemoteStore<R> {
     /// failure is retried at the next write of the channel.
     pub(super) async fn list_channels(&self, batches: &[Batch], written: &[Result<Written, StoreError>]) {
         let at = Instant::now();
-        let mut buckets = BTreeMap::<Vec<u8>, BTreeSet<ChannelId>>::new();
+        let mut channels = BTreeSet::new();
         for (Batch { channel, .. }, written) in batches.iter().zip(written) {
             let is_listed = self.cache.listed_at(channel).is_some_and(|then| at < then + RELIST_AFTER);
             let has_viewers = written.as_ref().is_ok_and(|written| written.reading.count > 0);
             if has_viewers && !is_listed {
-                buckets.entry(self.keys.bucket(channel)).or_default().insert(channel.clone());
+                channels.insert(channel);
             }
         }
-        let calls = buckets.into_iter().flat_map(|(bucket, channels)| {
-            let channels: Vec<_> = channels.into_iter().collect();
-            let runs = channels.chunks(MAX_LISTED).map(|run| (bucket.clone(), run.to_vec()));
-            runs.collect::<Vec<_>>()
+        let _retried = self.enter(channels, at).await;
+    }
+
+    /// Enters channels into the list of live channels at `at`. Returns an error if some of them could not be entered.
+    pub(super) async fn enter(
+        &self,
+        channels: impl IntoIterator<Item = &ChannelId>,
+        at: Instant,
+    ) -> Result<(), StoreError> {
+        let mut buckets = BTreeMap::<Vec<u8>, Vec<&ChannelId>>::new();
+        for channel in channels {
+            buckets.entry(self.keys.bucket(channel)).or_default().push(channel);
+        }
+        let calls = buckets.iter().flat_map(|(bucket, channels)| {
+            channels.chunks(MAX_LISTED).map(move |channels| (bucket.clone(), channels))
         });
-        let list = |(bucket, channels): (Vec<u8>, Vec<ChannelId>)| async move {
+        let enter = async |(bucket, channels): (Vec<u8>, &[&ChannelId])| {
             let mut args = vec![digits((self.rules.longest_lease + RELIST_AFTER).as_millis())];
             args.extend(channels.iter().map(|channel| channel.as_str().as_bytes().to_vec()));
             let changes = self.runner.takes_many_channels().then(|| self.keys.changes());
             let keys: Vec<_> = std::iter::once(bucket).chain(changes).collect();
-            if self.runner.run(&self.list, &keys, &args).await.is_ok() {
-                for channel in &channels {
-                    self.cache.set_listed(channel, Some(at));
-                }
+            self.runner.run(&self.list, &keys, &args).await?;
+            for channel in channels {
+                self.cache.set_listed(channel, Some(at));
             }
+            Ok(())
         };
-        join_all(calls.map(list)).await;
+        join_all(calls.map(enter)).await.into_iter().collect()
     }
 }

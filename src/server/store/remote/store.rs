@@ -395,6 +395,10 @@ impl<R: Runner> Store for RemoteStore<R> {
         self.names(parts).await
     }
 
+    async fn list(&self, channels: &[ChannelId]) -> Result<(), StoreError> {
+        self.enter(channels, Instant::now()).await
+    }
+
     async fn share(&self, claim: &Claim) -> Result<Share, StoreError> {
         let database = claim.database.map(|id| id.to_string()).unwrap_or_default();
         let has_claimed = self.agreement.ask();
