@@ -187,6 +187,29 @@ async fn allowed_origins_get_cors_headers() {
     assert!(!answer.headers().contains_key("access-control-allow-origin"));
     let joined = join(&app, &[HOST, ("Origin", "https://partner.example")]).await;
     assert_eq!(joined.headers()["access-control-allow-origin"], "https://partner.example");
+    assert!(!joined.headers().contains_key("access-control-expose-headers"));
+}
+
+#[tokio::test]
+async fn scripts_of_other_sites_see_the_headers_of_errors_that_they_may_read() {
+    let app = TestApp::with(&["--allowed-origins=https://partner.example", "--limit-joins-burst=1"]).await;
+    let headers = [HOST, ("Origin", "https://partner.example")];
+    let refused = async {
+        loop {
+            let answer = join(&app, &headers).await;
+            if answer.status() == 429 {
+                return answer;
+            }
+        }
+    };
+    let refused = refused.await;
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(refused.headers()["access-control-expose-headers"], "retry-after, x-request-id");
+    let unreadable = app.get("/api/viewer/count/a%20b").await;
+    assert_eq!(unreadable.status(), 400);
+    assert_eq!(unreadable.headers()["access-control-expose-headers"], "retry-after, x-request-id");
+    let own = join(&app, &[HOST]).await;
+    assert_eq!((own.status().as_u16(), own.headers().get("access-control-expose-headers")), (429, None));
 }
 
 #[tokio::test]

@@ -5,18 +5,19 @@ use std::collections::HashSet;
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Path, Query, Request, State, rejection::PathRejection},
+    extract::{Path, Request, State, rejection::PathRejection},
     http::{Response, Uri, header},
     response::IntoResponse,
     routing::get,
 };
 use leptos::server_fn::ServerFn;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 use super::{
     caching::CountCaching,
     cors,
     json::{ExactJson, json},
+    query::query,
     server_fn::{check_media_type, media_type, parse_json, read_body, run},
     state::AppState,
 };
@@ -194,9 +195,4 @@ fn distinct<'a>(
     let mut parsed = names.map(ChannelId::parse).collect::<Result<Vec<_>, _>>()?;
     parsed.retain(|channel| seen.insert(channel.clone()));
     Ok(parsed)
-}
-
-fn query<T: DeserializeOwned>(uri: &Uri, detail: &str) -> Result<T, Problem> {
-    let Query(query) = Query::try_from_uri(uri).map_err(|_| Problem::new(Code::Malformed).detail(detail))?;
-    Ok(query)
 }

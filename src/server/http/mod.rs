@@ -5,7 +5,8 @@
 //! - Calls: [`viewers`], [`counts`], [`follows`], [`signals`], [`hooks`], [`statistics`], [`anomalies`], [`stream`],
 //!   [`badge`], [`oembed`], [`health`], [`openapi`]. [`server_fn`] reads the arguments of server functions and runs them;
 //!   [`turns`] lets each address read statistics one by one. [`problem`] turns errors into responses; [`caching`] decides
-//!   what caches may keep. [`json`] writes long answers.
+//!   what caches may keep. [`query`] reads the parameters of queries, and [`json`] writes long
+//!   answers.
 //! - Pages and files: [`pages`], [`statistics_page`], [`html`], [`static_files`].
 //! - [`router`] assembles the application; [`state`] holds the state of its handlers.
 
@@ -28,6 +29,7 @@ pub mod openapi;
 pub mod pages;
 pub mod preflight;
 pub mod problem;
+mod query;
 pub mod request_id;
 pub mod router;
 pub mod server_fn;

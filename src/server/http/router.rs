@@ -25,6 +25,8 @@ use crate::{
 /// Scripts of every site may read the answer.
 pub(super) const ANY_ORIGIN: HeaderValue = HeaderValue::from_static("*");
 
+/// The headers of errors that clients need: a pause, and what to tell the operator.
+const ERROR_HEADERS: HeaderValue = HeaderValue::from_static("retry-after, x-request-id");
 const LOAD_NOTHING: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
@@ -103,11 +105,16 @@ pub(super) async fn answer<I, B: From<Vec<u8>>, F: Future<Output = Response<B>>>
 /// Counts the response and adds the common headers.
 fn finish<B>(metrics: &Metrics, response: &mut Response<B>) {
     metrics.response(response.status().as_u16());
+    let is_error = response.status().is_client_error() || response.status().is_server_error();
     let headers = response.headers_mut();
     // Pages set their own policy. Pages with a token in their address tell it to no site.
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(LOAD_NOTHING);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
     headers.entry(header::REFERRER_POLICY).or_insert(ORIGIN_ONLY);
+    // Scripts of other sites that may read the response see only some of its headers otherwise.
+    if is_error && headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, ERROR_HEADERS);
+    }
 }
 
 /// The response to a request whose middleware panicked.

@@ -12,9 +12,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
-use super::{access::bearer, counts::channel_in_path, json::ExactJson, state::AppState};
+use super::{access::bearer, counts::channel_in_path, json::ExactJson, query::query, state::AppState};
 use crate::{
     api::{Code, Problem},
     domain::{ChannelId, Timestamp},
@@ -282,11 +282,6 @@ async fn summary(
 
 fn uncached(response: impl IntoResponse) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], response).into_response()
-}
-
-fn query<T: DeserializeOwned>(uri: &Uri, detail: &str) -> Result<T, Problem> {
-    let Query(query) = Query::try_from_uri(uri).map_err(|_| malformed(detail.to_owned()))?;
-    Ok(query)
 }
 
 fn malformed(detail: String) -> Problem {
