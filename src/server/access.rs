@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, get_current_timestamp};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, get_current_timestamp};
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 
@@ -50,7 +50,8 @@ struct Links {
     validation: Validation,
 }
 
-/// The claims of a link. The library checks `exp`.
+/// The claims of a link. The library checks `exp` and `nbf`, and that there is no `aud`: a token with it is for another
+/// service.
 #[derive(Deserialize)]
 struct Claims {
     channel: String,
@@ -65,7 +66,7 @@ impl StatisticsAccess {
             install_crypto();
             let mut validation = Validation::new(Algorithm::HS256);
             validation.leeway = LEEWAY_SECONDS;
-            validation.validate_aud = false;
+            validation.validate_nbf = true;
             validation.set_required_spec_claims(&["exp"]);
             Links { key: DecodingKey::from_secret(secret.as_bytes()), validation }
         });
@@ -95,6 +96,8 @@ impl StatisticsAccess {
 
     fn admit_link(&self, channel: &ChannelId, token: &str) -> Option<Admission> {
         let links = self.links.as_ref().filter(|_| token.len() <= MAX_LINK_BYTES)?;
+        // The header may demand what is not checked here (RFC 7515, section 4.1.11).
+        decode_header(token).ok().filter(|header| header.crit.is_none())?;
         let claims = decode::<Claims>(token, &links.key, &links.validation).ok()?.claims;
         (ChannelId::parse(&claims.channel).as_ref() == Ok(channel)).then(|| {
             // The clock has whole seconds. When these are over, the link opens nothing any more.
@@ -176,9 +179,15 @@ mod tests {
             json!({"channel": "ana", "exp": 1_700_000_000}),
             json!({"channel": "ana"}),
             json!({"exp": IN_3000}),
+            json!({"channel": "ana", "exp": IN_3000, "nbf": IN_3000 - 60}),
+            json!({"channel": "ana", "exp": IN_3000, "aud": "https://other.example"}),
         ] {
             assert!(!sees(&link(&claims, SECRET, Algorithm::HS256)), "{claims}");
         }
+        let begun = json!({"channel": "ana", "exp": IN_3000, "nbf": get_current_timestamp()});
+        assert!(sees(&link(&begun, SECRET, Algorithm::HS256)));
+        let critical = Header { crit: Some(vec!["b64".to_owned()]), ..Header::new(Algorithm::HS256) };
+        assert!(!sees(&encode(&critical, &valid, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()));
         assert!(!sees(&link(&valid, "another secret of 32 bytes or more", Algorithm::HS256)));
         let unsigned = "eyJhbGciOiJub25lIn0.eyJjaGFubmVsIjoiYW5hIiwiZXhwIjozMjUwMzY4MDAwMH0.";
         for token in ["", "a.b.c", unsigned, &"x".repeat(100_000)] {
