@@ -45,7 +45,7 @@ use tokio::{
 use uuid::Uuid;
 
 pub use self::{
-    archive::{Archive, Kept, OnAir, Retention, Row, RowKind, joins_key, part_key},
+    archive::{Archive, Kept, OnAir, Retention, Row, RowKind, Sight, joins_key, part_key},
     batch::Batch,
     followers::DatabaseFollowers,
     inspect::{Inspection, Tables, inspect},

@@ -14,7 +14,7 @@ use super::{RowData, Taken, TakenSpan};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
-        database::{RowKind, joins_key},
+        database::{RowKind, Sight, joins_key},
         history::{HashKey, Held},
     },
 };
@@ -63,6 +63,9 @@ impl Backlog {
         if let (Some(on_air), Ok(channel)) = (on_air, ChannelId::parse(&channel)) {
             // A node may observe the same signal again after a pause. The first observation decides what went before it.
             let waiting = self.on_air.entry((on_air.span.from, channel)).or_insert(on_air);
+            if on_air.sight == Sight::Glimpse && waiting.sight != Sight::Glimpse {
+                return lost;
+            }
             let observed_from = on_air.observed_from.min(waiting.observed_from);
             *waiting = TakenSpan { observed_from, ..on_air };
         }
@@ -135,7 +138,7 @@ mod tests {
         let span = |nth: usize| TakenSpan {
             span: Span::new(at(nth), at(nth)),
             observed_from: at(nth),
-            goes_on: true,
+            sight: Sight::GoesOn(1),
         };
         let most = MAX_WAITING_BYTES / SPAN_BYTES;
         waiting.queue(
@@ -167,7 +170,7 @@ mod tests {
             let on_air = TakenSpan {
                 span: Span::new(at(60_000), at(to)),
                 observed_from: at(observed_from),
-                goes_on: true,
+                sight: Sight::GoesOn(1),
             };
             let (channel, part) = ("ana".to_owned(), 3);
             let (minutes, joins, viewers) = Default::default();

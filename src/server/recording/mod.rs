@@ -54,7 +54,7 @@ use self::{
 };
 use super::{
     clock::Clock,
-    database::part_key,
+    database::{Sight, part_key},
     history::{self, HashKey, Place, Span, Track},
     presence::Observer,
     signals::{Change, Signals},
@@ -116,8 +116,8 @@ pub struct TakenSpan {
     pub span: Span,
     /// When it was first observed.
     pub observed_from: Timestamp,
-    /// Whether it goes on.
-    pub goes_on: bool,
+    /// How it was seen.
+    pub sight: Sight,
 }
 
 /// Each part has a bit in [`Inner::gaps`] and [`Inner::sampled`].
@@ -329,7 +329,13 @@ impl Recorder {
         let channels: Vec<ChannelId> = self.0.records.iter().map(|record| record.key().clone()).collect();
         for channel in channels {
             let Some(mut record) = self.0.records.get_mut(&channel) else { continue };
-            taken.extend(record.take(&channel, self.key(), now, gaps >> channel.part() & 1 == 1));
+            taken.extend(record.take(
+                &channel,
+                self.node(),
+                self.key(),
+                now,
+                gaps >> channel.part() & 1 == 1,
+            ));
             let is_over = record.is_over(now);
             drop(record);
             if is_over {
@@ -344,7 +350,7 @@ impl Recorder {
     fn take_of(&self, channel: &ChannelId) -> Option<Taken> {
         let now = self.now();
         let mut record = self.0.records.get_mut(channel)?;
-        record.take(channel, self.key(), now, false)
+        record.take(channel, self.node(), self.key(), now, false)
     }
 
     /// Begins a sample of these parts. Returns its number.

@@ -9,7 +9,10 @@ use super::{
 };
 use crate::{
     domain::{ChannelId, Live, SessionId, Timestamp, ViewerId},
-    server::history::{HashKey, Place, Span, Track, broadcast::GRACE, joins},
+    server::{
+        database::Sight,
+        history::{HashKey, Place, Span, Track, broadcast::GRACE, joins},
+    },
 };
 
 /// The length of the spans for which distinct viewers are kept.
@@ -24,6 +27,9 @@ const MAX_EARLIER: usize = 8;
 /// How often the end of a span that goes on is written. In between, readers take its end from the row of the part.
 const LENGTHEN_EVERY: Duration = Duration::from_secs(30);
 
+/// How long after the last observation of viewers a glimpse lasts, if there are none any more.
+const GLIMPSE_HOLDS: Duration = Duration::from_secs(5);
+
 /// A broadcast that is not lengthened for [`GRACE`] is over.
 const _: () = assert!(LENGTHEN_EVERY.as_secs() * 4 < GRACE.as_secs());
 
@@ -35,6 +41,8 @@ pub(super) struct Record {
     joins: Option<Box<Track>>,
     /// The span in which the channel was on air, as its owner has seen it.
     air: Option<OnAir>,
+    /// The span in which the channel had viewers, as this node has seen it in its own calls while another node was the owner.
+    glimpse: Option<Glimpse>,
     /// The distinct viewers of the present hour.
     viewers: Option<Viewers>,
     /// Those that ended since the last take with the signal or the lack of one, and their starts.
@@ -76,6 +84,16 @@ struct OnAir {
     taken: Timestamp,
 }
 
+/// A span in which a channel had viewers, as a node has seen it that is not the owner. The owner's samples can miss a
+/// broadcast of less than a second, or its start.
+#[derive(Debug, Clone, Copy)]
+struct Glimpse {
+    span: Span,
+    has_viewers: bool,
+    /// Whether it has begun or ended since it was last taken.
+    is_news: bool,
+}
+
 /// The distinct viewers of a span.
 #[derive(Debug)]
 struct Viewers {
@@ -102,7 +120,10 @@ impl Record {
         if count > 0 || is_on {
             self.active = self.active.max(at);
         }
-        let Some(max_gap) = owner_gap else { return false };
+        let Some(max_gap) = owner_gap else {
+            self.observe_glimpse(count, at, air);
+            return false;
+        };
         match &mut self.air {
             Some(on_air) if on_air.is_on && (!is_on || at <= on_air.span.to + GRACE) => {
                 // After a pause, another node may have written that the span goes on or has ended.
@@ -133,6 +154,25 @@ impl Record {
             }
         }
         false
+    }
+
+    /// Records a fresh count of a channel of another node. With live signals there are no glimpses, because a signal says when
+    /// it began.
+    fn observe_glimpse(&mut self, count: u32, at: Timestamp, air: Air) {
+        let has_viewers = count > 0;
+        match &mut self.glimpse {
+            Some(glimpse) if at <= glimpse.span.to + GRACE => {
+                if has_viewers || glimpse.has_viewers && at <= glimpse.span.to + GLIMPSE_HOLDS {
+                    glimpse.span.to = glimpse.span.to.max(at);
+                }
+                glimpse.is_news |= glimpse.has_viewers && !has_viewers;
+                glimpse.has_viewers = has_viewers;
+            }
+            _ if has_viewers && air == (Air::On { since: None }) => {
+                self.glimpse = Some(Glimpse { span: Span::new(at, at), has_viewers, is_news: true });
+            }
+            _ => {}
+        }
     }
 
     /// Whether the same count was observed within `time` before `at`, by a node that owned the channel or not, as now.
@@ -257,12 +297,13 @@ impl Record {
         self.air.as_ref().is_some_and(|air| air.is_on)
     }
 
-    /// Takes the changes of this record, which is that of `channel`, if there are any. Without `everything`, minutes
+    /// Takes the changes of this record, which is that of `channel` on `node`, if there are any. Without `everything`, minutes
     /// and spans are left out if the rows in the database already say the same. Without the key of the hashes, viewers are
     /// taken as they are.
     pub(super) fn take(
         &mut self,
         channel: &ChannelId,
+        node: u64,
         key: Option<&HashKey>,
         now: Timestamp,
         everything: bool,
@@ -279,7 +320,7 @@ impl Record {
         }));
         let (joins, lost_joins) =
             self.joins.as_mut().map(|joins| (joins.take_dirty(now), joins.take_lost())).unwrap_or_default();
-        let (on_air, lost) = (self.take_on_air(everything), self.track.take_lost() + lost_joins);
+        let (on_air, lost) = (self.take_on_air(node, everything), self.track.take_lost() + lost_joins);
         let has_minutes = !minutes.is_empty() || !joins.is_empty();
         (has_minutes || !viewers.is_empty() || on_air.is_some() || lost > 0).then(|| Taken {
             channel: channel.as_str().to_owned(),
@@ -293,14 +334,17 @@ impl Record {
     }
 
     /// Takes the span on air, if its row must be written; with `everything`, if it is longer.
-    fn take_on_air(&mut self, everything: bool) -> Option<TakenSpan> {
-        let air = self.air.as_mut()?;
+    fn take_on_air(&mut self, node: u64, everything: bool) -> Option<TakenSpan> {
         let pause = if everything { Duration::from_millis(1) } else { LENGTHEN_EVERY };
-        let is_due = air.is_news || air.span.to >= air.taken + pause;
-        is_due.then(|| {
+        let is_due = |air: &&mut OnAir| air.is_news || air.span.to >= air.taken + pause;
+        if let Some(air) = self.air.as_mut().filter(is_due) {
             (air.is_news, air.taken) = (false, air.span.to);
-            TakenSpan { span: air.span, observed_from: air.observed_from, goes_on: air.is_on }
-        })
+            let sight = if air.is_on { Sight::GoesOn(node) } else { Sight::Ended };
+            return Some(TakenSpan { span: air.span, observed_from: air.observed_from, sight });
+        }
+        let glimpse = self.glimpse.as_mut().filter(|glimpse| glimpse.is_news)?;
+        glimpse.is_news = false;
+        Some(TakenSpan { span: glimpse.span, observed_from: glimpse.span.from, sight: Sight::Glimpse })
     }
 
     /// Whether the channel has been empty for so long that the record can go. Its changes must have been taken.
@@ -322,9 +366,11 @@ mod tests {
     use super::*;
     use crate::server::history::Sketch;
 
+    const NODE: u64 = 1;
+
     /// The starts of the rows of distinct viewers that have changed, with their numbers.
     fn rows(record: &mut Record, key: &HashKey, now: Timestamp) -> Vec<(Timestamp, u64)> {
-        let taken = record.take(&ChannelId::parse("ana").unwrap(), Some(key), now, false);
+        let taken = record.take(&ChannelId::parse("ana").unwrap(), NODE, Some(key), now, false);
         let rows = taken.map(|taken| taken.viewers).unwrap_or_default().into_iter();
         rows.map(|(start, row)| (start, Sketch::decode(&row.encode(key)).unwrap().count())).collect()
     }
@@ -370,20 +416,60 @@ mod tests {
             let mut record = on_air_for_five_seconds();
             record.end_signal(at(ended_at), gap);
             record.observe(3, at(6_100), Air::Off, Some(gap));
-            let taken = record.take(&ana, None, at(7_000), false).unwrap().on_air.unwrap();
-            assert_eq!((taken.span, taken.goes_on), (Span::new(at(1_000), at(ended_at)), false));
+            let taken = record.take(&ana, NODE, None, at(7_000), false).unwrap().on_air.unwrap();
+            assert_eq!((taken.span, taken.sight), (Span::new(at(1_000), at(ended_at)), Sight::Ended));
         }
         // What is written may be longer already.
         let mut record = on_air_for_five_seconds();
-        assert!(record.take(&ana, None, at(5_200), false).unwrap().on_air.unwrap().goes_on);
+        assert!(
+            record.take(&ana, NODE, None, at(5_200), false).unwrap().on_air.unwrap().sight
+                == Sight::GoesOn(NODE)
+        );
         record.end_signal(at(4_360), gap);
-        let taken = record.take(&ana, None, at(7_000), false).unwrap().on_air.unwrap();
-        assert_eq!((taken.span.to, taken.goes_on), (at(5_100), false));
+        let taken = record.take(&ana, NODE, None, at(7_000), false).unwrap().on_air.unwrap();
+        assert_eq!((taken.span.to, taken.sight), (at(5_100), Sight::Ended));
         // Another node has observed the channel since, or clocks differ.
         for ended_at in [99, 400_000] {
             let mut record = on_air_for_five_seconds();
             record.end_signal(at(ended_at), gap);
-            assert!(record.take(&ana, None, at(7_000), false).unwrap().on_air.unwrap().goes_on);
+            assert!(
+                record.take(&ana, NODE, None, at(7_000), false).unwrap().on_air.unwrap().sight
+                    == Sight::GoesOn(NODE)
+            );
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_not_the_owner_says_when_viewers_came_and_went() {
+        let (at, on) = (Timestamp::from_millis, Air::On { since: None });
+        let mut record = Record::default();
+        let mut next = |counts: &[(u32, u64)]| {
+            for (count, millis) in counts {
+                record.observe(*count, at(*millis), if *count > 0 { on } else { Air::Off }, None);
+            }
+            let taken = record.take(&ChannelId::parse("ana").unwrap(), NODE, None, at(900_000), false);
+            taken.and_then(|taken| taken.on_air).map(|on_air| {
+                assert_eq!((on_air.sight, on_air.observed_from), (Sight::Glimpse, on_air.span.from));
+                (on_air.span.from.as_millis(), on_air.span.to.as_millis())
+            })
+        };
+        assert_eq!(next(&[(0, 500)]), None);
+        assert_eq!(next(&[(1, 1_000), (3, 1_200)]), Some((1_000, 1_200)));
+        assert_eq!(next(&[(5, 2_000), (4, 30_000)]), None, "the owner sees that it goes on");
+        assert_eq!(next(&[(1, 31_000), (0, 31_400)]), Some((1_000, 31_400)));
+        assert_eq!(next(&[(2, 60_000), (0, 90_000)]), Some((1_000, 60_000)), "the end was not observed");
+        assert_eq!(next(&[(0, 95_000)]), None);
+        assert_eq!(next(&[(1, 400_000), (0, 400_100)]), Some((400_000, 400_100)), "another broadcast");
+    }
+
+    #[test]
+    fn with_live_signals_viewers_begin_no_broadcast() {
+        let at = Timestamp::from_millis;
+        let mut record = Record::default();
+        for air in [Air::Off, Air::On { since: Some(at(500)) }] {
+            record.observe(1, at(1_000), air, None);
+            let taken = record.take(&ChannelId::parse("ana").unwrap(), NODE, None, at(2_000), false);
+            assert!(taken.is_none_or(|taken| taken.on_air.is_none()), "{air:?}");
         }
     }
 
@@ -394,7 +480,7 @@ mod tests {
         for (unknown_at, ends_at) in [(305_100, 305_100), (305_101, 5_100)] {
             let mut record = on_air_for_five_seconds();
             record.lose_sight(at(unknown_at));
-            let taken = record.take(&ana, None, at(unknown_at), false).unwrap().on_air.unwrap();
+            let taken = record.take(&ana, NODE, None, at(unknown_at), false).unwrap().on_air.unwrap();
             assert_eq!(taken.span.to, at(ends_at), "unknown at {unknown_at}");
         }
     }
@@ -461,9 +547,9 @@ mod tests {
             record.see(viewer(nth), None, at(1_000), None);
         }
         let ana = ChannelId::parse("ana").unwrap();
-        let taken = record.take(&ana, None, at(2_000), false).unwrap().viewers;
+        let taken = record.take(&ana, NODE, None, at(2_000), false).unwrap().viewers;
         assert!(matches!(&*taken, [(_, RowData::Early(viewers))] if viewers.len() == 2), "{taken:?}");
-        assert!(record.take(&ana, None, at(3_000), false).is_none_or(|taken| taken.viewers.is_empty()));
+        assert!(record.take(&ana, NODE, None, at(3_000), false).is_none_or(|taken| taken.viewers.is_empty()));
         assert_eq!(rows(&mut record, &key, at(4_000)), [(at(1_000), 2)]);
         assert_eq!(rows(&mut record, &key, at(5_000)), []);
     }

@@ -84,7 +84,9 @@ fn a_broadcast_that_goes_on_is_written_every_half_minute_and_at_once_after_a_gap
             recorder.sampled_part(ana.part(), Some(at).filter(|_| second != 40));
         }
         let taken = recorder.take(second == 60).into_iter().find_map(|taken| taken.on_air);
-        written.extend(taken.map(|on_air| (second, on_air.span.millis() / 1_000, on_air.goes_on)));
+        written.extend(
+            taken.map(|on_air| (second, on_air.span.millis() / 1_000, on_air.sight == Sight::GoesOn(7))),
+        );
     }
     let on = [0, 30, 40, 41, 53, 60].map(|second| (second, second, true));
     assert_eq!(written, [&on[..], &[(72, 72, false)]].concat());
@@ -114,7 +116,9 @@ fn a_broadcast_that_ended_while_the_node_did_not_own_it_ends_when_it_was_last_ob
             recorder.sampled_part(ana.part(), Some(at));
         }
         let taken = recorder.take(false).into_iter().find_map(|taken| taken.on_air);
-        written.extend(taken.map(|on_air| (second, on_air.span.millis() / 1_000, on_air.goes_on)));
+        written.extend(
+            taken.map(|on_air| (second, on_air.span.millis() / 1_000, on_air.sight == Sight::GoesOn(7))),
+        );
     }
     assert_eq!(written, [(0, 0, true), (20, 9, false)]);
 }

@@ -90,7 +90,7 @@ mod tests {
         server::{
             clock::ManualClock,
             config::DatabaseConfig,
-            database::{Database, OnAir, Row, RowKind},
+            database::{Database, OnAir, Row, RowKind, Sight},
             history::{Minute, Span},
         },
     };
@@ -117,7 +117,7 @@ mod tests {
         let (broken, other) = (&rows[0].channel, ChannelId::parse(&rows[1].channel).unwrap());
         let span = Span::new(at(0), at(60_000));
         archive
-            .note_on_air(&[OnAir { channel: other, span, observed_from: span.from, seen_by: None }])
+            .note_on_air(&[OnAir { channel: other, span, observed_from: span.from, sight: Sight::Ended }])
             .await
             .unwrap();
         let refuse = format!(

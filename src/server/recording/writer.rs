@@ -218,7 +218,7 @@ impl<D: Destination> Writer<D> {
                     channel: channel.clone(),
                     span: taken.span,
                     observed_from: taken.observed_from,
-                    seen_by: taken.goes_on.then(|| self.recorder.node()),
+                    sight: taken.sight,
                 })
                 .collect();
             self.spans.run(spans.len(), self.archive.note_on_air(&spans)).await?;

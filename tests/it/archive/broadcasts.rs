@@ -5,7 +5,7 @@ use std::time::Duration;
 use aforo::{
     domain::{ChannelId, Policy, SessionId, SessionKey, Timestamp, ViewerId},
     server::{
-        database::{Archive, Database, Kept, OnAir, part_key},
+        database::{Archive, Database, Kept, OnAir, Sight, part_key},
         history::{Figures, Place, Span, Track},
         recording::simulated::SimulatedNode,
     },
@@ -22,7 +22,7 @@ async fn a_broadcast_that_goes_on_lasts_as_long_as_its_node_observes_the_part() 
             channel: ana(),
             span: Span::new(at(137), at(4_137)),
             observed_from: at(137),
-            seen_by: Some(1),
+            sight: Sight::GoesOn(1),
         };
         let present = async |now: u64| {
             let now = at(now);
@@ -53,13 +53,13 @@ async fn a_broadcast_that_goes_on_lasts_as_long_as_its_node_observes_the_part() 
         assert_eq!((killed.watch_seconds, killed.observed), (1_400.0, 1.0));
         assert_eq!(killed.ended_at, None);
         // The next owner sees it go on, and end.
-        let resumed = |to: u64, seen_by| {
+        let resumed = |to: u64, sight| {
             let span = Span::new(at(204_000), at(to));
-            OnAir { channel: ana(), span, observed_from: span.from, seen_by }
+            OnAir { channel: ana(), span, observed_from: span.from, sight }
         };
-        archive.note_on_air(&[resumed(205_000, Some(2))]).await.unwrap();
+        archive.note_on_air(&[resumed(205_000, Sight::GoesOn(2))]).await.unwrap();
         assert!(present(210_000).await.observed < 1.0);
-        archive.note_on_air(&[resumed(206_000, None)]).await.unwrap();
+        archive.note_on_air(&[resumed(206_000, Sight::Ended)]).await.unwrap();
         archive.note_on_air(std::slice::from_ref(&goes_on)).await.unwrap();
         let ended = present(600_000).await;
         assert_eq!(ended.ended_at, Some(at(206_000)), "{ended:?}");
@@ -73,7 +73,7 @@ async fn a_signal_that_lasts_goes_on_as_one_broadcast_after_an_outage_of_all_nod
     for archive in databases.map(Archive::new) {
         let seen = |observed_from: u64, to: u64| {
             let span = Span::new(at(0), at(to));
-            OnAir { channel: ana(), span, observed_from: at(observed_from), seen_by: None }
+            OnAir { channel: ana(), span, observed_from: at(observed_from), sight: Sight::Ended }
         };
         archive.note_on_air(&[seen(1_000, 600_000)]).await.unwrap();
         // The same signal, observed again after twenty minutes.
@@ -98,17 +98,17 @@ async fn a_node_that_learns_late_of_the_end_of_a_signal_ends_the_broadcast_where
             part.observe(0, at(second * 1_000), true, GAP);
         }
         archive.store(&rows(&mut part, &part_key(ana().part()), 1, at(580_000))).await.unwrap();
-        let note = async |from: u64, to: u64, seen_by: Option<u64>| {
+        let note = async |from: u64, to: u64, sight: Sight| {
             let span = Span::new(at(from), at(to));
             archive
-                .note_on_air(&[OnAir { channel: ana(), span, observed_from: at(100_000), seen_by }])
+                .note_on_air(&[OnAir { channel: ana(), span, observed_from: at(100_000), sight }])
                 .await
                 .unwrap();
         };
         for (start, end) in [(100_000, 579_250), (95_000, 550_000)] {
-            note(100_000, 550_000, Some(1)).await;
+            note(100_000, 550_000, Sight::GoesOn(1)).await;
             // The signal of the second one began before the broadcast that is written.
-            note(start, end, None).await;
+            note(start, end, Sight::Ended).await;
             let kept = archive.broadcasts(&ana(), at(HOUR), 9, at(HOUR)).await.unwrap();
             let ends: Vec<_> =
                 kept.iter().map(|kept| (kept.figures.started_at, kept.figures.ended_at)).collect();
@@ -244,10 +244,10 @@ async fn broadcasts_that_their_node_does_not_end_last_as_long_as_it_has_observed
     let elsewhere = (0..).map(|nth| ChannelId::parse(&format!("d{nth}")).unwrap());
     let elsewhere = elsewhere.into_iter().find(|channel| channel.part() != ana().part()).unwrap();
     for archive in databases.map(Archive::new) {
-        let note = async |channel: &ChannelId, from: u64, to: u64, seen_by: Option<u64>| {
+        let note = async |channel: &ChannelId, from: u64, to: u64, sight: Sight| {
             let span = Span::new(at(from), at(to));
             archive
-                .note_on_air(&[OnAir { channel: channel.clone(), span, observed_from: span.from, seen_by }])
+                .note_on_air(&[OnAir { channel: channel.clone(), span, observed_from: span.from, sight }])
                 .await
                 .unwrap();
         };
@@ -267,16 +267,16 @@ async fn broadcasts_that_their_node_does_not_end_last_as_long_as_it_has_observed
             panic!("seven channels");
         };
         for channel in [lost, ended, taken_over, ended_by_another, resumed, next, &elsewhere] {
-            note(channel, 100_000, 550_000, Some(1)).await;
+            note(channel, 100_000, 550_000, Sight::GoesOn(1)).await;
         }
-        note(ended, 100_000, 560_000, None).await;
-        note(taken_over, 585_000, 590_000, Some(2)).await;
-        note(ended_by_another, 584_000, 584_500, None).await;
+        note(ended, 100_000, 560_000, Sight::Ended).await;
+        note(taken_over, 585_000, 590_000, Sight::GoesOn(2)).await;
+        note(ended_by_another, 584_000, 584_500, Sight::Ended).await;
         // Within five minutes after it was seen, but not after its written end.
-        note(resumed, 870_000, 900_000, None).await;
-        note(long_before, 100_000, 200_000, Some(1)).await;
+        note(resumed, 870_000, 900_000, Sight::Ended).await;
+        note(long_before, 100_000, 200_000, Sight::GoesOn(1)).await;
         // Not within five minutes.
-        note(next, 880_001, 900_000, None).await;
+        note(next, 880_001, 900_000, Sight::Ended).await;
 
         let check = async |when: &str| {
             assert_eq!(broadcasts(lost).await, [(100_000, 580_000)], "{when}");
@@ -302,7 +302,7 @@ async fn broadcasts_that_their_node_does_not_end_last_as_long_as_it_has_observed
 
         // The node was only paused. What it writes late counts.
         archive.store(&rows(&mut part, &part_key(ana().part()), 1, at(580_000))).await.unwrap();
-        note(lost, 100_000, 585_000, None).await;
+        note(lost, 100_000, 585_000, Sight::Ended).await;
         while archive.lengthen_abandoned(at(HOUR)).await.unwrap() {}
         assert_eq!(broadcasts(lost).await, [(100_000, 585_000)]);
         let figures = archive.broadcasts(lost, at(HOUR), 1, at(HOUR)).await.unwrap().remove(0).figures;
@@ -391,5 +391,46 @@ async fn the_time_after_a_broadcast_is_known_in_rows_of_15_minutes_too() {
         // Nothing was observed before the first sample.
         assert!(observed[0] >= 898_000 && observed[1..] == [900_000; 2], "{observed:?}");
         assert_eq!(quarters[0].counts().map(|(lowest, _, highest)| (lowest, highest)), Some((0, 1)));
+    }
+}
+
+/// What another node than the owner has seen in its own calls.
+#[tokio::test]
+async fn a_glimpse_is_a_broadcast_of_its_own_or_says_when_another_began() {
+    let (databases, _folder) = both_databases().await;
+    for archive in databases.map(Archive::new) {
+        let note = async |from: u64, to: u64, sight: Sight| {
+            let span = Span::new(at(from), at(to));
+            archive
+                .note_on_air(&[OnAir { channel: ana(), span, observed_from: span.from, sight }])
+                .await
+                .unwrap();
+        };
+        // The starts and ends. `None`: it goes on, for as long as the owner observes the part.
+        let broadcasts = async |now: u64| {
+            let broadcasts = archive.broadcasts(&ana(), at(now), 9, at(now)).await.unwrap();
+            let spans = broadcasts.iter().map(|one| (one.figures.started_at, one.figures.ended_at));
+            let mut spans: Vec<_> = spans.collect();
+            spans.sort_unstable();
+            spans
+        };
+        note(10_000, 10_000, Sight::Glimpse).await;
+        note(10_000, 10_400, Sight::Glimpse).await;
+        assert_eq!(broadcasts(400_000).await, [(at(10_000), Some(at(10_400)))], "the owner has missed it");
+        // The owner sees the next one half a second late, and goes on.
+        note(900_500, 930_000, Sight::GoesOn(1)).await;
+        note(900_000, 900_000, Sight::Glimpse).await;
+        let both = [(at(10_000), Some(at(10_400))), (at(900_000), None)];
+        assert_eq!(broadcasts(931_000).await, both);
+        // Neither a later glimpse nor its end says anything about what the owner sees.
+        note(900_000, 960_000, Sight::Glimpse).await;
+        note(1_100_000, 1_100_000, Sight::Glimpse).await;
+        assert_eq!(broadcasts(961_000).await, both);
+        note(900_500, 990_000, Sight::GoesOn(1)).await;
+        note(900_500, 1_000_000, Sight::Ended).await;
+        assert_eq!(broadcasts(1_310_000).await[1], (at(900_000), Some(at(1_000_000))));
+        // The owner has missed that viewers came back.
+        note(1_200_000, 1_200_300, Sight::Glimpse).await;
+        assert_eq!(broadcasts(1_600_000).await[1], (at(900_000), Some(at(1_200_300))));
     }
 }

@@ -11,7 +11,7 @@ use aforo::{
     domain::{ChannelId, Timestamp, ViewerId},
     server::{
         config::{self, Config, DatabaseConfig},
-        database::{Archive, Database, OnAir, Row, RowKind, part_key},
+        database::{Archive, Database, OnAir, Row, RowKind, Sight, part_key},
         history::{Cuts, Figures, HashKey, Place, Point, Sketch, Span, TakenMinute, Track, Zone},
     },
 };
@@ -39,7 +39,7 @@ fn of_part(number: u32) -> String {
 
 /// A span on air that is over.
 fn ended(channel: ChannelId, span: Span) -> OnAir {
-    OnAir { channel, span, observed_from: span.from, seen_by: None }
+    OnAir { channel, span, observed_from: span.from, sight: Sight::Ended }
 }
 
 async fn archive() -> (Archive, TempDir) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use aforo::server::clock::{Clock, SystemClock};
 use futures::future::join_all;
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::{PATIENCE, Postgres, RedisServer, TestApp, viewer};
 
@@ -58,6 +58,33 @@ async fn the_figures_of_a_present_broadcast_are_at_most_ten_seconds_old_on_every
         };
         before = ends.iter().copied().fold(0.0, f64::max);
     }
+}
+
+/// Far shorter than the pause between two samples of the node that records a channel.
+#[tokio::test]
+async fn a_broadcast_of_a_moment_is_kept_whichever_node_took_its_calls() {
+    let redis = RedisServer::start().await;
+    let database = Postgres::shared().await.database().await;
+    let nodes = [node(&redis, &database).await, node(&redis, &database).await];
+    let channels: Vec<String> = (0..32).map(|nth| format!("moment{nth}")).collect();
+    for (nth, channel) in channels.iter().enumerate() {
+        let (node, viewer) = (&nodes[nth % 2], viewer());
+        node.join(channel, viewer).await;
+        node.leave(channel, viewer).await;
+    }
+    let has_broadcast = async |channel: &String| {
+        let path = format!("/api/channel/{channel}/broadcasts");
+        let body: Value = nodes[0].get(&path).await.json().await.unwrap();
+        body["broadcasts"].as_array().is_some_and(|all| all.len() == 1 && all[0]["peak"] == 1)
+    };
+    let all = async {
+        for channel in &channels {
+            while !has_broadcast(channel).await {
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    };
+    timeout(PATIENCE, all).await.expect("every broadcast is kept");
 }
 
 #[tokio::test]

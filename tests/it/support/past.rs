@@ -6,7 +6,7 @@ use aforo::{
     domain::{ChannelId, Timestamp, ViewerId},
     server::{
         config::DatabaseConfig,
-        database::{Archive, Database, OnAir, Row, RowKind},
+        database::{Archive, Database, OnAir, Row, RowKind, Sight},
         history::{HashKey, Minute, Place, Sketch, Span},
     },
 };
@@ -99,7 +99,7 @@ impl Past {
                 channel: id,
                 span: Span::new(from, to),
                 observed_from: from,
-                seen_by: None,
+                sight: Sight::Ended,
             }])
             .await
             .unwrap();

@@ -6,6 +6,7 @@ use aforo::{
         config,
         database::{
             Announced, Announcement, Archive, Backlog, Database, NewEvent, OnAir, Open, Outbox, Outcome,
+            Sight,
         },
         history::{Broadcast, Span},
     },
@@ -30,7 +31,7 @@ fn span(name: &str, from: u64, to: u64) -> OnAir {
         channel: channel(name),
         span: Span::new(at(from), at(to)),
         observed_from: at(from),
-        seen_by: None,
+        sight: Sight::Ended,
     }
 }
 

@@ -122,9 +122,21 @@ pub struct OnAir {
     pub span: Span,
     /// From when on it was observed. Of the time before, only its start was reported.
     pub observed_from: Timestamp,
-    /// The node that sees that the span goes on, and will say when it ends. Until then it lasts for as long as the node
+    /// How it was seen.
+    pub sight: Sight,
+}
+
+/// How a node has seen a span on air.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// This node, the owner, sees that the span goes on, and will say when it ends. Until then it lasts for as long as the node
     /// observes the channel's part.
-    pub seen_by: Option<u64>,
+    GoesOn(u64),
+    /// The owner has seen its end.
+    Ended,
+    /// Calls have shown the span to a node that is not the owner. It says nothing about the end of a broadcast that the owner
+    /// sees.
+    Glimpse,
 }
 
 impl Archive {

@@ -13,13 +13,13 @@ use std::{
 
 use sqlx::{Any, AssertSqlSafe, Row as _, Transaction};
 
-use super::{Archive, OnAir, millis, pieces, seen::Seen, time};
+use super::{Archive, OnAir, Sight, millis, pieces, seen::Seen, time};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
         history::{
             Broadcast, Span,
-            broadcast::{self, GRACE},
+            broadcast::{self, GRACE, Merged},
         },
         store_error::StoreError,
     },
@@ -45,7 +45,10 @@ impl OnAir {
 
     /// The column `seen_by`.
     fn seen_by(&self) -> i64 {
-        self.seen_by.unwrap_or_default().cast_signed()
+        match self.sight {
+            Sight::GoesOn(node) => node.cast_signed(),
+            Sight::Ended | Sight::Glimpse => 0,
+        }
     }
 }
 
@@ -73,7 +76,7 @@ impl Archive {
     ) -> Result<(), sqlx::Error> {
         // A statement changes a row once, so it gets one span of each channel.
         let mut newest: BTreeMap<&ChannelId, &OnAir> = BTreeMap::new();
-        for on_air in spans {
+        for on_air in spans.iter().filter(|on_air| on_air.sight != Sight::Glimpse) {
             let known = newest.entry(&on_air.channel).or_insert(on_air);
             if on_air.span.from > known.span.from {
                 *known = on_air;
@@ -185,7 +188,7 @@ impl Archive {
                 Broadcast { started_at: time(&row, "started_at")?, last_on_air: time(&row, "last_on_air")? };
             let seen_by = row.try_get("seen_by")?;
             // A span that is over says itself up to when the broadcast went on that it ends.
-            let is_its_end = on_air.seen_by.is_none()
+            let is_its_end = on_air.sight == Sight::Ended
                 && written.continues_with(on_air.span)
                 && written.last_on_air <= on_air.span.to;
             let broadcast =
@@ -271,6 +274,9 @@ impl<'s> Changes<'s> {
     fn add(&mut self, on_air: &'s OnAir, near: &[Known]) {
         let known: Vec<Broadcast> = near.iter().map(|known| known.broadcast).collect();
         let (channel, span) = (&on_air.channel, on_air.own_span(&known));
+        if on_air.sight == Sight::Glimpse {
+            return self.add_glimpse(channel, span, near, &known);
+        }
         let merged = broadcast::merge(&known, span);
         let Broadcast { started_at, last_on_air } = merged.broadcast;
         // Who has seen the last instant on air says whether it goes on.
@@ -285,6 +291,28 @@ impl<'s> Changes<'s> {
             }
             return;
         }
+        self.replace(&merged, present);
+    }
+
+    /// Adds what a glimpse changes: a broadcast that its owner does not see can be new or longer, and any can have begun
+    /// earlier.
+    fn add_glimpse(&mut self, channel: &'s ChannelId, span: Span, near: &[Known], known: &[Broadcast]) {
+        let seen = near.iter().filter(|known| known.seen_by != 0 && known.broadcast.continues_with(span));
+        let seen = seen.max_by_key(|known| known.broadcast.last_on_air);
+        let to = seen.map_or(span.to, |seen| span.to.min(seen.broadcast.last_on_air));
+        let merged = broadcast::merge(known, Span { from: span.from.min(to), to });
+        if merged.replaces == [merged.broadcast] {
+            return;
+        }
+        let Broadcast { started_at, last_on_air } = merged.broadcast;
+        let last = near.iter().find(|known| known.broadcast.last_on_air == last_on_air);
+        let seen_by = last.map(|known| known.seen_by).unwrap_or_default();
+        self.replace(&merged, Present { channel, started_at, last_on_air, seen_by });
+    }
+
+    /// Puts a broadcast in place of those that it was merged from.
+    fn replace(&mut self, merged: &Merged, present: Present<'s>) {
+        let Present { channel, started_at, .. } = present;
         let starts = merged.replaces.iter().map(|replaced| replaced.started_at);
         self.replaced.extend(starts.filter(|start| *start != started_at).map(|start| (channel, start)));
         if merged.replaces.is_empty() {

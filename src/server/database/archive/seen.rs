@@ -11,7 +11,7 @@ use std::{
 
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Executor, Row as _};
 
-use super::{Archive, OnAir, announce::numbers, millis, part_key, time};
+use super::{Archive, OnAir, Sight, announce::numbers, millis, part_key, time};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
@@ -120,8 +120,8 @@ async fn abandoned(connection: &mut AnyConnection, before: Timestamp) -> Result<
         let end = seen.lengthened(&channel, node, Broadcast { started_at, last_on_air }).last_on_air;
         if end > last_on_air && !seen.has_observed_since(before, &channel, node) {
             let span = Span::new(last_on_air, end);
-            let seen_by = Some(node.cast_unsigned());
-            spans.push(OnAir { channel, span, observed_from: last_on_air, seen_by });
+            let sight = Sight::GoesOn(node.cast_unsigned());
+            spans.push(OnAir { channel, span, observed_from: last_on_air, sight });
         }
     }
     Ok(spans)
