@@ -5,7 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aforo::{domain::ChannelId, server::redis::Runner};
+use aforo::{
+    domain::{ChannelId, Policy},
+    server::{
+        redis::Runner,
+        store::{Store, remote::RemoteStore},
+    },
+};
 use futures::future::join_all;
 use serde_json::json;
 use tokio::time::{sleep, timeout};
@@ -230,6 +236,29 @@ async fn after_a_loss_of_one_primary_a_live_list_that_lacks_channels_is_never_sh
     assert_eq!(listed, all);
     let ready = async { while two.get("/readyz").await.status() != 200 {} };
     timeout(PATIENCE, ready).await.expect("the store is available again");
+}
+
+#[tokio::test]
+async fn the_live_list_of_a_primary_is_doubted_until_all_nodes_have_checked() {
+    let mut cluster = RedisCluster::start(0).await;
+    let store = RemoteStore::new(TestRunner::to_cluster(&cluster), "aforo", Policy::default().lease_rules());
+    let is_whole = async |part: u16| store.listed(&[part]).await.is_ok_and(|names| names.is_whole);
+    let part = ChannelId::parse("ana").unwrap().part();
+    let elsewhere = (0..ChannelId::PARTS)
+        .find(|other| {
+            cluster.primary_of(&format!("live {other}")) != cluster.primary_of(&format!("live {part}"))
+        })
+        .unwrap();
+    assert!(is_whole(part).await && is_whole(elsewhere).await);
+    let primary = cluster.primary_of(&format!("live {part}"));
+    cluster.servers[primary].kill();
+    while is_whole(part).await {}
+    cluster.servers[primary].run().await;
+    let answers = async { while store.listed(&[part]).await.is_err() {} };
+    timeout(PATIENCE, answers).await.expect("the primary answers");
+    assert!(!is_whole(part).await && is_whole(elsewhere).await);
+    store.resolve_outages(store.unresolved_outage().expect("it was noticed"));
+    assert!(is_whole(part).await);
 }
 
 /// The channels of the live list in order of their names, if it is shown as live.
