@@ -24,7 +24,7 @@ use crate::{
 pub const MAX_WAITING_BYTES: usize = 64 << 20;
 
 /// The memory of a span on air that waits, with the name of its channel.
-pub(super) const SPAN_BYTES: usize = 176;
+pub(super) const SPAN_BYTES: usize = 184;
 
 /// The key of a waiting row: the oldest come first.
 pub(super) type Key = (Timestamp, RowKind, IsPart, u16, String);
@@ -178,5 +178,18 @@ mod tests {
         }
         let spans: Vec<_> = waiting.on_air.values().map(|one| (one.span.to, one.observed_from)).collect();
         assert_eq!(spans, [(at(500_000), at(61_000))]);
+    }
+
+    #[test]
+    fn a_glimpse_does_not_replace_what_the_owner_has_seen_of_the_span() {
+        let (mut waiting, at) = (Backlog::default(), Timestamp::from_millis);
+        for (to, sight) in [(1_000, Sight::Glimpse), (9_000, Sight::GoesOn(1)), (2_000, Sight::Glimpse)] {
+            let on_air = TakenSpan { span: Span::new(at(1_000), at(to)), observed_from: at(1_000), sight };
+            let (channel, part) = ("ana".to_owned(), 3);
+            let (minutes, joins, viewers) = Default::default();
+            waiting.take_in(Taken { channel, part, minutes, joins, viewers, on_air: Some(on_air), lost: 0 });
+        }
+        let spans: Vec<_> = waiting.on_air.values().map(|one| (one.span.to, one.sight)).collect();
+        assert_eq!(spans, [(at(9_000), Sight::GoesOn(1))]);
     }
 }

@@ -27,8 +27,12 @@ const MAX_EARLIER: usize = 8;
 /// How often the end of a span that goes on is written. In between, readers take its end from the row of the part.
 const LENGTHEN_EVERY: Duration = Duration::from_secs(30);
 
-/// How long after the last observation of viewers a glimpse lasts, if there are none any more.
-const GLIMPSE_HOLDS: Duration = Duration::from_secs(5);
+/// How long after the last observation of viewers a glimpse lasts, if there are none any more. What lasts longer, the owner's
+/// samples see.
+const GLIMPSE_HOLDS: Duration = Duration::from_secs(1);
+
+/// When the end of a glimpse is taken: after the owner has written what it has seen of the span.
+const GLIMPSE_SETTLES: Duration = Duration::from_secs(10);
 
 /// A broadcast that is not lengthened for [`GRACE`] is over.
 const _: () = assert!(LENGTHEN_EVERY.as_secs() * 4 < GRACE.as_secs());
@@ -90,8 +94,10 @@ struct OnAir {
 struct Glimpse {
     span: Span,
     has_viewers: bool,
-    /// Whether it has begun or ended since it was last taken.
-    is_news: bool,
+    /// Whether its start was not taken yet.
+    has_begun: bool,
+    /// When its end was seen, until it was taken.
+    ended: Option<Timestamp>,
 }
 
 /// The distinct viewers of a span.
@@ -162,14 +168,20 @@ impl Record {
         let has_viewers = count > 0;
         match &mut self.glimpse {
             Some(glimpse) if at <= glimpse.span.to + GRACE => {
-                if has_viewers || glimpse.has_viewers && at <= glimpse.span.to + GLIMPSE_HOLDS {
-                    glimpse.span.to = glimpse.span.to.max(at);
+                if at < glimpse.span.to {
+                    return;
                 }
-                glimpse.is_news |= glimpse.has_viewers && !has_viewers;
+                if has_viewers || glimpse.has_viewers && at <= glimpse.span.to + GLIMPSE_HOLDS {
+                    glimpse.span.to = at;
+                }
+                if glimpse.has_viewers && !has_viewers {
+                    glimpse.ended = Some(at);
+                }
                 glimpse.has_viewers = has_viewers;
             }
             _ if has_viewers && air == (Air::On { since: None }) => {
-                self.glimpse = Some(Glimpse { span: Span::new(at, at), has_viewers, is_news: true });
+                let span = Span::new(at, at);
+                self.glimpse = Some(Glimpse { span, has_viewers, has_begun: true, ended: None });
             }
             _ => {}
         }
@@ -320,7 +332,7 @@ impl Record {
         }));
         let (joins, lost_joins) =
             self.joins.as_mut().map(|joins| (joins.take_dirty(now), joins.take_lost())).unwrap_or_default();
-        let (on_air, lost) = (self.take_on_air(node, everything), self.track.take_lost() + lost_joins);
+        let (on_air, lost) = (self.take_on_air(node, now, everything), self.track.take_lost() + lost_joins);
         let has_minutes = !minutes.is_empty() || !joins.is_empty();
         (has_minutes || !viewers.is_empty() || on_air.is_some() || lost > 0).then(|| Taken {
             channel: channel.as_str().to_owned(),
@@ -334,7 +346,7 @@ impl Record {
     }
 
     /// Takes the span on air, if its row must be written; with `everything`, if it is longer.
-    fn take_on_air(&mut self, node: u64, everything: bool) -> Option<TakenSpan> {
+    fn take_on_air(&mut self, node: u64, now: Timestamp, everything: bool) -> Option<TakenSpan> {
         let pause = if everything { Duration::from_millis(1) } else { LENGTHEN_EVERY };
         let is_due = |air: &&mut OnAir| air.is_news || air.span.to >= air.taken + pause;
         if let Some(air) = self.air.as_mut().filter(is_due) {
@@ -342,8 +354,11 @@ impl Record {
             let sight = if air.is_on { Sight::GoesOn(node) } else { Sight::Ended };
             return Some(TakenSpan { span: air.span, observed_from: air.observed_from, sight });
         }
-        let glimpse = self.glimpse.as_mut().filter(|glimpse| glimpse.is_news)?;
-        glimpse.is_news = false;
+        let has_ended = |ended: Timestamp| everything || now >= ended + GLIMPSE_SETTLES;
+        let is_due = |glimpse: &&mut Glimpse| glimpse.has_begun || glimpse.ended.is_some_and(has_ended);
+        let glimpse = self.glimpse.as_mut().filter(is_due)?;
+        glimpse.has_begun = false;
+        glimpse.ended = glimpse.ended.filter(|ended| !has_ended(*ended));
         Some(TakenSpan { span: glimpse.span, observed_from: glimpse.span.from, sight: Sight::Glimpse })
     }
 
@@ -443,23 +458,29 @@ mod tests {
     fn a_node_that_is_not_the_owner_says_when_viewers_came_and_went() {
         let (at, on) = (Timestamp::from_millis, Air::On { since: None });
         let mut record = Record::default();
-        let mut next = |counts: &[(u32, u64)]| {
+        let mut next = |counts: &[(u32, u64)], now: u64| {
             for (count, millis) in counts {
                 record.observe(*count, at(*millis), if *count > 0 { on } else { Air::Off }, None);
             }
-            let taken = record.take(&ChannelId::parse("ana").unwrap(), NODE, None, at(900_000), false);
+            let taken = record.take(&ChannelId::parse("ana").unwrap(), NODE, None, at(now), false);
             taken.and_then(|taken| taken.on_air).map(|on_air| {
                 assert_eq!((on_air.sight, on_air.observed_from), (Sight::Glimpse, on_air.span.from));
                 (on_air.span.from.as_millis(), on_air.span.to.as_millis())
             })
         };
-        assert_eq!(next(&[(0, 500)]), None);
-        assert_eq!(next(&[(1, 1_000), (3, 1_200)]), Some((1_000, 1_200)));
-        assert_eq!(next(&[(5, 2_000), (4, 30_000)]), None, "the owner sees that it goes on");
-        assert_eq!(next(&[(1, 31_000), (0, 31_400)]), Some((1_000, 31_400)));
-        assert_eq!(next(&[(2, 60_000), (0, 90_000)]), Some((1_000, 60_000)), "the end was not observed");
-        assert_eq!(next(&[(0, 95_000)]), None);
-        assert_eq!(next(&[(1, 400_000), (0, 400_100)]), Some((400_000, 400_100)), "another broadcast");
+        assert_eq!(next(&[(0, 500)], 600), None);
+        assert_eq!(next(&[(1, 1_000), (3, 1_200)], 1_300), Some((1_000, 1_200)));
+        assert_eq!(next(&[(5, 2_000), (4, 30_000)], 40_000), None, "the owner sees that it goes on");
+        assert_eq!(next(&[(1, 31_000), (0, 31_400), (1, 31_399)], 41_399), None, "the owner writes first");
+        assert_eq!(next(&[], 41_400), Some((1_000, 31_400)));
+        assert_eq!(next(&[], 99_000), None);
+        assert_eq!(next(&[(2, 60_000), (0, 61_001)], 99_000), Some((1_000, 60_000)), "the owner saw the end");
+        assert_eq!(next(&[(0, 95_000)], 200_000), None);
+        assert_eq!(
+            next(&[(1, 400_000), (0, 400_100)], 400_200),
+            Some((400_000, 400_100)),
+            "another broadcast"
+        );
     }
 
     #[test]

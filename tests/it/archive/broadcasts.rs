@@ -429,6 +429,9 @@ async fn a_glimpse_is_a_broadcast_of_its_own_or_says_when_another_began() {
         note(900_500, 990_000, Sight::GoesOn(1)).await;
         note(900_500, 1_000_000, Sight::Ended).await;
         assert_eq!(broadcasts(1_310_000).await[1], (at(900_000), Some(at(1_000_000))));
+        // What a node has seen of the same time, and writes later than the owner, makes no end later that the owner saw.
+        note(900_000, 1_000_000, Sight::Glimpse).await;
+        assert_eq!(broadcasts(1_310_000).await[1], (at(900_000), Some(at(1_000_000))));
         // The owner has missed that viewers came back.
         note(1_200_000, 1_200_300, Sight::Glimpse).await;
         assert_eq!(broadcasts(1_600_000).await[1], (at(900_000), Some(at(1_200_300))));
