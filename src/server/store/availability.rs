@@ -57,12 +57,17 @@ impl Availability {
         has_responded
     }
 
+    /// Whether the last write failed.
+    pub(super) fn refuses_writes(&self) -> bool {
+        let write_failed = self.outcomes.lock().write_failed;
+        write_failed.is_some_and(|at| at.elapsed() < WRITE_FAILURE_TTL)
+    }
+
     fn known(&self, max_age: Duration) -> Option<bool> {
-        let Outcomes { last, write_failed } = *self.outcomes.lock();
-        if write_failed.is_some_and(|at| at.elapsed() < WRITE_FAILURE_TTL) {
+        if self.refuses_writes() {
             return Some(false);
         }
-        let (at, has_responded) = last?;
+        let (at, has_responded) = self.outcomes.lock().last?;
         (at.elapsed() < max_age).then_some(has_responded)
     }
 }

@@ -30,13 +30,16 @@ pub struct Measured {
     store: Arc<dyn Store>,
     metrics: Metrics,
     availability: Availability,
+    /// The availability by pings alone, which all servers of a cluster must answer.
+    of_all_servers: Availability,
 }
 
 impl Measured {
     /// Wraps a store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, metrics: Metrics) -> Self {
-        Self { store, metrics, availability: Availability::default() }
+        let (availability, of_all_servers) = Default::default();
+        Self { store, metrics, availability, of_all_servers }
     }
 
     /// Measures a call. Returns its results and whether the store has responded. A damaged channel, or one kept by a
@@ -131,12 +134,12 @@ impl Store for Measured {
     }
 
     async fn is_available(&self) -> bool {
-        if self.store.unresolved_outage().is_some() {
-            // Other servers of a cluster still answer.
-            return false;
-        }
         let max_age = OUTCOME_MAX_AGE.max(self.store.roll_call_pause());
         let ping = async || timeout(PING_LIMIT, self.ping()).await.is_ok_and(|result| result.is_ok());
+        if self.store.unresolved_outage().is_some() {
+            // The last call may have been to another server than the one that is away.
+            return !self.availability.refuses_writes() && self.of_all_servers.check(max_age, ping).await;
+        }
         self.availability.check(max_age, ping).await
     }
 

@@ -219,8 +219,7 @@ impl Recovery {
         let is_empty = self.journal.is_empty();
         let was_complete = self.roll.last().is_none_or(|roll| roll.is_complete(roll.asked));
         let expected_for = self.interval * 3 + WAIT_FOR_NODES;
-        let is_needless = is_empty && was_complete && !was_triggered && outage.is_none();
-        if is_needless && !self.roll.was_used_within(expected_for) {
+        if is_empty && was_complete && !was_triggered && !self.roll.was_used_within(expected_for) {
             // The store keeps a roll call for four times the expected time.
             self.roll.forget_after(expected_for * 3);
             return Ok(true);

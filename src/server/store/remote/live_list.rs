@@ -86,9 +86,10 @@ impl<R: Runner> RemoteStore<R> {
     /// failure is retried at the next write of the channel.
     pub(super) async fn list_channels(&self, batches: &[Batch], written: &[Result<Written, StoreError>]) {
         let at = Instant::now();
-        let mut channels = BTreeSet::new();
+        let (mut channels, from) = (BTreeSet::new(), *self.listed_from.lock());
         for (Batch { channel, .. }, written) in batches.iter().zip(written) {
-            let is_listed = self.cache.listed_at(channel).is_some_and(|then| at < then + RELIST_AFTER);
+            let is_listed =
+                self.cache.listed_at(channel).is_some_and(|then| then >= from && at < then + RELIST_AFTER);
             let has_viewers = written.as_ref().is_ok_and(|written| written.reading.count > 0);
             if has_viewers && !is_listed {
                 channels.insert(channel);

@@ -58,6 +58,8 @@ pub struct RemoteStore<R> {
     skew: Skew,
     started: Instant,
     pub(super) cache: ChannelCache,
+    /// Entries in the list of live channels from before this time may be lost.
+    pub(super) listed_from: Mutex<Instant>,
     /// No other lock is taken while this one is held.
     pub(super) unchanged: Mutex<Unchanged>,
     write: Script,
@@ -88,6 +90,7 @@ impl<R: Runner> RemoteStore<R> {
             skew: Skew::default(),
             started: Instant::now(),
             cache: ChannelCache::default(),
+            listed_from: Mutex::new(Instant::now()),
             unchanged: Mutex::default(),
             write: runner.script(WRITE),
             counts: runner.script(include_str!("scripts/counts.lua")),
@@ -396,7 +399,10 @@ impl<R: Runner> Store for RemoteStore<R> {
     }
 
     async fn list(&self, channels: &[ChannelId]) -> Result<(), StoreError> {
-        self.enter(channels, Instant::now()).await
+        let now = Instant::now();
+        // Other channels of this node may have no viewers at the moment.
+        *self.listed_from.lock() = now;
+        self.enter(channels, now).await
     }
 
     async fn share(&self, claim: &Claim) -> Result<Share, StoreError> {
