@@ -149,9 +149,11 @@ test)
   command -v caddy >/dev/null || apt_install caddy
   command -v tmux >/dev/null || apt_install tmux # a terminal for `aforo top`
   command -v java >/dev/null || apt_install default-jre-headless # for the HTML checker (npm package vnu-jar)
-  command -v chromium-headless-shell >/dev/null || # all of one version; older distributions have two of them
-    apt_install chromium chromium-driver chromium-headless-shell || say "continuing with the whole Chromium"
   command -v chromium >/dev/null && command -v chromedriver >/dev/null || apt_install chromium chromium-driver
+  # All of one version. Where there is no such package, the tests take the whole Chromium.
+  if ! command -v chromium-headless-shell >/dev/null && apt-cache show chromium-headless-shell >/dev/null 2>&1; then
+    apt_install chromium chromium-driver chromium-headless-shell
+  fi
   command -v firefox-esr >/dev/null || apt_install firefox-esr
   command -v WebKitWebDriver >/dev/null || apt_install webkit2gtk-driver
   command -v Xvfb >/dev/null && command -v xdotool >/dev/null || apt_install xvfb xdotool
