@@ -81,6 +81,7 @@ impl<'a> Browser<'a> {
     async fn press(&mut self) -> String {
         let response = self.send("application/x-www-form-urlencoded", "channelId=ana".to_owned()).await;
         assert_eq!(response.status(), StatusCode::SEE_OTHER);
+        assert!(response.headers().contains_key("set-cookie"), "every follow lengthens the cookie's life");
         response.headers()["location"].to_str().unwrap().to_owned()
     }
 

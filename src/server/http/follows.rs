@@ -156,9 +156,8 @@ async fn try_follow(
         Json(follows::Followed { channel_id: channel, following, followers }).into_response()
     };
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if earlier != Some(viewer) {
-        response.headers_mut().insert(header::SET_COOKIE, cookie(viewer, &parts.headers)?);
-    }
+    // Also if the browser has it already, so that it lasts for another 400 days.
+    response.headers_mut().insert(header::SET_COOKIE, cookie(viewer, &parts.headers)?);
     Ok(response)
 }
 
