@@ -28,7 +28,7 @@ pub mod openapi;
 pub mod pages;
 pub mod preflight;
 pub mod problem;
-mod query;
+pub mod query;
 pub mod request_id;
 pub mod router;
 pub mod server_fn;

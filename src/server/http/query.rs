@@ -9,7 +9,7 @@ use crate::api::{Code, Problem};
 ///
 /// # Errors
 /// `malformed`, with `detail` if a parameter is not valid, or with the name of one that is repeated.
-pub(super) fn query<T: DeserializeOwned>(uri: &Uri, detail: &str) -> Result<T, Problem> {
+pub fn query<T: DeserializeOwned>(uri: &Uri, detail: &str) -> Result<T, Problem> {
     let Query(query) = Query::try_from_uri(uri).map_err(|rejection| {
         let malformed = Problem::new(Code::Malformed);
         match repeated(&rejection.body_text()) {
