@@ -445,6 +445,10 @@ impl Source for LiveSource {
         }
         Ok(Listed { live, is_whole })
     }
+
+    fn is_complete(&self) -> bool {
+        self.0.upgrade().is_some_and(|inner| Presence(inner).is_complete())
+    }
 }
 
 const fn act_name(act: Act) -> &'static str {

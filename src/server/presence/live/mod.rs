@@ -4,7 +4,8 @@
 //! - At most one listing is in flight, and at most [`MAX_LISTINGS`] start per interval. A listing that succeeds and is
 //!   not empty is the only one of its interval. It continues if the request that started it is canceled.
 //! - Writes of this node are in the list at once. Writes of other nodes are in the list within an interval.
-//! - A list that may lack viewers is stale: a part of the store is unavailable, or nodes are replaying a loss.
+//! - A list that may lack viewers is stale: a part of the store is unavailable, or nodes are replaying a loss. So is one from
+//!   before the store stopped responding.
 //! - While a listing fails or takes longer than [`WAIT_LIMIT`], the last list is returned as stale for up to
 //!   [`STALE_FOR`], then the error. An empty list can't be marked as stale, so the error is returned instead.
 //! - With live signals, the list has exactly the channels on air. A count that may be missing is unknown instead of 0, and
@@ -52,6 +53,9 @@ pub(super) trait Source: Send + Sync {
     /// # Errors
     /// When no part of the list is available.
     async fn list(&self) -> Result<Listed, StoreError>;
+
+    /// Whether the store is known to have all viewers, and to respond.
+    fn is_complete(&self) -> bool;
 }
 
 /// The list of live channels of a node. Cloning is cheap.
@@ -141,8 +145,8 @@ impl LiveList {
             let _overdue = timeout_at(began + WAIT_LIMIT, listing).await;
         }
         let listed = {
-            let is_on_air = self.0.signals.is_some();
-            self.0.state.read().first(limit, self.0.interval, Instant::now(), is_on_air)
+            let (is_on_air, is_complete) = (self.0.signals.is_some(), self.0.source.is_complete());
+            self.0.state.read().first(limit, self.0.interval, Instant::now(), is_on_air, is_complete)
         };
         let listed = listed.map(|mut updates| {
             for update in updates.iter_mut().filter(|update| update.as_of == Timestamp::default()) {
@@ -259,21 +263,23 @@ impl State {
         self.last.as_ref().is_some_and(holds) && self.error.is_none()
     }
 
-    /// With `is_on_air` the list has the channels on air.
+    /// With `is_on_air` the list has the channels on air. Unless `is_complete`, viewers may have come and gone since.
     fn first(
         &self,
         limit: usize,
         interval: Duration,
         now: Instant,
         is_on_air: bool,
+        is_complete: bool,
     ) -> Result<Vec<CountUpdate>, StoreError> {
         let error = |otherwise: fn() -> StoreError| self.error.clone().unwrap_or_else(otherwise);
         let last = self.last.as_ref().ok_or_else(|| error(timed_out))?;
         let age = now.saturating_duration_since(last.began);
         let is_overdue = self.in_flight.as_ref().is_some_and(|(began, _)| now >= *began + WAIT_LIMIT);
-        let is_stale = self.error.is_some() || !last.is_whole || is_overdue || age >= interval + WAIT_LIMIT;
+        let is_whole = last.is_whole && is_complete;
+        let is_stale = self.error.is_some() || !is_whole || is_overdue || age >= interval + WAIT_LIMIT;
         if is_stale && (last.ranked.is_empty() || age >= STALE_FOR) {
-            return Err(error(if last.is_whole { timed_out } else { incomplete }));
+            return Err(error(if is_whole { timed_out } else { incomplete }));
         }
         let update = |(Reverse(count), channel): &(Reverse<u32>, ChannelId)| {
             let as_of = last.counts.get(channel).map_or(last.as_of, |(_, as_of)| *as_of);

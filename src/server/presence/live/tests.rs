@@ -1,6 +1,6 @@
 //! Tests of the live list over a source that counts its listings and can be partial, fail, hang or panic.
 
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 use async_trait::async_trait;
 use futures::future::join_all;
@@ -32,6 +32,7 @@ struct TestSource {
     channels: Mutex<Vec<(&'static str, u32)>>,
     behavior: Mutex<Behavior>,
     listings: AtomicU32,
+    is_incomplete: AtomicBool,
 }
 
 impl TestSource {
@@ -44,6 +45,7 @@ impl TestSource {
             channels: Mutex::new(channels.to_vec()),
             behavior: Mutex::new(Behavior::Normal),
             listings: AtomicU32::new(0),
+            is_incomplete: AtomicBool::new(false),
         });
         (Arc::clone(&store), LiveList::new(store, INTERVAL, signals))
     }
@@ -70,6 +72,10 @@ impl Source for TestSource {
         let live = |(name, count)| Live { channel: channel(name), count, as_of: never, restored: never };
         let live = channels.into_iter().map(live).collect();
         Ok(Listed { live, is_whole: behavior != Behavior::Partial })
+    }
+
+    fn is_complete(&self) -> bool {
+        !self.is_incomplete.load(SeqCst)
     }
 }
 
@@ -105,6 +111,22 @@ async fn any_number_of_requests_cost_one_listing_per_interval() {
         assert_eq!(store.listings(), 1);
         advance(INTERVAL).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_from_before_the_store_stopped_responding_is_stale_at_once() {
+    let (store, list) = TestSource::new(&[("a", 1)]);
+    assert_eq!(listed(&list).await.unwrap(), fresh("a"));
+    store.is_incomplete.store(true, SeqCst);
+    assert_eq!(listed(&list).await.unwrap(), (vec!["a".to_owned()], true));
+    store.is_incomplete.store(false, SeqCst);
+    assert_eq!(listed(&list).await.unwrap(), fresh("a"));
+    assert_eq!(store.listings(), 1);
+    // An empty list can't be marked as stale.
+    let (store, list) = TestSource::new(&[]);
+    assert_eq!(listed(&list).await.unwrap(), (vec![], false));
+    store.is_incomplete.store(true, SeqCst);
+    assert!(listed(&list).await.is_err());
 }
 
 /// A time of the store's clock.
