@@ -254,7 +254,7 @@ impl Recovery {
                 result = Err(error);
             }
         }
-        if let Some(roll) = roll.as_ref().filter(|roll| must_check && roll.asked > state.listed_for) {
+        if let Some(roll) = roll.as_ref().filter(|roll| must_check && roll.asked != state.listed_for) {
             // The list of live channels can be lost without a channel: on a cluster they are on different servers.
             match self.store.list(&self.journal.channels(0, usize::MAX)).await {
                 Ok(()) => state.listed_for = roll.asked,
