@@ -11,6 +11,7 @@ mod journal;
 mod live;
 mod pauses;
 mod read_batch;
+mod recent;
 mod recovery;
 mod remote;
 mod roll_call;
@@ -342,8 +343,12 @@ impl Presence {
         let op = Op { viewer: key.viewer, session: key.session, act };
         let outcome = match &self.0.remote {
             None => self.write_embedded(&key.channel, op).await?,
-            // Boxed, so that the future of a call to the embedded store stays small: it is moved several times.
-            Some(remote) => Box::pin(remote.write(&key.channel, op, since)).await?,
+            Some(remote) => {
+                // Boxed, so that the future of a call to the embedded store stays small: it is moved several times.
+                let written = Box::pin(remote.write(&key.channel, op, since)).await;
+                self.0.reads.note_write(&key.channel);
+                written?
+            }
         };
         if let Some(count) = outcome.count.value.filter(|_| !outcome.count.stale) {
             self.0.hub.notify_write(&key.channel, count);

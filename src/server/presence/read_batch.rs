@@ -3,7 +3,8 @@
 //! read.
 //!
 //! Promises:
-//! - Every request gets the result of a read that began after the request, so a completed join is in it.
+//! - Every request gets the result of a read that began after the request, so a completed join is in it. While many
+//!   requests wait, a request for one channel can get a [recent](super::recent) count instead.
 //! - If each channel is its own store call, a slow channel does not delay the others.
 //! - Memory is bounded by the open requests: a request's channels are kept until its response, a lane only
 //!   during its reads.
@@ -12,13 +13,17 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     panic::AssertUnwindSafe,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use futures::{FutureExt, future::join_all};
 use parking_lot::Mutex;
-use tokio::{sync::oneshot, task::yield_now};
+use tokio::{sync::oneshot, task::yield_now, time::Instant};
 
+use super::recent::RecentCounts;
 use crate::{
     domain::{ChannelId, Count},
     server::{fanout::Counts, spans},
@@ -26,7 +31,24 @@ use crate::{
 
 /// The requests that wait for the next read. Cloning is cheap.
 #[derive(Clone, Default)]
-pub(super) struct ReadBatcher(Arc<Mutex<Lanes>>);
+pub(super) struct ReadBatcher(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    lanes: Mutex<Lanes>,
+    /// The number of requests without a response.
+    open: AtomicUsize,
+    recent: RecentCounts,
+}
+
+/// A request without a response.
+struct Open<'a>(&'a AtomicUsize);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
 
 /// A queue with at most one read in flight: one for each channel, or one (`None`) for all channels.
 type Lane = Option<ChannelId>;
@@ -45,6 +67,12 @@ impl ReadBatcher {
     where
         S: Counts + Clone + 'static,
     {
+        if let [channel] = channels
+            && let Some(count) = self.0.recent.get(channel)
+        {
+            return vec![count];
+        }
+        let _open = self.open();
         let _span = spans::store("read");
         if source.takes_many_channels() {
             return self.read_in(None, source, channels).await;
@@ -55,13 +83,24 @@ impl ReadBatcher {
         join_all(each).await.concat()
     }
 
+    /// Forgets the recent count of a channel that was written.
+    pub(super) fn note_write(&self, channel: &ChannelId) {
+        self.0.recent.note_write(channel);
+    }
+
+    fn open(&self) -> Open<'_> {
+        let others = self.0.open.fetch_add(1, Relaxed);
+        self.0.recent.note_waiting(others + 1);
+        Open(&self.0.open)
+    }
+
     async fn read_in<S>(&self, lane: Lane, source: &S, channels: &[ChannelId]) -> Vec<Count>
     where
         S: Counts + Clone + 'static,
     {
         let (response, received) = oneshot::channel();
         let request = Request { channels: channels.to_vec(), response };
-        let first = match self.0.lock().entry(lane.clone()) {
+        let first = match self.0.lanes.lock().entry(lane.clone()) {
             Entry::Occupied(mut waiting) => {
                 waiting.get_mut().push(request);
                 None
@@ -85,10 +124,10 @@ impl ReadBatcher {
     async fn drain<S: Counts>(self, source: S, lane: Lane, mut requests: Vec<Request>) {
         while !requests.is_empty() {
             // After a panic the lane must go on for its waiting requests. The requests of the failed read are dropped.
-            let _panicked = AssertUnwindSafe(read(&source, requests)).catch_unwind().await;
+            let _panicked = AssertUnwindSafe(self.read(&source, requests)).catch_unwind().await;
             // Requests that have arrived meanwhile, and that no task has read yet, join the next read.
             yield_now().await;
-            let mut lanes = self.0.lock();
+            let mut lanes = self.0.lanes.lock();
             requests = lanes.get_mut(&lane).map(std::mem::take).unwrap_or_default();
             // Canceled requests are not read.
             requests.retain(|request| !request.response.is_closed());
@@ -97,23 +136,25 @@ impl ReadBatcher {
             }
         }
     }
-}
 
-/// Answers all requests with one read.
-async fn read(source: &impl Counts, requests: Vec<Request>) {
-    let mut channels = Vec::new();
-    let mut positions = HashMap::new();
-    for channel in requests.iter().flat_map(|request| &request.channels) {
-        positions.entry(channel.clone()).or_insert_with(|| {
-            channels.push(channel.clone());
-            channels.len() - 1
-        });
-    }
-    let counts = source.counts(&channels).await;
-    for Request { channels, response } in requests {
-        let own = channels.iter().filter_map(|channel| counts.get(*positions.get(channel)?).copied());
-        // The request may have been canceled.
-        let _canceled = response.send(own.collect());
+    /// Answers all requests with one read.
+    async fn read(&self, source: &impl Counts, requests: Vec<Request>) {
+        let mut channels = Vec::new();
+        let mut positions = HashMap::new();
+        for channel in requests.iter().flat_map(|request| &request.channels) {
+            positions.entry(channel.clone()).or_insert_with(|| {
+                channels.push(channel.clone());
+                channels.len() - 1
+            });
+        }
+        let began = Instant::now();
+        let counts = source.counts(&channels).await;
+        self.0.recent.put(&channels, &counts, began);
+        for Request { channels, response } in requests {
+            let own = channels.iter().filter_map(|channel| counts.get(*positions.get(channel)?).copied());
+            // The request may have been canceled.
+            let _canceled = response.send(own.collect());
+        }
     }
 }
 
@@ -184,7 +225,7 @@ mod tests {
             assert!(join_all(requests).await.iter().all(|counts| values(counts) == [3]));
             assert_eq!(source.0.reads.load(SeqCst), 2);
             sleep(Duration::from_millis(1)).await;
-            assert!(reads.0.lock().is_empty());
+            assert!(reads.0.lanes.lock().is_empty());
         }
     }
 
@@ -210,6 +251,35 @@ mod tests {
         };
         let (early, late) = tokio::join!(early, late);
         assert_eq!((values(&early), values(&late)), (vec![1], vec![11]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_that_asks_for_a_channel_costs_few_reads() {
+        let (reads, source) = (ReadBatcher::default(), Handle::new(true));
+        let hot = channels("hot");
+        let client = async |_| {
+            for _ in 0..1_000 {
+                assert_eq!(values(&reads.counts(&source, &hot).await), [3]);
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        join_all((0..32).map(client)).await;
+        // Without recent counts, 200 in the first second alone.
+        assert!(source.0.reads.load(SeqCst) < 100, "{:?}", source.0.reads);
+        source.0.count.store(10, SeqCst);
+        reads.note_write(&hot[0]);
+        assert_eq!(values(&reads.counts(&source, &hot).await), [13]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_client_never_gets_a_recent_count() {
+        let (reads, source) = (ReadBatcher::default(), Handle::new(false));
+        let many = channels("a,b,c,d,e,f,g,h,i,j,k,l");
+        for nth in 0..100 {
+            source.0.count.store(nth, SeqCst);
+            assert_eq!(values(&reads.counts(&source, &many).await), [nth + 1; 12]);
+            assert_eq!(values(&reads.counts(&source, &many[..1]).await), [nth + 1]);
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -242,6 +312,6 @@ mod tests {
         assert!(answers.iter().all(|counts| values(counts) == [1]));
         // The task that has read sees that nobody waits.
         sleep(Duration::from_millis(1)).await;
-        assert!(reads.0.lock().is_empty());
+        assert!(reads.0.lanes.lock().is_empty());
     }
 }
