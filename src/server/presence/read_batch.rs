@@ -5,6 +5,8 @@
 //! Promises:
 //! - Every request gets the result of a read that began after the request, so a completed join is in it. While many
 //!   requests wait, a request for one channel can get a [recent](super::recent) count instead.
+//! - A read has at most [`MAX_CHANNELS`] channels, so reads in any number delay a write only shortly. Requests for many
+//!   channels have reads of their own, and do not delay those for few.
 //! - If each channel is its own store call, a slow channel does not delay the others.
 //! - Memory is bounded by the open requests: a request's channels are kept until its response, a lane only
 //!   during its reads.
@@ -50,8 +52,22 @@ impl Drop for Open<'_> {
     }
 }
 
-/// A queue with at most one read in flight: one for each channel, or one (`None`) for all channels.
-type Lane = Option<ChannelId>;
+/// A read takes no further request once it has so many channels. A request has at most 1,000.
+const MAX_CHANNELS: usize = 4_000;
+
+/// The most channels of a request that is read together with those for few channels.
+const FEW: usize = 16;
+
+/// A queue with at most one read in flight.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Lane {
+    /// The requests for few channels.
+    Few,
+    /// The requests for many channels.
+    Many,
+    /// The requests for one channel, if each is its own store call.
+    One(ChannelId),
+}
 
 /// The waiting requests of each lane. A lane exists while it is read.
 type Lanes = HashMap<Lane, Vec<Request>>;
@@ -75,11 +91,12 @@ impl ReadBatcher {
         let _open = self.open();
         let _span = spans::store("read");
         if source.takes_many_channels() {
-            return self.read_in(None, source, channels).await;
+            let lane = if channels.len() > FEW { Lane::Many } else { Lane::Few };
+            return self.read_in(lane, source, channels).await;
         }
         let each = channels
             .iter()
-            .map(|channel| self.read_in(Some(channel.clone()), source, std::slice::from_ref(channel)));
+            .map(|channel| self.read_in(Lane::One(channel.clone()), source, std::slice::from_ref(channel)));
         join_all(each).await.concat()
     }
 
@@ -128,9 +145,7 @@ impl ReadBatcher {
             // Requests that have arrived meanwhile, and that no task has read yet, join the next read.
             yield_now().await;
             let mut lanes = self.0.lanes.lock();
-            requests = lanes.get_mut(&lane).map(std::mem::take).unwrap_or_default();
-            // Canceled requests are not read.
-            requests.retain(|request| !request.response.is_closed());
+            requests = lanes.get_mut(&lane).map(take_next).unwrap_or_default();
             if requests.is_empty() {
                 lanes.remove(&lane);
             }
@@ -158,6 +173,21 @@ impl ReadBatcher {
     }
 }
 
+/// Takes the requests of the next read from those that wait, the oldest first.
+fn take_next(waiting: &mut Vec<Request>) -> Vec<Request> {
+    // Canceled requests are not read.
+    waiting.retain(|request| !request.response.is_closed());
+    let mut channels = 0;
+    let fits = |request: &&Request| {
+        let has_room = channels < MAX_CHANNELS;
+        channels += request.channels.len();
+        has_room
+    };
+    let next = waiting.iter().take_while(fits).count();
+    let rest = waiting.split_off(next);
+    std::mem::replace(waiting, rest)
+}
+
 #[cfg(test)]
 mod tests {
     use std::{
@@ -175,6 +205,8 @@ mod tests {
     #[derive(Default)]
     struct Source {
         many: bool,
+        /// The most channels of a read.
+        most: AtomicUsize,
         count: AtomicU32,
         reads: AtomicU32,
         panics: AtomicBool,
@@ -194,6 +226,7 @@ mod tests {
         async fn counts(&self, channels: &[ChannelId]) -> Vec<Count> {
             let count = self.0.count.load(SeqCst);
             self.0.reads.fetch_add(1, SeqCst);
+            self.0.most.fetch_max(channels.len(), SeqCst);
             sleep(Duration::from_millis(5)).await;
             if channels.iter().any(|channel| channel.as_str() == "slow") {
                 std::future::pending::<()>().await;
@@ -280,6 +313,26 @@ mod tests {
             assert_eq!(values(&reads.counts(&source, &many).await), [nth + 1; 12]);
             assert_eq!(values(&reads.counts(&source, &many[..1]).await), [nth + 1]);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_long_lists_is_read_in_parts_and_delays_no_single_channel() {
+        let (reads, source) = (ReadBatcher::default(), Handle::new(true));
+        let lists: Vec<_> = (0..100)
+            .map(|list| (0..1_000).map(|nth| ChannelId::parse(&format!("c{list}-{nth}")).unwrap()).collect())
+            .collect();
+        let began = Instant::now();
+        let flood = join_all(lists.iter().map(|list: &Vec<_>| reads.counts(&source, list)));
+        let single = async {
+            sleep(Duration::from_millis(1)).await;
+            reads.counts(&source, &channels("a")).await;
+            began.elapsed()
+        };
+        let (answers, waited) = tokio::join!(flood, single);
+        assert!(answers.iter().all(|counts| counts.len() == 1_000));
+        assert!(source.0.most.load(SeqCst) <= MAX_CHANNELS, "{:?}", source.0.most);
+        assert!(waited <= Duration::from_millis(10), "{waited:?}");
+        assert!(began.elapsed() >= Duration::from_millis(100), "the flood has taken its time");
     }
 
     #[tokio::test(start_paused = true)]
