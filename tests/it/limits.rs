@@ -164,6 +164,26 @@ async fn a_node_that_has_just_started_refuses_no_counted_session() {
 }
 
 #[tokio::test]
+async fn a_flood_of_refused_calls_refuses_no_counted_session_of_the_same_address() {
+    let redis = RedisServer::start().await;
+    let url = redis.url();
+    let old = node(&["--redis-url", &url]).await;
+    let someone = viewer();
+    assert_eq!(beat(&old, "192.0.2.1", "join", "ana", someone).await.status(), StatusCode::OK);
+    for name in ["join", "heartbeat"] {
+        // A node that does not know the session.
+        let new = node(&["--redis-url", &url, "--limit-joins-burst=1", "--limit-joins-per-second=1"]).await;
+        let forged = stream::iter(0..6_000).map(|_| beat(&new, "192.0.2.1", name, "ana", viewer()));
+        let refused = forged
+            .buffer_unordered(50)
+            .filter(|response| std::future::ready(response.status() == StatusCode::TOO_MANY_REQUESTS));
+        assert!(refused.count().await > 5_000, "{name}");
+        let counted = beat(&new, "192.0.2.1", "heartbeat", "ana", someone).await;
+        assert_eq!(counted.status(), StatusCode::OK, "after a flood of {name}s");
+    }
+}
+
+#[tokio::test]
 async fn the_number_of_sessions_per_address_and_channel_is_limited() {
     let app = node(&["--limit-sessions-per-channel=10"]).await;
     let mut inside = Vec::new();

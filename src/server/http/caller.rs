@@ -71,7 +71,7 @@ impl Caller {
     pub async fn join(&self, who: SessionKey, ticket: Option<&str>, hidden: bool) -> Result<Joined, Problem> {
         let arrived = Instant::now();
         let Entry { who, has_ticket } = self.entry(who, ticket)?;
-        let beat = match self.admit(&who, hidden, arrived, Metrics::join).await? {
+        let beat = match self.admit(&who, hidden, arrived, Beat::Join).await? {
             Step::Done(outcome) => outcome,
             Step::Write(admission) => {
                 written(admission, self.services.presence.join(&who, hidden, arrived).await?)
@@ -112,7 +112,7 @@ impl Caller {
             Right::Start(who) => who,
             Right::Renew(who) => return self.renew(&who, hidden, arrived).await,
         };
-        match self.admit(&who, hidden, arrived, Metrics::heartbeat).await? {
+        match self.admit(&who, hidden, arrived, Beat::Heartbeat).await? {
             Step::Done(outcome) => Ok(outcome),
             Step::Write(admission) => {
                 Ok(written(admission, self.services.presence.heartbeat(&who, hidden, arrived).await?))
@@ -120,17 +120,13 @@ impl Caller {
         }
     }
 
-    /// Renews a session that is counted. An address may ask the store for sessions that were not admitted here, such as
-    /// those of another node, at the rate of lookups.
+    /// Renews a session that is counted.
     async fn renew(&self, who: &SessionKey, hidden: bool, arrived: Instant) -> Result<BeatOutcome, Problem> {
         if self.is_robot {
             return self.robot(who).await;
         }
         let lease = self.services.presence.lease(hidden);
         let was_admitted = self.services.sessions.renew(self.address, who, lease);
-        if !was_admitted {
-            self.take_lookup()?;
-        }
         let Some(outcome) = self.services.presence.renew(who, hidden, arrived).await? else {
             return Err(self.refuse_ticket(Refusal::Required));
         };
@@ -180,14 +176,14 @@ impl Caller {
         who: &SessionKey,
         hidden: bool,
         arrived: Instant,
-        count_accepted: fn(&Metrics),
+        beat: Beat,
     ) -> Result<Step, Problem> {
         if self.is_robot {
             return self.robot(who).await.map(Step::Done);
         }
         let lease = self.services.presence.lease(hidden);
         let mut admitted = self.services.sessions.admit(self.address, who, lease, true);
-        if admitted.is_err() {
+        if admitted.is_err() && beat == Beat::Join {
             self.take_lookup()?;
         }
         if let Err(LimitExceeded::Channels(_)) = admitted
@@ -197,19 +193,37 @@ impl Caller {
         }
         let limit = match admitted {
             Ok(admission) => {
-                count_accepted(&self.services.metrics);
+                beat.count(&self.services.metrics);
                 return Ok(Step::Write(admission));
             }
             Err(limit) => limit,
         };
-        // A session that the store counts is never refused: this node may have started a moment ago and not know it.
+        // A heartbeat of a session that the store counts is never refused: this node may have started a moment ago and not
+        // know it. So the store is asked at any rate. It costs no more than a heartbeat that is accepted.
         match self.services.presence.renew(who, hidden, arrived).await? {
             Some(outcome) => {
                 self.services.sessions.note(self.address, who, lease);
-                count_accepted(&self.services.metrics);
+                beat.count(&self.services.metrics);
                 Ok(Step::Done(outcome))
             }
             None => Err(self.refused(limit)),
+        }
+    }
+}
+
+/// A call that keeps a session counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beat {
+    Join,
+    Heartbeat,
+}
+
+impl Beat {
+    /// Counts an accepted beat in the metrics.
+    fn count(self, metrics: &Metrics) {
+        match self {
+            Self::Join => metrics.join(),
+            Self::Heartbeat => metrics.heartbeat(),
         }
     }
 }
