@@ -474,6 +474,27 @@ async fn sessions_of_clients_without_session_ids_are_secret_too() {
 }
 
 #[tokio::test]
+async fn a_session_that_a_heartbeat_starts_is_secret_too() {
+    let app = node("require", &[]).await;
+    let ticket = ticket_of("user-7");
+    let joined = app.post("/api/viewer/join", &json!({"channelId": "ana", "ticket": ticket})).await;
+    let joined: Value = joined.json().await.unwrap();
+    let account = &joined["viewerId"];
+    let own = json!({"channelId": "ana", "viewerId": account, "sessionId": joined["sessionId"]});
+    for ids in [
+        json!({"channelId": "ana", "viewerId": account, "ticket": ticket}),
+        json!({"channelId": "ana", "viewerId": viewer(), "sessionId": account, "ticket": ticket}),
+    ] {
+        assert_eq!(heartbeat(&app, &ids).await["active"], true, "{ids}");
+        let guessed = json!({"channelId": "ana", "viewerId": account, "sessionId": account});
+        for page in [&own, &guessed] {
+            assert_eq!(app.post("/api/viewer/leave", page).await.status(), StatusCode::OK);
+        }
+        assert_eq!(app.count("ana").await, 1, "{ids}");
+    }
+}
+
+#[tokio::test]
 async fn a_ticket_can_be_bound_to_the_origin_of_pages() {
     let app = node("require", &["--allowed-origins=https://partner.example,https://other.example"]).await;
     let ticket = sign(&with(claims("user-7"), "origin", "https://partner.example"));

@@ -35,25 +35,19 @@ pub(super) enum Right {
 
 impl Caller {
     /// The session that a join may start. `who` has the ids of the call.
-    ///
-    /// With a ticket, the id of the viewer is no session id, because others may know it. A random one replaces it. (A call
-    /// without a session id has its viewer id taken for one.)
     pub(super) fn entry(&self, who: SessionKey, ticket: Option<&str>) -> Result<Entry, Problem> {
         let Some(ticket) = self.services.tickets.given(ticket) else {
             self.services.tickets.check_without(who.viewer).map_err(|refusal| self.refuse_ticket(refusal))?;
             return Ok(Entry { who, has_ticket: false });
         };
-        let viewer = self.viewer_of(ticket, &who)?;
-        let random = SessionId::new(Uuid::new_v4()).filter(|_| who.session == viewer.into());
-        let who = SessionKey { viewer, session: random.unwrap_or(who.session), ..who };
+        let who = with_ticket(self.viewer_of(ticket, &who)?, who);
         Ok(Entry { who, has_ticket: true })
     }
 
     /// What a heartbeat may do. `who` has the ids of the call.
     pub(super) fn right(&self, who: SessionKey, ticket: Option<&str>) -> Result<Right, Problem> {
         if let Some(ticket) = self.services.tickets.given(ticket) {
-            let viewer = self.viewer_of(ticket, &who)?;
-            return Ok(Right::Start(SessionKey { viewer, ..who }));
+            return Ok(Right::Start(with_ticket(self.viewer_of(ticket, &who)?, who)));
         }
         if self.services.tickets.may_have_issued(who.viewer) {
             return Ok(Right::Renew(who));
@@ -85,4 +79,11 @@ impl Caller {
             Refusal::Expired => Problem::new(Code::TicketExpired),
         }
     }
+}
+
+/// The session of a viewer with a ticket. The id of the viewer is no session id, because others may know it. A random one
+/// replaces it. (A call without a session id has its viewer id taken for one.)
+fn with_ticket(viewer: ViewerId, who: SessionKey) -> SessionKey {
+    let random = SessionId::new(Uuid::new_v4()).filter(|_| who.session == viewer.into());
+    SessionKey { viewer, session: random.unwrap_or(who.session), ..who }
 }
