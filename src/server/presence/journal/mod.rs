@@ -6,7 +6,10 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     time::Duration,
 };
@@ -52,6 +55,10 @@ pub(super) struct Journal {
     has_found_loss: AtomicBool,
     /// Set when a later version keeps a channel; cleared by [`Journal::take_locked_out`].
     is_locked_out: AtomicBool,
+    /// How often a channel has come to lack operations in the store.
+    lacked: AtomicU64,
+    /// One more than `lacked` when no channel lacked any.
+    written_at: AtomicU64,
 }
 
 #[derive(Default)]
@@ -139,6 +146,8 @@ impl Journal {
             skew: Skew::default(),
             has_found_loss: AtomicBool::new(false),
             is_locked_out: AtomicBool::new(false),
+            lacked: AtomicU64::new(0),
+            written_at: AtomicU64::new(0),
         }
     }
 
@@ -336,6 +345,7 @@ impl Journal {
             return Count::unknown(Timestamp::default());
         };
         entry.ledger.mark_unwritten(op);
+        self.note_lacking();
         entry.is_suspect = false;
         entry.stale(now)
     }
@@ -346,6 +356,7 @@ impl Journal {
         for mut entry in self.channels.iter_mut() {
             entry.is_suspect |= !entry.ledger.is_lacking();
             entry.ledger.lost();
+            self.note_lacking();
         }
     }
 
@@ -381,10 +392,24 @@ impl Journal {
         unwritten.map(|entry| entry.key().clone()).collect()
     }
 
-    /// Whether the store has every accepted operation.
+    /// Whether the store has every accepted operation. Looks at all channels only after one of them came to lack operations.
     #[must_use]
     pub(super) fn is_written(&self) -> bool {
-        !self.channels.iter().any(|entry| entry.ledger.is_lacking())
+        let lacked = self.lacked.load(SeqCst);
+        if self.written_at.load(SeqCst) == lacked + 1 {
+            return true;
+        }
+        let is_written = !self.channels.iter().any(|entry| entry.ledger.is_lacking());
+        if is_written {
+            self.written_at.store(lacked + 1, SeqCst);
+        }
+        is_written
+    }
+
+    /// Notes that a channel lacks operations in the store. Called after the change, so that a look at the channels that has
+    /// missed the change is not kept.
+    fn note_lacking(&self) {
+        self.lacked.fetch_add(1, SeqCst);
     }
 
     /// The number of sessions.
@@ -474,6 +499,7 @@ impl Journal {
     fn record_loss(&self, entry: &mut ChannelEntry, as_of: Timestamp) {
         self.has_found_loss.store(true, Relaxed);
         entry.ledger.lost();
+        self.note_lacking();
         entry.lost = Some((as_of, Instant::now()));
         entry.is_suspect = false;
     }
@@ -485,6 +511,7 @@ impl Journal {
         };
         self.has_found_loss.store(true, Relaxed);
         entry.ledger.lost();
+        self.note_lacking();
         entry.is_suspect = false;
         entry.stale(now)
     }
