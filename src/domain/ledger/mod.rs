@@ -24,10 +24,7 @@ const MAX_REPEATED_LEAVES: usize = 4_096;
 #[derive(Debug, Default)]
 pub struct Ledger {
     sessions: BTreeMap<Key, Entry>,
-    /// The number of pending sessions: those not written since the last loss.
-    pending: usize,
-    /// The number of pending sessions that only repeat a leave.
-    repeated: usize,
+    numbers: Numbers,
     /// Whether the store has lost the channel and the replay is not complete.
     is_lost: bool,
     /// The number of losses. Increasing it makes all sessions pending without visiting each of them.
@@ -42,6 +39,26 @@ pub struct Ledger {
     sweep_cursor: Option<Key>,
 }
 
+/// How many sessions are pending.
+#[derive(Debug, Default)]
+struct Numbers {
+    /// Those not written since the last loss.
+    pending: usize,
+    /// Those among them that only repeat a leave.
+    repeated: usize,
+}
+
+impl Numbers {
+    /// Stops repeating the leave of a session, if it is repeated. The session is then no longer pending.
+    fn stop_repeating(&mut self, entry: &mut Entry, losses: u16) {
+        if std::mem::take(&mut entry.is_repeated) {
+            entry.written_after = losses;
+            self.pending -= 1;
+            self.repeated -= 1;
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     session: Session,
@@ -53,14 +70,6 @@ struct Entry {
     is_repeated: bool,
     /// Whether the store has taken the last leave.
     is_leave_taken: bool,
-}
-
-impl Entry {
-    /// Makes a repeated leave no longer pending. The caller subtracts it from the numbers of pending sessions.
-    const fn stop_repeating(&mut self, losses: u16) {
-        self.is_repeated = false;
-        self.written_after = losses;
-    }
 }
 
 /// What a ledger knew of a session after it accepted an operation. The answer of the store to the operation says nothing about
@@ -136,12 +145,6 @@ impl Ledger {
             }
             return session.is_live(now);
         };
-        if entry.is_repeated {
-            // The new operation replaces the repeated leave.
-            entry.stop_repeating(self.losses);
-            self.pending -= 1;
-            self.repeated -= 1;
-        }
         let session = &mut entry.session;
         // An operation that happens now comes after all known events. An operation that has waited keeps its instant,
         // because later operations may have overtaken it.
@@ -159,6 +162,11 @@ impl Ledger {
                 entry.is_leave_taken = false;
             }
             Act::Renew { .. } | Act::Restore(_) | Act::Late(_) | Act::Withdraw(_) => {}
+        }
+        let is_new_leave = matches!(op.act, Act::Leave | Act::LeaveKnown);
+        if is_new_leave || entry.session.parts().phase == Phase::Beating {
+            // The new operation replaces the repeated leave.
+            self.numbers.stop_repeating(entry, self.losses);
         }
         entry.version = entry.version.wrapping_add(1);
         self.useful_until = self.useful_until.max(entry.session.useless_from(rules));
@@ -230,11 +238,7 @@ impl Ledger {
         if entry.session.parts().phase == Phase::Beating || happened <= left {
             return false;
         }
-        if entry.is_repeated {
-            entry.stop_repeating(self.losses);
-            self.pending -= 1;
-            self.repeated -= 1;
-        }
+        self.numbers.stop_repeating(entry, self.losses);
         // The join was at some time between the leave and the heartbeat. The earliest possible time is taken, so that it
         // outweighs no leave that came after it.
         entry.session.beat(left.plus_millis(1), lease, true, rules);
@@ -250,10 +254,10 @@ impl Ledger {
         let Some(entry) = self.sessions.get_mut(&(op.viewer, op.session)) else { return };
         entry.is_leave_taken = false;
         if std::mem::take(&mut entry.is_repeated) {
-            self.repeated -= 1;
+            self.numbers.repeated -= 1;
         } else if entry.written_after == self.losses {
             entry.written_after = self.losses.wrapping_sub(1);
-            self.pending += 1;
+            self.numbers.pending += 1;
         }
     }
 
@@ -264,10 +268,10 @@ impl Ledger {
                 entry.is_repeated = false;
             }
         }
-        self.repeated = 0;
+        self.numbers.repeated = 0;
         self.losses = self.losses.wrapping_add(1);
         self.is_lost = true;
-        self.pending = self.sessions.len();
+        self.numbers.pending = self.sessions.len();
         self.replay_cursor = None;
     }
 
@@ -281,8 +285,8 @@ impl Ledger {
             {
                 entry.written_after = self.losses.wrapping_sub(1);
                 entry.is_repeated = true;
-                self.pending += 1;
-                self.repeated += 1;
+                self.numbers.pending += 1;
+                self.numbers.repeated += 1;
             }
         }
     }
@@ -302,14 +306,14 @@ impl Ledger {
     /// Whether any session is pending.
     #[must_use]
     pub const fn is_unwritten(&self) -> bool {
-        self.pending > 0
+        self.numbers.pending > 0
     }
 
     /// Whether the store lacks an accepted operation. Repeated leaves do not count, because the store has taken them
     /// before.
     #[must_use]
     pub const fn is_lacking(&self) -> bool {
-        self.pending > self.repeated
+        self.numbers.pending > self.numbers.repeated
     }
 
     /// Whether the store is known to lack the session of an operation.
@@ -323,7 +327,7 @@ impl Ledger {
     /// before the end; see [`Ledger::is_at_end`].
     pub fn pending(&mut self, max_sessions: usize, now: Timestamp, rules: &LeaseRules) -> Vec<Pending> {
         let mut found = Vec::new();
-        if self.pending == 0 {
+        if self.numbers.pending == 0 {
             self.is_lost = false;
             self.replay_cursor = None;
             return found;
@@ -339,7 +343,7 @@ impl Ledger {
             if entry.session.kept_until(rules) <= now {
                 entry.written_after = self.losses;
                 expired += 1;
-                self.repeated -= usize::from(std::mem::take(&mut entry.is_repeated));
+                self.numbers.repeated -= usize::from(std::mem::take(&mut entry.is_repeated));
                 continue;
             }
             let (viewer, session) = *key;
@@ -354,7 +358,7 @@ impl Ledger {
                 break;
             }
         }
-        self.pending -= expired;
+        self.numbers.pending -= expired;
         self.replay_cursor = last;
         found
     }
@@ -374,11 +378,11 @@ impl Ledger {
             {
                 entry.written_after = self.losses;
                 entry.is_leave_taken = true;
-                self.pending -= 1;
-                self.repeated -= usize::from(std::mem::take(&mut entry.is_repeated));
+                self.numbers.pending -= 1;
+                self.numbers.repeated -= usize::from(std::mem::take(&mut entry.is_repeated));
             }
         }
-        self.is_lost &= self.pending > 0;
+        self.is_lost &= self.numbers.pending > 0;
     }
 
     /// Removes expired sessions, checking at most `max_sessions`. Returns whether the end was reached; the next call
@@ -407,19 +411,15 @@ impl Ledger {
     /// Stops repeating the oldest leave of an unknown session.
     fn forget_oldest_leave(&mut self) {
         let Some((_, key)) = self.unknown_leaves.pop_front() else { return };
-        if let Some(entry) = self.sessions.get_mut(&key)
-            && entry.is_repeated
-        {
-            entry.stop_repeating(self.losses);
-            self.pending -= 1;
-            self.repeated -= 1;
+        if let Some(entry) = self.sessions.get_mut(&key) {
+            self.numbers.stop_repeating(entry, self.losses);
         }
     }
 
     /// Subtracts a removed entry from the numbers of pending sessions.
     fn uncount(&mut self, entry: &Entry) {
-        self.pending -= usize::from(entry.written_after != self.losses);
-        self.repeated -= usize::from(entry.is_repeated);
+        self.numbers.pending -= usize::from(entry.written_after != self.losses);
+        self.numbers.repeated -= usize::from(entry.is_repeated);
     }
 
     /// The number of sessions, including those that have left.

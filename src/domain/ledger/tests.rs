@@ -407,14 +407,17 @@ fn the_number_of_repeated_leaves_is_bounded() {
         accept(&mut ledger, &op(n, Act::Leave), at(1));
     }
     ledger.repeat_leaves();
-    assert_eq!(ledger.pending, MAX_REPEATED_LEAVES);
+    assert_eq!(ledger.numbers.pending, MAX_REPEATED_LEAVES);
     // A new operation replaces the repeated leave, and a loss replaces all repeated leaves.
     accept(&mut ledger, &op(5_000, JOIN), at(2));
-    assert_eq!((ledger.pending, ledger.repeated), (MAX_REPEATED_LEAVES - 1, MAX_REPEATED_LEAVES - 1));
+    assert_eq!(
+        (ledger.numbers.pending, ledger.numbers.repeated),
+        (MAX_REPEATED_LEAVES - 1, MAX_REPEATED_LEAVES - 1)
+    );
     ledger.lost();
-    assert_eq!((ledger.pending, ledger.repeated), (5_000, 0));
+    assert_eq!((ledger.numbers.pending, ledger.numbers.repeated), (5_000, 0));
     ledger.repeat_leaves();
-    assert_eq!((ledger.pending, ledger.repeated), (5_000, 0));
+    assert_eq!((ledger.numbers.pending, ledger.numbers.repeated), (5_000, 0));
     while !ledger.sweep(at(200), 500, &RULES) {}
     assert!(ledger.is_empty() && ledger.unknown_leaves.is_empty() && !ledger.is_unwritten());
 }
@@ -427,12 +430,23 @@ fn a_repeated_leave_beyond_the_limit_is_no_longer_pending() {
     for n in 2..=5_000 {
         accept(&mut ledger, &op(n, Act::Leave), at(1));
     }
-    assert_eq!((ledger.pending, ledger.repeated), (0, 0));
+    assert_eq!((ledger.numbers.pending, ledger.numbers.repeated), (0, 0));
     ledger.lost();
     let mut store = Roster::default();
     assert_eq!(write_all(&mut ledger, &mut store, at(2)), 5_000);
-    assert_eq!((ledger.pending, ledger.repeated), (0, 0));
+    assert_eq!((ledger.numbers.pending, ledger.numbers.repeated), (0, 0));
     assert!(!ledger.is_lacking());
+}
+
+#[test]
+fn an_operation_that_changes_nothing_does_not_replace_a_repeated_leave() {
+    let mut ledger = Ledger::default();
+    accept(&mut ledger, &op(1, Act::Leave), at(100));
+    ledger.repeat_leaves();
+    accept(&mut ledger, &op(1, Act::Renew { lease: RULES.longest_lease }), at(101));
+    assert_eq!(ledger.numbers.repeated, 1, "a renewal does not bring back a session");
+    accept(&mut ledger, &op(1, JOIN), at(102));
+    assert_eq!((ledger.numbers.pending, ledger.numbers.repeated), (0, 0));
 }
 
 #[test]
