@@ -2,7 +2,8 @@
 //!
 //! - [`clock`], [`metrics`], [`shutdown`], [`site`], [`spans`], [`store_error`], [`limits`], [`tickets`], [`access`], [`fanout`],
 //!   [`history`], [`webhooks::settings`];
-//! - [`supervisor`], [`listen`], [`redis`];
+//! - [`supervisor`], [`listen`];
+//! - [`redis`];
 //! - [`config`];
 //! - [`traces`]; [`telemetry`], [`store`], [`follows`], [`signals`];
 //! - [`database`];

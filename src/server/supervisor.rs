@@ -31,13 +31,16 @@ impl Supervisor {
     ) {
         let metrics = self.metrics.clone();
         metrics.runs(name);
-        self.loops.spawn(async move {
-            while AssertUnwindSafe(start()).catch_unwind().await.is_err() {
-                tracing::error!(name, "background loop panicked; restarting");
-                metrics.restart(name);
-                sleep(RESTART_PAUSE).await;
-            }
-        });
+        self.loops.spawn(async move { run(name, start, || metrics.restart(name)).await });
+    }
+}
+
+/// Runs a loop until it returns, and restarts it after each panic.
+pub async fn run<L: Future<Output = ()>>(name: &str, start: impl Fn() -> L, on_panic: impl Fn()) {
+    while AssertUnwindSafe(start()).catch_unwind().await.is_err() {
+        tracing::error!(name, "background loop panicked; restarting");
+        on_panic();
+        sleep(RESTART_PAUSE).await;
     }
 }
 

@@ -35,7 +35,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("server::limits", &["domain"]),
     ("server::tickets", &["domain"]),
     ("server::listen", &["server::limits"]),
-    ("server::redis", &["domain", "server::store_error"]),
+    ("server::redis", &["domain", "server::store_error", "server::supervisor"]),
     (
         "server::config",
         &[

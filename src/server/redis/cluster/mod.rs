@@ -25,7 +25,7 @@ use super::{
     script::Script,
     single,
 };
-use crate::server::store_error::StoreError;
+use crate::server::{store_error::StoreError, supervisor};
 
 /// The first and the longest pause before a call is sent again because its slot is being moved. Each pause is twice the one
 /// before.
@@ -48,7 +48,10 @@ impl ClusterRunner {
     pub fn open(urls: &[&str]) -> RedisResult<Self> {
         let servers = Arc::new(Servers::new(addresses(urls)?).ok_or_else(no_address)?);
         let own = Arc::clone(&servers);
-        Ok(Self { servers, task: tokio::spawn(async move { own.run().await }) })
+        Ok(Self {
+            servers,
+            task: tokio::spawn(async move { supervisor::run("cluster-slots", || own.run(), || {}).await }),
+        })
     }
 
     /// Connects once, and asks all primaries about themselves. Changes nothing.

@@ -15,7 +15,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -28,7 +28,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::server::store_error::StoreError;
+use crate::server::{store_error::StoreError, supervisor};
 
 /// How long a call waits for its response.
 pub(super) const CALL_LIMIT: Duration = Duration::from_secs(1);
@@ -109,6 +109,8 @@ pub(super) struct ReconnectingClient<C> {
 
 struct Shared<C> {
     state: watch::Sender<State<C>>,
+    /// The number of the last connection.
+    last: AtomicU64,
     /// Notified when the connection has to be replaced.
     replace: Notify,
     /// A permit for each waiting call.
@@ -146,11 +148,15 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> ReconnectingClient<C> {
     ) -> Self {
         let shared = Arc::new(Shared {
             state: watch::Sender::new(State::Down(Instant::now())),
+            last: AtomicU64::new(0),
             replace: Notify::new(),
             permits: Semaphore::new(MAX_CALLS),
             is_probing: AtomicBool::new(false),
         });
-        let task = tokio::spawn(keep_connected(Arc::clone(&shared), name, connect));
+        let own = Arc::clone(&shared);
+        let task = tokio::spawn(async move {
+            supervisor::run(&name, || keep_connected(&own, &name, &connect), || {}).await;
+        });
         Self { shared, task, health_after }
     }
 
@@ -213,6 +219,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> ReconnectingClient<C> {
         if !self.shared.is_probing.swap(true, SeqCst) {
             let shared = Arc::clone(&self.shared);
             tokio::spawn(async move {
+                let _probing = Probing(&shared.is_probing);
                 let ping = cmd("PING");
                 let response = timeout(PROBE_LIMIT, connection.req_packed_command(&ping)).await;
                 // An error from the server shows that the connection works.
@@ -221,7 +228,6 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> ReconnectingClient<C> {
                 {
                     shared.mark_down(number);
                 }
-                shared.is_probing.store(false, SeqCst);
             });
         }
         CallError::Failed(StoreError::Unreachable(timed_out().to_string()))
@@ -281,6 +287,15 @@ impl<C> Drop for ReconnectingClient<C> {
     }
 }
 
+/// Allows the next PING when this one has ended.
+struct Probing<'a>(&'a AtomicBool);
+
+impl Drop for Probing<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, SeqCst);
+    }
+}
+
 impl<C> Shared<C> {
     /// Marks connection `number` as down, unless a later connection has replaced it.
     fn mark_down(&self, number: u64) {
@@ -299,13 +314,14 @@ impl<C> Shared<C> {
 
 /// Connects, and replaces the connection whenever it breaks or degrades. Never returns.
 async fn keep_connected<C: Clone + Send + Sync + 'static>(
-    shared: Arc<Shared<C>>,
-    name: String,
-    connect: impl Fn(DisconnectNotifier) -> ConnectFuture<C> + Sync,
+    shared: &Shared<C>,
+    name: &str,
+    connect: &(impl Fn(DisconnectNotifier) -> ConnectFuture<C> + Sync),
 ) {
-    for number in 1.. {
+    loop {
         let disconnected = DisconnectNotifier::default();
-        let connection = connect_with_retry(&name, || connect(disconnected.clone())).await;
+        let connection = connect_with_retry(name, || connect(disconnected.clone())).await;
+        let number = shared.last.fetch_add(1, SeqCst) + 1;
         shared.state.send_replace(State::Up(number, connection));
         let connected = Instant::now();
         tracing::info!(store = name, "connected");

@@ -52,6 +52,24 @@ async fn an_outage_of_hours_is_retried_every_second_and_logged_every_half_minute
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_panic_does_not_end_reconnecting() {
+    let attempts = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&attempts);
+    let connect = move |_| -> ConnectFuture<SlowConnection> {
+        assert!(counted.fetch_add(1, SeqCst) >= 2, "the first two attempts panic");
+        Box::pin(async { Ok(SlowConnection { responds_at: Some(Instant::now()) }) })
+    };
+    let client = ReconnectingClient::start("redis".to_owned(), |_| ConnectionHealth::Good, connect);
+    let connected = async {
+        while client.send(&cmd("PING")).await.is_err() {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), connected).await.unwrap();
+    assert_eq!((attempts.load(SeqCst), client.generation()), (3, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hanging_attempt_times_out() {
     let started = Instant::now();
     let attempt = || -> ConnectFuture<()> {
