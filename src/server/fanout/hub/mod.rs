@@ -61,7 +61,7 @@ impl Hub {
     #[must_use]
     pub fn subscribe(self: &Arc<Self>, channels: &[ChannelId]) -> Subscription {
         let watches = channels.iter().map(|channel| self.watch(channel)).collect();
-        Subscription { hub: Arc::clone(self), watches, last_sent: None }
+        Subscription { hub: Arc::clone(self), watches, next: 0, last_sent: None }
     }
 
     fn watch(&self, channel: &ChannelId) -> Watch {
@@ -220,6 +220,9 @@ impl Drop for PendingRead {
 pub struct Subscription {
     hub: Arc<Hub>,
     watches: SmallVec<[Watch; 1]>,
+    /// The watch to look at first: the one after that whose frame was sent last. So a stream that reads slowly gets all of
+    /// its channels in turn.
+    next: usize,
     /// The time of the newest event that was sent.
     last_sent: Option<Instant>,
 }
@@ -234,13 +237,16 @@ struct Watch {
 impl Subscription {
     /// The next frame to send; `None` when the hub is closed.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        for watch in &mut self.watches {
+        for nth in 0..self.watches.len() {
+            let at = (self.next + nth) % self.watches.len();
+            let watch = &mut self.watches[at];
             let mut state = watch.feed.state.lock();
             let ticked = watch.version > 0 && watch.ticks != state.ticks;
             watch.ticks = state.ticks;
             if watch.version != state.version {
                 watch.version = state.version;
                 self.last_sent = self.last_sent.max(Some(state.last_sent));
+                self.next = at + 1;
                 return Poll::Ready(Some(state.frame.clone()));
             }
             // Another channel of the same stream may have sent an event in the meantime.

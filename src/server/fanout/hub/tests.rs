@@ -127,6 +127,23 @@ async fn a_write_during_a_read_is_not_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_stream_of_busy_channels_gets_all_of_them_in_turn() {
+    let hub = Arc::new(Hub::new(INTERVAL));
+    let names = ["ana", "bob", "eva"];
+    let mut stream = hub.subscribe(&names.map(channel));
+    let mut seen = Vec::new();
+    for count in 1..=6 {
+        // All channels have changed again before the client reads one frame.
+        publish_fresh(&hub, count);
+        let frame = take(&mut stream).unwrap();
+        seen.extend(names.iter().position(|name| frame.contains(&format!("\"{name}\""))));
+        names.iter().for_each(|name| hub.notify_write(&channel(name), count + 1));
+        advance(INTERVAL).await;
+    }
+    assert_eq!(seen, [0, 1, 2, 0, 1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_stream_gets_the_newest_count_and_no_backlog() {
     let hub = Arc::new(Hub::new(INTERVAL));
     let mut stream = hub.subscribe(&[channel("ana")]);
