@@ -3,12 +3,13 @@
 use aforo::{
     domain::{ChannelId, Timestamp},
     server::{
-        database::{Archive, Retention, joins_key},
+        database::{Archive, Retention, Row, RowKind, joins_key},
         history::{Cuts, Joins, Span, Track, Zone, joins},
     },
 };
+use sqlx::{Connection as _, Row as _, SqliteConnection};
 
-use super::{GAP, HOUR, ana, at, both_databases, ended, half_an_hour, points, rows};
+use super::{GAP, HOUR, ana, archive, at, both_databases, ended, half_an_hour, of_part, points, rows};
 
 const DAY: u64 = 24 * HOUR;
 
@@ -97,4 +98,36 @@ async fn no_channel_is_shown_empty_while_old_rows_are_removed() {
         }
         assert!(*after > **names.last().unwrap(), "parts and channels were cleaned: {after}");
     }
+}
+
+#[tokio::test]
+async fn damaged_rows_keep_no_other_broadcast_from_being_completed() {
+    let (archive, folder) = archive().await;
+    // More damaged ones than one call completes, all of them older than the others.
+    let (damaged, whole) = (60, 5);
+    for number in 0..damaged + whole {
+        let channel = ChannelId::parse(&of_part(number)).unwrap();
+        let from = u64::from(number) * 1_000;
+        archive.note_on_air(&[ended(channel.clone(), Span::new(at(from), at(from + 60_000)))]).await.unwrap();
+        if number < damaged {
+            let row = Row {
+                kind: RowKind::Viewers,
+                channel: channel.to_string(),
+                part: channel.part(),
+                start: at(from),
+                node: 1,
+                data: b"damaged".to_vec(),
+                held: None,
+            };
+            archive.store(&[row]).await.unwrap();
+        }
+    }
+    for _ in 0..10 {
+        archive.complete(at(HOUR)).await.unwrap();
+    }
+    let url = format!("sqlite:{}", folder.path().join("aforo.db").display());
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    let open = "SELECT COUNT(*) FROM broadcasts WHERE figures IS NULL";
+    let open: i64 = sqlx::query(open).fetch_one(&mut connection).await.unwrap().get(0);
+    assert_eq!(open, i64::from(damaged));
 }

@@ -1,6 +1,6 @@
 //! Retention: removes what is no longer kept, and completes what is final.
 
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::{AssertSqlSafe, Row as _, any::AnyRow};
 
 use super::{Archive, COARSE_MS, floor, limit, millis, part_key, pieces, time};
 use crate::{
@@ -130,16 +130,33 @@ impl Archive {
     }
 
     async fn complete_ended(&self, now: Timestamp, most: usize) -> Result<bool, sqlx::Error> {
-        let rows = sqlx::query(
-            "SELECT channel, started_at, last_on_air FROM broadcasts WHERE figures IS NULL AND last_on_air < $1 \
-             ORDER BY last_on_air LIMIT $2",
-        )
-        .bind(millis((now - GRACE).minus_millis(FINAL_AFTER_MS)))
-        .bind(limit(most))
-        .fetch_all(self.database.pool())
-        .await?;
+        let mut after = (0_i64, String::new());
+        loop {
+            let rows = sqlx::query(
+                "SELECT channel, started_at, last_on_air FROM broadcasts \
+                 WHERE figures IS NULL AND last_on_air < $1 AND (last_on_air, channel) > ($2, $3) \
+                 ORDER BY last_on_air, channel LIMIT $4",
+            )
+            .bind(millis((now - GRACE).minus_millis(FINAL_AFTER_MS)))
+            .bind(after.0)
+            .bind(after.1.clone())
+            .bind(limit(most))
+            .fetch_all(self.database.pool())
+            .await?;
+            let is_last = rows.len() < most;
+            let Some(last) = rows.last() else { return Ok(false) };
+            after = (last.try_get("last_on_air")?, last.try_get("channel")?);
+            // Broadcasts whose rows are damaged stay. They must not keep later ones from being completed.
+            if self.complete_some(&rows, now).await? > 0 || is_last {
+                return Ok(!is_last);
+            }
+        }
+    }
+
+    /// Keeps the figures of the broadcasts in these rows. Returns how many of them.
+    async fn complete_some(&self, rows: &[AnyRow], now: Timestamp) -> Result<usize, sqlx::Error> {
         let mut completed = 0;
-        for row in &rows {
+        for row in rows {
             let name: String = row.try_get("channel")?;
             let Ok(channel) = ChannelId::parse(&name) else { continue };
             let broadcast =
@@ -163,6 +180,6 @@ impl Archive {
             .await?;
             completed += 1;
         }
-        Ok(completed > 0 && rows.len() == most)
+        Ok(completed)
     }
 }
