@@ -23,6 +23,7 @@ use axum::{
 };
 use leptos::{config::LeptosOptions, nonce::Nonce, prelude::provide_context};
 use leptos_axum::generate_route_list;
+use percent_encoding::percent_decode_str;
 use tower::{Layer, Service, service_fn};
 use tower_http::{
     CompressionLevel,
@@ -270,7 +271,7 @@ fn stream_source(template: Option<&StreamTemplate>, path: &str) -> Option<Stream
 /// The channel of the page at this path.
 fn channel_of(path: &str) -> Option<ChannelId> {
     let name = path.strip_prefix("/embed/").or_else(|| path.strip_prefix('/'))?;
-    ChannelId::parse(name).ok()
+    ChannelId::parse(&percent_decode_str(name).decode_utf8().ok()?).ok()
 }
 
 /// The channel that a visitor entered into the form of the home page.
