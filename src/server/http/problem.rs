@@ -1,14 +1,21 @@
 //! Turns problems into HTTP responses, and store errors into problems.
 
+use std::time::{Duration, Instant};
+
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 
+use parking_lot::Mutex;
+
 use crate::{
     api::{Code, Problem},
     server::store::StoreError,
 };
+
+/// The shortest time between two log lines about failed store calls. The metric `store_errors_total` counts all of them.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Problem {
     /// The response with any kind of body.
@@ -42,8 +49,18 @@ impl From<StoreError> for Problem {
         match error {
             // The database logs its outages itself, in few lines.
             StoreError::Away(_) => tracing::debug!(%error, "database call failed"),
-            _ => tracing::warn!(%error, "store call failed"),
+            _ => log_store_error(&error),
         }
         Self::new(Code::Unavailable).retry_after(1)
+    }
+}
+
+/// Logs the error of a store call, at most once in an interval: during an outage every request has one.
+fn log_store_error(error: &StoreError) {
+    static LOGGED: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut logged = LOGGED.lock();
+    if logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+        *logged = Some(Instant::now());
+        tracing::warn!(%error, "store call failed");
     }
 }
