@@ -140,9 +140,9 @@ impl Server {
             overloaded: overloaded(metrics.clone()),
             limit_reached: limit_reached(metrics.clone()),
             on_panic: Arc::new(panic_response(metrics.clone())),
-            on_untaken: {
+            on_unread: {
                 let metrics = metrics.clone();
-                Arc::new(move || metrics.refused("untaken-answers"))
+                Arc::new(move || metrics.refused("unread-responses"))
             },
             connections: self.connections,
             proxies: state.proxies.clone(),

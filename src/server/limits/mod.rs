@@ -32,9 +32,9 @@ pub const NAMES: [&str; 12] = [
     "streams",
     "streams-per-address",
     TicketChecks::NAME,
-    "tries",
+    "lookups",
     "unauthorized",
-    "untaken-answers",
+    "unread-responses",
 ];
 
 pub use self::{

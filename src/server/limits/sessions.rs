@@ -17,10 +17,10 @@ use super::{
 };
 use crate::domain::{ChannelId, SessionKey};
 
-/// The burst of store lookups that an address may make for calls over a limit, and the lookups per second after that.
+/// The burst of robots' beats and of leaves over a limit that an address may send, and how many per second after that.
 ///
-/// After a restart, a node knows none of the sessions that the store counts. Thousands of them behind one address send
-/// a heartbeat within half a minute, and all must be looked up and admitted.
+/// After a restart, a node knows none of the sessions that the store counts. Thousands of them behind one address may leave
+/// within a minute.
 const LOOKUPS_BURST: u32 = 4_000;
 const LOOKUPS_PER_SECOND: u32 = 400;
 
@@ -46,7 +46,7 @@ pub enum LimitExceeded {
     Sessions,
     /// Too many new channels.
     Channels(Duration),
-    /// Too many store lookups for calls over a limit.
+    /// Too many robots' beats and leaves over a limit.
     Lookups(Duration),
 }
 
@@ -58,7 +58,7 @@ impl LimitExceeded {
             Self::Joins(_) => "joins",
             Self::Sessions => "sessions-per-channel",
             Self::Channels(_) => "new-channels",
-            Self::Lookups(_) => "tries",
+            Self::Lookups(_) => "lookups",
         }
     }
 }

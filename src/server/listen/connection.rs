@@ -28,7 +28,7 @@ use super::{
     connection_info::{ConnectionInfo, InFlight},
     direct::DirectCalls,
     http1, http2, preface,
-    untaken::CHECK_INTERVAL,
+    unread::CHECK_INTERVAL,
 };
 use crate::server::limits::{Concurrent, Proxies};
 
@@ -55,11 +55,11 @@ pub struct Serve {
     /// Whether a connection ends after its first response. Over HTTP/1 the application does this, by `Connection: close`.
     pub is_refusal: bool,
     /// Limits what each address has asked for and not taken yet, in bytes.
-    pub untaken: Concurrent,
+    pub unread: Concurrent,
     /// The proxies that are exempt from this.
     pub proxies: Proxies,
     /// Called when this limit refuses a request.
-    pub on_untaken: Arc<dyn Fn() + Send + Sync>,
+    pub on_unread: Arc<dyn Fn() + Send + Sync>,
     /// Canceled at shutdown.
     pub shutdown: CancellationToken,
 }

@@ -1,4 +1,4 @@
-//! Serves a connection over HTTP/2, by hyper. It has many requests at the same time; [`Untaken`] bounds what they hold.
+//! Serves a connection over HTTP/2, by hyper. It has many requests at the same time; [`Unread`] bounds what they hold.
 
 use std::{
     future::poll_fn,
@@ -24,7 +24,7 @@ use super::{
     connection_info::ConnectionInfo,
     held::CHUNK_BYTES,
     tracked::TrackedBody,
-    untaken::{REQUEST_BYTES, Untaken},
+    unread::{REQUEST_BYTES, Unread},
     watched::Watched,
 };
 
@@ -46,25 +46,25 @@ where
 {
     let info = ConnectionInfo::new(peer, false);
     let is_proxy = serve.proxies.include(peer.ip());
-    let untaken = Untaken::new((!is_proxy).then(|| (serve.untaken.clone(), peer.ip().into())));
+    let unread = Unread::new((!is_proxy).then(|| (serve.unread.clone(), peer.ip().into())));
     let has_request = AtomicBool::new(false);
     let service = service_fn(|request: Request<Incoming>| {
         has_request.store(true, Relaxed);
-        let hold = untaken.hold(REQUEST_BYTES);
+        let hold = unread.hold(REQUEST_BYTES);
         let response = hold.map(|hold| (hold, respond(serve, &info, request)));
-        let (untaken, on_untaken) = (Arc::clone(&untaken), Arc::clone(&serve.on_untaken));
+        let (unread, on_unread) = (Arc::clone(&unread), Arc::clone(&serve.on_unread));
         // Boxed, so that its memory is freed when the response begins. hyper's task for it lasts as long as a stream.
         Box::pin(async move {
             let response = match response {
                 Some((hold, response)) => {
                     let (response, in_flight) = response.await;
-                    TrackedBody::of(response, in_flight, hold, &untaken)
+                    TrackedBody::of(response, in_flight, hold, &unread)
                 }
                 None => None,
             };
             // hyper resets the stream, so that nothing is held for it.
             response.ok_or_else(|| {
-                on_untaken();
+                on_unread();
                 h2::Error::from(Reason::ENHANCE_YOUR_CALM)
             })
         })
@@ -96,7 +96,7 @@ where
             is_refused = is_refused => if !is_refused { return },
             () = serve.shutdown.cancelled(), if !is_shutting_down => {}
             // On a slow link the parts of many answers wait for long, although all of them are read.
-            _ = check.tick() => match (untaken.is_stalled() && !info.is_blocked(), info.is_overdue()) {
+            _ = check.tick() => match (unread.is_stalled() && !info.is_blocked(), info.is_overdue()) {
                 (true, _) => return,
                 (false, false) => continue,
                 (false, true) if is_shutting_down => return, // the client has ignored GOAWAY

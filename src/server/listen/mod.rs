@@ -5,7 +5,7 @@
 //!   connection is closed after [`connection::IDLE_TIMEOUT`], and the kernel closes the connection of a peer that has
 //!   vanished or stopped reading ([`socket`]).
 //! - A client that asks over HTTP/2 and does not take the answers is dropped, and what the answers of an address hold has
-//!   a bound ([`untaken`]).
+//!   a bound ([`unread`]).
 //! - The listener keeps accepting after errors. When connections run out, up to 32 more at a time get a 503; when file
 //!   descriptors run out, one at a time. `/healthz` still works on them.
 //! - Connections over the limit of their address get a 429, up to 32 at a time.
@@ -29,7 +29,7 @@ pub mod socket;
 pub mod tls;
 mod tls_stream;
 mod tracked;
-pub mod untaken;
+pub mod unread;
 mod watched;
 
 use std::{
@@ -95,7 +95,7 @@ pub struct Apps {
     /// The response to a request whose panic the application did not catch.
     pub on_panic: Arc<dyn Fn() -> Response + Send + Sync>,
     /// Called when a request is refused because its address has not taken its answers.
-    pub on_untaken: Arc<dyn Fn() + Send + Sync>,
+    pub on_unread: Arc<dyn Fn() + Send + Sync>,
     /// The limit of connections per address.
     pub connections: Connections,
     /// The trusted proxies. They are exempt from limits per address, because each carries many clients.
@@ -139,7 +139,7 @@ impl Listener {
     /// Serves until `shutdown` is canceled. Returns when all connections have ended, or 5 s later.
     pub async fn serve(self, apps: Apps, shutdown: CancellationToken) {
         let connections = TaskTracker::new();
-        let untaken = Concurrent::new(untaken::ADDRESS_BYTES);
+        let unread = Concurrent::new(unread::ADDRESS_BYTES);
         let serve = |app, direct, is_refusal| {
             Arc::new(Serve {
                 app,
@@ -147,9 +147,9 @@ impl Listener {
                 on_panic: Arc::clone(&apps.on_panic),
                 tls: self.tls.clone(),
                 is_refusal,
-                untaken: untaken.clone(),
+                unread: unread.clone(),
                 proxies: apps.proxies.clone(),
-                on_untaken: Arc::clone(&apps.on_untaken),
+                on_unread: Arc::clone(&apps.on_unread),
                 shutdown: shutdown.clone(),
             })
         };

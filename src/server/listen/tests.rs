@@ -34,7 +34,7 @@ fn serve(capacity: usize, app: Router) -> (SocketAddr, CancellationToken, JoinHa
         limit_reached: overloaded.clone(),
         overloaded,
         on_panic: Arc::new(|| Response::new(Body::empty())),
-        on_untaken: Arc::new(|| ()),
+        on_unread: Arc::new(|| ()),
         connections: Connections::new(0, Proxies::default()),
         proxies: Proxies::default(),
     };
@@ -218,7 +218,7 @@ async fn an_http2_client_that_does_not_take_its_answer_is_dropped() {
         let request = [&window(room), GET].concat();
         let open = time_open(addr, &request, connection::IDLE_TIMEOUT).await;
         let open = open.expect("the connection is closed before it is idle");
-        assert!(open >= untaken::STALL_LIMIT, "{room} bytes of room: {open:?}");
+        assert!(open >= unread::STALL_LIMIT, "{room} bytes of room: {open:?}");
         resume();
         shutdown.cancel();
         timeout(PATIENCE, serving).await.expect("the listener stops").unwrap();
@@ -268,7 +268,7 @@ async fn ask_http2(
 #[tokio::test]
 async fn what_the_answers_of_an_address_hold_is_limited() {
     const LONG: usize = 8 * 1024 * 1024;
-    let fitting = untaken::ADDRESS_BYTES as usize / LONG;
+    let fitting = unread::ADDRESS_BYTES as usize / LONG;
     let long = Router::new().route("/long", get(async || Bytes::from_static(&[0; LONG])));
     let (addr, shutdown, serving) = serve(10, long.route("/", get(async || "here")));
     let here = [127, 0, 0, 1];

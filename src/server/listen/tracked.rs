@@ -1,6 +1,6 @@
 //! The body of a response over HTTP/2. Its request is in flight until the client has taken the response.
 //!
-//! An answer counts among what the connection holds ([`Untaken`]). An event stream does not.
+//! An answer counts among what the connection holds ([`Unread`]). An event stream does not.
 
 use std::{
     pin::Pin,
@@ -18,7 +18,7 @@ use http_body::{Frame, SizeHint};
 use super::{
     connection_info::InFlight,
     held::{HeldBody, Holds},
-    untaken::{Hold, Untaken, Wait},
+    unread::{Hold, Unread, Wait},
 };
 
 /// The most that an answer holds which is produced while it is sent, in bytes: what hyper and h2 buffer of it, and the part
@@ -41,14 +41,14 @@ pub(super) enum TrackedBody {
 /// What an answer holds.
 pub(super) struct Held {
     request: Arc<(InFlight, [Hold; 2])>,
-    untaken: Arc<Untaken>,
+    unread: Arc<Unread>,
 }
 
 impl Holds for Held {
     type Frame = (Arc<(InFlight, [Hold; 2])>, Wait);
 
     fn frame(&self) -> Self::Frame {
-        (Arc::clone(&self.request), self.untaken.wait())
+        (Arc::clone(&self.request), self.unread.wait())
     }
 }
 
@@ -58,15 +58,15 @@ impl TrackedBody {
         response: Response<Body>,
         in_flight: InFlight,
         request: Hold,
-        untaken: &Arc<Untaken>,
+        unread: &Arc<Unread>,
     ) -> Option<Response<Self>> {
         let (head, body) = response.into_parts();
         let body = if is_event_stream(&head.headers) {
             Self::Stream { body, _in_flight: in_flight }
         } else {
-            let answer = untaken.hold(bytes_of(&head.headers, &body))?;
+            let answer = unread.hold(bytes_of(&head.headers, &body))?;
             let request = Arc::new((in_flight, [request, answer]));
-            Self::Answer(HeldBody::new(body, Held { request, untaken: Arc::clone(untaken) }))
+            Self::Answer(HeldBody::new(body, Held { request, unread: Arc::clone(unread) }))
         };
         Some(Response::from_parts(head, body))
     }

@@ -1,4 +1,4 @@
-//! What a client has asked for over HTTP/2 and not taken yet.
+//! Unread HTTP/2 responses: what a client has asked for and not read yet.
 //!
 //! A client may ask for many answers on one connection and then give them no room (RFC 9113, section 6.9). hyper keeps
 //! such answers for as long as the client responds to pings.
@@ -43,7 +43,7 @@ pub const STALL_LIMIT: Duration = CHECK_INTERVAL.saturating_mul(CHECKS);
 const CHECKS: u32 = 6;
 
 /// What one connection holds.
-pub struct Untaken {
+pub struct Unread {
     /// The limit of the address. `None` for trusted proxies.
     limit: Option<(Concurrent, Address)>,
     /// The bytes that the connection holds.
@@ -54,7 +54,7 @@ pub struct Untaken {
     waiting: [AtomicU32; CHECKS as usize + 2],
 }
 
-impl Untaken {
+impl Unread {
     /// Nothing is held.
     pub fn new(limit: Option<(Concurrent, Address)>) -> Arc<Self> {
         let waiting = array::from_fn(|_| AtomicU32::new(0));
@@ -75,14 +75,14 @@ impl Untaken {
             }
             _ => None,
         };
-        Some(Hold { untaken: Arc::clone(self), bytes, _permit: permit })
+        Some(Hold { unread: Arc::clone(self), bytes, _permit: permit })
     }
 
     /// Notes that a part of an answer waits until the guard is dropped.
     pub fn wait(self: &Arc<Self>) -> Wait {
         let place = self.checks.load(Relaxed) % self.waiting.len();
         self.waiting[place].fetch_add(1, Relaxed);
-        Wait { untaken: Arc::clone(self), place }
+        Wait { unread: Arc::clone(self), place }
     }
 
     /// Whether a part of an answer has waited for [`STALL_LIMIT`]. To be called every [`CHECK_INTERVAL`].
@@ -96,7 +96,7 @@ impl Untaken {
 
 /// The guard of bytes that are held.
 pub struct Hold {
-    untaken: Arc<Untaken>,
+    unread: Arc<Unread>,
     bytes: usize,
     /// The permit of the address, if the connection held more than is free.
     _permit: Option<ConcurrentPermit>,
@@ -104,19 +104,19 @@ pub struct Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.untaken.held.fetch_sub(self.bytes, Relaxed);
+        self.unread.held.fetch_sub(self.bytes, Relaxed);
     }
 }
 
 /// The guard of a part of an answer that waits.
 pub struct Wait {
-    untaken: Arc<Untaken>,
+    unread: Arc<Unread>,
     place: usize,
 }
 
 impl Drop for Wait {
     fn drop(&mut self) {
-        self.untaken.waiting[self.place].fetch_sub(1, Relaxed);
+        self.unread.waiting[self.place].fetch_sub(1, Relaxed);
     }
 }
 
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn what_exceeds_the_free_bytes_counts_for_the_address() {
         let limit = Concurrent::new(1_000);
-        let connect = || Untaken::new(Some((limit.clone(), address())));
+        let connect = || Unread::new(Some((limit.clone(), address())));
         let (one, two) = (connect(), connect());
         let free = [one.hold(FREE_BYTES), two.hold(FREE_BYTES)];
         assert!(free.iter().all(Option::is_some), "free for each connection");
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn trusted_proxies_are_exempt() {
-        let proxy = Untaken::new(None);
+        let proxy = Unread::new(None);
         let holds: Vec<_> = (0..100).map(|_| proxy.hold(FREE_BYTES).unwrap()).collect();
         let wait = proxy.wait();
         assert!((0..100).all(|_| !proxy.is_stalled()));
@@ -158,17 +158,17 @@ mod tests {
 
     #[test]
     fn a_part_that_waits_is_noticed_after_the_limit() {
-        let untaken = Untaken::new(Some((Concurrent::new(1), address())));
+        let unread = Unread::new(Some((Concurrent::new(1), address())));
         for _ in 0..20 {
             // It may be handed over right before a check, so one more check than the limit has must pass.
-            let wait = untaken.wait();
+            let wait = unread.wait();
             for check in 0..=CHECKS {
-                assert_eq!(untaken.is_stalled(), check == CHECKS, "check {check}");
+                assert_eq!(unread.is_stalled(), check == CHECKS, "check {check}");
                 // What is taken in time is not noticed.
-                drop(untaken.wait());
+                drop(unread.wait());
             }
             drop(wait);
-            assert!(!untaken.is_stalled());
+            assert!(!unread.is_stalled());
         }
     }
 }
