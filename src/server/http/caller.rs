@@ -71,7 +71,7 @@ impl Caller {
     pub async fn join(&self, who: SessionKey, ticket: Option<&str>, hidden: bool) -> Result<Joined, Problem> {
         let arrived = Instant::now();
         let Entry { who, has_ticket } = self.entry(who, ticket)?;
-        let beat = match self.admit(&who, hidden, arrived, Beat::Join).await? {
+        let beat = match self.admit(&who, hidden, arrived, Metrics::join).await? {
             Step::Done(outcome) => outcome,
             Step::Write(admission) => {
                 written(admission, self.services.presence.join(&who, hidden, arrived).await?)
@@ -112,7 +112,7 @@ impl Caller {
             Right::Start(who) => who,
             Right::Renew(who) => return self.renew(&who, hidden, arrived).await,
         };
-        match self.admit(&who, hidden, arrived, Beat::Heartbeat).await? {
+        match self.admit(&who, hidden, arrived, Metrics::heartbeat).await? {
             Step::Done(outcome) => Ok(outcome),
             Step::Write(admission) => {
                 Ok(written(admission, self.services.presence.heartbeat(&who, hidden, arrived).await?))
@@ -152,7 +152,7 @@ impl Caller {
         Ok(self.services.presence.leave_known(who).await?)
     }
 
-    /// Takes one of the store lookups that an address may make for calls over a limit.
+    /// Takes one of the calls that an address may make for robots and for leaves over a limit.
     fn take_lookup(&self) -> Result<(), Problem> {
         self.services.sessions.take_lookup(self.address).map_err(|limit| self.refused(limit))
     }
@@ -176,16 +176,13 @@ impl Caller {
         who: &SessionKey,
         hidden: bool,
         arrived: Instant,
-        beat: Beat,
+        count_accepted: fn(&Metrics),
     ) -> Result<Step, Problem> {
         if self.is_robot {
             return self.robot(who).await.map(Step::Done);
         }
         let lease = self.services.presence.lease(hidden);
         let mut admitted = self.services.sessions.admit(self.address, who, lease, true);
-        if admitted.is_err() && beat == Beat::Join {
-            self.take_lookup()?;
-        }
         if let Err(LimitExceeded::Channels(_)) = admitted
             && self.services.presence.count_of(&who.channel).await.value.is_some_and(|count| count > 0)
         {
@@ -193,37 +190,20 @@ impl Caller {
         }
         let limit = match admitted {
             Ok(admission) => {
-                beat.count(&self.services.metrics);
+                count_accepted(&self.services.metrics);
                 return Ok(Step::Write(admission));
             }
             Err(limit) => limit,
         };
-        // A heartbeat of a session that the store counts is never refused: this node may have started a moment ago and not
-        // know it. So the store is asked at any rate. It costs no more than a heartbeat that is accepted.
+        // A session that the store counts is never refused: this node may have started a moment ago and not know it. So the
+        // store is asked at any rate. That costs no more than a beat that is accepted, and leaves nothing behind.
         match self.services.presence.renew(who, hidden, arrived).await? {
             Some(outcome) => {
                 self.services.sessions.note(self.address, who, lease);
-                beat.count(&self.services.metrics);
+                count_accepted(&self.services.metrics);
                 Ok(Step::Done(outcome))
             }
             None => Err(self.refused(limit)),
-        }
-    }
-}
-
-/// A call that keeps a session counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Beat {
-    Join,
-    Heartbeat,
-}
-
-impl Beat {
-    /// Counts an accepted beat in the metrics.
-    fn count(self, metrics: &Metrics) {
-        match self {
-            Self::Join => metrics.join(),
-            Self::Heartbeat => metrics.heartbeat(),
         }
     }
 }
@@ -253,7 +233,9 @@ fn problem(limit: LimitExceeded) -> Problem {
     let (detail, wait) = match limit {
         LimitExceeded::Joins(wait) => ("too many new sessions from this address", wait),
         LimitExceeded::Sessions => ("too many sessions in this channel from this address", SESSIONS_RETRY),
-        LimitExceeded::Lookups(wait) => ("too many calls over a limit from this address", wait),
+        LimitExceeded::Lookups(wait) => {
+            ("too many robots and leaves of unknown sessions from this address", wait)
+        }
         LimitExceeded::Channels(wait) => ("too many new channels from this address", wait),
     };
     Problem::new(Code::LimitReached).detail(detail).retry_once_over(wait)
