@@ -495,6 +495,19 @@ async fn a_session_that_a_heartbeat_starts_is_secret_too() {
 }
 
 #[tokio::test]
+async fn heartbeats_with_a_ticket_and_without_a_session_id_are_of_one_session() {
+    let app = node("require", &["--limit-joins-burst=2", "--limit-joins-per-second=1"]).await;
+    let ticket = ticket_of("user-7");
+    let joined = app.post("/api/viewer/join", &json!({"channelId": "ana", "ticket": ticket})).await;
+    let joined: Value = joined.json().await.unwrap();
+    let page = json!({"channelId": "ana", "viewerId": joined["viewerId"], "ticket": ticket});
+    for _ in 0..50 {
+        // A new session at each would soon be over the limit of new sessions.
+        assert_eq!(heartbeat(&app, &page).await["active"], true);
+    }
+}
+
+#[tokio::test]
 async fn a_ticket_can_be_bound_to_the_origin_of_pages() {
     let app = node("require", &["--allowed-origins=https://partner.example,https://other.example"]).await;
     let ticket = sign(&with(claims("user-7"), "origin", "https://partner.example"));

@@ -9,7 +9,8 @@
 //! - Leaves need none: whoever knows the session id may end the session.
 
 use axum::http::HeaderValue;
-use uuid::Uuid;
+use ring::digest::{SHA256, digest};
+use uuid::{Builder, Uuid};
 
 use super::caller::Caller;
 use crate::{
@@ -40,14 +41,16 @@ impl Caller {
             self.services.tickets.check_without(who.viewer).map_err(|refusal| self.refuse_ticket(refusal))?;
             return Ok(Entry { who, has_ticket: false });
         };
-        let who = with_ticket(self.viewer_of(ticket, &who)?, who);
-        Ok(Entry { who, has_ticket: true })
+        let viewer = self.viewer_of(ticket, &who)?;
+        let random = SessionId::new(Uuid::new_v4());
+        Ok(Entry { who: with_ticket(viewer, who, random), has_ticket: true })
     }
 
     /// What a heartbeat may do. `who` has the ids of the call.
     pub(super) fn right(&self, who: SessionKey, ticket: Option<&str>) -> Result<Right, Problem> {
         if let Some(ticket) = self.services.tickets.given(ticket) {
-            return Ok(Right::Start(with_ticket(self.viewer_of(ticket, &who)?, who)));
+            let viewer = self.viewer_of(ticket, &who)?;
+            return Ok(Right::Start(with_ticket(viewer, who, session_of(ticket))));
         }
         if self.services.tickets.may_have_issued(who.viewer) {
             return Ok(Right::Renew(who));
@@ -81,9 +84,17 @@ impl Caller {
     }
 }
 
-/// The session of a viewer with a ticket. The id of the viewer is no session id, because others may know it. A random one
-/// replaces it. (A call without a session id has its viewer id taken for one.)
-fn with_ticket(viewer: ViewerId, who: SessionKey) -> SessionKey {
-    let random = SessionId::new(Uuid::new_v4()).filter(|_| who.session == viewer.into());
-    SessionKey { viewer, session: random.unwrap_or(who.session), ..who }
+/// The session of a viewer with a ticket. The id of the viewer is no session id, because others may know it: `instead` takes
+/// its place. (A call without a session id has its viewer id taken for one.)
+fn with_ticket(viewer: ViewerId, who: SessionKey, instead: Option<SessionId>) -> SessionKey {
+    let session = instead.filter(|_| who.session == viewer.into()).unwrap_or(who.session);
+    SessionKey { viewer, session, ..who }
+}
+
+/// The session of heartbeats with this ticket and without a session id. It is the same at every heartbeat and every node, and
+/// only who has the ticket can know it.
+fn session_of(ticket: &str) -> Option<SessionId> {
+    let digest = digest(&SHA256, ticket.as_bytes());
+    let bytes = digest.as_ref().first_chunk::<16>()?;
+    SessionId::new(Builder::from_custom_bytes(*bytes).into_uuid())
 }
