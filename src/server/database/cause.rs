@@ -8,7 +8,7 @@ use super::Kind;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
     /// It may pass by itself: the database is away, busy or full.
-    Passing,
+    Transient,
     /// The statement or its data is not valid. It would be refused again.
     Statement,
     /// An operator must change the set-up, as the text says.
@@ -38,7 +38,7 @@ impl Cause {
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::RowNotFound => {
                 Self::Statement
             }
-            _ => Self::Passing,
+            _ => Self::Transient,
         }
     }
 
@@ -61,7 +61,7 @@ impl Cause {
             1 | 18 | 19 | 20 | 25 => Self::Statement,
             11 => Self::Damaged("stop the program and restore a backup, or set DATABASE_URL to another file"),
             26 => Self::Damaged("set DATABASE_URL to another file, or restore a backup"),
-            _ => Self::Passing,
+            _ => Self::Transient,
         }
     }
 
@@ -76,7 +76,7 @@ impl Cause {
             // A value that does not fit, a violated constraint, an error in SQL.
             code if ["22", "23", "42"].iter().any(|class| code.starts_with(class)) => Self::Statement,
             code if code.starts_with("28") => Self::SetUp("check the user and the password in DATABASE_URL"),
-            _ => Self::Passing,
+            _ => Self::Transient,
         }
     }
 }
@@ -106,13 +106,13 @@ mod tests {
         assert!(causes(&["11", "267", "26"]).iter().all(|cause| matches!(cause, Cause::Damaged(_))));
         assert_eq!(causes(&["1", "1555"]), [Cause::Statement; 2]);
         // Busy, busy after a snapshot, full, an error of the disk, no code.
-        assert_eq!(causes(&["5", "517", "13", "778", ""]), [Cause::Passing; 5]);
+        assert_eq!(causes(&["5", "517", "13", "778", ""]), [Cause::Transient; 5]);
     }
 
     #[test]
     fn a_postgres_that_starts_or_is_full_is_not_a_wrong_set_up() {
         for code in ["57P03", "53300", "53100", "40P01", "57014", "25006", "08006"] {
-            assert_eq!(Cause::of_postgres(code), Cause::Passing, "{code}");
+            assert_eq!(Cause::of_postgres(code), Cause::Transient, "{code}");
         }
         for code in ["28P01", "28000", "3D000", "42501"] {
             assert!(matches!(Cause::of_postgres(code), Cause::SetUp(_)), "{code}");

@@ -208,7 +208,7 @@ fn unusable(kind: Kind, place: &str, error: &sqlx::Error) -> String {
             OpenError::Unusable { place: place.to_owned(), reason, advice }.to_string()
         }
         // A start goes on without the database, and tries again.
-        Cause::Passing | Cause::Statement => {
+        Cause::Transient | Cause::Statement => {
             format!("the database {place} is away: {reason}; a node without it counts, but keeps nothing")
         }
     }

@@ -321,7 +321,7 @@ impl Database {
                     self.note_damage(&error, advice);
                     cause::text(&error)
                 }
-                Cause::Passing | Cause::SetUp(_) => cause::text(&error),
+                Cause::Transient | Cause::SetUp(_) => cause::text(&error),
             },
             Err(_elapsed) => "no response in time".to_owned(),
         };

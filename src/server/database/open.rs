@@ -111,7 +111,7 @@ pub(super) enum PrepareError {
     Final(#[from] OpenError),
     /// The cause may pass.
     #[error("{0}")]
-    Passing(String),
+    Transient(String),
     /// The attempt was abandoned.
     #[error("the first contact was abandoned")]
     Ended,
@@ -218,7 +218,7 @@ impl Database {
             let result = match timeout(CONTACT_LIMIT, self.try_prepare()).await {
                 Ok(Ok(id)) => break id,
                 Ok(Err(error)) => self.classified(error),
-                Err(_elapsed) => PrepareError::Passing("no response in time".to_owned()),
+                Err(_elapsed) => PrepareError::Transient("no response in time".to_owned()),
             };
             // PostgreSQL itself makes nodes wait for each other.
             let is_last = self.0.kind == Kind::Postgres || began.elapsed() > CALL_LIMIT;
@@ -228,7 +228,7 @@ impl Database {
             sleep(PAUSE).await;
         };
         if let Some((path, opened)) = &self.0.file {
-            let id = FileId::of(path).map_err(|error| PrepareError::Passing(error.to_string()))?;
+            let id = FileId::of(path).map_err(|error| PrepareError::Transient(error.to_string()))?;
             let _already_set = opened.set(id);
         }
         let _already_set = self.0.id.set(id);
@@ -277,7 +277,7 @@ impl Database {
             }
         };
         match cause {
-            Cause::Passing | Cause::Statement => PrepareError::Passing(reason),
+            Cause::Transient | Cause::Statement => PrepareError::Transient(reason),
             Cause::SetUp(advice) | Cause::Damaged(advice) => {
                 OpenError::Unusable { place, reason, advice }.into()
             }

@@ -62,18 +62,13 @@ pub async fn round(recorder: &Recorder, archive: &Archive, now: Timestamp) -> Re
         result = result.and(merge(archive, *part, before).await);
     }
     if parts.contains(&0) {
-        result = result.and(complete(archive, now).await);
+        result = result.and(archive.complete(now).await);
     }
     result
 }
 
 async fn merge(archive: &Archive, part: u16, before: Timestamp) -> Result<(), StoreError> {
     while archive.compact(part, before).await? {}
-    Ok(())
-}
-
-async fn complete(archive: &Archive, now: Timestamp) -> Result<(), StoreError> {
-    while archive.complete(now).await? {}
     Ok(())
 }
 

@@ -50,6 +50,13 @@ impl Retention {
     }
 }
 
+/// A broadcast that has ended, in the order in which they are completed.
+#[derive(Default)]
+struct Ended {
+    last_on_air: i64,
+    channel: String,
+}
+
 impl Archive {
     /// Removes what is no longer kept of the next channels after `after`. Returns the last of them, or `None` at the end.
     ///
@@ -119,43 +126,46 @@ impl Archive {
         Ok(last)
     }
 
-    /// Keeps the figures of broadcasts that have ended. Returns whether there may be more.
+    /// Keeps the figures of the broadcasts that have ended. Those with damaged rows are left out.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn complete(&self, now: Timestamp) -> Result<bool, StoreError> {
-        let most = self.batches.ended.size();
-        let complete = self.database.write(Box::pin(self.complete_ended(now, most)));
-        self.batches.ended.run(most, complete).await
-    }
-
-    async fn complete_ended(&self, now: Timestamp, most: usize) -> Result<bool, sqlx::Error> {
-        let mut after = (0_i64, String::new());
-        loop {
-            let rows = sqlx::query(
-                "SELECT channel, started_at, last_on_air FROM broadcasts \
-                 WHERE figures IS NULL AND last_on_air < $1 AND (last_on_air, channel) > ($2, $3) \
-                 ORDER BY last_on_air, channel LIMIT $4",
-            )
-            .bind(millis((now - GRACE).minus_millis(FINAL_AFTER_MS)))
-            .bind(after.0)
-            .bind(after.1.clone())
-            .bind(limit(most))
-            .fetch_all(self.database.pool())
-            .await?;
-            let is_last = rows.len() < most;
-            let Some(last) = rows.last() else { return Ok(false) };
-            after = (last.try_get("last_on_air")?, last.try_get("channel")?);
-            // Broadcasts whose rows are damaged stay. They must not keep later ones from being completed.
-            if self.complete_some(&rows, now).await? > 0 || is_last {
-                return Ok(!is_last);
-            }
+    pub async fn complete(&self, now: Timestamp) -> Result<(), StoreError> {
+        let mut after = Some(Ended::default());
+        while let Some(last) = after {
+            let most = self.batches.ended.size();
+            let complete = self.database.write(Box::pin(self.complete_after(&last, now, most)));
+            after = self.batches.ended.run(most, complete).await?;
         }
+        Ok(())
     }
 
-    /// Keeps the figures of the broadcasts in these rows. Returns how many of them.
-    async fn complete_some(&self, rows: &[AnyRow], now: Timestamp) -> Result<usize, sqlx::Error> {
-        let mut completed = 0;
+    /// Keeps the figures of up to `most` broadcasts. Returns the last of them if there may be more.
+    async fn complete_after(
+        &self,
+        after: &Ended,
+        now: Timestamp,
+        most: usize,
+    ) -> Result<Option<Ended>, sqlx::Error> {
+        let rows = sqlx::query(
+            "SELECT channel, started_at, last_on_air FROM broadcasts \
+             WHERE figures IS NULL AND last_on_air < $1 AND (last_on_air, channel) > ($2, $3) \
+             ORDER BY last_on_air, channel LIMIT $4",
+        )
+        .bind(millis((now - GRACE).minus_millis(FINAL_AFTER_MS)))
+        .bind(after.last_on_air)
+        .bind(after.channel.clone())
+        .bind(limit(most))
+        .fetch_all(self.database.pool())
+        .await?;
+        self.complete_rows(&rows, now).await?;
+        let ended = |row: &AnyRow| {
+            Ok(Ended { last_on_air: row.try_get("last_on_air")?, channel: row.try_get("channel")? })
+        };
+        rows.last().filter(|_| rows.len() == most).map(ended).transpose()
+    }
+
+    async fn complete_rows(&self, rows: &[AnyRow], now: Timestamp) -> Result<(), sqlx::Error> {
         for row in rows {
             let name: String = row.try_get("channel")?;
             let Ok(channel) = ChannelId::parse(&name) else { continue };
@@ -178,8 +188,7 @@ impl Archive {
             .bind(millis(broadcast.last_on_air))
             .execute(self.database.pool())
             .await?;
-            completed += 1;
         }
-        Ok(completed)
+        Ok(())
     }
 }
