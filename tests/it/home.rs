@@ -75,7 +75,7 @@ async fn the_policy_allows_streams_only_from_their_origin() {
             let response = app.get(path).await;
             response.headers()["content-security-policy"].to_str().unwrap().to_owned()
         };
-        for path in ["/ana", "/embed/ana", "/%61na", "/embed/an%61"] {
+        for path in ["/ana", "/embed/ana", "/%61na", "/embed/an%61", "/ana/", "/embed/ana/", "/%2561na"] {
             let policy = policy(path).await;
             assert!(policy.contains(&format!("; media-src 'self' blob: {origin};")), "{policy}");
             assert!(policy.contains(&format!("; connect-src 'self' {origin};")), "{policy}");

@@ -268,10 +268,12 @@ fn stream_source(template: Option<&StreamTemplate>, path: &str) -> Option<Stream
     template.map(|template| StreamSource { origin: template.origin(&channel) })
 }
 
-/// The channel of the page at this path.
+/// The channel of the page at this path, as the router of the pages reads it: it decodes the path twice, and ignores a
+/// slash at the end.
 fn channel_of(path: &str) -> Option<ChannelId> {
     let name = path.strip_prefix("/embed/").or_else(|| path.strip_prefix('/'))?;
-    ChannelId::parse(&percent_decode_str(name).decode_utf8().ok()?).ok()
+    let once = percent_decode_str(name.strip_suffix('/').unwrap_or(name)).decode_utf8().ok()?;
+    ChannelId::parse(&percent_decode_str(&once).decode_utf8().ok()?).ok()
 }
 
 /// The channel that a visitor entered into the form of the home page.
