@@ -1,6 +1,9 @@
 //! Turns problems into HTTP responses, and store errors into problems.
 
-use std::time::{Duration, Instant};
+use std::{
+    mem::{self, Discriminant},
+    time::{Duration, Instant},
+};
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
@@ -14,7 +17,7 @@ use crate::{
     server::store::StoreError,
 };
 
-/// The shortest time between two log lines about failed store calls. The metric `store_errors_total` counts all of them.
+/// The shortest time between two log lines about store calls that failed in the same way. The metric `store_errors_total` counts all of them.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Problem {
@@ -55,12 +58,14 @@ impl From<StoreError> for Problem {
     }
 }
 
-/// Logs the error of a store call, at most once in an interval: during an outage every request has one.
+/// Logs the error of a store call, each kind at most once in an interval: during an outage every request has one.
 fn log_store_error(error: &StoreError) {
-    static LOGGED: Mutex<Option<Instant>> = Mutex::new(None);
+    static LOGGED: Mutex<Vec<(Discriminant<StoreError>, Instant)>> = Mutex::new(Vec::new());
+    let (kind, now) = (mem::discriminant(error), Instant::now());
     let mut logged = LOGGED.lock();
-    if logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
-        *logged = Some(Instant::now());
+    logged.retain(|(_, at)| now < *at + LOG_INTERVAL);
+    if logged.iter().all(|(known, _)| *known != kind) {
+        logged.push((kind, now));
         tracing::warn!(%error, "store call failed");
     }
 }
