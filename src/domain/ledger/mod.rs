@@ -249,9 +249,9 @@ impl Ledger {
     }
 
     /// Makes the session of an accepted operation pending, because the store did not take the operation. A repeated leave is
-    /// then more than repeated.
-    pub fn mark_unwritten(&mut self, op: &Op) {
-        let Some(entry) = self.sessions.get_mut(&(op.viewer, op.session)) else { return };
+    /// then more than repeated. Returns `false` if the session is unknown.
+    pub fn mark_unwritten(&mut self, op: &Op) -> bool {
+        let Some(entry) = self.sessions.get_mut(&(op.viewer, op.session)) else { return false };
         entry.is_leave_taken = false;
         if std::mem::take(&mut entry.is_repeated) {
             self.numbers.repeated -= 1;
@@ -259,6 +259,7 @@ impl Ledger {
             entry.written_after = self.losses.wrapping_sub(1);
             self.numbers.pending += 1;
         }
+        true
     }
 
     /// Makes all sessions pending, because the store has lost the channel or may have lost it.

@@ -200,7 +200,7 @@ fn a_leave_that_the_store_may_lack_is_not_taken_back() {
             },
             false,
         ),
-        ("failed", |ledger| ledger.mark_unwritten(&op(1, Act::Leave)), |_| {}, false),
+        ("failed", |ledger| assert!(ledger.mark_unwritten(&op(1, Act::Leave))), |_| {}, false),
         (
             "repeated, then failed",
             |ledger| {

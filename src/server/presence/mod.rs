@@ -383,7 +383,9 @@ impl Presence {
 #[async_trait]
 impl Counts for Presence {
     async fn counts(&self, channels: &[ChannelId]) -> Vec<Count> {
+        let began = Instant::now();
         let counts = self.sample(channels).await;
+        self.0.reads.note_read(channels, &counts, began);
         if let Some(observer) = self.0.observer.get() {
             channels.iter().zip(&counts).for_each(|(channel, count)| observer.read(channel, *count));
         }

@@ -31,7 +31,7 @@ use crate::{
     server::{fanout::Counts, spans},
 };
 
-/// The requests that wait for the next read. Cloning is cheap.
+/// The requests that wait for the next read. Cloning is cheap. The source notes its reads and writes here.
 #[derive(Clone, Default)]
 pub(super) struct ReadBatcher(Arc<Inner>);
 
@@ -100,6 +100,11 @@ impl ReadBatcher {
         join_all(each).await.concat()
     }
 
+    /// Notes counts of any read that began at `began`, also of one that was not for a request.
+    pub(super) fn note_read(&self, channels: &[ChannelId], counts: &[Count], began: Instant) {
+        self.0.recent.put(channels, counts, began);
+    }
+
     /// Forgets the recent count of a channel that was written.
     pub(super) fn note_write(&self, channel: &ChannelId) {
         self.0.recent.note_write(channel);
@@ -162,9 +167,7 @@ impl ReadBatcher {
                 channels.len() - 1
             });
         }
-        let began = Instant::now();
         let counts = source.counts(&channels).await;
-        self.0.recent.put(&channels, &counts, began);
         for Request { channels, response } in requests {
             let own = channels.iter().filter_map(|channel| counts.get(*positions.get(channel)?).copied());
             // The request may have been canceled.
@@ -204,6 +207,7 @@ mod tests {
     /// A read takes 5 ms; a read with the channel `slow` never ends. Counts are those at the start of the read.
     #[derive(Default)]
     struct Source {
+        batcher: ReadBatcher,
         many: bool,
         /// The most channels of a read.
         most: AtomicUsize,
@@ -216,15 +220,17 @@ mod tests {
     struct Handle(Arc<Source>);
 
     impl Handle {
-        fn new(many: bool) -> Self {
-            Self(Arc::new(Source { many, ..Source::default() }))
+        /// A source, and a batcher of its reads.
+        fn new(many: bool) -> (ReadBatcher, Self) {
+            let source = Source { many, ..Source::default() };
+            (source.batcher.clone(), Self(Arc::new(source)))
         }
     }
 
     #[async_trait]
     impl Counts for Handle {
         async fn counts(&self, channels: &[ChannelId]) -> Vec<Count> {
-            let count = self.0.count.load(SeqCst);
+            let (began, count) = (Instant::now(), self.0.count.load(SeqCst));
             self.0.reads.fetch_add(1, SeqCst);
             self.0.most.fetch_max(channels.len(), SeqCst);
             sleep(Duration::from_millis(5)).await;
@@ -233,7 +239,10 @@ mod tests {
             }
             assert!(!self.0.panics.swap(false, SeqCst), "requested by the test");
             let length = |channel: &ChannelId| u32::try_from(channel.as_str().len()).unwrap();
-            channels.iter().map(|name| Count::fresh(count + length(name), Timestamp::default())).collect()
+            let counts = channels.iter().map(|name| Count::fresh(count + length(name), Timestamp::default()));
+            let counts: Vec<_> = counts.collect();
+            self.0.batcher.note_read(channels, &counts, began);
+            counts
         }
 
         fn takes_many_channels(&self) -> bool {
@@ -252,7 +261,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_thousand_concurrent_requests_cost_two_reads() {
         for many in [true, false] {
-            let (reads, source) = (ReadBatcher::default(), Handle::new(many));
+            let (reads, source) = Handle::new(many);
             let hot = channels("hot");
             let requests = (0..1_000).map(|_| reads.counts(&source, &hot));
             assert!(join_all(requests).await.iter().all(|counts| values(counts) == [3]));
@@ -264,7 +273,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn every_request_gets_its_channels_in_order() {
-        let (reads, source) = (ReadBatcher::default(), Handle::new(true));
+        let (reads, source) = Handle::new(true);
         let lists = ["a", "aa,a", "aaa,aaaa,a", "aa"].map(channels);
         let answers = join_all(lists.iter().map(|list| reads.counts(&source, list))).await;
         let answers: Vec<_> = answers.iter().map(|counts| values(counts)).collect();
@@ -274,7 +283,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_response_comes_from_a_read_that_began_after_the_request() {
-        let (reads, source) = (ReadBatcher::default(), Handle::new(true));
+        let (reads, source) = Handle::new(true);
         let name = channels("a");
         let early = async { reads.counts(&source, &name).await };
         let late = async {
@@ -288,7 +297,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_crowd_that_asks_for_a_channel_costs_few_reads() {
-        let (reads, source) = (ReadBatcher::default(), Handle::new(true));
+        let (reads, source) = Handle::new(true);
         let hot = channels("hot");
         let client = async |_| {
             for _ in 0..1_000 {
@@ -299,14 +308,24 @@ mod tests {
         join_all((0..32).map(client)).await;
         // Without recent counts, 200 in the first second alone.
         assert!(source.0.reads.load(SeqCst) < 100, "{:?}", source.0.reads);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_has_every_write_of_this_node_also_while_it_is_busy() {
+        let (reads, source) = Handle::new(true);
+        let hot = channels("hot");
+        join_all((0..32).map(|_| reads.counts(&source, &hot))).await;
+        let before = source.0.reads.load(SeqCst);
         source.0.count.store(10, SeqCst);
+        assert_eq!(values(&reads.counts(&source, &hot).await), [3], "a recent count");
+        assert_eq!(source.0.reads.load(SeqCst), before);
         reads.note_write(&hot[0]);
         assert_eq!(values(&reads.counts(&source, &hot).await), [13]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_client_never_gets_a_recent_count() {
-        let (reads, source) = (ReadBatcher::default(), Handle::new(false));
+        let (reads, source) = Handle::new(false);
         let many = channels("a,b,c,d,e,f,g,h,i,j,k,l");
         for nth in 0..100 {
             source.0.count.store(nth, SeqCst);
@@ -317,7 +336,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_of_long_lists_is_read_in_parts_and_delays_no_single_channel() {
-        let (reads, source) = (ReadBatcher::default(), Handle::new(true));
+        let (reads, source) = Handle::new(true);
         let lists: Vec<_> = (0..100)
             .map(|list| (0..1_000).map(|nth| ChannelId::parse(&format!("c{list}-{nth}")).unwrap()).collect())
             .collect();
@@ -337,7 +356,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_canceled_request_does_not_cancel_others() {
-        let (reads, source) = (ReadBatcher::default(), Handle::new(true));
+        let (reads, source) = Handle::new(true);
         let name = channels("a");
         let canceled = timeout(Duration::from_millis(1), reads.counts(&source, &name));
         let other = reads.counts(&source, &name);
@@ -348,7 +367,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_channel_delays_no_other_when_each_is_its_own_call() {
-        let (reads, source) = (ReadBatcher::default(), Handle::new(false));
+        let (reads, source) = Handle::new(false);
         let (slow, quick) = (channels("slow"), channels("quick"));
         let slow = timeout(Duration::from_secs(60), reads.counts(&source, &slow));
         let (slow, quick) = tokio::join!(slow, reads.counts(&source, &quick));
@@ -358,7 +377,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_panic_leaves_no_request_waiting() {
-        let (reads, source) = (ReadBatcher::default(), Handle::new(true));
+        let (reads, source) = Handle::new(true);
         source.0.panics.store(true, SeqCst);
         let name = channels("a");
         let answers = join_all((0..10).map(|_| reads.counts(&source, &name))).await;

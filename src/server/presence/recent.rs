@@ -3,7 +3,8 @@
 //!
 //! Promises:
 //! - A count that answers further requests is fresh, and was read at most [`KEEP_FOR`] ago.
-//! - It contains every beat and leave that this node has answered. One of another node can be missing for that time.
+//! - It contains every beat and leave that this node has answered, and is no older than what its streams show. A beat or
+//!   leave of another node can be missing for that time.
 //! - Memory is bounded by the channels that were read within twice that time. Otherwise nothing is kept.
 
 use std::{
@@ -81,7 +82,7 @@ impl RecentCounts {
                 let recent = Recent { at: began, count: Some(*count) };
                 match busy.channels.get_mut(channel) {
                     Some(known) if known.at < began => *known = recent,
-                    Some(_) => {}
+                    Some(_newer) => {}
                     None => drop(busy.channels.insert(channel.clone(), recent)),
                 }
             }
@@ -108,8 +109,9 @@ impl RecentCounts {
         if !self.is_busy.load(SeqCst) {
             return None;
         }
-        let now = Instant::now();
         let mut busy = self.busy.lock();
+        // With the lock, so that what is noted later has a later time.
+        let now = Instant::now();
         let acted = current(&mut busy, now).map(|busy| act(busy, now));
         if acted.is_none() {
             self.is_busy.store(false, SeqCst);

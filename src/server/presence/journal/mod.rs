@@ -344,9 +344,10 @@ impl Journal {
         let Some(mut entry) = self.channels.get_mut(channel) else {
             return Count::unknown(Timestamp::default());
         };
-        entry.ledger.mark_unwritten(op);
-        self.note_lacking();
-        entry.is_suspect = false;
+        if entry.ledger.mark_unwritten(op) {
+            self.note_lacking();
+            entry.is_suspect = false;
+        }
         entry.stale(now)
     }
 
