@@ -101,8 +101,8 @@ impl Store for Measured {
         self.recorded(self.store.listed(parts)).await
     }
 
-    async fn list(&self, channels: &[ChannelId]) -> Result<(), StoreError> {
-        self.store.list(channels).await
+    async fn enter(&self, channels: &[ChannelId]) -> Result<(), StoreError> {
+        self.store.enter(channels).await
     }
 
     async fn share(&self, claim: &Claim) -> Result<Share, StoreError> {

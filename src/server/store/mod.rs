@@ -54,7 +54,7 @@ pub trait Store: Send + Sync {
 
     /// Enters channels with viewers into what [`Store::listed`] returns, which the store may have lost. Returns an error if
     /// some of them could not be entered.
-    async fn list(&self, _channels: &[ChannelId]) -> Result<(), StoreError> {
+    async fn enter(&self, _channels: &[ChannelId]) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -72,10 +72,10 @@ impl Store for FailingStore {
         }
     }
 
-    async fn list(&self, channels: &[ChannelId]) -> Result<(), StoreError> {
+    async fn enter(&self, channels: &[ChannelId]) -> Result<(), StoreError> {
         match self.error() {
             Some(error) => Err(error),
-            None => self.inner.list(channels).await,
+            None => self.inner.enter(channels).await,
         }
     }
 

@@ -135,8 +135,8 @@ impl LiveList {
         }
     }
 
-    /// The first `limit` live channels, most viewers first, ties by name. `now`: the time of counts without a time of
-    /// the store, which are unknown, or 0 while no channel has viewers.
+    /// The first `limit` live channels, most viewers first, ties by name. `now` is the `asOf` of counts that the store has
+    /// not dated.
     ///
     /// # Errors
     /// When the store can't list its channels and no recent list exists; with live signals, when they are not known yet.
@@ -144,10 +144,8 @@ impl LiveList {
         if let Some((began, listing)) = self.in_flight() {
             let _overdue = timeout_at(began + WAIT_LIMIT, listing).await;
         }
-        let listed = {
-            let (is_on_air, is_complete) = (self.0.signals.is_some(), self.0.source.is_complete());
-            self.0.state.read().first(limit, self.0.interval, Instant::now(), is_on_air, is_complete)
-        };
+        let is_complete = self.0.source.is_complete();
+        let listed = self.0.state.read().first(limit, self.0.interval, Instant::now(), is_complete);
         let listed = listed.map(|mut updates| {
             for update in updates.iter_mut().filter(|update| update.as_of == Timestamp::default()) {
                 update.as_of = now;
@@ -155,6 +153,8 @@ impl LiveList {
             updates
         });
         let Some(signals) = &self.0.signals else { return listed };
+        let listed =
+            listed.map(|updates| updates.into_iter().map(|update| update.on_air(Some(true))).collect());
         let on_air = signals.on_air(limit).ok_or_else(not_known)?;
         let unknown = |channel| CountUpdate::new(channel, Count::unknown(now)).on_air(Some(true));
         listed.or_else(|_| Ok(on_air.into_iter().map(unknown).collect()))
@@ -263,13 +263,12 @@ impl State {
         self.last.as_ref().is_some_and(holds) && self.error.is_none()
     }
 
-    /// With `is_on_air` the list has the channels on air. Unless `is_complete`, viewers may have come and gone since.
+    /// The first channels of the last listing. Unless the store `is_complete`, viewers may have come and gone since.
     fn first(
         &self,
         limit: usize,
         interval: Duration,
         now: Instant,
-        is_on_air: bool,
         is_complete: bool,
     ) -> Result<Vec<CountUpdate>, StoreError> {
         let error = |otherwise: fn() -> StoreError| self.error.clone().unwrap_or_else(otherwise);
@@ -288,7 +287,7 @@ impl State {
                 0 if is_stale => Count::unknown(as_of),
                 count => Count { stale: is_stale, ..Count::fresh(*count, as_of) },
             };
-            CountUpdate::new(channel.clone(), count).on_air(is_on_air.then_some(true))
+            CountUpdate::new(channel.clone(), count)
         };
         Ok(last.ranked.iter().take(limit).map(update).collect())
     }

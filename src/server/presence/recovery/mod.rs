@@ -21,6 +21,7 @@ use super::{
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
+        backoff::jittered,
         clock::Clock,
         store::{Attendance, Batch, MAX_OPS, RollCall, Store, StoreError},
     },
@@ -256,7 +257,7 @@ impl Recovery {
         }
         if let Some(roll) = roll.as_ref().filter(|roll| must_check && roll.asked != state.listed_for) {
             // The list of live channels can be lost without a channel: on a cluster they are on different servers.
-            match self.store.list(&self.journal.channels(0, usize::MAX)).await {
+            match self.store.enter(&self.journal.channels(0, usize::MAX)).await {
                 Ok(()) => state.listed_for = roll.asked,
                 Err(error) => result = Err(error),
             }
@@ -456,11 +457,6 @@ impl Recovery {
         }
         result.map(|()| concerns_others)
     }
-}
-
-/// A random duration between half of `pause` and `pause`.
-fn jittered(pause: Duration) -> Duration {
-    pause / 2 + pause / 2 * u32::from(Uuid::new_v4().as_bytes()[0]) / 255
 }
 
 #[cfg(test)]

@@ -95,11 +95,11 @@ impl<R: Runner> RemoteStore<R> {
                 channels.insert(channel);
             }
         }
-        let _retried = self.enter(channels, at).await;
+        let _retried = self.enter_at(channels, at).await;
     }
 
     /// Enters channels into the list of live channels at `at`. Returns an error if some of them could not be entered.
-    pub(super) async fn enter(
+    pub(super) async fn enter_at(
         &self,
         channels: impl IntoIterator<Item = &ChannelId>,
         at: Instant,

@@ -398,11 +398,11 @@ impl<R: Runner> Store for RemoteStore<R> {
         self.names(parts).await
     }
 
-    async fn list(&self, channels: &[ChannelId]) -> Result<(), StoreError> {
+    async fn enter(&self, channels: &[ChannelId]) -> Result<(), StoreError> {
         let now = Instant::now();
         // Other channels of this node may have no viewers at the moment.
         *self.listed_from.lock() = now;
-        self.enter(channels, now).await
+        self.enter_at(channels, now).await
     }
 
     async fn share(&self, claim: &Claim) -> Result<Share, StoreError> {
