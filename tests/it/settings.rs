@@ -65,7 +65,7 @@ fn all_invalid_settings_are_reported_at_once_with_the_expected_format() {
         ("VIEWER_TICKET_KEYS", &ticket_key, "an hs256 key of 7 bytes; at least 32"),
         ("VIEWER_TICKET_ID_SECRET", SECRET, "BASE64 of at least 32 bytes"),
         ("EMBED_FRAME_ANCESTORS", ";", "a list of sources"),
-        ("SHUTDOWN_DELAY", "1.5", "a whole number"),
+        ("SHUTDOWN_DELAY", "600001", "a whole number from 0 to 600000"),
         ("TLS_CERT", "/nowhere.pem", "TLS_KEY is not"),
         ("LOG_FORMAT", "xml", "text, json"),
         ("RUST_LOG", "aforo=loud", "aforo=debug,warn"),
@@ -175,6 +175,8 @@ fn an_invalid_database_url_is_reported_without_its_password() {
         ("sqlite:aforo.db?mode=ro", "without parameters"),
         ("postgres://aforo:hunter2@db:port/aforo", "not an address of PostgreSQL"),
         ("postgres://aforo:hunter2@db/aforo?sslmode=maybe", "not an address of PostgreSQL"),
+        ("postgres://", "no host"),
+        ("postgres:///aforo", "no host"),
         ("postgres://aforo@db/aforo?passwort=hunter2", "a parameter after the ? is not known"),
         ("postgres://aforo@db/aforo?sslmode=require&hunter2", "a parameter after the ? is not known"),
     ] {

@@ -10,7 +10,7 @@ use super::{
     values::{
         FrameAncestors, LogFormat, Secret, StatisticsMode, TicketMode, api_secret, api_token, body_limit,
         collector_url, count_max_age, hook_secret, key_prefix, listen_addr, log_filter, milestone, node_url,
-        upstash_token, whole_number,
+        shutdown_delay, upstash_token, whole_number,
     },
 };
 use crate::{
@@ -269,7 +269,7 @@ pub struct Flags {
 
     /// Time to keep serving after SIGTERM, in ms; /readyz says `ending`, so that load balancers notice
     #[arg(long, env = "SHUTDOWN_DELAY", help_heading = "Running", value_name = "MS")]
-    #[arg(default_value_t = 0, value_parser = whole_number)]
+    #[arg(default_value_t = 0, value_parser = shutdown_delay)]
     pub(super) shutdown_delay: u32,
 
     /// Format of the log

@@ -353,11 +353,21 @@ fn database(url: Option<Secret>, data_dir: &Path, problems: &mut Vec<String>) ->
     // The message of the library may contain a part of the address, and so a password.
     if url.parse::<sqlx::postgres::PgConnectOptions>().is_err() {
         problem("not an address of PostgreSQL");
+    } else if !has_host(&url) {
+        problem("no host in the address of PostgreSQL");
     } else if has_unknown_parameter(&url) {
         // The library would ignore it, and log its value at every connection.
         problem("a parameter after the ? is not known");
     }
     DatabaseConfig::Postgres(url)
+}
+
+/// Whether an address of PostgreSQL names a host. Without one the library takes whichever the environment or the machine has.
+fn has_host(url: &str) -> bool {
+    let (address, parameters) = url.split_once('?').unwrap_or((url, ""));
+    let authority = address.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    !host.is_empty() || parameters.split('&').any(|it| it.starts_with("host=") || it.starts_with("hostaddr="))
 }
 
 /// Whether an address of PostgreSQL has a parameter that the library does not know.

@@ -83,6 +83,14 @@ pub(super) fn whole_number(text: &str) -> Result<u32, &'static str> {
     text.parse().map_err(|_| "not a whole number from 0 to 4294967295")
 }
 
+/// The longest time in milliseconds for which a server that ends keeps serving. Whoever sets more has mistaken the unit.
+const MAX_SHUTDOWN_DELAY: u32 = 600_000;
+
+pub(super) fn shutdown_delay(text: &str) -> Result<u32, &'static str> {
+    let millis = text.parse().ok().filter(|millis| *millis <= MAX_SHUTDOWN_DELAY);
+    millis.ok_or("not a whole number from 0 to 600000")
+}
+
 /// A count that a broadcast can reach.
 pub(super) fn milestone(text: &str) -> Result<u32, &'static str> {
     let number = text.trim().parse().ok();
