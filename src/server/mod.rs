@@ -1,6 +1,6 @@
 //! The server half. Each module depends only on modules in the lines above it:
 //!
-//! - [`clock`], [`metrics`], [`shutdown`], [`site`], [`spans`], [`store_error`], [`limits`], [`tickets`], [`access`], [`fanout`],
+//! - [`backoff`], [`clock`], [`metrics`], [`shutdown`], [`site`], [`spans`], [`store_error`], [`limits`], [`tickets`], [`access`], [`fanout`],
 //!   [`history`], [`webhooks::settings`];
 //! - [`supervisor`], [`listen`];
 //! - [`redis`];
@@ -17,6 +17,7 @@
 
 pub mod access;
 pub mod anomalies;
+pub mod backoff;
 pub mod boot;
 pub mod check;
 pub mod clock;

@@ -25,6 +25,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("pages", &["islands", "components", "api", "domain", "i18n", "server::history"]),
     ("app", &["pages"]),
     ("server::access", &["domain", "server::tickets"]),
+    ("server::backoff", &[]),
     ("server::clock", &["domain"]),
     ("server::metrics", &[]),
     ("server::shutdown", &[]),
@@ -35,7 +36,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("server::limits", &["domain"]),
     ("server::tickets", &["domain"]),
     ("server::listen", &["server::limits"]),
-    ("server::redis", &["domain", "server::store_error", "server::supervisor"]),
+    ("server::redis", &["domain", "server::backoff", "server::store_error", "server::supervisor"]),
     (
         "server::config",
         &[
@@ -111,7 +112,15 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("server::history", &["domain"]),
     (
         "server::presence",
-        &["domain", "server::store", "server::fanout", "server::clock", "server::signals", "server::spans"],
+        &[
+            "domain",
+            "server::backoff",
+            "server::store",
+            "server::fanout",
+            "server::clock",
+            "server::signals",
+            "server::spans",
+        ],
     ),
     (
         "server::http",

@@ -26,9 +26,8 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
-use uuid::Uuid;
 
-use crate::server::{store_error::StoreError, supervisor};
+use crate::server::{backoff::jittered, store_error::StoreError, supervisor};
 
 /// How long a call waits for its response.
 pub(super) const CALL_LIMIT: Duration = Duration::from_secs(1);
@@ -374,11 +373,6 @@ async fn request(connection: &mut impl ConnectionLike, command: &Cmd, is_asking:
 fn is_not_ready(error: &RedisError) -> bool {
     use ServerErrorKind::{BusyLoading, ClusterDown, MasterDown};
     matches!(error.kind(), ErrorKind::Server(BusyLoading | ClusterDown | MasterDown))
-}
-
-/// A random duration between half of `pause` and `pause`, so that nodes do not reconnect in step.
-fn jittered(pause: Duration) -> Duration {
-    pause / 2 + pause / 2 * u32::from(Uuid::new_v4().as_bytes()[0]) / 255
 }
 
 fn timed_out() -> RedisError {
