@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 
 use axum::{
     Extension, Json, Router,
-    extract::{Path, Query, State, rejection::PathRejection},
-    http::{HeaderMap, Uri, header},
+    extract::{FromRequestParts, Path, Query, State},
+    http::{HeaderMap, Uri, header, request::Parts},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -69,6 +69,24 @@ pub(super) fn check_access(
     admitted.ok_or_else(|| state.access.refused(address))
 }
 
+/// A request that may see the statistics of the channel in its path.
+struct Permitted {
+    channel: ChannelId,
+    uri: Uri,
+}
+
+impl FromRequestParts<AppState> for Permitted {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        let channel = channel_in_path(Path::from_request_parts(parts, state).await)?;
+        let connection = Extension::<ConnectionInfo>::from_request_parts(parts, state).await;
+        let Extension(connection) = connection.map_err(|_| Problem::new(Code::Internal))?;
+        check_access(state, &channel, &connection, &parts.headers, &parts.uri)?;
+        Ok(Self { channel, uri: parts.uri.clone() })
+    }
+}
+
 #[derive(Deserialize)]
 struct BroadcastsQuery {
     limit: Option<u32>,
@@ -84,13 +102,8 @@ struct Broadcasts {
 
 async fn broadcasts(
     State(state): State<AppState>,
-    Extension(connection): Extension<ConnectionInfo>,
-    channel: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
-    uri: Uri,
+    Permitted { channel, uri }: Permitted,
 ) -> Result<Response, Problem> {
-    let channel = channel_in_path(channel)?;
-    check_access(&state, &channel, &connection, &headers, &uri)?;
     let BroadcastsQuery { limit, before } = query(&uri, "limit must be a whole number")?;
     let limit = limit.unwrap_or(DEFAULT_BROADCASTS);
     if !(1..=MAX_BROADCASTS).contains(&limit) {
@@ -178,13 +191,8 @@ impl HistoryPoint {
 
 async fn history(
     State(state): State<AppState>,
-    Extension(connection): Extension<ConnectionInfo>,
-    channel: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
-    uri: Uri,
+    Permitted { channel, uri }: Permitted,
 ) -> Result<Response, Problem> {
-    let channel = channel_in_path(channel)?;
-    check_access(&state, &channel, &connection, &headers, &uri)?;
     let now = state.recorder.now();
     let Range { zone, from, to, cuts } = Range::of(&uri, now)?;
     let points = state.archive.points(&channel, &cuts).await?;
@@ -196,13 +204,8 @@ async fn history(
 /// The same as CSV (RFC 4180), with instants in the asked time zone.
 async fn history_csv(
     State(state): State<AppState>,
-    Extension(connection): Extension<ConnectionInfo>,
-    channel: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
-    uri: Uri,
+    Permitted { channel, uri }: Permitted,
 ) -> Result<Response, Problem> {
-    let channel = channel_in_path(channel)?;
-    check_access(&state, &channel, &connection, &headers, &uri)?;
     let now = state.recorder.now();
     let Range { zone, cuts, .. } = Range::of(&uri, now)?;
     let mut text = String::from("at,min,average,max,observed,newViewers\r\n");
@@ -244,13 +247,8 @@ struct Summary {
 
 async fn summary(
     State(state): State<AppState>,
-    Extension(connection): Extension<ConnectionInfo>,
-    channel: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
-    uri: Uri,
+    Permitted { channel, uri }: Permitted,
 ) -> Result<Response, Problem> {
-    let channel = channel_in_path(channel)?;
-    check_access(&state, &channel, &connection, &headers, &uri)?;
     let SummaryQuery { range } = query(&uri, "range must be 24h, 7d, 30d or broadcast")?;
     let now = state.recorder.now();
     let days = match range.as_deref().unwrap_or("24h") {
