@@ -61,7 +61,7 @@ impl Hub {
     #[must_use]
     pub fn subscribe(self: &Arc<Self>, channels: &[ChannelId]) -> Subscription {
         let watches = channels.iter().map(|channel| self.watch(channel)).collect();
-        Subscription { hub: Arc::clone(self), watches, next: 0, last_sent: None }
+        Subscription { hub: Arc::clone(self), watches, last_sent: None }
     }
 
     fn watch(&self, channel: &ChannelId) -> Watch {
@@ -219,10 +219,8 @@ impl Drop for PendingRead {
 /// The subscription of one stream. Dropping it unsubscribes.
 pub struct Subscription {
     hub: Arc<Hub>,
+    /// The watch whose frame was sent last comes last, so a stream that reads slowly gets all of its channels in turn.
     watches: SmallVec<[Watch; 1]>,
-    /// The watch to look at first: the one after that whose frame was sent last. So a stream that reads slowly gets all of
-    /// its channels in turn.
-    next: usize,
     /// The time of the newest event that was sent.
     last_sent: Option<Instant>,
 }
@@ -237,17 +235,17 @@ struct Watch {
 impl Subscription {
     /// The next frame to send; `None` when the hub is closed.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        for nth in 0..self.watches.len() {
-            let at = (self.next + nth) % self.watches.len();
-            let watch = &mut self.watches[at];
+        for (at, watch) in self.watches.iter_mut().enumerate() {
             let mut state = watch.feed.state.lock();
             let ticked = watch.version > 0 && watch.ticks != state.ticks;
             watch.ticks = state.ticks;
             if watch.version != state.version {
                 watch.version = state.version;
                 self.last_sent = self.last_sent.max(Some(state.last_sent));
-                self.next = at + 1;
-                return Poll::Ready(Some(state.frame.clone()));
+                let frame = state.frame.clone();
+                drop(state);
+                self.watches.rotate_left(at + 1);
+                return Poll::Ready(Some(frame));
             }
             // Another channel of the same stream may have sent an event in the meantime.
             if ticked && self.last_sent.is_none_or(|at| at + TICK_AFTER <= state.last_sent) {
