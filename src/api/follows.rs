@@ -34,7 +34,7 @@ pub struct Followed {
 /// Returns the number of followers of a channel.
 ///
 /// # Errors
-/// `invalid-channel`; `unavailable` when the store cannot respond.
+/// `invalid-channel`; `unavailable` when the database does not respond.
 #[server(prefix = "/api/channel", endpoint = "followers", input = GetUrl)]
 pub async fn followers(
     /// The channel.

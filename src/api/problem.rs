@@ -52,7 +52,7 @@ pub enum Code {
     NotImplemented,
     /// 503: this node has reached a limit. `Retry-After` says when to retry.
     Overloaded,
-    /// 503: the store cannot respond, the count is unknown, or the server is shutting down. Retry.
+    /// 503: the store or the database cannot respond, or the count is unknown. Retry.
     Unavailable,
 }
 

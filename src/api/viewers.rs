@@ -19,7 +19,7 @@ pub struct JoinResponse {
     pub session_id: String,
     /// Viewers of the channel, this one included. `null`: unknown.
     pub count: Option<u32>,
-    /// Whether the count is the last good one, or unknown.
+    /// Whether the count is not current: the last good one, an incomplete one, or unknown.
     pub stale: bool,
     /// The longest time between two heartbeats, in milliseconds.
     pub heartbeat_interval_ms: u32,
@@ -31,7 +31,7 @@ pub struct JoinResponse {
 pub struct HeartbeatResponse {
     /// Viewers of the channel. `null`: unknown.
     pub count: Option<u32>,
-    /// Whether the count is the last good one, or unknown.
+    /// Whether the count is not current: the last good one, an incomplete one, or unknown.
     pub stale: bool,
     /// Whether the session is counted. False if it left within the last 10 s and has not joined again, and for robots.
     pub active: bool,
@@ -55,7 +55,7 @@ pub struct LiveChannels {
 ///
 /// # Errors
 /// `invalid-channel`, `invalid-viewer`, `ticket-required`, `ticket-invalid`, `ticket-expired`, `limit-reached`;
-/// `unavailable` when the server is shutting down.
+/// `unavailable` when the store must be asked and does not respond.
 #[server(prefix = "/api/viewer", endpoint = "join", input = Json)]
 pub async fn join(
     /// The watched channel.
@@ -101,7 +101,7 @@ pub async fn join(
 ///
 /// # Errors
 /// `invalid-channel`, `invalid-viewer`, `ticket-required`, `ticket-invalid`, `ticket-expired`, `limit-reached`;
-/// `unavailable` when the server is shutting down.
+/// `unavailable` when the store must be asked and does not respond.
 #[server(prefix = "/api/viewer", endpoint = "heartbeat", input = Json)]
 pub async fn heartbeat(
     /// The watched channel.
@@ -128,7 +128,7 @@ pub async fn heartbeat(
 /// Ends a session. The viewer is no longer counted after its last session has ended.
 ///
 /// # Errors
-/// `invalid-channel`, `invalid-viewer`, `limit-reached`; `unavailable` when the server is shutting down.
+/// `invalid-channel`, `invalid-viewer`, `limit-reached`; `unavailable` when the store must be asked and does not respond.
 #[server(prefix = "/api/viewer", endpoint = "leave", input = Json)]
 pub async fn leave(
     /// The watched channel.

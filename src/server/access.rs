@@ -26,7 +26,7 @@ const LEEWAY_SECONDS: u64 = 5;
 /// The longest access that a link gives to a stream, in seconds: a year.
 const MAX_SECONDS: f64 = 31_536_000.0;
 
-/// That a request may see the statistics of a channel.
+/// A granted access to a channel's statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Admission {
     /// How long it may, from now on. `None`: without an end.

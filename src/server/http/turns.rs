@@ -1,11 +1,11 @@
-//! Turns at the statistics: how much of them an address reads at the same time.
+//! How many statistics an address reads at the same time.
 //!
 //! A read of statistics takes many rows of the database, and its answer may have megabytes.
 //!
 //! Promises:
 //! - An address has few reads at the same time, so it leaves the database to others. Its next requests wait for a moment.
 //!   A read goes on to its end when the client has gone, as the database does, and keeps its turn until then.
-//! - An address has few answers that it has not taken yet, so what they hold of memory has a bound.
+//! - An address has few responses that it has not read yet, so the memory that they hold has a bound.
 //! - Calls with the operator's token have no such limits.
 
 use std::{
@@ -37,7 +37,7 @@ use crate::{
     },
 };
 
-/// The answers that an address has not taken yet, for each read that it may have at the same time.
+/// The responses that an address may leave unread, for each read that it may have at the same time.
 const ANSWERS_PER_READ: u32 = 4;
 
 /// The requests of an address that wait for their turn. More are refused at once.
@@ -66,7 +66,7 @@ pub struct Turn {
     answer: Answer,
 }
 
-/// That an address has an answer which it has not taken yet.
+/// A permit for one response that the client has not read to its end.
 pub struct Answer(ConcurrentPermit);
 
 impl Turns {
@@ -123,7 +123,7 @@ impl Turn {
 }
 
 impl Answer {
-    /// The answer counts until the client has taken it, or it is dropped.
+    /// The response counts until the client has read it, or it is dropped.
     pub fn hold(self, response: Response) -> Response {
         response.map(|body| Body::new(HeldBody::new(body, Arc::new(self.0))))
     }

@@ -82,7 +82,7 @@ struct OnAir {
     /// When it was first observed.
     observed_from: Timestamp,
     is_on: bool,
-    /// Whether more has changed than that the span goes on.
+    /// Whether anything but the end of the span has changed.
     is_news: bool,
     /// The end when it was last taken.
     taken: Timestamp,
