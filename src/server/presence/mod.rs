@@ -345,9 +345,11 @@ impl Presence {
             None => self.write_embedded(&key.channel, op).await?,
             Some(remote) => {
                 // Boxed, so that the future of a call to the embedded store stays small: it is moved several times.
-                let written = Box::pin(remote.write(&key.channel, op, since)).await;
-                self.0.reads.note_write(&key.channel);
-                written?
+                let outcome = Box::pin(remote.write(&key.channel, op, since)).await?;
+                if outcome.active || !matches!(act, Act::Renew { .. }) {
+                    self.0.reads.note_write(&key.channel, outcome.count);
+                }
+                outcome
             }
         };
         if let Some(count) = outcome.count.value.filter(|_| !outcome.count.stale) {

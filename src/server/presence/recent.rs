@@ -5,7 +5,8 @@
 //! - A count that answers further requests is fresh, and was read at most [`KEEP_FOR`] ago.
 //! - It contains every beat and leave that this node has answered, and is no older than what its streams show. A beat or
 //!   leave of another node can be missing for that time.
-//! - Memory is bounded by the channels that were read within twice that time. Otherwise nothing is kept.
+//! - Memory is bounded by the channels that were asked for one by one, or written, within twice that time. Otherwise nothing
+//!   is kept.
 
 use std::{
     collections::HashMap,
@@ -23,6 +24,9 @@ const KEEP_FOR: Duration = Duration::from_millis(50);
 
 /// When this many requests wait, the node is busy for [`KEEP_FOR`].
 const BUSY_FROM: usize = 8;
+
+/// The number of channels that are updated while others wait.
+const LOCKED_STEP: usize = 250;
 
 /// The counts that were read while the node was busy.
 #[derive(Default)]
@@ -44,9 +48,25 @@ struct Busy {
 /// What is known of a channel.
 struct Recent {
     /// The start of the newest read, or the newest write after it.
-    at: Instant,
-    /// `None` after a write.
-    count: Option<Count>,
+    newest: Instant,
+    /// A fresh count, and the start of its read. `None` after a write that may have changed it, and while the count is not
+    /// known.
+    count: Option<(Count, Instant)>,
+}
+
+impl Recent {
+    /// What a read which began at `began` has returned.
+    fn new(count: Count, began: Instant) -> Self {
+        let is_fresh = !count.stale && count.value.is_some();
+        Self { newest: began, count: is_fresh.then_some((count, began)) }
+    }
+
+    /// Takes over what a read which began at `began` has returned, unless something newer is known.
+    fn update(&mut self, count: Count, began: Instant) {
+        if self.newest < began {
+            *self = Self::new(count, began);
+        }
+    }
 }
 
 impl RecentCounts {
@@ -67,41 +87,51 @@ impl RecentCounts {
         *busy = Some(Busy { since, until: since + KEEP_FOR, channels: HashMap::new(), pruned: since });
     }
 
-    /// Keeps counts that a read which began at `began` has returned.
-    pub(super) fn put(&self, channels: &[ChannelId], counts: &[Count], began: Instant) {
+    /// Keeps the count of a channel that a read which began at `began` has returned.
+    pub(super) fn put(&self, channel: &ChannelId, count: Count, began: Instant) {
         self.while_busy(|busy, now| {
-            // An earlier read may lack writes that were not noted, or that were noted and dropped.
-            if began < busy.since || began + KEEP_FOR <= now {
-                return;
-            }
-            busy.prune(now);
-            for (channel, count) in channels.iter().zip(counts) {
-                if count.stale || count.value.is_none() {
-                    continue;
-                }
-                let recent = Recent { at: began, count: Some(*count) };
+            if busy.accepts(began, now) {
+                busy.prune(now);
                 match busy.channels.get_mut(channel) {
-                    Some(known) if known.at < began => *known = recent,
-                    Some(_newer) => {}
-                    None => drop(busy.channels.insert(channel.clone(), recent)),
+                    Some(recent) => recent.update(count, began),
+                    None => drop(busy.channels.insert(channel.clone(), Recent::new(count, began))),
                 }
             }
         });
     }
 
+    /// Updates the counts of the channels that are kept. Any read that began at `began` has returned `counts`.
+    pub(super) fn update(&self, channels: &[ChannelId], counts: &[Count], began: Instant) {
+        for (channels, counts) in channels.chunks(LOCKED_STEP).zip(counts.chunks(LOCKED_STEP)) {
+            self.while_busy(|busy, now| {
+                if !busy.accepts(began, now) {
+                    return;
+                }
+                for (channel, count) in channels.iter().zip(counts) {
+                    if let Some(recent) = busy.channels.get_mut(channel) {
+                        recent.update(*count, began);
+                    }
+                }
+            });
+        }
+    }
+
     /// The count of a channel, if it was read a moment ago and the node is busy.
     pub(super) fn get(&self, channel: &ChannelId) -> Option<Count> {
         self.while_busy(|busy, now| {
-            let recent = busy.channels.get(channel).filter(|recent| recent.at + KEEP_FOR > now);
-            recent.and_then(|recent| recent.count)
+            let (count, began) = busy.channels.get(channel)?.count?;
+            (began + KEEP_FOR > now).then_some(count)
         })?
     }
 
-    /// Forgets the count of a channel that was written. Reads that have begun already may lack the write.
-    pub(super) fn note_write(&self, channel: &ChannelId) {
+    /// Notes a write of a channel, which has returned `count`. Reads that have begun already may lack it. If the count is the
+    /// same, the one that is kept goes on to be right.
+    pub(super) fn note_write(&self, channel: &ChannelId, count: Count) {
         self.while_busy(|busy, now| {
             busy.prune(now);
-            busy.channels.insert(channel.clone(), Recent { at: now, count: None });
+            let known = busy.channels.get(channel).and_then(|recent| recent.count);
+            let same = known.filter(|(known, _)| known.value == count.value && !count.stale);
+            busy.channels.insert(channel.clone(), Recent { newest: now, count: same });
         });
     }
 
@@ -127,10 +157,16 @@ fn current(busy: &mut Option<Busy>, now: Instant) -> Option<&mut Busy> {
 }
 
 impl Busy {
+    /// Whether a read that began at `began` can be kept. An earlier one may lack writes that were not noted, or that were noted
+    /// and dropped.
+    fn accepts(&self, began: Instant, now: Instant) -> bool {
+        began >= self.since && began + KEEP_FOR > now
+    }
+
     /// Drops what is too old, from time to time.
     fn prune(&mut self, now: Instant) {
         if self.pruned + KEEP_FOR <= now {
-            self.channels.retain(|_, recent| recent.at + KEEP_FOR > now);
+            self.channels.retain(|_, recent| recent.newest + KEEP_FOR > now);
             self.pruned = now;
         }
     }
@@ -160,7 +196,7 @@ mod tests {
 
     /// Reads a channel at this moment.
     fn read(recent: &RecentCounts, name: &str, count: Count) {
-        recent.put(&[channel(name)], &[count], Instant::now());
+        recent.put(&channel(name), count, Instant::now());
     }
 
     const MILLISECOND: Duration = Duration::from_millis(1);
@@ -213,9 +249,9 @@ mod tests {
         let began = Instant::now();
         read(&recent, "a", fresh(1));
         advance(MILLISECOND).await;
-        recent.note_write(&channel("a"));
+        recent.note_write(&channel("a"), fresh(9));
         assert_eq!(recent.get(&channel("a")), None);
-        recent.put(&[channel("a")], &[fresh(1)], began);
+        recent.put(&channel("a"), fresh(1), began);
         assert_eq!(recent.get(&channel("a")), None, "its read has ended after the write");
         advance(MILLISECOND).await;
         read(&recent, "a", fresh(2));
@@ -223,13 +259,47 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_write_that_returns_the_same_count_keeps_it() {
+        let recent = busy();
+        read(&recent, "a", fresh(1));
+        recent.note_write(&channel("a"), fresh(1));
+        assert_eq!(recent.get(&channel("a")), Some(fresh(1)));
+        recent.note_write(&channel("a"), Count { stale: true, ..fresh(1) });
+        assert_eq!(recent.get(&channel("a")), None);
+        recent.note_write(&channel("a"), fresh(1));
+        assert_eq!(recent.get(&channel("a")), None, "an earlier write may have returned it");
+        advance(MILLISECOND).await;
+        read(&recent, "a", fresh(1));
+        advance(KEEP_FOR / 2).await;
+        recent.note_waiting(BUSY_FROM);
+        recent.note_write(&channel("a"), fresh(1));
+        assert_eq!(recent.get(&channel("a")), Some(fresh(1)));
+        advance(KEEP_FOR / 2).await;
+        assert_eq!(recent.get(&channel("a")), None, "a write makes no count younger");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn any_read_updates_what_is_kept_and_adds_nothing() {
+        let recent = busy();
+        read(&recent, "a", fresh(1));
+        let update = |name: &str, count: Count| recent.update(&[channel(name)], &[count], Instant::now());
+        advance(MILLISECOND).await;
+        update("a", fresh(2));
+        update("b", fresh(2));
+        assert_eq!((recent.get(&channel("a")), recent.get(&channel("b"))), (Some(fresh(2)), None));
+        advance(MILLISECOND).await;
+        update("a", Count { stale: true, ..fresh(2) });
+        assert_eq!(recent.get(&channel("a")), None, "a stream of this node shows it as stale");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_read_from_before_the_node_was_busy_is_not_kept() {
         let recent = RecentCounts::default();
         let began = Instant::now();
         advance(MILLISECOND).await;
-        recent.note_write(&channel("a"));
+        recent.note_write(&channel("a"), fresh(9));
         recent.note_waiting(BUSY_FROM);
-        recent.put(&[channel("a")], &[fresh(1)], began);
+        recent.put(&channel("a"), fresh(1), began);
         assert_eq!(recent.get(&channel("a")), None);
     }
 
@@ -238,14 +308,14 @@ mod tests {
         let recent = busy();
         let began = Instant::now();
         advance(MILLISECOND).await;
-        recent.note_write(&channel("a"));
+        recent.note_write(&channel("a"), fresh(9));
         for _ in 0..3 {
             recent.note_waiting(BUSY_FROM);
             advance(KEEP_FOR / 2).await;
             read(&recent, "b", fresh(1));
         }
         assert_eq!(recent.busy.lock().as_ref().unwrap().channels.len(), 1, "the write is forgotten");
-        recent.put(&[channel("a")], &[fresh(1)], began);
+        recent.put(&channel("a"), fresh(1), began);
         assert_eq!(recent.get(&channel("a")), None);
     }
 
