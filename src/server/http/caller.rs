@@ -147,14 +147,14 @@ impl Caller {
             self.services.metrics.leave();
             return Ok(self.services.presence.leave(who).await?);
         }
-        self.take_lookup()?;
+        self.take_uncounted()?;
         self.services.metrics.leave();
         Ok(self.services.presence.leave_known(who).await?)
     }
 
-    /// Takes one of the calls that an address may make for robots and for leaves over a limit.
-    fn take_lookup(&self) -> Result<(), Problem> {
-        self.services.sessions.take_lookup(self.address).map_err(|limit| self.refused(limit))
+    /// Takes one of the calls of an address that count nobody.
+    fn take_uncounted(&self) -> Result<(), Problem> {
+        self.services.sessions.take_uncounted(self.address).map_err(|limit| self.refused(limit))
     }
 
     /// Counts a rejection and returns its problem.
@@ -165,7 +165,7 @@ impl Caller {
 
     /// The outcome of a robot's beat, which is not counted.
     async fn robot(&self, who: &SessionKey) -> Result<BeatOutcome, Problem> {
-        self.take_lookup()?;
+        self.take_uncounted()?;
         self.services.metrics.robot();
         Ok(BeatOutcome { count: self.services.presence.count_of(&who.channel).await, active: false })
     }
@@ -233,8 +233,8 @@ fn problem(limit: LimitExceeded) -> Problem {
     let (detail, wait) = match limit {
         LimitExceeded::Joins(wait) => ("too many new sessions from this address", wait),
         LimitExceeded::Sessions => ("too many sessions in this channel from this address", SESSIONS_RETRY),
-        LimitExceeded::Lookups(wait) => {
-            ("too many robots and leaves of unknown sessions from this address", wait)
+        LimitExceeded::Uncounted(wait) => {
+            ("too many calls of robots and leaves of unknown sessions from this address", wait)
         }
         LimitExceeded::Channels(wait) => ("too many new channels from this address", wait),
     };

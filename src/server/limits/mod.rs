@@ -32,8 +32,8 @@ pub const NAMES: [&str; 12] = [
     "streams",
     "streams-per-address",
     TicketChecks::NAME,
-    "lookups",
     "unauthorized",
+    "uncounted",
     "unread-responses",
 ];
 

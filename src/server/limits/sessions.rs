@@ -21,8 +21,8 @@ use crate::domain::{ChannelId, SessionKey};
 ///
 /// After a restart, a node knows none of the sessions that the store counts. Thousands of them behind one address may leave
 /// within a minute.
-const LOOKUPS_BURST: u32 = 4_000;
-const LOOKUPS_PER_SECOND: u32 = 400;
+const UNCOUNTED_BURST: u32 = 4_000;
+const UNCOUNTED_PER_SECOND: u32 = 400;
 
 /// The limits of one address. 0: no limit.
 #[derive(Debug, Clone, Copy)]
@@ -46,8 +46,8 @@ pub enum LimitExceeded {
     Sessions,
     /// Too many new channels.
     Channels(Duration),
-    /// Too many robots' beats and leaves over a limit.
-    Lookups(Duration),
+    /// Too many calls that count nobody.
+    Uncounted(Duration),
 }
 
 impl LimitExceeded {
@@ -58,7 +58,7 @@ impl LimitExceeded {
             Self::Joins(_) => "joins",
             Self::Sessions => "sessions-per-channel",
             Self::Channels(_) => "new-channels",
-            Self::Lookups(_) => "lookups",
+            Self::Uncounted(_) => "uncounted",
         }
     }
 }
@@ -71,7 +71,7 @@ struct Inner {
     joins: Rate,
     channels: Rate,
     leaves: Rate,
-    lookups: Rate,
+    uncounted: Rate,
     /// The beats that may add a viewer.
     under_way: UnderWay,
     /// The admitted sessions by IPv4 address or IPv6 /64.
@@ -93,7 +93,7 @@ impl SessionLimiter {
             joins,
             channels: Rate::per_minute(limits.new_channels_per_minute),
             leaves: Rate::per_second(limits.joins_burst, limits.joins_per_second),
-            lookups: Rate::per_second(LOOKUPS_BURST, LOOKUPS_PER_SECOND),
+            uncounted: Rate::per_second(UNCOUNTED_BURST, UNCOUNTED_PER_SECOND),
             under_way: UnderWay::default(),
             by_address: Crowds::new(limits.sessions_per_channel),
             by_site: Crowds::new(limits.sessions_per_channel.saturating_mul(SITE_FACTOR)),
@@ -195,12 +195,12 @@ impl SessionLimiter {
         was_admitted || inner.leaves.take(address).is_ok()
     }
 
-    /// Takes one store lookup for a call over a limit.
+    /// Takes one of the calls that count nobody: beats of robots, and leaves over the rate of joins.
     ///
     /// # Errors
-    /// [`LimitExceeded::Lookups`] if the address has used up its lookups.
-    pub fn take_lookup(&self, address: Address) -> Result<(), LimitExceeded> {
-        self.0.lookups.take(address).map_err(LimitExceeded::Lookups)
+    /// [`LimitExceeded::Uncounted`] if the address has used them up.
+    pub fn take_uncounted(&self, address: Address) -> Result<(), LimitExceeded> {
+        self.0.uncounted.take(address).map_err(LimitExceeded::Uncounted)
     }
 
     /// The number of sessions in memory.
@@ -215,7 +215,7 @@ impl SessionLimiter {
         let now = Instant::now();
         inner.by_address.sweep(now);
         inner.by_site.sweep(now);
-        for rate in [&inner.joins, &inner.channels, &inner.leaves, &inner.lookups] {
+        for rate in [&inner.joins, &inner.channels, &inner.leaves, &inner.uncounted] {
             rate.sweep();
         }
     }
@@ -474,11 +474,11 @@ mod tests {
     }
 
     #[test]
-    fn store_lookups_are_limited() {
+    fn calls_that_count_nobody_are_limited() {
         let limiter = SessionLimiter::new(LIMITS);
-        let taken = (0..20_000).filter(|_| limiter.take_lookup(address(1)).is_ok()).count();
+        let taken = (0..20_000).filter(|_| limiter.take_uncounted(address(1)).is_ok()).count();
         assert!((4_000..10_000).contains(&taken), "{taken}");
-        assert!(limiter.take_lookup(address(2)).is_ok());
+        assert!(limiter.take_uncounted(address(2)).is_ok());
     }
 
     #[test]
