@@ -130,7 +130,8 @@ async fn uncompressed(
     if let Some(channel) = channel_in_form(request.uri()) {
         return Redirect::to(&format!("/{channel}")).into_response();
     }
-    let is_embed = request.uri().path().starts_with("/embed/");
+    let path = request.uri().path();
+    let is_embed = path.starts_with("/embed/") && channel_of(path).is_some();
     let frame_ancestors = if is_embed { state.embed_frame_ancestors.as_str() } else { "'none'" };
     let nonce = Nonce::new();
     let policy = if is_overlay(request.uri().path()) {
@@ -268,12 +269,13 @@ fn stream_source(template: Option<&StreamTemplate>, path: &str) -> Option<Stream
     template.map(|template| StreamSource { origin: template.origin(&channel) })
 }
 
-/// The channel of the page at this path, as the router of the pages reads it: it decodes the path twice, and ignores a
-/// slash at the end.
+/// The channel of the page at this path, as the router of the pages reads it: it decodes the path twice, ignores a slash at
+/// the end, and resolves the segments `.` and `..`, so these two channels have no page.
 fn channel_of(path: &str) -> Option<ChannelId> {
     let name = path.strip_prefix("/embed/").or_else(|| path.strip_prefix('/'))?;
     let once = percent_decode_str(name.strip_suffix('/').unwrap_or(name)).decode_utf8().ok()?;
-    ChannelId::parse(&percent_decode_str(&once).decode_utf8().ok()?).ok()
+    let channel = ChannelId::parse(&percent_decode_str(&once).decode_utf8().ok()?).ok()?;
+    (!matches!(channel.as_str(), "." | "..")).then_some(channel)
 }
 
 /// The channel that a visitor entered into the form of the home page.
