@@ -172,7 +172,7 @@ impl Archive {
             let broadcast =
                 Broadcast { started_at: time(row, "started_at")?, last_on_air: time(row, "last_on_air")? };
             let figures = match self.broadcast_figures(&channel, broadcast, now).await {
-                Err(error @ sqlx::Error::Decode(_)) => {
+                Err(error @ (sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. })) => {
                     tracing::error!(%error, %channel, "what is kept of a broadcast is damaged; it is not completed");
                     continue;
                 }
