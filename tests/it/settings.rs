@@ -5,7 +5,7 @@ use std::{
     process::{Command, Output},
 };
 
-use aforo::server::config::Flags;
+use aforo::server::config::{self, Flags};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use clap::CommandFactory;
 use serde_json::json;
@@ -65,7 +65,7 @@ fn all_invalid_settings_are_reported_at_once_with_the_expected_format() {
         ("VIEWER_TICKET_KEYS", &ticket_key, "an hs256 key of 7 bytes; at least 32"),
         ("VIEWER_TICKET_ID_SECRET", SECRET, "BASE64 of at least 32 bytes"),
         ("EMBED_FRAME_ANCESTORS", ";", "a list of sources"),
-        ("SHUTDOWN_DELAY", "600001", "a whole number from 0 to 600000"),
+        ("SHUTDOWN_DELAY", "1.5", "a whole number from 0 to 600000"),
         ("TLS_CERT", "/nowhere.pem", "TLS_KEY is not"),
         ("LOG_FORMAT", "xml", "text, json"),
         ("RUST_LOG", "aforo=loud", "aforo=debug,warn"),
@@ -177,12 +177,20 @@ fn an_invalid_database_url_is_reported_without_its_password() {
         ("postgres://aforo:hunter2@db/aforo?sslmode=maybe", "not an address of PostgreSQL"),
         ("postgres://", "no host"),
         ("postgres:///aforo", "no host"),
+        ("postgres:///aforo?host=&user=aforo", "no host"),
         ("postgres://aforo@db/aforo?passwort=hunter2", "a parameter after the ? is not known"),
         ("postgres://aforo@db/aforo?sslmode=require&hunter2", "a parameter after the ? is not known"),
     ] {
         let errors = errors_of(&[("DATABASE_URL", url)], &[]);
         let is_reported = errors[0].starts_with("DATABASE_URL") && errors[0].contains(expected);
         assert!(errors.len() == 1 && is_reported, "{url}: {errors:?}");
+    }
+    for url in [
+        "postgres://aforo:hunter2@[::1]:5432/aforo",
+        "postgres://aforo@%2Frun%2Fpostgresql/aforo",
+        "postgres:///aforo?host=/run/postgresql&user=aforo",
+    ] {
+        assert!(config::read(["aforo", &format!("--database-url={url}")]).is_ok(), "{url}");
     }
 }
 

@@ -367,7 +367,12 @@ fn has_host(url: &str) -> bool {
     let (address, parameters) = url.split_once('?').unwrap_or((url, ""));
     let authority = address.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
     let host = authority.rsplit('@').next().unwrap_or_default();
-    !host.is_empty() || parameters.split('&').any(|it| it.starts_with("host=") || it.starts_with("hostaddr="))
+    let names_host = |parameter: &str| {
+        parameter
+            .split_once('=')
+            .is_some_and(|(name, value)| matches!(name, "host" | "hostaddr") && !value.is_empty())
+    };
+    !host.is_empty() || parameters.split('&').any(names_host)
 }
 
 /// Whether an address of PostgreSQL has a parameter that the library does not know.

@@ -250,6 +250,14 @@ mod tests {
     }
 
     #[test]
+    fn a_shutdown_delay_is_ten_minutes_at_most() {
+        assert_eq!((shutdown_delay("0"), shutdown_delay("600000")), (Ok(0), Ok(600_000)));
+        for text in ["", "600001", "-1", "5s"] {
+            assert!(shutdown_delay(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
     fn a_limit_of_bodies_has_room_for_those_of_the_pages() {
         for (text, bytes) in [("0", 0), ("512", 512), ("4096", 4_096), ("4294967295", u32::MAX)] {
             assert_eq!(body_limit(text), Ok(bytes));
