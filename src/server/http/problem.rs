@@ -17,7 +17,8 @@ use crate::{
     server::store::StoreError,
 };
 
-/// The shortest time between two log lines about store calls that failed in the same way. The metric `store_errors_total` counts all of them.
+/// The shortest time between two log lines about store calls that failed in the same way. The metric `store_errors_total`
+/// counts all of them.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Problem {
@@ -61,11 +62,31 @@ impl From<StoreError> for Problem {
 /// Logs the error of a store call, each kind at most once in an interval: during an outage every request has one.
 fn log_store_error(error: &StoreError) {
     static LOGGED: Mutex<Vec<(Discriminant<StoreError>, Instant)>> = Mutex::new(Vec::new());
-    let (kind, now) = (mem::discriminant(error), Instant::now());
-    let mut logged = LOGGED.lock();
-    logged.retain(|(_, at)| now < *at + LOG_INTERVAL);
-    if logged.iter().all(|(known, _)| *known != kind) {
-        logged.push((kind, now));
+    if is_due(&mut LOGGED.lock(), mem::discriminant(error), Instant::now()) {
         tracing::warn!(%error, "store call failed");
+    }
+}
+
+/// Whether nothing of this kind was logged in the last interval. It is noted as logged then.
+fn is_due<K: PartialEq>(logged: &mut Vec<(K, Instant)>, kind: K, now: Instant) -> bool {
+    logged.retain(|(_, at)| now < *at + LOG_INTERVAL);
+    let is_due = logged.iter().all(|(known, _)| *known != kind);
+    if is_due {
+        logged.push((kind, now));
+    }
+    is_due
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_error_is_logged_once_in_an_interval() {
+        let (mut logged, now) = (Vec::new(), Instant::now());
+        assert!(is_due(&mut logged, 'a', now) && is_due(&mut logged, 'b', now));
+        assert!(!is_due(&mut logged, 'a', now + LOG_INTERVAL / 2));
+        assert!(is_due(&mut logged, 'a', now + LOG_INTERVAL));
+        assert_eq!(logged.len(), 1);
     }
 }
