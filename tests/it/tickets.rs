@@ -18,7 +18,7 @@ use ring::{
 };
 use serde_json::{Value, json};
 use tokio::time::{Duration, sleep, timeout};
-use uuid::Uuid;
+use uuid::{Builder, Uuid};
 
 use crate::support::{PATIENCE, Program, RedisServer, TestApp, viewer};
 
@@ -506,6 +506,33 @@ async fn heartbeats_with_a_ticket_and_without_a_session_id_are_of_one_session() 
         // A new session at each would soon be over the limit of new sessions.
         assert_eq!(heartbeat(&app, &page).await["active"], true);
     }
+}
+
+#[tokio::test]
+async fn a_flood_of_invented_accounts_refuses_no_counted_session_of_the_same_address() {
+    const EVERY: usize = 400;
+    let redis = RedisServer::start().await;
+    let url = redis.url();
+    let limits = ["--redis-url", &url, "--limit-joins-burst=100"];
+    let old = node("require", &limits).await;
+    let mut counted = Vec::new();
+    for number in 0..20 {
+        counted.push(joined(&old, &ticket_of(&format!("user-{number}"))).await);
+    }
+    // A node that does not know the sessions.
+    let new = node("require", &limits).await;
+    let calls = stream::iter(0..counted.len() * EVERY).map(async |nth| {
+        let known = (nth % EVERY == EVERY - 1).then(|| counted[nth / EVERY].clone());
+        let account = || Builder::from_custom_bytes(*viewer().as_bytes()).into_uuid();
+        let invented = || json!({"channelId": "ana", "viewerId": account(), "sessionId": viewer()});
+        let (is_known, page) = (known.is_some(), known.unwrap_or_else(invented));
+        (is_known, new.post("/api/viewer/heartbeat", &page).await.status())
+    });
+    let statuses: Vec<_> = calls.buffer_unordered(50).collect().await;
+    let expected = |is_known| if is_known { StatusCode::OK } else { StatusCode::FORBIDDEN };
+    let wrong = statuses.iter().filter(|(is_known, status)| *status != expected(*is_known));
+    assert_eq!(wrong.collect::<Vec<_>>(), Vec::<&(bool, StatusCode)>::new());
+    assert_eq!(new.count("ana").await, 20);
 }
 
 #[tokio::test]
