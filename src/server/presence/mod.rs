@@ -385,9 +385,7 @@ impl Presence {
 #[async_trait]
 impl Counts for Presence {
     async fn counts(&self, channels: &[ChannelId]) -> Vec<Count> {
-        let began = Instant::now();
         let counts = self.sample(channels).await;
-        self.0.reads.note_read(channels, &counts, began);
         if let Some(observer) = self.0.observer.get() {
             channels.iter().zip(&counts).for_each(|(channel, count)| observer.read(channel, *count));
         }
@@ -407,7 +405,10 @@ impl Presence {
     /// The counts of channels, in the order given. Nobody else sees them, so the observer is not told.
     pub async fn sample(&self, channels: &[ChannelId]) -> Vec<Count> {
         if let Some(remote) = &self.0.remote {
-            return remote.counts(channels).await;
+            let began = Instant::now();
+            let counts = remote.counts(channels).await;
+            self.0.reads.note_read(channels, &counts, began);
+            return counts;
         }
         let unknown = Count::unknown(self.0.clock.now());
         let readings = self.0.store.counts(channels).await;
