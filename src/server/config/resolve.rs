@@ -362,7 +362,7 @@ fn database(url: Option<Secret>, data_dir: &Path, problems: &mut Vec<String>) ->
     DatabaseConfig::Postgres(url)
 }
 
-/// Whether an address of PostgreSQL names a host. Without one the library takes whichever the environment or the machine has.
+/// Whether an address of PostgreSQL names a host. Without one, the library falls back to the environment or to this machine.
 fn has_host(url: &str) -> bool {
     let (address, parameters) = url.split_once('?').unwrap_or((url, ""));
     let authority = address.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();

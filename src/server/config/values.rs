@@ -83,7 +83,8 @@ pub(super) fn whole_number(text: &str) -> Result<u32, &'static str> {
     text.parse().map_err(|_| "not a whole number from 0 to 4294967295")
 }
 
-/// The longest time in milliseconds for which a server that ends keeps serving. Whoever sets more has mistaken the unit.
+/// The longest time for which a server keeps serving after SIGTERM, in milliseconds. A larger value is most likely in the
+/// wrong unit.
 const MAX_SHUTDOWN_DELAY: u32 = 600_000;
 
 pub(super) fn shutdown_delay(text: &str) -> Result<u32, &'static str> {

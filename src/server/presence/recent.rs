@@ -25,7 +25,7 @@ const KEEP_FOR: Duration = Duration::from_millis(50);
 /// When this many requests wait, the node is busy for [`KEEP_FOR`].
 const BUSY_FROM: usize = 8;
 
-/// The number of channels that are updated while others wait.
+/// The most channels that are updated in one hold of the lock.
 const LOCKED_STEP: usize = 250;
 
 /// The counts that were read while the node was busy.
@@ -124,8 +124,8 @@ impl RecentCounts {
         })?
     }
 
-    /// Notes a write of a channel, which has returned `count`. Reads that have begun already may lack it. If the count is the
-    /// same, the one that is kept goes on to be right.
+    /// Notes a write of a channel, which has returned `count`. Reads that have begun already may lack it. A
+    /// recent count that the write has not changed stays valid.
     pub(super) fn note_write(&self, channel: &ChannelId, count: Count) {
         self.while_busy(|busy, now| {
             busy.prune(now);

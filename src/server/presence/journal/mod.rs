@@ -55,9 +55,9 @@ pub(super) struct Journal {
     has_found_loss: AtomicBool,
     /// Set when a later version keeps a channel; cleared by [`Journal::take_locked_out`].
     is_locked_out: AtomicBool,
-    /// How often a channel has come to lack operations in the store.
+    /// The number of times that a channel came to lack operations in the store.
     lacked: AtomicU64,
-    /// One more than `lacked` when no channel lacked any.
+    /// `lacked` + 1 as of the last scan that found all channels written; 0 before the first.
     written_at: AtomicU64,
 }
 
@@ -393,7 +393,8 @@ impl Journal {
         unwritten.map(|entry| entry.key().clone()).collect()
     }
 
-    /// Whether the store has every accepted operation. Looks at all channels only after one of them came to lack operations.
+    /// Whether the store has every accepted operation. Scans the channels only if one came to lack operations since the last
+    /// scan that found none.
     #[must_use]
     pub(super) fn is_written(&self) -> bool {
         let lacked = self.lacked.load(SeqCst);
@@ -407,8 +408,8 @@ impl Journal {
         is_written
     }
 
-    /// Notes that a channel lacks operations in the store. Called after the change, so that a look at the channels that has
-    /// missed the change is not kept.
+    /// Notes that a channel lacks operations in the store. Must be called after the change, so that the result of a scan that
+    /// missed the change is not reused.
     fn note_lacking(&self) {
         self.lacked.fetch_add(1, SeqCst);
     }
