@@ -91,8 +91,8 @@ pub async fn join(
     Ok(JoinResponse {
         viewer_id: who.viewer.to_string(),
         session_id: who.session.to_string(),
-        count: beat.count.value,
-        stale: beat.count.stale,
+        count: beat.count.value(),
+        stale: beat.count.is_stale(),
         heartbeat_interval_ms: caller.services.presence.heartbeat_interval_ms(),
     })
 }
@@ -122,7 +122,7 @@ pub async fn heartbeat(
     let who = SessionKey::parse(&channel_id, &viewer_id, session_id.as_deref())?;
     let caller = expect_context::<Caller>();
     let beat = caller.heartbeat(who, ticket.as_deref(), hidden.unwrap_or_default()).await?;
-    Ok(HeartbeatResponse { count: beat.count.value, stale: beat.count.stale, active: beat.active })
+    Ok(HeartbeatResponse { count: beat.count.value(), stale: beat.count.is_stale(), active: beat.active })
 }
 
 /// Ends a session. The viewer is no longer counted after its last session has ended.

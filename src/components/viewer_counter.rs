@@ -81,7 +81,7 @@ pub(crate) fn badge(
     let count = count_of(channel, initial, options).count;
 
     let minimum = u32::from(matches!(role, PageRole::Viewer | PageRole::CountedElsewhere));
-    let viewers = move || count.get().value.map(|value| value.max(minimum));
+    let viewers = move || count.get().value().map(|value| value.max(minimum));
     let state = move || count.get().state();
     let number = move || viewers().map_or_else(|| "—".to_owned(), |viewers| locale.number(viewers));
     let label = move || {

@@ -4,37 +4,70 @@ use serde::{Deserialize, Serialize};
 
 use super::{ChannelId, Timestamp};
 
-/// The number of viewers of a channel, if it is known.
+/// The number of viewers of a channel, if it is known. An unknown count is never current.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Count {
-    /// The number of distinct viewers; `None` if it is unknown.
-    pub value: Option<u32>,
-    /// Whether `value` is not current: it is the last good count, an incomplete count or unknown.
-    pub stale: bool,
-    /// When the value was read, by the store's clock.
-    pub as_of: Timestamp,
+    value: Option<u32>,
+    is_stale: bool,
+    as_of: Timestamp,
 }
 
 impl Count {
     /// A count that was just read from the store.
     #[must_use]
     pub const fn fresh(value: u32, as_of: Timestamp) -> Self {
-        Self { value: Some(value), stale: false, as_of }
+        Self { value: Some(value), is_stale: false, as_of }
     }
 
     /// An unknown count, when there is no last good count that is recent enough.
     #[must_use]
     pub const fn unknown(as_of: Timestamp) -> Self {
-        Self { value: None, stale: true, as_of }
+        Self { value: None, is_stale: true, as_of }
+    }
+
+    /// The same count as stale: it is the last good one, or may be incomplete.
+    #[must_use]
+    pub const fn into_stale(self) -> Self {
+        self.stale_if(true)
+    }
+
+    /// The same count, as stale if the condition holds.
+    #[must_use]
+    pub const fn stale_if(self, condition: bool) -> Self {
+        Self { is_stale: self.is_stale || condition, ..self }
+    }
+
+    /// The number of distinct viewers; `None` if it is unknown.
+    #[must_use]
+    pub const fn value(&self) -> Option<u32> {
+        self.value
+    }
+
+    /// The number of distinct viewers, if it is current.
+    #[must_use]
+    pub const fn live(&self) -> Option<u32> {
+        if self.is_stale { None } else { self.value }
+    }
+
+    /// Whether the value is not current: it is the last good count, an incomplete count or unknown.
+    #[must_use]
+    pub const fn is_stale(&self) -> bool {
+        self.is_stale
+    }
+
+    /// When the value was read, by the store's clock.
+    #[must_use]
+    pub const fn as_of(&self) -> Timestamp {
+        self.as_of
     }
 
     /// The state in which a page shows the count.
     #[must_use]
     pub const fn state(&self) -> CountState {
-        match self {
-            Self { value: None, .. } => CountState::Unknown,
-            Self { stale: true, .. } => CountState::Stale,
-            Self { stale: false, .. } => CountState::Live,
+        match (self.value, self.is_stale) {
+            (None, _) => CountState::Unknown,
+            (Some(_), true) => CountState::Stale,
+            (Some(_), false) => CountState::Live,
         }
     }
 }
@@ -84,7 +117,7 @@ impl CountUpdate {
     /// Combines a channel and its count. Whether the channel is on air is not known.
     #[must_use]
     pub fn new(channel_id: ChannelId, count: Count) -> Self {
-        Self { channel_id, count: count.value, stale: count.stale, as_of: count.as_of, live: None }
+        Self { channel_id, count: count.value, stale: count.is_stale, as_of: count.as_of, live: None }
     }
 
     /// Adds whether the channel is on air, if that is known.
@@ -96,7 +129,10 @@ impl CountUpdate {
     /// The count without the channel.
     #[must_use]
     pub const fn count(&self) -> Count {
-        Count { value: self.count, stale: self.stale, as_of: self.as_of }
+        match self.count {
+            Some(value) => Count::fresh(value, self.as_of).stale_if(self.stale),
+            None => Count::unknown(self.as_of),
+        }
     }
 }
 
@@ -130,7 +166,7 @@ mod tests {
     fn has_the_state_live_stale_or_unknown() {
         let fresh = Count::fresh(0, Timestamp::default());
         assert_eq!(fresh.state().as_str(), "live");
-        assert_eq!(Count { stale: true, ..fresh }.state().as_str(), "stale");
+        assert_eq!(fresh.into_stale().state().as_str(), "stale");
         assert_eq!(Count::unknown(Timestamp::default()).state().as_str(), "unknown");
     }
 }

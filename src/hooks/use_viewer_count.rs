@@ -54,7 +54,7 @@ pub struct UseViewerCountReturn {
 /// #[component]
 /// fn Number(#[prop(into)] channel: Signal<ChannelId>) -> impl IntoView {
 ///     let UseViewerCountReturn { count } = use_viewer_count(channel, None);
-///     view! { <b>{move || count.get().value}</b> }
+///     view! { <b>{move || count.get().value()}</b> }
 /// }
 /// # let owner = Owner::new(); owner.set();
 /// # let _ = view! { <Number channel=ChannelId::parse("ana").unwrap() /> };
@@ -183,8 +183,8 @@ impl Reader {
         let last = self.last.get();
         self.show(match state {
             CountState::Live => last,
-            CountState::Stale => Count { stale: true, ..last },
-            CountState::Unknown => Count::unknown(last.as_of),
+            CountState::Stale => last.into_stale(),
+            CountState::Unknown => Count::unknown(last.as_of()),
         });
     }
 

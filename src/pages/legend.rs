@@ -13,7 +13,7 @@ pub(super) fn Legend(locale: Locale) -> impl IntoView {
     let now = Timestamp::default();
     let rows = [
         (Count::fresh(12, now), text.live),
-        (Count { stale: true, ..Count::fresh(12, now) }, text.stale),
+        (Count::fresh(12, now).into_stale(), text.stale),
         (Count::unknown(now), text.unknown),
     ];
     let rows = rows.map(|(count, text)| {

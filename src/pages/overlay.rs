@@ -72,7 +72,7 @@ fn Overlay(channel: ChannelId, milestones: Vec<u32>, locale: Locale) -> impl Int
             <main
                 class="overlay"
                 data-channel=channel.to_string()
-                data-count=count.value.map(|viewers| viewers.to_string())
+                data-count=count.value().map(|viewers| viewers.to_string())
                 data-milestones=milestones
                 data-one=locale.viewers_noun(1)
                 data-many=locale.viewers_label()

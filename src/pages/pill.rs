@@ -12,9 +12,9 @@ pub(super) fn Pill(
     is_sample: bool,
 ) -> impl IntoView {
     let class = if is_sample { "viewer-counter-sample" } else { "viewer-counter" };
-    let number = count.value.map_or_else(|| "—".to_owned(), |viewers| locale.number(viewers));
+    let number = count.value().map_or_else(|| "—".to_owned(), |viewers| locale.number(viewers));
     view! {
-        <span class=class translate="no" role="img" data-state=count.state().as_str() aria-label=locale.viewers(count.value)>
+        <span class=class translate="no" role="img" data-state=count.state().as_str() aria-label=locale.viewers(count.value())>
             <span class="viewer-counter__dot"></span>
             <svg class="viewer-counter__eye" viewBox="0 0 24 24" aria-hidden="true">
                 <path d="M2 12s3.6-7 10-7 10 7 10 7-3.6 7-10 7S2 12 2 12Z"></path>

@@ -290,9 +290,9 @@ fn write_relay_command(command: &tab_sync::Command) -> String {
         Command::Ask => r#"["ask"]"#.to_owned(),
         Command::Count(channels) => format!(r#"["count",{channels:?}]"#),
         Command::Show(CountMessage { channel, count, live }) => {
-            let value = count.value.map_or_else(|| "null".to_owned(), |value| value.to_string());
+            let value = count.value().map_or_else(|| "null".to_owned(), |value| value.to_string());
             let live = live.map_or_else(|| "null".to_owned(), |live| live.to_string());
-            let stale = count.stale;
+            let stale = count.is_stale();
             format!(r#"["show",{{"channel":{channel:?},"count":{value},"stale":{stale},"live":{live}}}]"#)
         }
         Command::Wake => r#"["wake"]"#.to_owned(),

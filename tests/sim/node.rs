@@ -141,9 +141,10 @@ impl Node {
                 }
             };
             match outcome {
-                Ok(BeatOutcome { active, count }) => {
-                    (Answer::Beat { active, shown: Shown { value: count.value, stale: count.stale } }, false)
-                }
+                Ok(BeatOutcome { active, count }) => (
+                    Answer::Beat { active, shown: Shown { value: count.value(), stale: count.is_stale() } },
+                    false,
+                ),
                 Err(problem) if problem.code == Code::Unavailable => (Answer::Unavailable, false),
                 Err(problem) => (Answer::Refused, problem.code == Code::TicketRequired),
             }

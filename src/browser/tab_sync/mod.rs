@@ -40,11 +40,10 @@ impl CountMessage {
     /// time in milliseconds, and `on` or `off` air if that is known.
     #[must_use]
     pub fn write(&self) -> String {
-        let Count { value, stale, as_of } = self.count;
-        let value = value.map_or_else(|| "-".to_owned(), |value| value.to_string());
-        let state = if stale { "stale" } else { "live" };
+        let value = self.count.value().map_or_else(|| "-".to_owned(), |value| value.to_string());
+        let state = if self.count.is_stale() { "stale" } else { "live" };
         let mut words = vec![&*self.channel, &value, state];
-        let as_of = as_of.as_millis().to_string();
+        let as_of = self.count.as_of().as_millis().to_string();
         words.push(&as_of);
         words.extend(self.live.map(|live| if live { "on" } else { "off" }));
         words.join(" ")
@@ -68,13 +67,11 @@ impl CountMessage {
         if !is_valid {
             return None;
         }
+        let as_of = Timestamp::from_millis(as_of.parse().ok()?);
+        let count = value.parse().map_or(Count::unknown(as_of), |value| Count::fresh(value, as_of));
         Some(Self {
             channel: channel.to_owned(),
-            count: Count {
-                value: value.parse().ok(),
-                stale: state == "stale",
-                as_of: Timestamp::from_millis(as_of.parse().ok()?),
-            },
+            count: count.stale_if(state == "stale"),
             live: live.map(|live| live == "on"),
         })
     }

@@ -68,7 +68,7 @@ impl Browser {
                 }
                 Command::Close => state.stream.clear(),
                 Command::Show(CountMessage { channel, count, .. }) => {
-                    state.shown.push((channel, count.value.unwrap_or_default()));
+                    state.shown.push((channel, count.value().unwrap_or_default()));
                 }
                 Command::Wake => state.wakes += 1,
                 Command::Ask => state.pings += 1,
@@ -166,7 +166,7 @@ fn a_count_message_is_parsed() {
     let message = CountMessage::read("ana 5 live 12").unwrap();
     assert_eq!(
         (message.channel.as_str(), message.count),
-        ("ana", Count { value: Some(5), stale: false, as_of: Timestamp::from_millis(12) })
+        ("ana", Count::fresh(5, Timestamp::from_millis(12)))
     );
     for (text, live) in
         [("ana 5 live 12", None), ("ana 5 live 12 on", Some(true)), ("ana - stale 0 off", Some(false))]
@@ -620,7 +620,7 @@ fn only_the_leader_knows_the_latest_counts_of_its_stream() {
     let follower = browser.open(&["eva"]);
     browser.on(leader, Event::Count("eva 5 live 1".to_owned()));
     let latest = |browser: &Browser, tab: usize, channel: &str| browser.tabs[tab].sync.latest(channel);
-    assert_eq!(latest(&browser, leader, "eva").unwrap().count.value, Some(5));
+    assert_eq!(latest(&browser, leader, "eva").unwrap().count.value(), Some(5));
     assert_eq!(latest(&browser, leader, "ana"), None);
     // A follower asks the leader instead: its own counts may be outdated.
     assert_eq!(latest(&browser, follower, "eva"), None);

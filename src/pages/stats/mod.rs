@@ -119,7 +119,7 @@ fn Page(channel: ChannelId, statistics: Statistics) -> impl IntoView {
         <main
             class="stats"
             data-channel=name.clone()
-            data-count=count.value.map(|value| value.to_string())
+            data-count=count.value().map(|value| value.to_string())
             data-token=asked.token.clone()
             data-zone=zone.name().to_owned()
             data-known=is_known.to_string()

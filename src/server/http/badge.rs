@@ -112,8 +112,8 @@ fn text(update: &CountUpdate, _locale: Locale) -> Response {
 /// content security policy may block styles.
 fn svg(update: &CountUpdate, locale: Locale) -> Response {
     let (channel, count) = (&update.channel_id, update.count());
-    let text = count.value.map_or_else(|| UNKNOWN.to_owned(), |viewers| locale.viewers(Some(viewers)));
-    let label = locale.viewers(count.value);
+    let text = count.value().map_or_else(|| UNKNOWN.to_owned(), |viewers| locale.viewers(Some(viewers)));
+    let label = locale.viewers(count.value());
     let (state, color) = (count.state().as_str(), color(update));
     let live = update.live.map_or_else(String::new, |live| format!(r#" data-live="{live}""#));
     // `textLength` fits the text into its space in any font.

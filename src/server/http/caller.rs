@@ -184,7 +184,7 @@ impl Caller {
         let lease = self.services.presence.lease(hidden);
         let mut admitted = self.services.sessions.admit(self.address, who, lease, true);
         if let Err(LimitExceeded::Channels(_)) = admitted
-            && self.services.presence.count_of(&who.channel).await.value.is_some_and(|count| count > 0)
+            && self.services.presence.count_of(&who.channel).await.value().is_some_and(|count| count > 0)
         {
             admitted = self.services.sessions.admit(self.address, who, lease, false);
         }
@@ -218,7 +218,7 @@ enum Step {
 
 /// Tells the limits what the write of an admitted beat has returned.
 fn written(admission: Admission, outcome: BeatOutcome) -> BeatOutcome {
-    admission.written(outcome.count.value.filter(|_| !outcome.count.stale));
+    admission.written(outcome.count.live());
     outcome
 }
 

@@ -352,15 +352,15 @@ impl Presence {
                 outcome
             }
         };
-        if let Some(count) = outcome.count.value.filter(|_| !outcome.count.stale) {
+        if let Some(count) = outcome.count.live() {
             self.0.hub.notify_write(&key.channel, count);
-            self.0.live.record(&key.channel, count, outcome.count.as_of);
+            self.0.live.record(&key.channel, count, outcome.count.as_of());
         }
         if let Some(observer) = self.0.observer.get() {
             observer.wrote(&key.channel, outcome.active.then_some(key.viewer), outcome.count);
             observer.acted(key, act, outcome.active, since);
         }
-        tracing::debug!(channel = %key.channel, viewer = %key.viewer, count = outcome.count.value, "[VIEWER] {}", act_name(act));
+        tracing::debug!(channel = %key.channel, viewer = %key.viewer, count = outcome.count.value(), "[VIEWER] {}", act_name(act));
         Ok(outcome)
     }
 
@@ -377,7 +377,7 @@ impl Presence {
         match self.0.pauses.is_unsettled() {
             // Viewers may be there whose leases have ended.
             true if reading.count == 0 => Count::unknown(reading.as_of),
-            stale => Count { stale, ..reading.into() },
+            is_stale => Count::from(reading).stale_if(is_stale),
         }
     }
 }
@@ -444,7 +444,7 @@ impl Source for LiveSource {
         // A count read after the listing shows whether the store lost data before. Any channel will do.
         let channel = live.first().map(|live| live.channel.clone()).or_else(|| ChannelId::parse("any").ok());
         let count = presence.counts(channel.as_slice()).await.pop();
-        let is_fresh = count.is_some_and(|count| count.value.is_some() && !count.stale);
+        let is_fresh = count.is_some_and(|count| count.live().is_some());
         let restored = live.iter().map(|live| live.restored).max().unwrap_or_default();
         let is_complete = remote.roll.last().is_none_or(|roll| roll.is_complete(restored));
         let is_whole = listed.is_whole && is_fresh && is_complete && remote.is_complete();

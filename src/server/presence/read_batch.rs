@@ -258,7 +258,7 @@ mod tests {
     }
 
     fn values(counts: &[Count]) -> Vec<u32> {
-        counts.iter().map(|count| count.value.unwrap()).collect()
+        counts.iter().map(|count| count.value().unwrap()).collect()
     }
 
     #[tokio::test(start_paused = true)]

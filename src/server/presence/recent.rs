@@ -57,7 +57,7 @@ struct Recent {
 impl Recent {
     /// What a read which began at `began` has returned.
     fn new(count: Count, began: Instant) -> Self {
-        let is_fresh = !count.stale && count.value.is_some();
+        let is_fresh = count.live().is_some();
         Self { newest: began, count: is_fresh.then_some((count, began)) }
     }
 
@@ -130,7 +130,7 @@ impl RecentCounts {
         self.while_busy(|busy, now| {
             busy.prune(now);
             let known = busy.channels.get(channel).and_then(|recent| recent.count);
-            let same = known.filter(|(known, _)| known.value == count.value && !count.stale);
+            let same = known.filter(|(known, _)| known.value() == count.live());
             busy.channels.insert(channel.clone(), Recent { newest: now, count: same });
         });
     }
@@ -238,7 +238,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn stale_and_unknown_counts_are_not_given_again() {
         let recent = busy();
-        read(&recent, "a", Count { stale: true, ..fresh(1) });
+        read(&recent, "a", fresh(1).into_stale());
         read(&recent, "b", Count::unknown(Timestamp::default()));
         assert_eq!((recent.get(&channel("a")), recent.get(&channel("b"))), (None, None));
     }
@@ -264,7 +264,7 @@ mod tests {
         read(&recent, "a", fresh(1));
         recent.note_write(&channel("a"), fresh(1));
         assert_eq!(recent.get(&channel("a")), Some(fresh(1)));
-        recent.note_write(&channel("a"), Count { stale: true, ..fresh(1) });
+        recent.note_write(&channel("a"), fresh(1).into_stale());
         assert_eq!(recent.get(&channel("a")), None);
         recent.note_write(&channel("a"), fresh(1));
         assert_eq!(recent.get(&channel("a")), None, "an earlier write may have returned it");
@@ -288,7 +288,7 @@ mod tests {
         update("b", fresh(2));
         assert_eq!((recent.get(&channel("a")), recent.get(&channel("b"))), (Some(fresh(2)), None));
         advance(MILLISECOND).await;
-        update("a", Count { stale: true, ..fresh(2) });
+        update("a", fresh(2).into_stale());
         assert_eq!(recent.get(&channel("a")), None, "a stream of this node shows it as stale");
     }
 

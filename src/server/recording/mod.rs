@@ -295,8 +295,8 @@ impl Recorder {
 
     /// When a write was accepted whose response has this count. Without a response of the store, the count is an earlier one.
     fn time_of(&self, count: Count) -> Timestamp {
-        let is_of_response = count.value.is_some() && !count.stale;
-        if is_of_response { count.as_of } else { self.now() }
+        let is_of_response = count.live().is_some();
+        if is_of_response { count.as_of() } else { self.now() }
     }
 
     /// Records the store's time, which a call has shown just now.
@@ -420,19 +420,19 @@ impl Recorder {
 
     /// Records a count that the owner of the channel has sampled.
     fn sampled(&self, channel: &ChannelId, count: Count, sample: u64) {
-        match (count.value, self.0.records.get_mut(channel)) {
-            (Some(value), Some(mut record)) if !count.stale => {
+        match (count.live(), self.0.records.get_mut(channel)) {
+            (Some(value), Some(mut record)) => {
                 record.sample = sample;
-                self.observe(&mut record, channel, value, count.as_of, true);
+                self.observe(&mut record, channel, value, count.as_of(), true);
             }
-            (Some(value), None) if !count.stale && self.is_record_due(channel, value) => {
+            (Some(value), None) if self.is_record_due(channel, value) => {
                 let mut record = self.0.records.entry(channel.clone()).or_default();
                 record.sample = sample;
-                self.observe(&mut record, channel, value, count.as_of, true);
+                self.observe(&mut record, channel, value, count.as_of(), true);
             }
-            (_, Some(mut record)) => {
+            (None, Some(mut record)) => {
                 record.sample = sample;
-                record.lose_sight(count.as_of);
+                record.lose_sight(count.as_of());
             }
             _ => {}
         }
@@ -442,10 +442,10 @@ impl Recorder {
 impl Observer for Recorder {
     fn wrote(&self, channel: &ChannelId, viewer: Option<ViewerId>, count: Count) {
         let is_owned = self.0.ownership.owns(channel);
-        let fresh = count.value.filter(|_| !count.stale);
+        let fresh = count.live();
         // A node that owns no part has no sample that shows the time.
         if fresh.is_some() && self.0.signals.decide() && self.0.store_time.is_older_than(SAMPLE_INTERVAL) {
-            self.note_time(count.as_of);
+            self.note_time(count.as_of());
         }
         let mut record = match self.0.records.get_mut(channel) {
             Some(record) => record,
@@ -457,7 +457,7 @@ impl Observer for Recorder {
             record.see(viewer, self.key(), self.time_of(count), signal);
         }
         if let Some(count_now) = fresh {
-            self.observe(&mut record, channel, count_now, count.as_of, is_owned);
+            self.observe(&mut record, channel, count_now, count.as_of(), is_owned);
         }
     }
 
@@ -478,12 +478,12 @@ impl Observer for Recorder {
     }
 
     fn read(&self, channel: &ChannelId, count: Count) {
-        let Some(count_now) = count.value.filter(|_| !count.stale) else { return };
+        let Some(count_now) = count.live() else { return };
         if let Some(mut record) = self.0.records.get_mut(channel) {
             let is_owned = self.0.ownership.owns(channel);
             // Many clients may read a count that holds. The next sample shows that it still does.
-            if !record.has_observed(count_now, count.as_of, is_owned, SAMPLE_INTERVAL) {
-                self.observe(&mut record, channel, count_now, count.as_of, is_owned);
+            if !record.has_observed(count_now, count.as_of(), is_owned, SAMPLE_INTERVAL) {
+                self.observe(&mut record, channel, count_now, count.as_of(), is_owned);
             }
         }
     }

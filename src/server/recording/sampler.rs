@@ -37,11 +37,11 @@ struct Reading {
 impl Reading {
     fn add(&mut self, count: &Count) {
         self.channels += 1;
-        if count.value.is_none() || count.stale {
+        if count.live().is_none() {
             self.is_partial = true;
             return;
         }
-        self.oldest = Some(self.oldest.map_or(count.as_of, |oldest| oldest.min(count.as_of)));
+        self.oldest = Some(self.oldest.map_or(count.as_of(), |oldest| oldest.min(count.as_of())));
     }
 }
 
@@ -101,10 +101,10 @@ async fn read(
     for channels in runs {
         let began = Instant::now();
         let counts = presence.sample(channels).await;
-        let fresh = counts.iter().filter(|count| count.value.is_some() && !count.stale);
+        let fresh = counts.iter().filter(|count| count.live().is_some());
         // A late answer does not show the present time.
         let is_late = began.elapsed() > LATE && recorder.0.store_time.now().is_some();
-        if let Some(newest) = fresh.map(|count| count.as_of).max().filter(|_| !is_late) {
+        if let Some(newest) = fresh.map(|count| count.as_of()).max().filter(|_| !is_late) {
             recorder.note_time(newest);
         }
         for (channel, count) in channels.iter().zip(&counts) {

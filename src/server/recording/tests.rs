@@ -33,8 +33,8 @@ fn who_joins_while_the_store_is_away_is_recorded_at_that_time() {
     let earlier = Count::fresh(3, Timestamp::from_millis(START - 3_600_000));
     for (name, count) in [
         ("never-known", Count::unknown(Timestamp::default())),
-        ("stale", Count { stale: true, ..earlier }),
-        ("unknown", Count::unknown(earlier.as_of)),
+        ("stale", earlier.into_stale()),
+        ("unknown", Count::unknown(earlier.as_of())),
     ] {
         let (channel, viewer) = (ChannelId::parse(name).unwrap(), ViewerId::new(Uuid::from_u128(1)).unwrap());
         recorder.wrote(&channel, Some(viewer), count);

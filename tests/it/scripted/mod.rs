@@ -289,7 +289,11 @@ async fn the_figures_of_a_broadcast_with_an_hour_without_the_database_are_those_
     for from in outage.clone().step_by(60_000) {
         failed += play(&node, start, &visits, from..from + MINUTE).await;
         let count = node.presence().count_of(&ana).await;
-        assert_eq!((count.value, count.stale), (Some(model.at(from + MINUTE)), false), "after {from} ms");
+        assert_eq!(
+            (count.value(), count.is_stale()),
+            (Some(model.at(from + MINUTE)), false),
+            "after {from} ms"
+        );
     }
     assert_eq!(failed, 900, "every write of the hour fails");
     // The bound is for an hour of a thousand such channels. The rows of the parts are there once for all of them.

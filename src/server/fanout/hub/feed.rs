@@ -157,10 +157,9 @@ impl FeedState {
         live: Option<bool>,
         now: Instant,
     ) -> bool {
-        if self
-            .published
-            .is_some_and(|published| (published.value, published.stale) == (count.value, count.stale))
-            && self.live == live
+        if self.published.is_some_and(|published| {
+            (published.value(), published.is_stale()) == (count.value(), count.is_stale())
+        }) && self.live == live
         {
             return false;
         }

@@ -88,7 +88,7 @@ impl Hub {
         let Some(feed) = self.feeds.get(channel) else { return };
         let mut state = feed.state.lock();
         let may_be_news =
-            state.read_in_flight || state.published.is_none_or(|published| published.value != Some(count));
+            state.read_in_flight || state.published.is_none_or(|published| published.value() != Some(count));
         if may_be_news {
             self.mark_written(&feed, &mut state);
         }

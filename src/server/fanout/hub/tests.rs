@@ -162,12 +162,12 @@ async fn a_change_between_fresh_and_stale_is_published_even_if_the_count_is_equa
     publish_fresh(&hub, 7);
     take(&mut stream);
     let fresh = Count::fresh(7, Timestamp::from_millis(1));
-    for count in [Count { stale: true, ..fresh }, Count::unknown(fresh.as_of), fresh] {
+    for count in [fresh.into_stale(), Count::unknown(fresh.as_of()), fresh] {
         advance(INTERVAL).await;
         publish(&hub, count);
-        let value = count.value.map_or("null".to_owned(), |value| value.to_string());
+        let value = count.value().map_or("null".to_owned(), |value| value.to_string());
         let frame = take(&mut stream).unwrap();
-        assert!(frame.contains(&format!("\"count\":{value},\"stale\":{}", count.stale)), "{frame}");
+        assert!(frame.contains(&format!("\"count\":{value},\"stale\":{}", count.is_stale())), "{frame}");
     }
 }
 

@@ -293,7 +293,7 @@ impl Journal {
         let change = entry.update_mark(reading, now);
         if change == MarkChange::Outdated {
             let is_certain = completeness == Completeness::Complete && entry.lost.is_none();
-            let newer = entry.good.filter(|(good, _)| is_certain && good.as_of >= reading.as_of);
+            let newer = entry.good.filter(|(good, _)| is_certain && good.as_of() >= reading.as_of);
             return (newer.map_or_else(|| entry.stale(now), |(good, _)| good), Loss::None);
         }
         let is_lost = change == MarkChange::Changed
@@ -320,7 +320,7 @@ impl Journal {
         }
         entry.lost = None;
         let count = Count::from(*reading);
-        if entry.good.is_none_or(|(good, at)| good.as_of <= count.as_of || now >= at + OVERTAKEN_FOR) {
+        if entry.good.is_none_or(|(good, at)| good.as_of() <= count.as_of() || now >= at + OVERTAKEN_FOR) {
             entry.good = Some((count, now));
         }
         (count, Loss::None)
@@ -527,7 +527,7 @@ impl Journal {
 
 /// The count of a reading that lacks viewers which other nodes still have to replay.
 fn incomplete(reading: &Reading) -> Count {
-    Count { stale: true, ..Count::from(*reading) }
+    Count::from(*reading).into_stale()
 }
 
 impl ChannelEntry {
@@ -547,21 +547,21 @@ impl ChannelEntry {
 
     /// Whether all known viewers are gone. The channel may then have expired, which is no loss.
     fn has_ended(&self, began: Timestamp, now: Instant, longest_lease: Duration) -> bool {
-        let are_gone = |(count, at): (Count, Instant)| count.value == Some(0) || now >= at + longest_lease;
+        let are_gone = |(count, at): (Count, Instant)| count.value() == Some(0) || now >= at + longest_lease;
         self.ledger.useful_until() <= began && self.good.is_none_or(are_gone)
     }
 
     /// The last good count as stale or, if it is too old, the count of a reading that may lack viewers.
     fn uncertain(&self, reading: &Reading, now: Instant) -> Count {
         let last = self.stale(now);
-        if last.value.is_some() { last } else { incomplete(reading) }
+        if last.value().is_some() { last } else { incomplete(reading) }
     }
 
     /// The last good count as stale, or unknown if it is older than [`STALE_FOR`].
     fn stale(&self, now: Instant) -> Count {
         match self.good {
-            Some((good, at)) if now < at + STALE_FOR => Count { stale: true, ..good },
-            Some((good, _)) => Count::unknown(good.as_of),
+            Some((good, at)) if now < at + STALE_FOR => good.into_stale(),
+            Some((good, _)) => Count::unknown(good.as_of()),
             None => Count::unknown(Timestamp::default()),
         }
     }

@@ -74,7 +74,7 @@ fn a_channel_whose_server_of_a_cluster_was_away_is_stale() {
     assert_eq!(journal.observe(&read_before, &Ok(reading(7, 1_000)), now).1, Loss::None);
     for channel in [&read_before, &new] {
         let (count, loss) = journal.observe(channel, &Ok(was_away), now);
-        assert_eq!((count.value, count.stale, loss), (Some(1), true, Loss::Recovering));
+        assert_eq!((count.value(), count.is_stale(), loss), (Some(1), true, Loss::Recovering));
         assert_eq!(journal.observe(channel, &Ok(reading(7, 3_000)), now).1, Loss::None);
     }
     // The only node has to replay what the server has lost, too.
@@ -87,10 +87,10 @@ fn a_node_that_does_not_know_the_roll_call_trusts_no_reading() {
     let (journal, roll) = journal();
     let (channel, now) = (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000));
     let (count, loss) = journal.observe(&channel, &Ok(reading(7, 1_000)), now);
-    assert_eq!((count.stale, loss), (true, Loss::Unverified), "a cluster's readings have no epoch");
+    assert_eq!((count.is_stale(), loss), (true, Loss::Unverified), "a cluster's readings have no epoch");
     roll.set_not_kept();
     let (count, loss) = journal.observe(&channel, &Ok(reading(7, 1_000)), now);
-    assert_eq!((count.stale, loss), (false, Loss::None));
+    assert_eq!((count.is_stale(), loss), (false, Loss::None));
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn a_node_that_only_reads_a_channel_notices_its_loss() {
     assert_eq!(journal.observe(&channel, &Ok(reading(7, 1_000)), now).1, Loss::None);
     let empty = Reading { mark: None, ..Reading::certain(0, Timestamp::from_millis(3_000)) };
     let (count, loss) = journal.observe(&channel, &Ok(empty), now);
-    assert_eq!((count.value, count.stale, loss), (Some(1), true, Loss::Detected));
+    assert_eq!((count.value(), count.is_stale(), loss), (Some(1), true, Loss::Detected));
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn a_reading_of_another_mark_is_not_taken_for_a_count_unless_it_is_newer() {
     // The channel is lost and gets its first new viewer within a millisecond.
     assert_eq!(journal.observe(&channel, &Ok(reading(8, 1_002)), now), (Count::from(whole), Loss::None));
     let (count, loss) = journal.observe(&channel, &Ok(reading(8, 1_003)), now);
-    assert_eq!((count.value, count.stale, loss), (Some(30), true, Loss::Detected));
+    assert_eq!((count.value(), count.is_stale(), loss), (Some(30), true, Loss::Detected));
 }
 
 #[tokio::test(start_paused = true)]
@@ -162,7 +162,7 @@ async fn a_loss_is_noticed_although_the_clock_of_the_store_was_set_back() {
     assert_eq!(journal.observe(&channel, &Ok(reading(7, 900_000)), now).1, Loss::None);
     tokio::time::advance(OVERTAKEN_FOR).await;
     let (count, loss) = journal.observe(&channel, &Ok(reading(8, 1_000)), now);
-    assert_eq!((count.stale, loss), (true, Loss::Detected));
+    assert_eq!((count.is_stale(), loss), (true, Loss::Detected));
 }
 
 #[test]

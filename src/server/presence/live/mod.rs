@@ -285,7 +285,7 @@ impl State {
             let count = match count {
                 // The viewers may be in the part that was not listed.
                 0 if is_stale => Count::unknown(as_of),
-                count => Count { stale: is_stale, ..Count::fresh(*count, as_of) },
+                count => Count::fresh(*count, as_of).stale_if(is_stale),
             };
             CountUpdate::new(channel.clone(), count)
         };
