@@ -78,7 +78,7 @@ pub async fn join(
     use crate::{
         domain::SessionKey,
         server::{
-            http::caller::{Caller, Joined},
+            caller::{Caller, Joined},
             presence::Presence,
         },
     };
@@ -118,7 +118,7 @@ pub async fn heartbeat(
     /// The ticket that says who the viewer is. Needed after `ticket-required` only.
     ticket: Option<String>,
 ) -> Result<HeartbeatResponse, Problem> {
-    use crate::{domain::SessionKey, server::http::caller::Caller};
+    use crate::{domain::SessionKey, server::caller::Caller};
     let who = SessionKey::parse(&channel_id, &viewer_id, session_id.as_deref())?;
     let caller = expect_context::<Caller>();
     let beat = caller.heartbeat(who, ticket.as_deref(), hidden.unwrap_or_default()).await?;
@@ -141,7 +141,7 @@ pub async fn leave(
     #[server(rename = "sessionId")]
     session_id: Option<String>,
 ) -> Result<LeaveResponse, Problem> {
-    use crate::{domain::SessionKey, server::http::caller::Caller};
+    use crate::{domain::SessionKey, server::caller::Caller};
     let who = SessionKey::parse(&channel_id, &viewer_id, session_id.as_deref())?;
     expect_context::<Caller>().leave(&who).await?;
     Ok(LeaveResponse { ok: true })

@@ -1,24 +1,10 @@
-//! The server half. Each module depends only on modules in the lines above it:
-//!
-//! - [`backoff`], [`clock`], [`metrics`], [`shutdown`], [`site`], [`spans`], [`store_error`], [`limits`], [`tickets`], [`access`], [`fanout`],
-//!   [`history`], [`webhooks::settings`];
-//! - [`supervisor`], [`listen`];
-//! - [`redis`];
-//! - [`config`];
-//! - [`traces`]; [`telemetry`], [`store`], [`follows`], [`signals`];
-//! - [`database`];
-//! - [`presence`];
-//! - [`recording`], [`anomalies`];
-//! - [`webhooks`];
-//! - [`http`];
-//! - [`check`], [`health`];
-//! - [`top`];
-//! - [`boot`].
+//! The server half. Which module may use which is a table in `tests/it/architecture.rs`; docs/architecture.md has a picture.
 
 pub mod access;
 pub mod anomalies;
 pub mod backoff;
 pub mod boot;
+pub mod caller;
 pub mod check;
 pub mod clock;
 pub mod config;

@@ -7,18 +7,17 @@ use std::{
 };
 
 use aforo::{
-    api::Code,
     domain::{ChannelId, SessionKey, Timestamp},
     server::{
+        caller::{Caller, CallerServices, Refused},
         clock::Clock,
         fanout::{Counts, Hub, reader},
-        http::caller::{Caller, CallerServices},
         limits::{SessionLimiter, TicketChecks},
         metrics::Metrics,
         presence::{BeatOutcome, Presence},
         recording::{Recorder, Shareholder, sampler, writer::Writer},
         store::Store,
-        tickets::{Key, Tickets},
+        tickets::{Key, Refusal, Tickets},
     },
 };
 use jsonwebtoken::{EncodingKey, Header, encode, get_current_timestamp};
@@ -145,8 +144,8 @@ impl Node {
                     Answer::Beat { active, shown: Shown { value: count.value(), stale: count.is_stale() } },
                     false,
                 ),
-                Err(problem) if problem.code == Code::Unavailable => (Answer::Unavailable, false),
-                Err(problem) => (Answer::Refused, problem.code == Code::TicketRequired),
+                Err(Refused::Store(_)) => (Answer::Unavailable, false),
+                Err(refused) => (Answer::Refused, matches!(refused, Refused::Ticket(Refusal::Required))),
             }
         }
     }

@@ -10,6 +10,7 @@ use super::error::BootError;
 use crate::server::{
     access::StatisticsAccess,
     anomalies::Anomalies,
+    caller::CallerServices,
     clock::Clock,
     config::{AccessConfig, Config},
     database::{Archive, Database, DatabaseFollowers, DatabaseSignals},
@@ -18,7 +19,6 @@ use crate::server::{
     http::{
         access::Access,
         caching::CountCaching,
-        caller::CallerServices,
         pages,
         state::{AppState, Parts},
         turns::Turns,

@@ -1,7 +1,7 @@
 //! The HTTP interface: routes, calls and pages.
 //!
 //! - Checks of every request: [`preflight`], [`request_id`].
-//! - Checks of the calls that change something: [`cors`], [`bots`], [`caller`], [`tickets`], [`access`].
+//! - Checks of the calls that change something: [`cors`], [`bots`], [`access`].
 //! - Calls: [`viewers`], [`counts`], [`follows`], [`signals`], [`hooks`], [`statistics`], [`anomalies`], [`stream`],
 //!   [`badge`], [`oembed`], [`health`], [`openapi`]. [`server_fn`] reads the arguments of server functions and runs them;
 //!   [`turns`] lets each address read statistics one by one. [`problem`] turns errors into responses; [`caching`] decides
@@ -14,7 +14,6 @@ pub mod anomalies;
 pub mod badge;
 pub mod bots;
 pub mod caching;
-pub mod caller;
 pub mod cors;
 pub mod counts;
 pub mod direct;
@@ -38,6 +37,5 @@ pub mod static_files;
 pub mod statistics;
 pub mod statistics_page;
 pub mod stream;
-pub mod tickets;
 pub mod turns;
 pub mod viewers;

@@ -1,4 +1,4 @@
-//! Turns problems into HTTP responses, and store errors into problems.
+//! Turns problems into HTTP responses, and refusals and store errors into problems.
 
 use std::{
     mem::{self, Discriminant},
@@ -9,13 +9,15 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-
 use parking_lot::Mutex;
 
 use crate::{
     api::{Code, Problem},
-    server::store::StoreError,
+    server::{caller::Refused, limits::sessions::LimitExceeded, store_error::StoreError, tickets::Refusal},
 };
+
+/// `Retry-After` of the limit of sessions per channel. Within this time some sessions usually end.
+const SESSIONS_RETRY: Duration = Duration::from_secs(30);
 
 /// The shortest time between two log lines about store calls that failed in the same way. The metric `store_errors_total`
 /// counts all of them.
@@ -57,6 +59,40 @@ impl From<StoreError> for Problem {
         }
         Self::new(Code::Unavailable).retry_after(1)
     }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Limit(limit) => limit.into(),
+            Refused::TicketChecks(wait) => limit_reached("too many tickets from this address", wait),
+            Refused::Ticket(Refusal::Required) => Self::new(Code::TicketRequired),
+            Refused::Ticket(Refusal::Invalid(why)) => Self::new(Code::TicketInvalid).detail(why),
+            Refused::Ticket(Refusal::Expired) => Self::new(Code::TicketExpired),
+            Refused::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<LimitExceeded> for Problem {
+    fn from(limit: LimitExceeded) -> Self {
+        let (detail, wait) = match limit {
+            LimitExceeded::Joins(wait) => ("too many new sessions from this address", wait),
+            LimitExceeded::Sessions => {
+                ("too many sessions in this channel from this address", SESSIONS_RETRY)
+            }
+            LimitExceeded::Uncounted(wait) => {
+                ("too many calls of robots and leaves of unknown sessions from this address", wait)
+            }
+            LimitExceeded::Channels(wait) => ("too many new channels from this address", wait),
+        };
+        limit_reached(detail, wait)
+    }
+}
+
+/// The problem of an address that has reached a limit, and may retry after `wait`.
+fn limit_reached(detail: &str, wait: Duration) -> Problem {
+    Problem::new(Code::LimitReached).detail(detail).retry_once_over(wait)
 }
 
 /// Logs the error of a store call, each kind at most once in an interval: during an outage every request has one.

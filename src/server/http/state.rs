@@ -5,12 +5,13 @@ use std::{ops::Deref, sync::Arc};
 use axum::extract::FromRef;
 use leptos::config::LeptosOptions;
 
-use super::{access::Access, caching::CountCaching, caller::CallerServices, cors::Origins, turns::Turns};
+use super::{access::Access, caching::CountCaching, cors::Origins, turns::Turns};
 use crate::{
     domain::{LiveMode, StreamTemplate},
     server::{
         access::StatisticsAccess,
         anomalies::Anomalies,
+        caller::CallerServices,
         config::FrameAncestors,
         database::{Archive, Database},
         follows::Follows,

@@ -13,16 +13,14 @@ use leptos::server_fn::ServerFn;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    bots,
-    caller::Caller,
-    cors,
+    bots, cors,
     json::json,
     server_fn::{check_media_type, parse_json, read_body, run},
     state::AppState,
 };
 use crate::{
     api::{Problem, viewers},
-    server::listen::ConnectionInfo,
+    server::{caller::Caller, listen::ConnectionInfo},
 };
 
 /// A server function that takes its arguments as JSON in the body of a POST.
@@ -84,12 +82,12 @@ pub(super) async fn respond<F: ViewerCall, B: From<Vec<u8>>>(
 /// Identifies the caller of a request, for limits and metrics.
 fn caller(state: &AppState, connection: &ConnectionInfo, request: &Parts) -> Caller {
     let headers = &request.headers;
-    let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     Caller {
         services: Arc::clone(&state.callers),
         address: state.proxies.client(connection.peer(), headers),
-        is_robot: user_agent.is_some_and(bots::announces_itself),
-        origin: headers.get(header::ORIGIN).cloned(),
+        is_robot: text(header::USER_AGENT).is_some_and(bots::announces_itself),
+        origin: text(header::ORIGIN).map(str::to_owned),
         foreign_host: cors::foreign_host(request),
     }
 }

@@ -25,7 +25,9 @@ use std::sync::{
 };
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, errors::ErrorKind};
+use ring::digest::{SHA256, digest};
 use serde::Deserialize;
+use uuid::Builder;
 
 pub use self::{
     crypto::install as install_crypto,
@@ -35,7 +37,7 @@ use self::{
     ids::{Ids, is_of_ticket},
     key::Kind,
 };
-use crate::domain::{ChannelId, ViewerId};
+use crate::domain::{ChannelId, SessionId, ViewerId};
 
 /// The longest ticket, in bytes.
 pub const MAX_BYTES: usize = 2_048;
@@ -269,6 +271,15 @@ impl Verifier {
         }
         Err(Refusal::Invalid("no key matches the signature"))
     }
+}
+
+/// The session of heartbeats with this ticket and without a session id. It is the same at every heartbeat and every node, and
+/// only who has the ticket can know it.
+#[must_use]
+pub fn session_of(ticket: &str) -> Option<SessionId> {
+    let digest = digest(&SHA256, ticket.as_bytes());
+    let bytes = digest.as_ref().first_chunk::<16>()?;
+    SessionId::new(Builder::from_custom_bytes(*bytes).into_uuid())
 }
 
 fn refusal(error: &ErrorKind) -> Refusal {

@@ -1,13 +1,16 @@
-//! The caller of a join, heartbeat or leave: applies the limits of its address before the service counts anything.
+//! The caller of a join, heartbeat or leave: checks its ticket and applies the limits of its address before the service
+//! counts anything.
 
-use std::{sync::Arc, time::Duration};
+mod refused;
+mod ticket;
 
-use axum::http::HeaderValue;
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
-use super::tickets::{Entry, Right};
+pub use self::refused::Refused;
+use self::ticket::{HeartbeatRight, Identified};
 use crate::{
-    api::{Code, Problem},
     domain::SessionKey,
     server::{
         history::Place,
@@ -43,15 +46,12 @@ pub struct Caller {
     /// Its address.
     pub address: Address,
     /// The origin of the page that calls, as its browser names it.
-    pub origin: Option<HeaderValue>,
+    pub origin: Option<String>,
     /// The host of that page, if it is not a page of this server. Empty if it is not known.
     pub foreign_host: Option<String>,
     /// Whether its `User-Agent` announces a robot. Robots get the count but are not counted.
     pub is_robot: bool,
 }
-
-/// `Retry-After` of the limit of sessions per channel. Within this time some sessions usually end.
-const SESSIONS_RETRY: Duration = Duration::from_secs(30);
 
 /// A session that was started.
 pub struct Joined {
@@ -67,13 +67,13 @@ impl Caller {
     /// Starts a session.
     ///
     /// # Errors
-    /// `ticket-required`, `ticket-invalid`, `ticket-expired`, `limit-reached`, `unavailable`.
-    pub async fn join(&self, who: SessionKey, ticket: Option<&str>, hidden: bool) -> Result<Joined, Problem> {
+    /// When the call needs another ticket, the address has reached a limit, or the store must be asked and does not respond.
+    pub async fn join(&self, who: SessionKey, ticket: Option<&str>, hidden: bool) -> Result<Joined, Refused> {
         let arrived = Instant::now();
-        let Entry { who, has_ticket } = self.entry(who, ticket)?;
+        let Identified { who, has_ticket } = self.identify(who, ticket)?;
         let beat = match self.admit(&who, hidden, arrived, Metrics::join).await? {
-            Step::Done(outcome) => outcome,
-            Step::Write(admission) => {
+            Admitted::Done(outcome) => outcome,
+            Admitted::Write(admission) => {
                 written(admission, self.services.presence.join(&who, hidden, arrived).await?)
             }
         };
@@ -100,28 +100,28 @@ impl Caller {
     /// Keeps a session counted.
     ///
     /// # Errors
-    /// `ticket-required`, `ticket-invalid`, `ticket-expired`, `limit-reached`, `unavailable`.
+    /// When the call needs another ticket, the address has reached a limit, or the store must be asked and does not respond.
     pub async fn heartbeat(
         &self,
         who: SessionKey,
         ticket: Option<&str>,
         hidden: bool,
-    ) -> Result<BeatOutcome, Problem> {
+    ) -> Result<BeatOutcome, Refused> {
         let arrived = Instant::now();
         let who = match self.right(who, ticket)? {
-            Right::Start(who) => who,
-            Right::Renew(who) => return self.renew(&who, hidden, arrived).await,
+            HeartbeatRight::Start(who) => who,
+            HeartbeatRight::Renew(who) => return self.renew(&who, hidden, arrived).await,
         };
         match self.admit(&who, hidden, arrived, Metrics::heartbeat).await? {
-            Step::Done(outcome) => Ok(outcome),
-            Step::Write(admission) => {
+            Admitted::Done(outcome) => Ok(outcome),
+            Admitted::Write(admission) => {
                 Ok(written(admission, self.services.presence.heartbeat(&who, hidden, arrived).await?))
             }
         }
     }
 
     /// Renews a session that is counted.
-    async fn renew(&self, who: &SessionKey, hidden: bool, arrived: Instant) -> Result<BeatOutcome, Problem> {
+    async fn renew(&self, who: &SessionKey, hidden: bool, arrived: Instant) -> Result<BeatOutcome, Refused> {
         if self.is_robot {
             return self.robot(who).await;
         }
@@ -141,8 +141,8 @@ impl Caller {
     /// session that the store knows is ended.
     ///
     /// # Errors
-    /// `limit-reached`, `unavailable`.
-    pub async fn leave(&self, who: &SessionKey) -> Result<(), Problem> {
+    /// When the address has reached its limit of leaves, or the store must be asked and does not respond.
+    pub async fn leave(&self, who: &SessionKey) -> Result<(), Refused> {
         if self.services.sessions.leave(self.address, who) {
             self.services.metrics.leave();
             return Ok(self.services.presence.leave(who).await?);
@@ -153,18 +153,18 @@ impl Caller {
     }
 
     /// Takes one of the calls of an address that count nobody.
-    fn take_uncounted(&self) -> Result<(), Problem> {
-        self.services.sessions.take_uncounted(self.address).map_err(|limit| self.refused(limit))
+    fn take_uncounted(&self) -> Result<(), Refused> {
+        self.services.sessions.take_uncounted(self.address).map_err(|limit| self.refuse(limit))
     }
 
-    /// Counts a rejection and returns its problem.
-    fn refused(&self, limit: LimitExceeded) -> Problem {
+    /// Counts a rejection and returns it.
+    fn refuse(&self, limit: LimitExceeded) -> Refused {
         self.services.metrics.refused(limit.name());
-        problem(limit)
+        Refused::Limit(limit)
     }
 
     /// The outcome of a robot's beat, which is not counted.
-    async fn robot(&self, who: &SessionKey) -> Result<BeatOutcome, Problem> {
+    async fn robot(&self, who: &SessionKey) -> Result<BeatOutcome, Refused> {
         self.take_uncounted()?;
         self.services.metrics.robot();
         Ok(BeatOutcome { count: self.services.presence.count_of(&who.channel).await, active: false })
@@ -177,9 +177,9 @@ impl Caller {
         hidden: bool,
         arrived: Instant,
         count_accepted: fn(&Metrics),
-    ) -> Result<Step, Problem> {
+    ) -> Result<Admitted, Refused> {
         if self.is_robot {
-            return self.robot(who).await.map(Step::Done);
+            return self.robot(who).await.map(Admitted::Done);
         }
         let lease = self.services.presence.lease(hidden);
         let mut admitted = self.services.sessions.admit(self.address, who, lease, true);
@@ -191,7 +191,7 @@ impl Caller {
         let limit = match admitted {
             Ok(admission) => {
                 count_accepted(&self.services.metrics);
-                return Ok(Step::Write(admission));
+                return Ok(Admitted::Write(admission));
             }
             Err(limit) => limit,
         };
@@ -201,15 +201,15 @@ impl Caller {
             Some(outcome) => {
                 self.services.sessions.note(self.address, who, lease);
                 count_accepted(&self.services.metrics);
-                Ok(Step::Done(outcome))
+                Ok(Admitted::Done(outcome))
             }
-            None => Err(self.refused(limit)),
+            None => Err(self.refuse(limit)),
         }
     }
 }
 
 /// What is left to do for a beat.
-enum Step {
+enum Admitted {
     /// Nothing: it is a robot's beat, or the renewal of a counted session over a limit.
     Done(BeatOutcome),
     /// It is admitted and must be written.
@@ -227,16 +227,4 @@ fn host_or_unknown(host: &str) -> &str {
     let is_allowed =
         |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'.' | b'-' | b':' | b'[' | b']');
     if host.len() <= 253 && host.bytes().all(is_allowed) { host } else { "" }
-}
-
-fn problem(limit: LimitExceeded) -> Problem {
-    let (detail, wait) = match limit {
-        LimitExceeded::Joins(wait) => ("too many new sessions from this address", wait),
-        LimitExceeded::Sessions => ("too many sessions in this channel from this address", SESSIONS_RETRY),
-        LimitExceeded::Uncounted(wait) => {
-            ("too many calls of robots and leaves of unknown sessions from this address", wait)
-        }
-        LimitExceeded::Channels(wait) => ("too many new channels from this address", wait),
-    };
-    Problem::new(Code::LimitReached).detail(detail).retry_once_over(wait)
 }
