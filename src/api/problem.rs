@@ -161,6 +161,12 @@ impl Problem {
         }
     }
 
+    /// A request that does not match the call, and why.
+    #[must_use]
+    pub fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(Code::Malformed).detail(detail)
+    }
+
     /// Adds a detail for developers of clients.
     #[must_use]
     pub fn detail(self, detail: impl Into<String>) -> Self {

@@ -1,23 +1,17 @@
 //! `GET /api/channel/{channel}/anomalies`: waves of joins that look invented, for the operator. Signed links and public
 //! statistics don't open it, so nobody can use it to see which inventions are noticed.
 
-use axum::{
-    Extension, Json, Router,
-    extract::{Path, State, rejection::PathRejection},
-    http::{HeaderMap, header},
-    response::{IntoResponse, Response},
-    routing::get,
-};
+use axum::{Json, Router, extract::State, response::Response, routing::get};
 use serde::Serialize;
 
-use super::{counts::channel_in_path, state::AppState};
+use super::{
+    caching::uncached,
+    extract::{ChannelPath, Operator},
+    state::AppState,
+};
 use crate::{
-    api::Problem,
     domain::{ChannelId, Timestamp},
-    server::{
-        anomalies::{Hour, Report, WaveReport},
-        listen::ConnectionInfo,
-    },
+    server::anomalies::{Hour, Report, WaveReport},
 };
 
 /// The route of this call.
@@ -37,14 +31,11 @@ struct AnomaliesResponse {
 }
 
 async fn anomalies(
+    _: Operator,
     State(state): State<AppState>,
-    Extension(connection): Extension<ConnectionInfo>,
-    channel: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    state.access.check_token(&headers, state.proxies.client(connection.peer(), &headers))?;
-    let channel_id = channel_in_path(channel)?;
+    ChannelPath(channel_id): ChannelPath,
+) -> Response {
     let Report { since, as_of, is_complete, hours, waves } = state.anomalies.report(&channel_id);
     let response = AnomaliesResponse { channel_id, since, as_of, is_complete, hours, waves };
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(response)).into_response())
+    uncached(Json(response))
 }

@@ -9,12 +9,15 @@
 
 use std::num::NonZeroU32;
 
-use axum::http::{HeaderValue, Response, header};
+use axum::{
+    http::{HeaderValue, Response, header},
+    response::IntoResponse,
+};
 
 use crate::api::{Code, Problem};
 
-/// Nothing may be kept.
-const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+/// No cache may keep the response.
+pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// For a stale or an unknown count.
 const ONE_SECOND: HeaderValue = HeaderValue::from_static("public, max-age=1, s-maxage=1");
@@ -22,6 +25,11 @@ const ONE_SECOND: HeaderValue = HeaderValue::from_static("public, max-age=1, s-m
 /// For a badge without `COUNT_MAX_AGE`: a popular README causes few reads of the store.
 const BADGE: HeaderValue =
     HeaderValue::from_static("public, max-age=5, s-maxage=5, stale-while-revalidate=30");
+
+/// A response that no cache may keep.
+pub(super) fn uncached(response: impl IntoResponse) -> axum::response::Response {
+    ([(header::CACHE_CONTROL, NO_STORE)], response).into_response()
+}
 
 /// Decides how long caches may keep counts. Cloning is cheap.
 #[derive(Debug, Clone)]

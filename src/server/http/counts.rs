@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Path, Request, State, rejection::PathRejection},
+    extract::{Request, State},
     http::{Response, Uri, header},
     response::IntoResponse,
     routing::get,
@@ -14,8 +14,9 @@ use leptos::server_fn::ServerFn;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    caching::CountCaching,
+    caching::{CountCaching, uncached},
     cors,
+    extract::ChannelPath,
     json::{ExactJson, json},
     query::query,
     server_fn::{check_media_type, media_type, parse_json, read_body, run},
@@ -23,7 +24,7 @@ use super::{
 };
 use crate::{
     api::{Code, Problem, follows, viewers},
-    domain::{ChannelId, CountUpdate, channel::InvalidChannel},
+    domain::{ChannelId, CountUpdate},
     server::{follows::Follows, metrics::Metrics, presence::Presence},
 };
 
@@ -66,10 +67,9 @@ async fn count(
     State(presence): State<Presence>,
     State(caching): State<CountCaching>,
     State(metrics): State<Metrics>,
-    channel: Result<Path<String>, PathRejection>,
-) -> Result<Response<Body>, Problem> {
-    let channel = channel_in_path(channel)?;
-    Ok(read(&presence, &caching, &metrics, &channel).await)
+    ChannelPath(channel): ChannelPath,
+) -> Response<Body> {
+    read(&presence, &caching, &metrics, &channel).await
 }
 
 /// Reads one count, and responds with it.
@@ -140,13 +140,13 @@ async fn counts_of_list(
         distinct(channels.iter().map(String::as_str), MAX_CHANNELS)?
     } else {
         let ChannelList { channels } = serde_urlencoded::from_bytes(&body)
-            .map_err(|_| Problem::new(Code::Malformed).detail("the body must have channels=a,b,…"))?;
+            .map_err(|_| Problem::malformed("the body must have channels=a,b,…"))?;
         distinct(channels.split(','), MAX_CHANNELS)?
     };
     let counts = presence.count_all(&channels).await;
     metrics.counts_read(counts.len());
     // Caches do not keep answers to POST.
-    Ok(([(header::CACHE_CONTROL, "no-store")], ExactJson(CountsResponse { counts })).into_response())
+    Ok(uncached(ExactJson(CountsResponse { counts })))
 }
 
 async fn live(
@@ -166,15 +166,7 @@ async fn live(
 
 async fn followers(State(follows): State<Follows>, uri: Uri) -> Result<Response<Body>, Problem> {
     let arguments = query::<follows::Followers>(&uri, "the query must have exactly one channelId")?;
-    let response = run(follows, arguments).await?;
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(response)).into_response())
-}
-
-/// The channel in a path. A path that cannot be decoded has no valid channel.
-pub(super) fn channel_in_path(
-    path: Result<Path<String>, PathRejection>,
-) -> Result<ChannelId, InvalidChannel> {
-    ChannelId::parse(&path.map_err(|_| InvalidChannel)?.0)
+    Ok(uncached(Json(run(follows, arguments).await?)))
 }
 
 /// The channels in `?channels=a,b,…`: each once, in the order of first occurrence.
@@ -189,7 +181,7 @@ fn distinct<'a>(
     most: usize,
 ) -> Result<Vec<ChannelId>, Problem> {
     if names.clone().take(most + 1).count() > most {
-        return Err(Problem::new(Code::Malformed).detail(format!("at most {most} channels are allowed")));
+        return Err(Problem::malformed(format!("at most {most} channels are allowed")));
     }
     let mut seen = HashSet::new();
     let mut parsed = names.map(ChannelId::parse).collect::<Result<Vec<_>, _>>()?;

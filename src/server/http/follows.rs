@@ -11,7 +11,7 @@
 
 use axum::{
     Extension, Json, Router,
-    extract::{Path, Request, State, rejection::PathRejection},
+    extract::{Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, header},
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
@@ -20,8 +20,9 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{
+    caching::{NO_STORE, uncached},
     cors,
-    counts::channel_in_path,
+    extract::ChannelPath,
     server_fn::{check_media_type, media_type, parse_json, read_body},
     state::AppState,
 };
@@ -51,16 +52,14 @@ pub fn routes() -> Router<AppState> {
 /// Tells whether this browser follows a channel with the id in the header or the id in the cookie.
 async fn is_following(
     State(state): State<AppState>,
-    channel: Result<Path<String>, PathRejection>,
+    ChannelPath(channel): ChannelPath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let channel = channel_in_path(channel)?;
     let viewer = headers.get(VIEWER_HEADER).map(|id| ViewerId::parse(id.to_str().unwrap_or_default()));
     let viewer = viewer.transpose().map_err(InvalidSessionKey::from)?;
     let ids = [viewer, viewer_of_cookie(&headers)].into_iter().flatten();
     let Followed { following, followers } = state.follows.of(&channel, ids).await?;
-    let response = Json(follows::Followed { channel_id: channel, following, followers });
-    Ok(([(header::CACHE_CONTROL, "no-store")], response).into_response())
+    Ok(uncached(Json(follows::Followed { channel_id: channel, following, followers })))
 }
 
 /// The heart of the button (`components/follow_button.rs`), filled. The style sheet of the pages cannot color it.
@@ -73,21 +72,19 @@ const NO_HEART: &str = r#"<svg xmlns="http://www.w3.org/2000/svg" width="1" heig
 /// this browser follows.
 async fn heart(
     State(state): State<AppState>,
-    channel: Result<Path<String>, PathRejection>,
+    ChannelPath(channel): ChannelPath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let channel = channel_in_path(channel)?;
     let image = match viewer_of_cookie(&headers) {
         Some(viewer) if state.follows.of(&channel, [viewer].into_iter()).await?.following => FILLED_HEART,
         _ => NO_HEART,
     };
     let headers = [
         (header::CONTENT_TYPE, "image/svg+xml; charset=utf-8"),
-        (header::CACHE_CONTROL, "no-store"),
         // Other sites must not learn from the size of the image whether this browser follows.
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ];
-    Ok((headers, image).into_response())
+    Ok(uncached((headers, image)))
 }
 
 /// The JSON that a script sends. `follow` is the wanted state; without it, the call toggles.
@@ -131,8 +128,8 @@ async fn try_follow(
     let (body, earlier) = (read_body(body, state.body_limit).await?, viewer_of_cookie(&parts.headers));
 
     let (channel, viewer, wanted) = if is_form {
-        let form: FollowForm = serde_urlencoded::from_bytes(&body)
-            .map_err(|error| Problem::new(Code::Malformed).detail(error.to_string()))?;
+        let form: FollowForm =
+            serde_urlencoded::from_bytes(&body).map_err(|error| Problem::malformed(error.to_string()))?;
         let viewer = earlier.or_else(|| ViewerId::new(Uuid::new_v4())).ok_or(Problem::new(Code::Internal))?;
         (ChannelId::parse(&form.channel_id)?, viewer, form.follow)
     } else {
@@ -155,7 +152,7 @@ async fn try_follow(
         let Followed { following, followers } = followed;
         Json(follows::Followed { channel_id: channel, following, followers }).into_response()
     };
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
     // Also if the browser has it already, so that it lasts for another 400 days.
     response.headers_mut().insert(header::SET_COOKIE, cookie(viewer, &parts.headers)?);
     Ok(response)

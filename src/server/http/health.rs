@@ -12,7 +12,7 @@ use axum::{
 use serde::Serialize;
 use tokio::{runtime::Handle, time::timeout};
 
-use super::state::AppState;
+use super::{caching::uncached, state::AppState};
 use crate::server::presence::Presence;
 
 /// How long the store may take to respond to a check.
@@ -26,8 +26,7 @@ pub fn liveness<S: Clone + Send + Sync + 'static>() -> Router<S> {
 /// `GET /api/viewer/ping`: the same for pages. It is under `/api/viewer/` because every proxy forwards that path.
 /// Scripts of every origin may call it.
 pub fn ping<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    let response = (StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-store")]);
-    Router::new().route("/api/viewer/ping", get(async move || response))
+    Router::new().route("/api/viewer/ping", get(async || uncached(StatusCode::NO_CONTENT)))
 }
 
 /// `GET /healthz`, `GET /readyz` and `GET /metrics`.
@@ -65,7 +64,7 @@ async fn ready(State(state): State<AppState>) -> Response {
         Readiness { status: "ok", reason: None, detail: None }
     };
     let status = if readiness.reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, [(header::CACHE_CONTROL, "no-store")], Json(readiness)).into_response()
+    uncached((status, Json(readiness)))
 }
 
 /// `GET /metrics`. It also checks the store, so that `aforo_store_up` is current when no other request calls the store.

@@ -71,17 +71,19 @@ struct Oembed {
 
 /// `origin`: the origin of this site, as the client addressed it. `reserved`: paths that are no channel pages.
 fn oembed(uri: &Uri, origin: Option<&str>, reserved: &HashSet<String>) -> Result<Response, Problem> {
-    let malformed = |detail| Problem::new(Code::Malformed).detail(detail);
     let Query(query) = Query::<OembedQuery>::try_from_uri(uri)
-        .map_err(|_| malformed("the query must have url, and each parameter once at most"))?;
-    let url = query.url.filter(|url| !url.is_empty()).ok_or_else(|| malformed("the query must have url"))?;
+        .map_err(|_| Problem::malformed("the query must have url, and each parameter once at most"))?;
+    let url = query
+        .url
+        .filter(|url| !url.is_empty())
+        .ok_or_else(|| Problem::malformed("the query must have url"))?;
     if query.format.is_some_and(|format| format != "json") {
         return Err(Problem::new(Code::NotImplemented).detail("the only format is json"));
     }
     let most = |name, text: Option<String>| match text.as_deref() {
         None | Some("") => Ok(u32::MAX),
         Some(text) => match text.parse() {
-            Ok(0) | Err(_) => Err(malformed(name)),
+            Ok(0) | Err(_) => Err(Problem::malformed(name)),
             Ok(most) => Ok(most),
         },
     };

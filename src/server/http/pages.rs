@@ -30,7 +30,7 @@ use tower_http::{
     compression::{CompressionLayer, predicate::SizeAbove},
 };
 
-use super::{html, state::AppState, static_files, statistics_page};
+use super::{caching::NO_STORE, html, state::AppState, static_files, statistics_page};
 use crate::{
     app::{App, SiteOrigin, StatsLink, TicketsRequired, is_overlay, shell},
     domain::{ChannelId, LiveMode, StreamTemplate},
@@ -152,7 +152,7 @@ async fn uncompressed(
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     if status != StatusCode::OK {
-        headers.insert(header::CACHE_CONTROL, static_files::NO_STORE);
+        headers.insert(header::CACHE_CONTROL, NO_STORE);
         return (status, headers, html).into_response();
     }
     headers.insert(header::CACHE_CONTROL, PRIVATE_REVALIDATED);

@@ -15,21 +15,19 @@ use crate::{
 /// `malformed`, or `head-too-large`.
 pub fn check<B>(request: &Request<B>) -> Result<(), Problem> {
     match request.extensions().get::<UnreadableRequest>() {
-        Some(UnreadableRequest::Malformed) => return Err(malformed("the request is not valid HTTP")),
+        Some(UnreadableRequest::Malformed) => {
+            return Err(Problem::malformed("the request is not valid HTTP"));
+        }
         Some(UnreadableRequest::TooLarge) => return Err(Problem::new(Code::HeadTooLarge)),
         None => {}
     }
     // `CONNECT host:port` and `GET word` have no path; the path of `OPTIONS *` is `*` (RFC 9112, section 3.2).
     if !request.uri().path_and_query().is_some_and(|target| target.path().starts_with('/')) {
-        return Err(malformed("the request target is not a path"));
+        return Err(Problem::malformed("the request target is not a path"));
     }
     let may_be_missing = request.version() < Version::HTTP_11
         || (request.version() > Version::HTTP_11 && request.uri().authority().is_some());
     check_host(request.headers(), may_be_missing)
-}
-
-fn malformed(detail: &str) -> Problem {
-    Problem::new(Code::Malformed).detail(detail)
 }
 
 /// Requires exactly one `Host`, and that it is valid. HTTP/1.0 may omit it, and HTTP/2 if it has `:authority`.
@@ -37,10 +35,10 @@ fn check_host(headers: &HeaderMap, may_be_missing: bool) -> Result<(), Problem> 
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (None, _) if may_be_missing => Ok(()),
-        (None, _) => Err(malformed("the Host header is missing")),
+        (None, _) => Err(Problem::malformed("the Host header is missing")),
         (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
-        (Some(_), None) => Err(malformed("the Host header is not valid")),
-        (Some(_), Some(_)) => Err(malformed("the request has more than one Host header")),
+        (Some(_), None) => Err(Problem::malformed("the Host header is not valid")),
+        (Some(_), Some(_)) => Err(Problem::malformed("the request has more than one Host header")),
     }
 }
 

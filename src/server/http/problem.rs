@@ -11,6 +11,7 @@ use axum::{
 };
 use parking_lot::Mutex;
 
+use super::caching::NO_STORE;
 use crate::{
     api::{Code, Problem},
     server::{caller::Refused, limits::sessions::LimitExceeded, store_error::StoreError, tickets::Refusal},
@@ -32,7 +33,7 @@ impl Problem {
             StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(Self::MEDIA_TYPE));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::CACHE_CONTROL, NO_STORE);
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }

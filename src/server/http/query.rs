@@ -50,7 +50,7 @@ mod tests {
             ("first=1&second=2&first=1", "first is given more than once"),
         ] {
             let error = of(text).err().unwrap();
-            assert_eq!(error, Problem::new(Code::Malformed).detail(expected), "{text}");
+            assert_eq!(error, Problem::malformed(expected), "{text}");
         }
     }
 }

@@ -43,9 +43,9 @@ pub(super) async fn read_body(body: Body, limit: Option<usize>) -> Result<Bytes,
 /// Parses the arguments from a JSON object. Serde would also accept an array; this function rejects it.
 pub(super) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(Problem::new(Code::Malformed).detail("the body is not a JSON object"));
+        return Err(Problem::malformed("the body is not a JSON object"));
     }
-    serde_json::from_slice(body).map_err(|error| Problem::new(Code::Malformed).detail(error.to_string()))
+    serde_json::from_slice(body).map_err(|error| Problem::malformed(error.to_string()))
 }
 
 /// The media type of a body as declared in `Content-Type`, without parameters.

@@ -1,23 +1,22 @@
 //! `PUT /api/channel/{channel}/live`: the operator's own programs say whether a channel is on air.
 
 use axum::{
-    Extension, Json, Router,
-    extract::{Path, Request, State, rejection::PathRejection},
-    http::header,
-    response::{IntoResponse, Response},
+    Json, Router,
+    extract::{Request, State},
+    response::Response,
     routing::put,
 };
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 use super::{
-    counts::channel_in_path,
+    caching::uncached,
+    extract::{ChannelPath, Operator},
     server_fn::{check_media_type, parse_json, read_body},
     state::AppState,
 };
 use crate::{
     api::Problem,
     domain::{ChannelId, Timestamp, signal::Report},
-    server::listen::ConnectionInfo,
 };
 
 /// The earliest start that is accepted: the year 2000. An earlier one is in another unit than milliseconds.
@@ -49,22 +48,19 @@ struct SignalResponse {
 }
 
 async fn set_live(
+    _: Operator,
     State(state): State<AppState>,
-    Extension(connection): Extension<ConnectionInfo>,
-    channel: Result<Path<String>, PathRejection>,
+    ChannelPath(channel): ChannelPath,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let address = state.proxies.client(connection.peer(), &parts.headers);
-    state.access.check_token(&parts.headers, address)?;
-    let channel = channel_in_path(channel)?;
     check_media_type(&parts.headers, &["application/json"])?;
     let SignalRequest { live, started_at } = parse_json(&read_body(body, state.body_limit).await?)?;
     let report =
         if live { Report::OnAir { started_at, publisher: None } } else { Report::OffAir { publisher: None } };
     let started_at = state.signals.report(&channel, report).await?;
     let response = SignalResponse { channel_id: channel, live: started_at.is_some(), started_at };
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(response)).into_response())
+    Ok(uncached(Json(response)))
 }
 
 /// Reads an instant: milliseconds since the epoch, or a time by RFC 3339.

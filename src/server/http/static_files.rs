@@ -30,6 +30,7 @@ use tower_http::services::{
     fs::{Backend, DefaultServeDirFallback, TokioBackend},
 };
 
+use super::caching::NO_STORE;
 use crate::server::site::{BUILD_FILE, PACKAGE, Site};
 
 /// A file that every build contains.
@@ -45,8 +46,6 @@ const VARY: HeaderValue = HeaderValue::from_static("accept-encoding");
 const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 /// `Cache-Control` of files that must be revalidated before each use.
 const REVALIDATED: HeaderValue = HeaderValue::from_static("public, no-cache");
-/// `Cache-Control` of responses that must not be cached.
-pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 const ANY_ORIGIN: (HeaderName, HeaderValue) =
     (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));

@@ -6,15 +6,22 @@
 use std::fmt::Write as _;
 
 use axum::{
-    Extension, Json, Router,
-    extract::{FromRequestParts, Path, Query, State},
+    Json, Router,
+    extract::{FromRequestParts, Query, State},
     http::{HeaderMap, Uri, header, request::Parts},
-    response::{IntoResponse, Response},
+    response::Response,
     routing::get,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{access::bearer, counts::channel_in_path, json::ExactJson, query::query, state::AppState};
+use super::{
+    access::bearer,
+    caching::uncached,
+    extract::{ChannelPath, ClientAddress},
+    json::ExactJson,
+    query::query,
+    state::AppState,
+};
 use crate::{
     api::{Code, Problem},
     domain::{ChannelId, Timestamp},
@@ -25,7 +32,7 @@ use crate::{
             arrivals::MAX_POINT_HOSTS,
             instant::{InvalidInstant, parse_instant},
         },
-        listen::ConnectionInfo,
+        limits::Address,
     },
 };
 
@@ -54,7 +61,7 @@ pub fn routes() -> Router<AppState> {
 pub(super) fn check_access(
     state: &AppState,
     channel: &ChannelId,
-    connection: &ConnectionInfo,
+    address: Address,
     headers: &HeaderMap,
     uri: &Uri,
 ) -> Result<Admission, Problem> {
@@ -62,7 +69,6 @@ pub(super) fn check_access(
     struct Link {
         token: Option<String>,
     }
-    let address = state.proxies.client(connection.peer(), headers);
     let link = Query::<Link>::try_from_uri(uri).ok().and_then(|Query(link)| link.token);
     let bearer = bearer(headers).and_then(|token| str::from_utf8(token).ok());
     let admitted = state.statistics.admit(channel, bearer, link.as_deref());
@@ -79,10 +85,9 @@ impl FromRequestParts<AppState> for Permitted {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
-        let channel = channel_in_path(Path::from_request_parts(parts, state).await)?;
-        let connection = Extension::<ConnectionInfo>::from_request_parts(parts, state).await;
-        let Extension(connection) = connection.map_err(|_| Problem::new(Code::Internal))?;
-        check_access(state, &channel, &connection, &parts.headers, &parts.uri)?;
+        let ChannelPath(channel) = ChannelPath::from_request_parts(parts, state).await?;
+        let ClientAddress(address) = ClientAddress::from_request_parts(parts, state).await?;
+        check_access(state, &channel, address, &parts.headers, &parts.uri)?;
         Ok(Self { channel, uri: parts.uri.clone() })
     }
 }
@@ -107,7 +112,7 @@ async fn broadcasts(
     let BroadcastsQuery { limit, before } = query(&uri, "limit must be a whole number")?;
     let limit = limit.unwrap_or(DEFAULT_BROADCASTS);
     if !(1..=MAX_BROADCASTS).contains(&limit) {
-        return Err(malformed(format!("limit must be 1 to {MAX_BROADCASTS}")));
+        return Err(Problem::malformed(format!("limit must be 1 to {MAX_BROADCASTS}")));
     }
     let now = state.recorder.now();
     let before =
@@ -138,7 +143,7 @@ impl Range {
     fn of(uri: &Uri, now: Timestamp) -> Result<Self, Problem> {
         let HistoryQuery { from, to, step, tz } = query(uri, "step must be a whole number of seconds")?;
         let zone = tz.as_deref().map(Zone::parse).transpose();
-        let zone = zone.map_err(|error| malformed(format!("tz: {error}")))?.unwrap_or(Zone::utc());
+        let zone = zone.map_err(|error| Problem::malformed(format!("tz: {error}")))?.unwrap_or(Zone::utc());
         let to = to.as_deref().map(parse_instant).transpose()?.unwrap_or(now);
         let from = from.as_deref().map(parse_instant).transpose()?;
         let from = from.unwrap_or(Timestamp::from_millis(to.as_millis().saturating_sub(DEFAULT_RANGE_MS)));
@@ -256,7 +261,7 @@ async fn summary(
         "7d" => Some(("7d", 7)),
         "30d" => Some(("30d", 30)),
         "broadcast" => None,
-        _ => return Err(malformed("range must be 24h, 7d, 30d or broadcast".to_owned())),
+        _ => return Err(Problem::malformed("range must be 24h, 7d, 30d or broadcast".to_owned())),
     };
     let (range, figures) = match days {
         Some((range, days)) => {
@@ -278,22 +283,14 @@ async fn summary(
     Ok(uncached(Json(Summary { channel_id: channel, range, figures })))
 }
 
-fn uncached(response: impl IntoResponse) -> Response {
-    ([(header::CACHE_CONTROL, "no-store")], response).into_response()
-}
-
-fn malformed(detail: String) -> Problem {
-    Problem::new(Code::Malformed).detail(detail)
-}
-
 impl From<InvalidInstant> for Problem {
     fn from(error: InvalidInstant) -> Self {
-        malformed(error.to_string())
+        Problem::malformed(error.to_string())
     }
 }
 
 impl From<CutError> for Problem {
     fn from(error: CutError) -> Self {
-        malformed(error.to_string())
+        Problem::malformed(error.to_string())
     }
 }

@@ -6,7 +6,7 @@
 
 use axum::{
     Extension, Router,
-    extract::{Path, Query, Request, State, rejection::PathRejection},
+    extract::{Query, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::get,
@@ -15,8 +15,15 @@ use leptos::{nonce::Nonce, prelude::provide_context};
 use serde::Deserialize;
 use std::time::Duration;
 
-use super::{counts::channel_in_path, pages, state::AppState, statistics::check_access, turns::Turns};
+use super::{
+    extract::{ChannelPath, ClientAddress},
+    pages,
+    state::AppState,
+    statistics::check_access,
+    turns::Turns,
+};
 use crate::{
+    api::Problem,
     app::stats::{Asked, Kept, Range, Shown, Statistics},
     domain::{ChannelId, Timestamp},
     server::{
@@ -58,15 +65,15 @@ pub fn routes() -> Router<AppState> {
 async fn page(
     State(state): State<AppState>,
     Extension(connection): Extension<ConnectionInfo>,
-    channel: Result<Path<String>, PathRejection>,
+    ClientAddress(address): ClientAddress,
+    channel: Result<ChannelPath, Problem>,
     uri: Uri,
     headers: HeaderMap,
     request: Request,
 ) -> Response {
     let (mut status, mut statistics, mut answer) = (StatusCode::OK, None, None);
-    if let Ok(channel) = channel_in_path(channel) {
-        if check_access(&state, &channel, &connection, &headers, &uri).is_ok() {
-            let address = state.proxies.client(connection.peer(), &headers);
+    if let Ok(ChannelPath(channel)) = channel {
+        if check_access(&state, &channel, address, &headers, &uri).is_ok() {
             let query = asked(&uri);
             let loaded = match state.turns.take(address).await {
                 Some(turn) => {

@@ -8,7 +8,7 @@ use std::{
 
 use axum::{
     Extension, Router,
-    extract::{Path, State, rejection::PathRejection},
+    extract::State,
     http::{HeaderMap, Uri, header},
     response::{IntoResponse, Response},
     routing::get,
@@ -23,7 +23,8 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{
-    counts::{channel_in_path, channels_in_query},
+    counts::channels_in_query,
+    extract::{ChannelPath, ClientAddress},
     state::AppState,
     statistics::check_access,
 };
@@ -33,7 +34,7 @@ use crate::{
     server::{
         access::Admission,
         fanout::{Subscription, frame},
-        limits::{StreamPermit, streams::StreamLimit},
+        limits::{Address, StreamPermit, streams::StreamLimit},
         listen::{ConnectionInfo, LongBody},
     },
 };
@@ -58,19 +59,18 @@ async fn one(
     State(state): State<AppState>,
     Extension(connection): Extension<ConnectionInfo>,
     headers: HeaderMap,
-    channel: Result<Path<String>, PathRejection>,
+    ClientAddress(address): ClientAddress,
+    ChannelPath(channel): ChannelPath,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let channel = channel_in_path(channel)?;
     // The figures of the present broadcast are for those who may see the statistics.
     let admission = asks_for_statistics(&uri)
-        .then(|| check_access(&state, &channel, &connection, &headers, &uri))
+        .then(|| check_access(&state, &channel, address, &headers, &uri))
         .transpose()?;
-    let counts = open(&state, &connection, &headers, std::slice::from_ref(&channel))?;
+    let counts = open(&state, address, std::slice::from_ref(&channel))?;
     let Some(Admission { lasts }) = admission else {
         return Ok(respond(&connection, Box::pin(counts)));
     };
-    let address = state.proxies.client(connection.peer(), &headers);
     let figures = state.figures.watch(&channel, address);
     let figures = unfold(figures, async |mut figures| Some((figures.next().await, figures)));
     let figures = match lasts {
@@ -88,21 +88,15 @@ fn asks_for_statistics(uri: &Uri) -> bool {
 async fn many(
     State(state): State<AppState>,
     Extension(connection): Extension<ConnectionInfo>,
-    headers: HeaderMap,
+    ClientAddress(address): ClientAddress,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let counts = open(&state, &connection, &headers, &channels_in_query(&uri, MAX_CHANNELS)?)?;
+    let counts = open(&state, address, &channels_in_query(&uri, MAX_CHANNELS)?)?;
     Ok(respond(&connection, Box::pin(counts)))
 }
 
 /// Opens a stream of counts, if the limits allow one more.
-fn open(
-    state: &AppState,
-    connection: &ConnectionInfo,
-    headers: &HeaderMap,
-    channels: &[ChannelId],
-) -> Result<EventStream, Problem> {
-    let address = state.proxies.client(connection.peer(), headers);
+fn open(state: &AppState, address: Address, channels: &[ChannelId]) -> Result<EventStream, Problem> {
     let permit = state.streams.permit(address, channels.len()).map_err(|limit| {
         state.metrics.refused(limit.name());
         let problem = match limit {

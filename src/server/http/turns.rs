@@ -16,7 +16,6 @@ use std::{
 };
 
 use axum::{
-    Extension,
     body::Body,
     extract::{Request, State},
     middleware::Next,
@@ -28,12 +27,12 @@ use tokio::{
 };
 use tracing::Instrument;
 
-use super::{access::bearer, state::AppState};
+use super::{access::bearer, extract::ClientAddress, state::AppState};
 use crate::{
     api::{Code, Problem},
     server::{
         limits::{Address, Concurrent, ConcurrentPermit},
-        listen::{ConnectionInfo, HeldBody},
+        listen::HeldBody,
     },
 };
 
@@ -133,16 +132,15 @@ impl Answer {
 /// read for everybody from one address.
 ///
 /// Without a turn: `limit-reached`.
-pub async fn in_turn(
+pub(super) async fn in_turn(
     State(state): State<AppState>,
-    Extension(connection): Extension<ConnectionInfo>,
+    ClientAddress(address): ClientAddress,
     request: Request,
     next: Next,
 ) -> Response {
     if state.access.api_token.matches(bearer(request.headers())) {
         return next.run(request).await;
     }
-    let address = state.proxies.client(connection.peer(), request.headers());
     let Some(turn) = state.turns.take(address).await else {
         state.metrics.refused(Turns::NAME);
         let detail = "too many reads of statistics from this address";

@@ -104,7 +104,7 @@ async fn read(
         let fresh = counts.iter().filter(|count| count.live().is_some());
         // A late answer does not show the present time.
         let is_late = began.elapsed() > LATE && recorder.0.store_time.now().is_some();
-        if let Some(newest) = fresh.map(|count| count.as_of()).max().filter(|_| !is_late) {
+        if let Some(newest) = fresh.map(Count::as_of).max().filter(|_| !is_late) {
             recorder.note_time(newest);
         }
         for (channel, count) in channels.iter().zip(&counts) {

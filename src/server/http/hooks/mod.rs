@@ -7,7 +7,7 @@ mod calls;
 mod object;
 
 use axum::{
-    Extension, Router,
+    Router,
     extract::{Request, State},
     http::{HeaderMap, header, request::Parts},
     response::{IntoResponse, Response},
@@ -16,8 +16,8 @@ use axum::{
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 
 use self::calls::{Call, Fields};
-use super::{access, server_fn::read_body, state::AppState};
-use crate::{api::Problem, server::listen::ConnectionInfo};
+use super::{access, caching::uncached, extract::ClientAddress, server_fn::read_body, state::AppState};
+use crate::{api::Problem, server::limits::Address};
 
 /// The largest body of a hook, in bytes, unless `LIMIT_BODY_BYTES` is greater. Those of OvenMediaEngine have whole
 /// addresses with signatures.
@@ -39,21 +39,21 @@ pub fn routes() -> Router<AppState> {
 fn hook(read: fn(&Fields, &[u8]) -> Result<Call, Problem>) -> axum::routing::MethodRouter<AppState> {
     post(
         async move |State(state): State<AppState>,
-                    Extension(connection): Extension<ConnectionInfo>,
+                    ClientAddress(address): ClientAddress,
                     request: Request| {
-            answer(&state, &connection, request, read).await.into_response()
+            answer(&state, address, request, read).await.into_response()
         },
     )
 }
 
 async fn answer(
     state: &AppState,
-    connection: &ConnectionInfo,
+    address: Address,
     request: Request,
     read: fn(&Fields, &[u8]) -> Result<Call, Problem>,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let refused = || state.access.refused(state.proxies.client(connection.peer(), &parts.headers));
+    let refused = || state.access.refused(address);
     let query = Fields::parse(parts.uri.query().unwrap_or_default().as_bytes());
     let is_admitted = has_secret(state, &parts, &query);
     let signature = signature(&parts.headers);
@@ -70,8 +70,7 @@ async fn answer(
     if let Some((channel, report)) = report {
         state.signals.report(&channel, report).await?;
     }
-    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-    Ok((headers, answer).into_response())
+    Ok(uncached(([(header::CONTENT_TYPE, "application/json")], answer)))
 }
 
 fn has_secret(state: &AppState, parts: &Parts, query: &Fields) -> bool {
