@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::{Serialize, Serializer};
-use uuid::Uuid;
+use uuid::{Uuid, Variant, Version};
 
 use super::{ChannelId, channel::InvalidChannel};
 
@@ -69,6 +69,15 @@ id! {
 id! {
     /// One loaded page of a viewer. The page creates the id when it is loaded and does not store it.
     SessionId
+}
+
+impl ViewerId {
+    /// Whether this is the id of an account, which only a ticket can give: a UUID of version 8. Browsers make their ids at
+    /// random, as version 4.
+    #[must_use]
+    pub fn is_of_account(self) -> bool {
+        self.0.get_variant() == Variant::RFC4122 && self.0.get_version() == Some(Version::Custom)
+    }
 }
 
 impl From<ViewerId> for SessionId {
@@ -138,6 +147,18 @@ mod tests {
             assert_eq!(ViewerId::parse(text), Ok(one), "{text}");
         }
         assert_eq!(one.to_string(), "6fa1c0de-94a1-4b1e-8a53-0c6f2f6f7a10");
+    }
+
+    #[test]
+    fn ids_of_accounts_are_of_version_8() {
+        for (text, expected) in [
+            ("6fa1c0de-94a1-8b1e-8a53-0c6f2f6f7a10", true),
+            ("6fa1c0de-94a1-4b1e-8a53-0c6f2f6f7a10", false),
+            ("6fa1c0de-94a1-7b1e-8a53-0c6f2f6f7a10", false),
+            ("6fa1c0de-94a1-8b1e-ca53-0c6f2f6f7a10", false),
+        ] {
+            assert_eq!(ViewerId::parse(text).unwrap().is_of_account(), expected, "{text}");
+        }
     }
 
     #[test]

@@ -33,10 +33,7 @@ pub use self::{
     crypto::install as install_crypto,
     key::{InvalidKey, Key, MIN_SECRET_BYTES, decode_base64},
 };
-use self::{
-    ids::{Ids, is_of_ticket},
-    key::Kind,
-};
+use self::{ids::Ids, key::Kind};
 use crate::domain::{ChannelId, SessionId, ViewerId};
 
 /// The longest ticket, in bytes.
@@ -215,7 +212,7 @@ impl Tickets {
     /// [`Refusal::Required`] if every viewer needs a ticket, or if `viewer` is the id of a viewer with a ticket.
     pub fn check_without(&self, viewer: ViewerId) -> Result<(), Refusal> {
         match &self.0 {
-            Some(checks) if checks.is_required || is_of_ticket(viewer.uuid()) => Err(Refusal::Required),
+            Some(checks) if checks.is_required || viewer.is_of_account() => Err(Refusal::Required),
             _ => Ok(()),
         }
     }
@@ -223,7 +220,7 @@ impl Tickets {
     /// Whether `viewer` may be one that came with a ticket.
     #[must_use]
     pub fn may_have_issued(&self, viewer: ViewerId) -> bool {
-        self.0.is_some() && is_of_ticket(viewer.uuid())
+        self.0.is_some() && viewer.is_of_account()
     }
 }
 

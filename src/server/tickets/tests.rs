@@ -72,7 +72,7 @@ fn is_invalid(outcome: Result<ViewerId, Refusal>) -> bool {
 #[test]
 fn the_viewer_of_a_ticket_is_its_account_on_every_device_and_channel() {
     let viewer = check(&ticket(&claims(|_| {}))).unwrap();
-    assert!(is_of_ticket(viewer.uuid()));
+    assert!(viewer.is_of_account());
     assert_eq!(
         check(&ticket(&claims(|claims| claims["exp"] = json!(get_current_timestamp() + 9)))),
         Ok(viewer)

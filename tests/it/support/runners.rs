@@ -58,7 +58,7 @@ impl TestRunner {
 impl Runner for TestRunner {
     fn script(&self, source: &'static str) -> Script {
         if self.is_later {
-            Script::new(source.replace("local FORMAT = 2", "local FORMAT = 3"))
+            Script::new(source.replace("local FORMAT = 3", "local FORMAT = 4"))
         } else {
             Script::new(source)
         }

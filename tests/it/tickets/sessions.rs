@@ -6,7 +6,7 @@ use futures::{StreamExt, future::join_all, stream};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
-use uuid::Builder;
+use uuid::{Builder, Uuid};
 
 use super::{claims, forbidden, heartbeat, joined, node, refusal, refusal_of, sign, ticket_of, with};
 use crate::support::{PATIENCE, RedisServer, viewer};
@@ -56,6 +56,36 @@ async fn who_learns_the_id_of_a_viewer_with_a_ticket_can_do_nothing_with_it() {
         assert_eq!(app.count("bob").await, 0, "{mode}");
         assert_eq!(heartbeat(&app, &page).await["active"], true);
     }
+}
+
+/// Redis keeps ids in a shorter form.
+#[tokio::test]
+async fn no_id_without_a_ticket_is_taken_for_an_account_in_redis() {
+    let redis = RedisServer::start().await;
+    let app = node("accept", &["--redis-url", &redis.url()]).await;
+    let page = joined(&app, &ticket_of("user-7")).await;
+    let account: Uuid = page["viewerId"].as_str().unwrap().parse().unwrap();
+    let mut aliases = Vec::new();
+    for bit in [0, 1] {
+        let mut id = account.into_bytes();
+        let version_4 = 0x40 | (id[6] & 0xf);
+        id[7] ^= id[6] ^ version_4 ^ (bit << 7);
+        (id[6], id[0]) = (version_4, id[0] ^ bit);
+        aliases.push(json!({"channelId": "ana", "viewerId": Uuid::from_bytes(id), "sessionId": viewer()}));
+    }
+    for alias in &aliases {
+        for _ in 0..20 {
+            let mut page = alias.clone();
+            page["sessionId"] = json!(viewer());
+            assert_eq!(app.post("/api/viewer/join", &page).await.status(), StatusCode::OK);
+        }
+    }
+    assert_eq!(app.count("ana").await, 2, "these are one viewer, besides the account");
+    for alias in &aliases {
+        app.post("/api/viewer/join", alias).await;
+        app.post("/api/viewer/leave", alias).await;
+    }
+    assert_eq!(heartbeat(&app, &page).await["active"], true);
 }
 
 #[tokio::test]

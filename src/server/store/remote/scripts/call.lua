@@ -30,7 +30,7 @@
 --
 -- Redis refuses a script for lack of memory only at its first write, so no call is applied in part.
 
-local FORMAT = 2
+local FORMAT = 3
 local BODY, VIEWER, SESSION, MARK, OPERATION = 20, 14, 8, 16, 27
 local LENGTH = string.char(BODY)
 local LEFT, UNKNOWN, FAR, FAR_AHEAD = 2 ^ 47, 2 ^ 46, 65535, 2 ^ 46

@@ -9,7 +9,7 @@
 --   string of the count, the mark, the time of the last restore (ms) and, if wanted, when the next lease ends (ms; 0: never),
 --   separated by blanks, or only the first if the channel is unknown or incomplete; or '!' and a reason if the channel
 --   can't be read
-local FORMAT = 2
+local FORMAT = 3
 local MARK = 16
 local WITH_END = 2 ^ 32 - 2
 local call, pcall, sub, byte = redis.call, redis.pcall, string.sub, string.byte

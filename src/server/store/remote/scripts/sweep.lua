@@ -7,7 +7,7 @@
 -- Returns: for each swept channel two numbers: the number of viewers checked (more may be expired if it equals ARGV 1),
 --   and the number of viewers left, or -1 if a key has another type. Fewer channels than in KEYS if there was too much
 --   to do
-local FORMAT = 2
+local FORMAT = 3
 local LEFT, UNKNOWN, MARK = 2 ^ 47, 2 ^ 46, 16
 local most, longest_lease, memory = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 
