@@ -127,6 +127,8 @@ async fn start_shipped(nodes: [&TestApp; 2]) -> Shipped {
         ("/etc/ssl/your.site/fullchain.pem", certificate.to_str().unwrap()),
         ("/etc/ssl/your.site/privkey.pem", key.to_str().unwrap()),
         ("/var/cache/aforo", cache.to_str().unwrap()),
+        // As the comment says.
+        ("# proxy_cache_lock on;", "proxy_cache_lock on;"),
     ] {
         assert!(http.contains(shipped), "{shipped}");
         http = http.replace(shipped, here);
@@ -255,6 +257,27 @@ async fn the_shipped_cache_keeps_counts_and_badges_and_nothing_else() {
             assert!(!ids.contains(&get("en").await), "another language is another answer");
         }
     }
+}
+
+/// Anybody can ask for the count of a channel that was never counted.
+#[tokio::test]
+async fn responses_503_take_no_node_out_in_an_outage() {
+    let redis = RedisServer::start().await;
+    let flags = ["--redis-url", &redis.url(), "--trusted-proxies=127.0.0.1"];
+    let [one, two] = [TestApp::with(&flags).await, TestApp::with(&flags).await];
+    let Shipped { nginx: _nginx, base, client, .. } = start_shipped([&one, &two]).await;
+    let beat = async || {
+        let body = json!({"channelId": "ana", "viewerId": viewer()});
+        client.post(format!("{base}/api/viewer/heartbeat")).json(&body).send().await.unwrap().status()
+    };
+    assert_eq!(beat().await, StatusCode::OK);
+    redis.pause();
+    for _ in 0..10 {
+        let unknown = client.get(format!("{base}/api/viewer/count/never")).send().await.unwrap();
+        assert_eq!(unknown.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(beat().await, StatusCode::OK);
+    }
+    redis.resume();
 }
 
 #[tokio::test]
