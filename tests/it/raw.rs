@@ -209,3 +209,21 @@ async fn a_post_returns_the_counts_of_a_thousand_long_names() {
         assert_eq!(answer.status().as_u16(), status);
     }
 }
+
+/// A chunk takes far more memory than the byte that it may have.
+#[tokio::test]
+async fn a_body_of_tiny_chunks_is_read() {
+    let app = TestApp::start().await;
+    let body = "channels=ana,bob";
+    let chunks: String = body.chars().map(|byte| format!("1\r\n{byte}\r\n")).collect();
+    let answer = exchange(
+        &app,
+        format!(
+            "POST /api/viewer/counts HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\n\r\n{chunks}0\r\n\r\n"
+        )
+        .as_bytes(),
+    )
+    .await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(r#""channelId":"bob""#), "{answer}");
+}

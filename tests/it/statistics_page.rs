@@ -4,13 +4,17 @@ use std::time::Duration;
 
 use aforo::server::clock::{Clock, SystemClock};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
 use reqwest::{
     Response, StatusCode,
     header::{ACCEPT_LANGUAGE, AUTHORIZATION},
 };
 use ring::hmac;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep, timeout},
+};
 
 use crate::support::{PATIENCE, TestApp, past::Past, viewer};
 
@@ -469,4 +473,30 @@ async fn the_page_and_the_api_show_the_figures_of_a_present_broadcast_from_its_f
     let (least, most) = (number(&before, "average") - 0.051, number(&after, "average") + 0.051);
     assert!((least..=most).contains(&average), "{shown:?} between {before} and {after}");
     assert_eq!((&*shown[0], &*shown[3]), ("20", "20"), "{shown:?}");
+}
+
+/// Others behind the same address have links.
+#[tokio::test]
+async fn who_has_no_access_takes_no_turn_of_its_address() {
+    let app = TestApp::with(&[&format!("--api-secret={SECRET}"), "--limit-reads-per-address=1"]).await;
+    let socket = TcpStream::connect(app.base.split_once("//").unwrap().1).await.unwrap();
+    // Responses stay unread.
+    let mut client = h2::client::Builder::new();
+    let (mut requests, connection) =
+        client.initial_window_size(0).handshake::<_, Bytes>(socket).await.unwrap();
+    tokio::spawn(connection);
+    let link = link("ana", 600);
+    let mut unread = Vec::new();
+    for number in 0..20 {
+        // Some without access, and some that ask for what there is not.
+        let query = if number % 2 == 0 { "limit=1".to_owned() } else { format!("limit=0&token={link}") };
+        let url = format!("{}/api/channel/ana/broadcasts?{query}", app.base);
+        let request = axum::http::Request::get(url).body(()).unwrap();
+        let (response, _) = requests.send_request(request, true).unwrap();
+        let response = timeout(PATIENCE, response).await.expect("the head of the response").unwrap();
+        assert_eq!(response.status(), if number % 2 == 0 { 401 } else { 400 });
+        unread.push(response);
+    }
+    let read = app.get(&format!("/api/channel/ana/broadcasts?token={link}")).await;
+    assert_eq!(read.status(), StatusCode::OK);
 }

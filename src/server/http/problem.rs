@@ -53,11 +53,7 @@ impl IntoResponse for Problem {
 impl From<StoreError> for Problem {
     /// The cause goes into the log; the caller gets `unavailable` without it.
     fn from(error: StoreError) -> Self {
-        match error {
-            // The database logs its outages itself, in few lines.
-            StoreError::Away(_) => tracing::debug!(%error, "database call failed"),
-            _ => log_store_error(&error),
-        }
+        log(&error);
         Self::new(Code::Unavailable).retry_after(1)
     }
 }
@@ -96,10 +92,13 @@ fn limit_reached(detail: &str, wait: Duration) -> Problem {
     Problem::new(Code::LimitReached).detail(detail).retry_once_over(wait)
 }
 
-/// Logs the error of a store call, each kind at most once in an interval: during an outage every request has one.
-fn log_store_error(error: &StoreError) {
+/// Logs an error of the store, each kind at most once in an interval: during an outage every request has one. The database
+/// logs its outages itself.
+pub(super) fn log(error: &StoreError) {
     static LOGGED: Mutex<Vec<(Discriminant<StoreError>, Instant)>> = Mutex::new(Vec::new());
-    if is_due(&mut LOGGED.lock(), mem::discriminant(error), Instant::now()) {
+    if matches!(error, StoreError::Away(_)) {
+        tracing::debug!(%error, "database call failed");
+    } else if is_due(&mut LOGGED.lock(), mem::discriminant(error), Instant::now()) {
         tracing::warn!(%error, "store call failed");
     }
 }

@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use axum::{
+    BoxError,
     body::{Body, HttpBody},
     http::{HeaderMap, header},
 };
-use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use leptos::{
     prelude::{Owner, provide_context},
@@ -28,16 +28,23 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// A body whose declared length is over the limit is rejected unread, so that a client that sent
 /// `Expect: 100-continue` gets the error instead of `100 Continue`.
-pub(super) async fn read_body(body: Body, limit: Option<usize>) -> Result<Bytes, Problem> {
+pub(super) async fn read_body(body: Body, limit: Option<usize>) -> Result<Vec<u8>, Problem> {
     let limit = limit.unwrap_or(usize::MAX);
     if usize::try_from(body.size_hint().lower()).map_or(true, |declared| declared > limit) {
         return Err(Problem::new(Code::BodyTooLarge));
     }
-    let whole = timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await;
-    let whole = whole.map_err(|_| Problem::new(Code::RequestTimeout))?.map_err(|error| {
+    // One buffer: a client may send each byte as a chunk of its own, and a chunk takes far more memory than a byte.
+    let whole = async {
+        let (mut body, mut whole) = (Limited::new(body, limit), Vec::new());
+        while let Some(frame) = body.frame().await {
+            whole.extend_from_slice(&frame?.into_data().unwrap_or_default());
+        }
+        Ok::<_, BoxError>(whole)
+    };
+    let whole = timeout(BODY_TIMEOUT, whole).await.map_err(|_| Problem::new(Code::RequestTimeout))?;
+    whole.map_err(|error| {
         Problem::new(if error.is::<LengthLimitError>() { Code::BodyTooLarge } else { Code::Malformed })
-    })?;
-    Ok(whole.to_bytes())
+    })
 }
 
 /// Parses the arguments from a JSON object. Serde would also accept an array; this function rejects it.

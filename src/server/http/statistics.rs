@@ -76,7 +76,7 @@ pub(super) fn check_access(
 }
 
 /// A request that may see the statistics of the channel in its path.
-struct Permitted {
+pub(super) struct Permitted {
     channel: ChannelId,
     uri: Uri,
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::{
     extract::{ChannelPath, ClientAddress},
-    pages,
+    pages, problem,
     state::AppState,
     statistics::check_access,
     turns::Turns,
@@ -83,10 +83,11 @@ async fn page(
                 }
                 None => {
                     state.metrics.refused(Turns::NAME);
+                    status = StatusCode::TOO_MANY_REQUESTS;
                     load(state.clone(), channel, query, false).await
                 }
             };
-            if loaded.kept.is_none() {
+            if loaded.kept.is_none() && status == StatusCode::OK {
                 status = StatusCode::SERVICE_UNAVAILABLE;
             }
             statistics = Some(loaded);
@@ -115,7 +116,7 @@ async fn page(
         StatusCode::UNAUTHORIZED => {
             answered.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        StatusCode::SERVICE_UNAVAILABLE => {
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
             answered.insert(header::RETRY_AFTER, RETRY_AFTER.into());
         }
         _ => {}
@@ -159,7 +160,7 @@ async fn load(state: AppState, channel: ChannelId, asked: Asked, has_turn: bool)
             return None;
         }
         let kept = load_kept(&state, &channel, &asked, &zone, now).await;
-        kept.inspect_err(|error| tracing::warn!(%error, "statistics could not be read")).ok()
+        kept.inspect_err(problem::log).ok()
     };
     let (count, kept) = tokio::join!(state.presence.count(&channel), kept);
     Statistics { count: count.count(), now, zone, asked, kept }

@@ -27,7 +27,7 @@ use tokio::{
 };
 use tracing::Instrument;
 
-use super::{access::bearer, extract::ClientAddress, state::AppState};
+use super::{access::bearer, extract::ClientAddress, state::AppState, statistics::Permitted};
 use crate::{
     api::{Code, Problem},
     server::{
@@ -129,17 +129,21 @@ impl Answer {
 }
 
 /// The middleware of the calls that read statistics: each waits for its turn, except those of the operator, whose programs
-/// read for everybody from one address.
+/// read for everybody from one address. A call without access takes no turn, since anybody can make one.
 ///
-/// Without a turn: `limit-reached`.
+/// Without access: `unauthorized`. Without a turn: `limit-reached`.
 pub(super) async fn in_turn(
     State(state): State<AppState>,
     ClientAddress(address): ClientAddress,
+    permitted: Result<Permitted, Problem>,
     request: Request,
     next: Next,
 ) -> Response {
     if state.access.api_token.matches(bearer(request.headers())) {
         return next.run(request).await;
+    }
+    if let Err(refusal) = permitted {
+        return refusal.into_response();
     }
     let Some(turn) = state.turns.take(address).await else {
         state.metrics.refused(Turns::NAME);
@@ -147,7 +151,8 @@ pub(super) async fn in_turn(
         return Problem::new(Code::LimitReached).detail(detail).retry_after(RETRY_AFTER).into_response();
     };
     let (response, answer) = turn.read(next.run(request)).await;
-    answer.hold(response)
+    // Errors are short.
+    if response.status().is_success() { answer.hold(response) } else { response }
 }
 
 #[cfg(test)]

@@ -167,16 +167,22 @@ impl SessionLimiter {
         inner.renew(&(address, who.channel.clone()), inner.session(who), Instant::now(), lease)
     }
 
-    /// Remembers a session that the store counts although this node has not admitted it.
+    /// Remembers a session that the store counts although this node has not admitted it. Of all IPv6 addresses of a /48, only
+    /// the first one is remembered for it: a client can use a new address for each beat.
     pub fn note(&self, address: Address, who: &SessionKey, lease: Duration) {
         let inner = &self.0;
-        if inner.is_active() {
-            let (now, session) = (Instant::now(), inner.session(who));
-            inner.by_address.insert(&(address, who.channel.clone()), session, now, lease);
-            if let Some(site) = address.site() {
-                inner.by_site.insert(&(site, who.channel.clone()), session, now, lease);
-            }
+        if !inner.is_active() {
+            return;
         }
+        let (now, session) = (Instant::now(), inner.session(who));
+        if let Some(site) = address.site() {
+            let key = (site, who.channel.clone());
+            if inner.by_site.renew(&key, session, now, lease) {
+                return;
+            }
+            inner.by_site.insert(&key, session, now, lease);
+        }
+        inner.by_address.insert(&(address, who.channel.clone()), session, now, lease);
     }
 
     /// Forgets a session that leaves. Returns whether the leave is admitted: always for sessions that were admitted
@@ -488,6 +494,19 @@ mod tests {
         let admitted = (0..100_u16)
             .filter(|nth| limiter.admit(network(*nth), &who("ana", u128::from(*nth)), LEASE, false).is_ok());
         assert_eq!(admitted.count(), 24);
+    }
+
+    #[test]
+    fn a_session_that_comes_from_many_networks_of_a_site_is_kept_once() {
+        let limiter = SessionLimiter::new(LIMITS);
+        let network = |number: u16| Address::from(IpAddr::from([0x2001, 0xdb8, 1, number, 0, 0, 0, 1]));
+        for number in 0..1_000 {
+            limiter.note(network(number), &who("ana", 1), LEASE);
+        }
+        assert_eq!(limiter.remembered(), 2, "by its first network, and by its site");
+        assert!(limiter.renew(network(0), &who("ana", 1), LEASE));
+        limiter.note(address(1), &who("ana", 1), LEASE);
+        assert!(limiter.renew(address(1), &who("ana", 1), LEASE), "another address");
     }
 
     #[test]

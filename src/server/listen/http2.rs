@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use axum::http::Request;
+use axum::http::{HeaderMap, Request};
 use bytes::BytesMut;
 use h2::Reason;
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
@@ -23,6 +23,7 @@ use super::{
     connection::{MAX_HEAD_BYTES, Serve, check_interval, respond},
     connection_info::ConnectionInfo,
     held::CHUNK_BYTES,
+    refusal::UnreadableRequest,
     tracked::TrackedBody,
     unread::{REQUEST_BYTES, Unread},
     watched::Watched,
@@ -34,10 +35,22 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// The most concurrent requests of an HTTP/2 connection. Fewer would slow clients down (RFC 9113, section 6.5.2).
 const MAX_CONCURRENT_REQUESTS: u32 = 100;
 
+/// The most header lines of a request, as hyper has it for HTTP/1. By its compression, a line takes one byte of the
+/// connection and more than a hundred of memory.
+const MAX_HEADERS: usize = 100;
+
 /// How much of its request bodies a client may send over HTTP/2 before they are read, in bytes: of one request, and of all
 /// requests of a connection.
 const BODY_WINDOW: u32 = 64 * 1024;
 const BODIES_WINDOW: u32 = 128 * 1024;
+
+/// Marks a request with too many header lines, and frees their memory.
+fn refuse_long_head<B>(request: &mut Request<B>) {
+    if request.headers().len() > MAX_HEADERS {
+        *request.headers_mut() = HeaderMap::new();
+        request.extensions_mut().insert(UnreadableRequest::TooLarge);
+    }
+}
 
 /// Serves requests until the connection ends. `start` has already been read from the socket.
 pub(super) async fn serve<S>(socket: S, start: BytesMut, peer: SocketAddr, serve: &Serve)
@@ -48,8 +61,9 @@ where
     let is_proxy = serve.proxies.include(peer.ip());
     let unread = Unread::new((!is_proxy).then(|| (serve.unread.clone(), peer.ip().into())));
     let has_request = AtomicBool::new(false);
-    let service = service_fn(|request: Request<Incoming>| {
+    let service = service_fn(|mut request: Request<Incoming>| {
         has_request.store(true, Relaxed);
+        refuse_long_head(&mut request);
         let hold = unread.hold(REQUEST_BYTES);
         let response = hold.map(|hold| (hold, respond(serve, &info, request)));
         let (unread, on_unread) = (Arc::clone(&unread), Arc::clone(&serve.on_unread));

@@ -12,7 +12,7 @@ use super::detach::encode;
 pub enum UnreadableRequest {
     /// The request is not valid HTTP.
     Malformed,
-    /// The request head is larger than [`super::connection::MAX_HEAD_BYTES`].
+    /// The request head is larger than [`super::connection::MAX_HEAD_BYTES`], or has more than 100 header lines.
     TooLarge,
 }
 

@@ -299,6 +299,28 @@ async fn what_the_answers_of_an_address_hold_is_limited() {
     timeout(PATIENCE, serving).await.expect("the listener stops").unwrap();
 }
 
+/// HPACK makes a byte of each, once the connection has seen them.
+#[tokio::test]
+async fn an_http2_request_with_too_many_header_lines_is_marked_and_loses_them() {
+    let seen = async |request: axum::extract::Request| {
+        format!("{} {:?}", request.headers().len(), request.extensions().get::<UnreadableRequest>())
+    };
+    let (addr, shutdown, serving) = serve(1, Router::new().route("/", get(seen)));
+    let mut requests = connect_http2(addr, [127, 0, 0, 1], 65_535).await;
+    for (lines, expected) in [(100, "100 None"), (101, "0 Some(TooLarge)")] {
+        let mut request = axum::http::Request::get("http://a.test/").body(()).unwrap();
+        for _ in 0..lines {
+            request.headers_mut().append("a", "".parse().unwrap());
+        }
+        let (response, _) = requests.send_request(request, true).unwrap();
+        let mut body = timeout(PATIENCE, response).await.expect("a response").unwrap().into_body();
+        assert_eq!(body.data().await.unwrap().unwrap(), expected);
+    }
+    shutdown.cancel();
+    drop(requests);
+    timeout(PATIENCE, serving).await.expect("the listener stops").unwrap();
+}
+
 #[tokio::test]
 async fn one_address_cannot_take_all_refusals() {
     let (addr, shutdown, serving) = serve(1, Router::new().route("/", get(async || "here")));
