@@ -355,10 +355,14 @@ impl Recorder {
 
     /// Begins a sample of these parts. Returns its number.
     fn next_sample(&self, parts: &[u16]) -> u64 {
-        // Another node may have written the channels of a part that was not in the last sample.
+        // Another node may have written the channels of a part that was not in the last sample, or that this node did not own
+        // for a moment since.
         let sampled = parts.iter().fold(0, |bits, part| bits | 1 << part);
         let before = self.0.sampled.swap(sampled, Ordering::Relaxed);
-        self.0.gaps.fetch_or(sampled & !before, Ordering::Relaxed);
+        let returned = sampled & (!before | self.0.ownership.take_lost());
+        for part in parts.iter().filter(|part| returned >> **part & 1 == 1) {
+            self.sampled_part(*part, None);
+        }
         self.0.samples.fetch_add(1, Ordering::Relaxed) + 1
     }
 
@@ -382,8 +386,12 @@ impl Recorder {
     }
 
     /// Records whether the list of live channels of a part was complete: at which time, or `None`.
+    ///
+    /// It was not while this node did not own the part. Its own calls then did not observe the channels, and time that is
+    /// observed of the part alone would have the count 0.
     fn sampled_part(&self, part: u16, complete_at: Option<Timestamp>) {
         let Some(track) = self.0.parts.get(usize::from(part)) else { return };
+        let complete_at = complete_at.filter(|_| !self.0.ownership.has_lost(part));
         // The lock is held until the gap is noted, so that no writer takes the part without it.
         let mut track = track.lock();
         let goes_on = match complete_at {

@@ -30,6 +30,8 @@ const LEASE_PAUSES: u32 = 4;
 pub struct Ownership {
     /// A bit for each part.
     parts: AtomicU16,
+    /// A bit for each part that this node did not own for some time since [`Ownership::take_lost`].
+    lost: AtomicU16,
     /// When the lease ends: milliseconds since the process started.
     until: AtomicU64,
     /// The setting for which the other nodes of the store refuse this node.
@@ -59,6 +61,16 @@ impl Ownership {
         self.difference.lock().clone()
     }
 
+    /// The parts that this node did not own for some time since the last call: a bit for each.
+    pub(super) fn take_lost(&self) -> u16 {
+        self.lost.swap(0, Ordering::Relaxed)
+    }
+
+    /// Whether this node did not own a part for some time since [`Ownership::take_lost`].
+    pub(super) fn has_lost(&self, part: u16) -> bool {
+        self.lost.load(Ordering::Relaxed) >> part & 1 == 1
+    }
+
     fn is_current(&self) -> bool {
         millis(Instant::now()) < self.until.load(Ordering::Relaxed)
     }
@@ -67,7 +79,9 @@ impl Ownership {
     pub(crate) fn set(&self, parts: &[u16], until: Instant) {
         let bits =
             parts.iter().filter(|part| **part < ChannelId::PARTS).fold(0, |bits, part| bits | 1 << part);
-        self.parts.store(bits, Ordering::Relaxed);
+        let was_current = self.is_current();
+        let before = self.parts.swap(bits, Ordering::Relaxed);
+        self.lost.fetch_or(if was_current { !before | !bits } else { u16::MAX }, Ordering::Relaxed);
         self.until.store(millis(until), Ordering::Relaxed);
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::server::clock::ManualClock;
+use crate::server::{clock::ManualClock, database::part_key, history::Minute};
 
 const START: u64 = 1_790_000_040_000;
 
@@ -90,6 +90,47 @@ fn a_broadcast_that_goes_on_is_written_every_half_minute_and_at_once_after_a_gap
     }
     let on = [0, 30, 40, 41, 53, 60].map(|second| (second, second, true));
     assert_eq!(written, [&on[..], &[(72, 72, false)]].concat());
+}
+
+/// A store that comes back empty gives the parts to the node that asks first.
+#[test]
+fn no_time_in_which_another_node_owned_a_part_is_recorded_with_the_count_0() {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(START)));
+    let ana = ChannelId::parse("ana").unwrap();
+    let until = Instant::now() + Duration::from_secs(3_600);
+    for (lost_at, returns_at) in [(3_300, 5_200), (3_300, 3_700), (4_000, 4_900)] {
+        let recorder = Recorder::new(7, Duration::ZERO, Arc::clone(&clock) as Arc<dyn Clock>);
+        let at = |millis| Timestamp::from_millis(START + millis);
+        recorder.ownership().set(&[ana.part()], until);
+        for millis in (0..10_000).step_by(100) {
+            match millis {
+                _ if millis == lost_at => recorder.ownership().set(&[], until),
+                _ if millis == returns_at => recorder.ownership().set(&[ana.part()], until),
+                _ => {}
+            }
+            // The node's own calls.
+            recorder.wrote(&ana, None, Count::fresh(5, at(millis)));
+            let parts = recorder.ownership().parts();
+            if millis % 1_000 == 0 && !parts.is_empty() {
+                let sample = recorder.next_sample(&parts);
+                recorder.sampled(&ana, Count::fresh(5, at(millis)), sample);
+                recorder.sampled_part(ana.part(), Some(at(millis)));
+            }
+        }
+        let taken = recorder.take(true);
+        let minute = |key: &str| {
+            let taken = taken.iter().find(|taken| taken.channel == key).unwrap();
+            taken.minutes.iter().find(|minute| minute.start <= at(0)).unwrap().minute.clone()
+        };
+        let minute = minute("ana").with_idle(&minute(&part_key(ana.part())));
+        for (nth, second) in minute.seconds().iter().enumerate() {
+            assert_ne!(second.lowest(), Some(0), "{nth} after {lost_at} to {returns_at}");
+        }
+        assert!(
+            minute.seconds()[Minute::second_of(at(1_500))].observed_ms() == 1_000,
+            "the rest is observed"
+        );
+    }
 }
 
 #[test]
