@@ -71,19 +71,30 @@ async fn a_broadcast_that_goes_on_lasts_as_long_as_its_node_observes_the_part() 
 async fn a_signal_that_lasts_goes_on_as_one_broadcast_after_an_outage_of_all_nodes() {
     let (databases, _folder) = both_databases().await;
     for archive in databases.map(Archive::new) {
-        let seen = |observed_from: u64, to: u64| {
-            let span = Span::new(at(0), at(to));
-            OnAir { channel: ana(), span, observed_from: at(observed_from), sight: Sight::Ended }
-        };
-        archive.note_on_air(&[seen(1_000, 600_000)]).await.unwrap();
-        // The same signal, observed again after twenty minutes.
-        for to in [1_800_000, 1_830_000] {
-            archive.note_on_air(&[seen(1_800_000, to)]).await.unwrap();
+        // The outage begins long after the signal, or moments after. Another node may convert its start to another time.
+        for (name, until, starts) in
+            [("long", 600_000, [5_000; 2]), ("short", 8_000, [5_000; 2]), ("clocks", 8_000, [5_000, 4_700])]
+        {
+            let channel = ChannelId::parse(name).unwrap();
+            let seen = |from: u64, observed_from: u64, to: u64| {
+                let span = Span::new(at(from), at(to));
+                OnAir {
+                    channel: channel.clone(),
+                    span,
+                    observed_from: at(observed_from),
+                    sight: Sight::Ended,
+                }
+            };
+            archive.note_on_air(&[seen(starts[0], 6_000, until)]).await.unwrap();
+            // The same signal, observed again after twenty minutes.
+            for to in [1_800_000, 1_830_000] {
+                archive.note_on_air(&[seen(starts[1], 1_800_000, to)]).await.unwrap();
+            }
+            let kept = archive.broadcasts(&channel, at(HOUR), 9, at(HOUR)).await.unwrap();
+            let bounds: Vec<_> =
+                kept.iter().map(|kept| (kept.broadcast.started_at, kept.broadcast.last_on_air)).collect();
+            assert_eq!(bounds, [(at(starts[1]), at(1_830_000))], "{name}");
         }
-        let kept = archive.broadcasts(&ana(), at(HOUR), 9, at(HOUR)).await.unwrap();
-        let bounds: Vec<_> =
-            kept.iter().map(|kept| (kept.broadcast.started_at, kept.broadcast.last_on_air)).collect();
-        assert_eq!(bounds, [(at(0), at(1_830_000))]);
     }
 }
 

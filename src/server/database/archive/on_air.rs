@@ -29,14 +29,20 @@ use crate::{
 /// counts.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
 
+/// How far two nodes may disagree on the start of the same signal, in milliseconds: each converts it to the clock of the
+/// counts.
+const SAME_START_MS: u64 = 1_000;
+
 impl OnAir {
     /// The span without the time up to the end of broadcasts that were over before it was observed.
     fn own_span(&self, near: &[Broadcast]) -> Span {
         let Span { from, to } = self.span;
         let is_over = |broadcast: &&Broadcast| broadcast.ended_at(self.observed_from).is_some();
-        // Where the signal began in the broadcast and lasts, only the observation has ended.
+        // Where the signal began with the broadcast, or in it, and lasts, only the observation has ended.
         let lasts = |broadcast: &Broadcast| {
-            broadcast.started_at <= from && from + CLOCK_DIFFERENCE <= broadcast.last_on_air
+            let began = broadcast.started_at;
+            began.as_millis().abs_diff(from.as_millis()) <= SAME_START_MS
+                || began <= from && from + CLOCK_DIFFERENCE <= broadcast.last_on_air
         };
         let over = near.iter().filter(is_over).filter(|broadcast| !lasts(broadcast));
         let after = over.map(|broadcast| broadcast.last_on_air + GRACE + Duration::from_millis(1));
