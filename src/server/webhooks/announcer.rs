@@ -59,6 +59,10 @@ const RECENT: Duration = Duration::from_secs(180);
 /// How long before the start a peak may have been recorded: the owner notices the start with its next sample.
 const EARLY: Duration = Duration::from_secs(5);
 
+/// How long the announcement of a broadcast waits for the end of the earlier one of its channel. That end comes as soon as the
+/// database knows all of it, except if its rows are damaged.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 /// How long after the last sample that is in the database its counts may be.
 const SAMPLE: Duration = Duration::from_secs(1);
 
@@ -135,7 +139,7 @@ impl Announcer {
     /// Announces broadcasts that have begun.
     async fn announce_beginnings(&self, parts: &[u16]) -> Result<(), StoreError> {
         let mut announcements = Vec::new();
-        for open in without_merged(self.outbox.open(parts, true).await?).0 {
+        for open in without_merged(self.outbox.open_new(parts, self.patient_from()).await?).0 {
             if let Some(broadcast) = open.broadcast {
                 let known = Known { broadcast, peak: None, settled: None };
                 announcements.extend(self.announcement(open, &known, None));
@@ -151,14 +155,21 @@ impl Announcer {
         let progress = self.recorder.progress();
         let settled: HashMap<u16, Timestamp> =
             parts.iter().filter_map(|part| Some((*part, progress.settled(*part)?))).collect();
-        let (open, obsolete) = without_merged(self.outbox.open(parts, false).await?);
+        let (open, obsolete) = without_merged(self.outbox.open(parts).await?);
         for open in obsolete {
             self.outbox.forget(&open).await?;
         }
         self.learn_peaks(parts, &open, peaks, &settled).await?;
         let (mut announcements, mut ended) = (Vec::new(), Vec::new());
+        let (patient_from, mut earlier) = (self.patient_from(), None);
         for open in open {
             let Some(broadcast) = open.broadcast else { continue };
+            // The end of the earlier broadcast of the channel comes first.
+            if earlier.replace(open.channel.clone()).as_ref() == Some(&open.channel)
+                && open.first_start >= patient_from
+            {
+                continue;
+            }
             let settled = settled.get(&open.channel.part()).copied();
             if let Some(settled) = settled.filter(|settled| broadcast.ended_at(*settled).is_some()) {
                 ended.push((open, broadcast, settled));
@@ -283,6 +294,12 @@ impl Announcer {
         Some(Announcement { open, announced, events })
     }
 
+    /// Broadcasts that began after this wait for the end of the earlier one of their channel.
+    fn patient_from(&self) -> Timestamp {
+        let now = self.recorder.now();
+        Timestamp::from_millis(now.as_millis().saturating_sub(PATIENCE.as_millis() as u64))
+    }
+
     async fn announce(&self, announcements: &[Announcement]) -> Result<(), StoreError> {
         let mut rest = announcements;
         while !rest.is_empty() {
@@ -398,12 +415,55 @@ mod tests {
             rounds += 1;
             assert!(rounds <= ENDING / MAX_FIGURES, "each round announces some");
         }
-        let open = announcer.outbox.open(&parts, false).await.unwrap();
+        let open = announcer.outbox.open(&parts).await.unwrap();
         assert_eq!(open.iter().map(|open| open.channel.as_str()).collect::<Vec<_>>(), ["ana"]);
         assert_eq!(open[0].announced.milestone, 1);
         // Of each: on air, the milestone, the peak, off air, the end.
         let waiting = announcer.outbox.backlog(&parts, "one").await.unwrap();
         assert_eq!(waiting.events, u64::try_from(5 * ENDING + 2).unwrap());
+    }
+
+    /// A receiver that mirrors what it is told must end with the present state.
+    #[tokio::test]
+    async fn the_end_of_a_broadcast_is_announced_before_the_next_one_of_its_channel() {
+        let folder = TempDir::new().unwrap();
+        let database = Database::open(&DatabaseConfig::Sqlite(folder.path().join("aforo.db"))).await.unwrap();
+        let start = Timestamp::from_millis(1_790_000_040_000);
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let node = SimulatedNode::new(&database, Policy::default(), start, Duration::from_secs(4));
+        let announcer = Announcer {
+            outbox: Outbox::new(database.clone()),
+            archive: Archive::new(database.clone()).announcing(),
+            recorder: node.recorder().clone(),
+            clock: Arc::new(ManualClock::new(at(430))),
+            milestones: Vec::new(),
+            receivers: vec!["one".to_owned()],
+            added: watch::Sender::new(()),
+            batch: Batch::new(BATCH),
+        };
+        let parts: Vec<u16> = (0..ChannelId::PARTS).collect();
+        let mut peaks = Peaks::new();
+        // The lease of the first viewer ends after a minute, and the second one comes more than five minutes later.
+        for (joins, until) in [(true, 10), (false, 361), (true, 365), (false, 380)] {
+            if joins {
+                node.join(&who("ana"), Place::Site).await.unwrap();
+            }
+            node.advance_to(at(until)).await.unwrap();
+            assert!(announcer.search(&parts).await.unwrap());
+            announcer.announce_beginnings(&parts).await.unwrap();
+            if until == 10 || until == 380 {
+                announcer.round(&parts, &mut peaks).await.unwrap();
+                announcer.announce_beginnings(&parts).await.unwrap();
+            }
+        }
+        let bodies = sqlx::query_scalar::<_, String>("SELECT body FROM deliveries ORDER BY number");
+        let bodies = bodies.fetch_all(database.pool()).await.unwrap();
+        let kind = |body: &String| {
+            let body: serde_json::Value = serde_json::from_str(body).unwrap();
+            body["type"].as_str().unwrap().to_owned()
+        };
+        let kinds: Vec<_> = bodies.iter().map(kind).filter(|kind| kind != "channel.peak").collect();
+        assert_eq!(kinds, ["channel.live", "channel.offline", "broadcast.ended", "channel.live"]);
     }
 
     fn open(channel: &str, first_start: u64, broadcast: Option<(u64, u64)>) -> Open {

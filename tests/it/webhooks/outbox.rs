@@ -69,19 +69,19 @@ async fn check_contract(here: Database, there: Database) {
     // A broadcast is registered when it begins, once, and keeps its identity when it turns out to have begun earlier.
     archive.note_on_air(&[span("ana", 10, 20), span("eva.tv", 10, 20)]).await.unwrap();
     archive.note_on_air(&[span("ana", 15, 30), span("ana", 5, 12)]).await.unwrap();
-    let open = outbox.open(&ALL, true).await.unwrap();
+    let open = outbox.open_new(&ALL, Timestamp::default()).await.unwrap();
     assert_eq!(open.len(), 2);
     let ana = &open[0];
     assert_eq!((ana.channel.as_str(), ana.first_start), ("ana", at(10)));
     assert_eq!(ana.broadcast, Some(Broadcast { started_at: at(5), last_on_air: at(30) }));
-    assert_eq!(outbox.open(&[channel("eva.tv").part()], false).await.unwrap(), open[1..]);
-    assert_eq!(outbox.open(&[], false).await.unwrap(), []);
+    assert_eq!(outbox.open(&[channel("eva.tv").part()]).await.unwrap(), open[1..]);
+    assert_eq!(outbox.open(&[]).await.unwrap(), []);
 
     // Two nodes that announce the same: one does.
     let announcement = live(ana, &["a1", "a2"]);
     assert_eq!(outbox.announce(std::slice::from_ref(&announcement), &receivers, at(30)).await.unwrap(), 1);
     assert_eq!(other.announce(&[announcement], &receivers, at(31)).await.unwrap(), 0);
-    assert_eq!(outbox.open(&ALL, true).await.unwrap(), open[1..]);
+    assert_eq!(outbox.open_new(&ALL, Timestamp::default()).await.unwrap(), open[1..]);
     let racers: Vec<_> =
         (0..8).map(|nth| (if nth % 2 == 0 { &outbox } else { &other }, live(&open[1], &["e1"]))).collect();
     let made = racers.iter().map(|(node, announcement)| async {
@@ -115,23 +115,23 @@ async fn check_contract(here: Database, there: Database) {
     assert_eq!(outbox.backlog(&ALL, "two").await.unwrap(), Backlog { events: 3, oldest: Some(at(30)) });
 
     // An end is announced only while it is one.
-    let open = outbox.open(&ALL, false).await.unwrap();
+    let open = outbox.open(&ALL).await.unwrap();
     let ended = |open: &Open, name: &str| {
         let announced = Announced { ended_at: Some(at(30)), ..open.announced };
         Announcement { open: open.clone(), announced, events: events(&[name]) }
     };
     archive.note_on_air(&[span("ana", 30, 40)]).await.unwrap();
     assert_eq!(outbox.announce(&[ended(&open[0], "a3")], &receivers, at(400)).await.unwrap(), 0);
-    let open = outbox.open(&ALL, false).await.unwrap();
+    let open = outbox.open(&ALL).await.unwrap();
     assert_eq!(outbox.announce(&[ended(&open[0], "a3")], &receivers, at(400)).await.unwrap(), 1);
-    assert_eq!(outbox.open(&ALL, false).await.unwrap().len(), 1, "its end was announced");
+    assert_eq!(outbox.open(&ALL).await.unwrap().len(), 1, "its end was announced");
 
     // A channel is on air again, and its signal says that this began before the end that was announced.
     let late = |from: u64, to: u64| OnAir { observed_from: at(600), ..span("ana", from, to) };
     for (from, to) in [(35, 610), (35, 640), (0, 670)] {
         archive.note_on_air(&[late(from, to)]).await.unwrap();
     }
-    let open = outbox.open(&ALL, true).await.unwrap();
+    let open = outbox.open_new(&ALL, Timestamp::default()).await.unwrap();
     let began = Timestamp::from_millis(at(340).as_millis() + 1);
     assert_eq!((open.len(), open[0].first_start), (1, began), "the next broadcast is announced");
     assert_eq!(open[0].broadcast, Some(Broadcast { started_at: began, last_on_air: at(670) }));
@@ -143,13 +143,8 @@ async fn check_contract(here: Database, there: Database) {
     // Broadcasts that turn out to be one are read as one.
     archive.note_on_air(&[span("bob", 10, 20), span("bob", 600, 610)]).await.unwrap();
     archive.note_on_air(&[span("bob", 250, 400)]).await.unwrap();
-    let bob: Vec<Open> = outbox
-        .open(&ALL, false)
-        .await
-        .unwrap()
-        .into_iter()
-        .filter(|open| open.channel.as_str() == "bob")
-        .collect();
+    let bob: Vec<Open> =
+        outbox.open(&ALL).await.unwrap().into_iter().filter(|open| open.channel.as_str() == "bob").collect();
     let whole = Some(Broadcast { started_at: at(10), last_on_air: at(610) });
     assert!(bob.len() == 2 && bob.iter().all(|open| open.broadcast == whole), "{bob:?}");
     outbox.forget(&bob[1]).await.unwrap();
@@ -161,12 +156,12 @@ async fn check_contract(here: Database, there: Database) {
     archive.register_present(&[channel("ana").part()], at(900)).await.unwrap();
     archive.register_present(&ALL, at(900)).await.unwrap();
     archive.register_present(&ALL, at(900)).await.unwrap();
-    let found: Vec<_> = outbox.open(&ALL, true).await.unwrap();
+    let found: Vec<_> = outbox.open_new(&ALL, Timestamp::default()).await.unwrap();
     let found: Vec<_> = found.iter().map(|open| (open.channel.as_str(), open.first_start)).collect();
     assert_eq!(found, [("bob", at(10)), ("now", at(985))]);
 
     // What is too old or too much is dropped.
-    let now = &outbox.open(&ALL, true).await.unwrap()[1];
+    let now = &outbox.open_new(&ALL, Timestamp::default()).await.unwrap()[1];
     let names: Vec<String> = (0..20).map(|nth| format!("n{nth:02}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     outbox.announce(&[live(now, &names)], &receivers, at(1_000)).await.unwrap();
@@ -182,7 +177,7 @@ async fn check_contract(here: Database, there: Database) {
     );
     outbox.clean(&ALL, &[], at(1_001), at(1_001)).await.unwrap();
     assert_eq!(outbox.backlog(&ALL, "one").await.unwrap(), Backlog::default());
-    assert_eq!(outbox.open(&ALL, false).await.unwrap().len(), 3, "open broadcasts stay");
+    assert_eq!(outbox.open(&ALL).await.unwrap().len(), 3, "open broadcasts stay");
 }
 
 /// Checks the contract with nodes over the database at an address.
@@ -196,7 +191,7 @@ async fn check(url: &str) {
     };
     check_contract(open().await, open().await).await;
     // Everything is still there after a restart.
-    assert_eq!(Outbox::new(open().await).open(&ALL, false).await.unwrap().len(), 3);
+    assert_eq!(Outbox::new(open().await).open(&ALL).await.unwrap().len(), 3);
 }
 
 #[tokio::test]

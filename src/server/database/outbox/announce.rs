@@ -64,12 +64,28 @@ pub struct Announcement {
 }
 
 impl Outbox {
-    /// The broadcasts of some parts whose end was not announced yet. With `only_new`, those of which nothing was
-    /// announced.
+    /// The broadcasts of some parts whose end was not announced yet.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn open(&self, parts: &[u16], only_new: bool) -> Result<Vec<Open>, StoreError> {
+    pub async fn open(&self, parts: &[u16]) -> Result<Vec<Open>, StoreError> {
+        self.read_open(parts, "").await
+    }
+
+    /// Those of which nothing was announced. A broadcast that began after `patient_from` is left out while the end of an
+    /// earlier one of its channel was not announced.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn open_new(&self, parts: &[u16], patient_from: Timestamp) -> Result<Vec<Open>, StoreError> {
+        let patient_from = millis(patient_from);
+        let is_first = "NOT EXISTS (SELECT 1 FROM announcements e WHERE e.channel = a.channel AND e.ended_at = 0 \
+                        AND e.first_start < a.first_start)";
+        let condition = format!("AND a.live = 0 AND (a.first_start < {patient_from} OR {is_first})");
+        self.read_open(parts, &condition).await
+    }
+
+    async fn read_open(&self, parts: &[u16], condition: &str) -> Result<Vec<Open>, StoreError> {
         let work = async {
             let statement = format!(
                 "SELECT a.channel, a.first_start, a.live, a.peak, a.peak_announced_at, a.milestone, \
@@ -78,11 +94,10 @@ impl Outbox {
                  FROM announcements a LEFT JOIN broadcasts b ON b.channel = a.channel AND b.started_at = \
                  (SELECT MAX(c.started_at) FROM broadcasts c WHERE c.channel = a.channel \
                  AND c.started_at <= a.first_start) \
-                 WHERE a.ended_at = 0 AND a.part IN ({}) AND a.live <= $1 ORDER BY a.channel, a.first_start",
+                 WHERE a.ended_at = 0 AND a.part IN ({}) {condition} ORDER BY a.channel, a.first_start",
                 numbers(parts)
             );
-            let query = sqlx::query(AssertSqlSafe(statement)).bind(i16::from(!only_new));
-            let rows = query.fetch_all(self.database.pool()).await?;
+            let rows = sqlx::query(AssertSqlSafe(statement)).fetch_all(self.database.pool()).await?;
             let mut found = Vec::new();
             for row in &rows {
                 found.extend(open(row)?);
