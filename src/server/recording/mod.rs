@@ -460,12 +460,13 @@ impl Observer for Recorder {
             None if viewer.is_some() => self.0.records.entry(channel.clone()).or_default(),
             None => return,
         };
+        // The count may begin a broadcast, of which this is a viewer.
+        if let Some(count_now) = fresh {
+            self.observe(&mut record, channel, count_now, count.as_of(), is_owned);
+        }
         if let Some(viewer) = viewer {
             let signal = self.0.signals.state(channel);
             record.see(viewer, self.key(), self.time_of(count), signal);
-        }
-        if let Some(count_now) = fresh {
-            self.observe(&mut record, channel, count_now, count.as_of(), is_owned);
         }
     }
 

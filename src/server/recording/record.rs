@@ -57,6 +57,8 @@ pub(super) struct Record {
     seen: HashSet<u64>,
     /// The last observation of a viewer.
     active: Timestamp,
+    /// The last fresh count above 0, if viewers decide what is on air.
+    counted: Timestamp,
     /// Whether the last observed count was above 0.
     has_viewers: bool,
     /// The last sample of the owner that this channel was in.
@@ -125,6 +127,15 @@ impl Record {
         let is_on = air != Air::Off;
         if count > 0 || is_on {
             self.active = self.active.max(at);
+        }
+        if air == (Air::On { since: None }) {
+            // A broadcast begins. Who was seen before, also while the count was not known, is counted anew with the next beat,
+            // and is a new viewer with the next join.
+            if at > self.counted + GRACE {
+                self.end_viewers();
+                self.seen.clear();
+            }
+            self.counted = self.counted.max(at);
         }
         let Some(max_gap) = owner_gap else {
             self.observe_glimpse(count, at, air);
@@ -481,6 +492,25 @@ mod tests {
             Some((400_000, 400_100)),
             "another broadcast"
         );
+    }
+
+    #[test]
+    fn a_viewer_who_returns_is_new_in_another_broadcast() {
+        let (at, on) = (Timestamp::from_millis, Air::On { since: None });
+        let viewer = ViewerId::new(Uuid::from_u128(5)).unwrap();
+        for (returns_at, new) in [(301_000, 1), (301_001, 2)] {
+            let mut record = Record::default();
+            for millis in [1_000, returns_at] {
+                record.observe(1, at(millis), on, None);
+                record.arrive(viewer, NODE, Place::Site, at(millis));
+                record.observe(0, at(millis), Air::Off, None);
+            }
+            let taken =
+                record.take(&ChannelId::parse("ana").unwrap(), NODE, None, at(400_000), true).unwrap();
+            let arrivals: u64 =
+                taken.minutes.iter().map(|minute| minute.minute.arrivals().sum().total()).sum();
+            assert_eq!(arrivals, new, "returns at {returns_at}");
+        }
     }
 
     #[test]

@@ -1,5 +1,9 @@
 use super::*;
-use crate::server::{clock::ManualClock, database::part_key, history::Minute};
+use crate::server::{
+    clock::ManualClock,
+    database::part_key,
+    history::{Minute, Sketch},
+};
 
 const START: u64 = 1_790_000_040_000;
 
@@ -44,6 +48,39 @@ fn who_joins_while_the_store_is_away_is_recorded_at_that_time() {
         let minutes: Vec<_> = taken.minutes.iter().chain(&taken.joins).map(|minute| minute.start).collect();
         assert_eq!(minutes, [minute; 2], "{name}");
         assert_eq!(taken.viewers[0].0, Timestamp::from_millis(START), "{name}");
+    }
+}
+
+/// After five minutes without a count another broadcast begins.
+#[test]
+fn who_watches_through_a_long_outage_is_a_viewer_of_the_broadcast_after_it() {
+    for is_owner in [true, false] {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(START)));
+        let recorder = Recorder::new(7, Duration::ZERO, Arc::clone(&clock) as Arc<dyn Clock>);
+        recorder.set_key(Uuid::from_u128(7));
+        let ana = ChannelId::parse("ana").unwrap();
+        let parts: &[u16] = if is_owner { &[ana.part()] } else { &[] };
+        recorder.ownership().set(parts, Instant::now() + Duration::from_secs(3_600));
+        let viewers = [1, 2, 3].map(|nth| ViewerId::new(Uuid::from_u128(nth)).unwrap());
+        let mut starts = Vec::new();
+        for second in (0..420).step_by(30) {
+            let now = Timestamp::from_millis(START + second * 1_000);
+            for viewer in viewers {
+                let fresh = Count::fresh(3, now);
+                let is_away = (30..390).contains(&second);
+                recorder.wrote(&ana, Some(viewer), if is_away { fresh.into_stale() } else { fresh });
+            }
+            clock.advance(Duration::from_secs(30));
+            let taken = recorder.take(true).into_iter().filter(|taken| taken.channel == "ana");
+            let rows = taken.flat_map(|taken| taken.viewers);
+            let is_of_all = |row: &RowData| {
+                let RowData::Encoded(sketch) = row else { return false };
+                Sketch::decode(sketch).unwrap().count() == 3
+            };
+            starts.extend(rows.filter(|(_, row)| is_of_all(row)).map(|(start, _)| start));
+        }
+        let start = |second: u64| Timestamp::from_millis(START + second * 1_000);
+        assert_eq!(starts, [start(0), start(390)], "owner: {is_owner}");
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     server::{
         clock::Clock,
         database::{Announcement, Archive, Batch, Open, Outbox},
-        history::{Broadcast, Figures, Peak, broadcast::GRACE},
+        history::{Broadcast, Figures, Minute, Peak, broadcast::GRACE},
         recording::Recorder,
         store_error::StoreError,
     },
@@ -56,7 +56,8 @@ pub(super) const BATCH: usize = 100;
 /// How far back the minutes of a round reach.
 const RECENT: Duration = Duration::from_secs(180);
 
-/// How long before the start a peak may have been recorded: the owner notices the start with its next sample.
+/// How long before the start a peak may have been recorded: the owner notices the first viewer with its next sample. A live
+/// signal says when it began.
 const EARLY: Duration = Duration::from_secs(5);
 
 /// How long the announcement of a broadcast waits for the end of the earlier one of its channel. That end comes as soon as the
@@ -232,8 +233,19 @@ impl Announcer {
         let Some(settled) = settled_of.values().min().copied() else { return Ok(()) };
         // The minutes first: what is merged between the two reads is in the figures then.
         let recent = self.archive.recent_peaks(parts, settled - RECENT).await?;
+        let early = if self.archive.is_with_signals() { Duration::ZERO } else { EARLY };
+        let mut by_channel = HashMap::<&ChannelId, Vec<&Open>>::new();
         for open in open {
             peaks.entry(key(open)).or_default();
+            by_channel.entry(&open.channel).or_default().push(open);
+        }
+        let of_channel = |channel: &ChannelId| by_channel.get(channel).into_iter().flatten().copied();
+        for (channel, peak) in &recent {
+            for open in of_channel(channel).filter(|open| hides(*peak, open, early)) {
+                if let Some(known) = peaks.get_mut(&key(open)) {
+                    known.is_whole = false;
+                }
+            }
         }
         let began = Instant::now();
         // Those that are over have their peak with their figures.
@@ -262,14 +274,9 @@ impl Announcer {
                 break;
             }
         }
-        let mut by_channel = HashMap::<&ChannelId, Vec<&Open>>::new();
-        for open in open {
-            by_channel.entry(&open.channel).or_default().push(open);
-        }
         for (channel, peak) in recent {
             let settled = settled_of.get(&channel.part()).copied().unwrap_or_default();
-            for open in by_channel.get(&channel).into_iter().flatten().filter(|open| has(open, peak, settled))
-            {
+            for open in of_channel(&channel).filter(|open| has(open, peak, settled, early)) {
                 if let Some(known) = peaks.get_mut(&key(open)) {
                     known.peak = Peak::highest(known.peak, Some(peak));
                 }
@@ -320,12 +327,20 @@ impl Announcer {
 }
 
 /// Whether a peak is one of this broadcast. `settled`: up to which instant the database knew who was on air, before the
-/// broadcast and the peak were read.
-fn has(open: &Open, peak: Peak, settled: Timestamp) -> bool {
+/// broadcast and the peak were read. `early`: how long before the start the peak may have been recorded.
+fn has(open: &Open, peak: Peak, settled: Timestamp, early: Duration) -> bool {
     open.broadcast.is_some_and(|Broadcast { started_at, last_on_air }| {
         // Who comes after the end is no viewer of the broadcast. A peak that is too new is read again.
         let end = if open.goes_on { last_on_air.max(settled + SAMPLE) } else { last_on_air };
-        started_at <= peak.at + EARLY && peak.at <= end
+        started_at <= peak.at + early && peak.at <= end
+    })
+}
+
+/// Whether the peak of a minute is from before the broadcast, which began later in that minute. Then it hides the peak of the
+/// broadcast in that minute, so the figures have to be read.
+fn hides(peak: Peak, open: &Open, early: Duration) -> bool {
+    open.broadcast.is_some_and(|Broadcast { started_at, .. }| {
+        peak.at + early < started_at && Minute::start_of(peak.at) == Minute::start_of(started_at)
     })
 }
 
@@ -481,10 +496,9 @@ mod tests {
     fn a_peak_after_the_end_is_not_one_of_the_broadcast() {
         let ended = open("ana", 100_000, Some((100_000, 125_000)));
         let goes_on = Open { goes_on: true, ..ended.clone() };
-        let of = |open: &Open, peak: u64, settled: u64| {
-            let peak = Peak { count: 9, at: Timestamp::from_millis(peak) };
-            has(open, peak, Timestamp::from_millis(settled))
-        };
+        let peak = |at| Peak { count: 9, at: Timestamp::from_millis(at) };
+        let of =
+            |open: &Open, at: u64, settled: u64| has(open, peak(at), Timestamp::from_millis(settled), EARLY);
         assert_eq!(
             [94_000, 96_000, 125_000, 126_000, 133_000].map(|peak| of(&ended, peak, 140_000)),
             [false, true, true, false, false]
@@ -492,6 +506,11 @@ mod tests {
         // The end of a broadcast that goes on is written twice a minute.
         assert_eq!([126_000, 140_500, 142_000].map(|peak| of(&goes_on, peak, 140_000)), [true, true, false]);
         assert!(of(&goes_on, 125_000, 90_000), "another node has brought it there");
+        let with_signal = |at| has(&goes_on, peak(at), Timestamp::from_millis(140_000), Duration::ZERO);
+        assert_eq!([99_999, 100_000].map(with_signal), [false, true], "a signal says when it began");
+        // Minutes begin at 60 s and at 120 s.
+        let hidden = |at| hides(peak(at), &goes_on, Duration::ZERO);
+        assert_eq!([59_999, 60_000, 99_999, 100_000].map(hidden), [false, true, true, false]);
     }
 
     #[test]

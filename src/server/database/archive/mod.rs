@@ -159,6 +159,12 @@ impl Archive {
         self
     }
 
+    /// Whether broadcasts begin with live signals.
+    #[must_use]
+    pub fn is_with_signals(&self) -> bool {
+        self.early_ms == 0
+    }
+
     /// The newest broadcast of a channel that started before `before`. This does not wait for the long reads of visitors, so
     /// it is for a caller that reads one at a time.
     ///
