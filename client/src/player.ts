@@ -7,8 +7,8 @@
  *
  * Promises:
  * - Playback starts automatically and muted as soon as the channel is on air, and again after every interruption,
- *   without a reload.
- * - `data-state` is `loading`, `playing`, `ready` (the browser requires a click), `off-air`, `broken`, `unplayable` or
+ *   without a reload. What the visitor has paused stays paused, also after an interruption.
+ * - `data-state` is `loading`, `playing`, `ready` (a click starts playback), `off-air`, `broken`, `unplayable` or
  *   `no-stream`. The server renders a message for each, and the style sheet shows the message of the current state.
  * - The pauses between attempts grow up to 20 s while the channel is off air, and up to a minute while the stream
  *   fails.
@@ -56,6 +56,8 @@ class StreamPlayer extends HTMLElement {
   #isOnAir: boolean | undefined;
   /** Ends listening to the live signal. */
   #endListening: (() => void) | undefined;
+  /** Whether the visitor has paused the video. */
+  #isPaused = false;
   /** The last progress: its time, the playback position, and the seconds played so far. */
   #progress = { at: 0, position: 0, ticks: 0 };
 
@@ -66,6 +68,8 @@ class StreamPlayer extends HTMLElement {
     video.poster = TRANSPARENT;
     video.setAttribute("aria-label", this.getAttribute("aria-label") ?? "");
     video.addEventListener("canplay", this.#start);
+    video.addEventListener("play", this.#resumed);
+    video.addEventListener("pause", this.#paused);
     video.addEventListener("playing", this.#playing);
     video.addEventListener("ended", this.#ended);
     this.append(video);
@@ -169,15 +173,23 @@ class StreamPlayer extends HTMLElement {
 
   #play(): void {
     this.#show("loading");
-    this.#progress = { at: Date.now(), position: 0, ticks: 0 };
+    this.#progress = { at: performance.now(), position: 0, ticks: 0 };
     this.#engine = (this.#isNative ? native : hls)(this.#video, this.#url, () => this.#end("failed"));
   }
 
   #start = (): void => {
     if (this.#state !== "loading") return;
+    if (this.#isPaused) return this.#show("ready");
     this.#video.play().catch((error: DOMException) => {
       if (error.name === "NotAllowedError") this.#show("ready");
     });
+  };
+
+  #resumed = (): void => void (this.#isPaused = false);
+
+  /** A video that ends is paused, too. One that is being loaded or unloaded is not the visitor's. */
+  #paused = (): void => {
+    if (this.#state === "playing" && !this.#video.ended) this.#isPaused = true;
   };
 
   #playing = (): void => {
@@ -240,9 +252,9 @@ class StreamPlayer extends HTMLElement {
       this.#engine && !document.hidden && (state === "loading" || (state === "playing" && !paused));
     if (!shouldPlay || currentTime !== this.#progress.position) {
       const ticks = this.#progress.ticks + (shouldPlay ? 1 : 0);
-      this.#progress = { at: Date.now(), position: currentTime, ticks };
+      this.#progress = { at: performance.now(), position: currentTime, ticks };
       if (ticks >= PLAYED_WELL) this.#attempts = 0;
-    } else if (Date.now() - this.#progress.at > TIMEOUTS[state]) {
+    } else if (performance.now() - this.#progress.at > TIMEOUTS[state]) {
       this.#end("stalled");
     }
   }

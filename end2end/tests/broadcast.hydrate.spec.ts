@@ -4,6 +4,7 @@
  */
 
 import { Broadcast, STREAM_URL_TEMPLATE } from "../fixtures/broadcast.ts";
+import { disableNativeHls } from "../fixtures/conditions.ts";
 import { expect, test } from "../fixtures/index.ts";
 import { ChannelPage } from "../pages/channel-page.ts";
 import { Player } from "../pages/player.ts";
@@ -53,3 +54,42 @@ for (const engine of ["native HLS", "hls.js"] as const) {
     }
   });
 }
+
+test("what the visitor has unmuted and paused stays paused when the broadcast is back, until a click", async ({
+  page,
+  channelId,
+  newServer,
+  faults,
+}) => {
+  test.setTimeout(240_000);
+  faults.expect(/404|ERR_ABORTED/);
+  await disableNativeHls(page);
+  const server = await newServer({ STREAM_URL_TEMPLATE, TRUSTED_PROXIES: "127.0.0.1/32" });
+  const broadcast = await Broadcast.open(server.url);
+  try {
+    await page.goto(`${broadcast.url}/${channelId}`);
+    const player = new Player(page);
+    broadcast.publish(channelId, 320);
+    await player.expectState("playing");
+    // With a click, the page may play aloud.
+    await player.video.click({ position: { x: 50, y: 50 } });
+    await player.video.evaluate((video: HTMLVideoElement) => {
+      video.muted = false;
+      video.pause();
+    });
+    await broadcast.stop();
+    await player.expectState("off-air");
+    broadcast.publish(channelId, 426);
+    await player.expectState("ready");
+    await page.waitForTimeout(2_000);
+    await expect(player.video).toHaveJSProperty("paused", true);
+    await expect(player.video).toHaveJSProperty("muted", false);
+    await player.video.evaluate((video: HTMLVideoElement) => video.play());
+    await player.expectState("playing");
+    await player.expectPicture(426);
+    await expect(player.video).toHaveJSProperty("muted", false);
+  } finally {
+    await page.close();
+    await broadcast.close();
+  }
+});
