@@ -29,6 +29,8 @@ const FIGURES = 3;
 export interface More {
   /** The query of the stream, with its question mark. */
   query: string;
+  /** Receives the instant of each count, by the store's clock: whatever the stream says. */
+  asOf(instant: unknown): void;
   /** Receives the data of events with figures, and returns whether they are figures. */
   figures(data: string): boolean;
 }
@@ -65,7 +67,10 @@ export const watchAlone = (
   const hear = (kind: number, data: string) => {
     if (kind === FIGURES) return !!more?.figures(data);
     const told = kind === MESSAGE ? readCount(data, [channel]) : undefined;
-    if (told) news = { channel, count: told.count, stale: !!told.stale, live: told.live ?? null };
+    if (told) {
+      news = { channel, count: told.count, stale: !!told.stale, live: told.live ?? null };
+      more?.asOf(told.asOf);
+    }
     return told || kind === TICK;
   };
 

@@ -10,9 +10,10 @@
  * All that this script needs is in attributes of the page.
  */
 
-import { now, onPageEvent, random } from "./browser.ts";
+import { now as browserTime, onPageEvent, random } from "./browser.ts";
 import { attachCursor } from "./chart-cursor.ts";
 import { watchAlone } from "./own-stream.ts";
+import { makeClock } from "./rules/clock.ts";
 import { makeWriter, readFigures, type Figures } from "./rules/figures.ts";
 import type { News } from "./rules/relay.ts";
 import { State } from "./rules/watchdog.ts";
@@ -40,6 +41,11 @@ const say = (element: Element | null, text: string) => {
 };
 const fill = (pattern: string, words: Record<string, string>) =>
   pattern.replace(/{(\w+)}/g, (_, word: string) => words[word] ?? "");
+
+const clock = makeClock();
+const elapsed = () => performance.now();
+/** The server's time. Where the server has not told it, no instant is shown. */
+const now = () => clock.now(elapsed()) ?? browserTime();
 
 let writer = makeWriter(locale, data.months!, data.zone!);
 
@@ -118,8 +124,14 @@ const isInUse = (part: HTMLElement) => {
   return isFocused || (!!selection && !selection.isCollapsed && part.contains(selection.anchorNode));
 };
 
+/** When a page was drawn, by the server's clock; 0 if it has no chart. */
+const asOf = (root: ParentNode = page) =>
+  +(root.querySelector<HTMLElement>("[data-as-of]")?.dataset.asOf ?? 0);
+clock.drawn(asOf(), elapsed());
+
 /** Takes over the parts of the page as it is now. */
 const takeOver = (next: HTMLElement) => {
+  clock.drawn(asOf(next), elapsed());
   Object.assign(data, next.dataset);
   writer = makeWriter(locale, data.months!, data.zone!);
   let last: Element | undefined;
@@ -147,7 +159,6 @@ const takeOver = (next: HTMLElement) => {
 
 // Fetches.
 
-const asOf = () => +(find("[data-as-of]")?.dataset.asOf ?? 0);
 const interval = () => {
   const viewers = find('[data-part="viewers"]');
   if (!viewers?.dataset.starts) return SHORTEST;
@@ -156,20 +167,24 @@ const interval = () => {
 };
 /** The moment of the minute in which this page fetches. */
 const moment = WRITTEN_AFTER + random() * (SHORTEST - WRITTEN_AFTER);
-let fetchedAt = now();
+/** When the last fetch began: by the clock of the machine, and by the server's, which goes on while the machine sleeps. */
+let fetchedAt = { elapsed: elapsed(), server: clock.now(elapsed()) };
 let timer: ReturnType<typeof setTimeout> | undefined;
 let isFetching = false;
 
-/** When the next fetch is due: at this page's moment, an interval after the last one, or else as soon as possible. */
-const dueAt = () => {
-  const earliest = fetchedAt + interval() - TOLERANCE;
-  return Math.ceil((earliest - moment) / SHORTEST) * SHORTEST + moment;
+/** The wait until the next fetch: at this page's moment, an interval after the last one, or else as soon as possible. */
+const dueIn = () => {
+  const present = now();
+  const asleep = present - (fetchedAt.server ?? present);
+  const since = Math.max(elapsed() - fetchedAt.elapsed, asleep);
+  const earliest = present - since + interval() - TOLERANCE;
+  return Math.ceil((earliest - moment) / SHORTEST) * SHORTEST + moment - present;
 };
 
 const fetchPage = async () => {
   if (isFetching) return;
   isFetching = true;
-  fetchedAt = now();
+  fetchedAt = { elapsed: elapsed(), server: clock.now(elapsed()) };
   try {
     const response = await fetch(location.href, {
       cache: "no-store",
@@ -193,9 +208,8 @@ const fetchPage = async () => {
 /** Fetches if that is due and someone looks; says so if what is shown is old. */
 const schedule = () => {
   clearTimeout(timer);
-  const wait = dueAt() - now();
-  // Also if the clock was set back.
-  if ((wait <= 0 || wait > 2 * LONGEST) && !document.hidden) return void fetchPage();
+  const wait = dueIn();
+  if (wait <= 0 && !document.hidden) return void fetchPage();
   timer = setTimeout(schedule, document.hidden ? SHORTEST : Math.min(Math.max(wait, 100), SHORTEST));
   const note = find("[data-outdated-note]")!;
   const step = find('[data-part="viewers"]')?.dataset.step;
@@ -222,10 +236,12 @@ watchAlone(
   showCount,
   {
     query: "?" + query,
+    asOf: (instant) => clock.told(instant, elapsed()),
     figures(data) {
       const told = readFigures(data);
       if (told === undefined) return false;
       figures = told;
+      if (told) clock.told(Math.max(told.startedAt, told.peakAt ?? 0, told.endedAt ?? 0), elapsed());
       showFigures();
       return true;
     },

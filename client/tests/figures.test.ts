@@ -28,6 +28,11 @@ test("figures are written as the server writes them", () => {
   }
 });
 
+test("a length is never negative", () => {
+  const writer = makeWriter("en", MONTHS.en, "UTC");
+  for (const seconds of [-0.5, -60, -3_700]) assert.equal(writer.length(seconds), "0\xa0s");
+});
+
 // The same instants as in the tests of src/pages/stats/times.rs.
 const NOW = 1_774_746_000_000;
 const HOUR = 3_600_000;

@@ -7,10 +7,11 @@ import { JUNK, Stream, dispatch, holdClock, pass, releaseClock, reset } from "./
 import { watchAlone } from "../src/own-stream.ts";
 import { readFigures } from "../src/rules/figures.ts";
 
-/** Watches the channel `ana`, and returns what is shown, as text, and the figures. */
+/** Watches the channel `ana`, and returns what is shown, as text, the figures, and the instants of counts. */
 const watch = () => {
   const seen: string[] = [];
   const figures: unknown[] = [];
+  const instants: unknown[] = [];
   watchAlone(
     "/api/viewer/",
     { channel: "ana", count: 1, stale: false, live: null },
@@ -20,6 +21,7 @@ const watch = () => {
     },
     {
       query: "?stats=1",
+      asOf: (instant) => instants.push(instant),
       figures(data) {
         const told = readFigures(data);
         if (told !== undefined) figures.push(told);
@@ -27,7 +29,7 @@ const watch = () => {
       },
     },
   );
-  return { seen, figures };
+  return { seen, figures, instants };
 };
 
 const FIGURES = {
@@ -53,7 +55,7 @@ afterEach(() => {
 });
 
 test("counts, ticks and figures keep the count live", async () => {
-  const { seen, figures } = watch();
+  const { seen, figures, instants } = watch();
   assert.equal(Stream.open[0]!.url, "/api/viewer/sse/ana?stats=1");
   Stream.open[0]!.deliver('{"channelId":"ana","count":4,"stale":false,"asOf":1,"live":false}');
   for (let i = 0; i < 4; i += 1) {
@@ -64,6 +66,7 @@ test("counts, ticks and figures keep the count live", async () => {
   }
   assert.deepEqual(seen, ["live 1", "live 4 false"]);
   assert.deepEqual(figures, [null, FIGURES, FIGURES, FIGURES]);
+  assert.deepEqual(instants, [1]);
 });
 
 test("junk changes nothing, and does not prove that the stream works", async () => {

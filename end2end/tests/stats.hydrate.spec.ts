@@ -238,6 +238,7 @@ test("the parts are fetched once a minute, not while hidden, and what the visito
   await page.clock.install();
   await page.reload();
   await stats.badge.expectCount(1);
+  await stats.shareClock();
   await page.getByText("Ver los datos en una tabla").click();
   await stats.slider.focus();
   stats.fetches.length = 0;
@@ -262,6 +263,37 @@ test("the parts are fetched once a minute, not while hidden, and what the visito
   await setHidden(page, false);
   await expect.poll(() => stats.fetches.length).toBe(length + 1);
 });
+
+for (const [clock, offset] of [
+  ["an hour fast", 60 * MINUTE],
+  ["an hour slow", -60 * MINUTE],
+] as const) {
+  test(`a browser's clock that is ${clock} changes nothing on the page`, async ({
+    page,
+    link,
+    crowd,
+    channelId,
+  }) => {
+    await crowd.join(channelId);
+    const stats = new StatsPage(page);
+    await stats.gotoWithChart(`${link}&tz=America/Lima`);
+    await page.addInitScript((offset) => {
+      const { now } = Date;
+      Date.now = () => now() + offset;
+    }, offset);
+    await page.reload();
+    await stats.badge.expectCount(1);
+    stats.fetches.length = 0;
+    await crowd.join(channelId);
+    await expect(stats.figure("peak")).toHaveText("2");
+    // The broadcast has lasted for some seconds.
+    await expect(page.locator("[data-since]")).toHaveText(/ · (\d+\ss|1\smin)$/);
+    await page.waitForTimeout(3_000);
+    await expect(page.locator("[data-since]")).toHaveText(/ · (\d+\ss|1\smin)$/);
+    await expect(page.locator("[data-outdated-note]")).toBeHidden();
+    expect(stats.fetches.length).toBeLessThanOrEqual(1);
+  });
+}
 
 test("when the server is away, the numbers are stale and the page says how old the chart is", async ({
   page,

@@ -8,6 +8,8 @@ export interface Told {
   /** Whether the server could not confirm it. */
   stale: boolean;
   live?: boolean | null;
+  /** Not checked. */
+  asOf?: unknown;
 }
 
 /**

@@ -94,8 +94,9 @@ export const makeWriter = (locale: string, months: string, timeZone: string) => 
             : Math.floor(tenths / 10);
       return written + (locale === "es" ? SPACE : "") + "%";
     },
-    /** A length of time. */
+    /** A length of time; none if it is negative. */
     length(seconds: number): string {
+      seconds = Math.max(seconds, 0);
       const hours = Math.floor(seconds / 3600);
       const minutes = Math.floor(seconds / 60) % 60;
       if (!hours && !minutes) return Math.floor(seconds) + SPACE + "s";
