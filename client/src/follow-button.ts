@@ -3,8 +3,8 @@
  * changes the button at once; then the button shows the server's response or, if the request fails, its previous state.
  * Served as /follow-button.js.
  *
- * The server knows whether this browser follows; the element asks when the page opens. Until the response arrives it
- * shows the last known state, which is kept in `localStorage` and shared with other tabs.
+ * The server knows whether this browser follows; the element asks when the page opens, and when the visitor comes back to
+ * it. Until the response arrives it shows the last known state, which is kept in `localStorage` and shared with other tabs.
  *
  * A request names the wanted state ("follow" or "don't follow") rather than "toggle", so sending it twice is harmless.
  * Only one request is under way at a time, so the last click wins.
@@ -27,6 +27,7 @@ class FollowButton extends HTMLElement {
     this.#form = this.querySelector("form")!;
     this.#form.addEventListener("submit", this.#submit);
     addEventListener("storage", this.#changedElsewhere);
+    addEventListener("pageshow", this.#shownAgain);
     const followers = this.getAttribute("followers");
     this.#show({ following: this.#stored === "1", followers: followers ? Number(followers) : null });
     void this.#refresh();
@@ -35,6 +36,7 @@ class FollowButton extends HTMLElement {
   disconnectedCallback() {
     this.#form.removeEventListener("submit", this.#submit);
     removeEventListener("storage", this.#changedElsewhere);
+    removeEventListener("pageshow", this.#shownAgain);
   }
 
   readonly #submit = (event: Event) => {
@@ -44,10 +46,19 @@ class FollowButton extends HTMLElement {
 
   /** Another tab changed the stored state. */
   readonly #changedElsewhere = ({ key }: StorageEvent) => {
-    if (key !== this.#key) return;
+    if (key === this.#key) this.#reread();
+  };
+
+  /** The page was in the back/forward cache, where it hears nothing of other pages. */
+  readonly #shownAgain = ({ persisted }: PageTransitionEvent) => {
+    // A click whose request is under way is newer.
+    if (persisted && !this.#settling) this.#reread();
+  };
+
+  #reread() {
     this.#show({ ...this.#state, following: this.#stored === "1" });
     void this.#refresh();
-  };
+  }
 
   get #channel() {
     return this.#form.querySelector<HTMLInputElement>("[name=channelId]")!.value;
