@@ -108,18 +108,27 @@ export const onPageEvent = (callback: Callback): Stop => {
 };
 
 /**
- * Calls back when half of the page's main element has been visible in the top-level window. If the browser can't
- * observe visibility, calls back at once.
+ * Calls back when half of the page's main element has been visible in the top-level window, or has covered half of it. If
+ * the browser can't observe visibility, calls back at once.
+ *
+ * A frame of another origin does not know the size of the page in the window. It takes the size of the window with its bars.
+ * The browser reports every hundredth: what covers the window may be a small part of the element.
  */
 export const onceSeen = /* @__PURE__ */ guarded<[]>((callback) => {
+  /** The area of a rectangle; without one, that of the window. */
+  const area = (rect: DOMRectReadOnly | null) =>
+    rect ? rect.width * rect.height : outerWidth * outerHeight || Infinity;
   const observer = new IntersectionObserver(
     (entries) => {
-      if (entries.some((entry) => entry.isIntersecting)) {
+      const isSeen = (entry: IntersectionObserverEntry) =>
+        entry.isIntersecting &&
+        (entry.intersectionRatio >= 0.5 || 2 * area(entry.intersectionRect) >= area(entry.rootBounds));
+      if (entries.some(isSeen)) {
         observer.disconnect();
         callback(0, 0, "");
       }
     },
-    { threshold: 0.5 },
+    { threshold: Array.from(Array(51), (_, hundredths) => hundredths / 100) },
   );
   observer.observe(document.querySelector("main") ?? document.documentElement);
   return () => observer.disconnect();

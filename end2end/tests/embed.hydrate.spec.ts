@@ -199,6 +199,37 @@ test("a player below the fold is not counted until half of it is scrolled into v
   expect(calls.joins).toHaveLength(1);
 });
 
+test("a player larger than the window is counted once it covers half of the window", async ({
+  page,
+  channelId,
+  audience,
+  newHost,
+  baseURL,
+}) => {
+  const address = new URL(embedPath(channelId), baseURL).href;
+  const { width, height } = page.viewportSize()!;
+  const host = await newHost(
+    `<div style="height: 5000px"></div>
+     <iframe src="${address}" width="${2 * width}" height="${2 * height}" style="border: 0"></iframe>`,
+  );
+  const calls = new Calls(page);
+  const hydration = page.waitForResponse(/\.wasm$/);
+  await page.goto(host.otherSite);
+  await (await hydration).finished();
+  /** Scrolls until the frame covers this share of the window's height. */
+  const cover = (share: number) =>
+    page.evaluate((share) => {
+      const { left = 0, top = 0 } = document.querySelector("iframe")?.getBoundingClientRect() ?? {};
+      scrollBy(left, top - innerHeight * (1 - share));
+    }, share);
+  await cover(0.3);
+  await page.waitForTimeout(2_000); // No join may be sent in this time.
+  expect(calls.joins).toEqual([]);
+  await cover(0.8);
+  await audience.expectCount(channelId, 1);
+  expect(calls.joins).toHaveLength(1);
+});
+
 test("without IntersectionObserver a player is counted at once", async ({ page, channelId, audience }) => {
   await page.addInitScript(() => {
     Reflect.deleteProperty(window, "IntersectionObserver");

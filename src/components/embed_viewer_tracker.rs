@@ -7,7 +7,8 @@ use crate::{
     hooks::{UseViewerTrackerOptions, use_viewer_tracker_with_options},
 };
 
-/// Counts the page as a viewer once half of its `<main>` has been on screen. Renders nothing.
+/// Counts the page as a viewer once half of its `<main>` has been on screen, or has covered half of the window. Renders
+/// nothing.
 ///
 /// When the channel changes, the page leaves the old channel and joins the new one.
 #[component]

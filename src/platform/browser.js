@@ -65,14 +65,16 @@ export const onPageEvent = (callback) => {
   };
 };
 export const onceSeen = /* @__PURE__ */ guarded((callback) => {
+  const area = (rect) => rect ? rect.width * rect.height : outerWidth * outerHeight || Infinity;
   const observer = new IntersectionObserver(
     (entries) => {
-      if (entries.some((entry) => entry.isIntersecting)) {
+      const isSeen = (entry) => entry.isIntersecting && (entry.intersectionRatio >= 0.5 || 2 * area(entry.intersectionRect) >= area(entry.rootBounds));
+      if (entries.some(isSeen)) {
         observer.disconnect();
         callback(0, 0, "");
       }
     },
-    { threshold: 0.5 }
+    { threshold: Array.from(Array(51), (_, hundredths) => hundredths / 100) }
   );
   observer.observe(document.querySelector("main") ?? document.documentElement);
   return () => observer.disconnect();

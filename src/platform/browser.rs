@@ -181,7 +181,8 @@ pub fn on_page_event(callback: impl Fn(PageEvent) + 'static) -> Guard {
     Guard::new(Box::new(callback), js_on_page_event)
 }
 
-/// Calls back once half of the page's `<main>` has been on screen, or at once where the browser can't tell.
+/// Calls back once half of the page's `<main>` has been on screen, or once it has covered half of the window; at once
+/// where the browser can't tell.
 pub fn once_seen(callback: impl Fn() + 'static) -> Guard {
     Guard::new(Box::new(move |_, _, _| callback()), js_once_seen)
 }
