@@ -37,6 +37,21 @@ test("the follow button toggles, and keeps its state after a reload", async ({ c
   await channelTab.expectFollowers(0, false);
 });
 
+test("going back to a channel shows a follow that was made on the page after it", async ({
+  server,
+  channelId,
+  openChannel,
+}) => {
+  const channelTab = await openChannel(channelId);
+  await channelTab.expectFollowers(0, false);
+  await channelTab.tab.goto(`${server.url}/${channelId}?again`);
+  await channelTab.expectFollowers(0, false);
+  await channelTab.pressFollow();
+  await channelTab.expectFollowers(1, true);
+  await channelTab.tab.back();
+  await channelTab.expectFollowers(1, true);
+});
+
 test("going back to the channel from another page counts it again, with a live badge", async ({
   engine,
   channelId,
