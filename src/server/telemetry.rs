@@ -1,4 +1,7 @@
 //! Logging. Client addresses are never logged; viewers and channels only at `debug`.
+//!
+//! A thread of its own writes the log, so that a reader which stops reading, such as a full pipe, stops nothing else. Lines that
+//! it cannot take in time are lost.
 
 use std::{
     env,
@@ -7,25 +10,31 @@ use std::{
     panic::{self, PanicHookInfo},
 };
 
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt};
 
 use crate::server::{config::LogFormat, spans, traces::Traces};
 
+/// The most lines that wait to be written.
+const MAX_LINES: usize = 4_096;
+
 /// Starts logging to standard error, panics included, and the export of traces, if there is one. A second call has no
-/// effect.
-pub fn init(format: LogFormat, filter: &str, traces: Option<&Traces>) {
+/// effect. Lines are written until the guard is dropped, which waits for the last ones, but no longer than about a second.
+#[must_use]
+pub fn init(format: LogFormat, filter: &str, traces: Option<&Traces>) -> WorkerGuard {
+    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(MAX_LINES).finish(io::stderr());
     let filter = log_filter(filter);
     let has_colors = has_colors(io::stderr().is_terminal(), env::var_os("NO_COLOR").as_deref());
     // A failed write must not cause a panic. Starting fails if there is already a subscriber, as in tests.
     let is_started = if let Some(traces) = traces {
-        let log = fmt::layer().with_writer(io::stderr).log_internal_errors(false);
+        let log = fmt::layer().with_writer(writer).log_internal_errors(false);
         let log = match format {
             LogFormat::Text => log.with_ansi(has_colors).boxed(),
             LogFormat::Json => log.json().boxed(),
         };
         registry().with(log.with_filter(filter)).with(traces.layer()).try_init().is_ok()
     } else {
-        let log = fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
+        let log = fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
         match format {
             LogFormat::Text => log.with_ansi(has_colors).try_init().is_ok(),
             LogFormat::Json => log.json().try_init().is_ok(),
@@ -34,6 +43,7 @@ pub fn init(format: LogFormat, filter: &str, traces: Option<&Traces>) {
     if is_started {
         panic::set_hook(Box::new(log_panic));
     }
+    guard
 }
 
 /// What the log takes: all that `filter` says, without the spans of traces. Where there is no export, this disables them

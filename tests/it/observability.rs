@@ -160,6 +160,35 @@ async fn a_store_that_refuses_writes_makes_the_node_degraded() {
 }
 
 #[tokio::test]
+async fn the_log_says_why_the_store_refuses_calls_and_says_it_seldom() {
+    let redis = RedisServer::start().await;
+    let node = Program::start(&[("REDIS_URL", &redis.url())]).await;
+    node.join("ana", viewer()).await;
+    redis.command::<()>("CONFIG SET min-replicas-to-write 1");
+    for _ in 0..50 {
+        assert_eq!(node.join("ana", viewer()).await["stale"], true);
+    }
+    node.wait_for_log("NOREPLICAS").await;
+    let lines = node.log().lines().filter(|line| line.contains("NOREPLICAS")).count();
+    assert!(lines < 10, "{lines} lines");
+    let (status, body) = readiness(&node).await;
+    assert_eq!((status, &body["reason"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("store")));
+}
+
+/// As when the program that collects the log hangs.
+#[tokio::test]
+async fn a_log_that_nobody_reads_stops_nothing() {
+    let mut node = Program::start_with_stuck_log(&[("RUST_LOG", "aforo=debug")]).await;
+    // A pipe has 64 KB.
+    for _ in 0..1_000 {
+        node.join("ana", viewer()).await;
+    }
+    assert_eq!(node.get("/healthz").await.status(), StatusCode::OK);
+    node.signal("TERM");
+    assert!(node.wait_for_exit().await.success());
+}
+
+#[tokio::test]
 async fn an_outage_is_visible_in_metrics_without_any_stream() {
     let mut redis = RedisServer::start().await;
     let app = TestApp::with_redis(&redis).await;

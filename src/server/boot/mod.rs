@@ -60,7 +60,7 @@ fn run(runtime: &Runtime, draft: Draft) -> Result<(), BootError> {
     let start = |collector: &Secret| Traces::start(collector, runtime.handle().clone());
     let collector = config.otlp_endpoint.as_ref().filter(|_| matches!(config.task, Task::Serve));
     let traces = collector.map(start).transpose().map_err(BootError::Traces)?;
-    telemetry::init(config.log_format, &config.log, traces.as_ref());
+    let _until_the_end = telemetry::init(config.log_format, &config.log, traces.as_ref());
     runtime.block_on(async {
         if let Task::TestWebhook(target) = &config.task {
             return tasks::test_webhook(&config.webhooks, target).await;

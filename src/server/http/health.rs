@@ -53,7 +53,11 @@ async fn ready(State(state): State<AppState>) -> Response {
         let (reason, detail) = difference.readiness();
         Readiness { status: "degraded", reason: Some(reason), detail: Some(detail) }
     } else if !is_store_up(&state.presence).await {
-        Readiness { status: "degraded", reason: Some("store"), detail: Some("the store does not answer") }
+        Readiness {
+            status: "degraded",
+            reason: Some("store"),
+            detail: Some("the store does not respond, or refuses calls; the log says why"),
+        }
     } else if !state.database.is_available() {
         Readiness {
             status: "degraded",

@@ -1,15 +1,11 @@
 //! Turns problems into HTTP responses, and refusals and store errors into problems.
 
-use std::{
-    mem::{self, Discriminant},
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use parking_lot::Mutex;
 
 use super::caching::NO_STORE;
 use crate::{
@@ -19,10 +15,6 @@ use crate::{
 
 /// `Retry-After` of the limit of sessions per channel. Within this time some sessions usually end.
 const SESSIONS_RETRY: Duration = Duration::from_secs(30);
-
-/// The shortest time between two log lines about store calls that failed in the same way. The metric `store_errors_total`
-/// counts all of them.
-const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Problem {
     /// The response with any kind of body.
@@ -51,9 +43,9 @@ impl IntoResponse for Problem {
 }
 
 impl From<StoreError> for Problem {
-    /// The cause goes into the log; the caller gets `unavailable` without it.
+    /// The caller does not get the cause. The store and the database log it, in few lines.
     fn from(error: StoreError) -> Self {
-        log(&error);
+        tracing::debug!(%error, "call failed");
         Self::new(Code::Unavailable).retry_after(1)
     }
 }
@@ -90,39 +82,4 @@ impl From<LimitExceeded> for Problem {
 /// The problem of an address that has reached a limit, and may retry after `wait`.
 fn limit_reached(detail: &str, wait: Duration) -> Problem {
     Problem::new(Code::LimitReached).detail(detail).retry_once_over(wait)
-}
-
-/// Logs an error of the store, each kind at most once in an interval: during an outage every request has one. The database
-/// logs its outages itself.
-pub(super) fn log(error: &StoreError) {
-    static LOGGED: Mutex<Vec<(Discriminant<StoreError>, Instant)>> = Mutex::new(Vec::new());
-    if matches!(error, StoreError::Away(_)) {
-        tracing::debug!(%error, "database call failed");
-    } else if is_due(&mut LOGGED.lock(), mem::discriminant(error), Instant::now()) {
-        tracing::warn!(%error, "store call failed");
-    }
-}
-
-/// Whether nothing of this kind was logged in the last interval. It is noted as logged then.
-fn is_due<K: PartialEq>(logged: &mut Vec<(K, Instant)>, kind: K, now: Instant) -> bool {
-    logged.retain(|(_, at)| now < *at + LOG_INTERVAL);
-    let is_due = logged.iter().all(|(known, _)| *known != kind);
-    if is_due {
-        logged.push((kind, now));
-    }
-    is_due
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_kind_of_error_is_logged_once_in_an_interval() {
-        let (mut logged, now) = (Vec::new(), Instant::now());
-        assert!(is_due(&mut logged, 'a', now) && is_due(&mut logged, 'b', now));
-        assert!(!is_due(&mut logged, 'a', now + LOG_INTERVAL / 2));
-        assert!(is_due(&mut logged, 'a', now + LOG_INTERVAL));
-        assert_eq!(logged.len(), 1);
-    }
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::{
     extract::{ChannelPath, ClientAddress},
-    pages, problem,
+    pages,
     state::AppState,
     statistics::check_access,
     turns::Turns,
@@ -160,7 +160,7 @@ async fn load(state: AppState, channel: ChannelId, asked: Asked, has_turn: bool)
             return None;
         }
         let kept = load_kept(&state, &channel, &asked, &zone, now).await;
-        kept.inspect_err(problem::log).ok()
+        kept.inspect_err(|error| tracing::debug!(%error, "statistics could not be read")).ok()
     };
     let (count, kept) = tokio::join!(state.presence.count(&channel), kept);
     Statistics { count: count.count(), now, zone, asked, kept }

@@ -11,10 +11,10 @@ use tokio::time::timeout;
 
 use super::{
     Attendance, Batch, Claim, Listed, Names, Reading, RollCall, Share, Store, StoreError, Written,
-    availability::Availability,
+    availability::Availability, error_log::ErrorLog,
 };
 use crate::{
-    domain::{Act, ChannelId},
+    domain::{Act, ChannelId, Op},
     server::metrics::Metrics,
 };
 
@@ -32,6 +32,7 @@ pub struct Measured {
     availability: Availability,
     /// The availability by pings alone, which all servers of a cluster must answer.
     of_all_servers: Availability,
+    errors: ErrorLog,
 }
 
 impl Measured {
@@ -39,7 +40,7 @@ impl Measured {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, metrics: Metrics) -> Self {
         let (availability, of_all_servers) = Default::default();
-        Self { store, metrics, availability, of_all_servers }
+        Self { store, metrics, availability, of_all_servers, errors: ErrorLog::default() }
     }
 
     /// Measures a call. Returns its results and whether the store has responded. A damaged channel, or one kept by a
@@ -52,6 +53,7 @@ impl Measured {
         let results = call.await;
         let errors = results.iter().filter(|result| result.is_err()).count();
         self.metrics.store_call(began.elapsed(), errors);
+        results.iter().filter_map(|result| result.as_ref().err()).for_each(|error| self.errors.note(error));
         let is_response = |result: &Result<T, StoreError>| {
             matches!(result, Ok(_) | Err(StoreError::Damaged | StoreError::Newer))
         };
@@ -62,8 +64,9 @@ impl Measured {
     /// Measures a call with a single result.
     async fn recorded<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let result = call.await;
-        if result.is_err() {
+        if let Err(error) = &result {
             self.metrics.store_failed(1);
+            self.errors.note(error);
         }
         self.availability.read(result.is_ok());
         result
@@ -73,10 +76,11 @@ impl Measured {
 #[async_trait]
 impl Store for Measured {
     async fn write(&self, batches: &[Batch]) -> Vec<Result<Written, StoreError>> {
-        let ops = || batches.iter().flat_map(|batch| &batch.ops);
-        let restored = ops().filter(|op| matches!(op.act, Act::Restore(_) | Act::Late(_))).count();
-        self.metrics.store_write(ops().count(), restored);
         let (written, has_responded) = self.timed(self.store.write(batches)).await;
+        let is_restored = |op: &&Op| matches!(op.act, Act::Restore(_) | Act::Late(_));
+        let done = batches.iter().zip(&written).filter(|(_, written)| written.is_ok());
+        let restored = done.map(|(batch, _)| batch.ops.iter().filter(is_restored).count()).sum();
+        self.metrics.store_write(batches.iter().map(|batch| batch.ops.len()).sum(), restored);
         self.availability.write(has_responded);
         written
     }

@@ -10,6 +10,7 @@
 //! - **Bounded waiting**: every call returns within seconds, whatever happens to a server.
 
 mod availability;
+mod error_log;
 mod measured;
 mod memory;
 pub mod open;

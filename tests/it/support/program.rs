@@ -44,6 +44,14 @@ impl Program {
         Self::start_as(&["sh", "-c", &script], settings).await
     }
 
+    /// Starts the server with a log that nobody reads from its first line on that says the address.
+    pub async fn start_with_stuck_log(settings: &[(&str, &str)]) -> Self {
+        let reader =
+            "while IFS= read -r line; do echo \"$line\"; [[ $line == *serving* ]] && break; done; sleep 60";
+        let script = format!("exec \"$0\" \"$@\" 2> >({{ {reader}; }} >&2)");
+        Self::start_as(&["bash", "-c", &script], settings).await
+    }
+
     /// Lifts the limit of the size of files.
     pub fn lift_file_limit(&self) {
         let pid = format!("--pid={}", self.process.child.id());

@@ -317,13 +317,17 @@ async fn keep_connected<C: Clone + Send + Sync + 'static>(
     name: &str,
     connect: &(impl Fn(DisconnectNotifier) -> ConnectFuture<C> + Sync),
 ) {
+    // A server that accepts connections and refuses calls would fill the log.
+    let (mut is_logged, mut last_logged) = (true, None::<Instant>);
     loop {
         let disconnected = DisconnectNotifier::default();
         let connection = connect_with_retry(name, || connect(disconnected.clone())).await;
         let number = shared.last.fetch_add(1, SeqCst) + 1;
         shared.state.send_replace(State::Up(number, connection));
         let connected = Instant::now();
-        tracing::info!(store = name, "connected");
+        if is_logged {
+            tracing::info!(store = name, "connected");
+        }
         tokio::select! {
             () = shared.replace.notified() => {}
             () = disconnected.0.notified() => {
@@ -331,7 +335,11 @@ async fn keep_connected<C: Clone + Send + Sync + 'static>(
                 shared.replace.notified().await;
             }
         }
-        tracing::warn!(store = name, "connection lost; reconnecting");
+        is_logged = last_logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL);
+        if is_logged {
+            tracing::warn!(store = name, "connection lost; reconnecting");
+            last_logged = Some(Instant::now());
+        }
         // A server that loads its data accepts connections and refuses calls.
         if connected.elapsed() < SHORT_LIFE {
             sleep(jittered(SHORT_LIFE)).await;
