@@ -9,6 +9,9 @@
  *
  * A function that starts a long-running operation takes a callback and returns a function that stops the operation.
  * A stopped operation does not call back. Requests, streams and locks report a failure as kind 0.
+ *
+ * The bindings of the WebAssembly trust the types of a callback's arguments: anything but a text in place of a text
+ * damages its memory. What comes from a server, another tab or storage is therefore checked here.
  */
 
 export type Callback = (kind: number, value: number, text: string) => void;
@@ -134,13 +137,18 @@ export const onceSeen = /* @__PURE__ */ guarded<[]>((callback) => {
   return () => observer.disconnect();
 });
 
+/** A text from outside; "" for anything else. */
+const textOf = (value: unknown): string => (typeof value === "string" ? value : "");
+
 /**
  * Formats a count for the relay: "ana 5 live 1790000000123 on". The relay ignores the result for any other JSON. Servers
  * without live signals send no `live`, or `null`.
  */
 const written = (answer: Record<string, unknown>): string => {
   const { channelId, count, stale, asOf, live } = answer;
-  const words = [channelId, count === null ? "-" : count, stale ? "stale" : "live", asOf];
+  // An array would be written like its only item.
+  if (!textOf(channelId) || (count !== null && typeof count !== "number")) return "";
+  const words = [channelId, count ?? "-", stale ? "stale" : "live", asOf];
   if (live != null) words.push(live ? "on" : "off");
   return words.join(" ");
 };
@@ -194,7 +202,8 @@ export const beat = /* @__PURE__ */ guarded(
       .then(async (response): Promise<[number, number, string?]> => {
         if (!response.ok) {
           const problem = await response.json().catch(() => {});
-          const code = problem?.code ?? "";
+          // A gateway may answer with JSON of its own.
+          const code = textOf(problem?.code);
           if (code === "ticket-required") return [3, 0, code];
           if (/^ticket/.test(code)) {
             // The next join is one of this browser.
@@ -204,10 +213,12 @@ export const beat = /* @__PURE__ */ guarded(
           return [0, Number(response.headers.get("Retry-After")) * 1e3, code];
         }
         const answer = await response.json();
-        if (answer.viewerId) viewers.set(sessionId, answer.viewerId);
+        const { viewerId, heartbeatIntervalMs: interval } = answer;
+        if (textOf(viewerId)) viewers.set(sessionId, viewerId);
         return [
           answer.active === false ? 2 : 1,
-          answer.heartbeatIntervalMs,
+          // JSON can have numbers too large for a number.
+          Number.isFinite(interval) ? interval : 0,
           written({ ...answer, channelId, asOf: 0 }),
         ];
       })
@@ -275,7 +286,7 @@ export const counts = (url: string, millis: number, callback: Callback): Stop =>
 export const openEvents = /* @__PURE__ */ guarded((url: string, callback: Callback) => {
   const source = new EventSource(url);
   ["error", "tick", "message", "figures"].forEach((type, kind) =>
-    source.addEventListener(type, ({ data }: MessageEventInit<string>) => callback(kind, 0, data ?? "")),
+    source.addEventListener(type, ({ data }: MessageEventInit) => callback(kind, 0, textOf(data))),
   );
   // When a navigation starts and the page stays after all (a download), Firefox and WebKit end its streams without an
   // event.

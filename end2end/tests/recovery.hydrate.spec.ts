@@ -168,6 +168,29 @@ test("a failed join is retried, and the badge stays live", async ({ page, channe
   ]);
 });
 
+test("a join that a gateway answers with JSON of its own is retried, and the page stays alive", async ({
+  page,
+  channelId,
+  audience,
+  faults,
+}) => {
+  faults.expect(/503/);
+  const bodies = [{ code: 14 }, { code: { length: 9 } }, { code: [] }];
+  let requests = 0;
+  await page.route("**/api/viewer/join", async (route) => {
+    const body = bodies[requests];
+    requests += 1;
+    await (body === undefined ? route.continue() : route.fulfill({ status: 503, json: body }));
+  });
+  const channelPage = new ChannelPage(page);
+  await channelPage.goto(channelId);
+  await audience.expectCount(channelId, 1);
+  expect(requests).toBe(bodies.length + 1);
+  await audience.join(channelId);
+  await channelPage.expectCount(2);
+  expect(await page.locator("viewer-counter").count()).toBe(0);
+});
+
 test("failed heartbeats are retried without a second join", async ({ page, channelId, audience, faults }) => {
   faults.expect(UNREACHABLE);
   await setHeartbeatInterval(page, 500);

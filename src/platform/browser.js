@@ -79,9 +79,11 @@ export const onceSeen = /* @__PURE__ */ guarded((callback) => {
   observer.observe(document.querySelector("main") ?? document.documentElement);
   return () => observer.disconnect();
 });
+const textOf = (value) => typeof value === "string" ? value : "";
 const written = (answer) => {
   const { channelId, count, stale, asOf, live } = answer;
-  const words = [channelId, count === null ? "-" : count, stale ? "stale" : "live", asOf];
+  if (!textOf(channelId) || count !== null && typeof count !== "number") return "";
+  const words = [channelId, count ?? "-", stale ? "stale" : "live", asOf];
   if (live != null) words.push(live ? "on" : "off");
   return words.join(" ");
 };
@@ -114,7 +116,7 @@ export const beat = /* @__PURE__ */ guarded(
       if (!response.ok) {
         const problem = await response.json().catch(() => {
         });
-        const code = problem?.code ?? "";
+        const code = textOf(problem?.code);
         if (code === "ticket-required") return [3, 0, code];
         if (/^ticket/.test(code)) {
           viewers.delete(sessionId);
@@ -123,10 +125,12 @@ export const beat = /* @__PURE__ */ guarded(
         return [0, Number(response.headers.get("Retry-After")) * 1e3, code];
       }
       const answer = await response.json();
-      if (answer.viewerId) viewers.set(sessionId, answer.viewerId);
+      const { viewerId: viewerId2, heartbeatIntervalMs: interval } = answer;
+      if (textOf(viewerId2)) viewers.set(sessionId, viewerId2);
       return [
         answer.active === false ? 2 : 1,
-        answer.heartbeatIntervalMs,
+        // JSON can have numbers too large for a number.
+        Number.isFinite(interval) ? interval : 0,
         written({ ...answer, channelId, asOf: 0 })
       ];
     }).catch(() => [0, 0]).then(([kind, value, text]) => signal.aborted || callback(kind, value || 0, text ?? ""));
@@ -169,7 +173,7 @@ export const counts = (url, millis, callback) => ask(url, "cors", millis, async 
 export const openEvents = /* @__PURE__ */ guarded((url, callback) => {
   const source = new EventSource(url);
   ["error", "tick", "message", "figures"].forEach(
-    (type, kind) => source.addEventListener(type, ({ data }) => callback(kind, 0, data ?? ""))
+    (type, kind) => source.addEventListener(type, ({ data }) => callback(kind, 0, textOf(data)))
   );
   let timer;
   const leaving = () => {
