@@ -3,7 +3,7 @@
  *
  *   channel   the name of the channel
  *   locale    the language of the number and the label; by default the document's
- *   count     the count to show until the first update
+ *   count     the count to show until the first update; for another channel, set it again
  *   track     counts the page as a viewer of the channel (if the server allows its origin)
  *   poll      requests the count at this interval in seconds, so that caches can answer, instead of opening a stream
  *   ticket    with `track`: the ticket that says who the viewer is; set it again to renew it
@@ -35,7 +35,9 @@ const CSS =
   "background:var(--aforo-badge,#dc2626);color:var(--aforo-badge-text,#fff);" +
   "font:500 14px/20px var(--aforo-font,system-ui);outline:2px solid transparent;outline-offset:-3px}" +
   "i{border:3px solid;border-radius:50%;animation:p 2s infinite}" +
-  "svg{width:16px;fill:none;stroke:currentcolor;stroke-width:2}" +
+  // The eye: a square on its corner, with the other two corners round, around a circle. An SVG would take more bytes.
+  "b{border:1.4px solid;border-radius:50% 0;padding:1.3px;margin:3px;rotate:45deg}" +
+  "b:after{content:'';display:block;border:1.4px solid;border-radius:50%;padding:1.3px}" +
   // Align the number with the baseline of the text around the badge.
   "span span{align-self:baseline;min-width:var(--aforo-number-width,2ch);text-align:center;" +
   "font-variant-numeric:tabular-nums}" +
@@ -44,12 +46,8 @@ const CSS =
   "[data-state=stale]{outline:1px dashed}" +
   "[data-state=unknown]{background:var(--aforo-badge-unknown,#e7e5e4);color:var(--aforo-badge-unknown-text,#444);outline:1px dotted}" +
   "[data-state=''],[data-state=unknown]>i{visibility:hidden}" +
-  "[data-state=stale]>i,[data-live=false]>i{border-width:1.5px;padding:1.5px;animation:none}" +
+  "[data-state=stale]>i,[data-live=false]>i{border:1.4px solid;padding:1.6px;animation:none}" +
   "@keyframes p{50%{opacity:.35}}@media(prefers-reduced-motion){i{animation:none}}";
-
-const HTML =
-  '<span class=viewer-counter data-state role=img translate=no><i></i><svg viewBox="0 0 24 24">' +
-  '<path d="M2 12q10-14 20 0-10 14-20 0"/><circle cx=12 cy=12 r=3 /></svg><span>&nbsp;</span></span>';
 
 /** Makes the class of the element. `watch` watches for an element until the returned function is called. */
 export const makeElement = (
@@ -67,39 +65,51 @@ export const makeElement = (
     #end: Stop | undefined;
     #news: Known | undefined;
     #state!: State;
+    /** The attribute `count` that was shown last. */
+    #count: number | undefined;
 
     constructor() {
       super();
       const root = this.attachShadow({ mode: "open" });
       root.adoptedStyleSheets = [sheet];
-      root.innerHTML = HTML;
-      this.#badge = root.firstChild as HTMLElement;
+      // Not by HTML, which a page may forbid by Trusted Types.
+      const badge = (this.#badge = document.createElement("span"));
+      badge.className = "viewer-counter";
+      badge.dataset.state = "";
+      badge.translate = false;
+      badge.setAttribute("role", "img");
+      const add = (name: string) => badge.append(document.createElement(name));
+      add("i");
+      add("b");
+      add("span");
+      badge.lastChild!.textContent = "\xa0";
+      root.append(badge);
     }
 
     connectedCallback() {
       if (this.#end) return;
       const channel = (this.getAttribute("channel") ?? "").toLowerCase();
-      const initial = this.getAttribute("count");
+      const count = parseInt(this.getAttribute("count")!);
       this.#state = State.Live;
-      if (initial) this.#update({ count: +initial, stale: false }, State.Live);
-      if (isChannel(channel)) {
-        this.#end = watch({ channel, update: this.#update }, this);
-      } else {
-        console.warn("wrong channel", this);
-        this.#update(undefined, State.Unknown);
-        this.#end = () => {};
-      }
+      // One that was shown before is of another channel, or old.
+      if (count >= 0 && count !== this.#count)
+        this.#update({ count: (this.#count = count) } as Known, State.Live);
+      this.#end = isChannel(channel)
+        ? watch({ channel, update: this.#update }, this)
+        : (console.warn("wrong channel", this), this.#update(undefined, State.Unknown), () => {});
     }
 
     disconnectedCallback() {
-      // Later, since an element that is moved is connected again at once.
-      setTimeout(() => this.isConnected || this.#stop());
+      // Later, since an element that is moved is connected again at once, and attributes change one by one.
+      setTimeout(() => (this.isConnected ? this.connectedCallback() : this.#stop()));
     }
 
-    attributeChangedCallback(_name: string, old: string | null, value: string | null) {
+    attributeChangedCallback(name: string, old: string | null, value: string | null) {
       if (!this.#end || value === old) return;
       this.#stop();
-      this.connectedCallback();
+      // With the channel or the base URL, but not with how the count is read.
+      if (name < "d") this.#update(undefined, State.Unknown);
+      this.disconnectedCallback();
     }
 
     #stop() {
@@ -111,12 +121,11 @@ export const makeElement = (
       // Only a count makes the state better: a source that has begun anew has none yet. Before the first count, the badge
       // stays hidden instead of showing a wrong number.
       if (news ? news === this.#news && state === this.#state : state <= this.#state) return;
-      news = this.#news = news ?? this.#news;
+      news = this.#news = news || this.#news;
       this.#state = state;
-      const language = (this.getAttribute("locale") || this.closest<HTMLElement>("[lang]")?.lang)?.slice(
-        0,
-        2,
-      );
+      const language = (this.getAttribute("locale") || this.closest<HTMLElement>("[lang]")?.lang)
+        ?.slice(0, 2)
+        .toLowerCase();
       const locale = WORDS[language!] ? language! : "es";
       const [one, plural, old, unknown] = WORDS[locale]!.split("|") as [string, string, string, string];
       const count = state < State.Unknown ? news?.count : null;
@@ -127,17 +136,17 @@ export const makeElement = (
         shown = state || news!.stale ? "stale" : "live";
         number = count.toLocaleString(locale);
         label = number + " " + one + (count === 1 || count + locale === "0pt" ? "" : plural);
-        if (shown === "stale") label += old;
+        if (shown !== "live") label += old;
       }
       const badge = this.#badge;
       const text = badge.lastChild!;
       badge.dataset.state = shown;
-      badge.dataset.live = `${news?.live ?? ""}`;
+      badge.dataset.live = (news?.live ?? "") as string;
       badge.title = label;
       text.textContent = number;
       // A tap or a key shows the label in place of the number, until the number changes, and hides it again. A live badge has
       // nothing to explain: it is no stop of the Tab key.
-      badge.tabIndex = shown === "live" ? -1 : 0;
+      badge.tabIndex = -(shown === "live");
       badge.onclick = badge.onkeypress = () => {
         if (shown !== "live") text.textContent = text.textContent === number ? label : number;
       };

@@ -137,9 +137,8 @@ export const makeFirstStream = (
   addEventListener("beforeunload", () => syncIn(2e3));
 
   /** Watches a channel until the returned function is called. */
-  return (watcher: Watcher): Stop => {
+  return (reading: Reading): Stop => {
     if (!readings.size) state = State.Live;
-    const reading: Reading = { ...watcher };
     reading.end = watchShared?.(reading);
     readings.add(reading);
     // One stream for all elements that are added in one turn of the event loop.

@@ -18,20 +18,23 @@ interface ElementSource {
 const api = new URL("api/viewer/", import.meta.url).href;
 const watchFirst = makeFirstStream(api, streamName(api), () => load<Counts>("./stream.js"));
 
-customElements.define(
-  "viewer-counter",
-  makeElement((watcher, element) => {
-    const script = ["track", "poll"].find((name) => element.hasAttribute(name));
-    if (!script) return watchFirst(watcher);
-    // An initial count does not stay for ever if the script does not load.
-    const aging = setTimeout(watcher.update, STALE_AFTER, undefined, State.Unknown);
-    const end = load<ElementSource>(`./${script}.js`).then(({ watch }) => {
-      clearTimeout(aging);
-      return watch(watcher, element);
-    });
-    return async () => {
-      clearTimeout(aging);
-      (await end)();
-    };
-  }),
-);
+const name = "viewer-counter";
+// A page may have this script twice, by two addresses.
+if (!customElements.get(name))
+  customElements.define(
+    name,
+    makeElement((watcher, element) => {
+      const script = ["track", "poll"].find((name) => element.hasAttribute(name));
+      if (!script) return watchFirst(watcher);
+      // An initial count does not stay for ever if the script does not load.
+      const aging = setTimeout(watcher.update, STALE_AFTER, undefined, State.Unknown);
+      const end = load<ElementSource>(`./${script}.js`).then(({ watch }) => {
+        clearTimeout(aging);
+        return watch(watcher, element);
+      });
+      return async () => {
+        clearTimeout(aging);
+        (await end)();
+      };
+    }),
+  );

@@ -150,6 +150,27 @@ test("changing the channel attribute shows the count of the new channel", async 
   await expect(badge).toHaveText("2");
 });
 
+test("a page that requires Trusted Types, and has the script twice, shows the count", async ({
+  page,
+  channelId,
+  audience,
+  baseURL,
+}) => {
+  await audience.join(channelId, 2);
+  await page.route("**/host", (route) =>
+    route.fulfill({
+      contentType: "text/html",
+      headers: { "content-security-policy": "require-trusted-types-for 'script'" },
+      body:
+        `<!doctype html><html lang="EN-US"><title>Host</title>${widgetBody(baseURL, viewerCounter(channelId))}` +
+        `<script type="module" src="${baseURL}/widget.js?again"></script></html>`,
+    }),
+  );
+  await page.goto("/host");
+  await expect(page.locator(".viewer-counter")).toHaveText("2");
+  await expect(page.locator(".viewer-counter")).toHaveAccessibleName("2 viewers");
+});
+
 test("a missing or invalid channel shows unknown with a warning, and does not affect other elements", async ({
   page,
   channelId,

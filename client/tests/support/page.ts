@@ -18,6 +18,7 @@ for (const name of [
   "localStorage",
   "HTMLElement",
   "HTMLIFrameElement",
+  "CSSStyleSheet",
   "customElements",
 ] as const) {
   Object.defineProperty(globalThis, name, { value: window[name], writable: true });
