@@ -13,8 +13,10 @@ const replaceBadge = async (badge: HTMLElement, ticket: string) => {
   const element = document.createElement("viewer-counter");
   element.setAttribute("channel", channel);
   element.setAttribute("locale", locale);
-  if (count !== "-") element.setAttribute("count", count);
-  if (role === "viewer" || role === "ticket-viewer") element.setAttribute("track", "");
+  // A page that is a viewer shows at least itself.
+  const isViewer = role === "viewer" || role === "counted-elsewhere";
+  if (count !== "-") element.setAttribute("count", isViewer && count === "0" ? "1" : count);
+  if (role !== "reader") element.setAttribute("track", role);
   if (ticket) element.setAttribute("ticket", ticket);
   badge.replaceWith(element);
 };

@@ -1,6 +1,9 @@
 /**
  * The counts of a <viewer-counter> with the attribute `track`: the page counts as a viewer while the element watches. Its
  * attribute `ticket` says who the viewer is.
+ *
+ * Where the element replaces a badge of the site's own pages (fallback.ts), `track` is the role of the page, as in
+ * src/components/viewer_counter.rs.
  */
 
 import type { Stop } from "./browser.ts";
@@ -9,6 +12,9 @@ import type { Known } from "./rules/relay.ts";
 import { State } from "./rules/watchdog.ts";
 import type { TrackOptions, Tracking } from "./tracker.ts";
 
+/** A page that is a viewer is one of the viewers. */
+const withPage = (news: Known | undefined) => (news?.count === 0 ? { ...news, count: 1 } : news);
+
 /** Watches and counts the page until the returned function is called. */
 export const watchTracked = (
   { channel, update }: Watcher,
@@ -16,11 +22,14 @@ export const watchTracked = (
   { api, watch, learn }: Source,
   track: (options: TrackOptions) => Tracking,
 ): Stop => {
+  const role = element.getAttribute("track");
+  if (role === "counted-elsewhere")
+    return watch({ channel, update: (news, state) => update(withPage(news), state) });
   let isCounted = false;
   let news: Known | undefined;
   let state = State.Live;
-  // A page that is counted is one of the viewers.
-  const show = () => update(isCounted && news?.count === 0 ? { ...news, count: 1 } : news, state);
+  // A page of the site is one even before its join is answered.
+  const show = () => update(isCounted || role === "viewer" ? withPage(news) : news, state);
 
   const ticket = () => element.getAttribute("ticket");
   const tracking = track({

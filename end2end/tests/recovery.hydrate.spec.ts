@@ -7,6 +7,7 @@ import { Calls } from "../fixtures/calls.ts";
 import { sendPageHide, sendPageShow, setHeartbeatInterval } from "../fixtures/conditions.ts";
 import { CountStream } from "../fixtures/count-stream.ts";
 import { NOT_LOADED, UNREACHABLE } from "../fixtures/faults.ts";
+import { newGate } from "../fixtures/gate.ts";
 import { expect, test } from "../fixtures/index.ts";
 import { badgeHistory, recordBadge } from "../fixtures/probes.ts";
 import { viewerCounter } from "../fixtures/widget.ts";
@@ -75,6 +76,29 @@ test("an embedded player without WebAssembly is counted", async ({ page, channel
   await page.close();
   await audience.expectCount(channelId, 0);
 });
+
+for (const path of ["a channel page", "an embedded player"]) {
+  test(`the first viewer on ${path} without WebAssembly is never shown as 0`, async ({
+    page,
+    channelId,
+    faults,
+  }) => {
+    faults.expect(NOT_LOADED);
+    await page.addInitScript(() => Reflect.deleteProperty(window, "WebAssembly"));
+    const joining = newGate();
+    await page.route("**/api/viewer/join", async (route) => {
+      await joining.opened;
+      await route.continue();
+    });
+    await recordBadge(page);
+    await page.goto(path === "a channel page" ? `/${channelId}` : embedPath(channelId, true));
+    await expect(page.locator("viewer-counter")).toBeVisible({ timeout: 30_000 });
+    await page.waitForTimeout(2_500);
+    joining.open();
+    await page.waitForTimeout(1_000);
+    expect(new Set((await badgeHistory(page)).map(({ number }) => number))).toEqual(new Set(["1"]));
+  });
+}
 
 test("an embedded player whose badge panics is counted", async ({ page, channelId, audience, faults }) => {
   faults.expect(/exception|unreachable|panic|hydrat/i);

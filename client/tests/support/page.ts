@@ -18,6 +18,7 @@ for (const name of [
   "localStorage",
   "HTMLElement",
   "HTMLIFrameElement",
+  "MutationObserver",
   "CSSStyleSheet",
   "customElements",
 ] as const) {
