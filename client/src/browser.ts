@@ -46,25 +46,30 @@ export const newId = (): string => {
   return hex.replace(/(.{8})(....)(....)(....)/, "$1-$2-$3-$4-");
 };
 
-let viewer: string | null | undefined;
+let viewer: string | undefined;
 
-/** The id of this browser on this site, kept in memory if storage is refused. An id of zeros is invalid. */
+/**
+ * The id of this browser on this site, kept in memory if storage is refused. An id of zeros is invalid.
+ *
+ * It is read again each time. Tabs that open at once may each make one, and the last one stays in storage.
+ */
 export const viewerId = (): string => {
   try {
-    viewer ??= localStorage.getItem(VIEWER);
+    const stored = localStorage.getItem(VIEWER);
+    if (/^(?!0{8}-)[\da-f]{8}(-[\da-f]{4}){4}[\da-f]{8}$/.test(stored!)) viewer = stored!;
   } catch {}
-  if (!/^(?!0{8}-)[\da-f]{8}(-[\da-f]{4}){4}[\da-f]{8}$/.test(viewer!)) {
+  if (!viewer) {
     viewer = newId();
     try {
       localStorage.setItem(VIEWER, viewer);
     } catch {}
   }
-  return viewer!;
+  return viewer;
 };
 
 /**
- * The viewer of each session, as the server answered its join. For a session with a ticket this is the viewer of the
- * ticket, and not this browser.
+ * The viewer of each session: this browser, as it joined, or as the server answered the join. For a session with a ticket
+ * this is the viewer of the ticket, an id of version 8.
  */
 const viewers = new Map<string, string>();
 
@@ -180,6 +185,9 @@ const embedder = () => {
  * - 4: the ticket is invalid or has expired.
  *
  * `ticket`: the ticket to send, or "".
+ *
+ * If another tab has stored another id of this browser, the session leaves with the old one, until the beat is stopped. That
+ * is kind 2, and the next join has the stored id.
  */
 export const beat = /* @__PURE__ */ guarded(
   (
@@ -192,11 +200,13 @@ export const beat = /* @__PURE__ */ guarded(
   ) => {
     const controller = new AbortController();
     const { signal } = controller;
+    const isJoin = /join$/.test(url);
+    if (isJoin && !ticket) viewers.set(sessionId, viewerId());
     const body = JSON.stringify({
       ...ids(channelId, sessionId),
       hidden,
       ticket: ticket || undefined,
-      embeddedIn: /join$/.test(url) ? embedder() : undefined,
+      embeddedIn: isJoin ? embedder() : undefined,
     });
     fetch(url, { method: "POST", headers: { "Content-Type": "application/json" }, body, signal })
       .then(async (response): Promise<[number, number, string?]> => {
@@ -224,7 +234,19 @@ export const beat = /* @__PURE__ */ guarded(
       })
       .catch((): [number, number] => [0, 0])
       .then(([kind, value, text]) => signal.aborted || callback(kind, value || 0, text ?? ""));
-    return () => controller.abort();
+    const moved = () => {
+      const own = viewers.get(sessionId);
+      if (!own || own[14] === "8" || own === viewerId()) return;
+      leave(url.replace(/\w+$/, "leave"), channelId, sessionId);
+      end();
+      callback(2, 0, "");
+    };
+    const end = () => {
+      removeEventListener("storage", moved);
+      controller.abort();
+    };
+    addEventListener("storage", moved);
+    return end;
   },
 );
 

@@ -15,7 +15,7 @@ import { publint } from "publint";
 const { buildSync } = createRequire(join(process.cwd(), "scripts/package.json"))("esbuild");
 
 /** The most bytes of watchCount alone, minified and compressed with Brotli. */
-const WATCH_COUNT_BUDGET = 1_500;
+const WATCH_COUNT_BUDGET = 1_520;
 
 const tests = "target/client-tests";
 const tarball = readFileSync(`${tests}/aforo.tgz`);

@@ -123,6 +123,60 @@ test("two channels, and two servers, are sessions of their own", async () => {
   await pass(1);
 });
 
+test("tabs that opened at once, and made an id each, become one viewer", async () => {
+  const trackers = [follow("ana"), follow("eva")];
+  await pass(1);
+  const made = calls[0]!.body.viewerId;
+  const stored = "6f1c9f0e-1f0a-4c57-9a43-0c1de6b5a001";
+  localStorage.setItem("aforo.viewer", stored);
+  assert.equal(calls.length, 2);
+  dispatch("storage");
+  await pass(1_000);
+  assert.deepEqual(
+    calls.slice(2).map(({ call, body }) => `${call} ${body.channelId} ${body.viewerId}`),
+    [`leave ana ${made}`, `leave eva ${made}`, `join ana ${stored}`, `join eva ${stored}`],
+  );
+  dispatch("storage");
+  await pass(31_000);
+  for (const { tracker } of trackers) tracker.stop();
+  await pass(1);
+  assert.deepEqual(
+    calls.slice(6).map(({ call, body }) => `${call} ${body.channelId} ${body.viewerId}`),
+    ["heartbeat", "leave"].flatMap((call) => [`${call} ana ${stored}`, `${call} eva ${stored}`]),
+  );
+});
+
+test("an id that another tab stored before the join is that of the join", async () => {
+  const stored = "6f1c9f0e-1f0a-4c57-9a43-0c1de6b5a002";
+  const { tracker } = follow("ana");
+  localStorage.setItem("aforo.viewer", stored);
+  await pass(1);
+  tracker.stop();
+  await pass(1);
+  assert.deepEqual(
+    calls.map(({ call, body }) => `${call} ${body.viewerId}`),
+    [`join ${stored}`, `leave ${stored}`],
+  );
+});
+
+test("a session leaves as the viewer as which it joined, and one of an account stays with it", async () => {
+  const id = (last: number) => "6f1c9f0e-1f0a-4c57-9a43-0c1de6b5a00" + last;
+  localStorage.setItem("aforo.viewer", id(3));
+  const browser = follow("ana");
+  const account = follow("eva", { ticket: "one" });
+  await pass(1);
+  localStorage.setItem("aforo.viewer", id(4));
+  browser.tracker.stop();
+  await pass(1);
+  assert.equal(calls.at(-1)!.body.viewerId, id(3));
+  dispatch("storage");
+  await pass(31_000);
+  assert.deepEqual(sent(), ["join ana", "join eva", "leave ana", "heartbeat eva"]);
+  account.tracker.stop();
+  await pass(1);
+  assert.equal(calls.at(-1)!.body.viewerId, ACCOUNT);
+});
+
 test("a newer ticket keeps the session, whoever gives it", async () => {
   const { tracker } = follow("ana", { ticket: "one" });
   await pass(1);

@@ -22,10 +22,11 @@ export const newId = () => {
 let viewer;
 export const viewerId = () => {
   try {
-    viewer ??= localStorage.getItem(VIEWER);
+    const stored = localStorage.getItem(VIEWER);
+    if (/^(?!0{8}-)[\da-f]{8}(-[\da-f]{4}){4}[\da-f]{8}$/.test(stored)) viewer = stored;
   } catch {
   }
-  if (!/^(?!0{8}-)[\da-f]{8}(-[\da-f]{4}){4}[\da-f]{8}$/.test(viewer)) {
+  if (!viewer) {
     viewer = newId();
     try {
       localStorage.setItem(VIEWER, viewer);
@@ -106,11 +107,13 @@ export const beat = /* @__PURE__ */ guarded(
   (url, channelId, sessionId, hidden, ticket, callback) => {
     const controller = new AbortController();
     const { signal } = controller;
+    const isJoin = /join$/.test(url);
+    if (isJoin && !ticket) viewers.set(sessionId, viewerId());
     const body = JSON.stringify({
       ...ids(channelId, sessionId),
       hidden,
       ticket: ticket || void 0,
-      embeddedIn: /join$/.test(url) ? embedder() : void 0
+      embeddedIn: isJoin ? embedder() : void 0
     });
     fetch(url, { method: "POST", headers: { "Content-Type": "application/json" }, body, signal }).then(async (response) => {
       if (!response.ok) {
@@ -134,7 +137,19 @@ export const beat = /* @__PURE__ */ guarded(
         written({ ...answer, channelId, asOf: 0 })
       ];
     }).catch(() => [0, 0]).then(([kind, value, text]) => signal.aborted || callback(kind, value || 0, text ?? ""));
-    return () => controller.abort();
+    const moved = () => {
+      const own = viewers.get(sessionId);
+      if (!own || own[14] === "8" || own === viewerId()) return;
+      leave(url.replace(/\w+$/, "leave"), channelId, sessionId);
+      end();
+      callback(2, 0, "");
+    };
+    const end = () => {
+      removeEventListener("storage", moved);
+      controller.abort();
+    };
+    addEventListener("storage", moved);
+    return end;
   }
 );
 export const leave = (url, channelId, sessionId) => {
