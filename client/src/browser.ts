@@ -73,6 +73,9 @@ export const viewerId = (): string => {
  */
 const viewers = new Map<string, string>();
 
+/** The sessions that have left, and not joined again. */
+const left = new Set<string>();
+
 /** https://developer.mozilla.org/docs/Web/API/Document/prerendering */
 export const isPrerendering = (): boolean => !!(document as { prerendering?: boolean }).prerendering;
 
@@ -188,6 +191,9 @@ const embedder = () => {
  *
  * If another tab has stored another id of this browser, the session leaves with the old one, until the beat is stopped. That
  * is kind 2, and the next join has the stored id.
+ *
+ * A join that is stopped because its session has left goes on: even if it were aborted, it might arrive after the leave and be
+ * counted. The session leaves again when the join has ended. A page that goes away aborts it.
  */
 export const beat = /* @__PURE__ */ guarded(
   (
@@ -201,6 +207,9 @@ export const beat = /* @__PURE__ */ guarded(
     const controller = new AbortController();
     const { signal } = controller;
     const isJoin = /join$/.test(url);
+    const toLeave = url.replace(/\w+$/, "leave");
+    let isOver = false;
+    left.delete(sessionId);
     if (isJoin && !ticket) viewers.set(sessionId, viewerId());
     const body = JSON.stringify({
       ...ids(channelId, sessionId),
@@ -208,6 +217,8 @@ export const beat = /* @__PURE__ */ guarded(
       ticket: ticket || undefined,
       embeddedIn: isJoin ? embedder() : undefined,
     });
+    const abort = () => controller.abort();
+    addEventListener("pagehide", abort);
     fetch(url, { method: "POST", headers: { "Content-Type": "application/json" }, body, signal })
       .then(async (response): Promise<[number, number, string?]> => {
         if (!response.ok) {
@@ -233,17 +244,24 @@ export const beat = /* @__PURE__ */ guarded(
         ];
       })
       .catch((): [number, number] => [0, 0])
-      .then(([kind, value, text]) => signal.aborted || callback(kind, value || 0, text ?? ""));
+      .then(([kind, value, text]) => {
+        removeEventListener("pagehide", abort);
+        if (signal.aborted) return;
+        if (!isOver) callback(kind, value || 0, text ?? "");
+        else if (left.has(sessionId)) leave(toLeave, channelId, sessionId);
+      });
     const moved = () => {
       const own = viewers.get(sessionId);
       if (!own || own[14] === "8" || own === viewerId()) return;
-      leave(url.replace(/\w+$/, "leave"), channelId, sessionId);
+      leave(toLeave, channelId, sessionId);
+      abort();
       end();
       callback(2, 0, "");
     };
     const end = () => {
+      isOver = true;
       removeEventListener("storage", moved);
-      controller.abort();
+      if (!isJoin || !left.has(sessionId)) abort();
     };
     addEventListener("storage", moved);
     return end;
@@ -253,6 +271,7 @@ export const beat = /* @__PURE__ */ guarded(
 /** Sends a leave as a beacon, which is delivered after the page is gone. Its text/plain needs no CORS preflight. */
 export const leave = (url: string, channelId: string, sessionId: string): void => {
   const body = JSON.stringify(ids(channelId, sessionId));
+  left.add(sessionId);
   try {
     if (navigator.sendBeacon(url, body)) return;
   } catch {}

@@ -82,9 +82,9 @@ export const track = ({
   const on = (event: Event, argument?: unknown) => {
     const command = tracker.on(event, argument, now(), random());
     if (command === Send.Leave) {
-      // First, so that aborting a request can't delay the leave.
+      // First, so that aborting a request can't delay the leave, and a pending join is left again.
       leave(api + "leave", channel, session);
-      // A pending beat must not arrive after the leave.
+      // A pending heartbeat must not arrive after the leave.
       endRequest();
       counted?.(false);
     } else if (command !== Send.Nothing) {

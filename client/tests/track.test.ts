@@ -123,6 +123,45 @@ test("two channels, and two servers, are sessions of their own", async () => {
   await pass(1);
 });
 
+test("a session that ends before its join is answered leaves again, as the viewer of the answer", async () => {
+  let respond: (() => void) | undefined;
+  for (const end of ["answer", "failure"]) {
+    reset();
+    setAnswer(
+      (call) =>
+        new Promise((resolve, reject) => {
+          respond = () =>
+            end === "answer" ? resolve(counting(call)) : reject(new TypeError("Failed to fetch"));
+        }),
+    );
+    const { tracker, events } = follow("ana", { ticket: "one" });
+    await pass(1);
+    tracker.stop();
+    await pass(1);
+    assert.deepEqual(sent(), ["join ana", "leave ana"]);
+    respond!();
+    await pass(1);
+    assert.deepEqual(sent(), ["join ana", "leave ana", "leave ana"]);
+    assert.deepEqual(events, ["stopped"]);
+    if (end === "answer") assert.equal(calls.at(-1)!.body.viewerId, ACCOUNT);
+    await pass(60_000);
+    assert.equal(calls.length, 3);
+  }
+});
+
+test("a page that goes away before its join is answered sends one leave", async () => {
+  let respond: (() => void) | undefined;
+  setAnswer((call) => new Promise((resolve) => (respond = () => resolve(counting(call)))));
+  const { tracker } = follow("ana");
+  await pass(1);
+  dispatch("pagehide");
+  respond!();
+  await pass(1);
+  assert.deepEqual(sent(), ["join ana", "leave ana"]);
+  tracker.stop();
+  await pass(1);
+});
+
 test("tabs that opened at once, and made an id each, become one viewer", async () => {
   const trackers = [follow("ana"), follow("eva")];
   await pass(1);

@@ -36,6 +36,7 @@ export const viewerId = () => {
   return viewer;
 };
 const viewers = /* @__PURE__ */ new Map();
+const left = /* @__PURE__ */ new Set();
 export const isPrerendering = () => !!document.prerendering;
 const handed = /* @__PURE__ */ new Set();
 export const handedOver = (name) => {
@@ -108,6 +109,9 @@ export const beat = /* @__PURE__ */ guarded(
     const controller = new AbortController();
     const { signal } = controller;
     const isJoin = /join$/.test(url);
+    const toLeave = url.replace(/\w+$/, "leave");
+    let isOver = false;
+    left.delete(sessionId);
     if (isJoin && !ticket) viewers.set(sessionId, viewerId());
     const body = JSON.stringify({
       ...ids(channelId, sessionId),
@@ -115,6 +119,8 @@ export const beat = /* @__PURE__ */ guarded(
       ticket: ticket || void 0,
       embeddedIn: isJoin ? embedder() : void 0
     });
+    const abort = () => controller.abort();
+    addEventListener("pagehide", abort);
     fetch(url, { method: "POST", headers: { "Content-Type": "application/json" }, body, signal }).then(async (response) => {
       if (!response.ok) {
         const problem = await response.json().catch(() => {
@@ -136,17 +142,24 @@ export const beat = /* @__PURE__ */ guarded(
         Number.isFinite(interval) ? interval : 0,
         written({ ...answer, channelId, asOf: 0 })
       ];
-    }).catch(() => [0, 0]).then(([kind, value, text]) => signal.aborted || callback(kind, value || 0, text ?? ""));
+    }).catch(() => [0, 0]).then(([kind, value, text]) => {
+      removeEventListener("pagehide", abort);
+      if (signal.aborted) return;
+      if (!isOver) callback(kind, value || 0, text ?? "");
+      else if (left.has(sessionId)) leave(toLeave, channelId, sessionId);
+    });
     const moved = () => {
       const own = viewers.get(sessionId);
       if (!own || own[14] === "8" || own === viewerId()) return;
-      leave(url.replace(/\w+$/, "leave"), channelId, sessionId);
+      leave(toLeave, channelId, sessionId);
+      abort();
       end();
       callback(2, 0, "");
     };
     const end = () => {
+      isOver = true;
       removeEventListener("storage", moved);
-      controller.abort();
+      if (!isJoin || !left.has(sessionId)) abort();
     };
     addEventListener("storage", moved);
     return end;
@@ -154,6 +167,7 @@ export const beat = /* @__PURE__ */ guarded(
 );
 export const leave = (url, channelId, sessionId) => {
   const body = JSON.stringify(ids(channelId, sessionId));
+  left.add(sessionId);
   try {
     if (navigator.sendBeacon(url, body)) return;
   } catch {
