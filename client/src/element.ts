@@ -6,7 +6,7 @@
  *   count     the count to show until the first update; for another channel, set it again
  *   track     counts the page as a viewer of the channel (if the server allows its origin)
  *   poll      requests the count at this interval in seconds, so that caches can answer, instead of opening a stream
- *   ticket    with `track`: the ticket that says who the viewer is; set it again to renew it
+ *   ticket    with `track`: the ticket that says who the viewer is; set it again to renew it, remove it to sign out
  *
  * All elements of a page, and all tabs of a site, share one stream. The badge takes the same custom properties for
  * theming as the channel page. Its `data-state` is live, stale or unknown, and a tap on a stale or unknown one says what that

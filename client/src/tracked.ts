@@ -42,10 +42,7 @@ export const watchTracked = (
       show();
     },
   });
-  const renewing = new MutationObserver(() => {
-    const renewed = ticket();
-    if (renewed) tracking.renew(renewed);
-  });
+  const renewing = new MutationObserver(() => tracking.renew(ticket()));
   renewing.observe(element, { attributeFilter: ["ticket"] });
 
   const endWatching = watch({

@@ -35,13 +35,22 @@ export interface TrackOptions {
 export interface Tracking {
   /** Sends a beat if one is due. For callers that browsers don't throttle as they do timers. */
   wake(): void;
-  /** Takes a newer ticket, or the first one. */
-  renew(ticket: string): void;
+  /**
+   * Takes a newer ticket, or the first one. With none, or one of another account, the session ends and another one begins.
+   */
+  renew(ticket: string | null | undefined): void;
   /** Sends the leave. The tracker also does so by itself when the page goes away. */
   leave(): void;
   /** Sends the leave and removes all timers and listeners. */
   end(): void;
 }
+
+/** The account of a ticket; `undefined` if it can't be read. */
+const accountOf = (ticket: string): unknown => {
+  try {
+    return JSON.parse(atob(ticket.split(".")[1]!.replace(/-/g, "+").replace(/_/g, "/"))).sub;
+  } catch {}
+};
 
 export const track = ({
   api,
@@ -52,7 +61,7 @@ export const track = ({
   counted,
   failed,
 }: TrackOptions): Tracking => {
-  const tracker = makeTracker(30e3);
+  let tracker = makeTracker(30e3);
   const none = () => {};
   let session = "";
   let isWanted = false;
@@ -129,12 +138,15 @@ export const track = ({
   return {
     wake: () => on(Event.Woken),
     renew(newer) {
-      // A page without a ticket may be counted as another viewer.
-      const isOther = !tracker.hasTicket() && tracker.wait(0) !== undefined;
-      if (isOther) on(Event.Closed);
+      if ((newer || "") === (ticket || "")) return;
+      // A page without a ticket, or with one of another account, may be counted as another viewer.
+      const isOther = !newer || !tracker.hasTicket() || accountOf(newer) !== accountOf(ticket!);
+      const isOpen = isOther && tracker.wait(0) !== undefined;
+      if (isOpen) on(Event.Closed);
       ticket = newer;
-      on(Event.Ticket);
-      if (isOther) open();
+      if (isOther) tracker = makeTracker(30e3);
+      if (newer) on(Event.Ticket);
+      if (isOpen) open();
     },
     leave: () => on(Event.Closed),
     end() {

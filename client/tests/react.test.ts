@@ -232,9 +232,14 @@ test("a ticket is sent with the join, and a newer one keeps the viewer and the s
   );
   assert.equal(new Set(calls.map(({ body }) => body.sessionId)).size, 1);
   assert.deepEqual([...new Set(calls.slice(1).map(({ body }) => body.viewerId))], [ACCOUNT]);
-  // One that is taken away changes nothing.
+  // A person who signs out is another viewer.
+  setAnswer(counting);
   await render(viewers({ channelId: "ana" }));
-  assert.equal(calls.length, 4);
+  assert.deepEqual(
+    calls.slice(4).map(({ call, body }) => `${call} ${body.ticket}`),
+    ["leave undefined", "join undefined"],
+  );
+  assert.notEqual(calls.at(-1)!.body.viewerId, ACCOUNT);
 });
 
 test("the first ticket of a page that is counted makes it another viewer", async () => {

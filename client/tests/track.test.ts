@@ -239,6 +239,25 @@ test("a newer ticket keeps the session, whoever gives it", async () => {
   assert.equal(calls.at(-1)!.call, "leave");
 });
 
+test("a ticket of another account, or none any more, ends the session and begins another one", async () => {
+  const ticket = (sub: string, exp: number) =>
+    `e30.${Buffer.from(JSON.stringify({ sub, channel: "ana", exp })).toString("base64url")}.c2lnbmVk`;
+  const [ana, newer, eva] = [ticket("añá?>", 1), ticket("añá?>", 2), ticket("eva", 1)];
+  const { tracker } = follow("ana", { ticket: ana });
+  await pass(1);
+  for (const next of [newer, eva, null, null, undefined, newer]) {
+    tracker.renewTicket(next);
+    await pass(1);
+  }
+  assert.deepEqual(
+    calls.map(({ call, body }) => `${call} ${body.ticket ?? ""}`.trim()),
+    [`join ${ana}`, "leave", `join ${eva}`, "leave", "join", "leave", `join ${newer}`],
+  );
+  assert.equal(new Set(calls.map(({ body }) => body.sessionId)).size, 4);
+  tracker.stop();
+  await pass(1);
+});
+
 test("a second tracker brings the first ticket", async () => {
   const first = follow("ana");
   await pass(1);

@@ -77,3 +77,14 @@ test("a page of the site that needs a ticket is 0 until it is counted", async ()
   assert.deepEqual(shown, [0, 1]);
   assert.deepEqual(sent(), ["join one"]);
 });
+
+test("an element whose ticket is removed is another viewer", async () => {
+  const element = open({ track: "", ticket: "one" });
+  await pass(1);
+  element.setAttribute("ticket", "two");
+  await pass(1);
+  assert.deepEqual(sent(), ["join one"]);
+  element.removeAttribute("ticket");
+  await pass(1);
+  assert.deepEqual(sent(), ["join one", "leave undefined", "join undefined"]);
+});

@@ -49,7 +49,7 @@ export interface ViewerOptions extends ServerOptions {
 export interface ViewerTrackerOptions extends ViewerOptions {
   /**
    * The ticket that says who the viewer is, signed by the site's backend. A newer one is used from then on, in the same
-   * session.
+   * session; with none any more, or one of another account, another session begins.
    */
   ticket?: TrackerOptions["ticket"];
 }
@@ -122,7 +122,7 @@ export function useViewerTracker({
   // Before the subscription below, which begins with the latest ticket.
   useEffect(() => {
     latest.current = ticket;
-    if (ticket) tracker.current?.renewTicket(ticket);
+    tracker.current?.renewTicket(ticket);
   }, [ticket]);
   const store = useMemo(() => {
     const status = (state: ViewerTracking["state"], error: string | null = null): ViewerTracking => ({
@@ -141,7 +141,7 @@ export function useViewerTracker({
         tracker.current = undefined;
       };
     });
-    // Not of ticket: a newer one is no other session.
+    // Not of ticket: the tracker takes a newer one.
   }, [channelId, enabled, baseUrl]);
   return useStore(store);
 }

@@ -12,7 +12,7 @@ export interface ServerOptions {
 /** How to reach the server, and who the viewer is. */
 export interface TrackerOptions extends ServerOptions {
   /** The ticket that says who the viewer is, signed by the site's backend. It is kept in memory only. */
-  ticket?: string | undefined;
+  ticket?: string | null | undefined;
 }
 
 /** The base URL of the server's API, with a trailing slash. */

@@ -92,8 +92,8 @@ export const track = (options: TrackOptions): Tracking => {
     : { id, api, channel, listeners: new Set(), ticket: null, isCounted: false };
   sessions.set(id, session);
   session.listeners.add(options);
-  const renew = (newer: string) => {
-    session.ticket = newer;
+  const renew = (newer: string | null | undefined) => {
+    session.ticket = newer ?? null;
     session.tracking?.renew(newer);
   };
   if (ticket && ticket !== session.ticket) renew(ticket);

@@ -51,8 +51,11 @@ export interface ViewerTracker {
     type: Type,
     listener: (event: TrackerEvents[Type]) => void,
   ): () => void;
-  /** Takes a newer ticket, or the first one. With a newer one the session goes on. */
-  renewTicket(ticket: string): void;
+  /**
+   * Takes a newer ticket, or the first one. With a newer one of the same account the session goes on. `null`: the person has
+   * signed out. Then, and with a ticket of another account, this session ends and another one begins.
+   */
+  renewTicket(ticket: string | null | undefined): void;
   /** Sends the leave, if this is the last tracker of the channel on the page. */
   stop(): void;
 }
@@ -111,7 +114,7 @@ export const trackViewer = (channelId: string, { baseUrl, ticket }: TrackerOptio
       return () => listeners[type].delete(listener);
     },
     renewTicket(ticket) {
-      if (ticket && status.state !== "stopped") tracking?.renew(ticket);
+      if (status.state !== "stopped") tracking?.renew(ticket);
     },
     stop() {
       tracking?.end();
