@@ -338,7 +338,7 @@ impl Page {
     fn leave(&self) {
         // Send the leave first, so that no cleanup can delay it.
         platform::leave(endpoints::LEAVE, &self.channel.borrow(), &self.session.borrow());
-        // A pending beat must not arrive after the leave.
+        // A pending heartbeat must not arrive after the leave. A pending join leaves again when it ends.
         self.request.take();
         self.set_counted.try_set(false);
     }

@@ -20,7 +20,6 @@ const MAX_LINES: usize = 4_096;
 
 /// Starts logging to standard error, panics included, and the export of traces, if there is one. A second call has no
 /// effect. Lines are written until the guard is dropped, which waits for the last ones, but no longer than about a second.
-#[must_use]
 pub fn init(format: LogFormat, filter: &str, traces: Option<&Traces>) -> WorkerGuard {
     let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(MAX_LINES).finish(io::stderr());
     let filter = log_filter(filter);

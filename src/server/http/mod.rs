@@ -5,7 +5,7 @@
 //! - Calls: [`viewers`], [`counts`], [`follows`], [`signals`], [`hooks`], [`statistics`], [`anomalies`], [`stream`],
 //!   [`badge`], [`oembed`], [`health`], [`openapi`]. [`server_fn`] reads the arguments of server functions and runs them;
 //!   [`turns`] lets each address read statistics one by one. [`problem`] turns errors into responses; [`caching`] decides
-//!   what caches may keep. [`extract`] and [`query`] take what handlers need from requests, and [`json`] writes long answers.
+//!   what caches may keep. `extract` and [`query`] take what handlers need from requests, and [`json`] writes long answers.
 //! - Pages and files: [`pages`], [`statistics_page`], [`html`], [`static_files`].
 //! - [`router`] assembles the application; [`state`] holds the state of its handlers.
 

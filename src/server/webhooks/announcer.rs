@@ -303,8 +303,7 @@ impl Announcer {
 
     /// Broadcasts that began after this wait for the end of the earlier one of their channel.
     fn patient_from(&self) -> Timestamp {
-        let now = self.recorder.now();
-        Timestamp::from_millis(now.as_millis().saturating_sub(PATIENCE.as_millis() as u64))
+        self.recorder.now() - PATIENCE
     }
 
     async fn announce(&self, announcements: &[Announcement]) -> Result<(), StoreError> {
