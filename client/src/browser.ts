@@ -209,6 +209,7 @@ export const beat = /* @__PURE__ */ guarded(
     const isJoin = /join$/.test(url);
     const toLeave = url.replace(/\w+$/, "leave");
     let isOver = false;
+    let leaveAgain: (() => void) | undefined;
     left.delete(sessionId);
     if (isJoin && !ticket) viewers.set(sessionId, viewerId());
     const body = JSON.stringify({
@@ -235,7 +236,7 @@ export const beat = /* @__PURE__ */ guarded(
         }
         const answer = await response.json();
         const { viewerId, heartbeatIntervalMs: interval } = answer;
-        if (textOf(viewerId)) viewers.set(sessionId, viewerId);
+        if (textOf(viewerId) && !leaveAgain) viewers.set(sessionId, viewerId);
         return [
           answer.active === false ? 2 : 1,
           // JSON can have numbers too large for a number.
@@ -248,13 +249,16 @@ export const beat = /* @__PURE__ */ guarded(
         removeEventListener("pagehide", abort);
         if (signal.aborted) return;
         if (!isOver) callback(kind, value || 0, text ?? "");
+        else if (leaveAgain) leaveAgain();
         else if (left.has(sessionId)) leave(toLeave, channelId, sessionId);
       });
     const moved = () => {
       const own = viewers.get(sessionId);
       if (!own || own[14] === "8" || own === viewerId()) return;
+      // As the old viewer, also after the next join.
+      const body = JSON.stringify(ids(channelId, sessionId));
+      leaveAgain = () => sendLeave(toLeave, body);
       leave(toLeave, channelId, sessionId);
-      abort();
       end();
       callback(2, 0, "");
     };
@@ -270,8 +274,11 @@ export const beat = /* @__PURE__ */ guarded(
 
 /** Sends a leave as a beacon, which is delivered after the page is gone. Its text/plain needs no CORS preflight. */
 export const leave = (url: string, channelId: string, sessionId: string): void => {
-  const body = JSON.stringify(ids(channelId, sessionId));
   left.add(sessionId);
+  sendLeave(url, JSON.stringify(ids(channelId, sessionId)));
+};
+
+const sendLeave = (url: string, body: string) => {
   try {
     if (navigator.sendBeacon(url, body)) return;
   } catch {}

@@ -185,6 +185,29 @@ test("tabs that opened at once, and made an id each, become one viewer", async (
   );
 });
 
+test("a join that is under way when another tab stores an id is left again when it has ended", async () => {
+  let answerFirst = () => {};
+  setAnswer((call) => {
+    setAnswer(counting);
+    return new Promise((resolve) => (answerFirst = () => resolve(counting(call))));
+  });
+  const { tracker } = follow("ana");
+  await pass(1);
+  const made = calls[0]!.body.viewerId;
+  const stored = "6f1c9f0e-1f0a-4c57-9a43-0c1de6b5a005";
+  localStorage.setItem("aforo.viewer", stored);
+  dispatch("storage");
+  await pass(1_000);
+  answerFirst();
+  await pass(1);
+  tracker.stop();
+  await pass(1);
+  assert.deepEqual(
+    calls.map(({ call, body }) => `${call} ${body.viewerId}`),
+    [`join ${made}`, `leave ${made}`, `join ${stored}`, `leave ${made}`, `leave ${stored}`],
+  );
+});
+
 test("an id that another tab stored before the join is that of the join", async () => {
   const stored = "6f1c9f0e-1f0a-4c57-9a43-0c1de6b5a002";
   const { tracker } = follow("ana");

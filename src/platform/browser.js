@@ -111,6 +111,7 @@ export const beat = /* @__PURE__ */ guarded(
     const isJoin = /join$/.test(url);
     const toLeave = url.replace(/\w+$/, "leave");
     let isOver = false;
+    let leaveAgain;
     left.delete(sessionId);
     if (isJoin && !ticket) viewers.set(sessionId, viewerId());
     const body = JSON.stringify({
@@ -135,7 +136,7 @@ export const beat = /* @__PURE__ */ guarded(
       }
       const answer = await response.json();
       const { viewerId: viewerId2, heartbeatIntervalMs: interval } = answer;
-      if (textOf(viewerId2)) viewers.set(sessionId, viewerId2);
+      if (textOf(viewerId2) && !leaveAgain) viewers.set(sessionId, viewerId2);
       return [
         answer.active === false ? 2 : 1,
         // JSON can have numbers too large for a number.
@@ -146,13 +147,15 @@ export const beat = /* @__PURE__ */ guarded(
       removeEventListener("pagehide", abort);
       if (signal.aborted) return;
       if (!isOver) callback(kind, value || 0, text ?? "");
+      else if (leaveAgain) leaveAgain();
       else if (left.has(sessionId)) leave(toLeave, channelId, sessionId);
     });
     const moved = () => {
       const own = viewers.get(sessionId);
       if (!own || own[14] === "8" || own === viewerId()) return;
+      const body2 = JSON.stringify(ids(channelId, sessionId));
+      leaveAgain = () => sendLeave(toLeave, body2);
       leave(toLeave, channelId, sessionId);
-      abort();
       end();
       callback(2, 0, "");
     };
@@ -166,8 +169,10 @@ export const beat = /* @__PURE__ */ guarded(
   }
 );
 export const leave = (url, channelId, sessionId) => {
-  const body = JSON.stringify(ids(channelId, sessionId));
   left.add(sessionId);
+  sendLeave(url, JSON.stringify(ids(channelId, sessionId)));
+};
+const sendLeave = (url, body) => {
   try {
     if (navigator.sendBeacon(url, body)) return;
   } catch {
