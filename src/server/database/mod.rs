@@ -15,6 +15,7 @@
 mod archive;
 mod batch;
 mod cause;
+mod columns;
 mod followers;
 mod gather;
 mod inspect;

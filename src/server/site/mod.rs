@@ -3,6 +3,8 @@
 //! A release is built with the feature `embed-site`, so that the program is the only file to deploy. A folder is for
 //! development and for tests, and for operators who set `LEPTOS_SITE_ROOT`.
 
+pub mod builds;
+
 use std::{
     borrow::Cow,
     collections::BTreeMap,
@@ -60,7 +62,7 @@ impl Site {
     ///
     /// # Errors
     /// When the folder can't be read.
-    pub fn root_names(&self) -> io::Result<Vec<String>> {
+    fn root_names(&self) -> io::Result<Vec<String>> {
         match self {
             Self::Folder(root) => {
                 let mut names = Vec::new();
@@ -74,6 +76,16 @@ impl Site {
             }
             Self::Embedded(files) => Ok(files.0.keys().filter(|path| !path.contains('/')).cloned().collect()),
         }
+    }
+
+    /// The names of the public files at the root.
+    ///
+    /// # Errors
+    /// When the site cannot be read.
+    pub fn public_names(&self) -> io::Result<Vec<String>> {
+        let is_public =
+            |name: &String| !name.starts_with('.') && !name.ends_with(".br") && !name.ends_with(".gz");
+        Ok(self.root_names()?.into_iter().filter(is_public).collect())
     }
 }
 

@@ -19,10 +19,14 @@ mod seen;
 
 use std::sync::Arc;
 
-use sqlx::{Any, AssertSqlSafe, Row as _, Transaction};
+use sqlx::{Any, AssertSqlSafe, Transaction};
 use uuid::Uuid;
 
-use super::{Batch, Database, followers::pieces};
+use super::{
+    Batch, Database,
+    columns::{millis, time},
+    followers::pieces,
+};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{
@@ -268,17 +272,6 @@ impl Archive {
 /// A number of rows as a parameter.
 fn limit(rows: usize) -> i64 {
     i64::try_from(rows).unwrap_or(i64::MAX)
-}
-
-/// An instant as a value of a column.
-fn millis(at: Timestamp) -> i64 {
-    i64::try_from(at.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// The instant in a column.
-fn time(row: &sqlx::any::AnyRow, column: &str) -> Result<Timestamp, sqlx::Error> {
-    let millis: i64 = row.try_get(column)?;
-    Ok(Timestamp::from_millis(u64::try_from(millis).unwrap_or_default()))
 }
 
 /// The start of the row of `length_ms` that contains an instant.

@@ -6,7 +6,7 @@ use sqlx::{Any, AssertSqlSafe, Row as _, Transaction, any::AnyRow};
 use super::{
     Outbox, count,
     held::{HELD, release},
-    millis, time,
+    millis, optional_time,
 };
 use crate::{
     domain::{ChannelId, Timestamp},
@@ -227,15 +227,15 @@ async fn add(
 /// A row of [`Outbox::open`]. A channel name that this version does not accept is skipped.
 fn open(row: &AnyRow) -> Result<Option<Open>, sqlx::Error> {
     let Ok(channel) = ChannelId::parse(row.try_get("channel")?) else { return Ok(None) };
-    let first_start = time(row, "first_start")?.unwrap_or_default();
+    let first_start = optional_time(row, "first_start")?.unwrap_or_default();
     let announced = Announced {
         is_live: row.try_get::<i16, _>("live")? > 0,
         peak: count(row, "peak")?,
-        peak_announced_at: time(row, "peak_announced_at")?.unwrap_or_default(),
+        peak_announced_at: optional_time(row, "peak_announced_at")?.unwrap_or_default(),
         milestone: count(row, "milestone")?,
         ended_at: None,
     };
-    let broadcast = match (time(row, "started_at")?, time(row, "last_on_air")?) {
+    let broadcast = match (optional_time(row, "started_at")?, optional_time(row, "last_on_air")?) {
         (Some(started_at), Some(last_on_air)) if last_on_air >= first_start => {
             Some(Broadcast { started_at, last_on_air })
         }

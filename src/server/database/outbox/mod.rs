@@ -18,9 +18,9 @@ use sqlx::{Any, Row as _, Transaction, any::AnyRow};
 
 use super::{
     Batch, CALL_LIMIT, Database,
+    columns::{millis, optional_time},
     gather::{Canceled, Gatherer},
 };
-use crate::domain::Timestamp;
 
 pub use self::{
     announce::{Announced, Announcement, NewEvent, Open},
@@ -57,16 +57,6 @@ impl Outbox {
         }
         Ok(transaction)
     }
-}
-
-fn millis(at: Timestamp) -> i64 {
-    i64::try_from(at.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// The instant in a column; `None` if it is negative.
-fn time(row: &AnyRow, column: &str) -> Result<Option<Timestamp>, sqlx::Error> {
-    let millis: i64 = row.try_get(column)?;
-    Ok(u64::try_from(millis).ok().map(Timestamp::from_millis))
 }
 
 fn count(row: &AnyRow, column: &str) -> Result<u32, sqlx::Error> {

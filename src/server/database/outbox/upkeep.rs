@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use sqlx::{Any, AssertSqlSafe, Row as _, Transaction};
 
-use super::{Outbox, held::release, millis, time};
+use super::{Outbox, held::release, millis, optional_time};
 use crate::{
     domain::{ChannelId, Timestamp},
     server::{database::archive::numbers, store_error::StoreError},
@@ -141,7 +141,10 @@ impl Outbox {
             let query = sqlx::query(AssertSqlSafe(statement)).bind(receiver.to_owned());
             let row = query.fetch_one(self.database.pool()).await?;
             let events: i64 = row.try_get("events")?;
-            Ok(Backlog { events: u64::try_from(events).unwrap_or_default(), oldest: time(&row, "oldest")? })
+            Ok(Backlog {
+                events: u64::try_from(events).unwrap_or_default(),
+                oldest: optional_time(&row, "oldest")?,
+            })
         };
         self.database.read(Box::pin(work)).await
     }
