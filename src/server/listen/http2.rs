@@ -25,7 +25,7 @@ use super::{
     held::CHUNK_BYTES,
     refusal::UnreadableRequest,
     tracked::TrackedBody,
-    unread::{REQUEST_BYTES, Unread},
+    unread::{HANDLING_BYTES, REQUEST_BYTES, Unread},
     watched::Watched,
 };
 
@@ -64,14 +64,15 @@ where
     let service = service_fn(|mut request: Request<Incoming>| {
         has_request.store(true, Relaxed);
         refuse_long_head(&mut request);
-        let hold = unread.hold(REQUEST_BYTES);
-        let response = hold.map(|hold| (hold, respond(serve, &info, request)));
+        let holds = unread.hold(REQUEST_BYTES).zip(unread.hold(HANDLING_BYTES));
+        let response = holds.map(|holds| (holds, respond(serve, &info, request)));
         let (unread, on_unread) = (Arc::clone(&unread), Arc::clone(&serve.on_unread));
         // Boxed, so that its memory is freed when the response begins. hyper's task for it lasts as long as a stream.
         Box::pin(async move {
             let response = match response {
-                Some((hold, response)) => {
+                Some(((hold, handling), response)) => {
                     let (response, in_flight) = response.await;
+                    drop(handling);
                     TrackedBody::of(response, in_flight, hold, &unread)
                 }
                 None => None,

@@ -30,9 +30,11 @@ pub const FREE_BYTES: usize = 64 * 1024;
 /// hold less.
 pub const ADDRESS_BYTES: u32 = 64 * 1024 * 1024;
 
-/// What a request takes beside the body of its response, in bytes, while it is handled: hyper's task, its headers, and a body
-/// that has not arrived.
-pub const REQUEST_BYTES: usize = 16 * 1024;
+/// What a request takes beside the body of its response, in bytes.
+pub const REQUEST_BYTES: usize = 4 * 1024;
+
+/// What it takes beyond that until its response begins, in bytes: its headers, and a body that has not arrived.
+pub const HANDLING_BYTES: usize = 12 * 1024;
 
 /// How often the connection looks for answers that wait.
 pub const CHECK_INTERVAL: Duration = Duration::from_secs(5);

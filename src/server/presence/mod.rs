@@ -61,7 +61,7 @@ struct Inner {
     observer: OnceLock<Arc<dyn Observer>>,
 }
 
-/// Is told of what calls on this node have done, and of every count that they have shown.
+/// Receives the outcome of every write and read of this node.
 pub trait Observer: Send + Sync {
     /// A write has returned a count. `viewer`: the viewer of a beat, if its session is counted.
     fn wrote(&self, channel: &ChannelId, viewer: Option<ViewerId>, count: Count);

@@ -1,13 +1,13 @@
 //! The recorder of a node: what is kept of the counts of channels.
 //!
 //! Every node records what its own calls show: the highest counts, the distinct viewers and the new viewers. The owner of
-//! a channel also records how long the count was what ([`sampler`]). The [`writer`] brings all of it into the database as
+//! a channel also records how long each count lasted ([`sampler`]). The [`writer`] brings all of it into the database as
 //! rows of this node. [`upkeep`] merges the rows of all nodes.
 //!
 //! Promises:
 //! - Recording costs a beat no call to the store, and well below a microsecond of this node.
 //! - The peak is taken from every write and every read. No higher count was ever shown.
-//! - What is merely read creates no record. A record goes some minutes after its channel's last viewer.
+//! - Reading a channel creates no record. A record goes some minutes after its channel's last viewer.
 //! - While the database is away, rows wait in memory within a bound (`backlog.rs`), also before the first contact
 //!   with it: what ended meanwhile is written when it comes.
 

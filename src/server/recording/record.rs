@@ -131,7 +131,9 @@ impl Record {
         if air == (Air::On { since: None }) {
             // A broadcast begins. Who was seen before, also while the count was not known, is counted anew with the next beat,
             // and is a new viewer with the next join.
-            if at > self.counted + GRACE {
+            // What the owner has recorded as on air goes on, also if it was longer than the viewers were seen.
+            let last = self.air.as_ref().map_or(self.counted, |air| self.counted.max(air.span.to));
+            if at > last + GRACE {
                 self.end_viewers();
                 self.seen.clear();
             }

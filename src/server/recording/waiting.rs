@@ -1,4 +1,4 @@
-//! Who waits for the live signal of a channel: the sessions that are counted while the channel is off air, with the ends of
+//! The sessions that wait for the live signal of a channel: those that are counted while it is off air, with the ends of
 //! their leases. When the signal begins, they are viewers of the broadcast.
 //!
 //! The memory is bounded: [`MAX_WAITING`] sessions of a channel, and about twice as many as have a lease. Beyond the limit,

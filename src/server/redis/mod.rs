@@ -116,7 +116,7 @@ pub trait Runner: Send + Sync {
     }
 }
 
-/// Lets several parts of a node share a runner.
+/// Lets several stores share a runner.
 #[async_trait]
 impl<R: Runner + ?Sized> Runner for Arc<R> {
     fn script(&self, source: &'static str) -> Script {

@@ -56,6 +56,9 @@ pub(super) const BATCH: usize = 100;
 /// How far back the minutes of a round reach.
 const RECENT: Duration = Duration::from_secs(180);
 
+/// How long after its start the database has all of a minute.
+const RECENT_MINUTE: Duration = Duration::from_secs(61);
+
 /// How long before the start a peak may have been recorded: the owner notices the first viewer with its next sample. A live
 /// signal says when it began.
 const EARLY: Duration = Duration::from_secs(5);
@@ -91,6 +94,8 @@ struct KnownPeak {
     peak: Option<Peak>,
     /// Whether it is the peak of the whole broadcast, and not only of the last minutes.
     is_whole: bool,
+    /// Up to when the database knew the broadcast when its figures were read.
+    read_to: Timestamp,
 }
 
 impl Announcer {
@@ -176,7 +181,7 @@ impl Announcer {
                 ended.push((open, broadcast, settled));
                 continue;
             }
-            let KnownPeak { peak, is_whole } = peaks.get(&key(&open)).copied().unwrap_or_default();
+            let KnownPeak { peak, is_whole, .. } = peaks.get(&key(&open)).copied().unwrap_or_default();
             let known = Known { broadcast, peak, settled: settled.filter(|_| is_whole) };
             announcements.extend(self.announcement(open, &known, None));
         }
@@ -242,7 +247,10 @@ impl Announcer {
         let of_channel = |channel: &ChannelId| by_channel.get(channel).into_iter().flatten().copied();
         for (channel, peak) in &recent {
             for open in of_channel(channel).filter(|open| hides(*peak, open, early)) {
-                if let Some(known) = peaks.get_mut(&key(open)) {
+                let known = peaks.get_mut(&key(open));
+                // The figures have the whole minute then.
+                let known = known.filter(|known| known.read_to < Minute::start_of(peak.at) + RECENT_MINUTE);
+                if let Some(known) = known {
                     known.is_whole = false;
                 }
             }
@@ -257,7 +265,10 @@ impl Announcer {
         };
         let is_new =
             |open: &&Open| !is_over(open) && peaks.get(&key(open)).is_some_and(|known| !known.is_whole);
-        let new: Vec<_> = open.iter().filter(is_new).take(MAX_FIGURES).cloned().collect();
+        let mut new: Vec<_> = open.iter().filter(is_new).cloned().collect();
+        // Those that were read longest ago first, so that no channel waits for the same others in each round.
+        new.sort_by_cached_key(|open| peaks.get(&key(open)).map(|known| known.read_to));
+        new.truncate(MAX_FIGURES);
         for (open, broadcast) in new.iter().filter_map(|open| Some((open, open.broadcast?))) {
             let peak = match self.archive.figures_of(&open.channel, broadcast, settled).await {
                 Ok(figures) => peak_of(&figures),
@@ -268,7 +279,8 @@ impl Announcer {
                 Err(error) => return Err(error),
             };
             if let Some(known) = peaks.get_mut(&key(open)) {
-                *known = KnownPeak { peak: Peak::highest(known.peak, peak), is_whole: true };
+                let peak = Peak::highest(known.peak, peak);
+                *known = KnownPeak { peak, is_whole: true, read_to: settled };
             }
             if began.elapsed() > LEARN_LIMIT {
                 break;

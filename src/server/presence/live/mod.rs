@@ -5,7 +5,7 @@
 //!   not empty is the only one of its interval. It continues if the request that started it is canceled.
 //! - Writes of this node are in the list at once. Writes of other nodes are in the list within an interval.
 //! - A list that may lack viewers is stale: a part of the store is unavailable, or nodes are replaying a loss. So is one from
-//!   before the store stopped responding.
+//!   before the store stopped responding. What it lacks of the last whole list stays in it for up to [`STALE_FOR`].
 //! - While a listing fails or takes longer than [`WAIT_LIMIT`], the last list is returned as stale for up to
 //!   [`STALE_FOR`], then the error. An empty list can't be marked as stale, so the error is returned instead.
 //! - With live signals, the list has exactly the channels on air. A count that may be missing is unknown instead of 0, and
@@ -13,7 +13,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, hash_map::Entry},
     panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
@@ -90,6 +90,8 @@ struct State {
 struct Listing {
     began: Instant,
     is_whole: bool,
+    /// When the last whole listing began, of which this one has all channels.
+    whole_from: Option<Instant>,
     /// The newest time of the counts, by the store's clock.
     as_of: Timestamp,
     /// The channels that have viewers.
@@ -197,6 +199,10 @@ impl LiveList {
         let written = std::mem::take(&mut state.written);
         let replaced = match listed {
             Ok(mut listing) => {
+                let mut replaced = state.last.take();
+                if let Some(last) = &mut replaced {
+                    listing.keep(last);
+                }
                 // The lock is held, so a change of a live signal is either in here or comes after this listing.
                 let signals = self.0.signals.as_ref();
                 if let Some(on_air) = signals.map(|signals| signals.on_air(usize::MAX).unwrap_or_default()) {
@@ -206,7 +212,8 @@ impl LiveList {
                     listing.put(&channel, count, as_of, signals.is_some());
                 }
                 state.error = None;
-                state.last.replace(listing)
+                state.last = Some(listing);
+                replaced
             }
             Err(error) => {
                 state.error = Some(error);
@@ -224,7 +231,25 @@ impl Listing {
         let as_of = live.iter().map(|live| live.as_of).max().unwrap_or_default();
         let ranked = live.iter().map(|live| (Reverse(live.count), live.channel.clone())).collect();
         let counts = live.into_iter().map(|live| (live.channel, (live.count, live.as_of))).collect();
-        Self { began, is_whole, as_of, counts, ranked }
+        Self { began, is_whole, whole_from: is_whole.then_some(began), as_of, counts, ranked }
+    }
+
+    /// Keeps the channels of the last listing that this one lacks if a part of the store is unavailable. Some of them may have
+    /// ended meanwhile: it is not known whose part is unavailable.
+    fn keep(&mut self, last: &mut Self) {
+        if self.is_whole {
+            return;
+        }
+        self.whole_from = last.whole_from.filter(|from| self.began < *from + STALE_FOR);
+        if self.whole_from.is_none() {
+            return;
+        }
+        for (channel, (count, as_of)) in std::mem::take(&mut last.counts) {
+            if let Entry::Vacant(vacant) = self.counts.entry(channel) {
+                self.ranked.insert((Reverse(count), vacant.key().clone()));
+                vacant.insert((count, as_of));
+            }
+        }
     }
 
     fn count(&self, channel: &ChannelId) -> u32 {

@@ -113,6 +113,30 @@ async fn any_number_of_requests_cost_one_listing_per_interval() {
     }
 }
 
+/// On a cluster, one of several servers may be away.
+#[tokio::test(start_paused = true)]
+async fn what_a_partial_list_lacks_of_the_last_whole_one_stays_for_a_minute() {
+    let (store, list) = TestSource::new(&[("a", 3), ("b", 2), ("c", 1)]);
+    assert_eq!(listed(&list).await.unwrap(), fresh("a,b,c"));
+    *store.behavior.lock() = Behavior::Partial;
+    *store.channels.lock() = vec![("c", 9), ("d", 1)];
+    for nth in 0..29 {
+        advance(INTERVAL).await;
+        let names = if nth < 10 { vec!["c", "a", "b", "d"] } else { vec!["c", "a", "d"] };
+        let (found, is_stale) = listed(&list).await.unwrap();
+        assert!(found == names && is_stale, "{nth}: {found:?}");
+        if nth == 9 {
+            // A write of this node ends the channel.
+            list.record(&channel("b"), 0, at(1));
+        }
+    }
+    advance(INTERVAL).await;
+    assert_eq!(listed(&list).await.unwrap().0, ["c", "d"], "a minute is over");
+    *store.behavior.lock() = Behavior::Normal;
+    advance(INTERVAL).await;
+    assert_eq!(listed(&list).await.unwrap(), fresh("c,d"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_list_from_before_the_store_stopped_responding_is_stale_at_once() {
     let (store, list) = TestSource::new(&[("a", 1)]);

@@ -321,11 +321,11 @@ async fn keep_connected<C: Clone + Send + Sync + 'static>(
     let (mut is_logged, mut last_logged) = (true, None::<Instant>);
     loop {
         let disconnected = DisconnectNotifier::default();
-        let connection = connect_with_retry(name, || connect(disconnected.clone())).await;
+        let (connection, was_refused) = connect_with_retry(name, || connect(disconnected.clone())).await;
         let number = shared.last.fetch_add(1, SeqCst) + 1;
         shared.state.send_replace(State::Up(number, connection));
         let connected = Instant::now();
-        if is_logged {
+        if is_logged || was_refused {
             tracing::info!(store = name, "connected");
         }
         tokio::select! {
@@ -347,13 +347,13 @@ async fn keep_connected<C: Clone + Send + Sync + 'static>(
     }
 }
 
-/// Retries until an attempt succeeds.
-async fn connect_with_retry<C>(name: &str, attempt: impl Fn() -> ConnectFuture<C>) -> C {
+/// Retries until an attempt succeeds. Returns whether one has failed, which is in the log.
+async fn connect_with_retry<C>(name: &str, attempt: impl Fn() -> ConnectFuture<C>) -> (C, bool) {
     let mut pause = PAUSES.0;
     let mut last_logged: Option<Instant> = None;
     loop {
         match timeout(CONNECT_LIMIT, attempt()).await.unwrap_or_else(|_| Err(timed_out())) {
-            Ok(connection) => return connection,
+            Ok(connection) => return (connection, last_logged.is_some()),
             Err(error) => {
                 if last_logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
                     tracing::warn!(store = name, %error, "can't connect; retrying");
