@@ -19,10 +19,9 @@ use super::{
     clock::{Clock, SystemClock},
     config::{Config, DatabaseConfig, Draft, StoreConfig},
     database::{self, Inspection, Kind, Tables},
-    http::static_files::current_build,
     listen::{Tls, socket},
     redis::{ClusterRunner, RedisRunner, ServerFacts},
-    site::Site,
+    site::{Site, builds},
     store::{self, StoreError},
 };
 use crate::domain::{ChannelId, LiveMode};
@@ -113,7 +112,7 @@ impl Report {
     }
 
     fn site(&mut self, site: &Site) {
-        match current_build(site) {
+        match builds::current(site) {
             Ok(build) => self.line("Site", &format!("from {site}, build {build}")),
             Err(error) => {
                 self.line("Site", &format!("from {site}"));

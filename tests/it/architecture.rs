@@ -172,7 +172,6 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "server::clock",
             "server::config",
             "server::database",
-            "server::http::static_files",
             "server::listen",
             "server::redis",
             "server::site",

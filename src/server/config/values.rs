@@ -203,6 +203,11 @@ impl FrameAncestors {
         if sources.is_empty() || !sources.iter().all(|source| source.chars().all(is_allowed)) {
             return Err("not a list of sources such as 'self',https://partner.example".into());
         }
+        // A shell that reads a file of settings takes quotes away.
+        if sources.iter().any(|source| ["self", "none"].iter().any(|word| source.eq_ignore_ascii_case(word)))
+        {
+            return Err("self and none need single quotes, as in \"'self',https://partner.example\"".into());
+        }
         if sources.len() > 1 && sources.iter().any(|source| source.eq_ignore_ascii_case("'none'")) {
             return Err("'none' must stand alone".into());
         }
@@ -278,7 +283,7 @@ mod tests {
             let ancestors = FrameAncestors::parse(text).unwrap();
             assert_eq!(ancestors.as_str(), "'self' https://partner.example", "{text:?}");
         }
-        for text in ["", ",", " , ", "'self'; script-src *"] {
+        for text in ["", ",", " , ", "'self'; script-src *", "self,https://partner.example", "None"] {
             assert!(FrameAncestors::parse(text).is_err(), "{text:?}");
         }
         assert_eq!(FrameAncestors::parse("'none',*").unwrap_err(), "'none' must stand alone");

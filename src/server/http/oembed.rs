@@ -12,7 +12,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{pages::site_origin, state::AppState, static_files};
+use super::{pages::site_origin, state::AppState};
 use crate::{
     api::{Code, Problem},
     app::{EmbedSize, embed_code},
@@ -31,7 +31,7 @@ const OTHER_PATHS: [&str; 4] = ["healthz", "metrics", "oembed", "readyz"];
 /// # Errors
 /// When the site cannot be read.
 pub fn routes(site: &Site) -> io::Result<Router<AppState>> {
-    let mut reserved: HashSet<_> = static_files::root_names(site)?.into_iter().collect();
+    let mut reserved: HashSet<_> = site.public_names()?.into_iter().collect();
     reserved.extend(OTHER_PATHS.map(str::to_owned));
     let reserved = Arc::new(reserved);
     let handler = async move |State(state): State<AppState>,

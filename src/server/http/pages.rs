@@ -36,7 +36,7 @@ use crate::{
     domain::{ChannelId, LiveMode, StreamTemplate},
     server::{
         listen::ConnectionInfo,
-        site::{PACKAGE, Site},
+        site::{PACKAGE, Site, builds},
     },
 };
 
@@ -62,7 +62,7 @@ pub(super) const VARY: HeaderValue = HeaderValue::from_static("accept-language, 
 /// # Errors
 /// When the site holds no build.
 pub fn leptos_options(addr: SocketAddr, site: &Site) -> io::Result<LeptosOptions> {
-    let build = static_files::current_build(site)?;
+    let build = builds::current(site)?;
     Ok(LeptosOptions::builder()
         .output_name("aforo")
         .site_pkg_dir(format!("{PACKAGE}/{build}"))

@@ -6,17 +6,11 @@
 //!   hls.js has a hash in its name, and a missing one is a 404 too, instead of the page of a channel.
 //!
 //! `make site` puts each build into its own folder under `pkg`, named by a hash of the content, and writes the name of
-//! the current build to `build.txt`. Older builds stay for pages that are still open. cargo-leptos builds into `pkg`
-//! itself; the hash of that folder is used as the name of the build.
+//! the current build to `build.txt`. Older builds stay for pages that are still open.
 //!
 //! The rules are the same for a folder and for files inside the program.
 
-use std::{
-    fs,
-    hash::{DefaultHasher, Hash, Hasher},
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path};
 
 use axum::{
     Router,
@@ -31,10 +25,7 @@ use tower_http::services::{
 };
 
 use super::caching::NO_STORE;
-use crate::server::site::{BUILD_FILE, PACKAGE, Site};
-
-/// A file that every build contains.
-const SCRIPT: &str = "aforo.js";
+use crate::server::site::{PACKAGE, Site, builds};
 
 /// How much of a file is read at once, in bytes. Each answer keeps this much in memory.
 const PART_BYTES: usize = 8 * 1024;
@@ -50,76 +41,34 @@ const REVALIDATED: HeaderValue = HeaderValue::from_static("public, no-cache");
 const ANY_ORIGIN: (HeaderName, HeaderValue) =
     (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
 
-/// The name of the build whose files the pages load.
-///
-/// # Errors
-/// When the site holds no build by `make site` or cargo-leptos.
-pub fn current_build(site: &Site) -> io::Result<String> {
-    if let Some(package) = package_of_cargo_leptos(site) {
-        return hash_of(&package);
-    }
-    let name = String::from_utf8_lossy(&site.read(BUILD_FILE)?).trim().to_owned();
-    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if is_name && site.has(&format!("{PACKAGE}/{name}/{SCRIPT}")) {
-        Ok(name)
-    } else {
-        Err(io::Error::new(io::ErrorKind::NotFound, format!("build {name:?} not found in {PACKAGE}")))
-    }
-}
-
-/// The folder of the builds, if it holds one by cargo-leptos. (`make site` removes it, so it never is in the program.)
-fn package_of_cargo_leptos(site: &Site) -> Option<PathBuf> {
-    let Site::Folder(root) = site else { return None };
-    Some(root.join(PACKAGE)).filter(|package| package.join(SCRIPT).is_file())
-}
-
-/// A hash of the names and contents of a folder's files.
-fn hash_of(folder: &Path) -> io::Result<String> {
-    let mut hasher = DefaultHasher::new();
-    hash_files(folder, &mut hasher)?;
-    Ok(format!("{:016x}", hasher.finish()))
-}
-
-/// Hashes the files of a folder and its subfolders; cargo-leptos puts JavaScript snippets into subfolders.
-fn hash_files(folder: &Path, hasher: &mut impl Hasher) -> io::Result<()> {
-    let mut paths: Vec<_> =
-        fs::read_dir(folder)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
-    paths.sort();
-    for path in paths {
-        path.file_name().hash(hasher);
-        if path.is_dir() {
-            hash_files(&path, hasher)?;
-        } else {
-            fs::read(&path)?.hash(hasher);
-        }
-    }
-    Ok(())
-}
-
 /// The routes of all static files. A file at the root takes precedence over a channel of the same name.
 ///
 /// # Errors
 /// When the site cannot be read.
 pub fn routes<S: Clone + Send + Sync + 'static>(site: &Site) -> io::Result<Router<S>> {
-    let builds_path = match package_of_cargo_leptos(site) {
-        Some(package) => format!("/{PACKAGE}/{}", hash_of(&package)?),
+    let builds_path = match builds::of_cargo_leptos(site)? {
+        Some(build) => format!("/{PACKAGE}/{build}"),
         None => format!("/{PACKAGE}"),
     };
-    let names = root_names(site)?;
+    let names = site.public_names()?;
     Ok(match site {
         Site::Folder(root) => {
-            builds(&builds_path, root, TokioBackend).merge(root_files(&names, root, TokioBackend))
+            build_files(&builds_path, root, TokioBackend).merge(root_files(&names, root, TokioBackend))
         }
         Site::Embedded(files) => {
             let root = Path::new("");
-            builds(&builds_path, root, files.clone()).merge(root_files(&names, root, files.clone()))
+            build_files(&builds_path, root, files.clone()).merge(root_files(&names, root, files.clone()))
         }
     })
 }
 
 /// The routes of builds. In a folder they are read from disk on each request, so that a build can be added while the
 /// server runs.
-fn builds<S: Clone + Send + Sync + 'static>(path: &str, root: &Path, backend: impl Backend) -> Router<S> {
+fn build_files<S: Clone + Send + Sync + 'static>(
+    path: &str,
+    root: &Path,
+    backend: impl Backend,
+) -> Router<S> {
     let finish = async |response| finish(response, IMMUTABLE);
     Router::new().nest_service(path, serve(&root.join(PACKAGE), backend)).layer(map_response(finish))
 }
@@ -161,16 +110,6 @@ pub fn has_hash(path: &str) -> bool {
 /// The response to a request for a file that does not exist.
 pub fn not_found() -> Response {
     finish(StatusCode::NOT_FOUND.into_response(), NO_STORE)
-}
-
-/// The names of the public files at the root of the site.
-///
-/// # Errors
-/// When the site cannot be read.
-pub fn root_names(site: &Site) -> io::Result<Vec<String>> {
-    let is_public =
-        |name: &String| !name.starts_with('.') && !name.ends_with(".br") && !name.ends_with(".gz");
-    Ok(site.root_names()?.into_iter().filter(is_public).collect())
 }
 
 /// Adds `Cache-Control`, and lets scripts of every origin read the response: other sites load the widget, a sandboxed

@@ -45,7 +45,7 @@ const DAY_MS: u64 = 86_400_000;
 const FINE_STEP: u64 = 10;
 const SHORT_MS: u64 = 30 * 60_000;
 
-/// `Retry-After` while the database is away, in seconds.
+/// `Retry-After` while the database is away, or the address reads too much, in seconds.
 const RETRY_AFTER: u32 = 30;
 
 /// The longest token that links of the page keep. Longer ones are not valid.

@@ -26,7 +26,7 @@ use std::sync::{
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, errors::ErrorKind};
 use ring::digest::{SHA256, digest};
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use uuid::Builder;
 
 pub use self::{
@@ -117,7 +117,11 @@ struct Claims {
     sub: String,
     channel: String,
     origin: Option<String>,
+    /// The library checks an audience that is text, or a list of it.
+    aud: Option<IgnoredAny>,
 }
+
+const OTHER_AUDIENCE: Refusal = Refusal::Invalid("the ticket is for another audience");
 
 impl Tickets {
     /// No tickets: every viewer is who it says, and a ticket in a call is ignored.
@@ -193,6 +197,9 @@ impl Tickets {
     ) -> Result<ViewerId, Refusal> {
         let Some(checks) = &self.0 else { return Err(Refusal::Required) };
         let claims = checks.claims(ticket)?;
+        if claims.aud.is_some() {
+            return Err(OTHER_AUDIENCE);
+        }
         if claims.sub.is_empty() {
             return Err(Refusal::Invalid("the claim sub is empty"));
         }
@@ -283,7 +290,7 @@ fn refusal(error: &ErrorKind) -> Refusal {
     match error {
         ErrorKind::ExpiredSignature => Refusal::Expired,
         ErrorKind::ImmatureSignature => Refusal::Invalid("the ticket is not valid yet"),
-        ErrorKind::InvalidAudience => Refusal::Invalid("the ticket is for another audience"),
+        ErrorKind::InvalidAudience => OTHER_AUDIENCE,
         _ => Refusal::Invalid("the ticket lacks sub, channel or exp, or one of them has another type"),
     }
 }

@@ -163,6 +163,10 @@ fn claims_that_are_missing_or_of_another_type_are_invalid() {
         ("channel", json!("ana,bob")),
         ("origin", json!(["https://partner.example"])),
         ("aud", json!("another service")),
+        ("aud", json!(["another service"])),
+        ("aud", json!(7)),
+        ("aud", json!([7])),
+        ("aud", json!({})),
     ] {
         let changed = claims(|claims| claims[name] = value.clone());
         assert!(is_invalid(check(&ticket(&changed))), "{name}: {value}");
