@@ -135,15 +135,12 @@ impl Answer {
 pub(super) async fn in_turn(
     State(state): State<AppState>,
     ClientAddress(address): ClientAddress,
-    permitted: Result<Permitted, Problem>,
+    _: Permitted,
     request: Request,
     next: Next,
 ) -> Response {
     if state.access.api_token.matches(bearer(request.headers())) {
         return next.run(request).await;
-    }
-    if let Err(refusal) = permitted {
-        return refusal.into_response();
     }
     let Some(turn) = state.turns.take(address).await else {
         state.metrics.refused(Turns::NAME);
