@@ -129,11 +129,10 @@ impl Record {
             self.active = self.active.max(at);
         }
         if air == (Air::On { since: None }) {
-            // A broadcast begins. Who was seen before, also while the count was not known, is counted anew with the next beat,
-            // and is a new viewer with the next join.
-            // What the owner has recorded as on air goes on, also if it was longer than the viewers were seen.
+            // The owner may have recorded that the channel was on air for longer than viewers were seen.
             let last = self.air.as_ref().map_or(self.counted, |air| self.counted.max(air.span.to));
             if at > last + GRACE {
+                // A broadcast begins. Each viewer counts for it from the next beat on, and is new with the next join.
                 self.end_viewers();
                 self.seen.clear();
             }

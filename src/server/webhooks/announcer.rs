@@ -248,7 +248,7 @@ impl Announcer {
         for (channel, peak) in &recent {
             for open in of_channel(channel).filter(|open| hides(*peak, open, early)) {
                 let known = peaks.get_mut(&key(open));
-                // The figures have the whole minute then.
+                // Figures that were read later have the whole minute.
                 let known = known.filter(|known| known.read_to < Minute::start_of(peak.at) + RECENT_MINUTE);
                 if let Some(known) = known {
                     known.is_whole = false;
