@@ -198,6 +198,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("axum", &["pages::request", "server"]),
     ("tokio", &["server"]),
     ("clap", &["server::config"]),
+    ("strsim", &["server::config"]),
     ("redis", &["server::redis", "server::store", "server::config"]),
     ("sqlx", &["server::database", "server::config"]),
     ("jiff", &["server::history", "server::http::signals"]),

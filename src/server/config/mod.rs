@@ -5,6 +5,7 @@
 
 mod defaults;
 mod flags;
+mod misspelled;
 mod origin;
 mod resolve;
 mod values;

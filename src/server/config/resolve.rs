@@ -4,6 +4,7 @@ use std::{
     env,
     error::Error,
     ffi::OsString,
+    iter,
     num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
@@ -19,7 +20,7 @@ use clap::{
 use super::{
     AccessConfig, Config, DatabaseConfig, DemoHistory, Flags, Secret, StoreConfig, Task, TlsFiles, TopTask,
     defaults::{follow, is_given},
-    flags,
+    flags, misspelled,
     values::{StatisticsMode, TicketMode},
     warnings::warnings,
 };
@@ -108,7 +109,10 @@ pub fn draft<T: Into<OsString>>(
         Err(error) => parse_one_by_one(&args, error)?,
     };
     follow(&mut flags, &given);
-    let (config, mut sentences) = assemble(flags, embedded);
+    let (mut config, mut sentences) = assemble(flags, embedded);
+    let names = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    config.warnings.extend(misspelled::variables(names, &settings()));
+    config.warnings.extend(misspelled::levels(&config.log));
     if let Some(TlsFiles { certificate, key }) = &config.tls {
         let loaded = Tls::load(certificate, key);
         sentences.extend(loaded.err().map(|error| format!("TLS_CERT, TLS_KEY: {error}")));
@@ -143,6 +147,14 @@ fn command() -> Command {
         let flag = flag_of(&variable.to_string_lossy());
         if arg.get_long() == Some(&*flag) { arg } else { arg.alias(flag) }
     })
+}
+
+/// The names of all settings in the environment.
+fn settings() -> Vec<String> {
+    let command = Flags::command();
+    let commands = iter::once(&command).chain(command.get_subcommands());
+    let names = commands.flat_map(Command::get_arguments).filter_map(Arg::get_env);
+    names.filter_map(|name| name.to_str().map(str::to_owned)).collect()
 }
 
 /// The flag by the name of a variable, without the dashes before it: `viewer-timeout` for `VIEWER_TIMEOUT`.
