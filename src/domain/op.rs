@@ -40,6 +40,8 @@ pub enum Act {
     /// A late write of operations that waited for the store. It is merged like a replay after a loss, but the store has
     /// lost nothing.
     Late(Session),
+    /// A heartbeat from a log of renewals, which happened before it is written. It is merged like a late write.
+    Logged(Session),
     /// A repeated leave: merged with the state in the store, and ignored if the session is unknown. Leaves are repeated
     /// because a disconnected node may write a beat from before the leave after the store has forgotten the leave.
     Withdraw(Session),

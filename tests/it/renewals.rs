@@ -51,12 +51,13 @@ fn call(redis: &mut Connection, prefix: &str, script: &str, now: u64, channels: 
     let keys = keys(prefix);
     let mut eval = cmd("EVAL");
     eval.arg(script)
-        .arg(2 + keys.len())
+        .arg(3 + keys.len())
         .arg(format!("{prefix}nodes"))
         .arg(format!("{prefix}changes"))
+        .arg(format!("{prefix}leaves"))
         .arg(&keys);
     // The memory of leaves is longer than the test takes.
-    eval.arg(3).arg(30_000).arg(600_000).arg("0123456789abcdef").arg(0).arg(now).arg(channels);
+    eval.arg(4).arg(30_000).arg(600_000).arg("0123456789abcdef").arg(0).arg(now).arg(channels);
     let mut seen = vec![eval.query(redis).unwrap()];
     for pair in keys.chunks_exact(2) {
         seen.push(cmd("ZRANGE").arg(&pair[0]).arg(0).arg(-1).arg("WITHSCORES").query(redis).unwrap());
@@ -72,14 +73,21 @@ fn call(redis: &mut Connection, prefix: &str, script: &str, now: u64, channels: 
     let changes =
         cmd("ZRANGE").arg(format!("{prefix}changes")).arg(0).arg(-1).query::<Vec<String>>(redis).unwrap();
     seen.extend(changes.iter().map(|name| Value::SimpleString(name.replacen(prefix, "", 1))));
+    seen.push(
+        cmd("ZRANGE").arg(format!("{prefix}leaves")).arg(0).arg(-1).arg("WITHSCORES").query(redis).unwrap(),
+    );
     seen
 }
 
 /// Operations of a channel: mostly heartbeats, of sessions that are known or not, alone or not, with equal or shorter
-/// leases, and twice in a call.
+/// leases, and twice in a call. Those of a log come together.
 fn any_ops(random: &mut TestRng, now: u64) -> Vec<u8> {
     let mut below = |n: u32| random.next_u32() % n;
-    let acts: &[u8] = if below(12) == 0 { b"JJHNLKRMW" } else { b"HHHN" };
+    let acts: &[u8] = match below(24) {
+        0 | 1 => b"JJHNLKRMWT",
+        2..8 => b"T",
+        _ => b"HHHN",
+    };
     let mut ops = Vec::new();
     // If a lease is granted and shortened in one call, only the shortcut knows that the count is the same as before.
     let shift = if below(8) == 0 { below(5) } else { 0 };
@@ -93,6 +101,10 @@ fn any_ops(random: &mut TestRng, now: u64) -> Vec<u8> {
         if b"RMW".contains(&act) {
             ops.extend(&(now - u64::from(below(40_000))).to_be_bytes()[2..]);
             ops.extend(u16::try_from(below(2_000)).unwrap().to_be_bytes());
+        } else if act == b'T' {
+            let age = if below(8) == 0 { below(40_000) } else { below(1_500) };
+            ops.extend(&(now + u64::from(below(20) == 0) - u64::from(age)).to_be_bytes()[2..]);
+            ops.extend(u16::MAX.to_be_bytes());
         }
     }
     ops

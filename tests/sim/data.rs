@@ -7,13 +7,17 @@
 
 use std::collections::BTreeMap;
 
+use smallvec::SmallVec;
+
 use aforo::{
     domain::{
-        Act, ChannelId, LeaseRules, Op, Roster, Session, Timestamp, ViewerId,
+        Act, ChannelId, LeaseRules, Op, Roster, Session, SessionId, Timestamp, ViewerId,
         policy::LEAVE_MEMORY,
         session::{Parts, Phase},
     },
-    server::store::{Attendance, Batch, Epoch, Live, Mark, Reading, RollCall, Written},
+    server::store::{
+        Append, Appended, Attendance, Batch, Epoch, Live, LogId, Mark, Reading, Renewal, RollCall, Written,
+    },
 };
 
 use crate::{oracle::plan::Millis, shares::Shares, store::millis};
@@ -36,6 +40,10 @@ pub struct Data {
     pub incarnation: u64,
     /// The shares of the nodes in the parts of the channels.
     pub shares: Shares,
+    /// The sessions that do not count after an operation, and when that was.
+    leaves: BTreeMap<(ViewerId, SessionId), Timestamp>,
+    /// The logs of renewals.
+    logs: BTreeMap<(u64, bool), Vec<(Renewal, Timestamp)>>,
 }
 
 struct Kept {
@@ -98,6 +106,41 @@ impl Data {
         self.channels.retain(|_, kept| !kept.log.is_empty());
         self.rolls.retain(|(at, _)| *at <= then);
         self.roll = self.rolls.last().map(|(_, roll)| roll.clone());
+        self.leaves.retain(|_, at| *at <= then);
+        self.logs.values_mut().for_each(|log| log.retain(|(_, at)| *at <= then));
+    }
+
+    pub fn append(&mut self, log: LogId, renewals: &[Renewal], sent: Timestamp, now: Timestamp) -> Append {
+        if now.as_millis().saturating_sub(sent.as_millis()) > LATE.0 {
+            return Append::NotNow;
+        }
+        self.leaves.retain(|_, at| *at + RULES.longest_lease > now);
+        let has_left = |renewal: &Renewal| self.leaves.contains_key(&(renewal.viewer, renewal.session));
+        if renewals.iter().any(has_left) {
+            return Append::Left(renewals.iter().map(has_left).collect());
+        }
+        let entries = renewals.iter().map(|renewal| (renewal.clone(), now));
+        self.logs.entry((log.node, log.is_second)).or_default().extend(entries);
+        Append::Done(Appended { at: now, epoch: Some(self.epoch(now)) })
+    }
+
+    /// What is in a log.
+    pub fn logged(&self, log: LogId) -> Vec<(Renewal, Timestamp)> {
+        self.logs.get(&(log.node, log.is_second)).cloned().unwrap_or_default()
+    }
+
+    /// Deletes a log.
+    pub fn clear(&mut self, log: LogId) {
+        self.logs.remove(&(log.node, log.is_second));
+    }
+
+    /// The nodes that have logs.
+    pub fn owners(&self) -> Vec<u64> {
+        self.logs.keys().map(|(node, _)| *node).collect()
+    }
+
+    fn epoch(&self, now: Timestamp) -> Epoch {
+        Epoch(self.roll(now).map_or(0, |roll| roll.epoch))
     }
 
     /// The channels with any data.
@@ -120,7 +163,16 @@ impl Data {
         let sent = (took > LATE.0).then_some(sent);
         self.channels.retain(|channel, kept| *channel != batch.channel || kept.expires > now);
         let kept = self.channels.entry(batch.channel.clone()).or_insert_with(|| Kept::new(now));
-        let active = batch.ops.iter().map(|op| kept.apply(Done { op: *op, now, sent, mark })).collect();
+        let active: SmallVec<[bool; 1]> =
+            batch.ops.iter().map(|op| kept.apply(Done { op: *op, now, sent, mark })).collect();
+        for (op, is_active) in batch.ops.iter().zip(&active) {
+            let session = (op.viewer, op.session);
+            if *is_active {
+                self.leaves.remove(&session)
+            } else {
+                self.leaves.insert(session, now)
+            };
+        }
         if kept.mark.is_none() && kept.viewers.is_empty() {
             self.channels.remove(&batch.channel);
         }
@@ -128,7 +180,7 @@ impl Data {
     }
 
     pub fn read(&mut self, channel: &ChannelId, now: Timestamp) -> Reading {
-        let epoch = Some(Epoch(self.roll(now).map_or(0, |roll| roll.epoch)));
+        let epoch = Some(self.epoch(now));
         let nothing = Reading { epoch, ..Reading::certain(0, now) };
         let kept = self.channels.get_mut(channel).filter(|kept| kept.expires > now);
         kept.map_or(nothing, |kept| Reading {
@@ -243,16 +295,17 @@ impl Kept {
             return is_live;
         }
         // A leave of an unknown session sets no mark.
-        let sets_mark = matches!(op.act, Act::Restore(session) | Act::Late(session) if session.parts().phase != Phase::LeftUnknown);
+        let sets_mark = matches!(op.act, Act::Restore(session) | Act::Late(session) | Act::Logged(session) if session.parts().phase != Phase::LeftUnknown);
         if self.mark.is_none() && (is_live || sets_mark) {
             (self.mark, self.expires) = (Some(mark), now);
         }
         if self.mark.is_some() {
             let over = match op.act {
                 Act::Join { lease } | Act::Heartbeat { lease } | Act::Renew { lease } => now + lease,
-                Act::Restore(session) | Act::Late(session) | Act::Withdraw(session) => {
-                    session.useless_from(&RULES)
-                }
+                Act::Restore(session)
+                | Act::Late(session)
+                | Act::Logged(session)
+                | Act::Withdraw(session) => session.useless_from(&RULES),
                 Act::Leave | Act::LeaveKnown => now + RULES.longest_lease,
             };
             let spare = RULES.longest_lease / 8;
@@ -262,6 +315,7 @@ impl Kept {
             let has_restored = match op.act {
                 Act::Restore(_) => counted != counts,
                 Act::Late(session) => counts > counted && may_have_left(session, now),
+                Act::Logged(session) => counts > counted && session.at() + LEAVE_MEMORY <= now,
                 _ => false,
             };
             if has_restored {
@@ -286,7 +340,12 @@ fn when_sent(act: Act, sent: Timestamp) -> Act {
         Act::Join { lease } => Act::Late(Session::beating(sent, lease, true)),
         Act::Heartbeat { lease } => Act::Late(Session::beating(sent, lease, false)),
         Act::Leave => Act::Late(Session::left_unknown(sent)),
-        Act::Renew { .. } | Act::LeaveKnown | Act::Restore(_) | Act::Late(_) | Act::Withdraw(_) => act,
+        Act::Renew { .. }
+        | Act::LeaveKnown
+        | Act::Restore(_)
+        | Act::Late(_)
+        | Act::Logged(_)
+        | Act::Withdraw(_) => act,
     }
 }
 

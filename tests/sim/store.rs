@@ -15,8 +15,8 @@ use aforo::{
     server::{
         clock::Skew,
         store::{
-            Attendance, Batch, Claim, Epoch, Listed, Mark, Names, Reading, RollCall, Share, Store,
-            StoreError, Written,
+            Append, Appended, Attendance, Batch, Claim, Epoch, Listed, LogId, Mark, Names, Reading, Renewal,
+            RenewalLog, RollCall, Share, Store, StoreError, Written,
         },
     },
 };
@@ -294,6 +294,10 @@ impl Store for Link {
         true
     }
 
+    fn renewal_log(&self) -> Option<&dyn RenewalLog> {
+        Some(self)
+    }
+
     async fn attend(&self, attendance: &Attendance) -> Result<Option<RollCall>, StoreError> {
         let (work, sent) = (attendance.clone(), self.clock());
         let roll = self.call(move |store| store.attend(&work)).await?;
@@ -303,6 +307,40 @@ impl Store for Link {
 
     async fn incarnation(&self) -> Result<Option<String>, StoreError> {
         self.call(|store| Some(store.data.lock().incarnation.to_string())).await
+    }
+}
+
+#[async_trait]
+impl RenewalLog for Link {
+    async fn append(&self, log: LogId, renewals: &[Renewal]) -> Result<Append, StoreError> {
+        let (work, sent) = (renewals.to_vec(), self.clock());
+        let Some(sent_by_store) = self.skew.to_store(sent) else { return Ok(Append::NotNow) };
+        let append =
+            move |store: &SharedStore| store.data.lock().append(log, &work, sent_by_store, store.clock());
+        Ok(match self.call(append).await? {
+            Append::Done(done) => Append::Done(Appended { epoch: self.epoch(done.epoch), ..done }),
+            refused => refused,
+        })
+    }
+
+    async fn read(&self, log: LogId) -> Result<Vec<(Renewal, Timestamp)>, StoreError> {
+        self.call(move |store| store.data.lock().logged(log)).await
+    }
+
+    async fn clear(&self, log: LogId) -> Result<(), StoreError> {
+        self.call(move |store| store.data.lock().clear(log)).await
+    }
+
+    async fn owners(&self) -> Result<Vec<u64>, StoreError> {
+        self.call(|store| store.data.lock().owners()).await
+    }
+
+    async fn remove(&self, node: u64) -> Result<(), StoreError> {
+        self.call(move |store| LogId::both(node).map(|log| store.data.lock().clear(log))).await.map(drop)
+    }
+
+    fn worth_from(&self) -> usize {
+        1
     }
 }
 

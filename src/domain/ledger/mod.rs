@@ -68,8 +68,8 @@ struct Entry {
     version: u8,
     /// Whether the session is pending only to repeat its leave.
     is_repeated: bool,
-    /// Whether the store has taken the last leave.
-    is_leave_taken: bool,
+    /// Whether the store has taken the last join or leave.
+    is_taken: bool,
 }
 
 /// What a ledger knew of a session after it accepted an operation. The answer of the store to the operation says nothing about
@@ -78,7 +78,7 @@ struct Entry {
 pub struct Seen {
     version: u8,
     losses: u16,
-    is_leave_taken: bool,
+    is_taken: bool,
 }
 
 /// Why a session is pending.
@@ -119,18 +119,16 @@ impl Ledger {
                 Act::Heartbeat { lease } => Session::beating(happened, lease, false),
                 // Other nodes may know the session and replay its beats.
                 Act::Leave => Session::left_unknown(happened).to_be_told(),
-                Act::Renew { .. } | Act::LeaveKnown | Act::Restore(_) | Act::Late(_) | Act::Withdraw(_) => {
-                    return false;
-                }
+                Act::Renew { .. }
+                | Act::LeaveKnown
+                | Act::Restore(_)
+                | Act::Late(_)
+                | Act::Logged(_)
+                | Act::Withdraw(_) => return false,
             };
             let losses = self.losses;
-            let entry = Entry {
-                session,
-                written_after: losses,
-                version: 0,
-                is_repeated: false,
-                is_leave_taken: false,
-            };
+            let entry =
+                Entry { session, written_after: losses, version: 0, is_repeated: false, is_taken: false };
             if op.act == Act::Leave {
                 self.unknown_leaves.push_back((happened, key));
                 if self.unknown_leaves.len() > MAX_REPEATED_LEAVES {
@@ -159,9 +157,11 @@ impl Ledger {
             }
             Act::Leave | Act::LeaveKnown => {
                 session.leave(at(session, false), rules);
-                entry.is_leave_taken = false;
             }
-            Act::Renew { .. } | Act::Restore(_) | Act::Late(_) | Act::Withdraw(_) => {}
+            Act::Renew { .. } | Act::Restore(_) | Act::Late(_) | Act::Logged(_) | Act::Withdraw(_) => {}
+        }
+        if matches!(op.act, Act::Join { .. } | Act::Leave | Act::LeaveKnown) {
+            entry.is_taken = false;
         }
         let is_new_leave = matches!(op.act, Act::Leave | Act::LeaveKnown);
         if is_new_leave || entry.session.parts().phase == Phase::Beating {
@@ -173,12 +173,25 @@ impl Ledger {
         entry.session.is_live(now)
     }
 
+    /// Whether a heartbeat that happens at `now` would only prolong the lease of its session: the store has the session, the last
+    /// beat that this node knows was at `since` or later, and the heartbeat's lease ends no sooner. Another node may know of
+    /// later beats, with a shorter lease.
+    #[must_use]
+    pub fn is_renewal(&self, op: &Op, since: Timestamp, now: Timestamp) -> bool {
+        let Act::Heartbeat { lease } = op.act else { return false };
+        self.sessions.get(&(op.viewer, op.session)).is_some_and(|entry| {
+            let is_stored = entry.is_taken && entry.written_after == self.losses;
+            let lease_end = entry.session.lease_end();
+            is_stored && entry.session.at() >= since && lease_end > now && lease_end <= now + lease
+        })
+    }
+
     /// The state of an operation's session; `None` if it is unknown.
     #[must_use]
     pub fn seen(&self, op: &Op) -> Option<Seen> {
         let entry = self.sessions.get(&(op.viewer, op.session))?;
-        let Entry { version, is_leave_taken, .. } = *entry;
-        Some(Seen { version, losses: self.losses, is_leave_taken })
+        let Entry { version, is_taken, .. } = *entry;
+        Some(Seen { version, losses: self.losses, is_taken })
     }
 
     /// Records that the store has taken an operation that this node accepted at `accepted`, with `seen` as the state after
@@ -199,7 +212,7 @@ impl Ledger {
         if matches!(op.act, Act::Join { .. } | Act::Heartbeat { .. }) && !is_active {
             if is_last {
                 entry.session.leave(entry.session.not_before(happened, false), rules);
-                entry.is_leave_taken = true;
+                entry.is_taken = true;
             }
             return;
         }
@@ -219,7 +232,7 @@ impl Ledger {
         let is_its_event = is_last && is_beat == is_beating && happened > entry.session.at();
         if entry.session.at() == accepted || is_its_event {
             entry.session = entry.session.at_instant(happened);
-            entry.is_leave_taken |= matches!(op.act, Act::Leave | Act::LeaveKnown);
+            entry.is_taken |= is_beat == is_beating;
         }
     }
 
@@ -231,7 +244,7 @@ impl Ledger {
     /// if the channel was lost.
     pub fn rejoin(&mut self, op: &Op, seen: Seen, happened: Timestamp, rules: &LeaseRules) -> bool {
         let (Act::Heartbeat { lease } | Act::Renew { lease }) = op.act else { return false };
-        let is_same = seen.is_leave_taken && self.seen(op) == Some(seen);
+        let is_same = seen.is_taken && self.seen(op) == Some(seen);
         let known = self.sessions.get_mut(&(op.viewer, op.session));
         let Some(entry) = known.filter(|_| is_same) else { return false };
         let left = entry.session.at();
@@ -252,7 +265,7 @@ impl Ledger {
     /// then more than repeated. Returns `false` if the session is unknown.
     pub fn mark_unwritten(&mut self, op: &Op) -> bool {
         let Some(entry) = self.sessions.get_mut(&(op.viewer, op.session)) else { return false };
-        entry.is_leave_taken = false;
+        entry.is_taken = false;
         if std::mem::take(&mut entry.is_repeated) {
             self.numbers.repeated -= 1;
         } else if entry.written_after == self.losses {
@@ -378,7 +391,7 @@ impl Ledger {
                 && (entry.version, self.losses) == (pending.version, pending.losses)
             {
                 entry.written_after = self.losses;
-                entry.is_leave_taken = true;
+                entry.is_taken = true;
                 self.numbers.pending -= 1;
                 self.numbers.repeated -= usize::from(std::mem::take(&mut entry.is_repeated));
             }

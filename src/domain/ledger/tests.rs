@@ -496,3 +496,43 @@ fn an_expired_session_is_not_revived_by_an_older_beat_with_a_longer_lease() {
     while !two.sweep(at(160), 10, &RULES) {}
     assert!(two.is_empty());
 }
+
+#[test]
+fn a_renewal_is_a_heartbeat_that_only_prolongs_a_lease_in_the_store() {
+    let is_renewal = |ledger: &Ledger, act: Act, now: u64| {
+        ledger.is_renewal(&op(1, act), at(now.saturating_sub(45)), at(now))
+    };
+    let mut ledger = Ledger::default();
+    assert!(!is_renewal(&ledger, BEAT, 0), "an unknown session");
+    let seen = accept_seen(&mut ledger, &op(1, JOIN), at(0));
+    assert!(!is_renewal(&ledger, BEAT, 1), "a join on its way to the store");
+    ledger.confirm(&op(1, JOIN), seen, (at(0), at(0)), true, &RULES);
+    assert!(is_renewal(&ledger, BEAT, 1) && is_renewal(&ledger, BEAT, 45));
+    assert!(!is_renewal(&ledger, BEAT, 46), "the lease may end before the renewal reaches the channel");
+    assert!(!is_renewal(&ledger, JOIN, 1) && !is_renewal(&ledger, Act::Renew { lease: LEASE }, 1));
+    let short = Act::Heartbeat { lease: Duration::from_secs(30) };
+    assert!(!is_renewal(&ledger, short, 29) && is_renewal(&ledger, short, 30), "it never shortens a lease");
+
+    accept(&mut ledger, &op(1, BEAT), at(30));
+    assert!(is_renewal(&ledger, BEAT, 31), "after a heartbeat on its way");
+    ledger.mark_unwritten(&op(1, BEAT));
+    assert!(!is_renewal(&ledger, BEAT, 31), "the store lacks a heartbeat");
+    write_all(&mut ledger, &mut Roster::default(), at(31));
+    assert!(is_renewal(&ledger, BEAT, 31));
+    ledger.lost();
+    assert!(!is_renewal(&ledger, BEAT, 31), "the store has lost the session");
+    write_all(&mut ledger, &mut Roster::default(), at(31));
+    accept_taken(&mut ledger, &op(1, Act::Leave), at(32), false);
+    assert!(!is_renewal(&ledger, BEAT, 33), "a session that has left");
+    accept(&mut ledger, &op(1, JOIN), at(34));
+    assert!(!is_renewal(&ledger, BEAT, 35), "a new join on its way");
+}
+
+#[test]
+fn a_heartbeat_after_a_long_lease_is_no_renewal_when_another_node_may_have_shortened_it() {
+    let mut ledger = Ledger::default();
+    accept_taken(&mut ledger, &op(1, Act::Join { lease: RULES.longest_lease }), at(0), true);
+    let long = op(1, Act::Heartbeat { lease: RULES.longest_lease });
+    assert!(ledger.is_renewal(&long, at(0), at(45)) && !ledger.is_renewal(&long, at(1), at(46)));
+    assert!(!ledger.is_renewal(&op(1, BEAT), at(0), at(45)), "it would end sooner");
+}

@@ -170,7 +170,7 @@ fn create(act: Act, now: Timestamp) -> Option<Session> {
         Act::Join { lease } => Some(Session::beating(now, lease, true)),
         Act::Heartbeat { lease } => Some(Session::beating(now, lease, false)),
         Act::Leave => Some(Session::left_unknown(now)),
-        Act::Restore(session) | Act::Late(session) => Some(session.moved(0, now)),
+        Act::Restore(session) | Act::Late(session) | Act::Logged(session) => Some(session.moved(0, now)),
         Act::Renew { .. } | Act::LeaveKnown | Act::Withdraw(_) => None,
     }
 }
@@ -184,7 +184,7 @@ fn update(session: &mut Session, act: Act, now: Timestamp, rules: &LeaseRules) {
             session.beat(session.not_before(now, false), lease, false, rules);
         }
         Act::Leave | Act::LeaveKnown => session.leave(session.not_before(now, false), rules),
-        Act::Restore(other) | Act::Late(other) | Act::Withdraw(other) => {
+        Act::Restore(other) | Act::Late(other) | Act::Logged(other) | Act::Withdraw(other) => {
             session.merge(&other.moved(0, now), rules);
         }
     }

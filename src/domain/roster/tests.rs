@@ -235,7 +235,7 @@ impl Model {
                     }
                 }
                 Act::LeaveKnown | Act::Leave => (end, left) = (Timestamp::default(), Some(now)),
-                Act::Restore(_) | Act::Late(_) | Act::Withdraw(_) => {}
+                Act::Restore(_) | Act::Late(_) | Act::Logged(_) | Act::Withdraw(_) => {}
             }
         }
         end

@@ -466,7 +466,7 @@ const fn act_name(act: Act) -> &'static str {
         Act::Join { .. } => "join",
         Act::Heartbeat { .. } => "heartbeat",
         Act::Renew { .. } => "renew",
-        Act::Restore(_) | Act::Late(_) => "restore",
+        Act::Restore(_) | Act::Late(_) | Act::Logged(_) => "restore",
         Act::Leave | Act::LeaveKnown | Act::Withdraw(_) => "leave",
     }
 }

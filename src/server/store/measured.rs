@@ -10,11 +10,11 @@ use async_trait::async_trait;
 use tokio::time::timeout;
 
 use super::{
-    Attendance, Batch, Claim, Listed, Names, Reading, RollCall, Share, Store, StoreError, Written,
-    availability::Availability, error_log::ErrorLog,
+    Append, Attendance, Batch, Claim, Listed, LogId, Names, Reading, Renewal, RenewalLog, RollCall, Share,
+    Store, StoreError, Written, availability::Availability, error_log::ErrorLog,
 };
 use crate::{
-    domain::{Act, ChannelId, Op},
+    domain::{Act, ChannelId, Op, Timestamp},
     server::metrics::Metrics,
 };
 
@@ -63,13 +63,23 @@ impl Measured {
 
     /// Measures a call with a single result.
     async fn recorded<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let result = self.noted(call).await;
+        self.availability.read(result.is_ok());
+        result
+    }
+
+    /// Notes the error of a call.
+    async fn noted<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let result = call.await;
         if let Err(error) = &result {
             self.metrics.store_failed(1);
             self.errors.note(error);
         }
-        self.availability.read(result.is_ok());
         result
+    }
+
+    fn logs(&self) -> Result<&dyn RenewalLog, StoreError> {
+        self.store.renewal_log().ok_or_else(StoreError::unexpected)
     }
 }
 
@@ -121,6 +131,10 @@ impl Store for Measured {
         self.store.is_shared()
     }
 
+    fn renewal_log(&self) -> Option<&dyn RenewalLog> {
+        self.store.renewal_log().map(|_| self as &dyn RenewalLog)
+    }
+
     fn takes_many_channels(&self) -> bool {
         self.store.takes_many_channels()
     }
@@ -157,5 +171,36 @@ impl Store for Measured {
 
     fn resolve_outages(&self, up_to: u64) {
         self.store.resolve_outages(up_to);
+    }
+}
+
+/// Failures to use the logs say nothing of the store's availability: counting goes on without them.
+#[async_trait]
+impl RenewalLog for Measured {
+    async fn append(&self, log: LogId, renewals: &[Renewal]) -> Result<Append, StoreError> {
+        let began = Instant::now();
+        let appended = self.noted(self.logs()?.append(log, renewals)).await;
+        self.metrics.store_call(began.elapsed(), 0);
+        appended
+    }
+
+    async fn read(&self, log: LogId) -> Result<Vec<(Renewal, Timestamp)>, StoreError> {
+        self.noted(self.logs()?.read(log)).await
+    }
+
+    async fn clear(&self, log: LogId) -> Result<(), StoreError> {
+        self.noted(self.logs()?.clear(log)).await
+    }
+
+    async fn owners(&self) -> Result<Vec<u64>, StoreError> {
+        self.noted(self.logs()?.owners()).await
+    }
+
+    async fn remove(&self, node: u64) -> Result<(), StoreError> {
+        self.noted(self.logs()?.remove(node)).await
+    }
+
+    fn worth_from(&self) -> usize {
+        self.store.renewal_log().map_or(usize::MAX, RenewalLog::worth_from)
     }
 }

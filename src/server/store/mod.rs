@@ -15,6 +15,7 @@ mod measured;
 mod memory;
 pub mod open;
 pub mod remote;
+mod renewal_log;
 
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use crate::domain::{ChannelId, Count, Op, Timestamp};
 pub use measured::Measured;
 pub use memory::MemoryStore;
 pub use open::open;
+pub use renewal_log::{Append, Appended, LogId, Renewal, RenewalLog};
 
 pub use super::store_error::StoreError;
 
@@ -69,6 +71,11 @@ pub trait Store: Send + Sync {
     /// lose data.
     fn is_shared(&self) -> bool {
         false
+    }
+
+    /// The logs of renewals, if writing to them first costs less than writing to the channels.
+    fn renewal_log(&self) -> Option<&dyn RenewalLog> {
+        None
     }
 
     /// Whether one call with many channels costs less than a call for each.

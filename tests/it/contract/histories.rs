@@ -46,7 +46,7 @@ impl Model {
                 self.leases.insert(session, now + lease);
             }
             // `rules` tests these: their effect depends on the times of other operations.
-            Act::Restore(_) | Act::Late(_) | Act::Withdraw(_) => {}
+            Act::Restore(_) | Act::Late(_) | Act::Logged(_) | Act::Withdraw(_) => {}
         }
         self.leases.get(&session).is_some_and(|end| *end > now)
     }

@@ -4,12 +4,14 @@ use std::time::{Duration, Instant};
 
 use aforo::{
     domain::{Act, ChannelId, LeaseRules, Op, Session, SessionId, Timestamp, ViewerId},
-    server::store::{Batch, Claim, Difference, MAX_OPS, Reading, Share, Store, Written},
+    server::store::{
+        Append, Batch, Claim, Difference, LogId, MAX_OPS, Reading, Renewal, Share, Store, Written,
+    },
 };
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::Subject;
+use super::{Subject, attend};
 
 pub const RULES: LeaseRules =
     LeaseRules { longest_lease: Duration::from_secs(30), leave_memory: Duration::from_secs(2) };
@@ -38,6 +40,7 @@ pub async fn all(subject: &Subject) {
     sweeping_forgets_no_leave_too_early(&**store).await;
     renewing_creates_no_session(&**store).await;
     all_nodes_see_the_same_counts(&**store, &**other).await;
+    a_log_keeps_renewals_until_it_is_cleared(&**store, &**other).await;
     the_incarnation_is_stable(&**store).await;
 }
 
@@ -409,4 +412,47 @@ pub async fn shares(subject: &Subject) {
     assert_eq!(first(Duration::from_millis(1)).await, all);
     sleep(Duration::from_millis(20)).await;
     assert_eq!(second(long).await, all, "the lease of the first node is over");
+}
+
+async fn a_log_keeps_renewals_until_it_is_cleared(store: &dyn Store, other: &dyn Store) {
+    let name = "logged";
+    let (Some(logs), Some(others)) = (store.renewal_log(), other.renewal_log()) else { return };
+    attend(1, store).await;
+    let renewal = |n| {
+        let Op { viewer, session, .. } = op(n, n, HEARTBEAT);
+        Renewal { channel: channel(name), viewer, session, lease: LONG }
+    };
+    let log = LogId { node: 7, is_second: false };
+    write(store, name, &[op(1, 1, JOIN), op(2, 2, JOIN), op(3, 3, JOIN)]).await;
+    write(store, "another", &[op(1, 1, JOIN), op(1, 1, LEAVE)]).await;
+    write(other, name, &[op(2, 2, LEAVE)]).await;
+    let all = [renewal(1), renewal(2), renewal(3)];
+    assert_eq!(logs.append(log, &all).await.unwrap(), Append::Left(vec![false, true, false]));
+    assert_eq!(others.read(log).await.unwrap(), Vec::new(), "all are appended or none");
+    let two = [renewal(1), renewal(3)];
+    let Ok(Append::Done(first)) = logs.append(log, &two).await else { panic!("nobody of them has left") };
+    let Ok(Append::Done(second)) = logs.append(log, &two[..1]).await else { panic!("nobody has left") };
+    let [one, three] = two.clone();
+    let logged = vec![(one.clone(), first.at), (three, first.at), (one, second.at)];
+    assert_eq!(others.read(log).await.unwrap(), logged);
+    assert_eq!(others.read(LogId { is_second: true, ..log }).await.unwrap(), Vec::new());
+    assert_eq!(others.owners().await.unwrap(), vec![7]);
+    logs.clear(log).await.unwrap();
+    assert_eq!(others.read(log).await.unwrap(), Vec::new());
+    write(store, name, &[op(2, 2, JOIN)]).await;
+    assert!(matches!(logs.append(log, &all).await.unwrap(), Append::Done(_)), "it has come back");
+    others.remove(7).await.unwrap();
+    assert!(others.owners().await.unwrap().is_empty() && others.read(log).await.unwrap().is_empty());
+
+    // Sixteen newer sessions take the place of an older one.
+    let sessions: Vec<_> = (10..26).map(|session| op(1, session, JOIN)).collect();
+    write(other, name, &sessions).await;
+    assert_eq!(logs.append(log, &two).await.unwrap(), Append::Left(vec![true, false]));
+
+    // A heartbeat of a log revives what has ended, and asks no node to check its journal: nothing was lost.
+    let beat = |n, at| op(n, n, Act::Logged(Session::beating(at, LONG, false)));
+    let before = write(store, name, &[op(3, 3, Act::Join { lease: SHORT })]).await.reading;
+    sleep(SHORT).await;
+    let after = write(store, name, &[beat(3, before.as_of)]).await;
+    assert_eq!((after.active[0], after.reading.restored), (true, before.restored));
 }

@@ -28,13 +28,16 @@ pub(super) fn encode(ops: &[Op], keep: Keep) -> Vec<u8> {
             Act::LeaveKnown => (b'K', 0),
             Act::Restore(session) => (b'R', session.parts().lease),
             Act::Late(session) => (b'M', session.parts().lease),
+            Act::Logged(session) => (b'T', session.parts().lease),
             Act::Withdraw(session) => (b'W', session.parts().lease),
         };
         bytes.push(act);
         bytes.extend_from_slice(&short_viewer(op.viewer));
         bytes.extend_from_slice(&short_session(op.session));
         bytes.extend_from_slice(&lease.to_be_bytes());
-        if let Act::Restore(session) | Act::Late(session) | Act::Withdraw(session) = op.act {
+        if let Act::Restore(session) | Act::Late(session) | Act::Logged(session) | Act::Withdraw(session) =
+            op.act
+        {
             let parts = session.parts();
             let flag = match parts.phase {
                 Phase::Beating => 0,
@@ -69,7 +72,7 @@ fn short_viewer(viewer: ViewerId) -> [u8; 14] {
 }
 
 /// Shortens a session id to 8 bytes. It has to be unique only among the few sessions of its viewer.
-fn short_session(session: SessionId) -> [u8; 8] {
+pub(super) fn short_session(session: SessionId) -> [u8; 8] {
     /// The multiplier of Fibonacci hashing (2^64 divided by the golden ratio). It is odd, so ids that differ in one
     /// half only stay distinct.
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -78,7 +81,7 @@ fn short_session(session: SessionId) -> [u8; 8] {
 }
 
 /// Whole milliseconds. The configuration limits durations to a day, so the value fits.
-fn millis(duration: Duration) -> u32 {
+pub(super) fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 

@@ -5,6 +5,7 @@ mod cache;
 mod encoding;
 mod live_list;
 mod parts;
+mod renewal_log;
 mod store;
 mod sweep;
 mod unchanged;

@@ -82,7 +82,9 @@ impl<'a> PartBatch<'a> {
         // Other operations change nothing unless the channel exists.
         let creates = |op: &Op| match op.act {
             Act::Join { .. } | Act::Heartbeat { .. } => true,
-            Act::Restore(session) | Act::Late(session) => session.parts().phase != Phase::LeftUnknown,
+            Act::Restore(session) | Act::Late(session) | Act::Logged(session) => {
+                session.parts().phase != Phase::LeftUnknown
+            }
             _ => false,
         };
         let keep = if batch.ops.iter().any(creates) { Keep::Created } else { Keep::Existing };

@@ -23,7 +23,7 @@ use crate::{
         redis::{ChannelParts, Keys, Runner, Script},
         store::{
             Attendance, Batch, Claim, Difference, Epoch, Listed, Live, MAX_OPS, Mark, Names, Reading,
-            RollCall, Share, Store, StoreError, Written, split,
+            RenewalLog, RollCall, Share, Store, StoreError, Written, split,
         },
     },
 };
@@ -55,7 +55,7 @@ pub struct RemoteStore<R> {
     pub(super) parts: ChannelParts,
     pub(super) rules: LeaseRules,
     /// The difference between the server's clock and the time since `started`.
-    skew: Skew,
+    pub(super) skew: Skew,
     started: Instant,
     pub(super) cache: ChannelCache,
     /// Entries in the list of live channels from before this time may be lost.
@@ -63,6 +63,11 @@ pub struct RemoteStore<R> {
     /// No other lock is taken while this one is held.
     pub(super) unchanged: Mutex<Unchanged>,
     write: Script,
+    pub(super) append: Script,
+    pub(super) read_log: Script,
+    pub(super) clear_log: Script,
+    pub(super) log_owners: Script,
+    pub(super) remove_logs: Script,
     counts: Script,
     changes: Script,
     pub(super) sweep: Script,
@@ -93,6 +98,12 @@ impl<R: Runner> RemoteStore<R> {
             listed_from: Mutex::new(Instant::now()),
             unchanged: Mutex::default(),
             write: runner.script(WRITE),
+            append: runner.script(include_str!("scripts/log.lua")),
+            read_log: runner.script("return redis.call('LRANGE', KEYS[1], ARGV[1], ARGV[2])"),
+            clear_log: runner.script("return redis.call('UNLINK', KEYS[1])"),
+            log_owners: runner.script("return redis.call('HGETALL', KEYS[1])"),
+            remove_logs: runner
+                .script("redis.call('UNLINK', KEYS[2], KEYS[3]) return redis.call('HDEL', KEYS[1], ARGV[1])"),
             counts: runner.script(include_str!("scripts/counts.lua")),
             changes: runner.script(include_str!("scripts/changes.lua")),
             sweep: runner.script(include_str!("scripts/sweep.lua")),
@@ -132,7 +143,7 @@ impl<R: Runner> RemoteStore<R> {
         batches: &[PartBatch<'_>],
         sent: Timestamp,
     ) -> Result<Option<Vec<Result<Written, StoreError>>>, StoreError> {
-        let (first, keys) = self.keys_of(batches.iter().map(|batch| batch.part));
+        let (first, keys) = self.keys_of_write(batches.iter().map(|batch| batch.part));
         let new_mark = Uuid::new_v4().as_u64_pair().0;
         let sent_by_store_clock = self.skew.to_store(sent).unwrap_or_default();
         let [longest_lease, leave_memory] = self.rule_args();
@@ -257,7 +268,7 @@ impl<R: Runner> RemoteStore<R> {
 
     /// Runs a script on channels. Also returns whether counts are uncertain: the server of the first key was away (the outage
     /// can be found or resolved while the call waits for its response), or the other nodes may keep channels in other parts.
-    async fn run(
+    pub(super) async fn run(
         &self,
         script: &Script,
         keys: &[Vec<u8>],
@@ -272,7 +283,7 @@ impl<R: Runner> RemoteStore<R> {
     }
 
     /// The time since this store was created, as a timestamp.
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         Timestamp::default() + self.started.elapsed()
     }
 
@@ -286,9 +297,19 @@ impl<R: Runner> RemoteStore<R> {
         (first.to_vec(), shared.into_iter().flatten().chain(keys).collect())
     }
 
+    /// The same for a write, which also notes the sessions that leave.
+    fn keys_of_write<'a>(&self, parts: impl IntoIterator<Item = Part<'a>>) -> (Vec<u8>, Vec<Vec<u8>>) {
+        let (first, mut keys) = self.keys_of(parts);
+        if self.renewal_log().is_none() {
+            return (first, keys);
+        }
+        keys.insert(2, self.keys.leaves());
+        (b"4".to_vec(), keys)
+    }
+
     /// Splits a response into its time, the epoch of the roll call, and the results of channels. `sent` is when the
     /// call was sent.
-    fn parse_header(
+    pub(super) fn parse_header(
         &self,
         sent: Timestamp,
         response: Value,
@@ -456,6 +477,12 @@ impl<R: Runner> Store for RemoteStore<R> {
 
     fn is_shared(&self) -> bool {
         true
+    }
+
+    fn renewal_log(&self) -> Option<&dyn RenewalLog> {
+        // On a cluster, what has left is on other servers than the log. Where commands are billed, two would cost more than one.
+        let is_worth_it = self.runner.takes_many_channels() && !self.runner.is_paid_by_command();
+        is_worth_it.then_some(self)
     }
 
     fn takes_many_channels(&self) -> bool {

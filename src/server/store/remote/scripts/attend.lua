@@ -8,8 +8,10 @@
 --   asked         when the nodes were last asked to check their journals (ms), or 0
 --   <node>        until when the node is expected to attend (ms), and since when its journal is known to be in the
 --                 store (ms)
---   +<node>       the node enters what it changes into the list of changes. Nodes of earlier versions do not
---   listed        '1' if all nodes do
+--   +<node>       the node enters what it changes into the list of changes, and if it is '2', who leaves into the list of
+--                 leaves. Nodes of earlier versions do not
+--   listed        '1' if all nodes enter changes
+--   logged        '1' if all nodes enter leaves
 -- ARGV
 --   1  the node                          2  how long the node is expected to attend (ms); 0: it shuts down
 --   3  since when its journal is known to be in the store (ms); 'now' if its journal is empty
@@ -71,7 +73,7 @@ local function nodes()
       all[#all + 1] = { fields[i], tonumber(expected or 0), since or '0' }
       latest = math.max(latest, tonumber(expected or 0))
     elseif #fields[i] == 17 then
-      listing[string.sub(fields[i], 2)] = true
+      listing[string.sub(fields[i], 2)] = fields[i + 1]
     end
   end
   return all, latest, listing
@@ -84,11 +86,11 @@ if latest <= now then
   end
 end
 redis.call('HSET', key, 'epoch', epoch, 'server', ARGV[6] ~= '' and ARGV[6] or server or '', 'lost', text(lost), 'asked', text(asked),
-  node, text(now + span) .. ' ' .. sure, '+' .. node, '1')
+  node, text(now + span) .. ' ' .. sure, '+' .. node, '2')
 -- A node that shuts down does not shorten the life of the roll call of the others.
 redis.call('PEXPIRE', key, math.max(4 * span, redis.call('PTTL', key), 1000))
 
-local answer, listed = { now, epoch, lost, asked, now }, '1'
+local answer, listed, logged = { now, epoch, lost, asked, now }, '1', '1'
 local all, _, listing = nodes()
 for _, one in ipairs(all) do
   local name, expected, since = unpack(one)
@@ -97,7 +99,7 @@ for _, one in ipairs(all) do
   else
     answer[5] = math.min(answer[5], tonumber(since))
     answer[#answer + 1] = name
-    listed = listing[name] and listed or ''
+    listed, logged = listing[name] and listed or '', listing[name] == '2' and logged or ''
     listing[name] = nil
   end
 end
@@ -105,5 +107,5 @@ for name in pairs(listing) do
   redis.call('HDEL', key, '+' .. name)
 end
 -- Before the next node attends, one of an earlier version may.
-redis.call('HSET', key, 'listed', #answer > 5 and listed or '')
+redis.call('HSET', key, 'listed', #answer > 5 and listed or '', 'logged', #answer > 5 and logged or '')
 return answer

@@ -9,7 +9,7 @@ local function is_damage(reason)
 end
 
 local first = tonumber(ARGV[1])
-local epoch = first == 3 and redis.pcall('HGET', KEYS[1], 'epoch') or ''
+local epoch = first > 1 and redis.pcall('HGET', KEYS[1], 'epoch') or ''
 -- A damaged roll call is lost; the nodes replace it (see attend.lua).
 local answer = { now, type(epoch) == 'string' and epoch or '' }
 if is_late and now - sent >= TOO_LATE then
@@ -17,8 +17,11 @@ if is_late and now - sent >= TOO_LATE then
 end
 local changed = {}
 local function note()
-  if first == 3 and #changed > 0 then
+  if first > 1 and #changed > 0 then
     note_changes(KEYS[2], clock, changed)
+  end
+  if first == 4 and #gone + #back > 0 then
+    note_leaves(KEYS[3], now, longest_lease, gone, back)
   end
 end
 -- Most calls do not need `write`.

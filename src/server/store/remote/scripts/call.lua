@@ -1,8 +1,8 @@
 -- Applies the operations of any number of channels and returns their counts. The operations of a channel are applied in
 -- order and atomically. Sessions follow the rules of src/domain/session/mod.rs: the later event wins.
 --
--- KEYS  the roll call (see attend.lua) and the list of changes (see changes.lua) if ARGV 1 is 3; then two keys for each
---   channel, with the channel's hash tag:
+-- KEYS  the roll call (see attend.lua), the list of changes (see changes.lua) and the sessions that have left (see log.lua)
+--   if ARGV 1 is 4, or the first two if it is 3; then two keys for each channel, with the channel's hash tag:
 --   viewers   sorted set: viewer (14 bytes) -> expiry of its longest lease (ms). For a viewer that has left: the expiry
 --             of its memory (ms), negated
 --   sessions  hash: viewer -> its sessions. Every viewer in this hash is also in `viewers`.
@@ -12,14 +12,15 @@
 --             Field '': the channel's metadata: FORMAT (1), mark (16), expiry of the keys (6, ms), time of the last
 --             restore (6, ms). It keeps the hash alive, so a channel without viewers differs from a lost channel
 -- ARGV
---   1   the index of the first channel's first key: 1, or 3 after the roll call and the list of changes
+--   1   the index of the first channel's first key: 1, or 3 or 4 after the others
 --   2   the longest lease (ms)           3   the leave memory (ms)
 --   4   the mark for new channels
 --   5   when this call was sent, by this server's clock (ms); 0 if the caller does not know
 --   6…  for each channel its operations: act (1), viewer (14), session (8), lease (4, ms). Acts:
 --       'J'oin, 'H'eartbeat, re'N'ew (of a live session only), 'L'eave, leave of a 'K'nown session only;
---       'R'estore a session that the store has lost, 'M'issed: a session that could not be written in time, and
---       'W'ithdraw: repeat the leave of a known session. These three add the session's time (6, ms) and delta (2, ms).
+--       'R'estore a session that the store has lost, 'M'issed: a session that could not be written in time, 'T': a
+--       heartbeat from a log (see log.lua), and 'W'ithdraw: repeat the leave of a known session. These four add the
+--       session's time (6, ms) and delta (2, ms).
 --       Where the keys hold a part of a channel, a letter comes first: 'E', the part has to live as long as any session
 --       of the channel can, if it exists; 'C', the same, and it is created
 -- Returns: the time (ms), the roll call's epoch, then for each channel:
@@ -31,7 +32,9 @@
 -- Redis refuses a script for lack of memory only at its first write, so no call is applied in part.
 
 local FORMAT = 3
-local BODY, VIEWER, SESSION, MARK, OPERATION = 20, 14, 8, 16, 27
+local BODY, VIEWER, SESSION, MARK = 20, 14, 8, 16
+-- The size of an operation, and of one with a time and a delta.
+local OPERATION, REPLAY = 27, 35
 local LENGTH = string.char(BODY)
 local LEFT, UNKNOWN, FAR, FAR_AHEAD = 2 ^ 47, 2 ^ 46, 65535, 2 ^ 46
 -- The most sessions of a viewer, and the most leaves that are remembered for it.
@@ -52,6 +55,8 @@ local new_mark, sent = ARGV[4], tonumber(ARGV[5])
 local after_now = string.format('(%d', now)
 local is_late = sent > 0 and now - sent > LATE
 local base = is_late and sent or now
+-- The sessions that have left or were dropped, and those that have come back after a leave, each with its channel.
+local gone, back = {}, {}
 
 -- Every call creates its functions anew, and each outer variable that a function uses costs time. So they use few.
 

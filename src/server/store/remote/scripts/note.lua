@@ -1,4 +1,6 @@
--- Comes before other scripts. Enters changes into the list of changes (see changes.lua), which exists while nodes read it.
+-- Come before other scripts.
+
+-- Enters changes into the list of changes (see changes.lua), which exists while nodes read it.
 -- `clock`: the time, as TIME returns it. `changed`: at most 1,000 keys or names.
 local function note_changes(list, clock, changed)
   -- With more changes than that between two questions, everything is read.
@@ -24,3 +26,24 @@ local function note_changes(list, clock, changed)
   end
 end
 
+-- Enters sessions into those that have left (see log.lua), and takes out those that have come back. `now`, `longest_lease`: in ms.
+-- `gone`, `back`: at most 1,000 sessions.
+local function note_leaves(list, now, longest_lease, gone, back)
+  local time = string.format('%d', now)
+  local removed = redis.pcall('ZREMRANGEBYSCORE', list, '-inf', string.format('%d', now - longest_lease))
+  if type(removed) ~= 'number' then
+    -- The key has another type, or the user may not remove entries.
+    redis.call('UNLINK', list)
+  end
+  if #back > 0 then
+    redis.call('ZREM', list, unpack(back))
+  end
+  if #gone > 0 then
+    local entries = {}
+    for i, session in ipairs(gone) do
+      entries[2 * i - 1], entries[2 * i] = time, session
+    end
+    redis.call('ZADD', list, unpack(entries))
+    redis.call('PEXPIRE', list, longest_lease)
+  end
+end

@@ -3,6 +3,10 @@
 -- The state of a session is passed to functions: the time of its last beat or of its leave, its lease, its delta (see
 -- Session in Rust), and `left`: 0, UNKNOWN or LEFT. `time` is nil if the session is unknown.
 
+local function name_of(viewers_key)
+  return string.match(viewers_key, '{([^{}/]*)[^{}]*}:viewers$') or ''
+end
+
 local function beat(time, lease, delta, left, at, span, is_join)
   if not time then
     return at, span, is_join and 0 or FAR, 0
@@ -113,7 +117,7 @@ end
 -- The other sessions of a viewer as text, and when the longest lease and the longest memory among them expire. At most
 -- MOST sessions have left and at most MOST have not, with the one that was written. Beyond that the oldest are dropped, an
 -- expired one first.
-local function pack(others, has_left)
+local function pack(others, has_left, viewers_key)
   local ranks, texts, longest, remembered = {}, {}, 0, 0
   for _, other in ipairs(others) do
     if other[3] == has_left then
@@ -127,6 +131,7 @@ local function pack(others, has_left)
     for _, other in ipairs(others) do
       if surplus > 0 and other[3] == has_left and other[2] <= newest then
         surplus = surplus - 1
+        gone[#gone + 1] = sub(other[1], 2, 1 + SESSION) .. name_of(viewers_key)
       else
         kept[#kept + 1] = other
       end
@@ -178,8 +183,8 @@ local function write(viewers_key, sessions_key, ops, was_lost, done, furthest)
     restored = ((((g * 256 + h) * 256 + i) * 256 + j) * 256 + k) * 256 + l
   end
   local flags, has_restored, opens, is_changed = string.rep('1', done), was_lost, false, false
-  local at, length = done * OPERATION + 1, #ops
-  local letter = sub(ops, 1, 1)
+  local letter, length = sub(ops, 1, 1), #ops
+  local at = done * (letter == 'T' and REPLAY or OPERATION) + 1
   if letter == 'C' or letter == 'E' then
     at = 2
     if meta or letter == 'C' then
@@ -189,6 +194,10 @@ local function write(viewers_key, sessions_key, ops, was_lost, done, furthest)
   end
   while at <= length do
     local act = sub(ops, at, at)
+    local is_logged = act == 'T'
+    if is_logged then
+      act = 'M'
+    end
     local viewer = sub(ops, at + 1, at + VIEWER)
     local session = sub(ops, at + VIEWER + 1, at + VIEWER + SESSION)
     local packed_span = sub(ops, at + VIEWER + SESSION + 1, at + VIEWER + SESSION + 4)
@@ -236,6 +245,11 @@ local function write(viewers_key, sessions_key, ops, was_lost, done, furthest)
     end
     if time and (time ~= was_time or lease ~= was_lease or delta ~= was_delta or left ~= was_left) then
       local over = end_of(time, lease, left)
+      if left > 0 then
+        gone[#gone + 1] = session .. name_of(viewers_key)
+      elseif was_left and was_left > 0 then
+        back[#back + 1] = session .. name_of(viewers_key)
+      end
       if over > now then
         if over > furthest then
           furthest = over
@@ -246,6 +260,9 @@ local function write(viewers_key, sessions_key, ops, was_lost, done, furthest)
           -- call.
           if act == 'R' then
             has_restored = has_restored or is_live ~= was_live
+          elseif is_logged then
+            -- It was appended after the last leave that is forgotten, unless it is old.
+            has_restored = has_restored or is_live and not was_live and time + memory <= now
           elseif is_live and not was_live then
             local joined = delta == FAR and 0 or time - delta
             has_restored = has_restored or math.max(joined, time - memory) < now - memory
@@ -253,7 +270,7 @@ local function write(viewers_key, sessions_key, ops, was_lost, done, furthest)
         end
         local rest, longest, remembered = '', 0, 0
         if others then
-          rest, longest, remembered = pack(others, left > 0)
+          rest, longest, remembered = pack(others, left > 0, viewers_key)
         end
         if is_live and over > longest then
           longest = over
