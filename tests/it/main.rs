@@ -87,6 +87,8 @@ mod raw;
 mod recording;
 // Connections to Redis: TLS, users, unix sockets, databases and errors.
 mod redis_connections;
+// The log of renewals of a busy node.
+mod renewal_log;
 // The shortcut for heartbeats in the script that writes.
 mod renewals;
 // Request ids and the request log.

@@ -122,9 +122,15 @@ fn answers(judge: &Judge<'_>) -> Option<Finding> {
             return None;
         };
         let channel = called.call.channel;
-        let range = judge.between(channel, called.at, answered + TOLERANCE);
-        let is_excused = may_have_unnoticed_loss(judge, called.at, answered);
-        if is_excused || judge.may_have_been(channel, called.at, answered + TOLERANCE, value) {
+        // A heartbeat that changes no count may get one that is as old as on a stream.
+        let age = match called.call.act {
+            Act::Heartbeat { .. } => age(judge, called.call.node, called.at),
+            _ => 0,
+        };
+        let from = called.at.saturating_sub(age);
+        let range = judge.between(channel, from, answered + TOLERANCE);
+        let is_excused = may_have_unnoticed_loss(judge, from, answered);
+        if is_excused || judge.may_have_been(channel, from, answered + TOLERANCE, value) {
             return None;
         }
         let what = format!(

@@ -9,11 +9,13 @@
 mod group_commit;
 mod journal;
 mod live;
+mod orphans;
 mod pauses;
 mod read_batch;
 mod recent;
 mod recovery;
 mod remote;
+mod renewals;
 mod roll_call;
 
 use std::{
@@ -179,7 +181,7 @@ impl Presence {
     /// Writes queued operations at once, from now on. Called at the start of a shutdown.
     pub fn flush(&self) {
         if let Some(remote) = &self.0.remote {
-            remote.commit.flush();
+            remote.flush();
         }
     }
 

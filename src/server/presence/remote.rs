@@ -15,13 +15,14 @@ use super::{
     group_commit::{BACKDATE_AFTER, Committed, GroupCommit},
     journal::{Accepted, Journal, Loss},
     recovery::Recovery,
+    renewals::Renewals,
     roll_call::{Completeness, LastRollCall},
 };
 use crate::{
     domain::{Act, ChannelId, Count, Op, Policy, Timestamp},
     server::{
         clock::Clock,
-        store::{Reading, RollCall, Store, StoreError},
+        store::{Appended, Reading, Renewal, RollCall, Store, StoreError},
     },
 };
 
@@ -35,7 +36,8 @@ const VERIFY_LIMIT: Duration = Duration::from_millis(400);
 pub(super) struct Remote {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    pub(super) commit: Arc<GroupCommit>,
+    commit: Arc<GroupCommit>,
+    renewals: Arc<Renewals>,
     pub(super) journal: Arc<Journal>,
     pub(super) recovery: Arc<Recovery>,
     pub(super) roll: Arc<LastRollCall>,
@@ -49,19 +51,27 @@ impl Remote {
         let journal = Arc::new(journal);
         let (own_journal, own_clock) = (Arc::clone(&journal), Arc::clone(clock));
         let backdate = move |op, waited: Duration| own_journal.backdated(op, waited, own_clock.now());
-        let recovery = Recovery::new(
+        let recovery = Arc::new(Recovery::new(
             Arc::clone(store),
             Arc::clone(&journal),
             Arc::clone(&roll),
             Arc::clone(clock),
             policy.update_interval,
+        ));
+        let renewals = Renewals::new(
+            Arc::clone(store),
+            Arc::clone(&journal),
+            Arc::clone(&recovery),
+            Arc::clone(clock),
+            &policy,
         );
         Self {
             store: Arc::clone(store),
             clock: Arc::clone(clock),
             commit: Arc::new(GroupCommit::new(Arc::clone(store), policy.write_interval, backdate)),
+            renewals: Arc::new(renewals),
             journal,
-            recovery: Arc::new(recovery),
+            recovery,
             roll,
         }
     }
@@ -71,11 +81,18 @@ impl Remote {
         self.journal.is_written() && self.roll.is_complete() && self.store.unresolved_outage().is_none()
     }
 
+    /// Writes what waits without delay, from now on.
+    pub(super) fn flush(&self) {
+        self.commit.flush();
+        self.renewals.flush();
+    }
+
     /// Waits until all accepted operations are written, but no longer than `until`. Then takes the node off the roll call,
     /// for which it needs [`RESIGN_LIMIT`] at most.
     pub(super) async fn drain(&self, until: Instant) {
         let written = async {
-            while !self.commit.is_idle() || !self.journal.unwritten().is_empty() {
+            // In this order: a heartbeat that is not logged is written.
+            while !self.renewals.is_idle() || !self.commit.is_idle() || !self.journal.unwritten().is_empty() {
                 self.recovery.trigger();
                 sleep(Duration::from_millis(20)).await;
             }
@@ -103,13 +120,23 @@ impl Remote {
         op: Op,
         since: Instant,
     ) -> Result<BeatOutcome, StoreError> {
-        let is_renewal = matches!(op.act, Act::Renew { .. });
+        let only_renews = matches!(op.act, Act::Renew { .. });
         let now = self.clock.now();
         let happened = match since.elapsed() {
             waited if waited > BACKDATE_AFTER => now - waited,
             _ => now,
         };
+        let in_flight = self.renewals.begin();
+        let answer = in_flight
+            .renews_after
+            .filter(|_| happened == now)
+            .and_then(|age| self.journal.count_for_renewal(channel, &op, now - age, now));
         let accepted = self.journal.accept(channel, &op, happened, now);
+        if let Some(count) = answer
+            && self.renew(channel, &op, since, now, accepted).await
+        {
+            return Ok(BeatOutcome { count, active: true });
+        }
         match self.commit.write(channel, op, since).await {
             Ok(Committed { active, is_backdated, applied, reading }) => {
                 let received = self.clock.now();
@@ -118,7 +145,7 @@ impl Remote {
                 }
                 let active =
                     active || accepted.is_live && self.has_lost(channel, &op, accepted, &reading).await;
-                if is_renewal && !active && !self.journal.is_whole(accepted, &reading) {
+                if only_renews && !active && !self.is_whole(accepted, reading).await {
                     self.recovery.trigger();
                     return Err(StoreError::Unreachable("it may have lost the session".to_owned()));
                 }
@@ -132,12 +159,49 @@ impl Remote {
                 self.journal.note_error(&error);
                 let count = self.journal.mark_unwritten(channel, &op);
                 self.recovery.trigger();
-                if is_renewal && !accepted.is_live {
+                if only_renews && !accepted.is_live {
                     return Err(error);
                 }
                 Ok(BeatOutcome { count, active: accepted.is_live })
             }
         }
+    }
+
+    /// Renews a lease by the node's log in the store. Returns whether it did, and the store has lost nothing. Otherwise the
+    /// heartbeat has to be written to its channel.
+    async fn renew(
+        &self,
+        channel: &ChannelId,
+        op: &Op,
+        since: Instant,
+        now: Timestamp,
+        accepted: Accepted,
+    ) -> bool {
+        let (true, Act::Heartbeat { lease }) = (accepted.is_live, op.act) else { return false };
+        let renewal = Renewal { channel: channel.clone(), viewer: op.viewer, session: op.session, lease };
+        let Some(Appended { at, epoch }) = self.renewals.append(renewal, since).await else { return false };
+        // The answer of the log shows whether the store may have lost data since the count was read.
+        let reading = Reading { mark: accepted.mark, epoch, ..Reading::certain(0, at) };
+        if !self.journal.is_whole(accepted, &reading) {
+            return false;
+        }
+        let received = self.clock.now();
+        self.journal.confirm(channel, op, accepted, (now, received), Some(at), true);
+        true
+    }
+
+    /// Whether a reading shows all that the store knew when the operation was accepted. At the start of the node, waits for the
+    /// first roll call, which shows it.
+    async fn is_whole(&self, accepted: Accepted, reading: Reading) -> bool {
+        let mut updated = self.roll.subscribe();
+        if self.roll.last().is_some() || self.journal.is_whole(accepted, &reading) {
+            return self.journal.is_whole(accepted, &reading);
+        }
+        self.recovery.trigger();
+        let _late = timeout(VERIFY_LIMIT, updated.changed()).await;
+        // Before the first roll call no epoch was known, so the reading can be judged by this one.
+        let epoch = self.roll.last().and_then(|roll| roll.epoch);
+        self.journal.is_whole(accepted, &Reading { epoch, ..reading })
     }
 
     /// Whether the store may have lost the session of a beat that it says is not counted. Then another node may have

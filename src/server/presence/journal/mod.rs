@@ -36,6 +36,10 @@ pub(super) const STALE_FOR: Duration = Duration::from_secs(60);
 /// that have sessions of the channel notice a loss within this time: a store may know a count for 20 s.
 const MARK_VALID_FOR: Duration = Duration::from_secs(25);
 
+/// How long after its read, at most, a count answers heartbeats that change no count. They are written within that time, which
+/// reads it again.
+const RECENT_FOR: Duration = Duration::from_secs(2);
+
 /// How long after the answer of a call the answer of an earlier call may arrive. Calls take less than this.
 const OVERTAKEN_FOR: Duration = Duration::from_secs(5);
 
@@ -46,8 +50,8 @@ const SWEEP_STEP: usize = 500;
 pub(super) struct Journal {
     channels: DashMap<ChannelId, ChannelEntry>,
     rules: LeaseRules,
-    /// How long counts of a lost channel stay stale if the store keeps no roll call.
-    settle_time: Duration,
+    /// How old a count on a stream may be. If the store keeps no roll call, counts of a lost channel stay stale for as long.
+    update_interval: Duration,
     roll: Arc<LastRollCall>,
     /// The difference between the node's clock and the store's.
     skew: Skew,
@@ -86,7 +90,7 @@ pub(super) struct Accepted {
     /// The state of the session, if the node knows it.
     seen: Option<Seen>,
     /// The store's mark of the channel.
-    mark: Option<Mark>,
+    pub mark: Option<Mark>,
 }
 
 impl Accepted {
@@ -141,7 +145,7 @@ impl Journal {
         Self {
             channels: DashMap::new(),
             rules,
-            settle_time: update_interval,
+            update_interval,
             roll,
             skew: Skew::default(),
             has_found_loss: AtomicBool::new(false),
@@ -174,6 +178,23 @@ impl Journal {
             entry.mark = None;
         }
         accept(&mut entry)
+    }
+
+    /// The count with which a heartbeat may be answered that only prolongs a lease, after a beat at `since` or later: it is no
+    /// older than one on a stream may be, and has all that this node has answered. `None` if the heartbeat has to be written
+    /// first.
+    pub(super) fn count_for_renewal(
+        &self,
+        channel: &ChannelId,
+        op: &Op,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Option<Count> {
+        let entry = self.channels.get(channel)?;
+        let (count, read) = entry.good?;
+        let is_whole = entry.mark.is_some() && entry.lost.is_none() && !entry.ledger.is_lacking();
+        let is_recent = read.elapsed() < RECENT_FOR.min(self.update_interval) && !entry.is_suspect;
+        (is_whole && is_recent && entry.ledger.is_renewal(op, since, now)).then_some(count)
     }
 
     /// Whether the store is known to lack the session of an operation.
@@ -309,7 +330,7 @@ impl Journal {
         let is_written = entry.is_suspect || !entry.ledger.is_lacking();
         let is_repaired = |(at, found): (Timestamp, Instant)| match self.roll.sure_since() {
             Some(sure) => sure >= at,
-            None => now >= found + self.settle_time,
+            None => now >= found + self.update_interval,
         };
         let is_complete = completeness == Completeness::Complete;
         // After an outage, a server of a cluster may lack writes that nodes have to replay. The roll call does not show it, since

@@ -198,3 +198,30 @@ fn a_late_write_shows_a_loss() {
     journal.mark_written(&piece, &reading(8, 3_000));
     assert!(journal.unwritten().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_is_answered_with_a_recent_count_of_a_channel_that_is_whole() {
+    let (journal, (channel, now)) =
+        (journal_without_roll_call(), (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000)));
+    let beat = Op { act: Act::Heartbeat { lease: Duration::from_secs(60) }, ..join(1) };
+    let answer = |journal: &Journal| {
+        journal.count_for_renewal(&channel, &beat, now, now).and_then(|count| count.live())
+    };
+    assert_eq!(answer(&journal), None, "an unknown channel");
+    let accepted = journal.accept(&channel, &join(1), now, now);
+    journal.confirm(&channel, &join(1), accepted, (now, now), Some(now), true);
+    assert_eq!(answer(&journal), None, "its count is not known");
+    journal.observe(&channel, &Ok(reading(7, 1_000)), now);
+    assert_eq!(answer(&journal), Some(1));
+    tokio::time::advance(RECENT_FOR.min(Policy::default().update_interval)).await;
+    assert_eq!(answer(&journal), None, "the count is too old");
+    journal.observe(&channel, &Ok(reading(7, 1_001)), now);
+    assert_eq!(answer(&journal), Some(1));
+    journal.mark_all_suspect();
+    assert_eq!(answer(&journal), None, "the store may have lost it");
+    let piece = journal.next_piece(&channel, now, 10).unwrap();
+    journal.mark_written(&piece, &reading(7, 1_002));
+    assert_eq!(answer(&journal), Some(1));
+    journal.observe(&channel, &Ok(reading(8, 1_003)), now);
+    assert_eq!(answer(&journal), None, "the store has lost it");
+}

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::{
     journal::{Journal, Loss, Piece},
+    orphans::Orphans,
     roll_call::LastRollCall,
 };
 use crate::{
@@ -96,6 +97,7 @@ struct State {
     asked: Option<Instant>,
     /// When this node last checked some channels without a known loss.
     checked: Option<Instant>,
+    orphans: Orphans,
 }
 
 /// The outage of a server of a cluster, for which the nodes have to check their journals.
@@ -166,6 +168,11 @@ impl Recovery {
         }
     }
 
+    /// The random number of this node.
+    pub(super) const fn node(&self) -> u64 {
+        self.node
+    }
+
     /// Starts a round soon, to replay operations or to check for a loss.
     pub(super) fn trigger(&self) {
         self.triggered.notify_one();
@@ -225,6 +232,11 @@ impl Recovery {
             self.roll.forget_after(expected_for * 3);
             return Ok(true);
         }
+        if self.roll.last().is_none() {
+            // No node may have attended for a while. What the last ones have logged is written before counts are complete.
+            state.orphans.reset();
+            state.orphans.write_logs(&*self.store, self.node).await;
+        }
         // Parts of the store may be unavailable while others can be repaired, so errors are returned at the end.
         let mut result = self.check_incarnation(&mut state).await;
         // The check may have waited for a server, and viewers may have joined meanwhile.
@@ -235,6 +247,7 @@ impl Recovery {
         if let Err(error) = self.attend(&mut state, expected_for).await {
             result = Err(error);
         }
+        state.orphans.write_logs(&*self.store, self.node).await;
         let roll = self.roll.last();
         let must_check = !is_empty && roll.as_ref().is_some_and(|roll| roll.asked > state.sure_since);
         if !must_check && self.journal.unwritten().is_empty() {
@@ -368,6 +381,7 @@ impl Recovery {
         state.attended = Some(Instant::now());
         let others = roll.nodes.iter().filter(|node| **node != self.node);
         state.peers.extend(others.map(|node| (*node, Instant::now())));
+        state.orphans.note(&roll.nodes);
         if attendance.sure_since.is_none() {
             state.sure_since = roll.now;
         }

@@ -1,0 +1,132 @@
+//! The logs of nodes that died: what they had logged and not yet written to its channels is written by the others.
+//!
+//! The store names the nodes that have logs. A node looks for those of nodes that do not attend the roll call: at its start,
+//! since no node may have attended for a while, and whenever a node is gone.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::renewals::split;
+use crate::{
+    domain::Session,
+    server::store::{LogId, RenewalLog, Store, StoreError},
+};
+
+/// The pause before the first attempt after a failure. Each further one is twice as long.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How often it is tried in a row. By then, the logs have expired.
+const MAX_ATTEMPTS: u32 = 8;
+
+/// What a node knows of the logs of others.
+#[derive(Default)]
+pub(super) struct Orphans {
+    /// The other nodes that attended last, and this one. `None` before the first roll call.
+    attending: Option<HashSet<u64>>,
+    /// When to look for logs.
+    next: Option<Next>,
+}
+
+struct Next {
+    at: Instant,
+    attempt: u32,
+}
+
+impl Orphans {
+    /// Takes note that this node has not attended for a while.
+    pub(super) fn reset(&mut self) {
+        self.attending = None;
+        self.look();
+    }
+
+    /// Takes note of the nodes that attend.
+    pub(super) fn note(&mut self, nodes: &[u64]) {
+        let nodes: HashSet<u64> = nodes.iter().copied().collect();
+        let before = self.attending.replace(nodes);
+        let is_complete = |nodes: &HashSet<u64>| before.is_some_and(|before| before.is_subset(nodes));
+        if !self.attending.as_ref().is_some_and(is_complete) {
+            self.look();
+        }
+    }
+
+    fn look(&mut self) {
+        self.next = Some(Next { at: Instant::now(), attempt: 0 });
+    }
+
+    /// Writes the logs of nodes that do not attend, if there may be some. The others do so at the same time, and the result is the
+    /// same. `own` is this node. Failures are tried again later.
+    pub(super) async fn write_logs(&mut self, store: &dyn Store, own: u64) {
+        let Some(logs) = store.renewal_log() else { return };
+        let Some(Next { attempt, .. }) = self.next.take_if(|next| next.at <= Instant::now()) else { return };
+        if let Err(error) = self.try_write(store, logs, own).await {
+            tracing::debug!(%error, "the logs of other nodes can't be written yet");
+            if attempt < MAX_ATTEMPTS {
+                self.next =
+                    Some(Next { at: Instant::now() + PAUSE * 2_u32.pow(attempt), attempt: attempt + 1 });
+            }
+        }
+    }
+
+    async fn try_write(&self, store: &dyn Store, logs: &dyn RenewalLog, own: u64) -> Result<(), StoreError> {
+        let mut result = Ok(());
+        for node in logs.owners().await? {
+            let is_attending = self.attending.as_ref().map(|nodes| nodes.contains(&node));
+            if node == own || is_attending == Some(true) {
+                continue;
+            }
+            let mut written = write_logs_of(node, store, logs).await;
+            // Before the first roll call, the node may be there.
+            if written.is_ok() && is_attending == Some(false) {
+                written = logs.remove(node).await;
+            }
+            result = result.and(written);
+        }
+        result
+    }
+}
+
+/// Writes what is in both logs of a node to its channels.
+async fn write_logs_of(node: u64, store: &dyn Store, logs: &dyn RenewalLog) -> Result<(), StoreError> {
+    let mut gathered = HashMap::<_, HashMap<_, Session>>::new();
+    for log in LogId::both(node) {
+        for (renewal, at) in logs.read(log).await? {
+            let beat = Session::beating(at, renewal.lease, false);
+            let sessions = gathered.entry(renewal.channel).or_default();
+            let last = sessions.entry((renewal.viewer, renewal.session)).or_insert(beat);
+            if last.at() < at {
+                *last = beat;
+            }
+        }
+    }
+    let mut result = Ok(());
+    for batches in split(gathered) {
+        let written = store.write(&batches).await.into_iter().find_map(Result::err);
+        result = result.and(written.map_or(Ok(()), Err));
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_looks_for_logs_at_its_start_and_when_a_node_is_gone() {
+        let mut orphans = Orphans::default();
+        let mut looks = |nodes: &[u64]| {
+            orphans.note(nodes);
+            orphans.next.take().is_some()
+        };
+        assert!(looks(&[1, 2, 3]));
+        assert!(!looks(&[1, 2, 3]));
+        assert!(!looks(&[1, 2, 3, 4]));
+        assert!(looks(&[1, 2, 4]));
+        assert!(!looks(&[1, 2, 4]));
+        orphans.reset();
+        assert!(orphans.next.is_some() && orphans.attending.is_none());
+    }
+}

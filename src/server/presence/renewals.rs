@@ -1,0 +1,438 @@
+//! Renewals: heartbeats that only prolong a lease. While many calls are under way, they are appended to the node's log in the
+//! store, which is one small operation for all that wait, and written to their channels later, many at a time.
+//!
+//! Promises:
+//! - A renewal is in the log before its call is answered. If the node dies, another node writes what is in its log
+//!   ([`Orphans`](super::orphans::Orphans)).
+//! - A channel gets a renewal long before the lease that it has ends ([`MARGIN`]), so no count ever lacks it.
+//! - What can't be written is left to the journal, which replays it.
+//! - Memory is bounded: at most [`MAX_GATHERED`] renewals are gathered. Beyond that, and while the store is slow, heartbeats are
+//!   written to their channels at once.
+
+use std::{
+    collections::HashMap,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use futures::FutureExt;
+use parking_lot::Mutex;
+use tokio::{
+    sync::{Mutex as AsyncMutex, oneshot},
+    task::yield_now,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    group_commit::BACKDATE_AFTER,
+    journal::{Journal, Loss},
+    recovery::Recovery,
+};
+use crate::{
+    domain::{Act, ChannelId, Op, Policy, Session, SessionId, Timestamp, ViewerId},
+    server::{
+        clock::Clock,
+        store::{Append, Appended, Batch, LogId, MAX_OPS, Renewal, Store, StoreError, Written},
+    },
+};
+
+/// How long the lease in the channel has to go on, so that a heartbeat is a renewal. It is longer than [`MAX_AGE`], and than the
+/// time after which another node writes what a dead node has logged.
+const MARGIN: Duration = Duration::from_secs(15);
+
+/// How long the node is taken to be busy after many calls were under way at once, in milliseconds.
+const BUSY_FOR: u64 = 50;
+
+/// How long renewals are gathered before they are written to their channels.
+const GATHER_FOR: Duration = Duration::from_secs(1);
+
+/// If the oldest renewal has waited this long for its channel, no more are appended.
+const MAX_AGE: Duration = Duration::from_secs(3);
+
+/// The most renewals that are gathered, so that writing them takes the store a fraction of a second.
+const MAX_GATHERED: usize = 50_000;
+
+/// How often a step is tried. Each attempt but the last one finds that sessions have left.
+const MAX_ATTEMPTS: usize = 3;
+
+/// How long nothing is appended after the store failed to, or took longer than [`BACKDATE_AFTER`].
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// The renewals of a node.
+pub(super) struct Renewals {
+    store: Arc<dyn Store>,
+    journal: Arc<Journal>,
+    recovery: Arc<Recovery>,
+    clock: Arc<dyn Clock>,
+    /// How long ago the last beat may have been, so that a heartbeat is a renewal. `None`: no heartbeat is.
+    beaten_within: Option<Duration>,
+    /// The number of calls that are under way.
+    in_flight: AtomicUsize,
+    /// Until when a log is worth it, in milliseconds since `started`.
+    busy_until: AtomicU64,
+    started: Instant,
+    /// The renewals that wait to be appended. `None` while nothing is appended.
+    waiting: Mutex<Option<Vec<Waiting>>>,
+    /// Held while renewals are appended.
+    log: AsyncMutex<Log>,
+    /// Nothing is appended until then.
+    paused: Mutex<Option<Instant>>,
+    /// Canceled when the server shuts down.
+    flush: CancellationToken,
+}
+
+/// A renewal that waits to be appended.
+struct Waiting {
+    renewal: Renewal,
+    since: Instant,
+    response: Response,
+}
+
+/// Receives whether and when a renewal was appended.
+type Response = oneshot::Sender<Option<Appended>>;
+
+/// What is in the log and not yet in the channels.
+#[derive(Default)]
+struct Log {
+    is_second: bool,
+    gathered: Gathered,
+    len: usize,
+    /// When the oldest of them was appended.
+    since: Option<Instant>,
+    /// Whether a task writes them to their channels.
+    is_flushing: bool,
+}
+
+/// The last renewal of each session.
+type Gathered = HashMap<ChannelId, HashMap<(ViewerId, SessionId), Session>>;
+
+/// A call that is under way.
+pub(super) struct InFlight<'a> {
+    calls: &'a AtomicUsize,
+    /// If so many calls are under way, or were a moment ago, that a log is worth it: how long ago the last beat may have been, so
+    /// that a heartbeat is a renewal.
+    pub renews_after: Option<Duration>,
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.calls.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Renewals {
+    /// Nothing is gathered yet.
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        journal: Arc<Journal>,
+        recovery: Arc<Recovery>,
+        clock: Arc<dyn Clock>,
+        policy: &Policy,
+    ) -> Self {
+        // The operator may want calls to gather for as long as the write interval: then the fewest commands count.
+        let shortest_lease = policy.lease(false).min(policy.lease(true));
+        let beaten_within = shortest_lease.checked_sub(MARGIN).filter(|_| policy.write_interval.is_zero());
+        Self {
+            store,
+            journal,
+            recovery,
+            clock,
+            beaten_within,
+            in_flight: AtomicUsize::default(),
+            busy_until: AtomicU64::default(),
+            started: Instant::now(),
+            waiting: Mutex::default(),
+            log: AsyncMutex::default(),
+            paused: Mutex::default(),
+            flush: CancellationToken::new(),
+        }
+    }
+
+    /// Takes note of a call, until the result is dropped.
+    pub(super) fn begin(&self) -> InFlight<'_> {
+        let calls = self.in_flight.fetch_add(1, Relaxed) + 1;
+        let is_one_of_many = self.store.renewal_log().is_some_and(|log| {
+            let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or_default();
+            if calls >= log.worth_from() {
+                self.busy_until.store(now + BUSY_FOR, Relaxed);
+            }
+            now < self.busy_until.load(Relaxed)
+        });
+        let renews_after = self.beaten_within.filter(|_| is_one_of_many);
+        InFlight { calls: &self.in_flight, renews_after }
+    }
+
+    /// Writes what is gathered without delay, from now on.
+    pub(super) fn flush(&self) {
+        self.flush.cancel();
+    }
+
+    /// Whether all renewals are in their channels.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.lock().is_none() && self.log.try_lock().is_ok_and(|log| !log.is_flushing)
+    }
+
+    /// Appends a renewal that arrived at `since` to the log. `None` if it was not appended, or may not have been: then it has to
+    /// be written to its channel.
+    pub(super) async fn append(self: &Arc<Self>, renewal: Renewal, since: Instant) -> Option<Appended> {
+        if self.is_paused() {
+            return None;
+        }
+        let (response, received) = oneshot::channel();
+        let waiting = Waiting { renewal, since, response };
+        let first = match &mut *self.waiting.lock() {
+            Some(queue) => {
+                queue.push(waiting);
+                None
+            }
+            idle => {
+                *idle = Some(Vec::new());
+                Some(waiting)
+            }
+        };
+        if let Some(first) = first {
+            // In a task of its own, so that it continues if the call is canceled.
+            tokio::spawn(Arc::clone(self).append_all(vec![first]));
+        }
+        received.await.ok().flatten()
+    }
+
+    /// Appends until no renewal waits.
+    async fn append_all(self: Arc<Self>, mut work: Vec<Waiting>) {
+        while !work.is_empty() {
+            let rest = work.split_off(work.len().min(MAX_OPS));
+            // After a panic, those that wait have to be answered. Those of the failed step are dropped, and so answered.
+            let _panicked = AssertUnwindSafe(self.append_step(work)).catch_unwind().await;
+            work = rest;
+            if work.is_empty() {
+                // Calls that have arrived meanwhile, and that no task has read yet, join the next step.
+                yield_now().await;
+                let mut waiting = self.waiting.lock();
+                work = waiting.as_mut().map(std::mem::take).unwrap_or_default();
+                if work.is_empty() {
+                    *waiting = None;
+                }
+            }
+        }
+    }
+
+    async fn append_step(self: &Arc<Self>, mut work: Vec<Waiting>) {
+        // What has waited is written with the time at which it arrived.
+        let late = work.extract_if(.., |waiting| waiting.since.elapsed() > BACKDATE_AFTER);
+        late.for_each(|waiting| self.refuse(waiting));
+        let mut log = self.log.lock().await;
+        let id = LogId { node: self.recovery.node(), is_second: log.is_second };
+        for _ in 0..MAX_ATTEMPTS {
+            let Some(logs) = self.store.renewal_log() else { break };
+            if work.is_empty() || self.is_paused() || log.is_full() {
+                break;
+            }
+            let renewals: Vec<_> = work.iter().map(|waiting| waiting.renewal.clone()).collect();
+            let appended = timeout(BACKDATE_AFTER, logs.append(id, &renewals)).await;
+            let late = || Err(StoreError::Unreachable("no answer in time".to_owned()));
+            match appended.unwrap_or_else(|_| late()) {
+                Ok(Append::Done(appended)) => {
+                    self.gather(&mut log, renewals, appended);
+                    for waiting in work.drain(..) {
+                        // The call may have been canceled. The renewal is written regardless.
+                        let _canceled = waiting.response.send(Some(appended));
+                    }
+                }
+                Ok(Append::Left(flags)) => {
+                    let mut flags = flags.into_iter();
+                    let left = work.extract_if(.., |_| flags.next().unwrap_or_default());
+                    left.for_each(|waiting| self.refuse(waiting));
+                }
+                Ok(Append::NotNow) => break,
+                Err(error) => {
+                    tracing::debug!(%error, "renewals not logged; writing them to their channels");
+                    *self.paused.lock() = Some(Instant::now() + PAUSE);
+                }
+            }
+        }
+        drop(log);
+        work.into_iter().for_each(|waiting| self.refuse(waiting));
+    }
+
+    /// Lets the call write the heartbeat to its channel.
+    fn refuse(&self, Waiting { renewal, response, .. }: Waiting) {
+        if response.send(None).is_err() {
+            // The call was canceled.
+            let Renewal { channel, viewer, session, lease } = renewal;
+            self.journal.mark_unwritten(&channel, &Op { viewer, session, act: Act::Heartbeat { lease } });
+            self.recovery.trigger();
+        }
+    }
+
+    fn gather(self: &Arc<Self>, log: &mut Log, renewals: Vec<Renewal>, appended: Appended) {
+        renewals.into_iter().for_each(|renewal| log.gather(renewal, appended));
+        if !std::mem::replace(&mut log.is_flushing, true) {
+            tokio::spawn(Arc::clone(self).flush_until_empty());
+        }
+    }
+
+    fn is_paused(&self) -> bool {
+        let mut paused = self.paused.lock();
+        paused.take_if(|until| *until <= Instant::now());
+        paused.is_some()
+    }
+
+    /// Writes what is gathered to the channels, again and again until there is nothing.
+    async fn flush_until_empty(self: Arc<Self>) {
+        loop {
+            tokio::select! {
+                () = sleep(GATHER_FOR) => {}
+                () = self.flush.cancelled() => {}
+            }
+            let (id, gathered) = {
+                let mut log = self.log.lock().await;
+                let id = LogId { node: self.recovery.node(), is_second: log.is_second };
+                let gathered = log.take();
+                log.is_flushing = !gathered.is_empty();
+                (id, gathered)
+            };
+            if gathered.is_empty() {
+                return;
+            }
+            if self.write_all(gathered).await
+                && let Some(logs) = self.store.renewal_log()
+            {
+                // A log that stays expires by itself. Writing it again would change nothing.
+                let _cleared = logs.clear(id).await;
+            }
+        }
+    }
+
+    /// Writes renewals to their channels, over half of the time until the next ones. Returns whether all were written; the others
+    /// are left to the journal.
+    async fn write_all(&self, gathered: Gathered) -> bool {
+        let mut are_all_written = true;
+        let calls = split(gathered);
+        let pause = GATHER_FOR / 2 / u32::try_from(calls.len()).unwrap_or(u32::MAX).max(1);
+        for batches in &calls {
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.flush.cancelled() => {}
+            }
+            // After a panic the others have to be written.
+            let written = AssertUnwindSafe(self.write_call(batches)).catch_unwind().await;
+            if written.is_err() {
+                batches.iter().for_each(|batch| self.leave_to_journal(batch));
+            }
+            are_all_written &= written.unwrap_or_default();
+        }
+        are_all_written
+    }
+
+    async fn write_call(&self, batches: &[Batch]) -> bool {
+        let began = self.clock.now();
+        let written = self.store.write(batches).await;
+        let settle = |(batch, written)| self.settle(batch, written, began);
+        let failed = batches.iter().zip(written).map(settle).filter(|is_written| !is_written);
+        failed.count() == 0
+    }
+
+    /// Tells the journal the result of a batch. Returns whether it was written.
+    fn settle(&self, batch: &Batch, written: Result<Written, StoreError>, began: Timestamp) -> bool {
+        let is_written = written.is_ok();
+        if !is_written {
+            self.leave_to_journal(batch);
+        }
+        let reading = written.map(|written| written.reading);
+        let (_, loss) = self.journal.observe(&batch.channel, &reading, began);
+        if loss != Loss::None {
+            self.recovery.trigger();
+        }
+        is_written
+    }
+
+    fn leave_to_journal(&self, batch: &Batch) {
+        for op in &batch.ops {
+            self.journal.mark_unwritten(&batch.channel, op);
+        }
+        self.recovery.trigger();
+    }
+}
+
+impl Log {
+    /// Whether nothing more may be gathered for now.
+    fn is_full(&self) -> bool {
+        self.len >= MAX_GATHERED || self.since.is_some_and(|since| since.elapsed() >= MAX_AGE)
+    }
+
+    /// Adds a renewal that was appended.
+    fn gather(&mut self, renewal: Renewal, appended: Appended) {
+        let Renewal { channel, viewer, session, lease } = renewal;
+        let beat = Session::beating(appended.at, lease, false);
+        let is_new = self.gathered.entry(channel).or_default().insert((viewer, session), beat).is_none();
+        self.len += usize::from(is_new);
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    /// Takes what is gathered. What comes next goes to the other log.
+    fn take(&mut self) -> Gathered {
+        self.is_second = !self.is_second;
+        (self.len, self.since) = (0, None);
+        std::mem::take(&mut self.gathered)
+    }
+}
+
+/// Splits renewals into calls of at most [`MAX_OPS`] operations.
+pub(super) fn split(gathered: Gathered) -> Vec<Vec<Batch>> {
+    let (mut calls, mut call, mut free) = (Vec::new(), Vec::new(), MAX_OPS);
+    for (channel, renewals) in gathered {
+        let mut renewals: Vec<_> = renewals.into_iter().collect();
+        // In this order, the store needs the fewest steps.
+        renewals.sort_unstable_by_key(|(_, beat)| beat.at());
+        let op = |((viewer, session), beat)| Op { viewer, session, act: Act::Logged(beat) };
+        let mut ops = renewals.into_iter().map(op).peekable();
+        while ops.peek().is_some() {
+            let batch = Batch { channel: channel.clone(), ops: ops.by_ref().take(free).collect() };
+            free -= batch.ops.len();
+            call.push(batch);
+            if free == 0 {
+                calls.push(std::mem::take(&mut call));
+                free = MAX_OPS;
+            }
+        }
+    }
+    calls.extend((!call.is_empty()).then_some(call));
+    calls
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn renewals_are_split_into_full_calls_and_ordered_by_time() {
+        let session = |n: u64| {
+            let (id, at) = (Uuid::from_u128(u128::from(n) + 1), Timestamp::from_millis(1_000 - n));
+            let ids = (ViewerId::new(id).unwrap(), SessionId::new(id).unwrap());
+            (ids, Session::beating(at, Duration::from_secs(60), false))
+        };
+        let channel = |name: &str| ChannelId::parse(name).unwrap();
+        let renewals = |count| (0..count).map(session).collect::<HashMap<_, _>>();
+        let gathered = Gathered::from([(channel("ana"), renewals(600)), (channel("bob"), renewals(150))]);
+        let calls = split(gathered);
+        let sizes = calls.iter().map(|call| call.iter().map(|batch| batch.ops.len()).sum());
+        assert_eq!(sizes.collect::<Vec<usize>>(), [MAX_OPS; 3]);
+        let of_ana = calls.iter().flatten().filter(|batch| batch.channel == channel("ana"));
+        let times: Vec<_> = of_ana
+            .flat_map(|batch| &batch.ops)
+            .map(|op| match op.act {
+                Act::Logged(beat) => beat.at(),
+                act => panic!("{act:?}"),
+            })
+            .collect();
+        assert!(times.len() == 600 && times.is_sorted());
+        assert!(split(Gathered::new()).is_empty());
+    }
+}
