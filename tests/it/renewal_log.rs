@@ -2,12 +2,25 @@
 
 use std::time::Duration;
 
+use aforo::{
+    domain::Act,
+    server::{
+        redis::RedisRunner,
+        store::{Store, remote::RemoteStore},
+    },
+};
 use futures::future::join_all;
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use crate::support::{PATIENCE, Program, RedisServer, acl_line, viewer};
+use crate::{
+    contract::{
+        attend,
+        rules::{RULES, op, write},
+    },
+    support::{PATIENCE, Program, RedisServer, acl_line, viewer},
+};
 
 /// The lease of a heartbeat, in milliseconds.
 const LEASE: u64 = 60_000;
@@ -87,17 +100,20 @@ async fn a_node_that_is_killed_loses_no_heartbeat() {
     let viewers = crowd(&one).await;
     // The other node attends too.
     two.heartbeat("ana", viewers[0]).await;
-    let since = loop {
-        under_load(&one, &viewers, until(|| !logs(&redis).is_empty())).await;
-        let since = now(&redis);
-        join_all(viewers.iter().map(|viewer| one.heartbeat("ana", *viewer))).await;
-        // Stopped, the node can't write them.
-        one.signal("STOP");
-        if !logs(&redis).is_empty() && first_end(&redis) < since + LEASE {
-            break since;
+    let stopped = async {
+        loop {
+            under_load(&one, &viewers, until(|| !logs(&redis).is_empty())).await;
+            let since = now(&redis);
+            join_all(viewers.iter().map(|viewer| one.heartbeat("ana", *viewer))).await;
+            // Stopped, the node can't write them.
+            one.signal("STOP");
+            if !logs(&redis).is_empty() && first_end(&redis) < since + LEASE {
+                break since;
+            }
+            one.signal("CONT");
         }
-        one.signal("CONT");
     };
+    let since = timeout(PATIENCE, stopped).await.expect("the node is stopped before it writes its log");
     one.kill();
     until(|| logs(&redis).is_empty() && first_end(&redis) >= since + LEASE).await;
     assert_eq!(two.count("ana").await, 40);
@@ -140,6 +156,9 @@ async fn a_leave_through_another_node_is_heeded_under_load() {
     under_load(&one, staying, leave).await;
     until(|| logs(&redis).is_empty()).await;
     assert_eq!((one.count("ana").await, two.count("ana").await), (30, 30));
+    assert_eq!(redis.command::<usize>("ZCARD aforo:{leaves}"), leaving.len());
+    join_all(leaving.iter().map(|viewer| two.join("ana", *viewer))).await;
+    assert_eq!(redis.command::<usize>("ZCARD aforo:{leaves}"), 0, "they have come back");
 }
 
 #[tokio::test]
@@ -172,4 +191,18 @@ async fn a_user_who_may_not_log_counts_as_before() {
     assert!(beats.iter().all(|beat| *beat == json!({"count": VIEWERS, "stale": false, "active": true})));
     assert!(first_end(&redis) >= since + LEASE);
     assert_eq!(logs(&redis), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_sessions_that_have_left_are_freed_in_small_steps() {
+    let redis = RedisServer::start().await;
+    let store = RemoteStore::new(RedisRunner::open(&redis.url()).unwrap(), "aforo", RULES);
+    attend(1, &store).await;
+    let fill = "for i = 1, 2500 do redis.call('ZADD', KEYS[1], 1, i) end";
+    redis.request::<()>(&["EVAL", fill, "1", "aforo:{leaves}"]);
+    let join = Act::Join { lease: RULES.longest_lease };
+    write(&store, "ana", &[op(1, 1, join), op(2, 2, join), op(2, 2, Act::Leave)]).await;
+    assert_eq!(redis.command::<usize>("ZCARD aforo:{leaves}"), 1_501, "a write frees at most 1,000");
+    store.sweep().await.unwrap();
+    assert_eq!(redis.command::<usize>("ZCARD aforo:{leaves}"), 1);
 }

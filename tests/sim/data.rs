@@ -5,7 +5,7 @@
 //! expires. The roll call is part of the data: it is lost when the store is emptied, and an old copy of the data has an
 //! old roll call.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use smallvec::SmallVec;
 
@@ -134,9 +134,22 @@ impl Data {
         self.logs.remove(&(log.node, log.is_second));
     }
 
-    /// The nodes that have logs.
-    pub fn owners(&self) -> Vec<u64> {
-        self.logs.keys().map(|(node, _)| *node).collect()
+    /// The nodes whose last log began a while ago.
+    pub fn owners(&self, idle_for: Duration, now: Timestamp) -> Vec<u64> {
+        let logs = self.logs.iter().filter_map(|((node, _), log)| Some((*node, log.first()?.1)));
+        let mut last = BTreeMap::new();
+        for (node, began) in logs {
+            let at = last.entry(node).or_insert(began);
+            *at = began.max(*at);
+        }
+        last.into_iter().filter(|(_, began)| *began + idle_for <= now).map(|(node, _)| node).collect()
+    }
+
+    /// Deletes the logs of a node, unless it attends.
+    pub fn remove(&mut self, node: u64, now: Timestamp) {
+        if !self.roll(now).is_some_and(|roll| roll.nodes.contains_key(&node)) {
+            self.logs.retain(|(owner, _), _| *owner != node);
+        }
     }
 
     fn epoch(&self, now: Timestamp) -> Epoch {

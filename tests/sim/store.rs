@@ -331,12 +331,12 @@ impl RenewalLog for Link {
         self.call(move |store| store.data.lock().clear(log)).await
     }
 
-    async fn owners(&self) -> Result<Vec<u64>, StoreError> {
-        self.call(|store| store.data.lock().owners()).await
+    async fn owners(&self, idle_for: Duration) -> Result<Vec<u64>, StoreError> {
+        self.call(move |store| store.data.lock().owners(idle_for, store.clock())).await
     }
 
     async fn remove(&self, node: u64) -> Result<(), StoreError> {
-        self.call(move |store| LogId::both(node).map(|log| store.data.lock().clear(log))).await.map(drop)
+        self.call(move |store| store.data.lock().remove(node, store.clock())).await
     }
 
     fn worth_from(&self) -> usize {

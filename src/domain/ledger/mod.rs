@@ -68,7 +68,7 @@ struct Entry {
     version: u8,
     /// Whether the session is pending only to repeat its leave.
     is_repeated: bool,
-    /// Whether the store has taken the last join or leave.
+    /// Whether the store has taken the last beat or leave.
     is_taken: bool,
 }
 
@@ -160,11 +160,9 @@ impl Ledger {
             }
             Act::Renew { .. } | Act::Restore(_) | Act::Late(_) | Act::Logged(_) | Act::Withdraw(_) => {}
         }
-        if matches!(op.act, Act::Join { .. } | Act::Leave | Act::LeaveKnown) {
-            entry.is_taken = false;
-        }
         let is_new_leave = matches!(op.act, Act::Leave | Act::LeaveKnown);
         if is_new_leave || entry.session.parts().phase == Phase::Beating {
+            entry.is_taken = false;
             // The new operation replaces the repeated leave.
             self.numbers.stop_repeating(entry, self.losses);
         }
@@ -173,9 +171,9 @@ impl Ledger {
         entry.session.is_live(now)
     }
 
-    /// Whether a heartbeat that happens at `now` would only prolong the lease of its session: the store has the session, the last
-    /// beat that this node knows was at `since` or later, and the heartbeat's lease ends no sooner. Another node may know of
-    /// later beats, with a shorter lease.
+    /// Whether a heartbeat that happens at `now` would only prolong the lease of its session: the store has the last
+    /// beat that this node knows, it was at `since` or later, and the heartbeat's lease ends no sooner. Another node may know
+    /// of later beats, with a shorter lease.
     #[must_use]
     pub fn is_renewal(&self, op: &Op, since: Timestamp, now: Timestamp) -> bool {
         let Act::Heartbeat { lease } = op.act else { return false };

@@ -514,7 +514,7 @@ fn a_renewal_is_a_heartbeat_that_only_prolongs_a_lease_in_the_store() {
     assert!(!is_renewal(&ledger, short, 29) && is_renewal(&ledger, short, 30), "it never shortens a lease");
 
     accept(&mut ledger, &op(1, BEAT), at(30));
-    assert!(is_renewal(&ledger, BEAT, 31), "after a heartbeat on its way");
+    assert!(!is_renewal(&ledger, BEAT, 31), "a heartbeat on its way");
     ledger.mark_unwritten(&op(1, BEAT));
     assert!(!is_renewal(&ledger, BEAT, 31), "the store lacks a heartbeat");
     write_all(&mut ledger, &mut Roster::default(), at(31));

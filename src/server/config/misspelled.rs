@@ -6,17 +6,20 @@ use strsim::osa_distance;
 /// The levels of the log.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// Short names may differ in one letter, since they are near many others; longer ones in two.
-const SHORT: usize = 12;
+/// Names of settings below these lengths may differ in case only, or in one letter, since many other names are near; longer ones
+/// in two.
+const LENGTHS: (usize, usize) = (6, 12);
 
 /// A warning for each variable in `names` that is no setting, but nearly one of `settings`. The values are not known here.
 pub(super) fn variables(names: impl IntoIterator<Item = String>, settings: &[String]) -> Vec<String> {
     let mut names: Vec<_> = names.into_iter().filter(|name| !settings.contains(name)).collect();
     names.sort_unstable();
     let warn = |name: String| {
-        let most = if name.len() < SHORT { 1 } else { 2 };
         let upper = name.to_ascii_uppercase();
-        let is_near = |setting: &&String| osa_distance(&upper, setting) <= most;
+        let is_near = |setting: &&String| {
+            let most = usize::from(setting.len() >= LENGTHS.0) + usize::from(setting.len() >= LENGTHS.1);
+            osa_distance(&upper, setting) <= most
+        };
         let setting = settings.iter().find(is_near)?;
         Some(format!("{name} is not a setting and has no effect; did you mean {setting}?"))
     };
@@ -25,13 +28,15 @@ pub(super) fn variables(names: impl IntoIterator<Item = String>, settings: &[Str
 
 /// A warning if a filter of the log has a word that is nearly a level: it would be the name of a module.
 pub(super) fn levels(filter: &str) -> Option<String> {
-    let words = filter.split(',').map(|directive| directive.rsplit('=').next().unwrap_or(directive).trim());
+    let mut words =
+        filter.split(',').map(|directive| directive.rsplit('=').next().unwrap_or(directive).trim());
     let near = |word: &str| {
         let lower = word.to_ascii_lowercase();
-        let is_near = |level: &&&str| osa_distance(&lower, level) == 1 || lower == format!("{level}ing");
-        LEVELS.iter().find(is_near).map(|level| (word.to_owned(), *level))
+        let is_near =
+            |level: &&str| osa_distance(&lower, level) == 1 || (&*lower, *level) == ("warning", "warn");
+        LEVELS.into_iter().find(is_near).map(|level| (word.to_owned(), level))
     };
-    let (word, level) = words.into_iter().find_map(near)?;
+    let (word, level) = words.find_map(near)?;
     Some(format!("RUST_LOG has {word}, which is not a level; did you mean {level}?"))
 }
 
@@ -40,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_are_nearly_settings_are_told() {
+    fn names_that_are_nearly_settings_are_reported() {
         let settings = ["API_TOKEN", "LIVE", "REDIS_URL", "UPSTASH_REDIS_REST_URL"].map(str::to_owned);
         let told = |name: &str| variables([name.to_owned()], &settings);
         for (name, setting) in [
@@ -52,13 +57,13 @@ mod tests {
             let expected = format!("{name} is not a setting and has no effect; did you mean {setting}?");
             assert_eq!(told(name), [expected]);
         }
-        for name in ["REDIS_URL", "PATH", "REDIS_PORT", "REDIS_HOST", "APP_TOKENS", "HOME", "LANG"] {
+        for name in ["REDIS_URL", "PATH", "REDIS_PORT", "REDIS_HOST", "APP_TOKENS", "LIVES", "LINE", "LANG"] {
             assert_eq!(told(name), Vec::<String>::new(), "{name}");
         }
     }
 
     #[test]
-    fn words_that_are_nearly_levels_are_told() {
+    fn words_that_are_nearly_levels_are_reported() {
         for (filter, word, level) in [
             ("inof", "inof", "info"),
             ("aforo=debg", "debg", "debug"),

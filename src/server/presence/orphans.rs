@@ -3,29 +3,29 @@
 //! The store names the nodes that have logs. A node looks for those of nodes that do not attend the roll call: at its start,
 //! since no node may have attended for a while, and whenever a node is gone.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::{collections::HashSet, time::Duration};
 
 use tokio::time::Instant;
 
-use super::renewals::split;
+use super::renewals::{Gathered, split};
 use crate::{
     domain::Session,
     server::store::{LogId, RenewalLog, Store, StoreError},
 };
 
+/// Before its first roll call, a node takes those for gone that have begun no log for this time. A busy node begins one each second.
+const IDLE_FOR: Duration = Duration::from_secs(5);
+
 /// The pause before the first attempt after a failure. Each further one is twice as long.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How often it is tried in a row. By then, the logs have expired.
+/// How often it is tried in a row. Usually the logs have expired by then.
 const MAX_ATTEMPTS: u32 = 8;
 
 /// What a node knows of the logs of others.
 #[derive(Default)]
 pub(super) struct Orphans {
-    /// The other nodes that attended last, and this one. `None` before the first roll call.
+    /// The nodes that attended last, with this one. `None` before the first roll call.
     attending: Option<HashSet<u64>>,
     /// When to look for logs.
     next: Option<Next>,
@@ -72,26 +72,21 @@ impl Orphans {
     }
 
     async fn try_write(&self, store: &dyn Store, logs: &dyn RenewalLog, own: u64) -> Result<(), StoreError> {
-        let mut result = Ok(());
-        for node in logs.owners().await? {
-            let is_attending = self.attending.as_ref().map(|nodes| nodes.contains(&node));
-            if node == own || is_attending == Some(true) {
-                continue;
+        let idle_for = if self.attending.is_none() { IDLE_FOR } else { Duration::ZERO };
+        for node in logs.owners(idle_for).await? {
+            let is_attending = self.attending.as_ref().is_some_and(|nodes| nodes.contains(&node));
+            if node != own && !is_attending {
+                write_logs_of(node, store, logs).await?;
+                logs.remove(node).await?;
             }
-            let mut written = write_logs_of(node, store, logs).await;
-            // Before the first roll call, the node may be there.
-            if written.is_ok() && is_attending == Some(false) {
-                written = logs.remove(node).await;
-            }
-            result = result.and(written);
         }
-        result
+        Ok(())
     }
 }
 
-/// Writes what is in both logs of a node to its channels.
+/// Writes what is in both logs of a node to its channels. A channel that can't be written keeps no other from being written.
 async fn write_logs_of(node: u64, store: &dyn Store, logs: &dyn RenewalLog) -> Result<(), StoreError> {
-    let mut gathered = HashMap::<_, HashMap<_, Session>>::new();
+    let mut gathered = Gathered::new();
     for log in LogId::both(node) {
         for (renewal, at) in logs.read(log).await? {
             let beat = Session::beating(at, renewal.lease, false);
@@ -104,8 +99,13 @@ async fn write_logs_of(node: u64, store: &dyn Store, logs: &dyn RenewalLog) -> R
     }
     let mut result = Ok(());
     for batches in split(gathered) {
-        let written = store.write(&batches).await.into_iter().find_map(Result::err);
-        result = result.and(written.map_or(Ok(()), Err));
+        for written in store.write(&batches).await {
+            match written {
+                Ok(_) => {}
+                Err(error @ (StoreError::Damaged | StoreError::Newer)) => result = Err(error),
+                Err(error) => return Err(error),
+            }
+        }
     }
     result
 }

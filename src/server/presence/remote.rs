@@ -192,16 +192,15 @@ impl Remote {
 
     /// Whether a reading shows all that the store knew when the operation was accepted. At the start of the node, waits for the
     /// first roll call, which shows it.
-    async fn is_whole(&self, accepted: Accepted, reading: Reading) -> bool {
+    async fn is_whole(&self, accepted: Accepted, mut reading: Reading) -> bool {
         let mut updated = self.roll.subscribe();
-        if self.roll.last().is_some() || self.journal.is_whole(accepted, &reading) {
-            return self.journal.is_whole(accepted, &reading);
+        if self.roll.last().is_none() && !self.journal.is_whole(accepted, &reading) {
+            self.recovery.trigger();
+            let _late = timeout(VERIFY_LIMIT, updated.changed()).await;
+            // Before the first roll call no epoch was known, so the reading can be judged by this one.
+            reading.epoch = self.roll.last().and_then(|roll| roll.epoch);
         }
-        self.recovery.trigger();
-        let _late = timeout(VERIFY_LIMIT, updated.changed()).await;
-        // Before the first roll call no epoch was known, so the reading can be judged by this one.
-        let epoch = self.roll.last().and_then(|roll| roll.epoch);
-        self.journal.is_whole(accepted, &Reading { epoch, ..reading })
+        self.journal.is_whole(accepted, &reading)
     }
 
     /// Whether the store may have lost the session of a beat that it says is not counted. Then another node may have

@@ -4,8 +4,8 @@
 //! Promises:
 //! - A renewal is in the log before its call is answered. If the node dies, another node writes what is in its log
 //!   ([`Orphans`](super::orphans::Orphans)).
-//! - A channel gets a renewal long before the lease that it has ends ([`MARGIN`]), so no count ever lacks it.
-//! - What can't be written is left to the journal, which replays it.
+//! - A channel gets a renewal long before the lease that it has ends ([`MARGIN`]), so no count lacks it.
+//! - What can't be written, or not in time, is left to the journal, which replays it. Counts are stale until then.
 //! - Memory is bounded: at most [`MAX_GATHERED`] renewals are gathered. Beyond that, and while the store is slow, heartbeats are
 //!   written to their channels at once.
 
@@ -24,14 +24,14 @@ use parking_lot::Mutex;
 use tokio::{
     sync::{Mutex as AsyncMutex, oneshot},
     task::yield_now,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     group_commit::BACKDATE_AFTER,
     journal::{Journal, Loss},
-    recovery::Recovery,
+    recovery::{Recovery, WAIT_FOR_NODES},
 };
 use crate::{
     domain::{Act, ChannelId, Op, Policy, Session, SessionId, Timestamp, ViewerId},
@@ -41,9 +41,9 @@ use crate::{
     },
 };
 
-/// How long the lease in the channel has to go on, so that a heartbeat is a renewal. It is longer than [`MAX_AGE`], and than the
-/// time after which another node writes what a dead node has logged.
-const MARGIN: Duration = Duration::from_secs(15);
+/// How long the lease in the channel has to go on, so that a heartbeat is a renewal: longer than it takes until the renewal gets
+/// there, also if the node dies and another one writes it.
+const MARGIN: Duration = Duration::from_secs(20);
 
 /// How long the node is taken to be busy after many calls were under way at once, in milliseconds.
 const BUSY_FOR: u64 = 50;
@@ -54,14 +54,20 @@ const GATHER_FOR: Duration = Duration::from_secs(1);
 /// If the oldest renewal has waited this long for its channel, no more are appended.
 const MAX_AGE: Duration = Duration::from_secs(3);
 
+/// What has waited this long for its channel is left to the journal, so that counts are stale until it is written.
+const OVERDUE: Duration = Duration::from_secs(5);
+
+// A node that dies is gone for the others after a bit more than `WAIT_FOR_NODES`.
+const _: () = assert!(MARGIN.as_secs() > WAIT_FOR_NODES.as_secs() + OVERDUE.as_secs() + 5);
+
 /// The most renewals that are gathered, so that writing them takes the store a fraction of a second.
 const MAX_GATHERED: usize = 50_000;
 
 /// How often a step is tried. Each attempt but the last one finds that sessions have left.
 const MAX_ATTEMPTS: usize = 3;
 
-/// How long nothing is appended after the store failed to, or took longer than [`BACKDATE_AFTER`].
-const PAUSE: Duration = Duration::from_secs(5);
+/// How long nothing is appended after the store failed to, and after it could not for now.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1));
 
 /// The renewals of a node.
 pub(super) struct Renewals {
@@ -71,7 +77,7 @@ pub(super) struct Renewals {
     clock: Arc<dyn Clock>,
     /// How long ago the last beat may have been, so that a heartbeat is a renewal. `None`: no heartbeat is.
     beaten_within: Option<Duration>,
-    /// The number of calls that are under way.
+    /// The number of joins, heartbeats and leaves that are under way.
     in_flight: AtomicUsize,
     /// Until when a log is worth it, in milliseconds since `started`.
     busy_until: AtomicU64,
@@ -109,7 +115,7 @@ struct Log {
 }
 
 /// The last renewal of each session.
-type Gathered = HashMap<ChannelId, HashMap<(ViewerId, SessionId), Session>>;
+pub(super) type Gathered = HashMap<ChannelId, HashMap<(ViewerId, SessionId), Session>>;
 
 /// A call that is under way.
 pub(super) struct InFlight<'a> {
@@ -233,9 +239,7 @@ impl Renewals {
                 break;
             }
             let renewals: Vec<_> = work.iter().map(|waiting| waiting.renewal.clone()).collect();
-            let appended = timeout(BACKDATE_AFTER, logs.append(id, &renewals)).await;
-            let late = || Err(StoreError::Unreachable("no answer in time".to_owned()));
-            match appended.unwrap_or_else(|_| late()) {
+            match logs.append(id, &renewals).await {
                 Ok(Append::Done(appended)) => {
                     self.gather(&mut log, renewals, appended);
                     for waiting in work.drain(..) {
@@ -248,10 +252,10 @@ impl Renewals {
                     let left = work.extract_if(.., |_| flags.next().unwrap_or_default());
                     left.for_each(|waiting| self.refuse(waiting));
                 }
-                Ok(Append::NotNow) => break,
+                Ok(Append::NotNow) => self.pause(PAUSES.1),
                 Err(error) => {
                     tracing::debug!(%error, "renewals not logged; writing them to their channels");
-                    *self.paused.lock() = Some(Instant::now() + PAUSE);
+                    self.pause(PAUSES.0);
                 }
             }
         }
@@ -276,6 +280,10 @@ impl Renewals {
         }
     }
 
+    fn pause(&self, pause: Duration) {
+        *self.paused.lock() = Some(Instant::now() + pause);
+    }
+
     fn is_paused(&self) -> bool {
         let mut paused = self.paused.lock();
         paused.take_if(|until| *until <= Instant::now());
@@ -289,17 +297,17 @@ impl Renewals {
                 () = sleep(GATHER_FOR) => {}
                 () = self.flush.cancelled() => {}
             }
-            let (id, gathered) = {
+            let (id, since, gathered) = {
                 let mut log = self.log.lock().await;
                 let id = LogId { node: self.recovery.node(), is_second: log.is_second };
-                let gathered = log.take();
+                let (since, gathered) = log.take();
                 log.is_flushing = !gathered.is_empty();
-                (id, gathered)
+                (id, since, gathered)
             };
             if gathered.is_empty() {
                 return;
             }
-            if self.write_all(gathered).await
+            if self.write_all(gathered, since).await
                 && let Some(logs) = self.store.renewal_log()
             {
                 // A log that stays expires by itself. Writing it again would change nothing.
@@ -310,7 +318,7 @@ impl Renewals {
 
     /// Writes renewals to their channels, over half of the time until the next ones. Returns whether all were written; the others
     /// are left to the journal.
-    async fn write_all(&self, gathered: Gathered) -> bool {
+    async fn write_all(&self, gathered: Gathered, since: Instant) -> bool {
         let mut are_all_written = true;
         let calls = split(gathered);
         let pause = GATHER_FOR / 2 / u32::try_from(calls.len()).unwrap_or(u32::MAX).max(1);
@@ -319,9 +327,14 @@ impl Renewals {
                 () = sleep(pause) => {}
                 () = self.flush.cancelled() => {}
             }
+            let is_overdue = since.elapsed() >= OVERDUE;
             // After a panic the others have to be written.
-            let written = AssertUnwindSafe(self.write_call(batches)).catch_unwind().await;
-            if written.is_err() {
+            let written = if is_overdue {
+                None
+            } else {
+                AssertUnwindSafe(self.write_call(batches)).catch_unwind().await.ok()
+            };
+            if written.is_none() {
                 batches.iter().for_each(|batch| self.leave_to_journal(batch));
             }
             are_all_written &= written.unwrap_or_default();
@@ -374,11 +387,12 @@ impl Log {
         self.since.get_or_insert_with(Instant::now);
     }
 
-    /// Takes what is gathered. What comes next goes to the other log.
-    fn take(&mut self) -> Gathered {
+    /// Takes what is gathered, and since when. What comes next goes to the other log.
+    fn take(&mut self) -> (Instant, Gathered) {
         self.is_second = !self.is_second;
-        (self.len, self.since) = (0, None);
-        std::mem::take(&mut self.gathered)
+        self.len = 0;
+        let since = self.since.take().unwrap_or_else(Instant::now);
+        (since, std::mem::take(&mut self.gathered))
     }
 }
 

@@ -192,8 +192,8 @@ impl RenewalLog for Measured {
         self.noted(self.logs()?.clear(log)).await
     }
 
-    async fn owners(&self) -> Result<Vec<u64>, StoreError> {
-        self.noted(self.logs()?.owners()).await
+    async fn owners(&self, idle_for: Duration) -> Result<Vec<u64>, StoreError> {
+        self.noted(self.logs()?.owners(idle_for)).await
     }
 
     async fn remove(&self, node: u64) -> Result<(), StoreError> {

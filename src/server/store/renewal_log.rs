@@ -17,7 +17,7 @@ pub trait RenewalLog: Send + Sync {
     /// When the store fails. The renewals may or may not be in the log.
     async fn append(&self, log: LogId, renewals: &[Renewal]) -> Result<Append, StoreError>;
 
-    /// What is in a log, oldest first. A log expires with the leases that it prolongs.
+    /// What is in a log, oldest first. A log expires with the last lease that it prolongs.
     ///
     /// # Errors
     /// When the store fails.
@@ -29,13 +29,13 @@ pub trait RenewalLog: Send + Sync {
     /// When the store fails.
     async fn clear(&self, log: LogId) -> Result<(), StoreError>;
 
-    /// The nodes that have logs, or had some lately.
+    /// The nodes that have logs, or had some lately, and have begun none for this time.
     ///
     /// # Errors
     /// When the store fails.
-    async fn owners(&self) -> Result<Vec<u64>, StoreError>;
+    async fn owners(&self, idle_for: Duration) -> Result<Vec<u64>, StoreError>;
 
-    /// Deletes both logs of a node that is gone.
+    /// Deletes both logs of a node, unless it attends the roll call.
     ///
     /// # Errors
     /// When the store fails.

@@ -175,6 +175,7 @@ async fn the_redis_user_in_the_readme_has_no_unneeded_permission() {
     let store: Arc<dyn Store> =
         Arc::new(RemoteStore::new(RedisRunner::open(&server.url()).unwrap(), "test", RULES));
     attend(1, &*store).await;
+    assert!(store.renewal_log().is_some());
     rules::all(&Subject { nodes: [Arc::clone(&store), Arc::clone(&store)], _server: Box::new(()) }).await;
     // The other permissions are needed only on a server that evicts keys.
     let join = [rules::op(1, 1, Act::Join { lease: RULES.longest_lease })];

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use aforo::{
     domain::{Act, ChannelId, LeaseRules, Op, Session, SessionId, Timestamp, ViewerId},
     server::store::{
-        Append, Batch, Claim, Difference, LogId, MAX_OPS, Reading, Renewal, Share, Store, Written,
+        Append, Batch, Claim, Difference, LogId, MAX_OPS, Reading, Renewal, Share, Store, StoreError, Written,
     },
 };
 use tokio::time::sleep;
@@ -423,36 +423,55 @@ async fn a_log_keeps_renewals_until_it_is_cleared(store: &dyn Store, other: &dyn
         Renewal { channel: channel(name), viewer, session, lease: LONG }
     };
     let log = LogId { node: 7, is_second: false };
+    // On a busy machine, a call may arrive late.
+    let append = async |renewals: &[Renewal]| {
+        for _ in 0..500 {
+            match logs.append(log, renewals).await {
+                Ok(Append::NotNow) | Err(StoreError::Unreachable(_)) => sleep(SHORT / 10).await,
+                result => return result.unwrap(),
+            }
+        }
+        panic!("nothing can be appended");
+    };
     write(store, name, &[op(1, 1, JOIN), op(2, 2, JOIN), op(3, 3, JOIN)]).await;
     write(store, "another", &[op(1, 1, JOIN), op(1, 1, LEAVE)]).await;
     write(other, name, &[op(2, 2, LEAVE)]).await;
     let all = [renewal(1), renewal(2), renewal(3)];
-    assert_eq!(logs.append(log, &all).await.unwrap(), Append::Left(vec![false, true, false]));
+    assert_eq!(append(&all).await, Append::Left(vec![false, true, false]));
     assert_eq!(others.read(log).await.unwrap(), Vec::new(), "all are appended or none");
     let two = [renewal(1), renewal(3)];
-    let Ok(Append::Done(first)) = logs.append(log, &two).await else { panic!("nobody of them has left") };
-    let Ok(Append::Done(second)) = logs.append(log, &two[..1]).await else { panic!("nobody has left") };
+    let Append::Done(first) = append(&two).await else { panic!("nobody of them has left") };
+    let Append::Done(second) = append(&two[..1]).await else { panic!("nobody has left") };
     let [one, three] = two.clone();
     let logged = vec![(one.clone(), first.at), (three, first.at), (one, second.at)];
     assert_eq!(others.read(log).await.unwrap(), logged);
     assert_eq!(others.read(LogId { is_second: true, ..log }).await.unwrap(), Vec::new());
-    assert_eq!(others.owners().await.unwrap(), vec![7]);
+    assert_eq!(others.owners(Duration::ZERO).await.unwrap(), vec![7]);
+    assert!(others.owners(Duration::from_secs(60)).await.unwrap().is_empty(), "its log is new");
     logs.clear(log).await.unwrap();
     assert_eq!(others.read(log).await.unwrap(), Vec::new());
     write(store, name, &[op(2, 2, JOIN)]).await;
-    assert!(matches!(logs.append(log, &all).await.unwrap(), Append::Done(_)), "it has come back");
+    assert!(matches!(append(&all).await, Append::Done(_)), "it has come back");
     others.remove(7).await.unwrap();
-    assert!(others.owners().await.unwrap().is_empty() && others.read(log).await.unwrap().is_empty());
+    assert!(
+        others.owners(Duration::ZERO).await.unwrap().is_empty() && others.read(log).await.unwrap().is_empty()
+    );
 
     // Sixteen newer sessions take the place of an older one.
     let sessions: Vec<_> = (10..26).map(|session| op(1, session, JOIN)).collect();
     write(other, name, &sessions).await;
-    assert_eq!(logs.append(log, &two).await.unwrap(), Append::Left(vec![true, false]));
+    assert_eq!(append(&two).await, Append::Left(vec![true, false]));
 
     // A heartbeat of a log revives what has ended, and asks no node to check its journal: nothing was lost.
     let beat = |n, at| op(n, n, Act::Logged(Session::beating(at, LONG, false)));
-    let before = write(store, name, &[op(3, 3, Act::Join { lease: SHORT })]).await.reading;
-    sleep(SHORT).await;
-    let after = write(store, name, &[beat(3, before.as_of)]).await;
-    assert_eq!((after.active[0], after.reading.restored), (true, before.restored));
+    loop {
+        let before = write(store, name, &[op(3, 3, Act::Join { lease: SHORT })]).await.reading;
+        sleep(SHORT).await;
+        let after = write(store, name, &[beat(3, before.as_of)]).await;
+        assert!(after.active[0]);
+        // After the leave memory, a leave may be forgotten.
+        if after.reading.as_of < before.as_of + RULES.leave_memory {
+            break assert_eq!(after.reading.restored, before.restored);
+        }
+    }
 }

@@ -36,8 +36,8 @@ pub(super) const STALE_FOR: Duration = Duration::from_secs(60);
 /// that have sessions of the channel notice a loss within this time: a store may know a count for 20 s.
 const MARK_VALID_FOR: Duration = Duration::from_secs(25);
 
-/// How long after its read, at most, a count answers heartbeats that change no count. They are written within that time, which
-/// reads it again.
+/// How long after its read, at most, a count answers heartbeats that change no count. Their write to the channel, about a second
+/// later, reads it again.
 const RECENT_FOR: Duration = Duration::from_secs(2);
 
 /// How long after the answer of a call the answer of an earlier call may arrive. Calls take less than this.
@@ -74,6 +74,8 @@ struct ChannelEntry {
     mark_read: Option<(Instant, Timestamp)>,
     /// The last good count, and when it was read.
     good: Option<(Count, Instant)>,
+    /// Whether another count was read in the same millisecond, so that it is not known which of them came first.
+    is_ambiguous: bool,
     /// When the channel was found to be incomplete: by the store's clock, and by this node's. `None` once it is complete.
     lost: Option<(Timestamp, Instant)>,
     /// Whether the channel is replayed only because the store may have lost it.
@@ -193,8 +195,9 @@ impl Journal {
         let entry = self.channels.get(channel)?;
         let (count, read) = entry.good?;
         let is_whole = entry.mark.is_some() && entry.lost.is_none() && !entry.ledger.is_lacking();
-        let is_recent = read.elapsed() < RECENT_FOR.min(self.update_interval) && !entry.is_suspect;
-        (is_whole && is_recent && entry.ledger.is_renewal(op, since, now)).then_some(count)
+        let is_recent = read.elapsed() < RECENT_FOR.min(self.update_interval);
+        let is_certain = !entry.is_suspect && !entry.is_ambiguous;
+        (is_whole && is_recent && is_certain && entry.ledger.is_renewal(op, since, now)).then_some(count)
     }
 
     /// Whether the store is known to lack the session of an operation.
@@ -341,7 +344,11 @@ impl Journal {
         }
         entry.lost = None;
         let count = Count::from(*reading);
-        if entry.good.is_none_or(|(good, at)| good.as_of() <= count.as_of() || now >= at + OVERTAKEN_FOR) {
+        let before = entry.good;
+        if before.is_none_or(|(good, at)| good.as_of() <= count.as_of() || now >= at + OVERTAKEN_FOR) {
+            let is_tied = before.is_some_and(|(good, _)| good.as_of() == count.as_of());
+            let differs = before.is_some_and(|(good, _)| good.value() != count.value());
+            entry.is_ambiguous = is_tied && (differs || entry.is_ambiguous);
             entry.good = Some((count, now));
         }
         (count, Loss::None)

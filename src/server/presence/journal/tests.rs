@@ -222,6 +222,13 @@ async fn a_renewal_is_answered_with_a_recent_count_of_a_channel_that_is_whole() 
     let piece = journal.next_piece(&channel, now, 10).unwrap();
     journal.mark_written(&piece, &reading(7, 1_002));
     assert_eq!(answer(&journal), Some(1));
-    journal.observe(&channel, &Ok(reading(8, 1_003)), now);
+    journal.observe(&channel, &Ok(reading(7, 1_004)), now);
+    journal.observe(&channel, &Ok(Reading { count: 2, ..reading(7, 1_004) }), now);
+    assert_eq!(answer(&journal), None, "two counts of the same millisecond");
+    journal.observe(&channel, &Ok(Reading { count: 2, ..reading(7, 1_004) }), now);
+    assert_eq!(answer(&journal), None, "one of them again");
+    journal.observe(&channel, &Ok(Reading { count: 2, ..reading(7, 1_005) }), now);
+    assert_eq!(answer(&journal), Some(2));
+    journal.observe(&channel, &Ok(reading(8, 1_006)), now);
     assert_eq!(answer(&journal), None, "the store has lost it");
 }

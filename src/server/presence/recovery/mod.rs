@@ -39,7 +39,7 @@ const MIN_PAUSE: Duration = Duration::from_millis(20);
 
 /// How long after a loss the nodes wait for a silent node, in addition to three roll calls. The silent node may be cut
 /// off and have viewers to replay, or it may be dead.
-const WAIT_FOR_NODES: Duration = Duration::from_secs(7);
+pub(super) const WAIT_FOR_NODES: Duration = Duration::from_secs(7);
 
 /// How long a node that misses its roll calls is remembered, so that the others wait for it after a loss.
 const REMEMBER_NODES: Duration = Duration::from_secs(60);
@@ -244,10 +244,10 @@ impl Recovery {
         if is_empty {
             state.sure_since = Timestamp::default();
         }
-        if let Err(error) = self.attend(&mut state, expected_for).await {
-            result = Err(error);
+        match self.attend(&mut state, expected_for).await {
+            Ok(()) => state.orphans.write_logs(&*self.store, self.node).await,
+            Err(error) => result = Err(error),
         }
-        state.orphans.write_logs(&*self.store, self.node).await;
         let roll = self.roll.last();
         let must_check = !is_empty && roll.as_ref().is_some_and(|roll| roll.asked > state.sure_since);
         if !must_check && self.journal.unwritten().is_empty() {

@@ -57,7 +57,7 @@ pub(super) fn encode(ops: &[Op], keep: Keep) -> Vec<u8> {
 ///
 /// One bit says whether the id is that of an account. Otherwise every account would share its short id with ids that need no
 /// ticket, and a stranger could end the account's sessions with one of these.
-fn short_viewer(viewer: ViewerId) -> [u8; 14] {
+pub(super) fn short_viewer(viewer: ViewerId) -> [u8; 14] {
     const ACCOUNT: u8 = 1 << 7;
     let id = viewer.uuid().into_bytes();
     let mut short = [0; 14];

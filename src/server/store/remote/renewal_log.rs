@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::Value;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
-    encoding::{millis, short_session},
+    encoding::{millis, short_session, short_viewer},
     store::{RemoteStore, digits, parse},
 };
 use crate::{
@@ -17,6 +18,9 @@ use crate::{
         store::{Append, Appended, LogId, Renewal, RenewalLog, StoreError},
     },
 };
+
+/// How long an append may take. Then the heartbeats are written to their channels.
+const APPEND_LIMIT: Duration = Duration::from_millis(250);
 
 /// The most entries of a log that are read in one call.
 const READ_STEP: usize = 200;
@@ -28,12 +32,12 @@ impl<R: Runner> RenewalLog for RemoteStore<R> {
         let [longest_lease, _] = self.rule_args();
         let sent = self.now();
         let sent_by_store_clock = self.skew.to_store(sent).unwrap_or_default();
-        let mut args = vec![name(log.node), longest_lease, digits(sent_by_store_clock.as_millis().into())];
-        args.push(encode(renewals));
-        args.extend(renewals.iter().map(|renewal| {
-            [&short_session(renewal.session)[..], renewal.channel.as_str().as_bytes()].concat()
-        }));
-        let (response, was_away) = self.run(&self.append, &keys, &args).await?;
+        let sent_by_store_clock = digits(sent_by_store_clock.as_millis().into());
+        let mut args = vec![name(log.node), longest_lease, sent_by_store_clock, encode(renewals)];
+        args.extend(renewals.iter().map(member));
+        let call = timeout(APPEND_LIMIT, self.run(&self.append, &keys, &args));
+        let late = |_| Err(StoreError::Unreachable("no answer in time".to_owned()));
+        let (response, was_away) = call.await.unwrap_or_else(late)?;
         let (at, epoch, result) = self.parse_header(sent, response)?;
         Ok(match &result[..] {
             [Value::Int(1)] if !was_away => Append::Done(Appended { at, epoch }),
@@ -62,15 +66,16 @@ impl<R: Runner> RenewalLog for RemoteStore<R> {
         self.runner.run(&self.clear_log, &[self.key(log)], &[]).await.map(drop)
     }
 
-    async fn owners(&self) -> Result<Vec<u64>, StoreError> {
-        let response = self.runner.run(&self.log_owners, &[self.keys.logs()], &[]).await?;
-        let entries = parse::<Vec<(String, String)>>(response)?;
-        Ok(entries.iter().filter_map(|(node, _)| u64::from_str_radix(node, 16).ok()).collect())
+    async fn owners(&self, idle_for: Duration) -> Result<Vec<u64>, StoreError> {
+        let idle_for = digits(idle_for.as_millis());
+        let response = self.runner.run(&self.log_owners, &[self.keys.logs()], &[idle_for]).await?;
+        let owners = parse::<Vec<String>>(response)?;
+        Ok(owners.iter().filter_map(|node| u64::from_str_radix(node, 16).ok()).collect())
     }
 
     async fn remove(&self, node: u64) -> Result<(), StoreError> {
         let [first, second] = LogId::both(node).map(|log| self.key(log));
-        let keys = [self.keys.logs(), first, second];
+        let keys = [self.keys.roll_call(), self.keys.logs(), first, second];
         self.runner.run(&self.remove_logs, &keys, &[name(node)]).await.map(drop)
     }
 }
@@ -79,6 +84,12 @@ impl<R: Runner> RemoteStore<R> {
     fn key(&self, log: LogId) -> Vec<u8> {
         self.keys.log(log.node, log.is_second)
     }
+}
+
+/// A session in the set of those that have left.
+fn member(renewal: &Renewal) -> Vec<u8> {
+    let channel = renewal.channel.as_str().as_bytes();
+    [&short_viewer(renewal.viewer)[..], &short_session(renewal.session), channel].concat()
 }
 
 /// A node in the scripts.

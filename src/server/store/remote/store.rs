@@ -68,6 +68,7 @@ pub struct RemoteStore<R> {
     pub(super) clear_log: Script,
     pub(super) log_owners: Script,
     pub(super) remove_logs: Script,
+    pub(super) leaves: Script,
     counts: Script,
     changes: Script,
     pub(super) sweep: Script,
@@ -101,9 +102,10 @@ impl<R: Runner> RemoteStore<R> {
             append: runner.script(include_str!("scripts/log.lua")),
             read_log: runner.script("return redis.call('LRANGE', KEYS[1], ARGV[1], ARGV[2])"),
             clear_log: runner.script("return redis.call('UNLINK', KEYS[1])"),
-            log_owners: runner.script("return redis.call('HGETALL', KEYS[1])"),
-            remove_logs: runner
-                .script("redis.call('UNLINK', KEYS[2], KEYS[3]) return redis.call('HDEL', KEYS[1], ARGV[1])"),
+            log_owners: runner.script(include_str!("scripts/owners.lua")),
+            remove_logs: runner.script(include_str!("scripts/remove.lua")),
+            leaves: runner
+                .script(concat!(include_str!("scripts/note.lua"), include_str!("scripts/leaves.lua"))),
             counts: runner.script(include_str!("scripts/counts.lua")),
             changes: runner.script(include_str!("scripts/changes.lua")),
             sweep: runner.script(include_str!("scripts/sweep.lua")),
@@ -507,6 +509,7 @@ impl<R: Runner> Store for RemoteStore<R> {
             flag(attendance.has_found_loss || attendance.is_locked_out),
         ]);
         args.extend([flag(self.runner.takes_many_channels()), flag(attendance.is_locked_out)]);
+        args.push(if self.renewal_log().is_some() { b"2".to_vec() } else { b"1".to_vec() });
         args.extend(attendance.peers.iter().map(|peer| hex(*peer)));
         let sent = self.now();
         let response = self.runner.run(&self.attend, &[self.keys.roll_call()], &args).await?;

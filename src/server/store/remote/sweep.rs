@@ -9,7 +9,10 @@ use super::{
 };
 use crate::{
     domain::ChannelId,
-    server::{redis::Runner, store::StoreError},
+    server::{
+        redis::Runner,
+        store::{Store, StoreError},
+    },
 };
 
 /// A call to sweep ends after a channel with this many viewers to check, or sooner.
@@ -22,6 +25,7 @@ impl<R: Runner> RemoteStore<R> {
     /// Sweeps the channels that this node has entered into the list of live channels, and forgets what nobody has asked for.
     pub(super) async fn sweep_all(&self) -> Result<(), StoreError> {
         self.unchanged.lock().sweep();
+        self.sweep_leaves().await?;
         self.cache.sweep(self.rules.longest_lease + RELIST_AFTER);
         let channels = self.cache.listed();
         let (whole, in_parts): (Vec<_>, Vec<_>) =
@@ -35,6 +39,17 @@ impl<R: Runner> RemoteStore<R> {
             // An empty channel needs no sweep until a viewer joins, which lists the channel again.
             self.cache.set_listed(&channel, None);
         }
+        Ok(())
+    }
+
+    /// Sweeps the sessions that have left, in short calls.
+    async fn sweep_leaves(&self) -> Result<(), StoreError> {
+        if self.renewal_log().is_none() {
+            return Ok(());
+        }
+        let (keys, [longest_lease, _]) = ([self.keys.leaves()], self.rule_args());
+        let args = [longest_lease];
+        while parse::<i64>(self.runner.run(&self.leaves, &keys, &args).await?)? > 0 {}
         Ok(())
     }
 

@@ -8,8 +8,8 @@
 --   asked         when the nodes were last asked to check their journals (ms), or 0
 --   <node>        until when the node is expected to attend (ms), and since when its journal is known to be in the
 --                 store (ms)
---   +<node>       the node enters what it changes into the list of changes, and if it is '2', who leaves into the list of
---                 leaves. Nodes of earlier versions do not
+--   +<node>       '1': the node enters what it changes into the list of changes. '2': also who leaves into the set of those
+--                 (see log.lua). Nodes of earlier versions do not
 --   listed        '1' if all nodes enter changes
 --   logged        '1' if all nodes enter leaves
 -- ARGV
@@ -20,7 +20,7 @@
 --   7  '1' if the node has found a loss
 --   8  '1' if all data is on this server, so the loss of the roll call may mean the loss of everything
 --   9  '1' if the node can't write to a channel that a later version keeps, so counts may be incomplete
---   10… the other nodes that the node knows
+--   10 '2' or '1', for +<node>         11… the other nodes that the node knows
 -- Returns: the time (ms), the epoch, `lost`, `asked`, since when all journals are known to be in the store (ms), and the
 --   nodes
 local key, node = KEYS[1], ARGV[1]
@@ -42,7 +42,7 @@ lost, asked = tonumber(lost or 0), tonumber(asked or 0)
 local function note_loss(at)
   asked = math.max(asked, at)
   lost = ARGV[8] == '1' and math.max(lost, at) or lost
-  for i = 10, #ARGV do
+  for i = 11, #ARGV do
     local expected, since = string.match(redis.call('HGET', key, ARGV[i]) or '', '^(%d+) (%d+)$')
     if not expected or tonumber(expected) <= now then
       redis.call('HSET', key, ARGV[i], text(at + span) .. ' ' .. (since or '0'))
@@ -86,7 +86,7 @@ if latest <= now then
   end
 end
 redis.call('HSET', key, 'epoch', epoch, 'server', ARGV[6] ~= '' and ARGV[6] or server or '', 'lost', text(lost), 'asked', text(asked),
-  node, text(now + span) .. ' ' .. sure, '+' .. node, '2')
+  node, text(now + span) .. ' ' .. sure, '+' .. node, ARGV[10])
 -- A node that shuts down does not shorten the life of the roll call of the others.
 redis.call('PEXPIRE', key, math.max(4 * span, redis.call('PTTL', key), 1000))
 
@@ -106,6 +106,6 @@ end
 for name in pairs(listing) do
   redis.call('HDEL', key, '+' .. name)
 end
--- Before the next node attends, one of an earlier version may.
+-- Without nodes, one of an earlier version may be the next.
 redis.call('HSET', key, 'listed', #answer > 5 and listed or '', 'logged', #answer > 5 and logged or '')
 return answer

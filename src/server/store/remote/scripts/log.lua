@@ -3,12 +3,12 @@
 --
 -- KEYS
 --   1  the roll call (see attend.lua)
---   2  the sessions that have left within the longest lease, a sorted set: session (8 bytes) and channel -> time (ms). A node may
---      take them to be live, if they left through another one
---   3  the nodes that have logs, a hash: node -> the time of the first entry of a log (ms)
+--   2  the sessions that have left within the longest lease, a sorted set: viewer (14 bytes), session (8) and channel -> time
+--      (ms). If they left through another node, this one may still take them to be live
+--   3  the nodes that have logs, a hash: node -> the time of the first entry of its last log (ms)
 --   4  the log, a list. An entry: the time (ms), a blank, and heartbeats, which only nodes read
 -- ARGV
---   1  the node
+--   1  the node, as in KEYS 3
 --   2  the longest lease (ms)
 --   3  when this call was sent, by this server's clock (ms); 0 if the caller does not know
 --   4  the heartbeats             5… their sessions, as in KEYS 2
@@ -54,8 +54,8 @@ local function write(key, ...)
   return result
 end
 local length = write(log, 'RPUSH', log, string.format('%d ', now) .. ARGV[4])
+redis.pcall('PEXPIRE', log, longest_lease)
 if length == 1 then
-  redis.call('PEXPIRE', log, longest_lease)
   length = write(names, 'HSET', names, ARGV[1], string.format('%d', now))
   redis.pcall('PEXPIRE', names, longest_lease)
 end

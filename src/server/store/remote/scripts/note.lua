@@ -1,4 +1,4 @@
--- Come before other scripts.
+-- These functions come before other scripts.
 
 -- Enters changes into the list of changes (see changes.lua), which exists while nodes read it.
 -- `clock`: the time, as TIME returns it. `changed`: at most 1,000 keys or names.
@@ -26,24 +26,34 @@ local function note_changes(list, clock, changed)
   end
 end
 
--- Enters sessions into those that have left (see log.lua), and takes out those that have come back. `now`, `longest_lease`: in ms.
--- `gone`, `back`: at most 1,000 sessions.
-local function note_leaves(list, now, longest_lease, gone, back)
-  local time = string.format('%d', now)
-  local removed = redis.pcall('ZREMRANGEBYSCORE', list, '-inf', string.format('%d', now - longest_lease))
-  if type(removed) ~= 'number' then
-    -- The key has another type, or the user may not remove entries.
+-- Takes expired entries out of the sessions that have left (see log.lua), a bounded number. Returns how many.
+local function trim_leaves(list, now, longest_lease)
+  local MOST = 1000
+  local old = redis.pcall('ZRANGEBYSCORE', list, '-inf', string.format('%d', now - longest_lease), 'LIMIT', 0, MOST)
+  if old.err and string.find(old.err, 'WRONGTYPE', 1, true) then
     redis.call('UNLINK', list)
   end
+  if #old > 0 then
+    redis.call('ZREM', list, unpack(old))
+  end
+  return #old
+end
+
+-- Enters sessions into those that have left, and takes out those that have come back. `now`, `longest_lease`: in ms. `gone`,
+-- `back`: at most 1,000 sessions. A session that is in both has left.
+local function note_leaves(list, now, longest_lease, gone, back)
+  trim_leaves(list, now, longest_lease)
   if #back > 0 then
     redis.call('ZREM', list, unpack(back))
   end
   if #gone > 0 then
-    local entries = {}
+    local entries, time = {}, string.format('%d', now)
     for i, session in ipairs(gone) do
       entries[2 * i - 1], entries[2 * i] = time, session
     end
     redis.call('ZADD', list, unpack(entries))
-    redis.call('PEXPIRE', list, longest_lease)
+    -- A large set lives for longer, so that sweeps can empty it in small steps first (see call.lua).
+    local is_large = redis.call('ZCARD', list) > 1000
+    redis.call('PEXPIRE', list, is_large and longest_lease + 600000 or longest_lease)
   end
 end

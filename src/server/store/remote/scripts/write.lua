@@ -117,7 +117,7 @@ end
 -- The other sessions of a viewer as text, and when the longest lease and the longest memory among them expire. At most
 -- MOST sessions have left and at most MOST have not, with the one that was written. Beyond that the oldest are dropped, an
 -- expired one first.
-local function pack(others, has_left, viewers_key)
+local function pack(others, has_left, viewer, viewers_key)
   local ranks, texts, longest, remembered = {}, {}, 0, 0
   for _, other in ipairs(others) do
     if other[3] == has_left then
@@ -131,7 +131,7 @@ local function pack(others, has_left, viewers_key)
     for _, other in ipairs(others) do
       if surplus > 0 and other[3] == has_left and other[2] <= newest then
         surplus = surplus - 1
-        gone[#gone + 1] = sub(other[1], 2, 1 + SESSION) .. name_of(viewers_key)
+        gone[#gone + 1] = viewer .. sub(other[1], 2, 1 + SESSION) .. name_of(viewers_key)
       else
         kept[#kept + 1] = other
       end
@@ -245,12 +245,13 @@ local function write(viewers_key, sessions_key, ops, was_lost, done, furthest)
     end
     if time and (time ~= was_time or lease ~= was_lease or delta ~= was_delta or left ~= was_left) then
       local over = end_of(time, lease, left)
-      if left > 0 then
-        gone[#gone + 1] = session .. name_of(viewers_key)
-      elseif was_left and was_left > 0 then
-        back[#back + 1] = session .. name_of(viewers_key)
-      end
       if over > now then
+        -- A session that was not known has never had a lease to prolong.
+        if left == LEFT then
+          gone[#gone + 1] = viewer .. session .. name_of(viewers_key)
+        elseif left == 0 and was_left and was_left > 0 then
+          back[#back + 1] = viewer .. session .. name_of(viewers_key)
+        end
         if over > furthest then
           furthest = over
         end
@@ -261,7 +262,7 @@ local function write(viewers_key, sessions_key, ops, was_lost, done, furthest)
           if act == 'R' then
             has_restored = has_restored or is_live ~= was_live
           elseif is_logged then
-            -- It was appended after the last leave that is forgotten, unless it is old.
+            -- The store still remembers every leave that came after it, unless it is older than the leave memory.
             has_restored = has_restored or is_live and not was_live and time + memory <= now
           elseif is_live and not was_live then
             local joined = delta == FAR and 0 or time - delta
@@ -270,7 +271,7 @@ local function write(viewers_key, sessions_key, ops, was_lost, done, furthest)
         end
         local rest, longest, remembered = '', 0, 0
         if others then
-          rest, longest, remembered = pack(others, left > 0, viewers_key)
+          rest, longest, remembered = pack(others, left > 0, viewer, viewers_key)
         end
         if is_live and over > longest then
           longest = over
