@@ -7,11 +7,8 @@ use std::{collections::HashSet, time::Duration};
 
 use tokio::time::Instant;
 
-use super::renewals::{Gathered, split};
-use crate::{
-    domain::Session,
-    server::store::{LogId, RenewalLog, Store, StoreError},
-};
+use super::gathered::Gathered;
+use crate::server::store::{LogId, RenewalLog, Store, StoreError};
 
 /// Before its first roll call, a node takes those for gone that have begun no log for this time. A busy node begins one each second.
 const IDLE_FOR: Duration = Duration::from_secs(5);
@@ -86,19 +83,12 @@ impl Orphans {
 
 /// Writes what is in both logs of a node to its channels. A channel that can't be written keeps no other from being written.
 async fn write_logs_of(node: u64, store: &dyn Store, logs: &dyn RenewalLog) -> Result<(), StoreError> {
-    let mut gathered = Gathered::new();
+    let mut gathered = Gathered::default();
     for log in LogId::both(node) {
-        for (renewal, at) in logs.read(log).await? {
-            let beat = Session::beating(at, renewal.lease, false);
-            let sessions = gathered.entry(renewal.channel).or_default();
-            let last = sessions.entry((renewal.viewer, renewal.session)).or_insert(beat);
-            if last.at() < at {
-                *last = beat;
-            }
-        }
+        logs.read(log).await?.into_iter().for_each(|(renewal, at)| gathered.add(renewal, at));
     }
     let mut result = Ok(());
-    for batches in split(gathered) {
+    for batches in gathered.into_calls() {
         for written in store.write(&batches).await {
             match written {
                 Ok(_) => {}

@@ -128,7 +128,7 @@ impl Remote {
         };
         let in_flight = self.renewals.begin();
         let answer = in_flight
-            .renews_after
+            .beaten_within
             .filter(|_| happened == now)
             .and_then(|age| self.journal.count_for_renewal(channel, &op, now - age, now));
         let accepted = self.journal.accept(channel, &op, happened, now);

@@ -10,7 +10,6 @@
 //!   written to their channels at once.
 
 use std::{
-    collections::HashMap,
     panic::AssertUnwindSafe,
     sync::{
         Arc,
@@ -29,12 +28,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    gathered::Gathered,
     group_commit::BACKDATE_AFTER,
     journal::{Journal, Loss},
     recovery::{Recovery, WAIT_FOR_NODES},
 };
 use crate::{
-    domain::{Act, ChannelId, Op, Policy, Session, SessionId, Timestamp, ViewerId},
+    domain::{Act, Op, Policy, Timestamp},
     server::{
         clock::Clock,
         store::{Append, Appended, Batch, LogId, MAX_OPS, Renewal, Store, StoreError, Written},
@@ -107,22 +107,18 @@ type Response = oneshot::Sender<Option<Appended>>;
 struct Log {
     is_second: bool,
     gathered: Gathered,
-    len: usize,
     /// When the oldest of them was appended.
     since: Option<Instant>,
     /// Whether a task writes them to their channels.
     is_flushing: bool,
 }
 
-/// The last renewal of each session.
-pub(super) type Gathered = HashMap<ChannelId, HashMap<(ViewerId, SessionId), Session>>;
-
 /// A call that is under way.
 pub(super) struct InFlight<'a> {
     calls: &'a AtomicUsize,
-    /// If so many calls are under way, or were a moment ago, that a log is worth it: how long ago the last beat may have been, so
-    /// that a heartbeat is a renewal.
-    pub renews_after: Option<Duration>,
+    /// How long ago the last beat may have been, so that a heartbeat is a renewal. `None`: no heartbeat is, or too few calls are
+    /// under way, and were a moment ago, for a log to be worth it.
+    pub beaten_within: Option<Duration>,
 }
 
 impl Drop for InFlight<'_> {
@@ -169,8 +165,8 @@ impl Renewals {
             }
             now < self.busy_until.load(Relaxed)
         });
-        let renews_after = self.beaten_within.filter(|_| is_one_of_many);
-        InFlight { calls: &self.in_flight, renews_after }
+        let beaten_within = self.beaten_within.filter(|_| is_one_of_many);
+        InFlight { calls: &self.in_flight, beaten_within }
     }
 
     /// Writes what is gathered without delay, from now on.
@@ -274,7 +270,8 @@ impl Renewals {
     }
 
     fn gather(self: &Arc<Self>, log: &mut Log, renewals: Vec<Renewal>, appended: Appended) {
-        renewals.into_iter().for_each(|renewal| log.gather(renewal, appended));
+        log.since.get_or_insert_with(Instant::now);
+        renewals.into_iter().for_each(|renewal| log.gathered.add(renewal, appended.at));
         if !std::mem::replace(&mut log.is_flushing, true) {
             tokio::spawn(Arc::clone(self).flush_until_empty());
         }
@@ -320,7 +317,7 @@ impl Renewals {
     /// are left to the journal.
     async fn write_all(&self, gathered: Gathered, since: Instant) -> bool {
         let mut are_all_written = true;
-        let calls = split(gathered);
+        let calls = gathered.into_calls();
         let pause = GATHER_FOR / 2 / u32::try_from(calls.len()).unwrap_or(u32::MAX).max(1);
         for batches in &calls {
             tokio::select! {
@@ -375,78 +372,13 @@ impl Renewals {
 impl Log {
     /// Whether nothing more may be gathered for now.
     fn is_full(&self) -> bool {
-        self.len >= MAX_GATHERED || self.since.is_some_and(|since| since.elapsed() >= MAX_AGE)
-    }
-
-    /// Adds a renewal that was appended.
-    fn gather(&mut self, renewal: Renewal, appended: Appended) {
-        let Renewal { channel, viewer, session, lease } = renewal;
-        let beat = Session::beating(appended.at, lease, false);
-        let is_new = self.gathered.entry(channel).or_default().insert((viewer, session), beat).is_none();
-        self.len += usize::from(is_new);
-        self.since.get_or_insert_with(Instant::now);
+        self.gathered.len() >= MAX_GATHERED || self.since.is_some_and(|since| since.elapsed() >= MAX_AGE)
     }
 
     /// Takes what is gathered, and since when. What comes next goes to the other log.
     fn take(&mut self) -> (Instant, Gathered) {
         self.is_second = !self.is_second;
-        self.len = 0;
         let since = self.since.take().unwrap_or_else(Instant::now);
         (since, std::mem::take(&mut self.gathered))
-    }
-}
-
-/// Splits renewals into calls of at most [`MAX_OPS`] operations.
-pub(super) fn split(gathered: Gathered) -> Vec<Vec<Batch>> {
-    let (mut calls, mut call, mut free) = (Vec::new(), Vec::new(), MAX_OPS);
-    for (channel, renewals) in gathered {
-        let mut renewals: Vec<_> = renewals.into_iter().collect();
-        // In this order, the store needs the fewest steps.
-        renewals.sort_unstable_by_key(|(_, beat)| beat.at());
-        let op = |((viewer, session), beat)| Op { viewer, session, act: Act::Logged(beat) };
-        let mut ops = renewals.into_iter().map(op).peekable();
-        while ops.peek().is_some() {
-            let batch = Batch { channel: channel.clone(), ops: ops.by_ref().take(free).collect() };
-            free -= batch.ops.len();
-            call.push(batch);
-            if free == 0 {
-                calls.push(std::mem::take(&mut call));
-                free = MAX_OPS;
-            }
-        }
-    }
-    calls.extend((!call.is_empty()).then_some(call));
-    calls
-}
-
-#[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-
-    use super::*;
-
-    #[test]
-    fn renewals_are_split_into_full_calls_and_ordered_by_time() {
-        let session = |n: u64| {
-            let (id, at) = (Uuid::from_u128(u128::from(n) + 1), Timestamp::from_millis(1_000 - n));
-            let ids = (ViewerId::new(id).unwrap(), SessionId::new(id).unwrap());
-            (ids, Session::beating(at, Duration::from_secs(60), false))
-        };
-        let channel = |name: &str| ChannelId::parse(name).unwrap();
-        let renewals = |count| (0..count).map(session).collect::<HashMap<_, _>>();
-        let gathered = Gathered::from([(channel("ana"), renewals(600)), (channel("bob"), renewals(150))]);
-        let calls = split(gathered);
-        let sizes = calls.iter().map(|call| call.iter().map(|batch| batch.ops.len()).sum());
-        assert_eq!(sizes.collect::<Vec<usize>>(), [MAX_OPS; 3]);
-        let of_ana = calls.iter().flatten().filter(|batch| batch.channel == channel("ana"));
-        let times: Vec<_> = of_ana
-            .flat_map(|batch| &batch.ops)
-            .map(|op| match op.act {
-                Act::Logged(beat) => beat.at(),
-                act => panic!("{act:?}"),
-            })
-            .collect();
-        assert!(times.len() == 600 && times.is_sorted());
-        assert!(split(Gathered::new()).is_empty());
     }
 }

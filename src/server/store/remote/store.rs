@@ -145,7 +145,8 @@ impl<R: Runner> RemoteStore<R> {
         batches: &[PartBatch<'_>],
         sent: Timestamp,
     ) -> Result<Option<Vec<Result<Written, StoreError>>>, StoreError> {
-        let (first, keys) = self.keys_of_write(batches.iter().map(|batch| batch.part));
+        let leaves = self.renewal_log().map(|_| self.keys.leaves());
+        let (first, keys) = self.keys_of(leaves, batches.iter().map(|batch| batch.part));
         let new_mark = Uuid::new_v4().as_u64_pair().0;
         let sent_by_store_clock = self.skew.to_store(sent).unwrap_or_default();
         let [longest_lease, leave_memory] = self.rule_args();
@@ -198,7 +199,7 @@ impl<R: Runner> RemoteStore<R> {
         known: Option<Position>,
         marks: Marks,
     ) -> Result<Vec<Result<Reading, StoreError>>, StoreError> {
-        let (first, keys) = self.keys_of(parts.iter().copied());
+        let (first, keys) = self.keys_of(None, parts.iter().copied());
         let now = Instant::now();
         let lookup = |part: &Part<'_>| match marks {
             Marks::Read => Lookup::Whole,
@@ -290,23 +291,20 @@ impl<R: Runner> RemoteStore<R> {
     }
 
     /// The keys of parts for a script, and the index of the first part's first key. If all keys are on one server, those of
-    /// the roll call and of the list of changes come first.
-    fn keys_of<'a>(&self, parts: impl IntoIterator<Item = Part<'a>>) -> (Vec<u8>, Vec<Vec<u8>>) {
-        let is_one_server = self.runner.takes_many_channels();
-        let shared = is_one_server.then(|| [self.keys.roll_call(), self.keys.changes()]);
-        let first = if is_one_server { b"3" } else { b"1" };
-        let keys = parts.into_iter().flat_map(|part| self.keys.of_part(part.channel, part.number));
-        (first.to_vec(), shared.into_iter().flatten().chain(keys).collect())
-    }
-
-    /// The same for a write, which also notes the sessions that leave.
-    fn keys_of_write<'a>(&self, parts: impl IntoIterator<Item = Part<'a>>) -> (Vec<u8>, Vec<Vec<u8>>) {
-        let (first, mut keys) = self.keys_of(parts);
-        if self.renewal_log().is_none() {
-            return (first, keys);
+    /// the roll call and of the list of changes come first, and then `more`.
+    fn keys_of<'a>(
+        &self,
+        more: Option<Vec<u8>>,
+        parts: impl IntoIterator<Item = Part<'a>>,
+    ) -> (Vec<u8>, Vec<Vec<u8>>) {
+        let mut keys = Vec::new();
+        if self.runner.takes_many_channels() {
+            keys.extend([self.keys.roll_call(), self.keys.changes()]);
+            keys.extend(more);
         }
-        keys.insert(2, self.keys.leaves());
-        (b"4".to_vec(), keys)
+        let first = digits(keys.len() as u128 + 1);
+        keys.extend(parts.into_iter().flat_map(|part| self.keys.of_part(part.channel, part.number)));
+        (first, keys)
     }
 
     /// Splits a response into its time, the epoch of the roll call, and the results of channels. `sent` is when the
