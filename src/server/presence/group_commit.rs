@@ -7,15 +7,9 @@
 //! Every operation gets the result of the write that contained it. A store that takes many channels in one call has one
 //! write in flight. Otherwise each channel has its own write, so a slow channel does not delay the others.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    panic::AssertUnwindSafe,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
-use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::{
     sync::oneshot,
@@ -24,6 +18,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::lanes::Lanes;
 use crate::{
     domain::{ChannelId, Op, Timestamp},
     server::{
@@ -44,9 +39,8 @@ pub(super) struct GroupCommit {
     /// The shortest time between two writes.
     interval: Duration,
     backdate: Box<Backdate>,
-    /// The operations that wait for the next write: by channel, or under `None` for all channels. A lane exists while
-    /// it has a write in flight.
-    lanes: Mutex<HashMap<Option<ChannelId>, Vec<Waiting>>>,
+    /// The operations that wait for the next write: by channel, or under `None` for all channels.
+    lanes: Lanes<Option<ChannelId>, Waiting>,
     /// Canceled when the server shuts down. Writes then no longer wait for the interval.
     flush: CancellationToken,
 }
@@ -82,7 +76,7 @@ impl GroupCommit {
         interval: Duration,
         backdate: impl Fn(Op, Duration) -> Op + Send + Sync + 'static,
     ) -> Self {
-        let (lanes, flush) = (Mutex::default(), CancellationToken::new());
+        let (lanes, flush) = (Lanes::default(), CancellationToken::new());
         Self { store, interval, backdate: Box::new(backdate), lanes, flush }
     }
 
@@ -93,7 +87,7 @@ impl GroupCommit {
 
     /// Whether no operation waits to be written.
     pub(super) fn is_idle(&self) -> bool {
-        self.lanes.lock().is_empty()
+        self.lanes.are_idle()
     }
 
     /// Writes an operation whose request arrived at `since`.
@@ -110,17 +104,7 @@ impl GroupCommit {
         let (response, received) = oneshot::channel();
         let waiting = Waiting { channel: channel.clone(), op, since, response };
         let lane = (!self.store.takes_many_channels()).then(|| channel.clone());
-        let first = match self.lanes.lock().entry(lane.clone()) {
-            Entry::Occupied(mut queue) => {
-                queue.get_mut().push(waiting);
-                None
-            }
-            Entry::Vacant(vacant) => {
-                vacant.insert(Vec::new());
-                Some(waiting)
-            }
-        };
-        if let Some(first) = first {
+        if let Some(first) = self.lanes.add(lane.clone(), waiting) {
             // The write runs in its own task, so it continues if the first request is canceled.
             tokio::spawn(Arc::clone(self).drain(lane, vec![first]));
         }
@@ -145,11 +129,7 @@ impl GroupCommit {
             }
             // Requests that have arrived meanwhile, and that no task has read yet, join the next write.
             yield_now().await;
-            let mut lanes = self.lanes.lock();
-            work = lanes.get_mut(&lane).map(std::mem::take).unwrap_or_default();
-            if work.is_empty() {
-                lanes.remove(&lane);
-            }
+            work = self.lanes.next(&lane, std::mem::take);
         }
     }
 

@@ -9,6 +9,7 @@
 mod gathered;
 mod group_commit;
 mod journal;
+mod lanes;
 mod live;
 mod orphans;
 mod pauses;

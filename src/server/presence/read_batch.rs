@@ -13,7 +13,7 @@
 //! - If a read panics, each of its requests is read on its own. No request waits forever.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::HashMap,
     panic::AssertUnwindSafe,
     sync::{
         Arc,
@@ -22,10 +22,9 @@ use std::{
 };
 
 use futures::{FutureExt, future::join_all};
-use parking_lot::Mutex;
 use tokio::{sync::oneshot, task::yield_now, time::Instant};
 
-use super::recent::RecentCounts;
+use super::{lanes::Lanes, recent::RecentCounts};
 use crate::{
     domain::{ChannelId, Count},
     server::{fanout::Counts, spans},
@@ -37,7 +36,8 @@ pub(super) struct ReadBatcher(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    lanes: Mutex<Lanes>,
+    /// The requests that wait for the next read.
+    lanes: Lanes<Lane, Request>,
     /// The number of requests without a response.
     open: AtomicUsize,
     recent: RecentCounts,
@@ -68,9 +68,6 @@ enum Lane {
     /// The requests for one channel, if each is its own store call.
     One(ChannelId),
 }
-
-/// The waiting requests of each lane. A lane exists while it is read.
-type Lanes = HashMap<Lane, Vec<Request>>;
 
 struct Request {
     channels: Vec<ChannelId>,
@@ -122,17 +119,7 @@ impl ReadBatcher {
     {
         let (response, received) = oneshot::channel();
         let request = Request { channels: channels.to_vec(), response };
-        let first = match self.0.lanes.lock().entry(lane.clone()) {
-            Entry::Occupied(mut waiting) => {
-                waiting.get_mut().push(request);
-                None
-            }
-            Entry::Vacant(vacant) => {
-                vacant.insert(Vec::new());
-                Some(request)
-            }
-        };
-        if let Some(first) = first {
+        if let Some(first) = self.0.lanes.add(lane.clone(), request) {
             // The read runs in its own task, so it continues if the first request is canceled.
             tokio::spawn(self.clone().drain(source.clone(), lane, vec![first]));
         }
@@ -149,11 +136,7 @@ impl ReadBatcher {
             let _panicked = AssertUnwindSafe(self.read(&source, requests)).catch_unwind().await;
             // Requests that have arrived meanwhile, and that no task has read yet, join the next read.
             yield_now().await;
-            let mut lanes = self.0.lanes.lock();
-            requests = lanes.get_mut(&lane).map(|waiting| take_next(&lane, waiting)).unwrap_or_default();
-            if requests.is_empty() {
-                lanes.remove(&lane);
-            }
+            requests = self.0.lanes.next(&lane, |waiting| take_next(&lane, waiting));
         }
     }
 
@@ -270,7 +253,7 @@ mod tests {
             assert!(join_all(requests).await.iter().all(|counts| values(counts) == [3]));
             assert_eq!(source.0.reads.load(SeqCst), 2);
             sleep(Duration::from_millis(1)).await;
-            assert!(reads.0.lanes.lock().is_empty());
+            assert!(reads.0.lanes.are_idle());
         }
     }
 
@@ -387,6 +370,6 @@ mod tests {
         assert!(answers.iter().all(|counts| values(counts) == [1]));
         // The task that has read sees that nobody waits.
         sleep(Duration::from_millis(1)).await;
-        assert!(reads.0.lanes.lock().is_empty());
+        assert!(reads.0.lanes.are_idle());
     }
 }

@@ -31,6 +31,7 @@ use super::{
     gathered::Gathered,
     group_commit::BACKDATE_AFTER,
     journal::{Journal, Loss},
+    lanes::Lanes,
     recovery::{Recovery, WAIT_FOR_NODES},
 };
 use crate::{
@@ -82,8 +83,8 @@ pub(super) struct Renewals {
     /// Until when a log is worth it, in milliseconds since `started`.
     busy_until: AtomicU64,
     started: Instant,
-    /// The renewals that wait to be appended. `None` while nothing is appended.
-    waiting: Mutex<Option<Vec<Waiting>>>,
+    /// The renewals that wait to be appended.
+    waiting: Lanes<(), Waiting>,
     /// Held while renewals are appended.
     log: AsyncMutex<Log>,
     /// Nothing is appended until then.
@@ -148,7 +149,7 @@ impl Renewals {
             in_flight: AtomicUsize::default(),
             busy_until: AtomicU64::default(),
             started: Instant::now(),
-            waiting: Mutex::default(),
+            waiting: Lanes::default(),
             log: AsyncMutex::default(),
             paused: Mutex::default(),
             flush: CancellationToken::new(),
@@ -176,7 +177,7 @@ impl Renewals {
 
     /// Whether all renewals are in their channels.
     pub(super) fn is_idle(&self) -> bool {
-        self.waiting.lock().is_none() && self.log.try_lock().is_ok_and(|log| !log.is_flushing)
+        self.waiting.are_idle() && self.log.try_lock().is_ok_and(|log| !log.is_flushing)
     }
 
     /// Appends a renewal that arrived at `since` to the log. `None` if it was not appended, or may not have been: then it has to
@@ -187,17 +188,7 @@ impl Renewals {
         }
         let (response, received) = oneshot::channel();
         let waiting = Waiting { renewal, since, response };
-        let first = match &mut *self.waiting.lock() {
-            Some(queue) => {
-                queue.push(waiting);
-                None
-            }
-            idle => {
-                *idle = Some(Vec::new());
-                Some(waiting)
-            }
-        };
-        if let Some(first) = first {
+        if let Some(first) = self.waiting.add((), waiting) {
             // In a task of its own, so that it continues if the call is canceled.
             tokio::spawn(Arc::clone(self).append_all(vec![first]));
         }
@@ -214,11 +205,7 @@ impl Renewals {
             if work.is_empty() {
                 // Calls that have arrived meanwhile, and that no task has read yet, join the next step.
                 yield_now().await;
-                let mut waiting = self.waiting.lock();
-                work = waiting.as_mut().map(std::mem::take).unwrap_or_default();
-                if work.is_empty() {
-                    *waiting = None;
-                }
+                work = self.waiting.next(&(), std::mem::take);
             }
         }
     }
