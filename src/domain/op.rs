@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Session, SessionId, ViewerId};
+use super::{Session, SessionId, ViewerId, session::Phase};
 
 /// One operation on one session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,4 +49,18 @@ pub enum Act {
     Leave,
     /// Like a leave if the session is known; otherwise ignored.
     LeaveKnown,
+}
+
+impl Act {
+    /// Whether the operation may end a live session.
+    #[must_use]
+    pub fn may_end_session(&self) -> bool {
+        match self {
+            Self::Join { .. } | Self::Heartbeat { .. } | Self::Renew { .. } => false,
+            Self::Restore(session) | Self::Late(session) | Self::Logged(session) => {
+                session.parts().phase != Phase::Beating
+            }
+            Self::Withdraw(_) | Self::Leave | Self::LeaveKnown => true,
+        }
+    }
 }

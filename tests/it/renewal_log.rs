@@ -1,4 +1,5 @@
-//! The log of renewals over a real Redis: heartbeats of a busy node, while nodes die, leave and shut down.
+//! The log of renewals over a real Redis and a real Redis Cluster: heartbeats of a busy node, while nodes die, leave and shut
+//! down.
 
 use std::time::Duration;
 
@@ -19,17 +20,59 @@ use crate::{
         attend,
         rules::{RULES, op, write},
     },
-    support::{PATIENCE, Program, RedisServer, acl_line, viewer},
+    support::{PATIENCE, Program, RedisCluster, RedisServer, acl_line, viewer},
 };
 
 /// The lease of a heartbeat, in milliseconds.
 const LEASE: u64 = 60_000;
 
-/// The number of viewers. Each sends heartbeats without a pause.
-const VIEWERS: usize = 40;
+/// The number of viewers. Each sends heartbeats without a pause. On a cluster, a node logs only those of channels with many.
+const VIEWERS: u64 = 80;
 
-async fn node(redis: &RedisServer) -> Program {
-    Program::start(&[("REDIS_URL", &redis.url())]).await
+/// One server, or a cluster that has the logs on another server than the channel.
+enum Redis {
+    One(RedisServer),
+    Cluster(RedisCluster),
+}
+
+impl Redis {
+    async fn one() -> Self {
+        Self::One(RedisServer::start().await)
+    }
+
+    async fn cluster() -> Self {
+        let cluster = RedisCluster::start(0).await;
+        assert_ne!(cluster.primary_of("nodes"), cluster.primary_of("ana"));
+        Self::Cluster(cluster)
+    }
+
+    async fn node(&self) -> Program {
+        let urls = match self {
+            Self::One(server) => server.url(),
+            Self::Cluster(cluster) => cluster.urls(),
+        };
+        node(&urls).await
+    }
+
+    /// The server that keeps this hash tag.
+    fn server_of(&self, tag: &str) -> &RedisServer {
+        match self {
+            Self::One(server) => server,
+            Self::Cluster(cluster) => &cluster.servers[cluster.primary_of(tag)],
+        }
+    }
+
+    fn of_logs(&self) -> &RedisServer {
+        self.server_of("nodes")
+    }
+
+    fn of_channel(&self) -> &RedisServer {
+        self.server_of("ana")
+    }
+}
+
+async fn node(url: &str) -> Program {
+    Program::start(&[("REDIS_URL", url)]).await
 }
 
 /// Viewers that have joined.
@@ -55,7 +98,7 @@ async fn under_load<T>(node: &Program, viewers: &[Uuid], act: impl Future<Output
 
 /// The logs that are not written to their channels yet.
 fn logs(redis: &RedisServer) -> Vec<String> {
-    redis.keys(0).into_iter().filter(|key| key.starts_with("aforo:{log ")).collect()
+    redis.keys(0).into_iter().filter(|key| key.starts_with("aforo:{nodes}:log ")).collect()
 }
 
 async fn until(is_met: impl Fn() -> bool) {
@@ -76,38 +119,61 @@ fn now(redis: &RedisServer) -> u64 {
 /// When the first lease of a viewer in the channel ends.
 fn first_end(redis: &RedisServer) -> u64 {
     let leases: Vec<(Vec<u8>, u64)> = redis.command("ZRANGE aforo:{ana}:viewers 0 -1 WITHSCORES");
-    assert_eq!(leases.len(), VIEWERS);
+    assert_eq!(leases.len() as u64, VIEWERS);
     leases.into_iter().map(|(_, end)| end).min().unwrap()
 }
 
-#[tokio::test]
-async fn heartbeats_under_load_are_logged_and_soon_in_their_channel() {
-    let redis = RedisServer::start().await;
-    let node = node(&redis).await;
-    let viewers = crowd(&node).await;
-    under_load(&node, &viewers, until(|| !logs(&redis).is_empty())).await;
-    let since = now(&redis);
-    let beats = join_all(viewers.iter().map(|viewer| node.heartbeat("ana", *viewer))).await;
-    assert!(beats.iter().all(|beat| *beat == json!({"count": VIEWERS, "stale": false, "active": true})));
-    until(|| logs(&redis).is_empty() && first_end(&redis) >= since + LEASE).await;
-    assert_eq!(node.count("ana").await, 40);
+macro_rules! on_one_and_on_a_cluster {
+    ($($test:ident),+) => {
+        mod one {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::Redis::one().await).await;
+            })+
+        }
+
+        mod cluster {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::Redis::cluster().await).await;
+            })+
+        }
+    };
 }
 
-#[tokio::test]
-async fn a_node_that_is_killed_loses_no_heartbeat() {
-    let redis = RedisServer::start().await;
-    let (one, two) = (node(&redis).await, node(&redis).await);
+on_one_and_on_a_cluster!(
+    heartbeats_under_load_are_logged_and_soon_in_their_channel,
+    a_node_that_is_killed_loses_no_heartbeat,
+    an_answer_under_load_has_all_that_its_node_has_answered,
+    a_leave_through_another_node_is_heeded_under_load,
+    a_node_that_shuts_down_writes_its_log_first
+);
+
+async fn heartbeats_under_load_are_logged_and_soon_in_their_channel(redis: Redis) {
+    let node = redis.node().await;
+    let viewers = crowd(&node).await;
+    under_load(&node, &viewers, until(|| !logs(redis.of_logs()).is_empty())).await;
+    let since = now(redis.of_channel());
+    let beats = join_all(viewers.iter().map(|viewer| node.heartbeat("ana", *viewer))).await;
+    assert!(beats.iter().all(|beat| *beat == json!({"count": VIEWERS, "stale": false, "active": true})));
+    until(|| logs(redis.of_logs()).is_empty() && first_end(redis.of_channel()) >= since + LEASE).await;
+    assert_eq!(node.count("ana").await, VIEWERS);
+}
+
+async fn a_node_that_is_killed_loses_no_heartbeat(redis: Redis) {
+    let (one, two) = (redis.node().await, redis.node().await);
     let viewers = crowd(&one).await;
     // The other node attends too.
     two.heartbeat("ana", viewers[0]).await;
+    let is_waiting = |since| !logs(redis.of_logs()).is_empty() && first_end(redis.of_channel()) < since;
     let stopped = async {
         loop {
-            under_load(&one, &viewers, until(|| !logs(&redis).is_empty())).await;
-            let since = now(&redis);
+            under_load(&one, &viewers, until(|| !logs(redis.of_logs()).is_empty())).await;
+            let since = now(redis.of_channel());
             join_all(viewers.iter().map(|viewer| one.heartbeat("ana", *viewer))).await;
             // Stopped, the node can't write them.
             one.signal("STOP");
-            if !logs(&redis).is_empty() && first_end(&redis) < since + LEASE {
+            if is_waiting(since + LEASE) {
                 break since;
             }
             one.signal("CONT");
@@ -115,38 +181,35 @@ async fn a_node_that_is_killed_loses_no_heartbeat() {
     };
     let since = timeout(PATIENCE, stopped).await.expect("the node is stopped before it writes its log");
     one.kill();
-    until(|| logs(&redis).is_empty() && first_end(&redis) >= since + LEASE).await;
-    assert_eq!(two.count("ana").await, 40);
+    until(|| logs(redis.of_logs()).is_empty() && first_end(redis.of_channel()) >= since + LEASE).await;
+    assert_eq!(two.count("ana").await, VIEWERS);
 }
 
-#[tokio::test]
-async fn an_answer_under_load_has_all_that_its_node_has_answered() {
-    let redis = RedisServer::start().await;
-    let node = node(&redis).await;
+async fn an_answer_under_load_has_all_that_its_node_has_answered(redis: Redis) {
+    let node = redis.node().await;
     let viewers = crowd(&node).await;
     let change = async {
         for _ in 0..10 {
-            until(|| !logs(&redis).is_empty()).await;
+            until(|| !logs(redis.of_logs()).is_empty()).await;
             let new = viewer();
             let count = async || node.heartbeat("ana", viewers[0]).await["count"].clone();
-            assert_eq!(node.join("ana", new).await["count"], 41);
-            assert_eq!(count().await, 41);
+            assert_eq!(node.join("ana", new).await["count"], VIEWERS + 1);
+            assert_eq!(count().await, VIEWERS + 1);
             node.leave("ana", new).await;
-            assert_eq!(count().await, 40);
+            assert_eq!(count().await, VIEWERS);
         }
     };
     under_load(&node, &viewers, change).await;
 }
 
-#[tokio::test]
-async fn a_leave_through_another_node_is_heeded_under_load() {
-    let redis = RedisServer::start().await;
-    let (one, two) = (node(&redis).await, node(&redis).await);
+async fn a_leave_through_another_node_is_heeded_under_load(redis: Redis) {
+    let (one, two) = (redis.node().await, redis.node().await);
     let viewers = crowd(&one).await;
     let (leaving, staying) = viewers.split_at(10);
+    let remaining = VIEWERS - 10;
     let leave = async {
         for viewer in leaving {
-            until(|| !logs(&redis).is_empty()).await;
+            until(|| !logs(redis.of_logs()).is_empty()).await;
             let beat = one.heartbeat("ana", *viewer).await;
             assert_eq!(beat["active"], true);
             two.leave("ana", *viewer).await;
@@ -154,25 +217,61 @@ async fn a_leave_through_another_node_is_heeded_under_load() {
         }
     };
     under_load(&one, staying, leave).await;
-    until(|| logs(&redis).is_empty()).await;
-    assert_eq!((one.count("ana").await, two.count("ana").await), (30, 30));
-    assert_eq!(redis.command::<usize>("ZCARD aforo:{leaves}"), leaving.len());
+    until(|| logs(redis.of_logs()).is_empty()).await;
+    assert_eq!((one.count("ana").await, two.count("ana").await), (remaining, remaining));
+    let leaves = || redis.of_logs().command::<usize>("ZCARD aforo:{nodes}:leaves");
+    assert_eq!(leaves(), leaving.len());
     join_all(leaving.iter().map(|viewer| two.join("ana", *viewer))).await;
-    assert_eq!(redis.command::<usize>("ZCARD aforo:{leaves}"), 0, "they have come back");
+    assert_eq!(leaves(), 0, "they have come back");
 }
 
-#[tokio::test]
-async fn a_node_that_shuts_down_writes_its_log_first() {
-    let redis = RedisServer::start().await;
-    let mut node = node(&redis).await;
+async fn a_node_that_shuts_down_writes_its_log_first(redis: Redis) {
+    let mut node = redis.node().await;
     let viewers = crowd(&node).await;
-    under_load(&node, &viewers, until(|| !logs(&redis).is_empty())).await;
-    let since = now(&redis);
+    under_load(&node, &viewers, until(|| !logs(redis.of_logs()).is_empty())).await;
+    let since = now(redis.of_channel());
     join_all(viewers.iter().map(|viewer| node.heartbeat("ana", *viewer))).await;
     node.signal("TERM");
     assert!(node.wait_for_exit().await.success());
-    assert_eq!(logs(&redis), Vec::<String>::new());
-    assert!(first_end(&redis) >= since + LEASE);
+    assert_eq!(logs(redis.of_logs()), Vec::<String>::new());
+    assert!(first_end(redis.of_channel()) >= since + LEASE);
+}
+
+#[tokio::test]
+async fn a_leave_while_the_server_of_the_logs_is_away_is_heeded_when_it_is_back() {
+    let redis = Redis::cluster().await;
+    let (one, two) = (redis.node().await, redis.node().await);
+    let viewers = crowd(&one).await;
+    let (leaving, staying) = viewers.split_first().unwrap();
+    let logged = || redis.of_logs().command::<String>("HGET aforo:{nodes} logged");
+    let load = async {
+        loop {
+            join_all(staying.iter().map(|viewer| one.heartbeat("ana", *viewer))).await;
+        }
+    };
+    let leave = async {
+        until(|| !logs(redis.of_logs()).is_empty()).await;
+        let of_logs = redis.of_logs();
+        of_logs.pause();
+        two.leave("ana", *leaving).await;
+        for _ in 0..10 {
+            assert_eq!(one.heartbeat("ana", *leaving).await["active"], false);
+        }
+        of_logs.resume();
+        until(|| logged().is_empty()).await;
+        assert_eq!(one.heartbeat("ana", *leaving).await["active"], false);
+    };
+    tokio::select! {
+        () = leave => {}
+        () = load => unreachable!("heartbeats go on for ever"),
+    }
+    until(|| logs(redis.of_logs()).is_empty()).await;
+    let count = async {
+        while one.count("ana").await != VIEWERS - 1 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, count).await.expect("the count is right again");
 }
 
 #[tokio::test]
@@ -182,7 +281,7 @@ async fn a_user_who_may_not_log_counts_as_before() {
     let words: Vec<_> = allowed.iter().map(String::as_str).filter(|word| *word != "+rpush").collect();
     redis.request::<()>(&words);
     let url = format!("redis://aforo:secret@127.0.0.1:{}", redis.port);
-    let node = Program::start(&[("REDIS_URL", &url)]).await;
+    let node = node(&url).await;
     let viewers = crowd(&node).await;
     let tried = || redis.command::<String>("INFO commandstats").contains("cmdstat_zmscore");
     under_load(&node, &viewers, until(tried)).await;
@@ -199,10 +298,10 @@ async fn the_sessions_that_have_left_are_freed_in_small_steps() {
     let store = RemoteStore::new(RedisRunner::open(&redis.url()).unwrap(), "aforo", RULES);
     attend(1, &store).await;
     let fill = "for i = 1, 2500 do redis.call('ZADD', KEYS[1], 1, i) end";
-    redis.request::<()>(&["EVAL", fill, "1", "aforo:{leaves}"]);
+    redis.request::<()>(&["EVAL", fill, "1", "aforo:{nodes}:leaves"]);
     let join = Act::Join { lease: RULES.longest_lease };
     write(&store, "ana", &[op(1, 1, join), op(2, 2, join), op(2, 2, Act::Leave)]).await;
-    assert_eq!(redis.command::<usize>("ZCARD aforo:{leaves}"), 1_501, "a write frees at most 1,000");
+    assert_eq!(redis.command::<usize>("ZCARD aforo:{nodes}:leaves"), 1_501, "a write frees at most 1,000");
     store.sweep().await.unwrap();
-    assert_eq!(redis.command::<usize>("ZCARD aforo:{leaves}"), 1);
+    assert_eq!(redis.command::<usize>("ZCARD aforo:{nodes}:leaves"), 1);
 }

@@ -117,7 +117,7 @@ impl Data {
         self.leaves.retain(|_, at| *at + RULES.longest_lease > now);
         let has_left = |renewal: &Renewal| self.leaves.contains_key(&(renewal.viewer, renewal.session));
         if renewals.iter().any(has_left) {
-            return Append::Left(renewals.iter().map(has_left).collect());
+            return Append::Refused(renewals.iter().map(has_left).collect());
         }
         let entries = renewals.iter().map(|renewal| (renewal.clone(), now));
         self.logs.entry((log.node, log.is_second)).or_default().extend(entries);

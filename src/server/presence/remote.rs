@@ -128,9 +128,9 @@ impl Remote {
         };
         let in_flight = self.renewals.begin();
         let answer = in_flight
-            .beaten_within
+            .rule
             .filter(|_| happened == now)
-            .and_then(|age| self.journal.count_for_renewal(channel, &op, now - age, now));
+            .and_then(|rule| self.journal.count_for_renewal(channel, &op, rule, now));
         let accepted = self.journal.accept(channel, &op, happened, now);
         if let Some(count) = answer
             && self.renew(channel, &op, since, now, accepted).await

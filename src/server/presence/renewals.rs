@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     gathered::Gathered,
     group_commit::BACKDATE_AFTER,
-    journal::{Journal, Loss},
+    journal::{Journal, Loss, RenewalRule},
     lanes::Lanes,
     recovery::{Recovery, WAIT_FOR_NODES},
 };
@@ -38,7 +38,7 @@ use crate::{
     domain::{Act, Op, Policy, Timestamp},
     server::{
         clock::Clock,
-        store::{Append, Appended, Batch, LogId, MAX_OPS, Renewal, Store, StoreError, Written},
+        store::{Append, Appended, Batch, LogId, MAX_OPS, Renewal, RenewalLog, Store, StoreError, Written},
     },
 };
 
@@ -64,7 +64,7 @@ const _: () = assert!(MARGIN.as_secs() > WAIT_FOR_NODES.as_secs() + OVERDUE.as_s
 /// The most renewals that are gathered, so that writing them takes the store a fraction of a second.
 const MAX_GATHERED: usize = 50_000;
 
-/// How often a step is tried. Each attempt but the last one finds that sessions have left.
+/// How often a step is tried. Each attempt but the last one finds renewals that have to be written to their channels.
 const MAX_ATTEMPTS: usize = 3;
 
 /// How long nothing is appended after the store failed to, and after it could not for now.
@@ -76,8 +76,8 @@ pub(super) struct Renewals {
     journal: Arc<Journal>,
     recovery: Arc<Recovery>,
     clock: Arc<dyn Clock>,
-    /// How long ago the last beat may have been, so that a heartbeat is a renewal. `None`: no heartbeat is.
-    beaten_within: Option<Duration>,
+    /// Which heartbeats are renewals. `None`: none are.
+    rule: Option<RenewalRule>,
     /// The number of joins, heartbeats and leaves that are under way.
     in_flight: AtomicUsize,
     /// Until when a log is worth it, in milliseconds since `started`.
@@ -117,9 +117,9 @@ struct Log {
 /// A call that is under way.
 pub(super) struct InFlight<'a> {
     calls: &'a AtomicUsize,
-    /// How long ago the last beat may have been, so that a heartbeat is a renewal. `None`: no heartbeat is, or too few calls are
-    /// under way, and were a moment ago, for a log to be worth it.
-    pub beaten_within: Option<Duration>,
+    /// Which heartbeats are renewals. `None`: none are, or too few calls are under way, and were a moment ago, for a log to be
+    /// worth it.
+    pub rule: Option<RenewalRule>,
 }
 
 impl Drop for InFlight<'_> {
@@ -140,12 +140,13 @@ impl Renewals {
         // The operator may want calls to gather for as long as the write interval: then the fewest commands count.
         let shortest_lease = policy.lease(false).min(policy.lease(true));
         let beaten_within = shortest_lease.checked_sub(MARGIN).filter(|_| policy.write_interval.is_zero());
+        let least_sessions = store.renewal_log().map_or(usize::MAX, RenewalLog::least_sessions);
         Self {
             store,
             journal,
             recovery,
             clock,
-            beaten_within,
+            rule: beaten_within.map(|beaten_within| RenewalRule { beaten_within, least_sessions }),
             in_flight: AtomicUsize::default(),
             busy_until: AtomicU64::default(),
             started: Instant::now(),
@@ -166,8 +167,7 @@ impl Renewals {
             }
             now < self.busy_until.load(Relaxed)
         });
-        let beaten_within = self.beaten_within.filter(|_| is_one_of_many);
-        InFlight { calls: &self.in_flight, beaten_within }
+        InFlight { calls: &self.in_flight, rule: self.rule.filter(|_| is_one_of_many) }
     }
 
     /// Writes what is gathered without delay, from now on.
@@ -230,10 +230,10 @@ impl Renewals {
                         let _canceled = waiting.response.send(Some(appended));
                     }
                 }
-                Ok(Append::Left(flags)) => {
+                Ok(Append::Refused(flags)) => {
                     let mut flags = flags.into_iter();
-                    let left = work.extract_if(.., |_| flags.next().unwrap_or_default());
-                    left.for_each(|waiting| self.refuse(waiting));
+                    let refused = work.extract_if(.., |_| flags.next().unwrap_or_default());
+                    refused.for_each(|waiting| self.refuse(waiting));
                 }
                 Ok(Append::NotNow) => self.pause(PAUSES.1),
                 Err(error) => {

@@ -38,22 +38,22 @@ impl Keys {
         format!("{}:{{nodes}}", self.prefix).into_bytes()
     }
 
-    /// The key of the sessions that have left (see `log.lua`).
+    /// The key of the sessions that have left (see `log.lua`). A cluster keeps it, and the logs, on the server of the roll call.
     #[must_use]
     pub fn leaves(&self) -> Vec<u8> {
-        format!("{}:{{leaves}}", self.prefix).into_bytes()
+        format!("{}:{{nodes}}:leaves", self.prefix).into_bytes()
     }
 
     /// The key of the nodes that have logs of renewals.
     #[must_use]
     pub fn logs(&self) -> Vec<u8> {
-        format!("{}:{{logs}}", self.prefix).into_bytes()
+        format!("{}:{{nodes}}:logs", self.prefix).into_bytes()
     }
 
     /// The key of a log of renewals.
     #[must_use]
     pub fn log(&self, node: u64, is_second: bool) -> Vec<u8> {
-        format!("{}:{{log {node:016x}}}:{}", self.prefix, u8::from(is_second)).into_bytes()
+        format!("{}:{{nodes}}:log {node:016x} {}", self.prefix, u8::from(is_second)).into_bytes()
     }
 
     /// The key of the list of changes.

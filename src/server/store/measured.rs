@@ -203,4 +203,8 @@ impl RenewalLog for Measured {
     fn worth_from(&self) -> usize {
         self.store.renewal_log().map_or(usize::MAX, RenewalLog::worth_from)
     }
+
+    fn least_sessions(&self) -> usize {
+        self.store.renewal_log().map_or(usize::MAX, RenewalLog::least_sessions)
+    }
 }

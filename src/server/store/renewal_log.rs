@@ -45,6 +45,11 @@ pub trait RenewalLog: Send + Sync {
     fn worth_from(&self) -> usize {
         8
     }
+
+    /// How many sessions of a channel the node must have, so that logging its heartbeats is worth it.
+    fn least_sessions(&self) -> usize {
+        0
+    }
 }
 
 /// Identifies one of the two logs of a node. The node appends to one of them while it writes what is in the other one to the
@@ -83,9 +88,10 @@ pub struct Renewal {
 pub enum Append {
     /// They were appended.
     Done(Appended),
-    /// None was, since some of the sessions have left, perhaps through other nodes: for each, whether it has.
-    Left(Vec<bool>),
-    /// None was: the call arrived late, or a node of an earlier version does not say who leaves.
+    /// None was, since some have to be written to their channels, each of which has its flag set. Their sessions have left, perhaps
+    /// through other nodes, or the store may have lost their channels.
+    Refused(Vec<bool>),
+    /// None was: the call arrived late, the store takes no more of them for now, or a node does not say who leaves.
     NotNow,
 }
 

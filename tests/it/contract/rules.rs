@@ -437,7 +437,7 @@ async fn a_log_keeps_renewals_until_it_is_cleared(store: &dyn Store, other: &dyn
     write(store, "another", &[op(1, 1, JOIN), op(1, 1, LEAVE)]).await;
     write(other, name, &[op(2, 2, LEAVE)]).await;
     let all = [renewal(1), renewal(2), renewal(3)];
-    assert_eq!(append(&all).await, Append::Left(vec![false, true, false]));
+    assert_eq!(append(&all).await, Append::Refused(vec![false, true, false]));
     assert_eq!(others.read(log).await.unwrap(), Vec::new(), "all are appended or none");
     let two = [renewal(1), renewal(3)];
     let Append::Done(first) = append(&two).await else { panic!("nobody of them has left") };
@@ -460,14 +460,15 @@ async fn a_log_keeps_renewals_until_it_is_cleared(store: &dyn Store, other: &dyn
     // Sixteen newer sessions take the place of an older one.
     let sessions: Vec<_> = (10..26).map(|session| op(1, session, JOIN)).collect();
     write(other, name, &sessions).await;
-    assert_eq!(append(&two).await, Append::Left(vec![true, false]));
+    assert_eq!(append(&two).await, Append::Refused(vec![true, false]));
 
     // A heartbeat of a log revives what has ended, and asks no node to check its journal: nothing was lost.
     let beat = |n, at| op(n, n, Act::Logged(Session::beating(at, LONG, false)));
     loop {
-        let before = write(store, name, &[op(3, 3, Act::Join { lease: SHORT })]).await.reading;
+        // The store does not know when this session has joined.
+        let before = write(store, name, &[op(4, 4, Act::Heartbeat { lease: SHORT })]).await.reading;
         sleep(SHORT).await;
-        let after = write(store, name, &[beat(3, before.as_of)]).await;
+        let after = write(store, name, &[beat(4, before.as_of)]).await;
         assert!(after.active[0]);
         // After the leave memory, a leave may be forgotten.
         if after.reading.as_of < before.as_of + RULES.leave_memory {

@@ -82,6 +82,15 @@ struct ChannelEntry {
     is_suspect: bool,
 }
 
+/// Which heartbeats are renewals, which may be written later.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RenewalRule {
+    /// How long ago the last beat may have been.
+    pub beaten_within: Duration,
+    /// How many sessions of the channel this node must have.
+    pub least_sessions: usize,
+}
+
 /// What the journal knew of a session when it accepted an operation.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Accepted {
@@ -182,14 +191,13 @@ impl Journal {
         accept(&mut entry)
     }
 
-    /// The count with which a heartbeat may be answered that only prolongs a lease, after a beat at `since` or later: it is no
-    /// older than one on a stream may be, and has all that this node has answered. `None` if the heartbeat has to be written
-    /// first.
+    /// The count with which a heartbeat may be answered that only prolongs a lease by a rule: it is no older than one on a stream
+    /// may be, and has all that this node has answered. `None` if the heartbeat has to be written first.
     pub(super) fn count_for_renewal(
         &self,
         channel: &ChannelId,
         op: &Op,
-        since: Timestamp,
+        rule: RenewalRule,
         now: Timestamp,
     ) -> Option<Count> {
         let entry = self.channels.get(channel)?;
@@ -197,7 +205,11 @@ impl Journal {
         let is_whole = entry.mark.is_some() && entry.lost.is_none() && !entry.ledger.is_lacking();
         let is_recent = read.elapsed() < RECENT_FOR.min(self.update_interval);
         let is_certain = !entry.is_suspect && !entry.is_ambiguous;
-        (is_whole && is_recent && is_certain && entry.ledger.is_renewal(op, since, now)).then_some(count)
+        let is_renewal = || {
+            entry.ledger.len() >= rule.least_sessions
+                && entry.ledger.is_renewal(op, now - rule.beaten_within, now)
+        };
+        (is_whole && is_recent && is_certain && is_renewal()).then_some(count)
     }
 
     /// Whether the store is known to lack the session of an operation.

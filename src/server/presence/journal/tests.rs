@@ -204,15 +204,17 @@ async fn a_renewal_is_answered_with_a_recent_count_of_a_channel_that_is_whole() 
     let (journal, (channel, now)) =
         (journal_without_roll_call(), (ChannelId::parse("ana").unwrap(), Timestamp::from_millis(1_000)));
     let beat = Op { act: Act::Heartbeat { lease: Duration::from_secs(60) }, ..join(1) };
-    let answer = |journal: &Journal| {
-        journal.count_for_renewal(&channel, &beat, now, now).and_then(|count| count.live())
+    let answer_of = |journal: &Journal, least_sessions| {
+        let rule = RenewalRule { beaten_within: Duration::ZERO, least_sessions };
+        journal.count_for_renewal(&channel, &beat, rule, now).and_then(|count| count.live())
     };
+    let answer = |journal: &Journal| answer_of(journal, 1);
     assert_eq!(answer(&journal), None, "an unknown channel");
     let accepted = journal.accept(&channel, &join(1), now, now);
     journal.confirm(&channel, &join(1), accepted, (now, now), Some(now), true);
     assert_eq!(answer(&journal), None, "its count is not known");
     journal.observe(&channel, &Ok(reading(7, 1_000)), now);
-    assert_eq!(answer(&journal), Some(1));
+    assert_eq!((answer(&journal), answer_of(&journal, 2)), (Some(1), None));
     tokio::time::advance(RECENT_FOR.min(Policy::default().update_interval)).await;
     assert_eq!(answer(&journal), None, "the count is too old");
     journal.observe(&channel, &Ok(reading(7, 1_001)), now);

@@ -3,6 +3,7 @@
 mod agreement;
 mod cache;
 mod encoding;
+mod leaves;
 mod live_list;
 mod parts;
 mod renewal_log;

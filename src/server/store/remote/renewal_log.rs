@@ -1,10 +1,14 @@
 //! The logs of renewals in Redis, one list for each. `log.lua` says what they hold.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    time::Duration,
+};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use redis::Value;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::{
@@ -14,7 +18,7 @@ use super::{
 use crate::{
     domain::{ChannelId, SessionId, Timestamp, ViewerId},
     server::{
-        redis::Runner,
+        redis::{Runner, part_of},
         store::{Append, Appended, LogId, Renewal, RenewalLog, StoreError},
     },
 };
@@ -25,15 +29,33 @@ const APPEND_LIMIT: Duration = Duration::from_millis(250);
 /// The most entries of a log that are read in one call.
 const READ_STEP: usize = 200;
 
+/// How many sessions of a channel a node must have on a cluster, so that at least two heartbeats share a write to the channel.
+const WORTH_ON_CLUSTER: usize = 64;
+
+/// How many renewals all nodes may log per second on a cluster, whose logs are on one server. It takes this server a third of its
+/// time, and it keeps channels and the roll call too.
+const MOST_ON_CLUSTER: usize = 150_000;
+
 #[async_trait]
 impl<R: Runner> RenewalLog for RemoteStore<R> {
     async fn append(&self, log: LogId, renewals: &[Renewal]) -> Result<Append, StoreError> {
+        // The server of a channel in a cluster may have lost it.
+        if self.runner.unresolved_outage().is_some() {
+            let are_away: Vec<_> = renewals.iter().map(|renewal| self.was_away(renewal)).collect();
+            if are_away.contains(&true) {
+                return Ok(Append::Refused(are_away));
+            }
+        }
+        if !self.runner.takes_many_channels() && !self.quota.take(renewals.len()) {
+            return Ok(Append::NotNow);
+        }
         let keys = [self.keys.roll_call(), self.keys.leaves(), self.keys.logs(), self.key(log)];
         let [longest_lease, _] = self.rule_args();
         let sent = self.now();
         let sent_by_store_clock = self.skew.to_store(sent).unwrap_or_default();
         let sent_by_store_clock = digits(sent_by_store_clock.as_millis().into());
         let mut args = vec![name(log.node), longest_lease, sent_by_store_clock, encode(renewals)];
+        let member = |renewal: &Renewal| member(&renewal.channel, renewal.viewer, renewal.session);
         args.extend(renewals.iter().map(member));
         let call = timeout(APPEND_LIMIT, self.run(&self.append, &keys, &args));
         let late = |_| Err(StoreError::Unreachable("no answer in time".to_owned()));
@@ -42,7 +64,7 @@ impl<R: Runner> RenewalLog for RemoteStore<R> {
         Ok(match &result[..] {
             [Value::Int(1)] if !was_away => Append::Done(Appended { at, epoch }),
             [Value::BulkString(flags)] if flags.len() == renewals.len() => {
-                Append::Left(flags.iter().map(|flag| *flag == b'1').collect())
+                Append::Refused(flags.iter().map(|flag| *flag == b'1').collect())
             }
             _ => Append::NotNow,
         })
@@ -78,18 +100,63 @@ impl<R: Runner> RenewalLog for RemoteStore<R> {
         let keys = [self.keys.roll_call(), self.keys.logs(), first, second];
         self.runner.run(&self.remove_logs, &keys, &[name(node)]).await.map(drop)
     }
+
+    fn least_sessions(&self) -> usize {
+        if self.runner.takes_many_channels() { 0 } else { WORTH_ON_CLUSTER }
+    }
+}
+
+/// What a node may log on a cluster.
+pub(super) struct Quota {
+    /// The number of nodes that share the server of the logs.
+    nodes: AtomicUsize,
+    second: Mutex<Second>,
+}
+
+/// A second of logging.
+struct Second {
+    began: Instant,
+    taken: usize,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        let second = Second { began: Instant::now(), taken: 0 };
+        Self { nodes: AtomicUsize::new(1), second: Mutex::new(second) }
+    }
+}
+
+impl Quota {
+    /// Takes note of the number of nodes.
+    pub(super) fn share_with(&self, nodes: usize) {
+        self.nodes.store(nodes.max(1), Relaxed);
+    }
+
+    /// Whether this many renewals may be logged now.
+    fn take(&self, renewals: usize) -> bool {
+        let mut second = self.second.lock();
+        if second.began.elapsed() >= Duration::from_secs(1) {
+            *second = Second { began: Instant::now(), taken: 0 };
+        }
+        second.taken += renewals;
+        second.taken <= MOST_ON_CLUSTER / self.nodes.load(Relaxed)
+    }
 }
 
 impl<R: Runner> RemoteStore<R> {
     fn key(&self, log: LogId) -> Vec<u8> {
         self.keys.log(log.node, log.is_second)
     }
+
+    fn was_away(&self, renewal: &Renewal) -> bool {
+        let part = part_of(renewal.viewer, self.parts.number(&renewal.channel));
+        self.runner.was_away(&self.keys.of_part(&renewal.channel, part)[0])
+    }
 }
 
 /// A session in the set of those that have left.
-fn member(renewal: &Renewal) -> Vec<u8> {
-    let channel = renewal.channel.as_str().as_bytes();
-    [&short_viewer(renewal.viewer)[..], &short_session(renewal.session), channel].concat()
+pub(super) fn member(channel: &ChannelId, viewer: ViewerId, session: SessionId) -> Vec<u8> {
+    [&short_viewer(viewer)[..], &short_session(session), channel.as_str().as_bytes()].concat()
 }
 
 /// A node in the scripts.
@@ -137,6 +204,8 @@ fn decode(entry: &[u8]) -> Option<Vec<(Renewal, Timestamp)>> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::advance;
+
     use super::*;
 
     fn renewal(channel: &str, id: u128) -> Renewal {
@@ -155,6 +224,17 @@ mod tests {
         let at = Timestamp::from_millis(1_790_000_000_000);
         assert_eq!(decode(&entry), Some(renewals.map(|renewal| (renewal, at)).to_vec()));
         assert_eq!(decode(b"5 "), Some(Vec::new()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nodes_share_what_the_server_of_the_logs_can_take() {
+        let quota = Quota::default();
+        assert!(quota.take(MOST_ON_CLUSTER) && !quota.take(1));
+        advance(Duration::from_secs(1)).await;
+        quota.share_with(3);
+        assert!(quota.take(MOST_ON_CLUSTER / 3) && !quota.take(1));
+        advance(Duration::from_secs(1)).await;
+        assert!(quota.take(1));
     }
 
     #[test]

@@ -13,7 +13,9 @@ use super::{
     agreement::Agreement,
     cache::{CachedPart, ChannelCache, Lookup, Marks},
     encoding::encode,
+    leaves::Leaves,
     parts::{Part, PartBatch, create, join_readings, join_written, parts_of, split as split_into_parts},
+    renewal_log::Quota,
     unchanged::{Changed, Changes, Position, Unchanged},
 };
 use crate::{
@@ -68,7 +70,10 @@ pub struct RemoteStore<R> {
     pub(super) clear_log: Script,
     pub(super) log_owners: Script,
     pub(super) remove_logs: Script,
-    pub(super) leaves: Script,
+    pub(super) sweep_leaves: Script,
+    pub(super) leave: Script,
+    pub(super) leaves: Leaves,
+    pub(super) quota: Quota,
     counts: Script,
     changes: Script,
     pub(super) sweep: Script,
@@ -104,8 +109,12 @@ impl<R: Runner> RemoteStore<R> {
             clear_log: runner.script("return redis.call('UNLINK', KEYS[1])"),
             log_owners: runner.script(include_str!("scripts/owners.lua")),
             remove_logs: runner.script(include_str!("scripts/remove.lua")),
-            leaves: runner
+            sweep_leaves: runner
                 .script(concat!(include_str!("scripts/note.lua"), include_str!("scripts/leaves.lua"))),
+            leave: runner
+                .script(concat!(include_str!("scripts/note.lua"), include_str!("scripts/leave.lua"))),
+            leaves: Leaves::default(),
+            quota: Quota::default(),
             counts: runner.script(include_str!("scripts/counts.lua")),
             changes: runner.script(include_str!("scripts/changes.lua")),
             sweep: runner.script(include_str!("scripts/sweep.lua")),
@@ -118,9 +127,20 @@ impl<R: Runner> RemoteStore<R> {
         }
     }
 
+    async fn write_call(
+        &self,
+        batches: &[PartBatch<'_>],
+    ) -> Result<Vec<Result<Written, StoreError>>, StoreError> {
+        let written = self.try_twice(batches).await;
+        if written.is_err() {
+            self.enter_possible_leaves(batches).await;
+        }
+        written
+    }
+
     /// Writes batches. If the call arrives too late because a clock was set, it is sent again: the first answer has
     /// shown the server's time.
-    async fn write_call(
+    async fn try_twice(
         &self,
         batches: &[PartBatch<'_>],
     ) -> Result<Vec<Result<Written, StoreError>>, StoreError> {
@@ -159,7 +179,10 @@ impl<R: Runner> RemoteStore<R> {
         if results.is_empty() {
             return Ok(None);
         }
-        let (results, _) = results.as_chunks::<3>();
+        let (results, moves) = results.as_chunks::<3>();
+        if let [gone, back] = moves {
+            self.enter_moves(as_of, gone, back).await;
+        }
         let written = |(batch, [count, mark, flags]): (&PartBatch<'_>, &[Value; 3])| {
             let Value::Int(count) = count else {
                 return Err(channel_result(count).err().unwrap_or_else(StoreError::unexpected));
@@ -480,9 +503,8 @@ impl<R: Runner> Store for RemoteStore<R> {
     }
 
     fn renewal_log(&self) -> Option<&dyn RenewalLog> {
-        // On a cluster, what has left is on other servers than the log. Where commands are billed, two would cost more than one.
-        let is_worth_it = self.runner.takes_many_channels() && !self.runner.is_paid_by_command();
-        is_worth_it.then_some(self)
+        // Where commands are billed, two would cost more than one.
+        (!self.runner.is_paid_by_command()).then_some(self)
     }
 
     fn takes_many_channels(&self) -> bool {
@@ -507,7 +529,8 @@ impl<R: Runner> Store for RemoteStore<R> {
             flag(attendance.has_found_loss || attendance.is_locked_out),
         ]);
         args.extend([flag(self.runner.takes_many_channels()), flag(attendance.is_locked_out)]);
-        args.push(if self.renewal_log().is_some() { b"2".to_vec() } else { b"1".to_vec() });
+        let says_who_leaves = self.renewal_log().is_some() && self.leaves.are_entered();
+        args.push(if says_who_leaves { b"2".to_vec() } else { b"1".to_vec() });
         args.extend(attendance.peers.iter().map(|peer| hex(*peer)));
         let sent = self.now();
         let response = self.runner.run(&self.attend, &[self.keys.roll_call()], &args).await?;
@@ -519,7 +542,9 @@ impl<R: Runner> Store for RemoteStore<R> {
         let epoch = Some(self.epoch(&epoch));
         let (lost, asked, sure_since) = (time(next()?)?, time(next()?)?, time(next()?)?);
         self.skew.observe(sent, self.now(), now);
-        let nodes = parts.filter_map(|node| u64::from_str_radix(text(&node).ok()?, 16).ok()).collect();
+        let nodes: Vec<_> =
+            parts.filter_map(|node| u64::from_str_radix(text(&node).ok()?, 16).ok()).collect();
+        self.quota.share_with(nodes.len());
         Ok(Some(RollCall { now, number, epoch, lost, asked, sure_since, nodes }))
     }
 

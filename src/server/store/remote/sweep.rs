@@ -49,7 +49,7 @@ impl<R: Runner> RemoteStore<R> {
         }
         let (keys, [longest_lease, _]) = ([self.keys.leaves()], self.rule_args());
         let args = [longest_lease];
-        while parse::<i64>(self.runner.run(&self.leaves, &keys, &args).await?)? > 0 {}
+        while parse::<i64>(self.runner.run(&self.sweep_leaves, &keys, &args).await?)? > 0 {}
         Ok(())
     }
 

@@ -21,7 +21,11 @@ local function note()
     note_changes(KEYS[2], clock, changed)
   end
   if first == 4 and #gone + #back > 0 then
-    note_leaves(KEYS[3], now, longest_lease, gone, back)
+    local entries, time = {}, string.format('%d', now)
+    for i, session in ipairs(gone) do
+      entries[2 * i - 1], entries[2 * i] = time, session
+    end
+    note_leaves(KEYS[3], now, longest_lease, entries, back)
   end
 end
 -- Most calls do not need `write`.
@@ -59,4 +63,7 @@ for channel = 1, (#KEYS - first + 1) / 2 do
   answer[#answer + 1], answer[#answer + 2], answer[#answer + 3] = result, mark, flags
 end
 note()
+if first == 1 and #gone + #back > 0 then
+  answer[#answer + 1], answer[#answer + 2] = gone, back
+end
 return answer

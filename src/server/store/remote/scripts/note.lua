@@ -39,19 +39,15 @@ local function trim_leaves(list, now, longest_lease)
   return #old
 end
 
--- Enters sessions into those that have left, and takes out those that have come back. `now`, `longest_lease`: in ms. `gone`,
--- `back`: at most 1,000 sessions. A session that is in both has left.
+-- Enters sessions into those that have left, and takes out those that have come back. `now`, `longest_lease`: in ms. `gone`: a
+-- time (ms) and a session, and so on; `back`: sessions; at most 1,000 each. A session that is in both has left.
 local function note_leaves(list, now, longest_lease, gone, back)
   trim_leaves(list, now, longest_lease)
   if #back > 0 then
     redis.call('ZREM', list, unpack(back))
   end
   if #gone > 0 then
-    local entries, time = {}, string.format('%d', now)
-    for i, session in ipairs(gone) do
-      entries[2 * i - 1], entries[2 * i] = time, session
-    end
-    redis.call('ZADD', list, unpack(entries))
+    redis.call('ZADD', list, 'GT', unpack(gone))
     -- A large set lives for longer, so that sweeps can empty it in small steps first (see call.lua).
     local is_large = redis.call('ZCARD', list) > 1000
     redis.call('PEXPIRE', list, is_large and longest_lease + 600000 or longest_lease)
