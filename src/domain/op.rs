@@ -52,7 +52,7 @@ pub enum Act {
 }
 
 impl Act {
-    /// Whether the operation may end a live session.
+    /// Whether the operation may end its session.
     #[must_use]
     pub fn may_end_session(&self) -> bool {
         match self {

@@ -1,7 +1,11 @@
 //! Clocks. The time of day is injected, so that tests can set it.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -54,6 +58,9 @@ pub struct Skew(Mutex<Option<i64>>);
 /// How far (ms) a response may deviate from the known skew before the skew is updated. It allows for clock drift.
 const TOLERANCE: i64 = 100;
 
+/// How far a converted time may deviate.
+pub const PRECISION: Duration = Duration::from_millis(TOLERANCE.unsigned_abs());
+
 impl Skew {
     /// Records a response: the store's time was `as_of` at some point between `sent` and `received`, by the node's
     /// clock.
@@ -82,6 +89,18 @@ impl Skew {
     #[must_use]
     pub fn to_node(&self, at: Timestamp) -> Timestamp {
         Timestamp::from_millis(at.as_millis().saturating_add_signed(-self.millis().unwrap_or_default()))
+    }
+}
+
+/// The skews of servers that each have a clock of their own, by the number of the server.
+#[derive(Debug, Default)]
+pub struct Skews(Mutex<HashMap<u64, Arc<Skew>>>);
+
+impl Skews {
+    /// The skew of a server.
+    #[must_use]
+    pub fn of(&self, server: u64) -> Arc<Skew> {
+        Arc::clone(self.0.lock().entry(server).or_default())
     }
 }
 

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use aforo::{
-    domain::Act,
+    domain::{Act, Op, Session},
     server::{
-        redis::RedisRunner,
-        store::{Store, remote::RemoteStore},
+        redis::{ClusterRunner, RedisRunner},
+        store::{Append, Attendance, LogId, Renewal, Store, StoreError, remote::RemoteStore},
     },
 };
 use futures::future::join_all;
@@ -17,8 +17,8 @@ use uuid::Uuid;
 
 use crate::{
     contract::{
-        attend,
-        rules::{RULES, op, write},
+        attend, attendance,
+        rules::{RULES, channel, op, write},
     },
     support::{PATIENCE, Program, RedisCluster, RedisServer, acl_line, viewer},
 };
@@ -243,7 +243,6 @@ async fn a_leave_while_the_server_of_the_logs_is_away_is_heeded_when_it_is_back(
     let (one, two) = (redis.node().await, redis.node().await);
     let viewers = crowd(&one).await;
     let (leaving, staying) = viewers.split_first().unwrap();
-    let logged = || redis.of_logs().command::<String>("HGET aforo:{nodes} logged");
     let load = async {
         loop {
             join_all(staying.iter().map(|viewer| one.heartbeat("ana", *viewer))).await;
@@ -258,7 +257,7 @@ async fn a_leave_while_the_server_of_the_logs_is_away_is_heeded_when_it_is_back(
             assert_eq!(one.heartbeat("ana", *leaving).await["active"], false);
         }
         of_logs.resume();
-        until(|| logged().is_empty()).await;
+        until(|| of_logs.command::<usize>("ZCARD aforo:{nodes}:leaves") == 1).await;
         assert_eq!(one.heartbeat("ana", *leaving).await["active"], false);
     };
     tokio::select! {
@@ -290,6 +289,102 @@ async fn a_user_who_may_not_log_counts_as_before() {
     assert!(beats.iter().all(|beat| *beat == json!({"count": VIEWERS, "stale": false, "active": true})));
     assert!(first_end(&redis) >= since + LEASE);
     assert_eq!(logs(&redis), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_renewal_of_a_session_that_has_left_enters_it_again() {
+    let redis = RedisServer::start().await;
+    let one = RemoteStore::new(RedisRunner::open(&redis.url()).unwrap(), "aforo", RULES);
+    finds_a_lost_leave(&redis, &one).await;
+    let cluster = RedisCluster::start(0).await;
+    let urls = cluster.urls();
+    let urls: Vec<_> = urls.split(',').collect();
+    let many = RemoteStore::new(ClusterRunner::open(&urls).unwrap(), "aforo", RULES);
+    finds_a_lost_leave(&cluster.servers[cluster.primary_of("nodes")], &many).await;
+}
+
+async fn finds_a_lost_leave(of_logs: &RedisServer, store: &dyn Store) {
+    attend(1, store).await;
+    let join = Act::Join { lease: RULES.longest_lease };
+    let joined = write(store, "ana", &[op(1, 1, join), op(2, 2, join)]).await.reading;
+    let leaves = || of_logs.command::<usize>("ZCARD aforo:{nodes}:leaves");
+    write(store, "ana", &[op(2, 2, Act::Leave)]).await;
+    assert_eq!(leaves(), 1);
+    of_logs.command::<()>("DEL aforo:{nodes}:leaves");
+    let beat = Act::Logged(Session::beating(joined.as_of, RULES.longest_lease, false));
+    let written = write(store, "ana", &[op(1, 1, beat), op(2, 2, beat)]).await;
+    assert_eq!(&written.active[..], [true, false]);
+    assert_eq!(leaves(), 1);
+    write(store, "ana", &[op(2, 2, Act::Leave), op(2, 2, join), op(1, 1, join), op(1, 1, Act::Leave)]).await;
+    let session_of_one = leaves();
+    assert_eq!(session_of_one, 1, "the last of the operations decides");
+}
+
+/// A store of a user who lacks a right on the server of the logs.
+fn store_of_user_without(right: &str, cluster: &RedisCluster) -> RemoteStore<ClusterRunner> {
+    let of_logs = cluster.primary_of("nodes");
+    for (n, server) in cluster.servers.iter().enumerate() {
+        let rights = ["+cluster|slots", "+ping", right];
+        server.add_user("secret", &rights[..if n == of_logs { 3 } else { 2 }]);
+    }
+    let url = |server: &RedisServer| format!("redis://aforo:secret@127.0.0.1:{}", server.port);
+    let urls: Vec<_> = cluster.servers.iter().map(url).collect();
+    let urls: Vec<_> = urls.iter().map(String::as_str).collect();
+    RemoteStore::new(ClusterRunner::open(&urls).unwrap(), "aforo", RULES)
+}
+
+#[tokio::test]
+async fn nothing_is_logged_while_a_leave_is_not_entered_nor_after_its_node_has_gone() {
+    let cluster = RedisCluster::start(0).await;
+    let store = store_of_user_without("-zadd", &cluster);
+    let of_logs = &cluster.servers[cluster.primary_of("nodes")];
+    let logged = || of_logs.command::<String>("HGET aforo:{nodes} logged");
+    let attends = async |expected_for| {
+        store.attend(&Attendance { expected_for, ..attendance(1) }).await.unwrap();
+        logged()
+    };
+    let long = Duration::from_secs(60);
+    assert_eq!(attends(long).await, "1");
+    let join = Act::Join { lease: RULES.longest_lease };
+    write(&store, "ana", &[op(1, 1, join), op(1, 1, Act::Leave)]).await;
+    assert_eq!(attends(long).await, "");
+    of_logs.add_user("secret", &["+cluster|slots", "+ping"]);
+    assert_eq!(attends(long).await, "1", "it is entered late");
+    assert_eq!(of_logs.command::<usize>("ZCARD aforo:{nodes}:leaves"), 1);
+
+    of_logs.add_user("secret", &["+cluster|slots", "+ping", "-zadd"]);
+    write(&store, "ana", &[op(2, 2, join), op(2, 2, Act::Leave)]).await;
+    attends(Duration::ZERO).await;
+    let other = RemoteStore::new(ClusterRunner::open(&[&of_logs.url()]).unwrap(), "aforo", RULES);
+    attend(2, &other).await;
+    assert_eq!(logged(), "");
+    let until: u64 = of_logs.command("HGET aforo:{nodes} unlogged");
+    assert!(until > now(of_logs), "until no node can take the session for live");
+}
+
+#[tokio::test]
+async fn a_user_of_a_cluster_who_may_not_log_is_no_outage() {
+    let cluster = RedisCluster::start(0).await;
+    let store = store_of_user_without("-rpush", &cluster);
+    attend(1, &store).await;
+    let Op { viewer, session, .. } = op(1, 1, Act::Leave);
+    let renewal = Renewal { channel: channel("ana"), viewer, session, lease: RULES.longest_lease };
+    let logs = store.renewal_log().unwrap();
+    let append =
+        async || logs.append(LogId { node: 1, is_second: false }, std::slice::from_ref(&renewal)).await;
+    // On a busy machine, a call may arrive late.
+    let refused = async {
+        loop {
+            match append().await {
+                Err(error @ StoreError::Refused(_)) => break error,
+                Ok(Append::NotNow) | Err(_) => sleep(Duration::from_millis(20)).await,
+                Ok(other) => panic!("{other:?}"),
+            }
+        }
+    };
+    let error = timeout(PATIENCE, refused).await.expect("it is refused");
+    assert!(error.to_string().contains("run this command"), "{error}");
+    assert_eq!(store.unresolved_outage(), None);
 }
 
 #[tokio::test]

@@ -234,6 +234,17 @@ impl Ledger {
         }
     }
 
+    /// Records that the store does not count a session after a heartbeat, which was no later than `at`. The session has left
+    /// through another node. Does nothing if this node knows of a later event.
+    pub fn note_left(&mut self, op: &Op, at: Timestamp, rules: &LeaseRules) {
+        let Some(entry) = self.sessions.get_mut(&(op.viewer, op.session)) else { return };
+        if entry.session.parts().phase == Phase::Beating && entry.session.at() <= at {
+            entry.session.leave(entry.session.at(), rules);
+            entry.is_taken = true;
+            entry.version = entry.version.wrapping_add(1);
+        }
+    }
+
     /// Records that the store counts a session after a heartbeat at `happened`, although this node knew that it had left.
     /// The session has joined again through another node. Without this, a replay would repeat only the leave. `seen` is the
     /// state when the heartbeat was accepted.

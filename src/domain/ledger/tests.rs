@@ -498,6 +498,26 @@ fn an_expired_session_is_not_revived_by_an_older_beat_with_a_longer_lease() {
 }
 
 #[test]
+fn a_session_that_a_renewal_finds_left_is_left_unless_it_has_beaten_since() {
+    let joined = || {
+        let mut ledger = Ledger::default();
+        accept_taken(&mut ledger, &op(1, JOIN), at(0), true);
+        accept_taken(&mut ledger, &op(1, BEAT), at(30), true);
+        ledger
+    };
+    let is_live = |mut ledger: Ledger| accept(&mut ledger, &op(1, BEAT), at(31));
+    assert!(is_live(joined()));
+    let mut ledger = joined();
+    ledger.note_left(&op(1, BEAT), at(29), &RULES);
+    ledger.note_left(&op(2, BEAT), at(30), &RULES);
+    assert!(is_live(ledger));
+    let mut ledger = joined();
+    ledger.note_left(&op(1, BEAT), at(30), &RULES);
+    assert!(!ledger.is_unwritten(), "the store knows it");
+    assert!(!is_live(ledger));
+}
+
+#[test]
 fn a_renewal_is_a_heartbeat_that_only_prolongs_a_lease_in_the_store() {
     let is_renewal = |ledger: &Ledger, act: Act, now: u64| {
         ledger.is_renewal(&op(1, act), at(now.saturating_sub(45)), at(now))

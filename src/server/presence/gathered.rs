@@ -38,28 +38,39 @@ impl Gathered {
         self.len == 0
     }
 
-    /// The calls that write them: at most [`MAX_OPS`] operations each.
-    pub(super) fn into_calls(self) -> Vec<Vec<Batch>> {
-        let (mut calls, mut call, mut free) = (Vec::new(), Vec::new(), MAX_OPS);
-        for (channel, renewals) in self.channels {
-            let mut renewals: Vec<_> = renewals.into_iter().collect();
-            // In this order, the store needs the fewest steps.
-            renewals.sort_unstable_by_key(|(_, beat)| beat.at());
-            let op = |((viewer, session), beat)| Op { viewer, session, act: Act::Logged(beat) };
-            let mut ops = renewals.into_iter().map(op).peekable();
-            while ops.peek().is_some() {
-                let batch = Batch { channel: channel.clone(), ops: ops.by_ref().take(free).collect() };
-                free -= batch.ops.len();
-                call.push(batch);
-                if free == 0 {
-                    calls.push(std::mem::take(&mut call));
-                    free = MAX_OPS;
-                }
+    /// The calls that write them, in lanes that do not wait for each other: one lane, or one for each channel. A call has at most
+    /// [`MAX_OPS`] operations.
+    pub(super) fn into_lanes(self, takes_many_channels: bool) -> Vec<Vec<Vec<Batch>>> {
+        if takes_many_channels {
+            return vec![into_calls(self.channels)];
+        }
+        self.channels.into_iter().map(|channel| into_calls([channel])).collect()
+    }
+}
+
+/// The renewals of a channel.
+type OfChannel = (ChannelId, HashMap<(ViewerId, SessionId), Session>);
+
+fn into_calls(channels: impl IntoIterator<Item = OfChannel>) -> Vec<Vec<Batch>> {
+    let (mut calls, mut call, mut free) = (Vec::new(), Vec::new(), MAX_OPS);
+    for (channel, renewals) in channels {
+        let mut renewals: Vec<_> = renewals.into_iter().collect();
+        // In this order, the store needs the fewest steps.
+        renewals.sort_unstable_by_key(|(_, beat)| beat.at());
+        let op = |((viewer, session), beat)| Op { viewer, session, act: Act::Logged(beat) };
+        let mut ops = renewals.into_iter().map(op).peekable();
+        while ops.peek().is_some() {
+            let batch = Batch { channel: channel.clone(), ops: ops.by_ref().take(free).collect() };
+            free -= batch.ops.len();
+            call.push(batch);
+            if free == 0 {
+                calls.push(std::mem::take(&mut call));
+                free = MAX_OPS;
             }
         }
-        calls.extend((!call.is_empty()).then_some(call));
-        calls
     }
+    calls.extend((!call.is_empty()).then_some(call));
+    calls
 }
 
 #[cfg(test)]
@@ -87,7 +98,9 @@ mod tests {
             }
         }
         assert_eq!(gathered.len(), 750);
-        let calls = gathered.into_calls();
+        let mut lanes = gathered.into_lanes(true);
+        let calls = lanes.pop().unwrap();
+        assert!(lanes.is_empty());
         let sizes = calls.iter().map(|call| call.iter().map(|batch| batch.ops.len()).sum());
         assert_eq!(sizes.collect::<Vec<usize>>(), [MAX_OPS; 3]);
         let of_ana = calls.iter().flatten().filter(|batch| batch.channel == channel("ana"));
@@ -97,6 +110,6 @@ mod tests {
         };
         let times: Vec<_> = of_ana.flat_map(|batch| &batch.ops).map(time).collect();
         assert_eq!(times, (401..=1_000).collect::<Vec<_>>());
-        assert!(Gathered::default().is_empty() && Gathered::default().into_calls().is_empty());
+        assert!(Gathered::default().is_empty() && Gathered::default().into_lanes(false).is_empty());
     }
 }

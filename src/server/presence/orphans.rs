@@ -5,10 +5,11 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use futures::future::join_all;
 use tokio::time::Instant;
 
 use super::gathered::Gathered;
-use crate::server::store::{LogId, RenewalLog, Store, StoreError};
+use crate::server::store::{Batch, LogId, RenewalLog, Store, StoreError};
 
 /// Before its first roll call, a node takes those for gone that have begun no log for this time. A busy node begins one each second.
 const IDLE_FOR: Duration = Duration::from_secs(5);
@@ -81,15 +82,21 @@ impl Orphans {
     }
 }
 
-/// Writes what is in both logs of a node to its channels. A channel that can't be written keeps no other from being written.
+/// Writes what is in both logs of a node to its channels. A channel that can't be written keeps no other from being written, if each
+/// has its own call.
 async fn write_logs_of(node: u64, store: &dyn Store, logs: &dyn RenewalLog) -> Result<(), StoreError> {
     let mut gathered = Gathered::default();
     for log in LogId::both(node) {
         logs.read(log).await?.into_iter().for_each(|(renewal, at)| gathered.add(renewal, at));
     }
+    let lanes = gathered.into_lanes(store.takes_many_channels());
+    join_all(lanes.iter().map(|calls| write_lane(calls, store))).await.into_iter().collect()
+}
+
+async fn write_lane(calls: &[Vec<Batch>], store: &dyn Store) -> Result<(), StoreError> {
     let mut result = Ok(());
-    for batches in gathered.into_calls() {
-        for written in store.write(&batches).await {
+    for batches in calls {
+        for written in store.write(batches).await {
             match written {
                 Ok(_) => {}
                 Err(error @ (StoreError::Damaged | StoreError::Newer)) => result = Err(error),

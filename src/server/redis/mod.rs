@@ -87,6 +87,11 @@ pub trait Runner: Send + Sync {
         0
     }
 
+    /// Identifies the server of a key, as far as it is known. Each server has a clock of its own.
+    fn server_of(&self, _key: &[u8]) -> u64 {
+        0
+    }
+
     /// Whether the service charges for each command.
     fn is_paid_by_command(&self) -> bool {
         false
@@ -133,6 +138,10 @@ impl<R: Runner + ?Sized> Runner for Arc<R> {
 
     fn generation(&self) -> u64 {
         (**self).generation()
+    }
+
+    fn server_of(&self, key: &[u8]) -> u64 {
+        (**self).server_of(key)
     }
 
     fn is_paid_by_command(&self) -> bool {

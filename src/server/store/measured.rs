@@ -204,7 +204,7 @@ impl RenewalLog for Measured {
         self.store.renewal_log().map_or(usize::MAX, RenewalLog::worth_from)
     }
 
-    fn least_sessions(&self) -> usize {
-        self.store.renewal_log().map_or(usize::MAX, RenewalLog::least_sessions)
+    fn admit(&self) -> bool {
+        self.store.renewal_log().is_some_and(RenewalLog::admit)
     }
 }

@@ -46,9 +46,9 @@ pub trait RenewalLog: Send + Sync {
         8
     }
 
-    /// How many sessions of a channel the node must have, so that logging its heartbeats is worth it.
-    fn least_sessions(&self) -> usize {
-        0
+    /// Whether the store takes another renewal into the logs now. Call it once for each.
+    fn admit(&self) -> bool {
+        true
     }
 }
 
@@ -88,10 +88,10 @@ pub struct Renewal {
 pub enum Append {
     /// They were appended.
     Done(Appended),
-    /// None was, since some have to be written to their channels, each of which has its flag set. Their sessions have left, perhaps
-    /// through other nodes, or the store may have lost their channels.
+    /// None was, since some have to be written to their channels: their sessions have left, perhaps through other nodes, or the
+    /// store may have lost their channels. For each renewal, whether it is one of those.
     Refused(Vec<bool>),
-    /// None was: the call arrived late, the store takes no more of them for now, or a node does not say who leaves.
+    /// None was: the call arrived late, the store may have lost the logs, or a node has not said who left.
     NotNow,
 }
 

@@ -69,6 +69,10 @@ impl Runner for TestRunner {
         self.inner.run(script, keys, args).await
     }
 
+    fn server_of(&self, key: &[u8]) -> u64 {
+        self.inner.server_of(key)
+    }
+
     fn takes_many_channels(&self) -> bool {
         self.inner.takes_many_channels()
     }

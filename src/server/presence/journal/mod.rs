@@ -24,7 +24,7 @@ use crate::{
         ledger::{Pending, Seen, Why},
     },
     server::{
-        clock::Skew,
+        clock::{PRECISION, Skew},
         store::{Batch, Mark, Reading, StoreError},
     },
 };
@@ -82,7 +82,7 @@ struct ChannelEntry {
     is_suspect: bool,
 }
 
-/// Which heartbeats are renewals, which may be written later.
+/// Which heartbeats are renewals.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RenewalRule {
     /// How long ago the last beat may have been.
@@ -234,6 +234,16 @@ impl Journal {
         if let Some(mut entry) = self.channels.get_mut(channel) {
             let happened = happened.map_or(began, |as_of| self.skew.to_node(as_of));
             entry.ledger.confirm(op, accepted.seen, (began, happened), is_active, &self.rules);
+        }
+    }
+
+    /// Records that the store does not count the session of a heartbeat from a log of renewals: it has left through another node.
+    pub(super) fn note_left(&self, channel: &ChannelId, op: &Op) {
+        let Act::Logged(beat) = op.act else { return };
+        // A later beat has an answer of its own.
+        let at = self.skew.to_node(beat.at()) + PRECISION;
+        if let Some(mut entry) = self.channels.get_mut(channel) {
+            entry.ledger.note_left(op, at, &self.rules);
         }
     }
 

@@ -147,6 +147,10 @@ impl Runner for ClusterRunner {
         false
     }
 
+    fn server_of(&self, key: &[u8]) -> u64 {
+        self.servers.number_of(slot_of(key))
+    }
+
     async fn incarnation(&self) -> Result<Option<String>, StoreError> {
         Ok(Some(self.servers.run_ids().await?.join(" ")))
     }

@@ -49,6 +49,8 @@ const LOG_INTERVAL: Duration = Duration::from_secs(30);
 /// One server of a cluster.
 pub(super) struct Server {
     pub(super) place: Place,
+    /// Identifies the server in this process.
+    number: u64,
     pub(super) client: ReconnectingClient<MultiplexedConnection>,
     /// The number of the last connection that responded; 0 if none did.
     connection: AtomicU64,
@@ -59,6 +61,8 @@ pub(super) struct Servers {
     /// The servers in `REDIS_URL`. The first one shows how to connect to the others.
     seeds: Vec<(Place, ConnectionInfo)>,
     known: Mutex<HashMap<Place, Arc<Server>>>,
+    /// How many servers have become known.
+    connected: AtomicU64,
     /// `None` until a server has named the slots.
     slots: watch::Sender<Option<Arc<SlotMap>>>,
     /// Notified when the slots have to be learned again.
@@ -74,6 +78,7 @@ impl Servers {
         Some(Self {
             seeds: seeds.filter(|seeds| !seeds.is_empty())?,
             known: Mutex::default(),
+            connected: AtomicU64::new(0),
             slots: watch::Sender::new(None),
             refresh: Notify::new(),
             outages: Outages::new(),
@@ -123,6 +128,13 @@ impl Servers {
             return Err(StoreError::Unreachable("no server has this slot".to_owned()));
         };
         Ok(self.at(place))
+    }
+
+    /// The number of the server that has a slot; 0 if it is not known.
+    pub(super) fn number_of(&self, slot: u16) -> u64 {
+        let slots = self.slots.borrow();
+        let place = slots.as_ref().and_then(|slots| slots.primary_of(slot));
+        place.and_then(|place| self.known.lock().get(place).map(|server| server.number)).unwrap_or_default()
     }
 
     /// The identifiers of all primaries' processes, in their order. Remembers which primaries are away.
@@ -182,10 +194,12 @@ impl Servers {
         if let Some(server) = known.get(place) {
             return Arc::clone(server);
         }
+        let number = self.connected.fetch_add(1, Relaxed) + 1;
         let info = self.info_of(place);
         let name = format!("redis cluster at {}", info.addr());
         let server = Server {
             place: place.clone(),
+            number,
             client: single::connect(name, info),
             connection: AtomicU64::new(0),
         };

@@ -2,8 +2,10 @@
 //! them: the logs are on another one. So the node does, before the leave is answered.
 //!
 //! Promises:
-//! - If the node can't enter a leave, no node of the store logs heartbeats until none can take the session for live.
+//! - What can't be entered is kept and entered later. Until then the node says so at the roll call, and no node logs heartbeats.
 //! - A server that does not respond delays the calls only shortly, and seldom.
+//! - Memory is bounded: at most [`MAX_WAITING`] sessions are kept. If there are more, or the node shuts down before, no node logs
+//!   heartbeats for the longest lease. Then no node takes such a session for live.
 
 use std::{mem, time::Duration};
 
@@ -33,69 +35,111 @@ const CALL_LIMIT: Duration = Duration::from_millis(250);
 /// The pause after a failed call.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// The leaves of a node.
+/// The most sessions that wait to be entered.
+const MAX_WAITING: usize = 10_000;
+
+/// The leaves that a node enters.
 #[derive(Default)]
 pub(super) struct Leaves {
-    /// What the next call enters.
-    waiting: Mutex<Vec<Move>>,
+    waiting: Mutex<Waiting>,
     /// Held during a call.
     turn: AsyncMutex<()>,
-    not_entered: Mutex<Option<NotEntered>>,
 }
 
-/// A session that has left or has come back.
-struct Move {
+#[derive(Default)]
+struct Waiting {
+    changes: Vec<Change>,
+    /// No beat waits for a call until then, since one has failed.
+    paused_until: Option<Instant>,
+    /// How often sessions were dropped, and how often as of the last roll call that knows it.
+    dropped: u64,
+    told: u64,
+}
+
+/// A session has left or has come back.
+struct Change {
     session: Vec<u8>,
     /// When, by the channel's server. Zero if it is not known whether the session has left.
     at: Timestamp,
     has_left: bool,
 }
 
-/// The leaves that could not be entered.
-struct NotEntered {
-    /// When a call failed last.
-    failed: Instant,
-    /// Until when a node may take their sessions for live.
-    until: Instant,
+/// What a node tells the others at a roll call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Report {
+    /// Whether all leaves are entered.
+    pub are_entered: bool,
+    /// Whether some never will be.
+    pub are_dropped: bool,
+    dropped: u64,
 }
 
 impl Leaves {
-    /// Whether all leaves were entered whose sessions a node may take for live.
-    pub(super) fn are_entered(&self) -> bool {
-        self.not_entered.lock().as_ref().is_none_or(|leaves| Instant::now() >= leaves.until)
+    fn add(&self, changes: Vec<Change>) {
+        let mut waiting = self.waiting.lock();
+        waiting.changes.extend(changes);
+        if waiting.changes.len() > MAX_WAITING {
+            waiting.changes.clear();
+            waiting.dropped += 1;
+        }
     }
 
-    /// Whether a call would probably fail too.
     fn is_paused(&self) -> bool {
-        self.not_entered.lock().as_ref().is_some_and(|leaves| Instant::now() < leaves.failed + PAUSE)
+        self.waiting.lock().paused_until.is_some_and(|until| Instant::now() < until)
     }
 
-    fn miss(&self, longest_lease: Duration, has_failed: bool) {
-        let (now, mut leaves) = (Instant::now(), self.not_entered.lock());
-        let failed = leaves.as_ref().filter(|_| !has_failed).map_or(now, |leaves| leaves.failed);
-        *leaves = Some(NotEntered { failed, until: now + longest_lease });
+    /// Takes changes for a call. Unless [`Taken::are_entered`] is called, they wait again.
+    fn take(&self) -> Option<Taken<'_>> {
+        let mut waiting = self.waiting.lock();
+        let rest = waiting.changes.len().saturating_sub(MAX_OPS);
+        let changes = waiting.changes.split_off(rest);
+        drop(waiting);
+        (!changes.is_empty()).then_some(Taken { leaves: self, changes })
+    }
+
+    pub(super) fn report(&self) -> Report {
+        let Waiting { changes, dropped, told, .. } = &*self.waiting.lock();
+        let are_entered = !changes.iter().any(|change| change.has_left);
+        Report { are_entered, are_dropped: dropped != told, dropped: *dropped }
+    }
+
+    /// Takes note that the others know what was reported.
+    pub(super) fn reported(&self, report: Report) {
+        self.waiting.lock().told = report.dropped;
     }
 }
 
-/// Leaves that are being entered. Dropped, they were not, since a call has failed or was canceled.
-struct Attempt<'a> {
+/// Changes that are being entered.
+struct Taken<'a> {
     leaves: &'a Leaves,
-    longest_lease: Duration,
+    changes: Vec<Change>,
 }
 
-impl Drop for Attempt<'_> {
+impl Taken<'_> {
+    fn are_entered(mut self) {
+        self.changes.clear();
+    }
+}
+
+impl Drop for Taken<'_> {
+    /// The call has failed or was canceled.
     fn drop(&mut self) {
-        self.leaves.miss(self.longest_lease, true);
+        let changes = mem::take(&mut self.changes);
+        if !changes.is_empty() {
+            self.leaves.add(changes);
+            self.leaves.waiting.lock().paused_until = Some(Instant::now() + PAUSE);
+        }
     }
 }
 
 impl<R: Runner> RemoteStore<R> {
     /// Enters the sessions that have left a channel, and those that have come back, as its server has answered at `at`.
-    pub(super) async fn enter_moves(&self, at: Timestamp, gone: &Value, back: &Value) {
-        let sessions = |value: &Value| parse::<Vec<Vec<u8>>>(value.clone()).unwrap_or_default();
-        let moves =
-            |value, has_left| sessions(value).into_iter().map(move |session| Move { session, at, has_left });
-        self.enter_all(moves(gone, true).chain(moves(back, false)).collect()).await;
+    pub(super) async fn enter_changes(&self, at: Timestamp, gone: &Value, back: &Value) {
+        let changes = |value: &Value, has_left| {
+            let sessions = parse::<Vec<Vec<u8>>>(value.clone()).unwrap_or_default();
+            sessions.into_iter().map(move |session| Change { session, at, has_left })
+        };
+        self.enter(changes(gone, true).chain(changes(back, false)).collect()).await;
     }
 
     /// Enters the sessions that a failed call may have ended.
@@ -107,44 +151,36 @@ impl<R: Runner> RemoteStore<R> {
             let leaves = batch.ops.iter().filter(|op| op.act.may_end_session());
             leaves.map(|op| member(batch.part.channel, op.viewer, op.session))
         });
-        let leave = |session| Move { session, at: Timestamp::default(), has_left: true };
-        let leaves: Vec<_> = leaves.map(leave).collect();
-        if !leaves.is_empty() {
-            self.enter_all(leaves).await;
+        let change = |session| Change { session, at: Timestamp::default(), has_left: true };
+        let changes: Vec<_> = leaves.map(change).collect();
+        if !changes.is_empty() {
+            self.enter(changes).await;
         }
     }
 
-    /// Enters moves, in a call with those of others that wait. It returns when that is done.
-    async fn enter_all(&self, moves: Vec<Move>) {
-        let has_leaves = moves.iter().any(|entry| entry.has_left);
-        if self.leaves.is_paused() {
-            if has_leaves {
-                self.leaves.miss(self.rules.longest_lease, false);
-            }
-            return;
+    async fn enter(&self, changes: Vec<Change>) {
+        self.leaves.add(changes);
+        if !self.leaves.is_paused() {
+            self.enter_waiting().await;
         }
-        self.leaves.waiting.lock().extend(moves);
+    }
+
+    /// Enters all that wait, until a call fails. Calls that come at the same time share their work.
+    pub(super) async fn enter_waiting(&self) {
         let _turn = self.leaves.turn.lock().await;
-        // Another call may have entered them meanwhile.
-        let moves = mem::take(&mut *self.leaves.waiting.lock());
-        let attempt = moves
-            .iter()
-            .any(|entry| entry.has_left)
-            .then(|| Attempt { leaves: &self.leaves, longest_lease: self.rules.longest_lease });
-        for moves in moves.chunks(MAX_OPS) {
-            if !self.enter(moves).await {
+        while let Some(taken) = self.leaves.take() {
+            if !self.try_enter(&taken.changes).await {
                 return;
             }
+            taken.are_entered();
         }
-        mem::forget(attempt);
     }
 
-    /// Returns whether the moves were entered.
-    async fn enter(&self, moves: &[Move]) -> bool {
-        let (gone, back): (Vec<_>, Vec<_>) = moves.iter().partition(|entry| entry.has_left);
+    async fn try_enter(&self, changes: &[Change]) -> bool {
+        let (gone, back): (Vec<_>, Vec<_>) = changes.iter().partition(|change| change.has_left);
         let [longest_lease, _] = self.rule_args();
         let mut args = vec![longest_lease, digits(gone.len() as u128)];
-        for Move { session, at, .. } in gone.into_iter().chain(back) {
+        for Change { session, at, .. } in gone.into_iter().chain(back) {
             args.extend([digits(at.as_millis().into()), session.clone()]);
         }
         let keys = [self.keys.leaves()];
@@ -159,19 +195,40 @@ mod tests {
 
     use super::*;
 
+    fn leaves(number: usize) -> Vec<Change> {
+        let leave = |_| Change { session: Vec::new(), at: Timestamp::default(), has_left: true };
+        (0..number).map(leave).collect()
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn leaves_that_were_not_entered_are_known_until_their_sessions_have_expired() {
-        let (leaves, lease) = (Leaves::default(), Duration::from_secs(60));
-        assert!(leaves.are_entered() && !leaves.is_paused());
-        drop(Attempt { leaves: &leaves, longest_lease: lease });
-        assert!(!leaves.are_entered() && leaves.is_paused());
-        advance(PAUSE - Duration::from_secs(1)).await;
-        leaves.miss(lease, false);
-        advance(Duration::from_secs(1)).await;
-        assert!(!leaves.is_paused(), "one that was not tried does not prolong the pause");
-        advance(lease - Duration::from_secs(2)).await;
-        assert!(!leaves.are_entered());
-        advance(Duration::from_secs(1)).await;
-        assert!(leaves.are_entered());
+    async fn what_a_failed_call_has_not_entered_waits_for_the_next_one() {
+        let all = Leaves::default();
+        all.add(leaves(MAX_OPS + 1));
+        let taken = all.take().unwrap();
+        assert_eq!(taken.changes.len(), MAX_OPS);
+        assert!(!all.is_paused());
+        drop(taken);
+        assert!(all.is_paused() && !all.report().are_entered);
+        advance(PAUSE).await;
+        assert!(!all.is_paused());
+        all.take().unwrap().are_entered();
+        assert!(!all.report().are_entered);
+        all.take().unwrap().are_entered();
+        assert!(all.take().is_none() && all.report().are_entered && !all.report().are_dropped);
+    }
+
+    #[test]
+    fn more_than_can_wait_are_dropped_and_reported_once() {
+        let all = Leaves::default();
+        all.add(leaves(MAX_WAITING));
+        assert!(!all.report().are_dropped);
+        all.add(leaves(1));
+        let report = all.report();
+        assert!(report.are_entered && report.are_dropped);
+        all.add(leaves(MAX_WAITING + 1));
+        all.reported(report);
+        assert!(all.report().are_dropped, "others were dropped since");
+        all.reported(all.report());
+        assert!(!all.report().are_dropped);
     }
 }

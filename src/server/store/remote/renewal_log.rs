@@ -29,12 +29,10 @@ const APPEND_LIMIT: Duration = Duration::from_millis(250);
 /// The most entries of a log that are read in one call.
 const READ_STEP: usize = 200;
 
-/// How many sessions of a channel a node must have on a cluster, so that at least two heartbeats share a write to the channel.
-const WORTH_ON_CLUSTER: usize = 64;
-
-/// How many renewals all nodes may log per second on a cluster, whose logs are on one server. It takes this server a third of its
-/// time, and it keeps channels and the roll call too.
-const MOST_ON_CLUSTER: usize = 150_000;
+/// How many renewals all nodes may log in a [`PERIOD`] on a cluster, whose logs are on one server. They take this server a third of
+/// its time. It keeps channels and the roll call too.
+const MOST_PER_PERIOD: usize = 15_000;
+const PERIOD: Duration = Duration::from_millis(100);
 
 #[async_trait]
 impl<R: Runner> RenewalLog for RemoteStore<R> {
@@ -46,13 +44,13 @@ impl<R: Runner> RenewalLog for RemoteStore<R> {
                 return Ok(Append::Refused(are_away));
             }
         }
-        if !self.runner.takes_many_channels() && !self.quota.take(renewals.len()) {
+        let keys = [self.keys.roll_call(), self.keys.leaves(), self.keys.logs(), self.key(log)];
+        if self.runner.was_away(&keys[0]) || !self.is_agreed()? {
             return Ok(Append::NotNow);
         }
-        let keys = [self.keys.roll_call(), self.keys.leaves(), self.keys.logs(), self.key(log)];
         let [longest_lease, _] = self.rule_args();
-        let sent = self.now();
-        let sent_by_store_clock = self.skew.to_store(sent).unwrap_or_default();
+        let (sent, skew) = (self.now(), self.skew_of(&keys));
+        let sent_by_store_clock = skew.to_store(sent).unwrap_or_default();
         let sent_by_store_clock = digits(sent_by_store_clock.as_millis().into());
         let mut args = vec![name(log.node), longest_lease, sent_by_store_clock, encode(renewals)];
         let member = |renewal: &Renewal| member(&renewal.channel, renewal.viewer, renewal.session);
@@ -60,9 +58,12 @@ impl<R: Runner> RenewalLog for RemoteStore<R> {
         let call = timeout(APPEND_LIMIT, self.run(&self.append, &keys, &args));
         let late = |_| Err(StoreError::Unreachable("no answer in time".to_owned()));
         let (response, was_away) = call.await.unwrap_or_else(late)?;
-        let (at, epoch, result) = self.parse_header(sent, response)?;
+        let (at, epoch, result) = self.parse_header(sent, &skew, response)?;
         Ok(match &result[..] {
             [Value::Int(1)] if !was_away => Append::Done(Appended { at, epoch }),
+            [Value::BulkString(error)] if error.starts_with(b"!") => {
+                return Err(StoreError::Refused(String::from_utf8_lossy(&error[1..]).into_owned()));
+            }
             [Value::BulkString(flags)] if flags.len() == renewals.len() => {
                 Append::Refused(flags.iter().map(|flag| *flag == b'1').collect())
             }
@@ -101,8 +102,8 @@ impl<R: Runner> RenewalLog for RemoteStore<R> {
         self.runner.run(&self.remove_logs, &keys, &[name(node)]).await.map(drop)
     }
 
-    fn least_sessions(&self) -> usize {
-        if self.runner.takes_many_channels() { 0 } else { WORTH_ON_CLUSTER }
+    fn admit(&self) -> bool {
+        self.runner.takes_many_channels() || self.quota.take()
     }
 }
 
@@ -110,19 +111,19 @@ impl<R: Runner> RenewalLog for RemoteStore<R> {
 pub(super) struct Quota {
     /// The number of nodes that share the server of the logs.
     nodes: AtomicUsize,
-    second: Mutex<Second>,
+    period: Mutex<Period>,
 }
 
-/// A second of logging.
-struct Second {
+/// A tenth of a second.
+struct Period {
     began: Instant,
     taken: usize,
 }
 
 impl Default for Quota {
     fn default() -> Self {
-        let second = Second { began: Instant::now(), taken: 0 };
-        Self { nodes: AtomicUsize::new(1), second: Mutex::new(second) }
+        let period = Period { began: Instant::now(), taken: 0 };
+        Self { nodes: AtomicUsize::new(1), period: Mutex::new(period) }
     }
 }
 
@@ -132,14 +133,15 @@ impl Quota {
         self.nodes.store(nodes.max(1), Relaxed);
     }
 
-    /// Whether this many renewals may be logged now.
-    fn take(&self, renewals: usize) -> bool {
-        let mut second = self.second.lock();
-        if second.began.elapsed() >= Duration::from_secs(1) {
-            *second = Second { began: Instant::now(), taken: 0 };
+    /// Whether another renewal may be logged now.
+    fn take(&self) -> bool {
+        let mut period = self.period.lock();
+        if period.began.elapsed() >= PERIOD {
+            *period = Period { began: Instant::now(), taken: 0 };
         }
-        second.taken += renewals;
-        second.taken <= MOST_ON_CLUSTER / self.nodes.load(Relaxed)
+        let has_room = period.taken < MOST_PER_PERIOD / self.nodes.load(Relaxed);
+        period.taken += usize::from(has_room);
+        has_room
     }
 }
 
@@ -229,12 +231,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nodes_share_what_the_server_of_the_logs_can_take() {
         let quota = Quota::default();
-        assert!(quota.take(MOST_ON_CLUSTER) && !quota.take(1));
-        advance(Duration::from_secs(1)).await;
+        let taken = || (0..20_000).filter(|_| quota.take()).count();
+        assert_eq!(taken(), MOST_PER_PERIOD);
+        advance(PERIOD).await;
         quota.share_with(3);
-        assert!(quota.take(MOST_ON_CLUSTER / 3) && !quota.take(1));
-        advance(Duration::from_secs(1)).await;
-        assert!(quota.take(1));
+        assert_eq!(taken(), MOST_PER_PERIOD / 3);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! The remote store itself: encodes calls for the scripts and decodes their responses.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use futures::future::join_all;
@@ -21,7 +24,7 @@ use super::{
 use crate::{
     domain::{ChannelId, LeaseRules, Timestamp},
     server::{
-        clock::Skew,
+        clock::{Skew, Skews},
         redis::{ChannelParts, Keys, Runner, Script},
         store::{
             Attendance, Batch, Claim, Difference, Epoch, Listed, Live, MAX_OPS, Mark, Names, Reading,
@@ -56,8 +59,8 @@ pub struct RemoteStore<R> {
     pub(super) keys: Keys,
     pub(super) parts: ChannelParts,
     pub(super) rules: LeaseRules,
-    /// The difference between the server's clock and the time since `started`.
-    pub(super) skew: Skew,
+    /// The differences between the servers' clocks and the time since `started`.
+    skews: Skews,
     started: Instant,
     pub(super) cache: ChannelCache,
     /// Entries in the list of live channels from before this time may be lost.
@@ -98,7 +101,7 @@ impl<R: Runner> RemoteStore<R> {
             keys: Keys::new(prefix, parts.clone()),
             parts,
             rules,
-            skew: Skew::default(),
+            skews: Skews::default(),
             started: Instant::now(),
             cache: ChannelCache::default(),
             listed_from: Mutex::new(Instant::now()),
@@ -144,15 +147,16 @@ impl<R: Runner> RemoteStore<R> {
         &self,
         batches: &[PartBatch<'_>],
     ) -> Result<Vec<Result<Written, StoreError>>, StoreError> {
-        if self.skew.millis().is_none() {
+        let any = batches.first().map(|batch| batch.part);
+        let skew = || self.skew_of(&self.keys_of(None, any).1);
+        if skew().millis().is_none() {
             // Without the server's time, a late call could not be told.
-            let any = batches.first().map(|batch| batch.part);
             self.counts_call(any.as_slice(), None, Marks::Trusted).await?;
         }
-        let (sent, before) = (self.now(), self.skew.millis());
+        let (sent, before) = (self.now(), skew().millis());
         match self.try_write(batches, sent).await? {
             Some(written) => Ok(written),
-            None if self.skew.millis() != before => {
+            None if skew().millis() != before => {
                 self.try_write(batches, self.now()).await?.ok_or_else(StoreError::late)
             }
             None => Err(StoreError::late()),
@@ -168,20 +172,21 @@ impl<R: Runner> RemoteStore<R> {
         let leaves = self.renewal_log().map(|_| self.keys.leaves());
         let (first, keys) = self.keys_of(leaves, batches.iter().map(|batch| batch.part));
         let new_mark = Uuid::new_v4().as_u64_pair().0;
-        let sent_by_store_clock = self.skew.to_store(sent).unwrap_or_default();
+        let skew = self.skew_of(&keys);
+        let sent_by_store_clock = skew.to_store(sent).unwrap_or_default();
         let [longest_lease, leave_memory] = self.rule_args();
         let mut args = vec![first, longest_lease, leave_memory];
         args.push(format!("{new_mark:016x}").into_bytes());
         args.push(digits(sent_by_store_clock.as_millis().into()));
         args.extend(batches.iter().map(|batch| encode(&batch.ops, batch.keep)));
         let (response, was_away) = self.run(&self.write, &keys, &args).await?;
-        let (as_of, epoch, results) = self.parse_header(sent, response)?;
+        let (as_of, epoch, results) = self.parse_header(sent, &skew, response)?;
         if results.is_empty() {
             return Ok(None);
         }
-        let (results, moves) = results.as_chunks::<3>();
-        if let [gone, back] = moves {
-            self.enter_moves(as_of, gone, back).await;
+        let (results, departures) = results.as_chunks::<3>();
+        if let [gone, back] = departures {
+            self.enter_changes(as_of, gone, back).await;
         }
         let written = |(batch, [count, mark, flags]): (&PartBatch<'_>, &[Value; 3])| {
             let Value::Int(count) = count else {
@@ -231,9 +236,10 @@ impl<R: Runner> RemoteStore<R> {
         let lookups: Vec<_> = parts.iter().map(lookup).collect();
         let codes = lookups.iter().flat_map(|lookup| lookup.code()).collect();
         let (sent, generation) = (self.now(), self.runner.generation());
+        let skew = self.skew_of(&keys);
         let (response, was_away) = self.run(&self.counts, &keys, &[first, codes]).await?;
         let known = known.filter(|_| self.runner.generation() == generation);
-        let (as_of, epoch, results) = self.parse_header(sent, response)?;
+        let (as_of, epoch, results) = self.parse_header(sent, &skew, response)?;
         let reading = |((part, lookup), result): ((&Part<'_>, &Lookup), &Value)| {
             if let Value::Int(_) = result {
                 let Lookup::CountOf(cached) = lookup else { return Err(StoreError::unexpected()) };
@@ -273,8 +279,9 @@ impl<R: Runner> RemoteStore<R> {
         let keys = [self.keys.roll_call(), self.keys.changes()];
         let since = self.unchanged.lock().up_to();
         let (sent, generation) = (self.now(), self.runner.generation());
+        let skew = self.skew_of(&keys);
         let (response, was_away) = self.run(&self.changes, &keys, &[digits(since.into())]).await?;
-        let (as_of, epoch, results) = self.parse_header(sent, response)?;
+        let (as_of, epoch, results) = self.parse_header(sent, &skew, response)?;
         let (number, names) = results.split_first().ok_or_else(StoreError::unexpected)?;
         let names = names.iter().map(text).collect::<Result<Vec<_>, _>>()?;
         let is_same_connection = self.runner.generation() == generation;
@@ -300,12 +307,19 @@ impl<R: Runner> RemoteStore<R> {
         keys: &[Vec<u8>],
         args: &[Vec<u8>],
     ) -> Result<(Value, bool), StoreError> {
-        // Nearly all nodes that have not asked yet keep channels whole.
-        let is_uncertain = !self.agreement.check()? && !self.parts.are_one();
+        let is_uncertain = !self.is_agreed()?;
         let was_away = || keys.first().is_some_and(|key| self.runner.was_away(key));
         let was_away_before = was_away();
         let response = self.runner.run(script, keys, args).await?;
         Ok((response, is_uncertain || was_away_before || was_away()))
+    }
+
+    /// Whether the nodes agree on the parts of channels. Nearly all that have not asked yet keep channels whole.
+    ///
+    /// # Errors
+    /// When this node is refused.
+    pub(super) fn is_agreed(&self) -> Result<bool, StoreError> {
+        Ok(self.agreement.check()? || self.parts.are_one())
     }
 
     /// The time since this store was created, as a timestamp.
@@ -330,17 +344,23 @@ impl<R: Runner> RemoteStore<R> {
         (first, keys)
     }
 
+    /// The skew of the server of keys.
+    pub(super) fn skew_of(&self, keys: &[Vec<u8>]) -> Arc<Skew> {
+        self.skews.of(keys.first().map_or(0, |key| self.runner.server_of(key)))
+    }
+
     /// Splits a response into its time, the epoch of the roll call, and the results of channels. `sent` is when the
-    /// call was sent.
+    /// call was sent, to the server with this skew.
     pub(super) fn parse_header(
         &self,
         sent: Timestamp,
+        skew: &Skew,
         response: Value,
     ) -> Result<(Timestamp, Option<Epoch>, Vec<Value>), StoreError> {
         let mut parts = parse::<Vec<Value>>(response)?.into_iter();
         let mut next = || parts.next().ok_or_else(StoreError::unexpected);
         let as_of = Timestamp::from_millis(parse(next()?)?);
-        self.skew.observe(sent, self.now(), as_of);
+        skew.observe(sent, self.now(), as_of);
         let epoch = next()?;
         let epoch = self.runner.takes_many_channels().then(|| self.epoch(&epoch));
         Ok((as_of, epoch, parts.collect()))
@@ -516,6 +536,7 @@ impl<R: Runner> Store for RemoteStore<R> {
             // The others need not wait for what a refused node can't write.
             self.agreement.check()?;
         }
+        self.enter_waiting().await;
         // The servers of a cluster fail and return one by one, and the roll call needs only its own.
         let server = if self.runner.takes_many_channels() { self.runner.incarnation().await? } else { None };
         let hex = |number: u64| format!("{number:016x}").into_bytes();
@@ -529,11 +550,17 @@ impl<R: Runner> Store for RemoteStore<R> {
             flag(attendance.has_found_loss || attendance.is_locked_out),
         ]);
         args.extend([flag(self.runner.takes_many_channels()), flag(attendance.is_locked_out)]);
-        let says_who_leaves = self.renewal_log().is_some() && self.leaves.are_entered();
-        args.push(if says_who_leaves { b"2".to_vec() } else { b"1".to_vec() });
+        let report = self.leaves.report();
+        let are_entered = self.renewal_log().is_some() && report.are_entered;
+        args.push(if are_entered { b"2".to_vec() } else { b"1".to_vec() });
+        let is_last = attendance.expected_for.is_zero();
+        let are_missing = report.are_dropped || is_last && !report.are_entered;
+        args.push(if are_missing { self.rule_args()[0].clone() } else { b"0".to_vec() });
         args.extend(attendance.peers.iter().map(|peer| hex(*peer)));
-        let sent = self.now();
-        let response = self.runner.run(&self.attend, &[self.keys.roll_call()], &args).await?;
+        let (sent, keys) = (self.now(), [self.keys.roll_call()]);
+        let skew = self.skew_of(&keys);
+        let response = self.runner.run(&self.attend, &keys, &args).await?;
+        self.leaves.reported(report);
         let mut parts = parse::<Vec<Value>>(response)?.into_iter();
         let mut next = || parts.next().ok_or_else(StoreError::unexpected);
         let time = |value: Value| parse::<u64>(value).map(Timestamp::from_millis);
@@ -541,7 +568,7 @@ impl<R: Runner> Store for RemoteStore<R> {
         let number = u64::from_str_radix(text(&epoch)?, 16).map_err(|_| StoreError::unexpected())?;
         let epoch = Some(self.epoch(&epoch));
         let (lost, asked, sure_since) = (time(next()?)?, time(next()?)?, time(next()?)?);
-        self.skew.observe(sent, self.now(), now);
+        skew.observe(sent, self.now(), now);
         let nodes: Vec<_> =
             parts.filter_map(|node| u64::from_str_radix(text(&node).ok()?, 16).ok()).collect();
         self.quota.share_with(nodes.len());

@@ -25,8 +25,12 @@ impl<R: Runner> RemoteStore<R> {
     /// Sweeps the channels that this node has entered into the list of live channels, and forgets what nobody has asked for.
     pub(super) async fn sweep_all(&self) -> Result<(), StoreError> {
         self.unchanged.lock().sweep();
-        self.sweep_leaves().await?;
         self.cache.sweep(self.rules.longest_lease + RELIST_AFTER);
+        let swept = self.sweep_listed().await;
+        swept.and(self.sweep_leaves().await)
+    }
+
+    async fn sweep_listed(&self) -> Result<(), StoreError> {
         let channels = self.cache.listed();
         let (whole, in_parts): (Vec<_>, Vec<_>) =
             channels.into_iter().partition(|channel| self.parts.number(channel) == 1);

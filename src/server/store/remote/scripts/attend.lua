@@ -8,10 +8,11 @@
 --   asked         when the nodes were last asked to check their journals (ms), or 0
 --   <node>        until when the node is expected to attend (ms), and since when its journal is known to be in the
 --                 store (ms)
---   +<node>       '1': the node enters what it changes into the list of changes. '2': also who leaves into the set of those
+--   +<node>       '1': the node enters what it changes into the list of changes. '2': all who left are in the set of those too
 --                 (see log.lua). Nodes of earlier versions do not
 --   listed        '1' if all nodes enter changes
---   logged        '1' if all nodes enter leaves
+--   logged        '1' if heartbeats may be logged: all who left are in the set
+--   unlogged      until when they may not, whatever the nodes say (ms)
 -- ARGV
 --   1  the node                          2  how long the node is expected to attend (ms); 0: it shuts down
 --   3  since when its journal is known to be in the store (ms); 'now' if its journal is empty
@@ -20,7 +21,8 @@
 --   7  '1' if the node has found a loss
 --   8  '1' if all data is on this server, so the loss of the roll call may mean the loss of everything
 --   9  '1' if the node can't write to a channel that a later version keeps, so counts may be incomplete
---   10 '2' or '1', for +<node>         11… the other nodes that the node knows
+--   10 '2' or '1', for +<node>         11 for how long heartbeats may not be logged (ms)
+--   12… the other nodes that the node knows
 -- Returns: the time (ms), the epoch, `lost`, `asked`, since when all journals are known to be in the store (ms), and the
 --   nodes
 local key, node = KEYS[1], ARGV[1]
@@ -36,13 +38,17 @@ if type(probe) == 'table' and string.find(probe.err, 'WRONGTYPE', 1, true) then
 end
 local span, sure = tonumber(ARGV[2]), ARGV[3] == 'now' and text(now) or ARGV[3]
 
-local epoch, server, lost, asked = unpack(redis.call('HMGET', key, 'epoch', 'server', 'lost', 'asked'))
+local epoch, server, lost, asked, unlogged = unpack(redis.call('HMGET', key, 'epoch', 'server', 'lost', 'asked', 'unlogged'))
+unlogged = tonumber(unlogged or 0)
+if ARGV[11] ~= '0' then
+  unlogged = math.max(unlogged, now + tonumber(ARGV[11]))
+end
 lost, asked = tonumber(lost or 0), tonumber(asked or 0)
 -- All data may have been lost at `at`. The roll call waits for all nodes that attended before.
 local function note_loss(at)
   asked = math.max(asked, at)
   lost = ARGV[8] == '1' and math.max(lost, at) or lost
-  for i = 11, #ARGV do
+  for i = 12, #ARGV do
     local expected, since = string.match(redis.call('HGET', key, ARGV[i]) or '', '^(%d+) (%d+)$')
     if not expected or tonumber(expected) <= now then
       redis.call('HSET', key, ARGV[i], text(at + span) .. ' ' .. (since or '0'))
@@ -86,11 +92,11 @@ if latest <= now then
   end
 end
 redis.call('HSET', key, 'epoch', epoch, 'server', ARGV[6] ~= '' and ARGV[6] or server or '', 'lost', text(lost), 'asked', text(asked),
-  node, text(now + span) .. ' ' .. sure, '+' .. node, ARGV[10])
+  node, text(now + span) .. ' ' .. sure, '+' .. node, ARGV[10], 'unlogged', text(unlogged))
 -- A node that shuts down does not shorten the life of the roll call of the others.
 redis.call('PEXPIRE', key, math.max(4 * span, redis.call('PTTL', key), 1000))
 
-local answer, listed, logged = { now, epoch, lost, asked, now }, '1', '1'
+local answer, listed, logged = { now, epoch, lost, asked, now }, '1', unlogged <= now and '1' or ''
 local all, _, listing = nodes()
 for _, one in ipairs(all) do
   local name, expected, since = unpack(one)

@@ -16,16 +16,25 @@ if is_late and now - sent >= TOO_LATE then
   return answer
 end
 local changed = {}
+-- Those that have left, each after the time if there is one, and those that have come back.
+local function departures(time)
+  local gone, back = {}, {}
+  for session, has_left in pairs(departed) do
+    if has_left then
+      gone[#gone + 1] = time or session
+      gone[#gone + 1] = time and session
+    else
+      back[#back + 1] = session
+    end
+  end
+  return gone, back
+end
 local function note()
   if first > 1 and #changed > 0 then
     note_changes(KEYS[2], clock, changed)
   end
-  if first == 4 and #gone + #back > 0 then
-    local entries, time = {}, string.format('%d', now)
-    for i, session in ipairs(gone) do
-      entries[2 * i - 1], entries[2 * i] = time, session
-    end
-    note_leaves(KEYS[3], now, longest_lease, entries, back)
+  if first == 4 and has_departed then
+    note_leaves(KEYS[3], now, longest_lease, departures(string.format('%d', now)))
   end
 end
 -- Most calls do not need `write`.
@@ -63,7 +72,7 @@ for channel = 1, (#KEYS - first + 1) / 2 do
   answer[#answer + 1], answer[#answer + 2], answer[#answer + 3] = result, mark, flags
 end
 note()
-if first == 1 and #gone + #back > 0 then
-  answer[#answer + 1], answer[#answer + 2] = gone, back
+if first == 1 and has_departed then
+  answer[#answer + 1], answer[#answer + 2] = departures()
 end
 return answer

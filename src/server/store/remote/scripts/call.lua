@@ -57,8 +57,8 @@ local new_mark, sent = ARGV[4], tonumber(ARGV[5])
 local after_now = string.format('(%d', now)
 local is_late = sent > 0 and now - sent > LATE
 local base = is_late and sent or now
--- The sessions that have left or were dropped, and those that have come back after a leave, as in log.lua.
-local gone, back = {}, {}
+-- For sessions, as in log.lua: true if they have left or were dropped, false if they have come back after a leave.
+local departed, has_departed = {}, false
 
 -- Every call creates its functions anew, and each outer variable that a function uses costs time. So they use few.
 

@@ -10,17 +10,17 @@ local list, longest_lease = KEYS[1], tonumber(ARGV[1])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local first_back = 3 + 2 * tonumber(ARGV[2])
-local gone, back = { unpack(ARGV, 3, first_back - 1) }, {}
+local gone = { unpack(ARGV, 3, first_back - 1) }
 for i = 1, #gone, 2 do
   if gone[i] == '0' then
     gone[i] = string.format('%d', now)
   end
 end
+note_leaves(list, now, longest_lease, gone, {})
 for i = first_back, #ARGV, 2 do
   -- The calls may arrive in another order. A session that stays although it has come back is only written at once.
   local time = redis.pcall('ZSCORE', list, ARGV[i + 1])
   if type(time) == 'string' and tonumber(time) < tonumber(ARGV[i]) then
-    back[#back + 1] = ARGV[i + 1]
+    redis.call('ZREM', list, ARGV[i + 1])
   end
 end
-note_leaves(list, now, longest_lease, gone, back)

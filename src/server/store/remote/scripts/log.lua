@@ -12,8 +12,8 @@
 --   2  the longest lease (ms)
 --   3  when this call was sent, by this server's clock (ms); 0 if the caller does not know
 --   4  the heartbeats             5… their sessions, as in KEYS 2
--- Returns: the time (ms), the roll call's epoch, and 1 if the heartbeats were appended. Otherwise '' if none can be for now, or for
---   each heartbeat '1' or '0': whether its session has left
+-- Returns: the time (ms), the roll call's epoch, and 1 if the heartbeats were appended. Otherwise '' if none can be for now, '!' and an
+--   error, or for each heartbeat '1' or '0': whether its session has left
 
 -- As in call.lua.
 local LATE = 250
@@ -32,7 +32,8 @@ if times.err and string.find(times.err, 'WRONGTYPE', 1, true) then
   redis.call('UNLINK', left)
   return answer
 elseif times.err then
-  return times
+  answer[3] = '!' .. times.err
+  return answer
 end
 local flags, has_any_left = {}, false
 for nth = 1, #times do
@@ -59,8 +60,5 @@ if length == 1 then
   length = write(names, 'HSET', names, ARGV[1], string.format('%d', now))
   redis.pcall('PEXPIRE', names, longest_lease)
 end
-if type(length) == 'table' then
-  return length
-end
-answer[3] = 1
+answer[3] = type(length) == 'table' and '!' .. length.err or 1
 return answer

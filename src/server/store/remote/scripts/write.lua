@@ -131,7 +131,7 @@ local function pack(others, has_left, viewer, viewers_key)
     for _, other in ipairs(others) do
       if surplus > 0 and other[3] == has_left and other[2] <= newest then
         surplus = surplus - 1
-        gone[#gone + 1] = viewer .. sub(other[1], 2, 1 + SESSION) .. name_of(viewers_key)
+        departed[viewer .. sub(other[1], 2, 1 + SESSION) .. name_of(viewers_key)], has_departed = true, true
       else
         kept[#kept + 1] = other
       end
@@ -243,15 +243,16 @@ local function write(viewers_key, sessions_key, ops, was_lost, done, furthest)
     if is_live ~= was_live or is_live and time + lease < was_time + was_lease then
       is_changed = true
     end
+    -- Also without a change: the node may not have had the answer, or those who have left were lost. A session that was not known has
+    -- never had a lease to prolong.
+    if time and left == LEFT then
+      departed[viewer .. session .. name_of(viewers_key)], has_departed = true, true
+    elseif is_live and was_left and was_left > 0 then
+      departed[viewer .. session .. name_of(viewers_key)], has_departed = false, true
+    end
     if time and (time ~= was_time or lease ~= was_lease or delta ~= was_delta or left ~= was_left) then
       local over = end_of(time, lease, left)
       if over > now then
-        -- A session that was not known has never had a lease to prolong.
-        if left == LEFT then
-          gone[#gone + 1] = viewer .. session .. name_of(viewers_key)
-        elseif left == 0 and was_left and was_left > 0 then
-          back[#back + 1] = viewer .. session .. name_of(viewers_key)
-        end
         if over > furthest then
           furthest = over
         end

@@ -18,12 +18,12 @@ use std::{
     time::Duration,
 };
 
-use futures::FutureExt;
+use futures::{FutureExt, future::join_all};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Mutex as AsyncMutex, oneshot},
     task::yield_now,
-    time::{Instant, sleep},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +54,9 @@ const GATHER_FOR: Duration = Duration::from_secs(1);
 
 /// If the oldest renewal has waited this long for its channel, no more are appended.
 const MAX_AGE: Duration = Duration::from_secs(3);
+
+/// How long writing takes at most. Then the next ones are not overdue yet: they are gathered meanwhile and for [`GATHER_FOR`].
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
 /// What has waited this long for its channel is left to the journal, so that counts are stale until it is written.
 const OVERDUE: Duration = Duration::from_secs(5);
@@ -140,7 +143,10 @@ impl Renewals {
         // The operator may want calls to gather for as long as the write interval: then the fewest commands count.
         let shortest_lease = policy.lease(false).min(policy.lease(true));
         let beaten_within = shortest_lease.checked_sub(MARGIN).filter(|_| policy.write_interval.is_zero());
-        let least_sessions = store.renewal_log().map_or(usize::MAX, RenewalLog::least_sessions);
+        // Where each channel has its own write, at least two heartbeats have to share it.
+        let beats = 2 * policy.heartbeat_interval.as_millis().div_ceil(GATHER_FOR.as_millis());
+        let least_sessions =
+            if store.takes_many_channels() { 0 } else { beats.try_into().unwrap_or(usize::MAX) };
         Self {
             store,
             journal,
@@ -183,7 +189,7 @@ impl Renewals {
     /// Appends a renewal that arrived at `since` to the log. `None` if it was not appended, or may not have been: then it has to
     /// be written to its channel.
     pub(super) async fn append(self: &Arc<Self>, renewal: Renewal, since: Instant) -> Option<Appended> {
-        if self.is_paused() {
+        if self.is_paused() || !self.store.renewal_log().is_some_and(RenewalLog::admit) {
             return None;
         }
         let (response, received) = oneshot::channel();
@@ -301,44 +307,70 @@ impl Renewals {
     }
 
     /// Writes renewals to their channels, over half of the time until the next ones. Returns whether all were written; the others
-    /// are left to the journal.
+    /// are left to the journal. On a cluster, no channel waits for another.
     async fn write_all(&self, gathered: Gathered, since: Instant) -> bool {
+        let lanes = gathered.into_lanes(self.store.takes_many_channels());
+        let number = lanes.iter().map(Vec::len).sum::<usize>();
+        let pause = GATHER_FOR / 2 / u32::try_from(number).unwrap_or(u32::MAX).max(1);
+        let began = Instant::now();
+        let until = (since + OVERDUE).min(began + FLUSH_LIMIT);
+        let mut next = began;
+        let lanes = lanes.into_iter().map(|calls| {
+            let timed: Vec<_> = calls
+                .into_iter()
+                .map(|batches| {
+                    next += pause;
+                    (next, batches)
+                })
+                .collect();
+            self.write_lane(timed, until)
+        });
+        join_all(lanes).await.into_iter().all(|are_written| are_written)
+    }
+
+    /// Writes calls one after the other, each no sooner than its time. Once one has failed, or after `until`, the rest is left to the
+    /// journal.
+    async fn write_lane(&self, calls: Vec<(Instant, Vec<Batch>)>, until: Instant) -> bool {
         let mut are_all_written = true;
-        let calls = gathered.into_calls();
-        let pause = GATHER_FOR / 2 / u32::try_from(calls.len()).unwrap_or(u32::MAX).max(1);
-        for batches in &calls {
+        let mut has_failed = false;
+        for (at, batches) in &calls {
             tokio::select! {
-                () = sleep(pause) => {}
+                () = sleep_until(*at) => {}
                 () = self.flush.cancelled() => {}
             }
-            let is_overdue = since.elapsed() >= OVERDUE;
+            has_failed |= Instant::now() >= until;
             // After a panic the others have to be written.
-            let written = if is_overdue {
+            let failures = if has_failed {
                 None
             } else {
                 AssertUnwindSafe(self.write_call(batches)).catch_unwind().await.ok()
             };
-            if written.is_none() {
+            if failures.is_none() {
                 batches.iter().for_each(|batch| self.leave_to_journal(batch));
             }
-            are_all_written &= written.unwrap_or_default();
+            has_failed |= failures == Some(batches.len());
+            are_all_written &= failures == Some(0);
         }
         are_all_written
     }
 
-    async fn write_call(&self, batches: &[Batch]) -> bool {
+    /// Returns how many of the batches could not be written.
+    async fn write_call(&self, batches: &[Batch]) -> usize {
         let began = self.clock.now();
         let written = self.store.write(batches).await;
         let settle = |(batch, written)| self.settle(batch, written, began);
-        let failed = batches.iter().zip(written).map(settle).filter(|is_written| !is_written);
-        failed.count() == 0
+        batches.iter().zip(written).map(settle).filter(|is_written| !is_written).count()
     }
 
     /// Tells the journal the result of a batch. Returns whether it was written.
     fn settle(&self, batch: &Batch, written: Result<Written, StoreError>, began: Timestamp) -> bool {
         let is_written = written.is_ok();
-        if !is_written {
-            self.leave_to_journal(batch);
+        match &written {
+            Ok(written) => {
+                let ended = batch.ops.iter().zip(&written.active).filter(|(_, is_active)| !**is_active);
+                ended.for_each(|(op, _)| self.journal.note_left(&batch.channel, op));
+            }
+            Err(_) => self.leave_to_journal(batch),
         }
         let reading = written.map(|written| written.reading);
         let (_, loss) = self.journal.observe(&batch.channel, &reading, began);
@@ -369,3 +401,6 @@ impl Log {
         (since, std::mem::take(&mut self.gathered))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! Writing renewals to channels of a cluster while one of its servers hangs.
+
+use std::{iter::repeat_n, sync::Mutex as StdMutex};
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::*;
+use crate::{
+    domain::{ChannelId, SessionId, ViewerId},
+    server::{
+        clock::ManualClock,
+        presence::roll_call::LastRollCall,
+        store::{Claim, Listed, Names, Reading, Share},
+    },
+};
+
+/// The channels whose server hangs.
+const HUNG: &str = "hung";
+
+/// Each channel has its own call. Those to the server that hangs fail after a second. Records how many renewals of the other
+/// channels were written.
+#[derive(Default)]
+struct Cluster {
+    written: StdMutex<usize>,
+}
+
+#[async_trait]
+impl Store for Cluster {
+    async fn write(&self, batches: &[Batch]) -> Vec<Result<Written, StoreError>> {
+        let hangs = |batch: &Batch| batch.channel.as_str().starts_with(HUNG);
+        if batches.iter().any(hangs) {
+            sleep(Duration::from_secs(1)).await;
+        }
+        let write = |batch: &Batch| {
+            if hangs(batch) {
+                return Err(StoreError::Unreachable("it hangs".to_owned()));
+            }
+            *self.written.lock().unwrap() += batch.ops.len();
+            let reading = Reading::certain(1, Timestamp::from_millis(1));
+            Ok(Written::at_once(repeat_n(true, batch.ops.len()).collect(), reading))
+        };
+        batches.iter().map(write).collect()
+    }
+
+    async fn counts(&self, _channels: &[ChannelId]) -> Vec<Result<Reading, StoreError>> {
+        unreachable!()
+    }
+
+    async fn live(&self) -> Result<Listed, StoreError> {
+        unreachable!()
+    }
+
+    async fn listed(&self, _parts: &[u16]) -> Result<Names, StoreError> {
+        unreachable!()
+    }
+
+    async fn share(&self, _claim: &Claim) -> Result<Share, StoreError> {
+        unreachable!()
+    }
+
+    async fn sweep(&self) -> Result<(), StoreError> {
+        unreachable!()
+    }
+
+    fn takes_many_channels(&self) -> bool {
+        false
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_of_a_cluster_that_hangs_delays_no_renewal_of_another() {
+    const EACH: usize = 2 * MAX_OPS;
+    let (store, clock) =
+        (Arc::new(Cluster::default()), Arc::new(ManualClock::new(Timestamp::from_millis(1))));
+    let (policy, roll) = (Policy::default(), Arc::new(LastRollCall::default()));
+    roll.set_not_kept();
+    let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::clone(&roll));
+    let (journal, shared) = (Arc::new(journal), Arc::clone(&store) as Arc<dyn Store>);
+    let clock = clock as Arc<dyn Clock>;
+    let recovery = Recovery::new(
+        Arc::clone(&shared),
+        Arc::clone(&journal),
+        roll,
+        Arc::clone(&clock),
+        policy.update_interval,
+    );
+    let renewals = Renewals::new(shared, Arc::clone(&journal), Arc::new(recovery), clock, &policy);
+
+    let (lease, now) = (policy.timeout, Timestamp::from_millis(1));
+    let mut gathered = Gathered::default();
+    for name in (0..20).flat_map(|n| [format!("{HUNG}{n}"), format!("well{n}")]) {
+        let channel = ChannelId::parse(&name).unwrap();
+        for n in 1..=EACH {
+            let id = Uuid::from_u128(n as u128);
+            let (viewer, session) = (ViewerId::new(id).unwrap(), SessionId::new(id).unwrap());
+            journal.accept(&channel, &Op { viewer, session, act: Act::Join { lease } }, now, now);
+            gathered.add(Renewal { channel: channel.clone(), viewer, session, lease }, now);
+        }
+    }
+    let began = Instant::now();
+    assert!(!renewals.write_all(gathered, began).await);
+    assert!(began.elapsed() <= FLUSH_LIMIT, "a channel that fails is not tried again");
+    assert_eq!(*store.written.lock().unwrap(), 20 * EACH);
+    let unwritten = journal.unwritten();
+    assert_eq!(unwritten.len(), 20);
+    assert!(unwritten.iter().all(|channel| channel.as_str().starts_with(HUNG)), "{unwritten:?}");
+}
