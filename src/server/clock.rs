@@ -58,7 +58,7 @@ pub struct Skew(Mutex<Option<i64>>);
 /// How far (ms) a response may deviate from the known skew before the skew is updated. It allows for clock drift.
 const TOLERANCE: i64 = 100;
 
-/// How far a converted time may deviate.
+/// How far a converted time may deviate, besides the time that a call takes.
 pub const PRECISION: Duration = Duration::from_millis(TOLERANCE.unsigned_abs());
 
 impl Skew {

@@ -238,9 +238,9 @@ impl Ledger {
     /// through another node. Does nothing if this node knows of a later event.
     pub fn note_left(&mut self, op: &Op, at: Timestamp, rules: &LeaseRules) {
         let Some(entry) = self.sessions.get_mut(&(op.viewer, op.session)) else { return };
-        if entry.session.parts().phase == Phase::Beating && entry.session.at() <= at {
+        let is_stored = entry.is_taken && entry.written_after == self.losses;
+        if is_stored && entry.session.parts().phase == Phase::Beating && entry.session.at() <= at {
             entry.session.leave(entry.session.at(), rules);
-            entry.is_taken = true;
             entry.version = entry.version.wrapping_add(1);
         }
     }

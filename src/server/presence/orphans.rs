@@ -5,7 +5,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use futures::future::join_all;
+use futures::{StreamExt, stream};
 use tokio::time::Instant;
 
 use super::gathered::Gathered;
@@ -19,6 +19,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// How often it is tried in a row. Usually the logs have expired by then.
 const MAX_ATTEMPTS: u32 = 8;
+
+/// How many channels are written at once, if each has its own call.
+const LANES_AT_ONCE: usize = 32;
 
 /// What a node knows of the logs of others.
 #[derive(Default)]
@@ -90,13 +93,14 @@ async fn write_logs_of(node: u64, store: &dyn Store, logs: &dyn RenewalLog) -> R
         logs.read(log).await?.into_iter().for_each(|(renewal, at)| gathered.add(renewal, at));
     }
     let lanes = gathered.into_lanes(store.takes_many_channels());
-    join_all(lanes.iter().map(|calls| write_lane(calls, store))).await.into_iter().collect()
+    let results = stream::iter(lanes).map(|calls| write_lane(calls, store)).buffer_unordered(LANES_AT_ONCE);
+    results.collect::<Vec<_>>().await.into_iter().collect()
 }
 
-async fn write_lane(calls: &[Vec<Batch>], store: &dyn Store) -> Result<(), StoreError> {
+async fn write_lane(calls: Vec<Vec<Batch>>, store: &dyn Store) -> Result<(), StoreError> {
     let mut result = Ok(());
     for batches in calls {
-        for written in store.write(batches).await {
+        for written in store.write(&batches).await {
             match written {
                 Ok(_) => {}
                 Err(error @ (StoreError::Damaged | StoreError::Newer)) => result = Err(error),

@@ -91,7 +91,7 @@ pub enum Append {
     /// None was, since some have to be written to their channels: their sessions have left, perhaps through other nodes, or the
     /// store may have lost their channels. For each renewal, whether it is one of those.
     Refused(Vec<bool>),
-    /// None was: the call arrived late, the store may have lost the logs, or a node has not said who left.
+    /// None was, or it is not known: the call arrived late, the store may have lost the logs, or a node has not entered who left.
     NotNow,
 }
 

@@ -87,7 +87,7 @@ struct ChannelEntry {
 pub(super) struct RenewalRule {
     /// How long ago the last beat may have been.
     pub beaten_within: Duration,
-    /// How many sessions of the channel this node must have.
+    /// How many sessions of the channel this node must know.
     pub least_sessions: usize,
 }
 
@@ -237,13 +237,17 @@ impl Journal {
         }
     }
 
-    /// Records that the store does not count the session of a heartbeat from a log of renewals: it has left through another node.
-    pub(super) fn note_left(&self, channel: &ChannelId, op: &Op) {
+    /// Records that the store does not count the session of a heartbeat from a log of renewals, by this reading: the session has
+    /// left through another node, unless the store has lost something.
+    pub(super) fn note_left(&self, channel: &ChannelId, op: &Op, reading: &Reading) {
         let Act::Logged(beat) = op.act else { return };
         // A later beat has an answer of its own.
         let at = self.skew.to_node(beat.at()) + PRECISION;
         if let Some(mut entry) = self.channels.get_mut(channel) {
-            entry.ledger.note_left(op, at, &self.rules);
+            let known = Accepted { mark: entry.mark, ..Accepted::default() };
+            if self.is_whole(known, reading) {
+                entry.ledger.note_left(op, at, &self.rules);
+            }
         }
     }
 

@@ -55,7 +55,8 @@ const GATHER_FOR: Duration = Duration::from_secs(1);
 /// If the oldest renewal has waited this long for its channel, no more are appended.
 const MAX_AGE: Duration = Duration::from_secs(3);
 
-/// How long writing takes at most. Then the next ones are not overdue yet: they are gathered meanwhile and for [`GATHER_FOR`].
+/// After this time of writing, no other call begins. So the next ones are not overdue yet, which are gathered meanwhile and for
+/// [`GATHER_FOR`].
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
 /// What has waited this long for its channel is left to the journal, so that counts are stale until it is written.
@@ -144,9 +145,9 @@ impl Renewals {
         let shortest_lease = policy.lease(false).min(policy.lease(true));
         let beaten_within = shortest_lease.checked_sub(MARGIN).filter(|_| policy.write_interval.is_zero());
         // Where each channel has its own write, at least two heartbeats have to share it.
-        let beats = 2 * policy.heartbeat_interval.as_millis().div_ceil(GATHER_FOR.as_millis());
+        let shared = 2 * policy.heartbeat_interval.as_millis().div_ceil(GATHER_FOR.as_millis());
         let least_sessions =
-            if store.takes_many_channels() { 0 } else { beats.try_into().unwrap_or(usize::MAX) };
+            if store.takes_many_channels() { 0 } else { shared.try_into().unwrap_or(usize::MAX) };
         Self {
             store,
             journal,
@@ -328,8 +329,8 @@ impl Renewals {
         join_all(lanes).await.into_iter().all(|are_written| are_written)
     }
 
-    /// Writes calls one after the other, each no sooner than its time. Once one has failed, or after `until`, the rest is left to the
-    /// journal.
+    /// Writes calls one after the other, each no sooner than its time. After `until`, the rest is left to the journal; on a cluster, also
+    /// once one has failed.
     async fn write_lane(&self, calls: Vec<(Instant, Vec<Batch>)>, until: Instant) -> bool {
         let mut are_all_written = true;
         let mut has_failed = false;
@@ -348,7 +349,7 @@ impl Renewals {
             if failures.is_none() {
                 batches.iter().for_each(|batch| self.leave_to_journal(batch));
             }
-            has_failed |= failures == Some(batches.len());
+            has_failed |= failures != Some(0) && !self.store.takes_many_channels();
             are_all_written &= failures == Some(0);
         }
         are_all_written
@@ -366,9 +367,9 @@ impl Renewals {
     fn settle(&self, batch: &Batch, written: Result<Written, StoreError>, began: Timestamp) -> bool {
         let is_written = written.is_ok();
         match &written {
-            Ok(written) => {
-                let ended = batch.ops.iter().zip(&written.active).filter(|(_, is_active)| !**is_active);
-                ended.for_each(|(op, _)| self.journal.note_left(&batch.channel, op));
+            Ok(Written { active, reading, .. }) => {
+                let ended = batch.ops.iter().zip(active).filter(|(_, is_active)| !**is_active);
+                ended.for_each(|(op, _)| self.journal.note_left(&batch.channel, op, reading));
             }
             Err(_) => self.leave_to_journal(batch),
         }

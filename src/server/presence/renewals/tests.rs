@@ -18,6 +18,9 @@ use crate::{
 /// The channels whose server hangs.
 const HUNG: &str = "hung";
 
+/// The channel that all sessions have left.
+const LEFT: &str = "left";
+
 /// Each channel has its own call. Those to the server that hangs fail after a second. Records how many renewals of the other
 /// channels were written.
 #[derive(Default)]
@@ -38,7 +41,8 @@ impl Store for Cluster {
             }
             *self.written.lock().unwrap() += batch.ops.len();
             let reading = Reading::certain(1, Timestamp::from_millis(1));
-            Ok(Written::at_once(repeat_n(true, batch.ops.len()).collect(), reading))
+            let is_active = batch.channel.as_str() != LEFT;
+            Ok(Written::at_once(repeat_n(is_active, batch.ops.len()).collect(), reading))
         };
         batches.iter().map(write).collect()
     }
@@ -68,35 +72,44 @@ impl Store for Cluster {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_server_of_a_cluster_that_hangs_delays_no_renewal_of_another() {
-    const EACH: usize = 2 * MAX_OPS;
-    let (store, clock) =
-        (Arc::new(Cluster::default()), Arc::new(ManualClock::new(Timestamp::from_millis(1))));
+/// Over the cluster, at the time 1 ms.
+fn renewals(store: &Arc<Cluster>) -> (Renewals, Arc<Journal>) {
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
     let (policy, roll) = (Policy::default(), Arc::new(LastRollCall::default()));
     roll.set_not_kept();
-    let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::clone(&roll));
-    let (journal, shared) = (Arc::new(journal), Arc::clone(&store) as Arc<dyn Store>);
-    let clock = clock as Arc<dyn Clock>;
+    let journal = Arc::new(Journal::new(policy.lease_rules(), policy.update_interval, Arc::clone(&roll)));
+    let store = Arc::clone(store) as Arc<dyn Store>;
     let recovery = Recovery::new(
-        Arc::clone(&shared),
+        Arc::clone(&store),
         Arc::clone(&journal),
         roll,
         Arc::clone(&clock),
         policy.update_interval,
     );
-    let renewals = Renewals::new(shared, Arc::clone(&journal), Arc::new(recovery), clock, &policy);
+    (Renewals::new(store, Arc::clone(&journal), Arc::new(recovery), clock, &policy), journal)
+}
 
-    let (lease, now) = (policy.timeout, Timestamp::from_millis(1));
+/// A session that the store has, and a heartbeat of it.
+fn joined(journal: &Journal, channel: &ChannelId, n: usize) -> Renewal {
+    let (id, lease) = (Uuid::from_u128(n as u128), Duration::from_secs(60));
+    let (viewer, session) = (ViewerId::new(id).unwrap(), SessionId::new(id).unwrap());
+    let join = Op { viewer, session, act: Act::Join { lease } };
+    let accepted = journal.accept(channel, &join, NOW, NOW);
+    journal.confirm(channel, &join, accepted, (NOW, NOW), None, true);
+    Renewal { channel: channel.clone(), viewer, session, lease }
+}
+
+const NOW: Timestamp = Timestamp::from_millis(1);
+
+#[tokio::test(start_paused = true)]
+async fn a_server_of_a_cluster_that_hangs_delays_no_renewal_of_another() {
+    const EACH: usize = 2 * MAX_OPS;
+    let store = Arc::new(Cluster::default());
+    let (renewals, journal) = renewals(&store);
     let mut gathered = Gathered::default();
     for name in (0..20).flat_map(|n| [format!("{HUNG}{n}"), format!("well{n}")]) {
         let channel = ChannelId::parse(&name).unwrap();
-        for n in 1..=EACH {
-            let id = Uuid::from_u128(n as u128);
-            let (viewer, session) = (ViewerId::new(id).unwrap(), SessionId::new(id).unwrap());
-            journal.accept(&channel, &Op { viewer, session, act: Act::Join { lease } }, now, now);
-            gathered.add(Renewal { channel: channel.clone(), viewer, session, lease }, now);
-        }
+        (1..=EACH).for_each(|n| gathered.add(joined(&journal, &channel, n), NOW));
     }
     let began = Instant::now();
     assert!(!renewals.write_all(gathered, began).await);
@@ -105,4 +118,21 @@ async fn a_server_of_a_cluster_that_hangs_delays_no_renewal_of_another() {
     let unwritten = journal.unwritten();
     assert_eq!(unwritten.len(), 20);
     assert!(unwritten.iter().all(|channel| channel.as_str().starts_with(HUNG)), "{unwritten:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_has_left_elsewhere_is_known_once_its_renewal_is_written() {
+    let (renewals, journal) = renewals(&Arc::default());
+    let is_live = |renewal: &Renewal| {
+        let &Renewal { viewer, session, lease, .. } = renewal;
+        let beat = Op { viewer, session, act: Act::Heartbeat { lease } };
+        journal.accept(&renewal.channel, &beat, NOW, NOW).is_live
+    };
+    for (name, stays) in [("well", true), (LEFT, false)] {
+        let renewal = joined(&journal, &ChannelId::parse(name).unwrap(), 1);
+        let mut gathered = Gathered::default();
+        gathered.add(renewal.clone(), NOW);
+        assert!(renewals.write_all(gathered, Instant::now()).await);
+        assert_eq!(is_live(&renewal), stays, "{name}");
+    }
 }

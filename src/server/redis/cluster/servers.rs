@@ -61,8 +61,8 @@ pub(super) struct Servers {
     /// The servers in `REDIS_URL`. The first one shows how to connect to the others.
     seeds: Vec<(Place, ConnectionInfo)>,
     known: Mutex<HashMap<Place, Arc<Server>>>,
-    /// How many servers have become known.
-    connected: AtomicU64,
+    /// The number of the server that became known last.
+    last_number: AtomicU64,
     /// `None` until a server has named the slots.
     slots: watch::Sender<Option<Arc<SlotMap>>>,
     /// Notified when the slots have to be learned again.
@@ -78,7 +78,7 @@ impl Servers {
         Some(Self {
             seeds: seeds.filter(|seeds| !seeds.is_empty())?,
             known: Mutex::default(),
-            connected: AtomicU64::new(0),
+            last_number: AtomicU64::new(0),
             slots: watch::Sender::new(None),
             refresh: Notify::new(),
             outages: Outages::new(),
@@ -134,7 +134,7 @@ impl Servers {
     pub(super) fn number_of(&self, slot: u16) -> u64 {
         let slots = self.slots.borrow();
         let place = slots.as_ref().and_then(|slots| slots.primary_of(slot));
-        place.and_then(|place| self.known.lock().get(place).map(|server| server.number)).unwrap_or_default()
+        place.map(|place| self.at(place).number).unwrap_or_default()
     }
 
     /// The identifiers of all primaries' processes, in their order. Remembers which primaries are away.
@@ -194,7 +194,7 @@ impl Servers {
         if let Some(server) = known.get(place) {
             return Arc::clone(server);
         }
-        let number = self.connected.fetch_add(1, Relaxed) + 1;
+        let number = self.last_number.fetch_add(1, Relaxed) + 1;
         let info = self.info_of(place);
         let name = format!("redis cluster at {}", info.addr());
         let server = Server {

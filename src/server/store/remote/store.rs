@@ -74,7 +74,7 @@ pub struct RemoteStore<R> {
     pub(super) log_owners: Script,
     pub(super) remove_logs: Script,
     pub(super) sweep_leaves: Script,
-    pub(super) leave: Script,
+    pub(super) enter_leaves: Script,
     pub(super) leaves: Leaves,
     pub(super) quota: Quota,
     counts: Script,
@@ -113,9 +113,9 @@ impl<R: Runner> RemoteStore<R> {
             log_owners: runner.script(include_str!("scripts/owners.lua")),
             remove_logs: runner.script(include_str!("scripts/remove.lua")),
             sweep_leaves: runner
-                .script(concat!(include_str!("scripts/note.lua"), include_str!("scripts/leaves.lua"))),
-            leave: runner
-                .script(concat!(include_str!("scripts/note.lua"), include_str!("scripts/leave.lua"))),
+                .script(concat!(include_str!("scripts/note.lua"), include_str!("scripts/sweep_leaves.lua"))),
+            enter_leaves: runner
+                .script(concat!(include_str!("scripts/note.lua"), include_str!("scripts/enter_leaves.lua"))),
             leaves: Leaves::default(),
             quota: Quota::default(),
             counts: runner.script(include_str!("scripts/counts.lua")),
@@ -148,7 +148,8 @@ impl<R: Runner> RemoteStore<R> {
         batches: &[PartBatch<'_>],
     ) -> Result<Vec<Result<Written, StoreError>>, StoreError> {
         let any = batches.first().map(|batch| batch.part);
-        let skew = || self.skew_of(&self.keys_of(None, any).1);
+        let (_, keys) = self.keys_of(None, any);
+        let skew = || self.skew_of(&keys);
         if skew().millis().is_none() {
             // Without the server's time, a late call could not be told.
             self.counts_call(any.as_slice(), None, Marks::Trusted).await?;
@@ -186,7 +187,7 @@ impl<R: Runner> RemoteStore<R> {
         }
         let (results, departures) = results.as_chunks::<3>();
         if let [gone, back] = departures {
-            self.enter_changes(as_of, gone, back).await;
+            self.enter_departures(as_of, gone, back).await;
         }
         let written = |(batch, [count, mark, flags]): (&PartBatch<'_>, &[Value; 3])| {
             let Value::Int(count) = count else {
@@ -536,7 +537,7 @@ impl<R: Runner> Store for RemoteStore<R> {
             // The others need not wait for what a refused node can't write.
             self.agreement.check()?;
         }
-        self.enter_waiting().await;
+        self.enter_before_roll_call().await;
         // The servers of a cluster fail and return one by one, and the roll call needs only its own.
         let server = if self.runner.takes_many_channels() { self.runner.incarnation().await? } else { None };
         let hex = |number: u64| format!("{number:016x}").into_bytes();

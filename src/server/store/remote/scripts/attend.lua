@@ -8,11 +8,11 @@
 --   asked         when the nodes were last asked to check their journals (ms), or 0
 --   <node>        until when the node is expected to attend (ms), and since when its journal is known to be in the
 --                 store (ms)
---   +<node>       '1': the node enters what it changes into the list of changes. '2': all who left are in the set of those too
---                 (see log.lua). Nodes of earlier versions do not
+--   +<node>       '1': the node enters what it changes into the list of changes. '2': also who leaves into the set of those, and
+--                 none of them waits to be entered (see log.lua). Nodes of earlier versions do neither
 --   listed        '1' if all nodes enter changes
---   logged        '1' if heartbeats may be logged: all who left are in the set
---   unlogged      until when they may not, whatever the nodes say (ms)
+--   logged        '1' if heartbeats may be logged: the set has all who left, and `unlogged` is over
+--   unlogged      until when they may not be, whatever the nodes say (ms)
 -- ARGV
 --   1  the node                          2  how long the node is expected to attend (ms); 0: it shuts down
 --   3  since when its journal is known to be in the store (ms); 'now' if its journal is empty

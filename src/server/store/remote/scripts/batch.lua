@@ -16,16 +16,12 @@ if is_late and now - sent >= TOO_LATE then
   return answer
 end
 local changed = {}
--- Those that have left, each after the time if there is one, and those that have come back.
-local function departures(time)
+-- Those that have left, and those that have come back.
+local function departures()
   local gone, back = {}, {}
   for session, has_left in pairs(departed) do
-    if has_left then
-      gone[#gone + 1] = time or session
-      gone[#gone + 1] = time and session
-    else
-      back[#back + 1] = session
-    end
+    local list = has_left and gone or back
+    list[#list + 1] = session
   end
   return gone, back
 end
@@ -34,7 +30,12 @@ local function note()
     note_changes(KEYS[2], clock, changed)
   end
   if first == 4 and has_departed then
-    note_leaves(KEYS[3], now, longest_lease, departures(string.format('%d', now)))
+    local gone, back = departures()
+    local entries, time = {}, string.format('%d', now)
+    for i, session in ipairs(gone) do
+      entries[2 * i - 1], entries[2 * i] = time, session
+    end
+    note_leaves(KEYS[3], now, longest_lease, entries, back)
   end
 end
 -- Most calls do not need `write`.

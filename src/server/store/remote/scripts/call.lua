@@ -29,7 +29,7 @@
 --   for each operation '1' or '0' (is its session counted afterwards?); 1 if all are
 --   Nothing for the channels if the call is TOO_LATE
 --   After the channels, if ARGV 1 is 1 and there are some: the sessions that have left, and those that have come back (see
---   leave.lua)
+--   enter_leaves.lua)
 --
 -- Redis refuses a script for lack of memory only at its first write, so no call is applied in part.
 

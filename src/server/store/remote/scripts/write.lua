@@ -243,8 +243,8 @@ local function write(viewers_key, sessions_key, ops, was_lost, done, furthest)
     if is_live ~= was_live or is_live and time + lease < was_time + was_lease then
       is_changed = true
     end
-    -- Also without a change: the node may not have had the answer, or those who have left were lost. A session that was not known has
-    -- never had a lease to prolong.
+    -- Also without a change: the node may not have had the answer, or the set of those who have left was lost. A session that was not
+    -- known has never had a lease to prolong.
     if time and left == LEFT then
       departed[viewer .. session .. name_of(viewers_key)], has_departed = true, true
     elseif is_live and was_left and was_left > 0 then
