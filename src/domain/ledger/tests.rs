@@ -508,6 +508,14 @@ fn a_session_that_a_renewal_finds_left_is_left_unless_it_has_beaten_since() {
     let is_live = |mut ledger: Ledger| accept(&mut ledger, &op(1, BEAT), at(31));
     assert!(is_live(joined()));
     let mut ledger = joined();
+    accept(&mut ledger, &op(1, JOIN), at(30));
+    ledger.note_left(&op(1, BEAT), at(30), &RULES);
+    assert!(is_live(ledger), "it joins again");
+    let mut ledger = joined();
+    ledger.lost();
+    ledger.note_left(&op(1, BEAT), at(30), &RULES);
+    assert!(is_live(ledger), "the store has lost it");
+    let mut ledger = joined();
     ledger.note_left(&op(1, BEAT), at(29), &RULES);
     ledger.note_left(&op(2, BEAT), at(30), &RULES);
     assert!(is_live(ledger));

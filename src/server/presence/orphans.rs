@@ -74,19 +74,23 @@ impl Orphans {
 
     async fn try_write(&self, store: &dyn Store, logs: &dyn RenewalLog, own: u64) -> Result<(), StoreError> {
         let idle_for = if self.attending.is_none() { IDLE_FOR } else { Duration::ZERO };
+        let mut result = Ok(());
         for node in logs.owners(idle_for).await? {
             let is_attending = self.attending.as_ref().is_some_and(|nodes| nodes.contains(&node));
-            if node != own && !is_attending {
-                write_logs_of(node, store, logs).await?;
-                logs.remove(node).await?;
+            if node == own || is_attending {
+                continue;
+            }
+            match write_logs_of(node, store, logs).await {
+                Ok(()) => logs.remove(node).await?,
+                // The logs of the others are written nevertheless.
+                Err(error) => result = Err(error),
             }
         }
-        Ok(())
+        result
     }
 }
 
-/// Writes what is in both logs of a node to its channels. A channel that can't be written keeps no other from being written, if each
-/// has its own call.
+/// Writes what is in both logs of a node to its channels. On a cluster, a channel that can't be written delays others only shortly.
 async fn write_logs_of(node: u64, store: &dyn Store, logs: &dyn RenewalLog) -> Result<(), StoreError> {
     let mut gathered = Gathered::default();
     for log in LogId::both(node) {

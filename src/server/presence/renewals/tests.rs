@@ -18,8 +18,9 @@ use crate::{
 /// The channels whose server hangs.
 const HUNG: &str = "hung";
 
-/// The channel that all sessions have left.
+/// A channel that all sessions have left, and one that its server may have lost.
 const LEFT: &str = "left";
+const LOST: &str = "lost";
 
 /// Each channel has its own call. Those to the server that hangs fail after a second. Records how many renewals of the other
 /// channels were written.
@@ -40,8 +41,9 @@ impl Store for Cluster {
                 return Err(StoreError::Unreachable("it hangs".to_owned()));
             }
             *self.written.lock().unwrap() += batch.ops.len();
-            let reading = Reading::certain(1, Timestamp::from_millis(1));
-            let is_active = batch.channel.as_str() != LEFT;
+            let was_away = batch.channel.as_str() == LOST;
+            let reading = Reading { was_away, ..Reading::certain(1, Timestamp::from_millis(1)) };
+            let is_active = batch.channel.as_str() != LEFT && batch.channel.as_str() != LOST;
             Ok(Written::at_once(repeat_n(is_active, batch.ops.len()).collect(), reading))
         };
         batches.iter().map(write).collect()
@@ -128,7 +130,7 @@ async fn a_session_that_has_left_elsewhere_is_known_once_its_renewal_is_written(
         let beat = Op { viewer, session, act: Act::Heartbeat { lease } };
         journal.accept(&renewal.channel, &beat, NOW, NOW).is_live
     };
-    for (name, stays) in [("well", true), (LEFT, false)] {
+    for (name, stays) in [("well", true), (LOST, true), (LEFT, false)] {
         let renewal = joined(&journal, &ChannelId::parse(name).unwrap(), 1);
         let mut gathered = Gathered::default();
         gathered.add(renewal.clone(), NOW);

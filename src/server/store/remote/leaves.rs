@@ -54,11 +54,38 @@ pub(super) struct Leaves {
 #[derive(Default)]
 struct Waiting {
     departures: HashMap<Vec<u8>, Departure>,
+    /// How often departures were added, and up to which addition all are entered.
+    added: u64,
+    entered: u64,
+    /// Up to which addition some were answered before they were entered.
+    answered: u64,
     /// No beat waits for a call until then, since one has failed.
     paused_until: Option<Instant>,
     /// How often sessions were dropped, and how often as of the last roll call that knows it.
     dropped: u64,
     told: u64,
+}
+
+impl Waiting {
+    fn is_paused(&self) -> bool {
+        self.paused_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn keep(&mut self, departures: impl IntoIterator<Item = (Vec<u8>, Departure)>) {
+        for (session, departure) in departures {
+            match self.departures.entry(session) {
+                Entry::Vacant(vacant) => drop(vacant.insert(departure)),
+                Entry::Occupied(mut known) if departure.replaces(*known.get()) => {
+                    known.insert(departure);
+                }
+                Entry::Occupied(_) => {}
+            }
+        }
+        if self.departures.len() > MAX_WAITING {
+            self.departures = HashMap::new();
+            self.dropped += 1;
+        }
+    }
 }
 
 /// What a session has done last.
@@ -78,14 +105,14 @@ impl Departure {
     /// then the session's heartbeats are only written at once.
     fn replaces(self, other: Self) -> bool {
         let is_unknown = self.at == Self::POSSIBLE.at || other.at == Self::POSSIBLE.at;
-        if is_unknown { self.has_left } else { self.at > other.at }
+        if is_unknown || self.at == other.at { self.has_left } else { self.at > other.at }
     }
 }
 
 /// What a node tells the others at a roll call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Report {
-    /// Whether all leaves are entered.
+    /// Whether all are entered that were answered.
     pub are_entered: bool,
     /// Whether some never will be.
     pub are_dropped: bool,
@@ -93,38 +120,42 @@ pub(super) struct Report {
 }
 
 impl Leaves {
-    fn add(&self, departures: impl IntoIterator<Item = (Vec<u8>, Departure)>) {
+    /// Adds departures that wait to be entered. Returns the number of the addition, or `None` during a pause: then they are answered
+    /// before.
+    fn add(&self, departures: Vec<(Vec<u8>, Departure)>) -> Option<u64> {
         let mut waiting = self.waiting.lock();
-        for (session, departure) in departures {
-            match waiting.departures.entry(session) {
-                Entry::Vacant(vacant) => drop(vacant.insert(departure)),
-                Entry::Occupied(mut known) if departure.replaces(*known.get()) => {
-                    known.insert(departure);
-                }
-                Entry::Occupied(_) => {}
-            }
+        waiting.keep(departures);
+        waiting.added += 1;
+        if waiting.is_paused() {
+            waiting.answered = waiting.added;
+            return None;
         }
-        if waiting.departures.len() > MAX_WAITING {
-            waiting.departures = HashMap::new();
-            waiting.dropped += 1;
-        }
+        Some(waiting.added)
     }
 
-    fn is_paused(&self) -> bool {
-        self.waiting.lock().paused_until.is_some_and(|until| Instant::now() < until)
+    /// Takes all that wait, unless those of an addition are entered, or a call has failed since.
+    fn take_for(&self, addition: u64) -> Option<Taken<'_>> {
+        let is_done = {
+            let waiting = self.waiting.lock();
+            waiting.entered >= addition || waiting.is_paused()
+        };
+        (!is_done).then(|| self.take())
     }
 
-    /// Takes sessions for a call. Unless [`Taken::are_entered`] is called, they wait again.
-    fn take(&self) -> Option<Taken<'_>> {
-        let departures: HashMap<_, _> =
-            self.waiting.lock().departures.extract_if(|_, _| true).take(MAX_OPS).collect();
-        (!departures.is_empty()).then_some(Taken { leaves: self, departures })
+    /// Takes all that wait. What is not entered waits again.
+    fn take(&self) -> Taken<'_> {
+        let mut waiting = self.waiting.lock();
+        let departures: Vec<_> = mem::take(&mut waiting.departures).into_iter().collect();
+        if departures.is_empty() {
+            // The rest was dropped.
+            waiting.entered = waiting.added;
+        }
+        Taken { leaves: self, departures, up_to: waiting.added }
     }
 
     pub(super) fn report(&self) -> Report {
-        let Waiting { departures, dropped, told, .. } = &*self.waiting.lock();
-        let are_entered = !departures.values().any(|departure| departure.has_left);
-        Report { are_entered, are_dropped: dropped != told, dropped: *dropped }
+        let Waiting { answered, entered, dropped, told, .. } = *self.waiting.lock();
+        Report { are_entered: answered <= entered, are_dropped: dropped != told, dropped }
     }
 
     /// Takes note that the others know what was reported.
@@ -133,26 +164,41 @@ impl Leaves {
     }
 }
 
-/// Sessions that are being entered.
+/// Departures that are being entered.
 struct Taken<'a> {
     leaves: &'a Leaves,
-    departures: HashMap<Vec<u8>, Departure>,
+    departures: Vec<(Vec<u8>, Departure)>,
+    /// The last addition among them.
+    up_to: u64,
 }
 
 impl Taken<'_> {
-    fn are_entered(mut self) {
-        self.departures.clear();
-        self.leaves.waiting.lock().paused_until = None;
+    /// The departures of the next call.
+    fn next_call(&self) -> &[(Vec<u8>, Departure)] {
+        &self.departures[self.departures.len().saturating_sub(MAX_OPS)..]
+    }
+
+    fn call_is_done(&mut self) {
+        self.departures.truncate(self.departures.len().saturating_sub(MAX_OPS));
+        if self.departures.is_empty() {
+            let mut waiting = self.leaves.waiting.lock();
+            waiting.entered = self.up_to;
+            waiting.paused_until = None;
+        }
+    }
+
+    fn call_has_failed(self) {
+        self.leaves.waiting.lock().paused_until = Some(Instant::now() + PAUSE);
     }
 }
 
 impl Drop for Taken<'_> {
-    /// The call has failed or was canceled.
     fn drop(&mut self) {
-        let departures = mem::take(&mut self.departures);
-        if !departures.is_empty() {
-            self.leaves.add(departures);
-            self.leaves.waiting.lock().paused_until = Some(Instant::now() + PAUSE);
+        if !self.departures.is_empty() {
+            let mut waiting = self.leaves.waiting.lock();
+            waiting.keep(mem::take(&mut self.departures));
+            // Their calls no longer wait.
+            waiting.answered = waiting.added;
         }
     }
 }
@@ -164,7 +210,7 @@ impl<R: Runner> RemoteStore<R> {
             let sessions = parse::<Vec<Vec<u8>>>(value.clone()).unwrap_or_default();
             sessions.into_iter().map(move |session| (session, Departure { at, has_left }))
         };
-        self.enter(departures(gone, true).chain(departures(back, false)).collect()).await;
+        self.enter_all(departures(gone, true).chain(departures(back, false)).collect()).await;
     }
 
     /// Enters the sessions that a failed call may have ended.
@@ -178,43 +224,37 @@ impl<R: Runner> RemoteStore<R> {
         });
         let leaves: Vec<_> = leaves.map(|session| (session, Departure::POSSIBLE)).collect();
         if !leaves.is_empty() {
-            self.enter(leaves).await;
+            self.enter_all(leaves).await;
         }
     }
 
-    async fn enter(&self, departures: Vec<(Vec<u8>, Departure)>) {
-        self.leaves.add(departures);
-        if !self.leaves.is_paused() {
-            let turn = self.leaves.turn.lock().await;
-            // The call before may have failed.
-            if !self.leaves.is_paused() {
-                self.enter_waiting().await;
-            }
-            drop(turn);
+    async fn enter_all(&self, departures: Vec<(Vec<u8>, Departure)>) {
+        let Some(addition) = self.leaves.add(departures) else { return };
+        let _turn = self.leaves.turn.lock().await;
+        if let Some(taken) = self.leaves.take_for(addition) {
+            self.enter_taken(taken).await;
         }
     }
 
-    /// Enters what waits before a roll call, also during a pause.
+    /// Enters what waits, also during a pause.
     pub(super) async fn enter_before_roll_call(&self) {
-        let enter = async {
-            let turn = self.leaves.turn.lock().await;
-            self.enter_waiting().await;
-            drop(turn);
-        };
-        let _in_time = timeout(CALL_LIMIT, enter).await;
-    }
-
-    /// Enters all that wait, until a call fails. Calls that come at the same time share their work.
-    async fn enter_waiting(&self) {
-        while let Some(taken) = self.leaves.take() {
-            if !self.try_enter(&taken.departures).await {
-                return;
-            }
-            taken.are_entered();
+        if let Ok(_turn) = timeout(CALL_LIMIT, self.leaves.turn.lock()).await {
+            self.enter_taken(self.leaves.take()).await;
         }
     }
 
-    async fn try_enter(&self, departures: &HashMap<Vec<u8>, Departure>) -> bool {
+    /// Enters departures, until a call fails or this takes long.
+    async fn enter_taken(&self, mut taken: Taken<'_>) {
+        let began = Instant::now();
+        while !taken.departures.is_empty() && began.elapsed() < CALL_LIMIT {
+            if !self.try_enter(taken.next_call()).await {
+                return taken.call_has_failed();
+            }
+            taken.call_is_done();
+        }
+    }
+
+    async fn try_enter(&self, departures: &[(Vec<u8>, Departure)]) -> bool {
         let (gone, back): (Vec<_>, Vec<_>) = departures.iter().partition(|(_, departure)| departure.has_left);
         let [longest_lease, _] = self.rule_args();
         let mut args = vec![longest_lease, digits(gone.len() as u128)];
@@ -259,52 +299,62 @@ mod tests {
 
     const AT: Timestamp = Timestamp::from_millis(5);
 
-    fn leaves(number: usize) -> impl Iterator<Item = (Vec<u8>, Departure)> {
-        (0..number).map(|n| (n.to_be_bytes().to_vec(), Departure { at: AT, has_left: true }))
+    fn leaves(number: usize) -> Vec<(Vec<u8>, Departure)> {
+        (0..number).map(|n| (n.to_be_bytes().to_vec(), Departure { at: AT, has_left: true })).collect()
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_a_failed_call_has_not_entered_waits_for_the_next_one() {
         let all = Leaves::default();
-        all.add(leaves(MAX_OPS + 1));
-        let taken = all.take().unwrap();
-        assert_eq!(taken.departures.len(), MAX_OPS);
-        assert!(!all.is_paused());
-        drop(taken);
-        assert!(all.is_paused() && !all.report().are_entered);
-        advance(PAUSE).await;
-        assert!(!all.is_paused());
-        drop(all.take());
-        all.take().unwrap().are_entered();
-        assert!(!all.is_paused(), "the server responds again");
+        let addition = all.add(leaves(MAX_OPS + 1)).unwrap();
+        assert!(all.report().are_entered, "its beats are not answered yet");
+        let mut taken = all.take_for(addition).unwrap();
+        assert_eq!(taken.next_call().len(), MAX_OPS);
+        taken.call_is_done();
+        assert_eq!(taken.next_call().len(), 1);
+        taken.call_has_failed();
         assert!(!all.report().are_entered);
-        all.take().unwrap().are_entered();
-        assert!(all.take().is_none() && all.report().are_entered && !all.report().are_dropped);
+        assert!(
+            all.take_for(addition).is_none() && all.add(leaves(1)).is_none(),
+            "nothing waits during the pause"
+        );
+        let taken = all.take();
+        assert!(!all.report().are_entered, "they are under way");
+        drop(taken);
+        advance(PAUSE).await;
+        let addition = all.add(leaves(2)).unwrap();
+        let mut taken = all.take_for(addition).unwrap();
+        assert!(taken.next_call().len() >= 2, "with those of the failed call");
+        taken.call_is_done();
+        assert!(all.report().are_entered && !all.report().are_dropped);
+        assert!(all.take_for(addition).is_none(), "another call has entered them");
     }
 
     #[tokio::test(start_paused = true)]
     async fn calls_do_not_wait_one_after_the_other_for_a_server_that_hangs() {
         let store = RemoteStore::new(Hung, "aforo", Policy::default().lease_rules());
         let began = Instant::now();
-        join_all((1..=20).map(|number| store.enter(leaves(number).collect()))).await;
+        join_all((1..=20).map(|number| store.enter_all(leaves(number)))).await;
         assert_eq!(began.elapsed(), CALL_LIMIT);
-        store.enter(leaves(21).collect()).await;
+        store.enter_all(leaves(21)).await;
         assert_eq!(began.elapsed(), CALL_LIMIT, "nor during the pause");
         store.enter_before_roll_call().await;
         assert_eq!(began.elapsed(), 2 * CALL_LIMIT);
         assert!(!store.leaves.report().are_entered);
     }
 
-    #[test]
-    fn more_than_can_wait_are_dropped_and_reported_once() {
+    #[tokio::test(start_paused = true)]
+    async fn more_than_can_wait_are_dropped_and_reported_once() {
         let all = Leaves::default();
-        all.add(leaves(MAX_WAITING));
-        all.add(leaves(MAX_WAITING));
+        let add = |number| all.add(leaves(number)).is_some();
+        assert!(add(MAX_WAITING) && add(MAX_WAITING));
         assert!(!all.report().are_dropped, "they are the same");
-        all.add(leaves(MAX_WAITING + 1));
+        all.take().call_has_failed();
+        assert!(!add(MAX_WAITING + 1) && !all.report().are_entered);
+        assert!(all.take().departures.is_empty() && all.report().are_entered);
         let report = all.report();
-        assert!(report.are_entered && report.are_dropped);
-        all.add(leaves(MAX_WAITING + 1));
+        assert!(report.are_dropped);
+        assert!(!add(MAX_WAITING + 1));
         all.reported(report);
         assert!(all.report().are_dropped, "others were dropped since");
         all.reported(all.report());
@@ -317,6 +367,7 @@ mod tests {
         let back = |at| Departure { has_left: false, ..left(at) };
         assert!(left(6).replaces(back(5)) && back(6).replaces(left(5)));
         assert!(!left(4).replaces(back(5)) && !back(4).replaces(left(5)));
+        assert!(left(5).replaces(back(5)) && !back(5).replaces(left(5)), "a tie");
         assert!(Departure::POSSIBLE.replaces(back(5)) && !back(5).replaces(Departure::POSSIBLE));
     }
 }

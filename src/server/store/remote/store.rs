@@ -537,7 +537,10 @@ impl<R: Runner> Store for RemoteStore<R> {
             // The others need not wait for what a refused node can't write.
             self.agreement.check()?;
         }
-        self.enter_before_roll_call().await;
+        // A node that shuts down has no time for it.
+        if !attendance.expected_for.is_zero() {
+            self.enter_before_roll_call().await;
+        }
         // The servers of a cluster fail and return one by one, and the roll call needs only its own.
         let server = if self.runner.takes_many_channels() { self.runner.incarnation().await? } else { None };
         let hex = |number: u64| format!("{number:016x}").into_bytes();

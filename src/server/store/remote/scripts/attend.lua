@@ -8,8 +8,8 @@
 --   asked         when the nodes were last asked to check their journals (ms), or 0
 --   <node>        until when the node is expected to attend (ms), and since when its journal is known to be in the
 --                 store (ms)
---   +<node>       '1': the node enters what it changes into the list of changes. '2': also who leaves into the set of those, and
---                 none of them waits to be entered (see log.lua). Nodes of earlier versions do neither
+--   +<node>       '1': the node enters what it changes into the list of changes. '2': also who leaves into the set of sessions that
+--                 have left, and none waits to be entered (see log.lua). Nodes of earlier versions do neither
 --   listed        '1' if all nodes enter changes
 --   logged        '1' if heartbeats may be logged: the set has all who left, and `unlogged` is over
 --   unlogged      until when they may not be, whatever the nodes say (ms)
