@@ -262,6 +262,7 @@ test("the parts are fetched once a minute, not while hidden, and what the visito
   expect(stats.fetches).toHaveLength(length);
   await setHidden(page, false);
   await expect.poll(() => stats.fetches.length).toBe(length + 1);
+  await stats.expectAnswers();
 });
 
 for (const [clock, offset] of [
