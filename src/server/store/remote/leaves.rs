@@ -313,6 +313,7 @@ mod tests {
         taken.call_is_done();
         assert_eq!(taken.next_call().len(), 1);
         taken.call_has_failed();
+        assert_eq!(all.waiting.lock().departures.len(), 1);
         assert!(!all.report().are_entered);
         assert!(
             all.take_for(addition).is_none() && all.add(leaves(1)).is_none(),
