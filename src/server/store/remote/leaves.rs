@@ -21,11 +21,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{
-    parts::PartBatch,
-    renewal_log::member,
-    store::{RemoteStore, digits, parse},
-};
+use super::{answer::parse, encoding::digits, parts::PartBatch, renewal_log::member, store::RemoteStore};
 use crate::{
     domain::Timestamp,
     server::{

@@ -9,7 +9,9 @@ use std::{
 use futures::future::join_all;
 
 use super::{
-    store::{MAX_READ, RemoteStore, digits, parse},
+    answer::parse,
+    encoding::digits,
+    store::{MAX_READ, RemoteStore},
     unchanged::Position,
 };
 use crate::{

@@ -1,6 +1,7 @@
 //! The remote store: Lua scripts that keep leases in Redis, a Redis Cluster or Upstash.
 
 mod agreement;
+mod answer;
 mod cache;
 mod encoding;
 mod leaves;

@@ -12,8 +12,9 @@ use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::{
-    encoding::{millis, short_session, short_viewer},
-    store::{RemoteStore, digits, parse},
+    answer::parse,
+    encoding::{digits, millis, short_session, short_viewer},
+    store::RemoteStore,
 };
 use crate::{
     domain::{ChannelId, SessionId, Timestamp, ViewerId},

@@ -8,14 +8,15 @@ use std::{
 use async_trait::async_trait;
 use futures::future::join_all;
 use parking_lot::Mutex;
-use redis::{FromRedisValue, Value, from_redis_value};
+use redis::Value;
 use smallvec::smallvec;
 use uuid::Uuid;
 
 use super::{
     agreement::Agreement,
+    answer::{channel_result, flatten, parse, parse_count, parse_mark, parse_timestamp, text},
     cache::{CachedPart, ChannelCache, Lookup, Marks},
-    encoding::encode,
+    encoding::{digits, encode},
     leaves::Leaves,
     parts::{Part, PartBatch, create, join_readings, join_written, parts_of, split as split_into_parts},
     renewal_log::Quota,
@@ -27,8 +28,8 @@ use crate::{
         clock::{Skew, Skews},
         redis::{ChannelParts, Keys, Runner, Script},
         store::{
-            Attendance, Batch, Claim, Difference, Epoch, Listed, Live, MAX_OPS, Mark, Names, Reading,
-            RenewalLog, RollCall, Share, Store, StoreError, Written, split,
+            Attendance, Batch, Claim, Difference, Epoch, Listed, Live, MAX_OPS, Names, Reading, RenewalLog,
+            RollCall, Share, Store, StoreError, Written, split,
         },
     },
 };
@@ -404,22 +405,6 @@ impl<R: Runner> RemoteStore<R> {
     }
 }
 
-/// Flattens the responses of calls into one result for each item.
-fn flatten<T, A>(
-    calls: &[&[T]],
-    responses: Vec<Result<Vec<Result<A, StoreError>>, StoreError>>,
-) -> Vec<Result<A, StoreError>> {
-    let mut flat = Vec::new();
-    for (items, response) in calls.iter().zip(responses) {
-        match response {
-            Ok(results) if results.len() == items.len() => flat.extend(results),
-            Ok(_) => flat.extend(items.iter().map(|_| Err(StoreError::unexpected()))),
-            Err(error) => flat.extend(items.iter().map(|_| Err(error.clone()))),
-        }
-    }
-    flat
-}
-
 #[async_trait]
 impl<R: Runner> Store for RemoteStore<R> {
     async fn write(&self, batches: &[Batch]) -> Vec<Result<Written, StoreError>> {
@@ -598,43 +583,4 @@ impl<R: Runner> Store for RemoteStore<R> {
     fn resolve_outages(&self, up_to: u64) {
         self.runner.resolve_outages(up_to);
     }
-}
-
-/// A number as a script argument.
-pub(super) fn digits(number: u128) -> Vec<u8> {
-    number.to_string().into_bytes()
-}
-
-/// The result for a channel, or the error that it names.
-fn channel_result(value: &Value) -> Result<&str, StoreError> {
-    match text(value)? {
-        "!damaged" => Err(StoreError::Damaged),
-        "!newer" => Err(StoreError::Newer),
-        text => Ok(text),
-    }
-}
-
-fn parse_timestamp(word: &str) -> Result<Timestamp, StoreError> {
-    word.parse().map(Timestamp::from_millis).map_err(|_| StoreError::unexpected())
-}
-
-/// A string in a response.
-fn text(value: &Value) -> Result<&str, StoreError> {
-    match value {
-        Value::BulkString(bytes) => str::from_utf8(bytes).map_err(|_| StoreError::unexpected()),
-        _ => Err(StoreError::unexpected()),
-    }
-}
-
-fn parse_count(word: Option<&str>) -> Result<u32, StoreError> {
-    word.and_then(|word| word.parse().ok()).ok_or_else(StoreError::unexpected)
-}
-
-/// A mark, or `None` if the word is missing or empty.
-fn parse_mark(word: Option<&str>) -> Option<Mark> {
-    word.and_then(|word| u64::from_str_radix(word, 16).ok()).map(Mark)
-}
-
-pub(super) fn parse<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
-    from_redis_value(value).map_err(|_| StoreError::unexpected())
 }

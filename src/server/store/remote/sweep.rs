@@ -2,11 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::{
-    live_list::RELIST_AFTER,
-    parts::parts_of,
-    store::{RemoteStore, digits, parse},
-};
+use super::{answer::parse, encoding::digits, live_list::RELIST_AFTER, parts::parts_of, store::RemoteStore};
 use crate::{
     domain::ChannelId,
     server::{
