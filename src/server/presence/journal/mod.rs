@@ -3,6 +3,8 @@
 //!
 //! Sweeps and replays lock a channel for a bounded number of sessions at a time.
 
+mod entry;
+
 use std::{
     sync::{
         Arc,
@@ -17,10 +19,12 @@ use std::{
 use dashmap::DashMap;
 use tokio::time::Instant;
 
+pub(super) use self::entry::STALE_FOR;
+use self::entry::{ChannelEntry, MarkChange, OVERTAKEN_FOR, incomplete};
 use super::roll_call::{Completeness, LastRollCall};
 use crate::{
     domain::{
-        Act, ChannelId, Count, LeaseRules, Ledger, Op, Session, Timestamp,
+        Act, ChannelId, Count, LeaseRules, Op, Session, Timestamp,
         ledger::{Pending, Seen, Why},
     },
     server::{
@@ -29,9 +33,6 @@ use crate::{
     },
 };
 
-/// How long the last good count is reported as stale before the count becomes unknown.
-pub(super) const STALE_FOR: Duration = Duration::from_secs(60);
-
 /// How long after reading a mark a changed mark counts as a loss on a node that has no session of the channel. Nodes
 /// that have sessions of the channel notice a loss within this time: a store may know a count for 20 s.
 const MARK_VALID_FOR: Duration = Duration::from_secs(25);
@@ -39,9 +40,6 @@ const MARK_VALID_FOR: Duration = Duration::from_secs(25);
 /// How long after its read, at most, a count answers heartbeats that change no count. Their write to the channel, about a second
 /// later, reads it again.
 const RECENT_FOR: Duration = Duration::from_secs(2);
-
-/// How long after the answer of a call the answer of an earlier call may arrive. Calls take less than this.
-const OVERTAKEN_FOR: Duration = Duration::from_secs(5);
 
 /// The number of sessions that are swept while the channel is locked.
 const SWEEP_STEP: usize = 500;
@@ -63,23 +61,6 @@ pub(super) struct Journal {
     lacked: AtomicU64,
     /// `lacked` + 1 as of the last scan that found all channels written; 0 before the first.
     written_at: AtomicU64,
-}
-
-#[derive(Default)]
-struct ChannelEntry {
-    ledger: Ledger,
-    /// The store's mark of the channel. A changed mark means that the store has lost the channel.
-    mark: Option<Mark>,
-    /// When the mark was read: by this node's clock, and by the store's.
-    mark_read: Option<(Instant, Timestamp)>,
-    /// The last good count, and when it was read.
-    good: Option<(Count, Instant)>,
-    /// Whether another count was read in the same millisecond, so that it is not known which of them came first.
-    is_ambiguous: bool,
-    /// When the channel was found to be incomplete: by the store's clock, and by this node's. `None` once it is complete.
-    lost: Option<(Timestamp, Instant)>,
-    /// Whether the channel is replayed only because the store may have lost it.
-    is_suspect: bool,
 }
 
 /// Which heartbeats are renewals.
@@ -109,17 +90,6 @@ impl Accepted {
     pub(super) fn is_lost_by(self, reading: &Reading) -> bool {
         self.is_lacking || self.mark.is_some_and(|mark| reading.mark != Some(mark)) || reading.was_away
     }
-}
-
-/// What a reading shows of the mark of its channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum MarkChange {
-    /// The mark is the same, or the first that is known.
-    None,
-    /// The mark has changed.
-    Changed,
-    /// The mark differs, but the reading is not newer than the known mark. It is not known which of them came first.
-    Outdated,
 }
 
 /// A part of the replay of one channel.
@@ -576,48 +546,6 @@ impl Journal {
     fn last_good(&self, channel: &ChannelId, now: Instant) -> Count {
         let entry = self.channels.get(channel);
         entry.map_or(Count::unknown(Timestamp::default()), |entry| entry.stale(now))
-    }
-}
-
-/// The count of a reading that lacks viewers which other nodes still have to replay.
-fn incomplete(reading: &Reading) -> Count {
-    Count::from(*reading).into_stale()
-}
-
-impl ChannelEntry {
-    /// Updates the mark from a reading. Readings can arrive out of order: one that is older than the known mark changes
-    /// nothing, unless it is so much later that the store's clock must have been set back.
-    fn update_mark(&mut self, reading: &Reading, now: Instant) -> MarkChange {
-        let is_changed = self.mark.is_some() && self.mark != reading.mark;
-        let is_old = |(at, as_of): (Instant, Timestamp)| {
-            now < at + OVERTAKEN_FOR && (reading.as_of < as_of || is_changed && reading.as_of == as_of)
-        };
-        if self.mark.is_some() && self.mark_read.is_some_and(is_old) {
-            return if is_changed { MarkChange::Outdated } else { MarkChange::None };
-        }
-        (self.mark, self.mark_read) = (reading.mark, Some((now, reading.as_of)));
-        if is_changed { MarkChange::Changed } else { MarkChange::None }
-    }
-
-    /// Whether all known viewers are gone. The channel may then have expired, which is no loss.
-    fn has_ended(&self, began: Timestamp, now: Instant, longest_lease: Duration) -> bool {
-        let are_gone = |(count, at): (Count, Instant)| count.value() == Some(0) || now >= at + longest_lease;
-        self.ledger.useful_until() <= began && self.good.is_none_or(are_gone)
-    }
-
-    /// The last good count as stale or, if it is too old, the count of a reading that may lack viewers.
-    fn uncertain(&self, reading: &Reading, now: Instant) -> Count {
-        let last = self.stale(now);
-        if last.value().is_some() { last } else { incomplete(reading) }
-    }
-
-    /// The last good count as stale, or unknown if it is older than [`STALE_FOR`].
-    fn stale(&self, now: Instant) -> Count {
-        match self.good {
-            Some((good, at)) if now < at + STALE_FOR => good.into_stale(),
-            Some((good, _)) => Count::unknown(good.as_of()),
-            None => Count::unknown(Timestamp::default()),
-        }
     }
 }
 
