@@ -7,10 +7,13 @@ use crate::{
     server::store::{Batch, MAX_OPS, Renewal},
 };
 
+/// The last renewal of each session of a channel, as the session's state after it.
+type Renewals = HashMap<(ViewerId, SessionId), Session>;
+
 /// The last renewal of each session, by channel.
 #[derive(Default)]
 pub(super) struct Gathered {
-    channels: HashMap<ChannelId, HashMap<(ViewerId, SessionId), Session>>,
+    channels: HashMap<ChannelId, Renewals>,
     len: usize,
 }
 
@@ -48,10 +51,7 @@ impl Gathered {
     }
 }
 
-/// The renewals of a channel.
-type OfChannel = (ChannelId, HashMap<(ViewerId, SessionId), Session>);
-
-fn into_calls(channels: impl IntoIterator<Item = OfChannel>) -> Vec<Vec<Batch>> {
+fn into_calls(channels: impl IntoIterator<Item = (ChannelId, Renewals)>) -> Vec<Vec<Batch>> {
     let (mut calls, mut call, mut free) = (Vec::new(), Vec::new(), MAX_OPS);
     for (channel, renewals) in channels {
         let mut renewals: Vec<_> = renewals.into_iter().collect();

@@ -6,6 +6,8 @@
 //! - A reported count is the store's current count, or the last good count marked as stale, or unknown. It is never a
 //!   fresh count that is known to be incomplete.
 
+#[cfg(test)]
+mod fake_store;
 mod gathered;
 mod group_commit;
 mod journal;

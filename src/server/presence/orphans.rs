@@ -117,7 +117,98 @@ async fn write_lane(calls: Vec<Vec<Batch>>, store: &dyn Store) -> Result<(), Sto
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        iter::repeat_n,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering::Relaxed},
+        },
+    };
+
+    use async_trait::async_trait;
+    use tokio::time::sleep;
+    use uuid::Uuid;
+
     use super::*;
+    use crate::{
+        domain::{ChannelId, SessionId, Timestamp, ViewerId},
+        server::{
+            presence::fake_store::FakeStore,
+            store::{Append, Reading, Renewal, Written},
+        },
+    };
+
+    const AT: Timestamp = Timestamp::from_millis(1);
+
+    /// Node 7 has logged a renewal in each of so many channels.
+    struct LogOfNode7 {
+        channels: usize,
+        removed: Arc<AtomicUsize>,
+    }
+
+    #[async_trait]
+    impl RenewalLog for LogOfNode7 {
+        async fn append(&self, _log: LogId, _renewals: &[Renewal]) -> Result<Append, StoreError> {
+            unreachable!()
+        }
+
+        async fn read(&self, log: LogId) -> Result<Vec<(Renewal, Timestamp)>, StoreError> {
+            let id = Uuid::from_u128(1);
+            let renewal = |n| Renewal {
+                channel: ChannelId::parse(&format!("channel{n}")).unwrap(),
+                viewer: ViewerId::new(id).unwrap(),
+                session: SessionId::new(id).unwrap(),
+                lease: Duration::from_secs(60),
+            };
+            let channels = if log.is_second { 0 } else { self.channels };
+            Ok((0..channels).map(|n| (renewal(n), AT)).collect())
+        }
+
+        async fn clear(&self, _log: LogId) -> Result<(), StoreError> {
+            unreachable!()
+        }
+
+        async fn owners(&self, _idle_for: Duration) -> Result<Vec<u64>, StoreError> {
+            Ok(vec![7])
+        }
+
+        async fn remove(&self, node: u64) -> Result<(), StoreError> {
+            assert_eq!(node, 7);
+            self.removed.fetch_add(1, Relaxed);
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn channels_of_a_cluster_are_written_side_by_side_but_not_all_at_once() {
+        const CHANNELS: usize = 3 * LANES_AT_ONCE;
+        let [busy, most, written, removed] = std::array::from_fn(|_| Arc::new(AtomicUsize::new(0)));
+        let count = [&busy, &most, &written].map(Arc::clone);
+        let store = FakeStore {
+            write: Box::new(move |batches| {
+                let [busy, most, written] = count.clone();
+                Box::pin(async move {
+                    most.fetch_max(busy.fetch_add(1, Relaxed) + 1, Relaxed);
+                    sleep(Duration::from_secs(1)).await;
+                    busy.fetch_sub(1, Relaxed);
+                    written.fetch_add(batches.len(), Relaxed);
+                    let active = |batch: &Batch| repeat_n(true, batch.ops.len()).collect();
+                    batches
+                        .iter()
+                        .map(|batch| Ok(Written::at_once(active(batch), Reading::certain(1, AT))))
+                        .collect()
+                })
+            }),
+            attend: None,
+            log: Some(Box::new(LogOfNode7 { channels: CHANNELS, removed: Arc::clone(&removed) })),
+            takes_many_channels: false,
+        };
+        let mut orphans = Orphans::default();
+        orphans.note(&[1]);
+        orphans.write_logs(&store, 1).await;
+        assert_eq!((written.load(Relaxed), most.load(Relaxed)), (CHANNELS, LANES_AT_ONCE));
+        assert_eq!(removed.load(Relaxed), 1);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_node_looks_for_logs_at_its_start_and_when_a_node_is_gone() {

@@ -2,65 +2,47 @@
 
 use std::{iter::repeat_n, sync::Mutex as StdMutex};
 
-use async_trait::async_trait;
-
 use super::*;
 use crate::{
     domain::{Act, Op, Policy, SessionId, ViewerId},
     server::{
         clock::ManualClock,
-        store::{Claim, Listed, Names, Reading, Share, Written},
+        presence::fake_store::FakeStore,
+        store::{Reading, Written},
     },
 };
 
 /// Each write takes a second. Records since when the node is sure at each roll call.
-struct SlowStore {
-    clock: Arc<ManualClock>,
-    sure_since: StdMutex<Vec<Option<Timestamp>>>,
-}
-
-#[async_trait]
-impl Store for SlowStore {
-    async fn write(&self, batches: &[Batch]) -> Vec<Result<Written, StoreError>> {
-        sleep(Duration::from_secs(1)).await;
-        self.clock.advance(Duration::from_secs(1));
-        let reading = Reading::certain(0, self.clock.now());
-        let written = |batch: &Batch| Written::at_once(repeat_n(true, batch.ops.len()).collect(), reading);
-        batches.iter().map(|batch| Ok(written(batch))).collect()
-    }
-
-    async fn counts(&self, channels: &[ChannelId]) -> Vec<Result<Reading, StoreError>> {
-        channels.iter().map(|_| Ok(Reading::certain(0, self.clock.now()))).collect()
-    }
-
-    async fn live(&self) -> Result<Listed, StoreError> {
-        unreachable!()
-    }
-
-    async fn listed(&self, _parts: &[u16]) -> Result<Names, StoreError> {
-        unreachable!()
-    }
-
-    async fn share(&self, _claim: &Claim) -> Result<Share, StoreError> {
-        unreachable!()
-    }
-
-    async fn sweep(&self) -> Result<(), StoreError> {
-        unreachable!()
-    }
-
-    async fn attend(&self, attendance: &Attendance) -> Result<Option<RollCall>, StoreError> {
-        self.sure_since.lock().unwrap().push(attendance.sure_since);
-        let now = self.clock.now();
-        Ok(Some(RollCall {
-            now,
-            number: 1,
-            epoch: None,
-            lost: Timestamp::default(),
-            asked: now,
-            sure_since: attendance.sure_since.unwrap_or(now),
-            nodes: vec![attendance.node],
-        }))
+fn slow_store(clock: &Arc<ManualClock>, sure_since: &Arc<StdMutex<Vec<Option<Timestamp>>>>) -> FakeStore {
+    let (clock, sure_since) = (Arc::clone(clock), Arc::clone(sure_since));
+    let at_write = Arc::clone(&clock);
+    FakeStore {
+        write: Box::new(move |batches| {
+            let clock = Arc::clone(&at_write);
+            Box::pin(async move {
+                sleep(Duration::from_secs(1)).await;
+                clock.advance(Duration::from_secs(1));
+                let reading = Reading::certain(0, clock.now());
+                let written =
+                    |batch: &Batch| Written::at_once(repeat_n(true, batch.ops.len()).collect(), reading);
+                batches.iter().map(|batch| Ok(written(batch))).collect()
+            })
+        }),
+        attend: Some(Box::new(move |attendance| {
+            sure_since.lock().unwrap().push(attendance.sure_since);
+            let now = clock.now();
+            RollCall {
+                now,
+                number: 1,
+                epoch: None,
+                lost: Timestamp::default(),
+                asked: now,
+                sure_since: attendance.sure_since.unwrap_or(now),
+                nodes: vec![attendance.node],
+            }
+        })),
+        log: None,
+        takes_many_channels: true,
     }
 }
 
@@ -68,7 +50,8 @@ impl Store for SlowStore {
 async fn a_node_attends_during_a_long_replay_and_is_sure_only_after_it() {
     const PIECES: usize = 20;
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000_000)));
-    let store = Arc::new(SlowStore { clock: Arc::clone(&clock), sure_since: StdMutex::default() });
+    let sure_since = Arc::default();
+    let store = Arc::new(slow_store(&clock, &sure_since));
     let (policy, roll) = (Policy::default(), Arc::new(LastRollCall::default()));
     let journal = Journal::new(policy.lease_rules(), policy.update_interval, Arc::clone(&roll));
     let (journal, channel) = (Arc::new(journal), ChannelId::parse("ana").unwrap());
@@ -81,7 +64,7 @@ async fn a_node_attends_during_a_long_replay_and_is_sure_only_after_it() {
         journal.mark_unwritten(&channel, &op);
     }
     let recovery = Recovery::new(
-        Arc::clone(&store) as Arc<dyn Store>,
+        store,
         Arc::clone(&journal),
         roll,
         Arc::clone(&clock) as Arc<dyn Clock>,
@@ -89,7 +72,7 @@ async fn a_node_attends_during_a_long_replay_and_is_sure_only_after_it() {
     );
     recovery.round(true).await.unwrap();
     assert!(journal.is_written());
-    let said = std::mem::take(&mut *store.sure_since.lock().unwrap());
+    let said = std::mem::take(&mut *sure_since.lock().unwrap());
     let [first, during @ .., last] = said.as_slice() else { panic!("{said:?}") };
     assert_eq!(*first, None);
     assert!(during.len() >= PIECES - 2, "once a second: {said:?}");

@@ -1,8 +1,7 @@
 //! Writing renewals to channels of a cluster while one of its servers hangs.
 
-use std::{iter::repeat_n, sync::Mutex as StdMutex};
+use std::iter::repeat_n;
 
-use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::*;
@@ -10,8 +9,8 @@ use crate::{
     domain::{ChannelId, SessionId, ViewerId},
     server::{
         clock::ManualClock,
-        presence::roll_call::LastRollCall,
-        store::{Claim, Listed, Names, Reading, Share},
+        presence::{fake_store::FakeStore, roll_call::LastRollCall},
+        store::Reading,
     },
 };
 
@@ -22,65 +21,45 @@ const HUNG: &str = "hung";
 const LEFT: &str = "left";
 const LOST: &str = "lost";
 
-/// Each channel has its own call. Those to the server that hangs fail after a second. Records how many renewals of the other
-/// channels were written.
-#[derive(Default)]
-struct Cluster {
-    written: StdMutex<usize>,
-}
-
-#[async_trait]
-impl Store for Cluster {
-    async fn write(&self, batches: &[Batch]) -> Vec<Result<Written, StoreError>> {
-        let hangs = |batch: &Batch| batch.channel.as_str().starts_with(HUNG);
-        if batches.iter().any(hangs) {
-            sleep(Duration::from_secs(1)).await;
+/// Each channel has its own call. Those to the server that hangs fail after a second. Counts the renewals of the other channels
+/// that are written.
+fn cluster(number: &Arc<AtomicUsize>) -> FakeStore {
+    let number = Arc::clone(number);
+    let hangs = |batch: &Batch| batch.channel.as_str().starts_with(HUNG);
+    let write = move |batch: &Batch| {
+        if hangs(batch) {
+            return Err(StoreError::Unreachable("it hangs".to_owned()));
         }
-        let write = |batch: &Batch| {
-            if hangs(batch) {
-                return Err(StoreError::Unreachable("it hangs".to_owned()));
-            }
-            *self.written.lock().unwrap() += batch.ops.len();
-            let was_away = batch.channel.as_str() == LOST;
-            let reading = Reading { was_away, ..Reading::certain(1, Timestamp::from_millis(1)) };
-            let is_active = batch.channel.as_str() != LEFT && batch.channel.as_str() != LOST;
-            Ok(Written::at_once(repeat_n(is_active, batch.ops.len()).collect(), reading))
-        };
-        batches.iter().map(write).collect()
-    }
-
-    async fn counts(&self, _channels: &[ChannelId]) -> Vec<Result<Reading, StoreError>> {
-        unreachable!()
-    }
-
-    async fn live(&self) -> Result<Listed, StoreError> {
-        unreachable!()
-    }
-
-    async fn listed(&self, _parts: &[u16]) -> Result<Names, StoreError> {
-        unreachable!()
-    }
-
-    async fn share(&self, _claim: &Claim) -> Result<Share, StoreError> {
-        unreachable!()
-    }
-
-    async fn sweep(&self) -> Result<(), StoreError> {
-        unreachable!()
-    }
-
-    fn takes_many_channels(&self) -> bool {
-        false
+        number.fetch_add(batch.ops.len(), Relaxed);
+        let was_away = batch.channel.as_str() == LOST;
+        let reading = Reading { was_away, ..Reading::certain(1, Timestamp::from_millis(1)) };
+        let is_active = batch.channel.as_str() != LEFT && batch.channel.as_str() != LOST;
+        Ok(Written::at_once(repeat_n(is_active, batch.ops.len()).collect(), reading))
+    };
+    FakeStore {
+        write: Box::new(move |batches| {
+            let hangs = batches.iter().any(hangs);
+            let written = batches.iter().map(&write).collect();
+            Box::pin(async move {
+                if hangs {
+                    sleep(Duration::from_secs(1)).await;
+                }
+                written
+            })
+        }),
+        attend: None,
+        log: None,
+        takes_many_channels: false,
     }
 }
 
 /// Over the cluster, at the time 1 ms.
-fn renewals(store: &Arc<Cluster>) -> (Renewals, Arc<Journal>) {
+fn renewals(store: FakeStore) -> (Renewals, Arc<Journal>) {
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
     let (policy, roll) = (Policy::default(), Arc::new(LastRollCall::default()));
     roll.set_not_kept();
     let journal = Arc::new(Journal::new(policy.lease_rules(), policy.update_interval, Arc::clone(&roll)));
-    let store = Arc::clone(store) as Arc<dyn Store>;
+    let store: Arc<dyn Store> = Arc::new(store);
     let recovery = Recovery::new(
         Arc::clone(&store),
         Arc::clone(&journal),
@@ -106,8 +85,8 @@ const NOW: Timestamp = Timestamp::from_millis(1);
 #[tokio::test(start_paused = true)]
 async fn a_server_of_a_cluster_that_hangs_delays_no_renewal_of_another() {
     const EACH: usize = 2 * MAX_OPS;
-    let store = Arc::new(Cluster::default());
-    let (renewals, journal) = renewals(&store);
+    let written = Arc::default();
+    let (renewals, journal) = renewals(cluster(&written));
     let mut gathered = Gathered::default();
     for name in (0..20).flat_map(|n| [format!("{HUNG}{n}"), format!("well{n}")]) {
         let channel = ChannelId::parse(&name).unwrap();
@@ -116,7 +95,7 @@ async fn a_server_of_a_cluster_that_hangs_delays_no_renewal_of_another() {
     let began = Instant::now();
     assert!(!renewals.write_all(gathered, began).await);
     assert!(began.elapsed() <= FLUSH_LIMIT, "a channel that fails is not tried again");
-    assert_eq!(*store.written.lock().unwrap(), 20 * EACH);
+    assert_eq!(written.load(Relaxed), 20 * EACH);
     let unwritten = journal.unwritten();
     assert_eq!(unwritten.len(), 20);
     assert!(unwritten.iter().all(|channel| channel.as_str().starts_with(HUNG)), "{unwritten:?}");
@@ -124,7 +103,7 @@ async fn a_server_of_a_cluster_that_hangs_delays_no_renewal_of_another() {
 
 #[tokio::test(start_paused = true)]
 async fn a_session_that_has_left_elsewhere_is_known_once_its_renewal_is_written() {
-    let (renewals, journal) = renewals(&Arc::default());
+    let (renewals, journal) = renewals(cluster(&Arc::default()));
     let is_live = |renewal: &Renewal| {
         let &Renewal { viewer, session, lease, .. } = renewal;
         let beat = Op { viewer, session, act: Act::Heartbeat { lease } };
