@@ -12,7 +12,7 @@ use std::{
 
 use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use redis::{Client, Connection, RedisResult};
+use redis::{Client, Connection, RedisError, RedisResult};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
@@ -243,7 +243,15 @@ impl RedisServer {
     }
 
     fn try_connect(&self) -> RedisResult<Connection> {
-        let mut connection = Client::open(self.url())?.get_connection_with_timeout(Duration::from_secs(5))?;
+        let connect = || Client::open(self.url())?.get_connection_with_timeout(Duration::from_secs(5));
+        // Reads with a time limit are interrupted by the signal that a process has ended.
+        let is_interrupted = |error: &RedisError| error.to_string().contains("Interrupted system call");
+        let mut connection = loop {
+            match connect() {
+                Err(error) if is_interrupted(&error) => {}
+                result => break result?,
+            }
+        };
         redis::cmd("PING").exec(&mut connection)?;
         Ok(connection)
     }
