@@ -3,7 +3,7 @@
 use std::{
     env,
     error::Error,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     iter,
     num::NonZeroU32,
     path::{Path, PathBuf},
@@ -173,7 +173,7 @@ fn shown(given: &ArgMatches) -> Vec<(String, String)> {
         let value = if arg.is_hide_env_values_set() {
             "(secret)".to_owned()
         } else {
-            values.join(&OsString::from(",")).to_string_lossy().into_owned()
+            values.iter().map(|value| without_user(value)).collect::<Vec<_>>().join(",")
         };
         shown.push((name(arg), value));
     }
@@ -509,6 +509,18 @@ fn values(arg: &Arg, given: &ArgMatches) -> Vec<OsString> {
     given.get_raw(setting).into_iter().flatten().map(ToOwned::to_owned).collect()
 }
 
+/// A value to show. If it is an address, without the user and password in it.
+fn without_user(value: &OsStr) -> String {
+    let text = value.to_string_lossy();
+    let address = text.split_once("://");
+    let shown = address.and_then(|(scheme, rest)| {
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let at = rest[..end].rfind('@')?;
+        Some(format!("{scheme}://…{}", &rest[at..]))
+    });
+    shown.unwrap_or_else(|| text.into_owned())
+}
+
 /// The problem of one value, if it is invalid: a sentence with the setting and the expected value.
 fn problem(arg: &Arg, value: &OsString, given: &ArgMatches) -> Option<String> {
     let parser = Command::new("aforo").arg(arg.clone().env(Resettable::Reset));
@@ -526,7 +538,8 @@ fn problem(arg: &Arg, value: &OsString, given: &ArgMatches) -> Option<String> {
         Some(ValueSource::CommandLine) => format!(" (--{})", arg.get_long().unwrap_or_default()),
         _ => String::new(),
     };
-    let shown = if arg.is_hide_env_values_set() { String::new() } else { format!(" is {value:?},") };
+    let shown =
+        if arg.is_hide_env_values_set() { String::new() } else { format!(" is {:?},", without_user(value)) };
     Some(format!("{}{source}{shown} {expected}", name(arg)))
 }
 
@@ -549,6 +562,24 @@ mod tests {
     /// The configuration by these flags.
     fn config(flags: &[&str]) -> Config {
         read([&["aforo"][..], flags].concat()).unwrap()
+    }
+
+    #[test]
+    fn an_address_is_shown_without_its_user() {
+        let settings = [
+            (
+                "--stream-url-template=https://me:hunter2@cdn example/{channel}",
+                "https://…@cdn example/{channel}",
+            ),
+            ("--viewer-allowed-origins=https://me:hunter2@x.example?a@b", "https://…@x.example?a@b"),
+            ("--viewer-allowed-origins=https://x.example/@me", "https://x.example/@me"),
+        ];
+        for (flag, shown) in settings {
+            let error = read(["aforo", flag]).unwrap_err().to_string();
+            assert!(error.contains(&format!("is {shown:?},")) && !error.contains("hunter2"), "{error}");
+            let settings = draft(["aforo", flag], None).unwrap().given;
+            assert!(settings.iter().any(|(_, value)| value == shown), "{settings:?}");
+        }
     }
 
     #[test]

@@ -197,7 +197,7 @@ pub struct FrameAncestors(String);
 impl FrameAncestors {
     /// Reads sources that are separated by spaces, as in the directive, or by commas, as in other settings.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let is_allowed = |c: char| c.is_ascii_graphic() && c != ';';
+        let is_allowed = |c: char| c.is_ascii_graphic() && !";@\"".contains(c);
         let sources = text.split(|c: char| c.is_whitespace() || c == ',');
         let sources: Vec<_> = sources.filter(|source| !source.is_empty()).collect();
         if sources.is_empty() || !sources.iter().all(|source| source.chars().all(is_allowed)) {
@@ -283,7 +283,8 @@ mod tests {
             let ancestors = FrameAncestors::parse(text).unwrap();
             assert_eq!(ancestors.as_str(), "'self' https://partner.example", "{text:?}");
         }
-        for text in ["", ",", " , ", "'self'; script-src *", "self,https://partner.example", "None"] {
+        let user = "https://name@partner.example";
+        for text in ["", ",", " , ", "'self'; script-src *", "self,https://partner.example", "None", user] {
             assert!(FrameAncestors::parse(text).is_err(), "{text:?}");
         }
         assert_eq!(FrameAncestors::parse("'none',*").unwrap_err(), "'none' must stand alone");
