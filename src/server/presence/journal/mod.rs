@@ -136,7 +136,7 @@ impl Journal {
         }
     }
 
-    /// Records an operation before it is written; see [`Ledger::accept`].
+    /// Records an operation before it is written; see [`Ledger::accept`](crate::domain::Ledger::accept).
     pub(super) fn accept(
         &self,
         channel: &ChannelId,
@@ -385,7 +385,7 @@ impl Journal {
         }
     }
 
-    /// Marks leaves for replay that the store may have forgotten; see [`Ledger::repeat_leaves`].
+    /// Marks leaves for replay that the store may have forgotten; see [`Ledger::repeat_leaves`](crate::domain::Ledger::repeat_leaves).
     pub(super) fn repeat_leaves(&self) {
         for mut entry in self.channels.iter_mut() {
             entry.ledger.repeat_leaves();
