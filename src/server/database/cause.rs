@@ -21,6 +21,9 @@ const NOT_USABLE: Cause = Cause::SetUp(
     "make the file and its folder readable and writable for the user that runs this program, or set DATABASE_URL to \
      another file",
 );
+const OTHER_TABLES: Cause = Cause::SetUp(
+    "its tables do not match this program: set DATABASE_URL to another database, or restore a backup",
+);
 const WRONG_URL: Cause = Cause::SetUp("check DATABASE_URL");
 
 impl Cause {
@@ -42,13 +45,16 @@ impl Cause {
         }
     }
 
-    /// The cause of an error of a migration.
+    /// The cause of an error of a migration. Its statements are valid, so one is refused for what the database already has.
     pub(super) fn of_migration(kind: Kind, error: &MigrateError) -> Self {
         match error {
-            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => Self::of(kind, error),
-            _ => Self::SetUp(
-                "its tables do not match this program: set DATABASE_URL to another database, or restore a backup",
-            ),
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+                match Self::of(kind, error) {
+                    Self::Statement => OTHER_TABLES,
+                    cause => cause,
+                }
+            }
+            _ => OTHER_TABLES,
         }
     }
 

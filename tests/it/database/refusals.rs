@@ -123,6 +123,21 @@ async fn a_database_of_a_later_version_is_refused() {
 }
 
 #[tokio::test]
+async fn a_database_with_such_a_table_of_another_program_is_refused() {
+    const TABLE: &str = "CREATE TABLE followers (name text)";
+    let folder = TempDir::new().unwrap();
+    let sqlite = format!("sqlite:{}/site.db", folder.path().display());
+    let mut connection = SqliteConnection::connect(&format!("{sqlite}?mode=rwc")).await.unwrap();
+    sqlx::query(TABLE).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    let postgres = Postgres::shared().await.database().await;
+    crate::support::postgres::execute(&postgres, TABLE).await;
+    for url in [&sqlite, &postgres] {
+        assert_refusal(url, &["followers", "already exists", "do not match"]).await;
+    }
+}
+
+#[tokio::test]
 async fn an_unusable_postgres_is_one_clear_error() {
     let server = Postgres::shared().await;
     let right = server.database().await;
