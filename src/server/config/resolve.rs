@@ -509,10 +509,11 @@ fn values(arg: &Arg, given: &ArgMatches) -> Vec<OsString> {
     given.get_raw(setting).into_iter().flatten().map(ToOwned::to_owned).collect()
 }
 
-/// A value to show. If it may be an address, it has no user and no password, not even one that is not encoded.
+/// A value to show: without what may be a user and a password, even if they are not encoded. A path may contain an `@`.
 fn without_user(value: &OsStr) -> String {
     let text = value.to_string_lossy();
-    let Some((before, host)) = text.rsplit_once('@') else { return text.into_owned() };
+    let parts = text.rsplit_once('@').filter(|(before, _)| before.contains(':'));
+    let Some((before, host)) = parts else { return text.into_owned() };
     let scheme = before.find("://").map_or("", |end| &before[..end + 3]);
     format!("{scheme}…@{host}")
 }
@@ -577,6 +578,7 @@ mod tests {
             let settings = draft(["aforo", flag], None).unwrap().given;
             assert!(settings.iter().any(|(_, value)| value == shown), "{settings:?}");
         }
+        assert_eq!(without_user(OsStr::new("/srv/aforo@one/data")), "/srv/aforo@one/data");
     }
 
     #[test]

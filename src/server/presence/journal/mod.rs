@@ -385,7 +385,8 @@ impl Journal {
         }
     }
 
-    /// Marks leaves for replay that the store may have forgotten; see [`Ledger::repeat_leaves`](crate::domain::Ledger::repeat_leaves).
+    /// Marks leaves for replay that the store may have forgotten; see
+    /// [`Ledger::repeat_leaves`](crate::domain::Ledger::repeat_leaves).
     pub(super) fn repeat_leaves(&self) {
         for mut entry in self.channels.iter_mut() {
             entry.ledger.repeat_leaves();
