@@ -133,7 +133,7 @@ impl Presence {
         }));
         if let Some(signals) = &presence.0.signals {
             let inner = Arc::downgrade(&presence.0);
-            signals.on_change(move |change| {
+            signals.on_change(move |change, _| {
                 if let Some(inner) = inner.upgrade() {
                     inner.live.set_on_air(&change.channel, change.since.is_some());
                     inner.hub.notify_live(&change.channel);

@@ -15,6 +15,7 @@ mod backlog;
 mod dated_signals;
 mod distinct;
 mod feed;
+mod on_air;
 mod ownership;
 pub mod past;
 mod progress;
@@ -47,17 +48,13 @@ pub use self::{
     ownership::{Ownership, Shareholder},
     progress::Progress,
 };
-use self::{
-    dated_signals::DatedSignals,
-    record::{Air, Record},
-    store_time::StoreTime,
-};
+use self::{dated_signals::DatedSignals, on_air::Air, record::Record, store_time::StoreTime};
 use super::{
     clock::Clock,
     database::{Sight, part_key},
     history::{self, HashKey, Place, Span, Track},
     presence::Observer,
-    signals::{Change, Signals},
+    signals::{Change, Signals, Source},
 };
 use crate::domain::{Act, ChannelId, Count, Live, SessionKey, Timestamp, ViewerId};
 
@@ -202,15 +199,15 @@ impl Recorder {
         }
         // The signals don't keep a recorder that is no longer needed.
         let inner = Arc::downgrade(&self.0);
-        signals.on_change(move |change| {
+        signals.on_change(move |change, source| {
             if let Some(inner) = inner.upgrade() {
-                Self(inner).signal_changed(change);
+                Self(inner).signal_changed(change, source);
             }
         });
     }
 
     /// Records a change of a live signal, when this node learns of it.
-    fn signal_changed(&self, change: &Change) {
+    fn signal_changed(&self, change: &Change, source: Source) {
         let channel = &change.channel;
         if let Some(now) = self.0.store_time.now() {
             self.0.signals.compare_clocks(now);
@@ -220,26 +217,47 @@ impl Recorder {
         }
         match (change.since, change.ended_at) {
             (Some(since), _) => {
-                let since = self.0.signals.begin(channel, since);
-                let Some(waiting) = self.0.records.get_mut(channel).map(|mut record| record.take_waiting())
-                else {
-                    return;
-                };
-                // Counted without the lock of the record, as there may be many.
-                let viewers = waiting.viewers(self.key(), self.now());
-                if let Some(mut record) = self.0.records.get_mut(channel) {
-                    record.begin_signal(since, viewers);
-                }
+                self.count_who_waited(channel, since);
+                self.signal_is_on(channel, source);
             }
             (None, Some(ended_at)) => {
                 let ended_at = self.0.signals.convert(ended_at);
                 // What another node has observed since is not ended here.
-                let record = self.0.records.get_mut(channel);
-                if let Some(mut record) = record.filter(|_| self.0.ownership.owns(channel)) {
-                    record.end_signal(ended_at, self.max_gap());
+                let max_gap = self.0.ownership.owns(channel).then(|| self.max_gap());
+                if let Some(mut record) = self.0.records.get_mut(channel) {
+                    record.end_signal(ended_at, max_gap);
                 }
             }
             (None, None) => {}
+        }
+    }
+
+    /// Counts who has waited for a live signal that began at `since`.
+    fn count_who_waited(&self, channel: &ChannelId, since: Timestamp) {
+        let since = self.0.signals.begin(channel, since);
+        let Some(waiting) = self.0.records.get_mut(channel).map(|mut record| record.take_waiting()) else {
+            return;
+        };
+        // Counted without the lock of the record, as there may be many.
+        let viewers = waiting.viewers(self.key(), self.now());
+        if let Some(mut record) = self.0.records.get_mut(channel) {
+            record.begin_signal(since, viewers);
+        }
+    }
+
+    /// Records that the live signal is on, before the next sample: a broadcast can be shorter. Only one node is told by a caller.
+    fn signal_is_on(&self, channel: &ChannelId, source: Source) {
+        let is_owned = self.0.ownership.owns(channel);
+        let Some(Live::Yes { since }) = self.0.signals.state(channel) else { return };
+        if !is_owned && source == Source::Store {
+            return;
+        }
+        let now = self.now();
+        let mut record = self.0.records.entry(channel.clone()).or_default();
+        if !is_owned {
+            record.glimpse_signal(since, now);
+        } else if record.signal_is_on(since, now) {
+            self.0.progress.begin(channel);
         }
     }
 

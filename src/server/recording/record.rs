@@ -3,16 +3,14 @@
 use std::{collections::HashSet, time::Duration};
 
 use super::{
-    Taken, TakenSpan,
+    Taken,
     distinct::{Distinct, RowData},
+    on_air::{Air, AirTime},
     waiting::Waiting,
 };
 use crate::{
     domain::{ChannelId, Live, SessionId, Timestamp, ViewerId},
-    server::{
-        database::Sight,
-        history::{HashKey, Place, Span, Track, broadcast::GRACE, joins},
-    },
+    server::history::{HashKey, Place, Track, broadcast::GRACE, joins},
 };
 
 /// The length of the spans for which distinct viewers are kept.
@@ -24,29 +22,13 @@ const MAX_SEEN: usize = 1_000_000;
 /// The most changes of a signal between two takes after each of which viewers are counted anew.
 const MAX_EARLIER: usize = 8;
 
-/// How often the end of a span that goes on is written. In between, readers take its end from the row of the part.
-const LENGTHEN_EVERY: Duration = Duration::from_secs(30);
-
-/// How long after the last observation of viewers a glimpse lasts, if there are none any more. What lasts longer, the owner's
-/// samples see.
-const GLIMPSE_HOLDS: Duration = Duration::from_secs(1);
-
-/// When the end of a glimpse is taken: after the owner has written what it has seen of the span.
-const GLIMPSE_SETTLES: Duration = Duration::from_secs(10);
-
-/// A broadcast that is not lengthened for [`GRACE`] is over.
-const _: () = assert!(LENGTHEN_EVERY.as_secs() * 4 < GRACE.as_secs());
-
 /// The record of one channel.
 #[derive(Debug, Default)]
 pub(super) struct Record {
     track: Track,
     /// Joins with and without a ticket, if there were any while tickets were accepted.
     joins: Option<Box<Track>>,
-    /// The span in which the channel was on air, as its owner has seen it.
-    air: Option<OnAir>,
-    /// The span in which the channel had viewers, as this node has seen it in its own calls while another node was the owner.
-    glimpse: Option<Glimpse>,
+    air: AirTime,
     /// The distinct viewers of the present hour.
     viewers: Option<Viewers>,
     /// Those that ended since the last take with the signal or the lack of one, and their starts.
@@ -63,43 +45,6 @@ pub(super) struct Record {
     has_viewers: bool,
     /// The last sample of the owner that this channel was in.
     pub(super) sample: u64,
-}
-
-/// Whether a channel is on air.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Air {
-    /// It is on air; since when, if that is known.
-    On {
-        /// When the live signal began.
-        since: Option<Timestamp>,
-    },
-    /// It is off air, or that is not known.
-    Off,
-}
-
-/// A span on air.
-#[derive(Debug, Clone, Copy)]
-struct OnAir {
-    span: Span,
-    /// When it was first observed.
-    observed_from: Timestamp,
-    is_on: bool,
-    /// Whether anything but the end of the span has changed.
-    is_news: bool,
-    /// The end when it was last taken.
-    taken: Timestamp,
-}
-
-/// A span in which a channel had viewers, as a node has seen it that is not the owner. The owner's samples can miss a
-/// broadcast of less than a second, or its start.
-#[derive(Debug, Clone, Copy)]
-struct Glimpse {
-    span: Span,
-    has_viewers: bool,
-    /// Whether its start was not taken yet.
-    has_begun: bool,
-    /// When its end was seen, until it was taken.
-    ended: Option<Timestamp>,
 }
 
 /// The distinct viewers of a span.
@@ -130,7 +75,7 @@ impl Record {
         }
         if air == (Air::On { since: None }) {
             // The owner may have recorded that the channel was on air for longer than viewers were seen.
-            let last = self.air.as_ref().map_or(self.counted, |air| self.counted.max(air.span.to));
+            let last = self.air.last_owned().map_or(self.counted, |owned| self.counted.max(owned));
             if at > last + GRACE {
                 // A broadcast begins. Each viewer counts for it from the next beat on, and is new with the next join.
                 self.end_viewers();
@@ -139,63 +84,45 @@ impl Record {
             self.counted = self.counted.max(at);
         }
         let Some(max_gap) = owner_gap else {
-            self.observe_glimpse(count, at, air);
+            self.air.glimpse_count(count, at, air);
             return false;
         };
-        match &mut self.air {
-            Some(on_air) if on_air.is_on && (!is_on || at <= on_air.span.to + GRACE) => {
-                // After a pause, another node may have written that the span goes on or has ended.
-                let is_gap = at > on_air.span.to + max_gap;
-                on_air.is_news |= !is_on || is_gap;
-                on_air.is_on = is_on;
-                // Without viewers the broadcast lasted until now, if it was observed until now. A signal that has ended may
-                // have ended a while ago.
-                if at > on_air.span.to && (is_on || count == 0 && !is_gap) {
-                    on_air.span.to = at;
-                }
-            }
-            Some(on_air) if is_on && at <= on_air.span.to + GRACE => {
-                on_air.span.to = on_air.span.to.max(at);
-                on_air.is_on = true;
-                on_air.is_news = true;
-            }
-            _ => {
-                let Air::On { since } = air else { return false };
-                let span = Span::new(since.unwrap_or(at), at);
-                self.air = Some(OnAir { span, observed_from: at, is_on, is_news: true, taken: at });
-                // Who came before the signal and is still there is counted anew.
-                let is_earlier = |viewers: &Viewers| since.is_some_and(|since| viewers.start < since);
-                if self.viewers.as_ref().is_some_and(is_earlier) {
-                    self.end_viewers();
-                }
-                return true;
-            }
+        let has_begun = self.air.observe(count, at, air, max_gap);
+        if has_begun && let Air::On { since: Some(since) } = air {
+            self.end_earlier_viewers(since);
         }
-        false
+        has_begun
     }
 
-    /// Records a fresh count of a channel of another node. With live signals there are no glimpses, because a signal says when
-    /// it began.
-    fn observe_glimpse(&mut self, count: u32, at: Timestamp, air: Air) {
-        let has_viewers = count > 0;
-        match &mut self.glimpse {
-            Some(glimpse) if at <= glimpse.span.to + GRACE => {
-                if at < glimpse.span.to {
-                    return;
-                }
-                if has_viewers || glimpse.has_viewers && at <= glimpse.span.to + GLIMPSE_HOLDS {
-                    glimpse.span.to = at;
-                }
-                if glimpse.has_viewers && !has_viewers {
-                    glimpse.ended = Some(at);
-                }
-                glimpse.has_viewers = has_viewers;
-            }
-            _ if has_viewers && air == (Air::On { since: None }) => {
-                let span = Span::new(at, at);
-                self.glimpse = Some(Glimpse { span, has_viewers, has_begun: true, ended: None });
-            }
-            _ => {}
+    /// Records that this node, which is the owner, learns at `at` that the live signal is on since `since`. Returns whether the
+    /// channel went on air.
+    pub(super) fn signal_is_on(&mut self, since: Timestamp, at: Timestamp) -> bool {
+        self.active = self.active.max(at);
+        let has_begun = self.air.begin(since, at);
+        if has_begun {
+            self.end_earlier_viewers(since);
+        }
+        has_begun
+    }
+
+    /// Records that this node, which is not the owner, was told at `at` that the live signal is on since `since`.
+    pub(super) fn glimpse_signal(&mut self, since: Timestamp, at: Timestamp) {
+        self.active = self.active.max(at);
+        self.air.glimpse_signal(since, at);
+    }
+
+    /// Records when the live signal ended. `max_gap`: as in [`Record::observe`], if this node is the owner.
+    pub(super) fn end_signal(&mut self, ended_at: Timestamp, max_gap: Option<Duration>) {
+        match max_gap {
+            Some(max_gap) => self.air.end_signal(ended_at, max_gap),
+            None => self.air.glimpse_signal_end(ended_at),
+        }
+    }
+
+    /// Ends the row of distinct viewers that began before a broadcast. Who is still there is counted anew.
+    fn end_earlier_viewers(&mut self, since: Timestamp) {
+        if self.viewers.as_ref().is_some_and(|viewers| viewers.start < since) {
+            self.end_viewers();
         }
     }
 
@@ -204,27 +131,10 @@ impl Record {
         self.track.has_observed(count, at, is_owned, time)
     }
 
-    /// Records that the count is not known. A channel that was on air is assumed to stay so, unless nothing was observed for
-    /// so long that the broadcast is over.
+    /// Records that the count is not known.
     pub(super) fn lose_sight(&mut self, at: Timestamp) {
         self.track.unknown(at);
-        let goes_on = |air: &&mut OnAir| air.is_on && at > air.span.to && at <= air.span.to + GRACE;
-        if let Some(air) = self.air.as_mut().filter(goes_on) {
-            air.span.to = at;
-            air.is_news = true;
-        }
-    }
-
-    /// Records when the live signal ended. The owner may have observed that it goes on for a moment longer, if another node
-    /// was told of the end.
-    pub(super) fn end_signal(&mut self, ended_at: Timestamp, max_gap: Duration) {
-        let Some(air) = &mut self.air else { return };
-        if ended_at + max_gap >= air.span.to && ended_at <= air.span.to + GRACE {
-            // What may be written does not become shorter.
-            air.span.to = ended_at.max(air.taken);
-            air.is_on = false;
-            air.is_news = true;
-        }
+        self.air.lose_sight(at);
     }
 
     /// Records that a session is counted until `until`, while the channel is off air.
@@ -318,7 +228,7 @@ impl Record {
 
     /// Whether the channel was on air when this node last observed it as its owner.
     pub(super) fn is_on_air(&self) -> bool {
-        self.air.as_ref().is_some_and(|air| air.is_on)
+        self.air.is_on()
     }
 
     /// Takes the changes of this record, which is that of `channel` on `node`, if there are any. Without `everything`, minutes
@@ -344,7 +254,7 @@ impl Record {
         }));
         let (joins, lost_joins) =
             self.joins.as_mut().map(|joins| (joins.take_dirty(now), joins.take_lost())).unwrap_or_default();
-        let (on_air, lost) = (self.take_on_air(node, now, everything), self.track.take_lost() + lost_joins);
+        let (on_air, lost) = (self.air.take(node, now, everything), self.track.take_lost() + lost_joins);
         let has_minutes = !minutes.is_empty() || !joins.is_empty();
         (has_minutes || !viewers.is_empty() || on_air.is_some() || lost > 0).then(|| Taken {
             channel: channel.as_str().to_owned(),
@@ -355,23 +265,6 @@ impl Record {
             on_air,
             lost,
         })
-    }
-
-    /// Takes the span on air, if its row must be written; with `everything`, if it is longer.
-    fn take_on_air(&mut self, node: u64, now: Timestamp, everything: bool) -> Option<TakenSpan> {
-        let pause = if everything { Duration::from_millis(1) } else { LENGTHEN_EVERY };
-        let is_due = |air: &&mut OnAir| air.is_news || air.span.to >= air.taken + pause;
-        if let Some(air) = self.air.as_mut().filter(is_due) {
-            (air.is_news, air.taken) = (false, air.span.to);
-            let sight = if air.is_on { Sight::GoesOn(node) } else { Sight::Ended };
-            return Some(TakenSpan { span: air.span, observed_from: air.observed_from, sight });
-        }
-        let has_ended = |ended: Timestamp| everything || now >= ended + GLIMPSE_SETTLES;
-        let is_due = |glimpse: &&mut Glimpse| glimpse.has_begun || glimpse.ended.is_some_and(has_ended);
-        let glimpse = self.glimpse.as_mut().filter(is_due)?;
-        glimpse.has_begun = false;
-        glimpse.ended = glimpse.ended.filter(|ended| !has_ended(*ended));
-        Some(TakenSpan { span: glimpse.span, observed_from: glimpse.span.from, sight: Sight::Glimpse })
     }
 
     /// Whether the channel has been empty for so long that the record can go. Its changes must have been taken.
@@ -419,82 +312,6 @@ mod tests {
         assert_eq!(viewers(5_000, 10_000), 0);
     }
 
-    /// A record of a channel that is on air since 1 s and was sampled every second up to 5 s.
-    fn on_air_for_five_seconds() -> Record {
-        let mut record = Record::default();
-        let air = Air::On { since: Some(Timestamp::from_millis(1_000)) };
-        for second in 1..=5 {
-            record.observe(
-                3,
-                Timestamp::from_millis(second * 1_000 + 100),
-                air,
-                Some(Duration::from_secs(5)),
-            );
-        }
-        record
-    }
-
-    #[test]
-    fn a_broadcast_ends_with_its_signal_and_not_with_a_sample() {
-        let at = Timestamp::from_millis;
-        let (ana, gap) = (ChannelId::parse("ana").unwrap(), Duration::from_secs(5));
-        // This node is told of the end at once, or some moments later.
-        for ended_at in [5_640, 4_360] {
-            let mut record = on_air_for_five_seconds();
-            record.end_signal(at(ended_at), gap);
-            record.observe(3, at(6_100), Air::Off, Some(gap));
-            let taken = record.take(&ana, NODE, None, at(7_000), false).unwrap().on_air.unwrap();
-            assert_eq!((taken.span, taken.sight), (Span::new(at(1_000), at(ended_at)), Sight::Ended));
-        }
-        // What is written may be longer already.
-        let mut record = on_air_for_five_seconds();
-        assert!(
-            record.take(&ana, NODE, None, at(5_200), false).unwrap().on_air.unwrap().sight
-                == Sight::GoesOn(NODE)
-        );
-        record.end_signal(at(4_360), gap);
-        let taken = record.take(&ana, NODE, None, at(7_000), false).unwrap().on_air.unwrap();
-        assert_eq!((taken.span.to, taken.sight), (at(5_100), Sight::Ended));
-        // Another node has observed the channel since, or clocks differ.
-        for ended_at in [99, 400_000] {
-            let mut record = on_air_for_five_seconds();
-            record.end_signal(at(ended_at), gap);
-            assert!(
-                record.take(&ana, NODE, None, at(7_000), false).unwrap().on_air.unwrap().sight
-                    == Sight::GoesOn(NODE)
-            );
-        }
-    }
-
-    #[test]
-    fn a_node_that_is_not_the_owner_says_when_viewers_came_and_went() {
-        let (at, on) = (Timestamp::from_millis, Air::On { since: None });
-        let mut record = Record::default();
-        let mut next = |counts: &[(u32, u64)], now: u64| {
-            for (count, millis) in counts {
-                record.observe(*count, at(*millis), if *count > 0 { on } else { Air::Off }, None);
-            }
-            let taken = record.take(&ChannelId::parse("ana").unwrap(), NODE, None, at(now), false);
-            taken.and_then(|taken| taken.on_air).map(|on_air| {
-                assert_eq!((on_air.sight, on_air.observed_from), (Sight::Glimpse, on_air.span.from));
-                (on_air.span.from.as_millis(), on_air.span.to.as_millis())
-            })
-        };
-        assert_eq!(next(&[(0, 500)], 600), None);
-        assert_eq!(next(&[(1, 1_000), (3, 1_200)], 1_300), Some((1_000, 1_200)));
-        assert_eq!(next(&[(5, 2_000), (4, 30_000)], 40_000), None, "the owner sees that it goes on");
-        assert_eq!(next(&[(1, 31_000), (0, 31_400), (1, 31_399)], 41_399), None, "the owner writes first");
-        assert_eq!(next(&[], 41_400), Some((1_000, 31_400)));
-        assert_eq!(next(&[], 99_000), None);
-        assert_eq!(next(&[(2, 60_000), (0, 61_001)], 99_000), Some((1_000, 60_000)), "the owner saw the end");
-        assert_eq!(next(&[(0, 95_000)], 200_000), None);
-        assert_eq!(
-            next(&[(1, 400_000), (0, 400_100)], 400_200),
-            Some((400_000, 400_100)),
-            "another broadcast"
-        );
-    }
-
     #[test]
     fn a_viewer_who_returns_is_new_in_another_broadcast() {
         let (at, on) = (Timestamp::from_millis, Air::On { since: None });
@@ -511,29 +328,6 @@ mod tests {
             let arrivals: u64 =
                 taken.minutes.iter().map(|minute| minute.minute.arrivals().sum().total()).sum();
             assert_eq!(arrivals, new, "returns at {returns_at}");
-        }
-    }
-
-    #[test]
-    fn with_live_signals_viewers_begin_no_broadcast() {
-        let at = Timestamp::from_millis;
-        let mut record = Record::default();
-        for air in [Air::Off, Air::On { since: Some(at(500)) }] {
-            record.observe(1, at(1_000), air, None);
-            let taken = record.take(&ChannelId::parse("ana").unwrap(), NODE, None, at(2_000), false);
-            assert!(taken.is_none_or(|taken| taken.on_air.is_none()), "{air:?}");
-        }
-    }
-
-    #[test]
-    fn a_broadcast_goes_on_while_the_count_is_unknown_but_not_after_a_long_gap() {
-        let at = Timestamp::from_millis;
-        let ana = ChannelId::parse("ana").unwrap();
-        for (unknown_at, ends_at) in [(305_100, 305_100), (305_101, 5_100)] {
-            let mut record = on_air_for_five_seconds();
-            record.lose_sight(at(unknown_at));
-            let taken = record.take(&ana, NODE, None, at(unknown_at), false).unwrap().on_air.unwrap();
-            assert_eq!(taken.span.to, at(ends_at), "unknown at {unknown_at}");
         }
     }
 

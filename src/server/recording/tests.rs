@@ -200,3 +200,103 @@ fn a_broadcast_that_ended_while_the_node_did_not_own_it_ends_when_it_was_last_ob
     }
     assert_eq!(written, [(0, 0, true), (20, 9, false)]);
 }
+
+/// Signals over a store without any, which a test changes itself.
+mod signals {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::{
+        domain::{LiveMode, signal::Report},
+        server::{
+            metrics::Metrics,
+            signals::{Changes, SignalSettings, SignalStore},
+            store::StoreError,
+        },
+    };
+
+    /// A store in which the only channel goes on air, and off air, at the time that it shows.
+    #[derive(Default)]
+    struct Clocked(Mutex<(u64, Option<Change>)>);
+
+    #[async_trait]
+    impl SignalStore for Clocked {
+        async fn report(&self, channel: &ChannelId, report: Report) -> Result<Change, StoreError> {
+            let mut state = self.0.lock();
+            let at = Timestamp::from_millis(state.0);
+            let is_on = matches!(report, Report::OnAir { .. });
+            let number = state.1.as_ref().map_or(0, |last| last.number) + 1;
+            let change = Change {
+                channel: channel.clone(),
+                number,
+                since: is_on.then_some(at),
+                ended_at: (!is_on).then_some(at),
+            };
+            state.1 = Some(change.clone());
+            Ok(change)
+        }
+
+        async fn changes(&self, after: Option<u64>) -> Result<Changes, StoreError> {
+            let state = self.0.lock();
+            let newest = state.1.as_ref().map_or(0, |last| last.number);
+            let is_news = |change: &Change| after.is_none_or(|after| change.number > after);
+            let changes = state.1.clone().filter(is_news).into_iter().collect();
+            Ok(Changes { changes, newest, now: Timestamp::from_millis(state.0), is_whole: after.is_none() })
+        }
+
+        async fn end_silent(&self, _: Duration) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        async fn forget_ended(&self, _: Duration) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+
+    /// A node whose caller, or another node's, reports a signal of a quarter of a second. Returns the span that the node writes.
+    async fn write_short_signal(is_owner: bool, is_told: bool) -> Option<(Span, Sight)> {
+        let recorder =
+            Recorder::new(7, Duration::ZERO, Arc::new(ManualClock::new(Timestamp::from_millis(START))));
+        let ana = ChannelId::parse("ana").unwrap();
+        let parts: &[u16] = if is_owner { &[ana.part()] } else { &[] };
+        recorder.ownership().set(parts, Instant::now() + Duration::from_secs(3_600));
+        let store = Arc::new(Clocked::default());
+        let node = || {
+            let settings =
+                SignalSettings { mode: LiveMode::Signal, interval: Duration::from_secs(2), timeout: None };
+            Signals::new(Arc::clone(&store) as Arc<dyn SignalStore>, settings, Metrics::default())
+        };
+        let (signals, told) = (node(), node());
+        recorder.follow_signals(signals.clone());
+        let told = if is_told { &signals } else { &told };
+        let set_time = |millis: u64| {
+            store.0.lock().0 = START + millis;
+            recorder.note_time(Timestamp::from_millis(START + millis));
+        };
+        set_time(0);
+        signals.poll().await;
+        set_time(500);
+        told.report(&ana, Report::OnAir { started_at: None, publisher: None }).await.unwrap();
+        signals.poll().await;
+        set_time(750);
+        told.report(&ana, Report::OffAir { publisher: None }).await.unwrap();
+        signals.poll().await;
+        set_time(11_000);
+        let taken = recorder.take(false).into_iter().find_map(|taken| taken.on_air);
+        taken.map(|on_air| (on_air.span, on_air.sight))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_signal_between_two_samples_is_written_by_the_owner_and_by_the_node_that_is_told() {
+        let span = Span::new(Timestamp::from_millis(START + 500), Timestamp::from_millis(START + 750));
+        for is_told in [true, false] {
+            assert_eq!(
+                write_short_signal(true, is_told).await,
+                Some((span, Sight::Ended)),
+                "told: {is_told}"
+            );
+        }
+        assert_eq!(write_short_signal(false, true).await, Some((span, Sight::Glimpse)));
+        assert_eq!(write_short_signal(false, false).await, None, "others write it");
+    }
+}

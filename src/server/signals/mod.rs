@@ -57,6 +57,15 @@ impl Change {
     }
 }
 
+/// How a node learns of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A caller of this node has reported it.
+    Caller,
+    /// It was read from the store. Callers of any node may have reported it.
+    Store,
+}
+
 /// Changes of live signals.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changes {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use parking_lot::{Mutex, RwLock};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::{Change, Changes, SignalStore};
+use super::{Change, Changes, SignalStore, Source};
 use crate::{
     domain::{ChannelId, Live, LiveMode, Timestamp, signal::Report},
     server::{metrics::Metrics, store_error::StoreError},
@@ -36,7 +36,7 @@ pub struct SignalSettings {
 #[derive(Clone)]
 pub struct Signals(Arc<Inner>);
 
-type Listener = Box<dyn Fn(&Change) + Send + Sync>;
+type Listener = Box<dyn Fn(&Change, Source) + Send + Sync>;
 
 struct Inner {
     store: Arc<dyn SignalStore>,
@@ -124,7 +124,7 @@ impl Signals {
     /// within an update interval. After the first contact with the database this includes every channel on air.
     ///
     /// Changes come in order, one at a time. The callback must return quickly and must not report or register.
-    pub fn on_change(&self, listener: impl Fn(&Change) + Send + Sync + 'static) {
+    pub fn on_change(&self, listener: impl Fn(&Change, Source) + Send + Sync + 'static) {
         self.0.listeners.lock().push(Box::new(listener));
     }
 
@@ -228,7 +228,8 @@ impl Signals {
         self.apply(changes, Some(newest));
     }
 
-    /// Applies changes, and tells the listeners. `newest`: the number up to which these are all changes.
+    /// Applies changes, and tells the listeners. `newest`: the number up to which these are all changes, if they were read from
+    /// the store.
     fn apply(&self, changes: Vec<Change>, newest: Option<u64>) {
         let listeners = self.0.listeners.lock();
         let mut state = self.0.state.write();
@@ -255,8 +256,9 @@ impl Signals {
         }
         self.0.metrics.on_air(state.on_air);
         drop(state);
+        let source = if newest.is_some() { Source::Store } else { Source::Caller };
         for change in news {
-            listeners.iter().for_each(|listener| listener(&change));
+            listeners.iter().for_each(|listener| listener(&change, source));
         }
     }
 }
@@ -343,7 +345,7 @@ mod tests {
         let signals = Signals::new(Arc::clone(&store) as Arc<dyn SignalStore>, settings, Metrics::new());
         let told = Told::default();
         let record = Arc::clone(&told);
-        signals.on_change(move |change| record.lock().push((change.channel.to_string(), change.live())));
+        signals.on_change(move |change, _| record.lock().push((change.channel.to_string(), change.live())));
         (signals, store, told)
     }
 

@@ -148,6 +148,23 @@ async fn the_end_of_a_signal_ends_a_broadcast_that_nobody_watches() {
 }
 
 #[tokio::test]
+async fn a_broadcast_of_a_moment_is_kept() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("aforo.db");
+    let app = app_with(&["--stats=public", &format!("--database-url=sqlite:{}", file.display())]).await;
+    let broadcasts = async |name: &str| {
+        let body: Value = app.get(&format!("/api/channel/{name}/broadcasts")).await.json().await.unwrap();
+        body["broadcasts"].as_array().unwrap().len()
+    };
+    // A node that has just started waits until it knows the time of the database and of the store.
+    set_live(&app, "bea", true).await;
+    eventually("the node records", async || broadcasts("bea").await == 1).await;
+    set_live(&app, "ana", true).await;
+    set_live(&app, "ana", false).await;
+    eventually("the broadcast is there", async || broadcasts("ana").await == 1).await;
+}
+
+#[tokio::test]
 async fn a_broadcast_lasts_as_long_as_its_signal_and_has_those_who_waited_for_it() {
     const VIEWERS: usize = 20;
     let folder = TempDir::new().unwrap();

@@ -312,7 +312,7 @@ fn on_air_list(channels: &[(&'static str, u32)]) -> (Arc<TestSource>, LiveList, 
     let signals = Signals::new(Arc::new(SignalsInMemory::default()), settings, Metrics::new());
     let (store, list) = TestSource::with_signals(channels, Some(signals.clone()));
     let followed = list.clone();
-    signals.on_change(move |change| followed.set_on_air(&change.channel, change.since.is_some()));
+    signals.on_change(move |change, _| followed.set_on_air(&change.channel, change.since.is_some()));
     (store, list, signals)
 }
 
