@@ -19,6 +19,9 @@ macro_rules! id {
         pub struct $name(Uuid);
 
         impl $name {
+            /// The first id in order.
+            pub const FIRST: Self = Self(Uuid::from_u128(1));
+
             /// Parses a UUID in any notation: with or without hyphens, in braces or as a URN, in upper or lower case.
             ///
             /// # Errors

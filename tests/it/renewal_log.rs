@@ -1,17 +1,20 @@
 //! The log of renewals over a real Redis and a real Redis Cluster: heartbeats of a busy node, while nodes die, leave and shut
 //! down.
 
-use std::time::Duration;
+use std::{collections::HashMap, slice, time::Duration};
 
 use aforo::{
-    domain::{Act, Op, Session},
+    domain::{Act, Op, Session, Timestamp},
     server::{
         redis::{ClusterRunner, RedisRunner},
-        store::{Append, Attendance, LogId, Renewal, Store, StoreError, remote::RemoteStore},
+        store::{
+            Append, Attendance, Left, LogId, MAX_LEFT, Renewal, RenewalLog, ShortIds, Store, StoreError,
+            remote::RemoteStore,
+        },
     },
 };
 use futures::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
@@ -59,6 +62,13 @@ impl Redis {
         match self {
             Self::One(server) => server,
             Self::Cluster(cluster) => &cluster.servers[cluster.primary_of(tag)],
+        }
+    }
+
+    fn servers(&self) -> &[RedisServer] {
+        match self {
+            Self::One(server) => slice::from_ref(server),
+            Self::Cluster(cluster) => &cluster.servers,
         }
     }
 
@@ -146,7 +156,8 @@ on_one_and_on_a_cluster!(
     a_node_that_is_killed_loses_no_heartbeat,
     an_answer_under_load_has_all_that_its_node_has_answered,
     a_leave_through_another_node_is_heeded_under_load,
-    a_node_that_shuts_down_writes_its_log_first
+    a_node_that_shuts_down_writes_its_log_first,
+    nobody_who_left_through_a_node_that_is_gone_is_restored_after_a_loss
 );
 
 async fn heartbeats_under_load_are_logged_and_soon_in_their_channel(redis: Redis) {
@@ -236,6 +247,75 @@ async fn a_node_that_shuts_down_writes_its_log_first(redis: Redis) {
     assert!(node.wait_for_exit().await.success());
     assert_eq!(logs(redis.of_logs()), Vec::<String>::new());
     assert!(first_end(redis.of_channel()) >= since + LEASE);
+}
+
+/// Waits until a node has read who has left, as it does between two roll calls.
+async fn until_leaves_are_read(redis: &Redis) {
+    let attended = || {
+        let roll: HashMap<String, String> = redis.of_logs().command("HGETALL aforo:{nodes}");
+        roll.into_iter().filter(|(field, _)| field.len() == 16).collect::<HashMap<_, _>>()
+    };
+    for _ in 0..3 {
+        let before = attended();
+        until(|| {
+            let now = attended();
+            before.iter().all(|(node, at)| now.get(node) != Some(at))
+        })
+        .await;
+    }
+}
+
+async fn nobody_who_left_through_a_node_that_is_gone_is_restored_after_a_loss(redis: Redis) {
+    let (one, two) = (redis.node().await, redis.node().await);
+    let viewers = crowd(&one).await;
+    join_all(viewers.iter().map(|viewer| two.heartbeat("ana", *viewer))).await;
+    let (leaving, staying) = viewers.split_at(20);
+    join_all(leaving.iter().map(|viewer| one.leave("ana", *viewer))).await;
+    // One comes back.
+    one.join("ana", leaving[0]).await;
+    let remaining = staying.len() as u64 + 1;
+    until_leaves_are_read(&redis).await;
+    two.heartbeat("ana", leaving[0]).await;
+    one.kill();
+    redis.servers().iter().for_each(|server| server.command("FLUSHALL"));
+    let recovered = async {
+        loop {
+            let answer: Value = two.get("/api/viewer/count/ana").await.json().await.unwrap();
+            if answer["stale"] == false && answer["count"] != 0 {
+                return answer["count"].clone();
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    assert_eq!(timeout(PATIENCE, recovered).await.expect("the channel is restored"), remaining);
+}
+
+#[tokio::test]
+async fn who_has_left_is_read_in_order_and_in_a_bounded_number() {
+    let redis = RedisServer::start().await;
+    let store = RemoteStore::new(RedisRunner::open(&redis.url()).unwrap(), "aforo", RULES);
+    attend(1, &store).await;
+    let leave = async |n| {
+        let ops = [op(n, n, Act::Join { lease: RULES.longest_lease }), op(n, n, Act::Leave)];
+        let left = write(&store, "ana", &ops).await.reading.as_of;
+        // The next one leaves at another time.
+        sleep(Duration::from_millis(5)).await;
+        let [Op { viewer, session, .. }, _] = ops;
+        Left { channel: channel("ana"), ids: ShortIds::of(viewer, session), at: left }
+    };
+    let [_, second, third] = [leave(3).await, leave(2).await, leave(1).await];
+    // These are no sessions.
+    let at = second.at.as_millis().to_string();
+    for member in ["short", "a session of 22 bytes and no channel"] {
+        redis.request::<()>(&["ZADD", "aforo:{nodes}:leaves", &at, member]);
+    }
+    assert_eq!(store.left_since(second.at).await.unwrap(), [second, third]);
+    let at = |nth: usize| Timestamp::from_millis(9_000_000_000_000 + nth as u64);
+    let fill =
+        "for i = 1, 2500 do redis.call('ZADD', KEYS[1], 9000000000000 + i, string.format('%022dana', i)) end";
+    redis.request::<()>(&["EVAL", fill, "1", "aforo:{nodes}:leaves"]);
+    let all = store.left_since(at(0)).await.unwrap();
+    assert_eq!((all.len(), all[0].at, all[MAX_LEFT - 1].at), (MAX_LEFT, at(1), at(MAX_LEFT)));
 }
 
 #[tokio::test]
@@ -375,8 +455,7 @@ async fn a_user_of_a_cluster_who_may_not_log_is_no_outage() {
     let Op { viewer, session, .. } = op(1, 1, Act::Leave);
     let renewal = Renewal { channel: channel("ana"), viewer, session, lease: RULES.longest_lease };
     let logs = store.renewal_log().unwrap();
-    let append =
-        async || logs.append(LogId { node: 1, is_second: false }, std::slice::from_ref(&renewal)).await;
+    let append = async || logs.append(LogId { node: 1, is_second: false }, slice::from_ref(&renewal)).await;
     // On a busy machine, a call may arrive late.
     let refused = async {
         loop {

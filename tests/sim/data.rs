@@ -16,7 +16,8 @@ use aforo::{
         session::{Parts, Phase},
     },
     server::store::{
-        Append, Appended, Attendance, Batch, Epoch, Live, LogId, Mark, Reading, Renewal, RollCall, Written,
+        Append, Appended, Attendance, Batch, Epoch, Left, Live, LogId, Mark, Reading, Renewal, RollCall,
+        ShortIds, Written,
     },
 };
 
@@ -41,7 +42,7 @@ pub struct Data {
     /// The shares of the nodes in the parts of the channels.
     pub shares: Shares,
     /// The sessions that do not count after an operation, and when that was.
-    leaves: BTreeMap<(ViewerId, SessionId), Timestamp>,
+    leaves: BTreeMap<(ViewerId, SessionId), (ChannelId, Timestamp)>,
     /// The logs of renewals.
     logs: BTreeMap<(u64, bool), Vec<(Renewal, Timestamp)>>,
 }
@@ -106,7 +107,7 @@ impl Data {
         self.channels.retain(|_, kept| !kept.log.is_empty());
         self.rolls.retain(|(at, _)| *at <= then);
         self.roll = self.rolls.last().map(|(_, roll)| roll.clone());
-        self.leaves.retain(|_, at| *at <= then);
+        self.leaves.retain(|_, (_, at)| *at <= then);
         self.logs.values_mut().for_each(|log| log.retain(|(_, at)| *at <= then));
     }
 
@@ -114,7 +115,7 @@ impl Data {
         if now.as_millis().saturating_sub(sent.as_millis()) > LATE.0 {
             return Append::NotNow;
         }
-        self.leaves.retain(|_, at| *at + RULES.longest_lease > now);
+        self.leaves.retain(|_, (_, at)| *at + RULES.longest_lease > now);
         let has_left = |renewal: &Renewal| self.leaves.contains_key(&(renewal.viewer, renewal.session));
         if renewals.iter().any(has_left) {
             return Append::Refused(renewals.iter().map(has_left).collect());
@@ -122,6 +123,18 @@ impl Data {
         let entries = renewals.iter().map(|renewal| (renewal.clone(), now));
         self.logs.entry((log.node, log.is_second)).or_default().extend(entries);
         Append::Done(Appended { at: now, epoch: Some(self.epoch(now)) })
+    }
+
+    /// The sessions that have left since then.
+    pub fn left_since(&self, since: Timestamp) -> Vec<Left> {
+        let since = self.leaves.iter().filter(|(_, (_, at))| *at >= since);
+        since
+            .map(|((viewer, session), (channel, at))| Left {
+                channel: channel.clone(),
+                ids: ShortIds::of(*viewer, *session),
+                at: *at,
+            })
+            .collect()
     }
 
     /// What is in a log.
@@ -183,7 +196,7 @@ impl Data {
             if *is_active {
                 self.leaves.remove(&session)
             } else {
-                self.leaves.insert(session, now)
+                self.leaves.insert(session, (batch.channel.clone(), now))
             };
         }
         if kept.mark.is_none() && kept.viewers.is_empty() {

@@ -15,8 +15,8 @@ use aforo::{
     server::{
         clock::Skew,
         store::{
-            Append, Appended, Attendance, Batch, Claim, Epoch, Listed, LogId, Mark, Names, Reading, Renewal,
-            RenewalLog, RollCall, Share, Store, StoreError, Written,
+            Append, Appended, Attendance, Batch, Claim, Epoch, Left, Listed, LogId, Mark, Names, Reading,
+            Renewal, RenewalLog, RollCall, Share, Store, StoreError, Written,
         },
     },
 };
@@ -333,6 +333,10 @@ impl RenewalLog for Link {
 
     async fn owners(&self, idle_for: Duration) -> Result<Vec<u64>, StoreError> {
         self.call(move |store| store.data.lock().owners(idle_for, store.clock())).await
+    }
+
+    async fn left_since(&self, since: Timestamp) -> Result<Vec<Left>, StoreError> {
+        self.call(move |store| store.data.lock().left_since(since)).await
     }
 
     async fn remove(&self, node: u64) -> Result<(), StoreError> {

@@ -9,7 +9,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    ops::Bound,
+    ops::{Bound, RangeInclusive},
 };
 
 use super::{Act, LeaseRules, Op, Session, SessionId, Timestamp, ViewerId, session::Phase};
@@ -19,6 +19,9 @@ type Key = (ViewerId, SessionId);
 /// The maximum number of leaves of unknown sessions that are repeated. Beyond it, the oldest are not repeated.
 /// The maximum limits [`Ledger::repeat_leaves`] to about a millisecond.
 const MAX_REPEATED_LEAVES: usize = 4_096;
+
+/// The most sessions that are searched for one that has left through another node. Random ids need one or two.
+const MAX_SEARCHED: usize = 64;
 
 /// The accepted sessions of one channel.
 #[derive(Debug, Default)]
@@ -70,6 +73,19 @@ struct Entry {
     is_repeated: bool,
     /// Whether the store has taken the last beat or leave.
     is_taken: bool,
+}
+
+impl Entry {
+    /// The store, which has taken all that this node knows of the session, did not count it at `at`: it has left through another
+    /// node. Does nothing if this node knows of a later event. The session is taken to have left when it was last seen here, so
+    /// that what happened at other nodes since outweighs that.
+    fn leave_elsewhere(&mut self, at: Timestamp, losses: u16, rules: &LeaseRules) {
+        let is_stored = self.is_taken && self.written_after == losses;
+        if is_stored && self.session.parts().phase == Phase::Beating && self.session.at() <= at {
+            self.session.leave(self.session.at(), rules);
+            self.version = self.version.wrapping_add(1);
+        }
+    }
 }
 
 /// What a ledger knew of a session after it accepted an operation. The answer of the store to the operation says nothing about
@@ -238,10 +254,24 @@ impl Ledger {
     /// through another node. Does nothing if this node knows of a later event.
     pub fn note_left(&mut self, op: &Op, at: Timestamp, rules: &LeaseRules) {
         let Some(entry) = self.sessions.get_mut(&(op.viewer, op.session)) else { return };
-        let is_stored = entry.is_taken && entry.written_after == self.losses;
-        if is_stored && entry.session.parts().phase == Phase::Beating && entry.session.at() <= at {
-            entry.session.leave(entry.session.at(), rules);
-            entry.version = entry.version.wrapping_add(1);
+        entry.leave_elsewhere(at, self.losses, rules);
+    }
+
+    /// Records that the store did not count a session at `at`, which has left through another node. It belongs to one of these
+    /// viewers, and `is_it` tells it from others. Does nothing if this node knows of a later event, or of too many sessions to
+    /// search.
+    pub fn note_left_elsewhere(
+        &mut self,
+        viewers: &RangeInclusive<ViewerId>,
+        is_it: impl Fn(ViewerId, SessionId) -> bool,
+        at: Timestamp,
+        rules: &LeaseRules,
+    ) {
+        let of_viewers = |(key, _): &(&Key, &mut Entry)| key.0 <= *viewers.end();
+        let from = self.sessions.range_mut((*viewers.start(), SessionId::FIRST)..);
+        let found = from.take_while(of_viewers).take(MAX_SEARCHED).find(|(key, _)| is_it(key.0, key.1));
+        if let Some((_, entry)) = found {
+            entry.leave_elsewhere(at, self.losses, rules);
         }
     }
 

@@ -526,6 +526,44 @@ fn a_session_that_a_renewal_finds_left_is_left_unless_it_has_beaten_since() {
 }
 
 #[test]
+fn who_has_left_through_another_node_is_not_restored_unless_this_node_knows_of_a_later_event() {
+    let id = |n| op(n, BEAT).viewer;
+    let left = |ledger: &mut Ledger, n: u128, seconds: u64| {
+        let session = op(n, BEAT).session;
+        ledger.note_left_elsewhere(&(id(2)..=id(5)), |_, other| other == session, at(seconds), &RULES);
+    };
+    let joined = || {
+        let mut ledger = Ledger::default();
+        (1..=6).for_each(|n| accept_taken(&mut ledger, &op(n, JOIN), at(30), true));
+        ledger
+    };
+    let mut ledger = joined();
+    (1..=6).for_each(|n| left(&mut ledger, n, if n == 4 { 29 } else { 30 }));
+    accept(&mut ledger, &op(5, JOIN), at(31));
+    ledger.lost();
+    let restored: Vec<_> = (1..=6).filter(|n| accept(&mut ledger, &op(*n, BEAT), at(32))).collect();
+    assert_eq!(
+        restored,
+        [1, 4, 5, 6],
+        "2 and 3 have left, 4 before it came, 5 has come back, and the others are others"
+    );
+    // What the store has not taken, it does not know.
+    let mut ledger = joined();
+    accept(&mut ledger, &op(2, BEAT), at(33));
+    left(&mut ledger, 2, 34);
+    assert!(accept(&mut ledger, &op(2, BEAT), at(35)));
+    // Many ids that are chosen to be alike are not searched.
+    let mut ledger = Ledger::default();
+    let many = MAX_SEARCHED as u128;
+    (1..=many + 1).for_each(|n| accept_taken(&mut ledger, &op(n, JOIN), at(30), true));
+    for (n, is_live) in [(many, false), (many + 1, true)] {
+        let all = id(1)..=id(u128::MAX);
+        ledger.note_left_elsewhere(&all, |viewer, _| viewer == id(n), at(30), &RULES);
+        assert_eq!(accept(&mut ledger, &op(n, BEAT), at(31)), is_live, "{n}");
+    }
+}
+
+#[test]
 fn a_renewal_is_a_heartbeat_that_only_prolongs_a_lease_in_the_store() {
     let is_renewal = |ledger: &Ledger, act: Act, now: u64| {
         ledger.is_renewal(&op(1, act), at(now.saturating_sub(45)), at(now))

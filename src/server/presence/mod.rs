@@ -12,6 +12,7 @@ mod gathered;
 mod group_commit;
 mod journal;
 mod lanes;
+mod left_elsewhere;
 mod live;
 mod orphans;
 mod pauses;

@@ -134,7 +134,7 @@ mod tests {
         domain::{ChannelId, SessionId, Timestamp, ViewerId},
         server::{
             presence::fake_store::FakeStore,
-            store::{Append, Reading, Renewal, Written},
+            store::{Append, Left, Reading, Renewal, Written},
         },
     };
 
@@ -170,6 +170,10 @@ mod tests {
 
         async fn owners(&self, _idle_for: Duration) -> Result<Vec<u64>, StoreError> {
             Ok(vec![7])
+        }
+
+        async fn left_since(&self, _since: Timestamp) -> Result<Vec<Left>, StoreError> {
+            unreachable!()
         }
 
         async fn remove(&self, node: u64) -> Result<(), StoreError> {

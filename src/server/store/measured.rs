@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use tokio::time::timeout;
 
 use super::{
-    Append, Attendance, Batch, Claim, Listed, LogId, Names, Reading, Renewal, RenewalLog, RollCall, Share,
-    Store, StoreError, Written, availability::Availability, error_log::ErrorLog,
+    Append, Attendance, Batch, Claim, Left, Listed, LogId, Names, Reading, Renewal, RenewalLog, RollCall,
+    Share, Store, StoreError, Written, availability::Availability, error_log::ErrorLog,
 };
 use crate::{
     domain::{Act, ChannelId, Op, Timestamp},
@@ -198,6 +198,10 @@ impl RenewalLog for Measured {
 
     async fn remove(&self, node: u64) -> Result<(), StoreError> {
         self.noted(self.logs()?.remove(node)).await
+    }
+
+    async fn left_since(&self, since: Timestamp) -> Result<Vec<Left>, StoreError> {
+        self.noted(self.logs()?.left_since(since)).await
     }
 
     fn worth_from(&self) -> usize {

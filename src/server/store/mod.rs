@@ -16,6 +16,7 @@ mod memory;
 pub mod open;
 pub mod remote;
 mod renewal_log;
+mod short_ids;
 
 use std::time::Duration;
 
@@ -28,7 +29,8 @@ use crate::domain::{ChannelId, Count, Op, Timestamp};
 pub use measured::Measured;
 pub use memory::MemoryStore;
 pub use open::open;
-pub use renewal_log::{Append, Appended, LogId, Renewal, RenewalLog};
+pub use renewal_log::{Append, Appended, Left, LogId, MAX_LEFT, Renewal, RenewalLog};
+pub use short_ids::ShortIds;
 
 pub use super::store_error::StoreError;
 

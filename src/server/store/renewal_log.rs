@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Epoch, StoreError};
+use super::{Epoch, ShortIds, StoreError};
 use crate::domain::{ChannelId, SessionId, Timestamp, ViewerId};
 
 /// The logs of the nodes of a store.
@@ -41,6 +41,13 @@ pub trait RenewalLog: Send + Sync {
     /// When the store fails.
     async fn remove(&self, node: u64) -> Result<(), StoreError>;
 
+    /// The sessions of all channels that have left since this time and have not come back, the oldest first. Of more than
+    /// [`MAX_LEFT`], the others are left out.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn left_since(&self, since: Timestamp) -> Result<Vec<Left>, StoreError>;
+
     /// How many calls must be under way at once for a log to be worth it.
     fn worth_from(&self) -> usize {
         8
@@ -50,6 +57,20 @@ pub trait RenewalLog: Send + Sync {
     fn admit(&self) -> bool {
         true
     }
+}
+
+/// The most sessions that [`RenewalLog::left_since`] returns. They take Redis about a millisecond.
+pub const MAX_LEFT: usize = 2_000;
+
+/// A session that has left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// The channel.
+    pub channel: ChannelId,
+    /// The session.
+    pub ids: ShortIds,
+    /// When it left, by the clock of the channel's server.
+    pub at: Timestamp,
 }
 
 /// Identifies one of the two logs of a node. The node appends to one of them while it writes what is in the other one to the

@@ -29,7 +29,7 @@ use crate::{
     },
     server::{
         clock::{PRECISION, Skew},
-        store::{Batch, Mark, Reading, StoreError},
+        store::{Batch, Left, Mark, Reading, StoreError},
     },
 };
 
@@ -217,6 +217,17 @@ impl Journal {
             let known = Accepted { mark: entry.mark, ..Accepted::default() };
             if self.is_whole(known, reading) {
                 entry.ledger.note_left(op, at, &self.rules);
+            }
+        }
+    }
+
+    /// Records that a session has left through another node, so that a replay does not restore it.
+    pub(super) fn note_left_elsewhere(&self, left: &Left) {
+        let at = self.skew.to_node(left.at);
+        if let Some(mut entry) = self.channels.get_mut(&left.channel) {
+            for viewers in left.ids.viewers() {
+                let is_it = |viewer, session| left.ids.are_of(viewer, session);
+                entry.ledger.note_left_elsewhere(&viewers, is_it, at, &self.rules);
             }
         }
     }

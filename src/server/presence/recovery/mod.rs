@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::{
     journal::{Journal, Loss, Piece},
+    left_elsewhere::LeftElsewhere,
     orphans::Orphans,
     roll_call::LastRollCall,
 };
@@ -98,6 +99,7 @@ struct State {
     /// When this node last checked some channels without a known loss.
     checked: Option<Instant>,
     orphans: Orphans,
+    left_elsewhere: LeftElsewhere,
 }
 
 /// The outage of a server of a cluster, for which the nodes have to check their journals.
@@ -245,7 +247,10 @@ impl Recovery {
             state.sure_since = Timestamp::default();
         }
         match self.attend(&mut state, expected_for).await {
-            Ok(()) => state.orphans.write_logs(&*self.store, self.node).await,
+            Ok(()) => {
+                state.orphans.write_logs(&*self.store, self.node).await;
+                self.learn_who_left(&mut state, is_empty).await;
+            }
             Err(error) => result = Err(error),
         }
         let roll = self.roll.last();
@@ -292,6 +297,16 @@ impl Recovery {
         self.attend(&mut state, expected_for).await?;
         tracing::info!("store recovered; all journaled operations are written");
         Ok(self.roll.last().is_none_or(|roll| roll.is_complete(roll.asked)))
+    }
+
+    /// Learns which sessions have left through other nodes.
+    async fn learn_who_left(&self, state: &mut State, is_empty: bool) {
+        match self.roll.last() {
+            Some(roll) if !is_empty => {
+                state.left_elsewhere.read(&*self.store, &self.journal, &roll, self.interval).await;
+            }
+            _ => state.left_elsewhere.reset(),
+        }
     }
 
     /// Checks whether servers of the store were restarted or replaced.

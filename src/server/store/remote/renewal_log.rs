@@ -13,14 +13,14 @@ use uuid::Uuid;
 
 use super::{
     answer::parse,
-    encoding::{digits, millis, short_session, short_viewer},
+    encoding::{digits, millis},
     store::RemoteStore,
 };
 use crate::{
     domain::{ChannelId, SessionId, Timestamp, ViewerId},
     server::{
         redis::{Runner, part_of},
-        store::{Append, Appended, LogId, Renewal, RenewalLog, StoreError},
+        store::{Append, Appended, Left, LogId, MAX_LEFT, Renewal, RenewalLog, ShortIds, StoreError},
     },
 };
 
@@ -103,6 +103,13 @@ impl<R: Runner> RenewalLog for RemoteStore<R> {
         self.runner.run(&self.remove_logs, &keys, &[name(node)]).await.map(drop)
     }
 
+    async fn left_since(&self, since: Timestamp) -> Result<Vec<Left>, StoreError> {
+        let args = [digits(since.as_millis().into()), digits(MAX_LEFT as u128)];
+        let response = self.runner.run(&self.read_leaves, &[self.keys.leaves()], &args).await?;
+        let members = parse::<Vec<(Vec<u8>, String)>>(response)?;
+        Ok(members.iter().filter_map(|(member, at)| left(member, at)).collect())
+    }
+
     fn admit(&self) -> bool {
         self.runner.takes_many_channels() || self.quota.take()
     }
@@ -159,7 +166,17 @@ impl<R: Runner> RemoteStore<R> {
 
 /// A session in the set of those that have left.
 pub(super) fn member(channel: &ChannelId, viewer: ViewerId, session: SessionId) -> Vec<u8> {
-    [&short_viewer(viewer)[..], &short_session(session), channel.as_str().as_bytes()].concat()
+    [ShortIds::of(viewer, session).as_bytes(), channel.as_str().as_bytes()].concat()
+}
+
+/// The session of a [`member`]. `None` if another version has written it, or it is damaged.
+fn left(member: &[u8], at: &str) -> Option<Left> {
+    let (ids, channel) = member.split_first_chunk()?;
+    Some(Left {
+        channel: ChannelId::parse(str::from_utf8(channel).ok()?).ok()?,
+        ids: ShortIds::from_bytes(*ids),
+        at: Timestamp::from_millis(at.parse().ok()?),
+    })
 }
 
 /// A node in the scripts.

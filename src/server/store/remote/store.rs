@@ -74,6 +74,7 @@ pub struct RemoteStore<R> {
     pub(super) clear_log: Script,
     pub(super) log_owners: Script,
     pub(super) remove_logs: Script,
+    pub(super) read_leaves: Script,
     pub(super) sweep_leaves: Script,
     pub(super) enter_leaves: Script,
     pub(super) leaves: Leaves,
@@ -113,6 +114,9 @@ impl<R: Runner> RemoteStore<R> {
             clear_log: runner.script("return redis.call('UNLINK', KEYS[1])"),
             log_owners: runner.script(include_str!("scripts/owners.lua")),
             remove_logs: runner.script(include_str!("scripts/remove.lua")),
+            read_leaves: runner.script(
+                "return redis.call('ZRANGEBYSCORE', KEYS[1], ARGV[1], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[2])",
+            ),
             sweep_leaves: runner
                 .script(concat!(include_str!("scripts/note.lua"), include_str!("scripts/sweep_leaves.lua"))),
             enter_leaves: runner
