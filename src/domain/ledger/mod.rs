@@ -76,12 +76,17 @@ struct Entry {
 }
 
 impl Entry {
+    /// Whether the store has a beat of the session that was no later than `at`, and this node knows of nothing later.
+    fn is_stored_by(&self, at: Timestamp, losses: u16) -> bool {
+        let is_stored = self.is_taken && self.written_after == losses;
+        is_stored && self.session.parts().phase == Phase::Beating && self.session.at() <= at
+    }
+
     /// The store, which has taken all that this node knows of the session, did not count it at `at`: it has left through another
     /// node. Does nothing if this node knows of a later event. The session is taken to have left when it was last seen here, so
     /// that what happened at other nodes since outweighs that.
     fn leave_elsewhere(&mut self, at: Timestamp, losses: u16, rules: &LeaseRules) {
-        let is_stored = self.is_taken && self.written_after == losses;
-        if is_stored && self.session.parts().phase == Phase::Beating && self.session.at() <= at {
+        if self.is_stored_by(at, losses) {
             self.session.leave(self.session.at(), rules);
             self.version = self.version.wrapping_add(1);
         }
@@ -267,12 +272,25 @@ impl Ledger {
         at: Timestamp,
         rules: &LeaseRules,
     ) {
-        let of_viewers = |(key, _): &(&Key, &mut Entry)| key.0 <= *viewers.end();
-        let from = self.sessions.range_mut((*viewers.start(), SessionId::FIRST)..);
-        let found = from.take_while(of_viewers).take(MAX_SEARCHED).find(|(key, _)| is_it(key.0, key.1));
-        if let Some((_, entry)) = found {
+        if let Some(key) = self.find_stored(viewers, is_it, at)
+            && let Some(entry) = self.sessions.get_mut(&key)
+        {
             entry.leave_elsewhere(at, self.losses, rules);
         }
+    }
+
+    /// Finds the session which [`Ledger::note_left_elsewhere`] would take to have left.
+    #[must_use]
+    pub fn find_stored(
+        &self,
+        viewers: &RangeInclusive<ViewerId>,
+        is_it: impl Fn(ViewerId, SessionId) -> bool,
+        at: Timestamp,
+    ) -> Option<(ViewerId, SessionId)> {
+        let from = self.sessions.range((*viewers.start(), SessionId::FIRST)..);
+        let mut alike = from.take_while(|(key, _)| key.0 <= *viewers.end()).take(MAX_SEARCHED);
+        let found = alike.find(|(key, _)| is_it(key.0, key.1));
+        found.filter(|(_, entry)| entry.is_stored_by(at, self.losses)).map(|(key, _)| *key)
     }
 
     /// Records that the store counts a session after a heartbeat at `happened`, although this node knew that it had left.

@@ -3,16 +3,16 @@
 //!
 //! Promises:
 //! - A node without other nodes, or without sessions of its own, reads nothing.
-//! - A round reads at most [`MAX_LEFT`] sessions. Of more, and of those that left just before the loss, the node does not learn.
+//! - A read is of at most [`MAX_LEFT`](crate::server::store::MAX_LEFT) sessions. Of more, and of those that left just before the
+//!   loss, the node does not learn.
 
 use std::{mem, time::Duration};
 
 use tokio::time::Instant;
 
-use super::journal::Journal;
 use crate::{
     domain::Timestamp,
-    server::store::{MAX_LEFT, RollCall, Store},
+    server::store::{Left, RollCall, Store},
 };
 
 /// On a cluster, a leave is entered a moment after it happened, and its time is that of another server.
@@ -35,35 +35,36 @@ impl LeftElsewhere {
         self.read_until = None;
     }
 
-    /// Reads who has left since the last time, unless that was less than `pause` ago.
+    /// The sessions that have left through any node since the last time. `None` if that was less than `pause` ago, if there are no
+    /// other nodes, or if it can't be read now. Then the next time is about these sessions, too.
     pub(super) async fn read(
         &mut self,
         store: &dyn Store,
-        journal: &Journal,
         roll: &RollCall,
         pause: Duration,
-    ) {
-        let Some(logs) = store.renewal_log() else { return };
+    ) -> Option<Vec<Left>> {
+        let logs = store.renewal_log()?;
         if self.read.is_some_and(|read| read.elapsed() < pause) {
-            return;
+            return None;
         }
         self.read = Some(Instant::now());
         // Until just now there were others, and sessions may have left through them.
         let had_others = mem::replace(&mut self.had_others, roll.nodes.len() > 1);
         if !had_others && !self.had_others {
-            return self.reset();
+            self.reset();
+            return None;
         }
         let overlap = if store.takes_many_channels() { Duration::ZERO } else { OVERLAP };
-        let since = self.read_until.unwrap_or(roll.now) - overlap;
+        let since = *self.read_until.get_or_insert(roll.now) - overlap;
         match logs.left_since(since).await {
             Ok(left) => {
-                if left.len() >= MAX_LEFT {
-                    tracing::debug!("too many sessions leave at once to learn of all");
-                }
-                left.iter().for_each(|left| journal.note_left_elsewhere(left));
                 self.read_until = Some(roll.now);
+                Some(left)
             }
-            Err(error) => tracing::debug!(%error, "who has left is not readable; retrying"),
+            Err(error) => {
+                tracing::debug!(%error, "who has left is not readable; retrying");
+                None
+            }
         }
     }
 }

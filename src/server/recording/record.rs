@@ -113,9 +113,10 @@ impl Record {
 
     /// Records when the live signal ended. `max_gap`: as in [`Record::observe`], if this node is the owner.
     pub(super) fn end_signal(&mut self, ended_at: Timestamp, max_gap: Option<Duration>) {
-        match max_gap {
-            Some(max_gap) => self.air.end_signal(ended_at, max_gap),
-            None => self.air.glimpse_signal_end(ended_at),
+        // Another node may have owned the channel when the signal began.
+        self.air.glimpse_signal_end(ended_at);
+        if let Some(max_gap) = max_gap {
+            self.air.end_signal(ended_at, max_gap);
         }
     }
 

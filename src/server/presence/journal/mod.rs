@@ -24,7 +24,7 @@ use self::entry::{ChannelEntry, MarkChange, OVERTAKEN_FOR, incomplete};
 use super::roll_call::{Completeness, LastRollCall};
 use crate::{
     domain::{
-        Act, ChannelId, Count, LeaseRules, Op, Session, Timestamp,
+        Act, ChannelId, Count, LeaseRules, Ledger, Op, Session, Timestamp,
         ledger::{Pending, Seen, Why},
     },
     server::{
@@ -221,12 +221,29 @@ impl Journal {
         }
     }
 
-    /// Records that a session has left through another node, so that a replay does not restore it.
-    pub(super) fn note_left_elsewhere(&self, left: &Left) {
-        let at = self.skew.to_node(left.at);
-        if let Some(mut entry) = self.channels.get_mut(&left.channel) {
+    /// When a session has left at the latest, by this node's clock. If it came back within the error, its heartbeats show that.
+    fn left_by(&self, left: &Left) -> Timestamp {
+        self.skew.to_node(left.at) + PRECISION
+    }
+
+    /// Whether a session that has left through another node is live as far as this one knows.
+    pub(super) fn takes_for_live(&self, left: &Left) -> bool {
+        let (at, is_it) = (self.left_by(left), |viewer, session| left.ids.are_of(viewer, session));
+        let find = |ledger: &Ledger| {
+            left.ids.viewers().iter().find_map(|viewers| ledger.find_stored(viewers, is_it, at))
+        };
+        self.channels.get(&left.channel).is_some_and(|entry| find(&entry.ledger).is_some())
+    }
+
+    /// Records that a session has left through another node, so that a replay does not restore it. `reading` is from later. If it
+    /// shows that the store has lost something, the session may not have left.
+    pub(super) fn note_left_elsewhere(&self, left: &Left, reading: &Reading) {
+        let at = self.left_by(left);
+        let Some(mut entry) = self.channels.get_mut(&left.channel) else { return };
+        let known = Accepted { mark: entry.mark, ..Accepted::default() };
+        if known.mark.is_some() && self.is_whole(known, reading) {
+            let is_it = |viewer, session| left.ids.are_of(viewer, session);
             for viewers in left.ids.viewers() {
-                let is_it = |viewer, session| left.ids.are_of(viewer, session);
                 entry.ledger.note_left_elsewhere(&viewers, is_it, at, &self.rules);
             }
         }

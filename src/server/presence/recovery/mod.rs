@@ -299,13 +299,24 @@ impl Recovery {
         Ok(self.roll.last().is_none_or(|roll| roll.is_complete(roll.asked)))
     }
 
-    /// Learns which sessions have left through other nodes.
+    /// Learns which sessions have left through other nodes. A store that has lost a channel may say of a session that it has
+    /// left, so the channels are read, too.
     async fn learn_who_left(&self, state: &mut State, is_empty: bool) {
-        match self.roll.last() {
-            Some(roll) if !is_empty => {
-                state.left_elsewhere.read(&*self.store, &self.journal, &roll, self.interval).await;
+        let Some(roll) = self.roll.last().filter(|_| !is_empty) else { return state.left_elsewhere.reset() };
+        let left = state.left_elsewhere.read(&*self.store, &roll, self.interval / 2).await;
+        let mut left = left.unwrap_or_default();
+        left.retain(|left| self.journal.takes_for_live(left));
+        left.sort_by(|one, other| one.channel.cmp(&other.channel));
+        let by_channel = || left.chunk_by(|one, other| one.channel == other.channel);
+        let channels: Vec<ChannelId> =
+            by_channel().take(CHECK_PER_ROUND).map(|left| left[0].channel.clone()).collect();
+        if channels.is_empty() {
+            return;
+        }
+        for (left, reading) in by_channel().zip(self.store.verify(&channels).await) {
+            if let Ok(reading) = reading {
+                left.iter().for_each(|left| self.journal.note_left_elsewhere(left, &reading));
             }
-            _ => state.left_elsewhere.reset(),
         }
     }
 

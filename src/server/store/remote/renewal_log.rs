@@ -169,7 +169,8 @@ pub(super) fn member(channel: &ChannelId, viewer: ViewerId, session: SessionId) 
     [ShortIds::of(viewer, session).as_bytes(), channel.as_str().as_bytes()].concat()
 }
 
-/// The session of a [`member`]. `None` if another version has written it, or it is damaged.
+/// The session of a [`member`]. `None` if it may not have left (see `log.lua`), if another version has written it, or if it is
+/// damaged.
 fn left(member: &[u8], at: &str) -> Option<Left> {
     let (ids, channel) = member.split_first_chunk()?;
     Some(Left {

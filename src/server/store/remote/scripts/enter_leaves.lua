@@ -3,7 +3,8 @@
 --
 -- KEYS  1  the sessions that have left
 -- ARGV  1  the longest lease (ms)     2  the number of those that have left, at most 1,000
---   3… a time (ms) and a session that has left then, and so on; 0 if the caller does not know whether it has
+--   3… a time (ms) and a session that has left then, and so on; 0 if the caller does not know whether it has. Such a session gets
+--      a time with a fraction
 --   …  a time (ms) and a session that has come back then, and so on; at most 1,000. All times are those of the channels' servers
 
 local list, longest_lease = KEYS[1], tonumber(ARGV[1])
@@ -13,7 +14,7 @@ local first_back = 3 + 2 * tonumber(ARGV[2])
 local gone = { unpack(ARGV, 3, first_back - 1) }
 for i = 1, #gone, 2 do
   if gone[i] == '0' then
-    gone[i] = string.format('%d', now)
+    gone[i] = string.format('%d.5', now)
   end
 end
 note_leaves(list, now, longest_lease, gone, {})

@@ -4,7 +4,8 @@
 -- KEYS
 --   1  the roll call (see attend.lua)
 --   2  the sessions that have left within the longest lease, a sorted set: viewer (14 bytes), session (8) and channel -> time
---      (ms). If they left through another node, this one may still take them to be live
+--      (ms). If they left through another node, this one may still take them to be live. A time with a fraction is that of a call
+--      that failed, so the session may be live
 --   3  the nodes that have logs, a hash: node -> the time of the first entry of its last log (ms)
 --   4  the log, a list. An entry: the time (ms), a blank, and heartbeats, which only nodes read
 -- ARGV
