@@ -335,6 +335,9 @@ async fn it_looks_at_postgres_without_changing_it() {
     assert_problem(folder.path(), &[("DATABASE_URL", &none)], &["no_such_database", "create that database"]);
     let away = format!("postgres://aforo:{SECRET}@127.0.0.1:{}/aforo", free_port());
     assert_problem(folder.path(), &[("DATABASE_URL", &away)], &["DATABASE_URL", "is away"]);
+    let shared = postgres.database().await;
+    postgres.execute(shared.rsplit('/').next().unwrap(), "CREATE TABLE signals (name text)").await;
+    assert_problem(folder.path(), &[("DATABASE_URL", &shared)], &["table signals of another program"]);
 }
 
 /// Writes a certificate for these years, and its key.

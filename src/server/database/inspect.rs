@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::{
     CALL_LIMIT, Kind, OpenError,
     cause::{self, Cause},
-    migrations::migrator,
+    migrations::{migrator, tables},
     open::postgres_place,
 };
 use crate::server::config::DatabaseConfig;
@@ -26,8 +26,13 @@ use crate::server::config::DatabaseConfig;
 const APPLIED_SQLITE: &str = "SELECT version, CAST(checksum AS BLOB) FROM _sqlx_migrations ORDER BY version";
 const APPLIED_POSTGRES: &str = "SELECT version, checksum FROM _sqlx_migrations ORDER BY version";
 
-/// The number and the checksum of each migration that was applied; `None` if there are no tables.
-type Applied = Option<Vec<(i64, Vec<u8>)>>;
+/// The tables in a database.
+enum Found {
+    /// The names of all tables. No migration was applied.
+    Tables(Vec<String>),
+    /// The number and the checksum of each migration that was applied.
+    Applied(Vec<(i64, Vec<u8>)>),
+}
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,12 +83,12 @@ pub async fn inspect(config: &DatabaseConfig) -> Result<Inspection, String> {
         DatabaseConfig::Postgres(url) => {
             let (kind, place) = (Kind::Postgres, postgres_place(url));
             let found = timeout(CALL_LIMIT, postgres(url)).await;
-            let Postgres { applied, can_create, is_read_only } = match found {
+            let Postgres { found, can_create, is_read_only } = match found {
                 Ok(Ok(found)) => found,
                 Ok(Err(error)) => return Err(unusable(kind, &place, &error)),
                 Err(_elapsed) => return Err(format!("cannot use the database {place}: no response in time")),
             };
-            let tables = judge(kind, &place, Ok(applied))?;
+            let tables = judge(kind, &place, Ok(found))?;
             if is_read_only {
                 return Err(format!(
                     "cannot use the database {place}: it takes no writes, as a replica does; set DATABASE_URL to the \
@@ -125,30 +130,28 @@ fn is_usable(file: &Path) -> io::Result<bool> {
     Ok(exists)
 }
 
-/// The migrations that were applied to a file, or none if it has no tables.
-async fn sqlite(file: &Path) -> Result<Applied, sqlx::Error> {
+async fn sqlite(file: &Path) -> Result<Found, sqlx::Error> {
     let mut log = file.as_os_str().to_owned();
     log.push("-wal");
     // Without a log nobody has the file open, and SQLite needs no file beside it to read.
     let options =
         SqliteConnectOptions::new().filename(file).read_only(true).immutable(!Path::new(&log).exists());
     let mut connection: SqliteConnection = options.connect().await?;
-    let tables: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'")
-            .fetch_one(&mut connection)
-            .await?;
-    let applied = if tables > 0 {
-        Some(sqlx::query_as(APPLIED_SQLITE).fetch_all(&mut connection).await?)
+    let tables: Vec<String> = sqlx::query_scalar("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        .fetch_all(&mut connection)
+        .await?;
+    let found = if tables.iter().any(|name| name == "_sqlx_migrations") {
+        Found::Applied(sqlx::query_as(APPLIED_SQLITE).fetch_all(&mut connection).await?)
     } else {
-        None
+        Found::Tables(tables)
     };
     connection.close().await?;
-    Ok(applied)
+    Ok(found)
 }
 
 /// What was found in PostgreSQL.
 struct Postgres {
-    applied: Applied,
+    found: Found,
     can_create: bool,
     is_read_only: bool,
 }
@@ -165,20 +168,30 @@ async fn postgres(url: &str) -> Result<Postgres, sqlx::Error> {
         sqlx::query_scalar("SELECT has_schema_privilege(current_schema(), 'CREATE')")
             .fetch_one(&mut connection)
             .await?;
-    let applied = if has_tables {
-        Some(sqlx::query_as(APPLIED_POSTGRES).fetch_all(&mut connection).await?)
+    let found = if has_tables {
+        Found::Applied(sqlx::query_as(APPLIED_POSTGRES).fetch_all(&mut connection).await?)
     } else {
-        None
+        let names = "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()";
+        Found::Tables(sqlx::query_scalar(names).fetch_all(&mut connection).await?)
     };
     connection.close().await?;
-    Ok(Postgres { applied, can_create: can_create == Some(true), is_read_only: is_read_only == "on" })
+    Ok(Postgres { found, can_create: can_create == Some(true), is_read_only: is_read_only == "on" })
 }
 
-/// What the migrations that were applied mean.
-fn judge(kind: Kind, place: &str, applied: Result<Applied, sqlx::Error>) -> Result<Tables, String> {
-    let applied = match applied {
-        Ok(Some(applied)) if !applied.is_empty() => applied,
-        Ok(_) => return Ok(Tables::None),
+/// What a start would do with these tables.
+fn judge(kind: Kind, place: &str, found: Result<Found, sqlx::Error>) -> Result<Tables, String> {
+    let applied = match found {
+        Ok(Found::Tables(names)) => {
+            let own = tables().find(|own| names.iter().any(|name| name.eq_ignore_ascii_case(own)));
+            return own.map_or(Ok(Tables::None), |own| {
+                Err(format!(
+                    "cannot use the database {place}: it has a table {own} of another program; set DATABASE_URL to \
+                     another database"
+                ))
+            });
+        }
+        Ok(Found::Applied(applied)) if applied.is_empty() => return Ok(Tables::None),
+        Ok(Found::Applied(applied)) => applied,
         Err(error) => return Err(unusable(kind, place, &error)),
     };
     let migrator = migrator(kind);
@@ -267,7 +280,7 @@ mod tests {
             .map(|migration| (migration.version, migration.checksum.to_vec()))
             .collect();
         let last = all.last().unwrap().0;
-        let judged = |applied: Vec<_>| judge(Kind::Sqlite, "aforo.db", Ok(Some(applied)));
+        let judged = |applied: Vec<_>| judge(Kind::Sqlite, "aforo.db", Ok(Found::Applied(applied)));
         assert_eq!(judged(vec![]), Ok(Tables::None));
         assert_eq!(judged(vec![all[0].clone()]), Ok(Tables::Earlier { from: 1, to: last }));
         assert_eq!(judged(all.clone()), Ok(Tables::Current));
@@ -275,6 +288,10 @@ mod tests {
         assert!(newer.contains("a later version") && newer.contains(&(last + 1).to_string()), "{newer}");
         let other = judged(vec![(1, vec![7])]).unwrap_err();
         assert!(other.contains("do not match this program"), "{other}");
+        let with = |name: &str| judge(Kind::Sqlite, "aforo.db", Ok(Found::Tables(vec![name.to_owned()])));
+        assert_eq!(with("notes"), Ok(Tables::None));
+        let other = with("Followers").unwrap_err();
+        assert!(other.contains("table followers of another program"), "{other}");
     }
 
     #[tokio::test]

@@ -23,6 +23,12 @@ pub(super) fn migrator(kind: Kind) -> Migrator {
     Migrator::with_migrations(migrations(kind))
 }
 
+/// The names of the tables that the migrations create.
+pub(super) fn tables() -> impl Iterator<Item = &'static str> {
+    let created = MIGRATIONS.iter().flat_map(|(_, _, statements)| statements.split("CREATE TABLE ").skip(1));
+    created.filter_map(|rest| rest.split_whitespace().next())
+}
+
 fn migrations(kind: Kind) -> Vec<Migration> {
     let migration = |(version, description, statements): &(i64, &'static str, &'static str)| {
         let statements = AssertSqlSafe(for_kind(statements, kind)).into_sql_str();
