@@ -16,8 +16,8 @@ use aforo::{
         session::{Parts, Phase},
     },
     server::store::{
-        Append, Appended, Attendance, Batch, Epoch, Left, Live, LogId, Mark, Reading, Renewal, RollCall,
-        ShortIds, Written,
+        Append, Appended, Attendance, Batch, Epoch, Left, LeftSince, Live, LogId, Mark, Reading, Renewal,
+        RollCall, ShortIds, Written,
     },
 };
 
@@ -126,15 +126,18 @@ impl Data {
     }
 
     /// The sessions that have left since then.
-    pub fn left_since(&self, since: Timestamp) -> Vec<Left> {
-        let since = self.leaves.iter().filter(|(_, (_, at))| *at >= since);
-        since
-            .map(|((viewer, session), (channel, at))| Left {
-                channel: channel.clone(),
-                ids: ShortIds::of(*viewer, *session),
-                at: *at,
-            })
-            .collect()
+    pub fn left_since(&self, since: Timestamp) -> LeftSince {
+        /// So few that nodes have to read several times.
+        const AT_ONCE: usize = 3;
+        let later = self.leaves.iter().filter(|(_, (_, at))| *at >= since);
+        let left = |((viewer, session), (channel, at)): (&(ViewerId, SessionId), &(ChannelId, Timestamp))| {
+            Left { channel: channel.clone(), ids: ShortIds::of(*viewer, *session), at: *at }
+        };
+        let mut left: Vec<Left> = later.map(left).collect();
+        left.sort_by_key(|left| left.at);
+        let rest = left.get(AT_ONCE).map(|next| next.at.max(since.plus_millis(1)));
+        left.truncate(AT_ONCE);
+        LeftSince { left, rest }
     }
 
     /// What is in a log.

@@ -15,8 +15,8 @@ use aforo::{
     server::{
         clock::Skew,
         store::{
-            Append, Appended, Attendance, Batch, Claim, Epoch, Left, Listed, LogId, Mark, Names, Reading,
-            Renewal, RenewalLog, RollCall, Share, Store, StoreError, Written,
+            Append, Appended, Attendance, Batch, Claim, Epoch, LeftSince, Listed, LogId, Mark, Names,
+            Reading, Renewal, RenewalLog, RollCall, Share, Store, StoreError, Written,
         },
     },
 };
@@ -335,7 +335,7 @@ impl RenewalLog for Link {
         self.call(move |store| store.data.lock().owners(idle_for, store.clock())).await
     }
 
-    async fn left_since(&self, since: Timestamp) -> Result<Vec<Left>, StoreError> {
+    async fn left_since(&self, since: Timestamp) -> Result<LeftSince, StoreError> {
         self.call(move |store| store.data.lock().left_since(since)).await
     }
 

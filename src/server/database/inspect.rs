@@ -28,7 +28,7 @@ const APPLIED_POSTGRES: &str = "SELECT version, checksum FROM _sqlx_migrations O
 
 /// The tables in a database.
 enum Found {
-    /// The names of all tables. No migration was applied.
+    /// The names of all tables and views. No migration was applied.
     Tables(Vec<String>),
     /// The number and the checksum of each migration that was applied.
     Applied(Vec<(i64, Vec<u8>)>),
@@ -137,9 +137,10 @@ async fn sqlite(file: &Path) -> Result<Found, sqlx::Error> {
     let options =
         SqliteConnectOptions::new().filename(file).read_only(true).immutable(!Path::new(&log).exists());
     let mut connection: SqliteConnection = options.connect().await?;
-    let tables: Vec<String> = sqlx::query_scalar("SELECT name FROM sqlite_schema WHERE type = 'table'")
-        .fetch_all(&mut connection)
-        .await?;
+    let tables: Vec<String> =
+        sqlx::query_scalar("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')")
+            .fetch_all(&mut connection)
+            .await?;
     let found = if tables.iter().any(|name| name == "_sqlx_migrations") {
         Found::Applied(sqlx::query_as(APPLIED_SQLITE).fetch_all(&mut connection).await?)
     } else {
@@ -171,7 +172,8 @@ async fn postgres(url: &str) -> Result<Postgres, sqlx::Error> {
     let found = if has_tables {
         Found::Applied(sqlx::query_as(APPLIED_POSTGRES).fetch_all(&mut connection).await?)
     } else {
-        let names = "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()";
+        let names = "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema() \
+                     UNION ALL SELECT viewname::text FROM pg_views WHERE schemaname = current_schema()";
         Found::Tables(sqlx::query_scalar(names).fetch_all(&mut connection).await?)
     };
     connection.close().await?;
@@ -182,7 +184,12 @@ async fn postgres(url: &str) -> Result<Postgres, sqlx::Error> {
 fn judge(kind: Kind, place: &str, found: Result<Found, sqlx::Error>) -> Result<Tables, String> {
     let applied = match found {
         Ok(Found::Tables(names)) => {
-            let own = tables().find(|own| names.iter().any(|name| name.eq_ignore_ascii_case(own)));
+            // PostgreSQL tells names in quotes apart by their case.
+            let is_own = |name: &String, own: &str| match kind {
+                Kind::Sqlite => name.eq_ignore_ascii_case(own),
+                Kind::Postgres => name == own,
+            };
+            let own = tables().find(|own| names.iter().any(|name| is_own(name, own)));
             return own.map_or(Ok(Tables::None), |own| {
                 Err(format!(
                     "cannot use the database {place}: it has a table {own} of another program; set DATABASE_URL to \

@@ -134,7 +134,7 @@ mod tests {
         domain::{ChannelId, SessionId, Timestamp, ViewerId},
         server::{
             presence::fake_store::FakeStore,
-            store::{Append, Left, Reading, Renewal, Written},
+            store::{Append, LeftSince, Reading, Renewal, Written},
         },
     };
 
@@ -172,7 +172,7 @@ mod tests {
             Ok(vec![7])
         }
 
-        async fn left_since(&self, _since: Timestamp) -> Result<Vec<Left>, StoreError> {
+        async fn left_since(&self, _since: Timestamp) -> Result<LeftSince, StoreError> {
             unreachable!()
         }
 

@@ -245,7 +245,8 @@ impl Recorder {
         }
     }
 
-    /// Records that the live signal is on, before the next sample: a broadcast can be shorter. Only one node is told by a caller.
+    /// Records that the live signal is on. The broadcast may be over before the next sample. The owner records it, and the node
+    /// whose caller has reported it: the owner may read the signal too late.
     fn signal_is_on(&self, channel: &ChannelId, source: Source) {
         let is_owned = self.0.ownership.owns(channel);
         let Some(Live::Yes { since }) = self.0.signals.state(channel) else { return };

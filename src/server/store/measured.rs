@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use tokio::time::timeout;
 
 use super::{
-    Append, Attendance, Batch, Claim, Left, Listed, LogId, Names, Reading, Renewal, RenewalLog, RollCall,
-    Share, Store, StoreError, Written, availability::Availability, error_log::ErrorLog,
+    Append, Attendance, Batch, Claim, LeftSince, Listed, LogId, Names, Reading, Renewal, RenewalLog,
+    RollCall, Share, Store, StoreError, Written, availability::Availability, error_log::ErrorLog,
 };
 use crate::{
     domain::{Act, ChannelId, Op, Timestamp},
@@ -200,7 +200,7 @@ impl RenewalLog for Measured {
         self.noted(self.logs()?.remove(node)).await
     }
 
-    async fn left_since(&self, since: Timestamp) -> Result<Vec<Left>, StoreError> {
+    async fn left_since(&self, since: Timestamp) -> Result<LeftSince, StoreError> {
         self.noted(self.logs()?.left_since(since)).await
     }
 

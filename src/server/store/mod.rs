@@ -29,7 +29,7 @@ use crate::domain::{ChannelId, Count, Op, Timestamp};
 pub use measured::Measured;
 pub use memory::MemoryStore;
 pub use open::open;
-pub use renewal_log::{Append, Appended, Left, LogId, MAX_LEFT, Renewal, RenewalLog};
+pub use renewal_log::{Append, Appended, Left, LeftSince, LogId, Renewal, RenewalLog};
 pub use short_ids::ShortIds;
 
 pub use super::store_error::StoreError;

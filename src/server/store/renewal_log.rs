@@ -41,12 +41,12 @@ pub trait RenewalLog: Send + Sync {
     /// When the store fails.
     async fn remove(&self, node: u64) -> Result<(), StoreError>;
 
-    /// The sessions of all channels that have left since this time and have not come back, the oldest first. Of more than
-    /// [`MAX_LEFT`], the others are left out.
+    /// The sessions of all channels that have left since this time and have not come back, oldest first. At most some
+    /// thousand are read at once.
     ///
     /// # Errors
     /// When the store fails.
-    async fn left_since(&self, since: Timestamp) -> Result<Vec<Left>, StoreError>;
+    async fn left_since(&self, since: Timestamp) -> Result<LeftSince, StoreError>;
 
     /// How many calls must be under way at once for a log to be worth it.
     fn worth_from(&self) -> usize {
@@ -59,8 +59,14 @@ pub trait RenewalLog: Send + Sync {
     }
 }
 
-/// The most sessions that [`RenewalLog::left_since`] returns. They take Redis about a millisecond.
-pub const MAX_LEFT: usize = 2_000;
+/// Sessions that have left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftSince {
+    /// The sessions.
+    pub left: Vec<Left>,
+    /// Since when others have left that were not read. `None` if these are all.
+    pub rest: Option<Timestamp>,
+}
 
 /// A session that has left.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -45,7 +45,7 @@ impl ShortIds {
         *self == Self::of(viewer, session)
     }
 
-    /// The ids that the viewer can have, and others. Of random ids, the others are a few in 10^14.
+    /// Two ranges of ids, one of which has the viewer's. Of random ids, fewer than one in 10^14 is in them.
     #[must_use]
     pub fn viewers(&self) -> [RangeInclusive<ViewerId>; 2] {
         [0, 1].map(|bit| {

@@ -221,14 +221,14 @@ impl Journal {
         }
     }
 
-    /// When a session has left at the latest, by this node's clock. If it came back within the error, its heartbeats show that.
-    fn left_by(&self, left: &Left) -> Timestamp {
+    /// The latest time at which a session can have left, by this node's clock.
+    fn latest_leave(&self, left: &Left) -> Timestamp {
         self.skew.to_node(left.at) + PRECISION
     }
 
     /// Whether a session that has left through another node is live as far as this one knows.
     pub(super) fn takes_for_live(&self, left: &Left) -> bool {
-        let (at, is_it) = (self.left_by(left), |viewer, session| left.ids.are_of(viewer, session));
+        let (at, is_it) = (self.latest_leave(left), |viewer, session| left.ids.are_of(viewer, session));
         let find = |ledger: &Ledger| {
             left.ids.viewers().iter().find_map(|viewers| ledger.find_stored(viewers, is_it, at))
         };
@@ -238,7 +238,7 @@ impl Journal {
     /// Records that a session has left through another node, so that a replay does not restore it. `reading` is from later. If it
     /// shows that the store has lost something, the session may not have left.
     pub(super) fn note_left_elsewhere(&self, left: &Left, reading: &Reading) {
-        let at = self.left_by(left);
+        let at = self.latest_leave(left);
         let Some(mut entry) = self.channels.get_mut(&left.channel) else { return };
         let known = Accepted { mark: entry.mark, ..Accepted::default() };
         if known.mark.is_some() && self.is_whole(known, reading) {

@@ -299,25 +299,29 @@ impl Recovery {
         Ok(self.roll.last().is_none_or(|roll| roll.is_complete(roll.asked)))
     }
 
-    /// Learns which sessions have left through other nodes. A store that has lost a channel may say of a session that it has
-    /// left, so the channels are read, too.
+    /// Learns which sessions have left through other nodes, unless something is being repaired. A store that has lost a channel
+    /// may say of any session that it has left, so the channels are read after that.
     async fn learn_who_left(&self, state: &mut State, is_empty: bool) {
         let Some(roll) = self.roll.last().filter(|_| !is_empty) else { return state.left_elsewhere.reset() };
-        let left = state.left_elsewhere.read(&*self.store, &roll, self.interval / 2).await;
-        let mut left = left.unwrap_or_default();
-        left.retain(|left| self.journal.takes_for_live(left));
-        left.sort_by(|one, other| one.channel.cmp(&other.channel));
-        let by_channel = || left.chunk_by(|one, other| one.channel == other.channel);
-        let channels: Vec<ChannelId> =
-            by_channel().take(CHECK_PER_ROUND).map(|left| left[0].channel.clone()).collect();
-        if channels.is_empty() {
+        if !roll.is_complete(roll.asked) || self.store.unresolved_outage().is_some() {
             return;
         }
-        for (left, reading) in by_channel().zip(self.store.verify(&channels).await) {
-            if let Ok(reading) = reading {
+        let Some((mut left, until)) = state.left_elsewhere.read(&*self.store, &roll).await else { return };
+        left.retain(|left| self.journal.takes_for_live(left));
+        left.sort_by(|one, other| one.channel.cmp(&other.channel));
+        for left in left
+            .chunk_by(|one, other| one.channel == other.channel)
+            .collect::<Vec<_>>()
+            .chunks(CHECK_PER_ROUND)
+        {
+            let channels: Vec<ChannelId> = left.iter().map(|left| left[0].channel.clone()).collect();
+            for (left, reading) in left.iter().zip(self.store.verify(&channels).await) {
+                // They are read again the next time.
+                let Ok(reading) = reading else { return };
                 left.iter().for_each(|left| self.journal.note_left_elsewhere(left, &reading));
             }
         }
+        state.left_elsewhere.note(until);
     }
 
     /// Checks whether servers of the store were restarted or replaced.

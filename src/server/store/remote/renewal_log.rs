@@ -20,7 +20,7 @@ use crate::{
     domain::{ChannelId, SessionId, Timestamp, ViewerId},
     server::{
         redis::{Runner, part_of},
-        store::{Append, Appended, Left, LogId, MAX_LEFT, Renewal, RenewalLog, ShortIds, StoreError},
+        store::{Append, Appended, Left, LeftSince, LogId, Renewal, RenewalLog, ShortIds, StoreError},
     },
 };
 
@@ -29,6 +29,9 @@ const APPEND_LIMIT: Duration = Duration::from_millis(250);
 
 /// The most entries of a log that are read in one call.
 const READ_STEP: usize = 200;
+
+/// The most sessions that have left and are read in one call. They take Redis about a millisecond.
+const LEFT_STEP: usize = 2_000;
 
 /// How many renewals all nodes may log in a [`PERIOD`] on a cluster, whose logs are on one server. They take this server a third of
 /// its time. It keeps channels and the roll call too.
@@ -103,11 +106,16 @@ impl<R: Runner> RenewalLog for RemoteStore<R> {
         self.runner.run(&self.remove_logs, &keys, &[name(node)]).await.map(drop)
     }
 
-    async fn left_since(&self, since: Timestamp) -> Result<Vec<Left>, StoreError> {
-        let args = [digits(since.as_millis().into()), digits(MAX_LEFT as u128)];
+    async fn left_since(&self, since: Timestamp) -> Result<LeftSince, StoreError> {
+        let args = [digits(since.as_millis().into()), digits(LEFT_STEP as u128)];
         let response = self.runner.run(&self.read_leaves, &[self.keys.leaves()], &args).await?;
         let members = parse::<Vec<(Vec<u8>, String)>>(response)?;
-        Ok(members.iter().filter_map(|(member, at)| left(member, at)).collect())
+        let last = members.get(LEFT_STEP - 1).and_then(|(_, at)| whole_millis(at));
+        Ok(LeftSince {
+            left: members.iter().filter_map(|(member, at)| left(member, at)).collect(),
+            // There may be more of the last millisecond, but not without end.
+            rest: last.map(|last| last.max(since.plus_millis(1))),
+        })
     }
 
     fn admit(&self) -> bool {
@@ -178,6 +186,11 @@ fn left(member: &[u8], at: &str) -> Option<Left> {
         ids: ShortIds::from_bytes(*ids),
         at: Timestamp::from_millis(at.parse().ok()?),
     })
+}
+
+/// A time in the set of those that have left, without its fraction.
+fn whole_millis(at: &str) -> Option<Timestamp> {
+    at.split('.').next()?.parse().ok().map(Timestamp::from_millis)
 }
 
 /// A node in the scripts.

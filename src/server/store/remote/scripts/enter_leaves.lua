@@ -19,7 +19,8 @@ for i = 1, #gone, 2 do
 end
 note_leaves(list, now, longest_lease, gone, {})
 for i = first_back, #ARGV, 2 do
-  -- The calls may arrive in another order. A session that stays although it has come back is only written at once.
+  -- The calls may arrive in another order. The heartbeats of a session that stays in the set although it has come back are not
+  -- logged. A node that takes it to have left learns better with its next heartbeat.
   local time = redis.pcall('ZSCORE', list, ARGV[i + 1])
   if type(time) == 'string' and tonumber(time) < tonumber(ARGV[i]) then
     redis.call('ZREM', list, ARGV[i + 1])
