@@ -255,8 +255,8 @@ async fn until_leaves_are_read(redis: &Redis) {
         let roll: HashMap<String, String> = redis.of_logs().command("HGETALL aforo:{nodes}");
         roll.into_iter().filter(|(field, _)| field.len() == 16).collect::<HashMap<_, _>>()
     };
-    sleep(Duration::from_millis(1_500)).await;
     for _ in 0..4 {
+        sleep(Duration::from_millis(600)).await;
         let before = attended();
         until(|| {
             let now = attended();

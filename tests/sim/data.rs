@@ -135,8 +135,10 @@ impl Data {
         };
         let mut left: Vec<Left> = later.map(left).collect();
         left.sort_by_key(|left| left.at);
-        let rest = left.get(AT_ONCE).map(|next| next.at.max(since.plus_millis(1)));
-        left.truncate(AT_ONCE);
+        let rest = left.get(AT_ONCE).map(|next| next.at);
+        // Those of the same millisecond are read together.
+        left.retain(|left| rest.is_none_or(|rest| left.at < rest || rest == since));
+        let rest = rest.filter(|rest| *rest > since);
         LeftSince { left, rest }
     }
 

@@ -64,7 +64,7 @@ pub trait RenewalLog: Send + Sync {
 pub struct LeftSince {
     /// The sessions.
     pub left: Vec<Left>,
-    /// Since when others have left that were not read. `None` if these are all.
+    /// Since when others may have left that were not read. `None` if these are all.
     pub rest: Option<Timestamp>,
 }
 

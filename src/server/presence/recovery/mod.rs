@@ -303,25 +303,22 @@ impl Recovery {
     /// may say of any session that it has left, so the channels are read after that.
     async fn learn_who_left(&self, state: &mut State, is_empty: bool) {
         let Some(roll) = self.roll.last().filter(|_| !is_empty) else { return state.left_elsewhere.reset() };
-        if !roll.is_complete(roll.asked) || self.store.unresolved_outage().is_some() {
+        let is_repaired = roll.is_complete(roll.asked) && self.store.unresolved_outage().is_none();
+        if !state.left_elsewhere.is_due(&roll) || !is_repaired {
             return;
         }
-        let Some((mut left, until)) = state.left_elsewhere.read(&*self.store, &roll).await else { return };
+        let mut left = state.left_elsewhere.read(&*self.store, &roll).await;
         left.retain(|left| self.journal.takes_for_live(left));
         left.sort_by(|one, other| one.channel.cmp(&other.channel));
-        for left in left
-            .chunk_by(|one, other| one.channel == other.channel)
-            .collect::<Vec<_>>()
-            .chunks(CHECK_PER_ROUND)
-        {
-            let channels: Vec<ChannelId> = left.iter().map(|left| left[0].channel.clone()).collect();
-            for (left, reading) in left.iter().zip(self.store.verify(&channels).await) {
-                // They are read again the next time.
-                let Ok(reading) = reading else { return };
-                left.iter().for_each(|left| self.journal.note_left_elsewhere(left, &reading));
+        let by_channel: Vec<_> = left.chunk_by(|one, other| one.channel == other.channel).collect();
+        for some in by_channel.chunks(CHECK_BATCH) {
+            let channels: Vec<ChannelId> = some.iter().map(|left| left[0].channel.clone()).collect();
+            for (left, reading) in some.iter().zip(self.store.verify(&channels).await) {
+                if let Ok(reading) = reading {
+                    left.iter().for_each(|left| self.journal.note_left_elsewhere(left, &reading));
+                }
             }
         }
-        state.left_elsewhere.note(until);
     }
 
     /// Checks whether servers of the store were restarted or replaced.
