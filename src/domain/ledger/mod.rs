@@ -81,16 +81,6 @@ impl Entry {
         let is_stored = self.is_taken && self.written_after == losses;
         is_stored && self.session.parts().phase == Phase::Beating && self.session.at() <= at
     }
-
-    /// The store, which has taken all that this node knows of the session, did not count it at `at`: it has left through another
-    /// node. Does nothing if this node knows of a later event. The session is taken to have left when it was last seen here, so
-    /// that what happened at other nodes since outweighs that.
-    fn leave_elsewhere(&mut self, at: Timestamp, losses: u16, rules: &LeaseRules) {
-        if self.is_stored_by(at, losses) {
-            self.session.leave(self.session.at(), rules);
-            self.version = self.version.wrapping_add(1);
-        }
-    }
 }
 
 /// What a ledger knew of a session after it accepted an operation. The answer of the store to the operation says nothing about
@@ -255,31 +245,19 @@ impl Ledger {
         }
     }
 
-    /// Records that the store does not count a session after a heartbeat, which was no later than `at`. The session has left
-    /// through another node. Does nothing if this node knows of a later event.
-    pub fn note_left(&mut self, op: &Op, at: Timestamp, rules: &LeaseRules) {
-        let Some(entry) = self.sessions.get_mut(&(op.viewer, op.session)) else { return };
-        entry.leave_elsewhere(at, self.losses, rules);
-    }
-
-    /// Records that the store did not count a session at `at`, which has left through another node. It belongs to one of these
-    /// viewers, and `is_it` tells it from others. Does nothing if this node knows of a later event, or of too many sessions to
-    /// search.
-    pub fn note_left_elsewhere(
-        &mut self,
-        viewers: &RangeInclusive<ViewerId>,
-        is_it: impl Fn(ViewerId, SessionId) -> bool,
-        at: Timestamp,
-        rules: &LeaseRules,
-    ) {
-        if let Some(key) = self.find_stored(viewers, is_it, at)
-            && let Some(entry) = self.sessions.get_mut(&key)
-        {
-            entry.leave_elsewhere(at, self.losses, rules);
+    /// Records that the store, which has taken all that this node knows of a session, did not count it at `at`: it has left
+    /// through another node. Does nothing if this node knows of a later event. The session is taken to have left when it was last
+    /// seen here, so that what happened at other nodes since outweighs that.
+    pub fn note_left(&mut self, viewer: ViewerId, session: SessionId, at: Timestamp, rules: &LeaseRules) {
+        let entry = self.sessions.get_mut(&(viewer, session));
+        if let Some(entry) = entry.filter(|entry| entry.is_stored_by(at, self.losses)) {
+            entry.session.leave(entry.session.at(), rules);
+            entry.version = entry.version.wrapping_add(1);
         }
     }
 
-    /// Finds the session which [`Ledger::note_left_elsewhere`] would take to have left.
+    /// Finds a session of one of these viewers, which `is_it` tells from others, if [`Ledger::note_left`] would take it to have
+    /// left. `None` also if there are too many sessions to search.
     #[must_use]
     pub fn find_stored(
         &self,

@@ -497,6 +497,11 @@ fn an_expired_session_is_not_revived_by_an_older_beat_with_a_longer_lease() {
     assert!(two.is_empty());
 }
 
+fn note_left(ledger: &mut Ledger, n: u128, at: Timestamp, rules: &LeaseRules) {
+    let Op { viewer, session, .. } = op(n, BEAT);
+    ledger.note_left(viewer, session, at, rules);
+}
+
 #[test]
 fn a_session_that_a_renewal_finds_left_is_left_unless_it_has_beaten_since() {
     let joined = || {
@@ -509,18 +514,18 @@ fn a_session_that_a_renewal_finds_left_is_left_unless_it_has_beaten_since() {
     assert!(is_live(joined()));
     let mut ledger = joined();
     accept(&mut ledger, &op(1, JOIN), at(30));
-    ledger.note_left(&op(1, BEAT), at(30), &RULES);
+    note_left(&mut ledger, 1, at(30), &RULES);
     assert!(is_live(ledger), "it joins again");
     let mut ledger = joined();
     ledger.lost();
-    ledger.note_left(&op(1, BEAT), at(30), &RULES);
+    note_left(&mut ledger, 1, at(30), &RULES);
     assert!(is_live(ledger), "the store has lost it");
     let mut ledger = joined();
-    ledger.note_left(&op(1, BEAT), at(29), &RULES);
-    ledger.note_left(&op(2, BEAT), at(30), &RULES);
+    note_left(&mut ledger, 1, at(29), &RULES);
+    note_left(&mut ledger, 2, at(30), &RULES);
     assert!(is_live(ledger));
     let mut ledger = joined();
-    ledger.note_left(&op(1, BEAT), at(30), &RULES);
+    note_left(&mut ledger, 1, at(30), &RULES);
     assert!(!ledger.is_unwritten(), "the store knows it");
     assert!(!is_live(ledger));
 }
@@ -530,7 +535,10 @@ fn who_has_left_through_another_node_is_not_restored_unless_this_node_knows_of_a
     let id = |n| op(n, BEAT).viewer;
     let left = |ledger: &mut Ledger, n: u128, seconds: u64| {
         let session = op(n, BEAT).session;
-        ledger.note_left_elsewhere(&(id(2)..=id(5)), |_, other| other == session, at(seconds), &RULES);
+        let found = ledger.find_stored(&(id(2)..=id(5)), |_, other| other == session, at(seconds));
+        if let Some((viewer, session)) = found {
+            ledger.note_left(viewer, session, at(seconds), &RULES);
+        }
     };
     let joined = || {
         let mut ledger = Ledger::default();
@@ -558,7 +566,9 @@ fn who_has_left_through_another_node_is_not_restored_unless_this_node_knows_of_a
     (1..=many + 1).for_each(|n| accept_taken(&mut ledger, &op(n, JOIN), at(30), true));
     for (n, is_live) in [(many, false), (many + 1, true)] {
         let all = id(1)..=id(u128::MAX);
-        ledger.note_left_elsewhere(&all, |viewer, _| viewer == id(n), at(30), &RULES);
+        if let Some((viewer, session)) = ledger.find_stored(&all, |viewer, _| viewer == id(n), at(30)) {
+            ledger.note_left(viewer, session, at(30), &RULES);
+        }
         assert_eq!(accept(&mut ledger, &op(n, BEAT), at(31)), is_live, "{n}");
     }
 }

@@ -24,7 +24,7 @@ use self::entry::{ChannelEntry, MarkChange, OVERTAKEN_FOR, incomplete};
 use super::roll_call::{Completeness, LastRollCall};
 use crate::{
     domain::{
-        Act, ChannelId, Count, LeaseRules, Ledger, Op, Session, Timestamp,
+        Act, ChannelId, Count, LeaseRules, Op, Session, SessionKey, Timestamp,
         ledger::{Pending, Seen, Why},
     },
     server::{
@@ -216,36 +216,29 @@ impl Journal {
         if let Some(mut entry) = self.channels.get_mut(channel) {
             let known = Accepted { mark: entry.mark, ..Accepted::default() };
             if self.is_whole(known, reading) {
-                entry.ledger.note_left(op, at, &self.rules);
+                entry.ledger.note_left(op.viewer, op.session, at, &self.rules);
             }
         }
     }
 
-    /// The latest time at which a session can have left, by this node's clock.
-    fn latest_leave(&self, left: &Left) -> Timestamp {
-        self.skew.to_node(left.at) + PRECISION
+    /// The session that has left, if this node takes it to be live, and the latest time by this node's clock at which it can have
+    /// left.
+    pub(super) fn find_live(&self, left: &Left) -> Option<(SessionKey, Timestamp)> {
+        let at = self.skew.to_node(left.at) + PRECISION;
+        let is_it = |viewer, session| left.ids.are_of(viewer, session);
+        let entry = self.channels.get(&left.channel)?;
+        let mut found = left.ids.viewers().into_iter();
+        let (viewer, session) = found.find_map(|viewers| entry.ledger.find_stored(&viewers, is_it, at))?;
+        Some((SessionKey { channel: left.channel.clone(), viewer, session }, at))
     }
 
-    /// Whether a session that has left through another node is live as far as this one knows.
-    pub(super) fn takes_for_live(&self, left: &Left) -> bool {
-        let (at, is_it) = (self.latest_leave(left), |viewer, session| left.ids.are_of(viewer, session));
-        let find = |ledger: &Ledger| {
-            left.ids.viewers().iter().find_map(|viewers| ledger.find_stored(viewers, is_it, at))
-        };
-        self.channels.get(&left.channel).is_some_and(|entry| find(&entry.ledger).is_some())
-    }
-
-    /// Records that a session has left through another node, so that a replay does not restore it. `reading` is from later. If it
-    /// shows that the store has lost something, the session may not have left.
-    pub(super) fn note_left_elsewhere(&self, left: &Left, reading: &Reading) {
-        let at = self.latest_leave(left);
-        let Some(mut entry) = self.channels.get_mut(&left.channel) else { return };
+    /// Records that a session has left by `at` through another node, so that a replay does not restore it. `reading` is from
+    /// later. If it shows that the store has lost something, the session may not have left.
+    pub(super) fn note_left_elsewhere(&self, who: &SessionKey, at: Timestamp, reading: &Reading) {
+        let Some(mut entry) = self.channels.get_mut(&who.channel) else { return };
         let known = Accepted { mark: entry.mark, ..Accepted::default() };
         if known.mark.is_some() && self.is_whole(known, reading) {
-            let is_it = |viewer, session| left.ids.are_of(viewer, session);
-            for viewers in left.ids.viewers() {
-                entry.ledger.note_left_elsewhere(&viewers, is_it, at, &self.rules);
-            }
+            entry.ledger.note_left(who.viewer, who.session, at, &self.rules);
         }
     }
 

@@ -307,15 +307,16 @@ impl Recovery {
         if !state.left_elsewhere.is_due(&roll) || !is_repaired {
             return;
         }
-        let mut left = state.left_elsewhere.read(&*self.store, &roll).await;
-        left.retain(|left| self.journal.takes_for_live(left));
-        left.sort_by(|one, other| one.channel.cmp(&other.channel));
-        let by_channel: Vec<_> = left.chunk_by(|one, other| one.channel == other.channel).collect();
+        let left = state.left_elsewhere.read(&*self.store, &roll).await;
+        let mut found: Vec<_> = left.iter().filter_map(|left| self.journal.find_live(left)).collect();
+        found.sort_by(|(one, _), (other, _)| one.channel.cmp(&other.channel));
+        let by_channel: Vec<_> =
+            found.chunk_by(|(one, _), (other, _)| one.channel == other.channel).collect();
         for some in by_channel.chunks(CHECK_BATCH) {
-            let channels: Vec<ChannelId> = some.iter().map(|left| left[0].channel.clone()).collect();
-            for (left, reading) in some.iter().zip(self.store.verify(&channels).await) {
+            let channels: Vec<ChannelId> = some.iter().map(|found| found[0].0.channel.clone()).collect();
+            for (found, reading) in some.iter().zip(self.store.verify(&channels).await) {
                 if let Ok(reading) = reading {
-                    left.iter().for_each(|left| self.journal.note_left_elsewhere(left, &reading));
+                    found.iter().for_each(|(who, at)| self.journal.note_left_elsewhere(who, *at, &reading));
                 }
             }
         }
